@@ -1,0 +1,40 @@
+# The two commands of the README: `make quickstart` and `make test`. Both make what they need in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help quickstart test test-slurm check format clean
+
+help:  ## say what each target does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# torch first and by itself, so that an index of CPU builds (PIP_INDEX_URL) or a local wheel is taken as it is
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+quickstart: $(STAMP)  ## run the first sweep on this machine: 12 trials, 2 workers, the results table
+	$(BIN)/hpo-batch submit configs/quickstart.toml --local --wait
+
+test: $(STAMP)  ## run the tests that need no SLURM
+	$(BIN)/python -m pytest -m "not slurm" tests
+
+test-slurm: $(STAMP)  ## run the tests on a real SLURM cluster, which they start; installs Debian's packages (root)
+	tests/slurm/install_slurm.sh
+	HPO_BATCH_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/slurm
+
+check: $(STAMP)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the virtual environment and caches; studies stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
