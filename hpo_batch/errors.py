@@ -1,0 +1,108 @@
+"""Every error that hpo-batch raises on purpose, and the exit code each one ends a command with.
+
+    HpoBatchError
+    ├── UserError            2   a sweep, an option or an argument is wrong
+    │   ├── SweepInvalid         all mistakes of a sweep file at once
+    │   ├── ExpressionError      an expression that is refused or cannot be evaluated
+    │   ├── StudyNotFound        no study of that name, or several
+    │   ├── Irreconcilable       the sweep and the study of its name do not belong together
+    │   └── DeviceMissing        a GPU was asked for and none is there
+    ├── CommandMissing       2   an executable is not on PATH
+    ├── CommandTimeout       3   an executable did not answer in time
+    ├── SlurmError           3   SLURM refused, or could not be reached
+    │   ├── SlurmRefused
+    │   └── SlurmUnreachable
+    ├── StorageError         4   the study on disk cannot be read or written
+    │   ├── JournalCorrupt
+    │   └── LockTimeout
+    └── Superseded           4   this attempt is no longer the one that counts
+
+A message says what happened, where, and what to do next. The command line catches the tree once, in ``cli.main``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line."""
+
+    OK = 0
+    TRIALS_FAILED = 1
+    BAD_INPUT = 2
+    SLURM = 3
+    STORAGE = 4
+    DECLINED = 5
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class HpoBatchError(Exception):
+    """Root of the tree."""
+
+    exit_code: Exit = Exit.BUG
+
+
+class UserError(HpoBatchError):
+    exit_code = Exit.BAD_INPUT
+
+
+class ExpressionError(UserError):
+    """An expression is not in our language, or its evaluation failed."""
+
+
+class SweepInvalid(UserError):
+    """A sweep file with mistakes: each line of ``lines`` is one of them, ready to print."""
+
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class StudyNotFound(UserError):
+    pass
+
+
+class Irreconcilable(UserError):
+    pass
+
+
+class DeviceMissing(UserError):
+    pass
+
+
+class CommandMissing(HpoBatchError):
+    exit_code = Exit.BAD_INPUT
+
+
+class CommandTimeout(HpoBatchError):
+    exit_code = Exit.SLURM
+
+
+class SlurmError(HpoBatchError):
+    exit_code = Exit.SLURM
+
+
+class SlurmRefused(SlurmError):
+    pass
+
+
+class SlurmUnreachable(SlurmError):
+    pass
+
+
+class StorageError(HpoBatchError):
+    exit_code = Exit.STORAGE
+
+
+class JournalCorrupt(StorageError):
+    pass
+
+
+class LockTimeout(StorageError):
+    pass
+
+
+class Superseded(StorageError):
+    """The trial has gone on elsewhere: nothing this attempt writes counts any more."""

@@ -1,0 +1,181 @@
+"""The only place that starts other programs: short commands with a time limit, and long-lived ones.
+
+Arguments are lists, never shell text. Every short command has a time limit; a failure carries its output.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo_batch.errors import CommandMissing, CommandTimeout
+
+log = logging.getLogger(__name__)
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a short command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    input: str | None = None,
+) -> Completed:
+    """Run a short command to its end.
+
+    Raises:
+        CommandMissing: the executable is not on PATH.
+        CommandTimeout: it ran longer than ``timeout_s`` seconds and was killed.
+    """
+    log.debug("run: %s", shlex.join(argv))
+    try:
+        done = subprocess.run(
+            list(argv),
+            capture_output=True,
+            timeout=timeout_s,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            input=input,
+            text=True,
+            errors="replace",
+            check=False,
+            stdin=subprocess.DEVNULL if input is None else None,
+        )
+    except FileNotFoundError as error:
+        raise CommandMissing(f"command not found: '{argv[0]}'; is it installed and on PATH?") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandTimeout(f"'{shlex.join(argv)}' did not answer within {timeout_s:g} s") from error
+    return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def exists(executable: str) -> bool:
+    """Whether ``executable`` is on PATH."""
+    return shutil.which(executable) is not None
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    stdout: Path,
+    stderr: Path,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> Process:
+    """Start a program in a session and process group of its own; its output is appended to files.
+
+    A new session: Ctrl-C in the caller's terminal does not reach it; a signal to its group reaches all its children.
+    """
+    log.debug("start: %s", shlex.join(argv))
+    try:
+        with stdout.open("ab") as out, stderr.open("ab") as err:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+    except FileNotFoundError as error:
+        missing = error.filename if error.filename not in (None, argv[0]) else argv[0]
+        raise CommandMissing(f"command not found: '{missing}'") from error
+    except PermissionError as error:
+        raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
+
+
+def reap_in_background(process: Process) -> None:
+    """Wait for a detached process in a daemon thread, so that it does not stay a zombie while we live."""
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
+def signal_group(process: Process, signal: int) -> None:
+    """Send ``signal`` to the process group that ``start`` made; a group that has ended is no error."""
+    try:
+        os.killpg(process.pid, signal)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def wait(process: Process, timeout_s: float) -> int | None:
+    """Exit status, or None if the process still runs after ``timeout_s`` seconds."""
+    try:
+        return process.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this host has the number ``pid``; a zombie counts as dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    except (OSError, IndexError):
+        return True
+    return state not in ("Z", "X")
+
+
+def with_environment(name: str, value: str) -> tuple[int, ...]:
+    """Live processes of this user that were started with ``name=value`` in their environment; none without ``/proc``.
+
+    It finds descendants that have left our process group: torchrun gives each of its workers a session of its own.
+    """
+    entry = os.fsencode(f"{name}={value}")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()  # empty for a zombie
+        except OSError:
+            continue
+        if entry in environment.split(b"\0"):
+            found.append(int(folder.name))
+    return tuple(found)
+
+
+def started_at(pid: int) -> int:
+    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def host_name(environ: Mapping[str, str] | None = None) -> str:
+    """This machine as SLURM calls it in a job, else its own name: virtual nodes on one machine are several hosts."""
+    return (os.environ if environ is None else environ).get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def boot_id() -> str:
+    """Identity of this boot of this machine; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,267 @@
+"""The types that cross the borders between layers: configurations, claims, outcomes, trials as read, counts.
+
+Plain frozen values without behaviour beyond what follows from their fields. Nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from functools import cached_property
+from typing import TypeAlias
+
+Value: TypeAlias = bool | int | float | str
+"""What a parameter may be. Lists and tables are not values."""
+
+
+class TrialState(Enum):
+    """Optuna's five states, with Optuna's numbers."""
+
+    RUNNING = 0
+    COMPLETE = 1
+    PRUNED = 2
+    FAIL = 3
+    WAITING = 4
+
+    @property
+    def ended(self) -> bool:
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+    @property
+    def finished(self) -> bool:
+        """Counts towards the target. A failed trial has ended, but is not finished."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The active parameters of a trial: searched, fixed and derived. Equal keys mean equal training runs."""
+
+    searched: Mapping[str, Value]
+    fixed: Mapping[str, Value]
+    derived: Mapping[str, Value] = field(default_factory=dict)
+
+    @cached_property
+    def values(self) -> dict[str, Value]:
+        """All of them by name: what user code is given."""
+        return {**self.fixed, **self.searched, **self.derived}
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the configuration everywhere: a digest of the active values, whatever their order.
+
+        ``repr`` of a float is exact, and JSON keeps ``1``, ``1.0`` and ``true`` apart, which Python's ``==`` does not.
+        """
+        text = json.dumps({**self.fixed, **self.searched}, sort_keys=True, ensure_ascii=False)
+        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+class Reason(StrEnum):
+    """Why an attempt failed. Each has a policy in ``[failures]``: retry or fail."""
+
+    EXCEPTION = "exception"
+    EXIT_CODE = "exit_code"
+    NAN = "nan"
+    NO_RESULT = "no_result"
+    OOM_GPU = "oom_gpu"
+    OOM_HOST = "oom_host"
+    TIME_LIMIT = "time_limit"
+    LOST = "lost"
+    STALLED = "stalled"
+    INVALID = "invalid"
+    """the result has the wrong type, or the objective could not be loaded"""
+
+
+class Cause(StrEnum):
+    """Why an attempt was given back, in order and without failing."""
+
+    TIME_LIMIT = "time_limit"
+    PREEMPTED = "preempted"
+    DRAINED = "drained"
+    CANCELLED = "cancelled"
+    CHECKPOINTED = "checkpointed"
+    """the command ended with exit code 75: continue me later"""
+
+
+class Stopping(StrEnum):
+    """Why ``Trial.should_stop`` says yes."""
+
+    PRUNED = "pruned"
+    TIME_LIMIT = "time_limit"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+    DRAINED = "drained"
+    SUPERSEDED = "superseded"
+
+
+class Verdict(Enum):
+    """What ``Study.report`` answers."""
+
+    CONTINUE = "continue"
+    PRUNE = "prune"
+    SUPERSEDED = "superseded"
+
+
+class IdleWhy(StrEnum):
+    """Why a claim was not granted."""
+
+    TARGET_MET = "target met"
+    IN_FLIGHT = "the rest is running"
+    SPACE_USED_UP = "every configuration of the space has been tried"
+    NO_TIME = "no trial fits into the time that is left"
+    CANCELLED = "cancelled"
+    DRAINING = "draining"
+    TRIPPED = "too many failures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    why: IdleWhy
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The worker behind a claim: enough to tell, on its own host, whether it is still there."""
+
+    worker: str
+    """unique name; also the name of its lease"""
+    job: str
+    """SLURM's ``A_i``, or ``local``"""
+    host: str
+    pid: int
+    start: int
+    """clock ticks after boot at which the process started: a recycled pid has another"""
+    boot: str
+    gpus: tuple[str, ...] = ()
+    submission: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right of one worker to run one attempt of one trial."""
+
+    number: int
+    attempt: int
+    token: str
+    configuration: Configuration
+    seeds: tuple[int, ...]
+    origin: str
+    """where the configuration came from: ``list``, ``baseline``, ``extreme: min d_model``, ``tpe`` ..."""
+    name: str | None = None
+    resumes: int | None = None
+    """the attempt whose checkpoint this one continues from"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complete:
+    values: tuple[float, ...]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    reason: Reason
+    message: str
+    traceback: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenBack:
+    """Not an outcome: the attempt ended in order, the trial goes on later."""
+
+    cause: Cause
+
+
+Outcome: TypeAlias = Complete | Pruned | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of a trial by one worker, as the journal tells it."""
+
+    number: int
+    worker: str
+    job: str
+    host: str
+    gpus: tuple[str, ...]
+    submission: str
+    started: float
+    """seconds since the epoch"""
+    ended: float | None = None
+    ending: str = ""
+    """``complete``, ``pruned``, ``failed``, ``lost`` or a ``Cause``; empty while it runs"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as the journal tells it."""
+
+    number: int
+    state: TrialState
+    values: tuple[float, ...] | None
+    params: Mapping[str, Value]
+    """all active parameters, fixed and derived ones included"""
+    metrics: Mapping[str, float]
+    steps: Mapping[int, float]
+    """the objective's metric by step, as reported"""
+    seeds: tuple[int, ...]
+    origin: str
+    name: str | None
+    set: str | None
+    note: str | None
+    reason: str | None
+    message: str | None
+    attempts: tuple[Attempt, ...]
+    revision: int
+    started: float | None
+    ended: float | None
+
+    @property
+    def seconds_total(self) -> float | None:
+        """Time of all ended attempts together; None before the first has ended."""
+        spans = [a.ended - a.started for a in self.attempts if a.ended is not None]
+        return sum(spans) if spans else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Trials of a study by state, beside the number wanted."""
+
+    target: int
+    waiting: int = 0
+    running: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned
+
+    @property
+    def remaining(self) -> int:
+        """Trials still to be finished, those now running included."""
+        return max(0, self.target - self.finished)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong in a description that a person wrote, before it is known in which file and line it stands."""
+
+    key: tuple[str | int, ...]
+    """path to the offending key, as in the TOML: ``("space", "lr", "low")``"""
+    message: str
+    allowed: str = ""
+    guess: str = ""
+    """nearest known name"""
