@@ -1,0 +1,1 @@
+"""What is searched: parameters, conditions, derived values, constraints, identity, cells. Knows no TOML, no Optuna."""

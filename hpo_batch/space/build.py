@@ -1,0 +1,339 @@
+"""From plain values, as TOML gives them, to a ``Space``: every mistake is collected, none stops at the first.
+
+Used by the sweep loader and by whatever makes a space without a TOML file. Knows nothing of files and lines: a
+``Problem`` carries the key, the loader finds its line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hpo_batch.errors import ExpressionError
+from hpo_batch.expressions import Expression, parse
+from hpo_batch.records import Problem, Value
+from hpo_batch.space.conditions import Cycle, decision_order
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, is_number
+from hpo_batch.space.space import N_PARAMS, Space
+
+RESERVED = ("derived", "constraints")
+LARGEST_INTEGER = 2**53
+"""Optuna keeps parameters as doubles: larger integers would change"""
+KEYS = {
+    "range": ("low", "high", "log", "step", "when", "limits"),
+    "choices": ("choices", "weights", "ordered", "when"),
+    "value": ("value", "when"),
+}
+
+
+def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space, list[Problem]]:
+    """The space that the table ``[space]`` describes, and what is wrong with it.
+
+    Parameters with problems are left out of the space, so that it can be used to look for further ones.
+    """
+    problems: list[Problem] = []
+    parameters: list[Parameter] = []
+    for name, value in raw.items():
+        if name in RESERVED:
+            continue
+        reason = why_bad_name(name)
+        if reason:
+            problems.append(Problem(key=("space", name), message=reason))
+            continue
+        parameter = _parameter(name, value, problems)
+        if parameter is not None:
+            parameters.append(parameter)
+    declared = {name for name in raw if name not in RESERVED}
+    derived = _expressions(raw.get("derived", {}), "derived", problems)
+    constraints = _expressions(raw.get("constraints", {}), "constraints", problems)
+    for name in list(derived):
+        reason = why_bad_name(name) or (f"'{name}' is also a parameter" if name in declared else None)
+        if reason:
+            problems.append(Problem(key=("space", "derived", name), message=reason))
+            del derived[name]
+    declared_derived = raw.get("derived", {}) if isinstance(raw.get("derived"), Mapping) else {}
+    known = declared | set(declared_derived)
+    for parameter in parameters:
+        if parameter.when is not None:
+            _check_names(parameter.when, known, ("space", parameter.name, "when"), problems)
+    for name, expression in derived.items():
+        _check_names(expression, known, ("space", "derived", name), problems)
+    for name, expression in constraints.items():
+        extra = {N_PARAMS} if with_n_params else set()
+        _check_names(expression, known | extra, ("space", "constraints", name), problems)
+    parents = {p.name: p.when.names if p.when else frozenset() for p in parameters}
+    parents |= {name: expression.names for name, expression in derived.items()}
+    try:
+        decision_order(parents)
+    except Cycle as cycle:
+        first = cycle.names[0]
+        key = ("space", "derived", first) if first in derived else ("space", first, "when")
+        problems.append(Problem(key=key, message=f"these depend on each other in a circle: {cycle}"))
+        derived = {}
+        parameters = [p for p in parameters if p.name not in cycle.names]
+    space = Space(parameters=tuple(parameters), derived=derived, constraints=constraints)
+    return space, problems
+
+
+def why_bad_name(name: str) -> str | None:
+    """Why ``name`` cannot be a parameter. A name that is no identifier is allowed, but cannot stand in expressions."""
+    if not name.strip() or name != name.strip():
+        return "a parameter needs a name without blanks around it"
+    if not name.isprintable() or len(name) > 100:
+        return "a parameter's name is at most 100 printable characters"
+    if name.startswith("trial_"):
+        return "names that begin with 'trial_' are kept for {trial_dir}, {trial_seed}, {trial_number}"
+    if keyword.iskeyword(name):
+        return f"'{name}' is a keyword of Python and could not stand in an expression"
+    if name == N_PARAMS:
+        return "'n_params' is the count that [objective] n_params gives"
+    if name.startswith("-") or any(c in name for c in "{}"):
+        return "a parameter's name has no braces and does not begin with '-'"
+    return None
+
+
+def as_choice_or_value(value: object) -> str | None:
+    """Why ``value`` cannot be a value of a parameter, or None."""
+    if isinstance(value, bool | str):
+        return None
+    if isinstance(value, int):
+        return None if abs(value) <= LARGEST_INTEGER else "an integer of more than 53 bits does not survive Optuna"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a value must be finite"
+    if isinstance(value, list):
+        return "a list cannot be a value; name each list with a string and look it up in your code"
+    return f"a {type(value).__name__} cannot be a value: use a number, a string, true or false"
+
+
+def _parameter(name: str, raw: Any, problems: list[Problem]) -> Parameter | None:
+    before = len(problems)
+    key = ("space", name)
+    parameter: Parameter | None
+    if isinstance(raw, Mapping):
+        parameter = _from_table(name, raw, problems)
+    elif isinstance(raw, list):
+        parameter = _choices(name, {"choices": raw}, key, problems)
+    else:
+        reason = as_choice_or_value(raw)
+        if reason:
+            problems.append(Problem(key=key, message=reason))
+        parameter = Fixed(name=name, value=raw)
+    return parameter if len(problems) == before else None
+
+
+def _from_table(name: str, raw: Mapping[str, Any], problems: list[Problem]) -> Parameter | None:
+    key = ("space", name)
+    kind = next((k for k, first in (("choices", "choices"), ("value", "value")) if first in raw), "range")
+    allowed = KEYS[kind]
+    if kind == "range" and not {"low", "high"} & raw.keys():
+        if raw and all(isinstance(value, Mapping | list | int | float | str) for value in raw.values()):
+            known = {k for keys in KEYS.values() for k in keys}
+            close = next((difflib.get_close_matches(k, known, n=1) for k in raw if k not in known), [])
+            hint = "" if close else f'; a parameter with a dot in its name is quoted: "{name}.{next(iter(raw))}" = ...'
+            problems.append(
+                Problem(
+                    key=key,
+                    message=f"a table describes a parameter by low and high, by choices, or by value{hint}",
+                    allowed=", ".join(sorted(known)),
+                    guess=close[0] if close else "",
+                )
+            )
+        else:
+            problems.append(Problem(key=key, message="an empty table describes no parameter", allowed="low, high"))
+        return None
+    for k in raw:
+        if k not in allowed:
+            guess = difflib.get_close_matches(k, allowed, n=1)
+            message = f"'{k}' is not a key of a parameter with {'low and high' if kind == 'range' else kind}"
+            problems.append(
+                Problem(key=(*key, k), message=message, allowed=", ".join(allowed), guess=guess[0] if guess else "")
+            )
+    if kind == "choices":
+        return _choices(name, raw, (*key, "choices"), problems)
+    when = _when(raw, key, problems)
+    if kind == "value":
+        reason = as_choice_or_value(raw["value"])
+        if reason:
+            problems.append(Problem(key=(*key, "value"), message=reason))
+            return None
+        return Fixed(name=name, value=raw["value"], when=when)
+    return _range(name, raw, when, problems)
+
+
+def _when(raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem]) -> Expression | None:
+    if "when" not in raw:
+        return None
+    if not isinstance(raw["when"], str):
+        problems.append(Problem(key=(*key, "when"), message="a condition is an expression in quotes"))
+        return None
+    try:
+        return parse(raw["when"])
+    except ExpressionError as error:
+        problems.append(Problem(key=(*key, "when"), message=str(error)))
+        return None
+
+
+def _choices(name: str, raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem]) -> Choices | None:
+    values = raw["choices"]
+    if not isinstance(values, list) or not values:
+        problems.append(Problem(key=key, message="choices are a list with at least one value"))
+        return None
+    for value in values:
+        reason = as_choice_or_value(value)
+        if reason:
+            problems.append(Problem(key=key, message=f"choice {value!r}: {reason}"))
+            return None
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            first = values[values.index(value)]
+            if type(first) is type(value):
+                message = f"choice {value!r} is listed twice; to bias a choice write weights (see [space] in the docs)"
+            else:
+                message = f"choices {first!r} and {value!r} are equal as numbers and cannot be told apart"
+            problems.append(Problem(key=key, message=message))
+            return None
+    weights = raw.get("weights")
+    if weights is not None:
+        wkey = ("space", name, "weights")
+        if not isinstance(weights, list) or len(weights) != len(values):
+            problems.append(
+                Problem(key=wkey, message=f"weights are a list of {len(values)} numbers, one for each choice")
+            )
+            return None
+        if not all(is_number(w) and math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
+            problems.append(Problem(key=wkey, message="weights are numbers >= 0, at least one of them above 0"))
+            return None
+    ordered = raw.get("ordered", all(is_number(v) for v in values))
+    if not isinstance(ordered, bool):
+        problems.append(Problem(key=("space", name, "ordered"), message="ordered is true or false"))
+        return None
+    return Choices(
+        name=name,
+        values=tuple(values),
+        ordered=ordered,
+        weights=None if weights is None else tuple(float(w) for w in weights),
+        when=_when(raw, ("space", name), problems),
+    )
+
+
+def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems: list[Problem]) -> Parameter | None:
+    key = ("space", name)
+    low: Any = raw.get("low")
+    high: Any = raw.get("high")
+    step: Any = raw.get("step")
+    log: Any = raw.get("log", False)
+
+    def wrong(k: str, message: str) -> None:
+        problems.append(Problem(key=(*key, k) if k in raw else key, message=message))
+
+    count = len(problems)
+    for k, value in (("low", low), ("high", high)):
+        if value is None:
+            wrong(k, f"'{k}' is missing: both ends of a range are needed")
+        elif not is_number(value) or not math.isfinite(value):
+            wrong(k, f"'{k}' must be a finite number, not {value!r}")
+    if not isinstance(log, bool):
+        wrong("log", "log is true or false")
+    if len(problems) > count:
+        return None
+    integers = isinstance(low, int) and isinstance(high, int)
+    if isinstance(low, int) != isinstance(high, int):
+        wrong("low" if isinstance(low, int) else "high", "one end is an integer and the other is not: write both alike")
+    if low > high:
+        wrong("low", f"low ({low!r}) is above high ({high!r})")
+    if log and low <= 0:
+        wrong("low", f"a range with log = true needs low above 0, not {low!r}")
+    if integers and max(abs(low), abs(high)) > LARGEST_INTEGER:
+        wrong("high", "an integer of more than 53 bits does not survive Optuna")
+    if step is not None:
+        _check_step(low, high, step, log, integers, wrong)
+    limits = _limits(raw, low, high, integers, wrong)
+    if len(problems) > count:
+        return None
+    if integers:
+        return Integer(name=name, low=low, high=high, step=step or 1, log=log, limits=limits, when=when)
+    return Real(
+        name=name, low=float(low), high=float(high), step=None if step is None else float(step),
+        log=log, limits=limits, when=when,
+    )  # fmt: skip
+
+
+def _check_step(low: Any, high: Any, step: Any, log: bool, integers: bool, wrong: Callable[[str, str], None]) -> None:
+    if not is_number(step) or not math.isfinite(step) or step <= 0:
+        wrong("step", f"step must be a number above 0, not {step!r}")
+    elif integers and not isinstance(step, int):
+        wrong("step", "the step of an integer range must be an integer")
+    elif log:
+        wrong("step", "step and log = true do not go together")
+    elif low <= high:
+        count = (high - low) / step
+        if not math.isclose(count, round(count), rel_tol=1e-9, abs_tol=1e-9):
+            wrong("step", f"step {step!r} from {low!r} misses high ({high!r})")
+
+
+def _limits(raw: Mapping[str, Any], low: Any, high: Any, integers: bool, wrong: Callable[[str, str], None]) -> Any:
+    limits = raw.get("limits")
+    if limits is None:
+        return None
+    if not isinstance(limits, list) or len(limits) != 2 or not all(is_number(v) for v in limits):
+        wrong("limits", "limits are two numbers: [lowest, highest]")
+        return None
+    if not limits[0] <= low <= high <= limits[1]:
+        wrong("limits", f"limits {limits!r} do not enclose the range {low!r} to {high!r}")
+        return None
+    return tuple(int(v) if integers else float(v) for v in limits)
+
+
+def _expressions(raw: Any, table: str, problems: list[Problem]) -> dict[str, Expression]:
+    if not isinstance(raw, Mapping):
+        problems.append(Problem(key=("space", table), message=f"[space.{table}] is a table of expressions"))
+        return {}
+    found: dict[str, Expression] = {}
+    for name, text in raw.items():
+        if not isinstance(text, str):
+            problems.append(Problem(key=("space", table, name), message="an expression stands in quotes"))
+            continue
+        try:
+            found[name] = parse(text)
+        except ExpressionError as error:
+            problems.append(Problem(key=("space", table, name), message=str(error)))
+    return found
+
+
+def _check_names(expression: Expression, known: set[str], key: tuple[str, ...], problems: list[Problem]) -> None:
+    for name in sorted(expression.names - known):
+        guess = difflib.get_close_matches(name, known, n=1)
+        problems.append(
+            Problem(
+                key=key,
+                message=f"'{name}' is not a parameter or a derived value",
+                allowed=", ".join(sorted(known)),
+                guess=guess[0] if guess else "",
+            )
+        )
+
+
+def check_values(
+    space: Space, values: Mapping[str, Value], key: tuple[str | int, ...], problems: list[Problem]
+) -> bool:
+    """Names and kinds of values given by hand (``[[trial]] params``, ``[baseline]``)."""
+    count = len(problems)
+    for name, value in values.items():
+        if name not in space.by_name:
+            guess = difflib.get_close_matches(name, space.by_name, n=1)
+            problems.append(
+                Problem(
+                    key=(*key, name),
+                    message=f"'{name}' is not a parameter of [space]",
+                    allowed=", ".join(space.by_name),
+                    guess=guess[0] if guess else "",
+                )
+            )
+            continue
+        reason = as_choice_or_value(value)
+        if reason:
+            problems.append(Problem(key=(*key, name), message=reason))
+    return len(problems) == count
