@@ -1,0 +1,273 @@
+"""Every key that a sweep file may hold, as frozen models: read this file as the reference of the TOML.
+
+``load`` fills the models and reports the mistakes. A ``Sweep`` is complete by itself: templates merged, budgets
+unfolded, planned trials resolved. Its JSON is the frozen revision that workers read.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from hpo_batch.errors import ExpressionError, UserError
+from hpo_batch.expressions import parse
+from hpo_batch.records import Reason, Value
+from hpo_batch.space.build import build
+from hpo_batch.space.space import Space
+from hpo_batch.sweep.walltime import format_walltime, parse_walltime
+
+SAMPLERS = ("tpe", "random", "grid", "list")
+PRUNERS = ("none", "median", "percentile", "asha", "hyperband")
+ENTRY = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
+
+
+def _study_name(name: str) -> str:
+    """A study's name is a folder and an argument; one of digits only would be taken for a trial."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) or name.isdigit():
+        raise ValueError(f"'{name}' cannot be a study's name: use a-z 0-9 . _ -, begin with a letter, not only digits")
+    return name
+
+
+def _expression(text: str) -> str:
+    try:
+        parse(text)
+    except ExpressionError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        return parse_walltime(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+ExpressionText = Annotated[str, AfterValidator(_expression)]
+Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(format_walltime, return_type=str)]
+"""a duration in SLURM's spellings: "4:00:00", "1-12", "240" (minutes)"""
+Policy = Literal["retry", "fail"]
+Direction = Literal["minimize", "maximize"]
+
+
+class Table(BaseModel):
+    """A table of the TOML: unknown keys are mistakes, values cannot change."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+    )
+
+
+class Study(Table):
+    """``[study]``: what is wanted, and how the study is kept."""
+
+    name: Annotated[str, AfterValidator(_study_name)]
+    """name of the study and of its folder: a-z 0-9 . _ -, not only digits"""
+    metric: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    """the returned metric to optimise, or a name of [metrics]; a list for several"""
+    direction: Annotated[tuple[Direction, ...], BeforeValidator(_as_tuple)]
+    """"minimize" or "maximize"; as many as metrics"""
+    trials: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
+    """finished (complete + pruned) trials wanted, over all workers and submissions; a grid or list may leave it out"""
+    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
+    """attempts of one trial that may be lost before it fails"""
+    max_failed: Annotated[int, Field(ge=1, strict=True)] | None = None
+    """failed trials after which the sweep stops; left out: as many as trials"""
+    keep_checkpoints: Literal["unfinished", "all"] = "unfinished"
+    """whether the checkpoints of trials that have ended are kept"""
+    lease_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """seconds without a sign of life after which other workers take a worker on another host for dead"""
+
+
+class Objective(Table):
+    """``[objective]``: the user's code, a function or a command."""
+
+    function: Annotated[str, Field(pattern=ENTRY)] | None = None
+    """"package.module:function", called with one Trial; returns a float or a dict of metrics"""
+    command: str | tuple[str, ...] | None = None
+    """a command line with placeholders {name} {args} {overrides} {params_json} {trial_dir}; no shell"""
+    n_params: Annotated[str, Field(pattern=ENTRY)] | None = None
+    """"package.module:function" that counts a model's parameters from a configuration, without torch"""
+    cwd: str | None = None
+    """working directory, relative to the sweep file's folder; left out: where submit was called"""
+    env: dict[str, str] = {}
+    """environment variables of the objective"""
+    snapshot: bool = False
+    """run from a copy of the code kept in the study"""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Objective:
+        if (self.function is None) == (self.command is None):
+            raise ValueError("give either function or command")
+        if self.command is not None and not self.command:
+            raise ValueError("the command is empty")
+        return self
+
+
+class Sampler(Table):
+    """``[sampler]``: who proposes configurations."""
+
+    name: str = "tpe"
+    """tpe, random, grid (every valid cell once) or list (the [[trial]]s only)"""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
+    """all randomness of the search and of the trials' seeds comes from it"""
+    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 10
+    """random trials before tpe models anything"""
+    extremes: tuple[str, ...] = ()
+    """parameters whose smallest and largest value are tried first, the others at the middle"""
+    coverage: tuple[str, ...] = ()
+    """parameters whose cells are counted as architecture, and preferred while untried"""
+    coverage_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the trials that go to cells of the coverage parameters not tried yet"""
+    duplicates: Literal["skip"] = "skip"
+    """a configuration is never trained twice"""
+    options: dict[str, Any] = {}
+    """handed to Optuna's sampler class as they are"""
+
+
+class Pruner(Table):
+    """``[pruner]``: who ends bad trials early."""
+
+    name: Literal["none", "median", "percentile", "asha", "hyperband"] = "none"
+    first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
+    """steps before the first decision"""
+    options: dict[str, Any] = {}
+    """handed to Optuna's pruner class as they are"""
+
+
+class PlannedTrial(Table):
+    """``[[trial]]``: a configuration given by hand, run before anything is drawn."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,99}$")]
+    """an identifier, unique in the sweep"""
+    set: str | None = None
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """"baseline" or another trial's name: supplies what params leave out"""
+    params: dict[str, Value] = {}
+    """may lie between or beyond the values of [space]; constraints hold"""
+    note: str | None = None
+
+
+class Expectation(Table):
+    if_: Annotated[str, Field(alias="if")]
+    then: str | None = None
+
+
+class Failures(Table):
+    """``[failures]``: per reason, whether a trial gets another attempt or fails."""
+
+    exception: Policy = "fail"
+    exit_code: Policy = "fail"
+    nan: Policy = "fail"
+    no_result: Policy = "fail"
+    oom_gpu: Policy = "fail"
+    oom_host: Policy = "fail"
+    time_limit: Policy = "fail"
+    lost: Policy = "retry"
+    """the worker died without a word"""
+    stalled: Policy = "fail"
+    invalid: Policy = "fail"
+    """the result has the wrong type, or the objective cannot be loaded"""
+    stop_after: Annotated[int, Field(ge=1, strict=True)] = 5
+    """failures in a row for the same reason, over all workers, after which the sweep stops"""
+
+    def policy(self, reason: Reason) -> Policy:
+        policy: Policy = getattr(self, reason.value)
+        return policy
+
+
+class Job(Table):
+    """``[job]``: what is asked of SLURM, or of this machine. A template holds the same keys and no others."""
+
+    template: str = "local"
+    """a file of ./job_templates or of ours: a100, a100-shared, cpu, local"""
+    scheduler: Literal["slurm", "local"] = "slurm"
+    """set by templates"""
+    workers: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
+    """array tasks, or local processes; each pulls trials until none is left"""
+    walltime: Seconds = 3600.0
+    """limit of each array task"""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """"auto": the GPU that was allocated, else the CPU; "cuda": no GPU is an error"""
+    cpus: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
+    """CPUs of each worker; torch's threads follow it"""
+    mem_gb: Annotated[float, Field(gt=0)] | None = None
+    """left out: the partition's default"""
+    gres: str | None = None
+    """"gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
+    gpus_per_node: str | None = None
+    """"a100:1", for sites without --gres"""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    nodelist: str | None = None
+    reservation: str | None = None
+    dependency: str | None = None
+    max_running: Annotated[int, Field(ge=1, strict=True)] | None = None
+    """array throttle: tasks that run at once"""
+    signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
+    """seconds before the limit at which SLURM warns the worker; it may come up to 60 s early"""
+    setup: tuple[str, ...] = ()
+    """shell lines before the worker starts: module load, conda activate"""
+    python: str | None = None
+    """the command that starts Python on the nodes; left out: the Python that submits"""
+    srun: bool = True
+    """start the worker by srun inside the batch script"""
+    srun_args: tuple[str, ...] = ()
+    sbatch: dict[str, str | int | bool] = {}
+    """further sbatch options by their long names"""
+
+
+class Sweep(Table):
+    """A sweep, whole: one for each ``[[budget]]``, or the one of a file without budgets."""
+
+    study: Study
+    objective: Objective
+    metrics: dict[str, ExpressionText] = {}
+    """metrics computed from the others"""
+    space_table: Annotated[dict[str, Any], Field(alias="space")] = {}
+    sampler: Sampler = Sampler()
+    pruner: Pruner = Pruner()
+    baseline: dict[str, Value] | None = None
+    """runs with the study, in every comparison"""
+    trial: tuple[PlannedTrial, ...] = ()
+    expect: dict[str, str | Expectation] = {}
+    failures: Failures = Failures()
+    job: Job = Job()
+    budget: str | None = None
+    """label of the budget this sweep was unfolded from"""
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space; ``load`` has made sure that it can be built."""
+        space, problems = build(self.space_table, with_n_params=self.objective.n_params is not None)
+        assert not problems, problems
+        return space
+
+    @property
+    def path(self) -> str:
+        """Folder of the study below the logs directory: a budget's study is a folder in it."""
+        return self.study.name if self.budget is None else f"{self.study.name}/{self.budget}"
+
+    def to_json(self) -> str:
+        """The frozen revision."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Sweep:
+        return cls.model_validate_json(text)
