@@ -1,0 +1,113 @@
+"""Optuna's journal records, written: one function per kind of record, version 5 of the format.
+
+Operation codes are Optuna's and no others: an unknown one would end every reader. Ours are system attributes ``hpo:*``.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+from hpo_batch.records import TrialState
+
+FORMAT = 1
+"""of our attributes; a journal with a higher one was written by a newer hpo-batch"""
+
+Record = dict[str, Any]
+
+
+class Op(IntEnum):
+    """Optuna's operation codes."""
+
+    CREATE_STUDY = 0
+    DELETE_STUDY = 1
+    SET_STUDY_USER_ATTR = 2
+    SET_STUDY_SYSTEM_ATTR = 3
+    CREATE_TRIAL = 4
+    SET_TRIAL_PARAM = 5
+    SET_TRIAL_STATE_VALUES = 6
+    SET_TRIAL_INTERMEDIATE_VALUE = 7
+    SET_TRIAL_USER_ATTR = 8
+    SET_TRIAL_SYSTEM_ATTR = 9
+
+
+DIRECTIONS = {"minimize": 1, "maximize": 2}
+STUDY_ID = 0
+"""the first study of a journal is ours"""
+
+
+class Writer:
+    """Makes records in the name of one worker; Optuna tells writers apart by ``worker_id``."""
+
+    def __init__(self, worker: str) -> None:
+        self.worker_id = f"hpo-batch-{worker}"
+
+    def create_study(self, name: str, directions: Iterable[str]) -> Record:
+        return self._record(Op.CREATE_STUDY, study_name=name, directions=[DIRECTIONS[d] for d in directions])
+
+    def study_attr(self, key: str, value: object) -> Record:
+        return self._record(Op.SET_STUDY_SYSTEM_ATTR, study_id=STUDY_ID, system_attr={key: value})
+
+    def create_trial(
+        self,
+        *,
+        now: float,
+        state: TrialState,
+        params: Mapping[str, float],
+        distributions: Mapping[str, str],
+        system_attrs: Mapping[str, object],
+        user_attrs: Mapping[str, object] | None = None,
+        values: Sequence[float] | None = None,
+    ) -> Record:
+        """A whole trial in one record: it exists with all its parameters or not at all."""
+        several = values is not None and len(values) > 1
+        record = self._record(
+            Op.CREATE_TRIAL,
+            study_id=STUDY_ID,
+            datetime_start=_iso(now),
+            state=state.value,
+            value=None if values is None or several else values[0],
+            values=list(values) if values is not None and several else None,
+            distributions=dict(distributions),
+            params=dict(params),
+            user_attrs=dict(user_attrs or {}),
+            system_attrs=dict(system_attrs),
+            intermediate_values={},
+        )
+        if state.ended:
+            record["datetime_complete"] = _iso(now)
+        return record
+
+    def trial_state(
+        self, trial_id: int, state: TrialState, *, now: float, values: Sequence[float] | None = None
+    ) -> Record:
+        record = self._record(
+            Op.SET_TRIAL_STATE_VALUES,
+            trial_id=trial_id,
+            state=state.value,
+            values=None if values is None else list(values),
+        )
+        if state is TrialState.RUNNING:
+            record["datetime_start"] = _iso(now)
+        if state.ended:
+            record["datetime_complete"] = _iso(now)
+        return record
+
+    def report(self, trial_id: int, step: int, value: float) -> Record:
+        return self._record(Op.SET_TRIAL_INTERMEDIATE_VALUE, trial_id=trial_id, step=step, intermediate_value=value)
+
+    def metric(self, trial_id: int, name: str, value: float) -> Record:
+        return self._record(Op.SET_TRIAL_USER_ATTR, trial_id=trial_id, user_attr={name: value})
+
+    def trial_attr(self, trial_id: int, key: str, value: object) -> Record:
+        return self._record(Op.SET_TRIAL_SYSTEM_ATTR, trial_id=trial_id, system_attr={key: value})
+
+    def _record(self, op: Op, **fields: object) -> Record:
+        return {"op_code": op.value, "worker_id": self.worker_id, **fields}
+
+
+def _iso(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
+    return moment.isoformat(timespec="microseconds")

@@ -1,0 +1,161 @@
+"""Every path of a study on disk, and how a study is found by name, directory or TOML file.
+
+Nothing in a study holds an absolute path: a copied or moved one opens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo_batch.errors import StorageError, StudyNotFound, UserError
+
+JOURNAL = "journal.jsonl"
+ROOT_VARIABLE = "HPO_BATCH_ROOT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyHome:
+    """A study's directory. Making one reads and writes nothing."""
+
+    path: Path
+    name: str
+    """as users type it: ``patchtst-2m`` or ``patchtst-2m/2M``"""
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    @property
+    def sweep_toml(self) -> Path:
+        return self.path / "sweep.toml"
+
+    def revision(self, number: int) -> Path:
+        return self.path / f"sweep.{number}.json"
+
+    @property
+    def submissions(self) -> Path:
+        return self.path / "submissions.jsonl"
+
+    @property
+    def workers(self) -> Path:
+        return self.path / "workers"
+
+    @property
+    def slurm(self) -> Path:
+        """submitit's own files, and the logs of the array tasks."""
+        return self.path / "slurm"
+
+    @property
+    def code(self) -> Path:
+        return self.path / "code"
+
+    def marker(self, name: str) -> Path:
+        """``CANCELLED`` or ``DRAIN``: while the file is there, no worker starts another trial."""
+        return self.path / name
+
+    def trial(self, number: int) -> Path:
+        return self.path / "trials" / f"{number // 1000:04}" / f"{number:04}"
+
+    def attempt(self, number: int, attempt: int) -> Path:
+        return self.trial(number) / "attempts" / str(attempt)
+
+    @property
+    def exists(self) -> bool:
+        return self.journal.is_file()
+
+    def make(self) -> None:
+        """The directory and its folders.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        try:
+            for folder in (self.workers, self.slurm, self.path / "trials"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            where = error.filename or self.path
+            raise StorageError(
+                f"cannot make the study's directory '{where}': {error.strerror}; choose another with --root"
+            ) from error
+
+
+def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path:
+    """The logs directory: ``--root``, ``HPO_BATCH_ROOT``, the nearest ``logs`` upwards, else ``logs`` here."""
+    if option is not None:
+        return option.resolve()
+    if environ.get(ROOT_VARIABLE):
+        return Path(environ[ROOT_VARIABLE]).resolve()
+    for folder in (cwd, *cwd.parents):
+        if (folder / "logs").is_dir():
+            return (folder / "logs").resolve()
+    return (cwd / "logs").resolve()
+
+
+def home_of(root: Path, name: str) -> StudyHome:
+    return StudyHome(path=root / name, name=name)
+
+
+def all_homes(root: Path) -> Iterator[StudyHome]:
+    """Every study below ``root``, those of budgets included, by name."""
+    if not root.is_dir():
+        return
+    for folder in sorted(root.iterdir()):
+        if (folder / JOURNAL).is_file():
+            yield home_of(root, folder.name)
+        elif folder.is_dir():
+            for inner in sorted(folder.iterdir()):
+                if (inner / JOURNAL).is_file():
+                    yield home_of(root, f"{folder.name}/{inner.name}")
+
+
+def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
+    """The studies that a name or a directory means: one, or all budgets of a sweep.
+
+    Raises:
+        StudyNotFound: there is none.
+    """
+    directory = Path(study)
+    if directory.is_dir() and (directory / JOURNAL).is_file():
+        path = directory.resolve()
+        inside = path.is_relative_to(root)
+        return (StudyHome(path=path, name=str(path.relative_to(root)) if inside else path.name),)
+    known = list(all_homes(root))
+    found = tuple(home for home in known if home.name == study or home.name.startswith(f"{study}/"))
+    if found:
+        return found
+    names = sorted({home.name for home in known})
+    guess = difflib.get_close_matches(study, names, n=1)
+    meant = f"; did you mean '{guess[0]}'?" if guess else ""
+    listed = f"; there are {', '.join(names[:10])}" if names else "; there are no studies in it"
+    raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
+
+
+def newest_home(root: Path) -> StudyHome:
+    """The study whose journal changed last.
+
+    Raises:
+        StudyNotFound: the logs directory has none.
+    """
+    homes = list(all_homes(root))
+    if not homes:
+        raise StudyNotFound(f"no studies in {root}; start one with 'hpo-batch submit SWEEP', or say --root")
+    return max(homes, key=lambda home: home.journal.stat().st_mtime)
+
+
+def check_writable(path: Path) -> None:
+    """Say early, in one line, that nothing can be written.
+
+    Raises:
+        StorageError: the nearest existing folder refuses writing.
+    """
+    folder = path
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is in the way: it is not a directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageError(f"no permission to write in '{folder}'; choose another directory with --root")

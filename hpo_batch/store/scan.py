@@ -1,0 +1,317 @@
+"""Optuna's journal records, read: lines -> trials and counts, without Optuna. One scan serves workers and readers.
+
+Our own facts are system attributes that begin with ``hpo:``; everything else is Optuna's format (version 5), so that
+plain Optuna reads the file. Records are applied in the order of the file, as Optuna replays them: what Optuna ignores
+(a change of a finished trial) is ignored here too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from hpo_batch.errors import JournalCorrupt
+from hpo_batch.records import Attempt, Counts, TrialRecord, TrialState, Value
+from hpo_batch.store.format import FORMAT, Op
+
+
+class _Line(msgspec.Struct):
+    op_code: int
+    study_id: int = 0
+    trial_id: int = -1
+    study_name: str = ""
+    directions: list[int] = []
+    state: int | None = None
+    value: float | None = None
+    values: list[float] | None = None
+    params: dict[str, float] = {}
+    distributions: dict[str, str] = {}
+    user_attrs: dict[str, Any] = {}
+    system_attrs: dict[str, Any] = {}
+    intermediate_values: dict[str, float] = {}
+    user_attr: dict[str, Any] = {}
+    system_attr: dict[str, Any] = {}
+    param_name: str = ""
+    param_value_internal: float = 0.0
+    distribution: str = ""
+    step: int = 0
+    intermediate_value: float | None = None
+    datetime_start: str | None = None
+    datetime_complete: str | None = None
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+class ScannedTrial:
+    """A trial as the records so far make it. Changes as more are applied; ``record`` gives the frozen view."""
+
+    __slots__ = (
+        "ended",
+        "number",
+        "params",
+        "started",
+        "state",
+        "steps",
+        "system_attrs",
+        "trial_id",
+        "user_attrs",
+        "values",
+    )
+
+    def __init__(self, trial_id: int, number: int) -> None:
+        self.trial_id = trial_id
+        self.number = number
+        self.state = TrialState.RUNNING
+        self.values: tuple[float, ...] | None = None
+        self.params: dict[str, Value] = {}
+        self.user_attrs: dict[str, Any] = {}
+        self.system_attrs: dict[str, Any] = {}
+        self.steps: dict[int, float] = {}
+        self.started: float | None = None
+        self.ended: float | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What we wrote when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
+        facts: dict[str, Any] = self.system_attrs.get("hpo:trial", {})
+        return facts
+
+    @property
+    def key(self) -> str | None:
+        return self.facts.get("key")
+
+    @property
+    def attempt(self) -> int:
+        """Number of the newest attempt; 0 before the first."""
+        numbers = [int(name.rpartition(":")[2]) for name in self.system_attrs if name.startswith("hpo:attempt:")]
+        return max(numbers, default=0)
+
+    def attempt_facts(self, attempt: int) -> dict[str, Any]:
+        facts: dict[str, Any] = self.system_attrs.get(f"hpo:attempt:{attempt}", {})
+        return facts
+
+    def ending(self, attempt: int) -> dict[str, Any]:
+        facts: dict[str, Any] = self.system_attrs.get(f"hpo:ended:{attempt}", {})
+        return facts
+
+    @property
+    def reason(self) -> str | None:
+        reason: str | None = self.system_attrs.get("hpo:failure", {}).get("reason")
+        return reason
+
+    def record(self) -> TrialRecord:
+        facts = self.facts
+        attempts = tuple(self._attempt(n) for n in range(1, self.attempt + 1) if self.attempt_facts(n))
+        failure = self.system_attrs.get("hpo:failure", {}) if self.state is TrialState.FAIL else {}
+        return TrialRecord(
+            number=self.number,
+            state=self.state,
+            values=self.values,
+            params={**self.params, **facts.get("derived", {})},
+            metrics={name: value for name, value in self.user_attrs.items() if _is_number(value)},
+            steps=dict(self.steps),
+            seeds=tuple(facts.get("seeds", ())),
+            origin=facts.get("origin", "optuna"),
+            name=facts.get("name"),
+            set=facts.get("set"),
+            note=facts.get("note"),
+            reason=failure.get("reason", "unknown" if self.state is TrialState.FAIL else None),
+            message=failure.get("message") or self.system_attrs.get("fail_reason"),
+            attempts=attempts,
+            revision=facts.get("revision", 0),
+            started=attempts[0].started if attempts else self.started,
+            ended=self.ended,
+        )
+
+    def _attempt(self, number: int) -> Attempt:
+        facts, ending = self.attempt_facts(number), self.ending(number)
+        return Attempt(
+            number=number,
+            worker=facts["worker"],
+            job=facts["job"],
+            host=facts["host"],
+            gpus=tuple(facts.get("gpus", ())),
+            submission=facts.get("submission", ""),
+            started=facts["started"],
+            ended=ending.get("time"),
+            ending=ending.get("how", ""),
+        )
+
+
+class JournalState:
+    """The first study of a journal, as its records make it. Other studies in the file only take up trial ids."""
+
+    def __init__(self) -> None:
+        self.study_name: str | None = None
+        self.directions: tuple[int, ...] = ()
+        self.attrs: dict[str, Any] = {}
+        """system attributes of the study"""
+        self.trials: list[ScannedTrial] = []
+        self.by_state: dict[TrialState, set[int]] = {state: set() for state in TrialState}
+        """numbers of the trials in each state"""
+        self.number_of_key: dict[str, int] = {}
+        """the newest trial with a configuration's key"""
+        self.endings: list[tuple[float, str, int]] = []
+        """time, reason and number of each trial that ended, in the order of the file; no reason if it did not fail"""
+        self._studies = 0
+        self._ids: list[ScannedTrial | None] = []
+
+    @property
+    def target(self) -> int:
+        target: int = self.attrs.get("hpo:revision", {}).get("target", 0)
+        return target
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the objectives; a journal that is not ours gives none."""
+        return tuple(self.attrs.get("hpo:metrics") or self.attrs.get("study:metric_names") or ())
+
+    @property
+    def revision(self) -> int:
+        number: int = self.attrs.get("hpo:revision", {}).get("number", 0)
+        return number
+
+    def counts(self) -> Counts:
+        count = {state: len(numbers) for state, numbers in self.by_state.items()}
+        return Counts(
+            target=self.target,
+            waiting=count[TrialState.WAITING],
+            running=count[TrialState.RUNNING],
+            complete=count[TrialState.COMPLETE],
+            pruned=count[TrialState.PRUNED],
+            failed=count[TrialState.FAIL],
+        )
+
+    def apply(self, lines: Iterable[bytes]) -> None:
+        """Replay lines of the journal.
+
+        Raises:
+            JournalCorrupt: a line is not a journal record, or the journal was written by a newer hpo-batch.
+        """
+        for line in lines:
+            if line.strip():
+                self._apply(_decode(line))
+        found = self.attrs.get("hpo:format", FORMAT)
+        if found > FORMAT:
+            raise JournalCorrupt(
+                f"this study has format {found}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch"
+            )
+
+    def _apply(self, line: _Line) -> None:
+        op = line.op_code
+        if op == Op.CREATE_TRIAL:
+            self._create_trial(line)
+        elif op in (Op.CREATE_STUDY, Op.SET_STUDY_SYSTEM_ATTR):
+            self._study(line)
+        elif op >= Op.SET_TRIAL_PARAM and 0 <= line.trial_id < len(self._ids):
+            trial = self._ids[line.trial_id]
+            if trial is not None and not trial.state.ended:
+                self._change_trial(trial, line)
+
+    def _study(self, line: _Line) -> None:
+        if line.op_code == Op.CREATE_STUDY:
+            self._studies += 1
+            if self._studies == 1:
+                self.study_name = line.study_name
+                self.directions = tuple(line.directions)
+        elif line.study_id == 0:
+            self.attrs.update(line.system_attr)
+
+    def _create_trial(self, line: _Line) -> None:
+        if line.study_id != 0:
+            self._ids.append(None)
+            return
+        trial = ScannedTrial(trial_id=len(self._ids), number=len(self.trials))
+        trial.state = TrialState(line.state if line.state is not None else TrialState.RUNNING.value)
+        trial.params = {
+            name: _external(line.distributions[name], value)
+            for name, value in line.params.items()
+            if name in line.distributions
+        }
+        trial.user_attrs = dict(line.user_attrs)
+        trial.system_attrs = dict(line.system_attrs)
+        trial.steps = {int(step): value for step, value in line.intermediate_values.items()}
+        trial.started = _seconds(line.datetime_start)
+        trial.ended = _seconds(line.datetime_complete)
+        if line.values is not None:
+            trial.values = tuple(line.values)
+        elif line.value is not None:
+            trial.values = (line.value,)
+        self._ids.append(trial)
+        self.trials.append(trial)
+        self.by_state[trial.state].add(trial.number)
+        if trial.key is not None:
+            self.number_of_key[trial.key] = trial.number
+        if trial.state.ended:
+            self._note_end(trial)
+
+    def _change_trial(self, trial: ScannedTrial, line: _Line) -> None:
+        op = line.op_code
+        if op == Op.SET_TRIAL_STATE_VALUES:
+            state = TrialState(line.state)
+            if state is trial.state is TrialState.RUNNING:
+                return
+            self.by_state[trial.state].discard(trial.number)
+            self.by_state[state].add(trial.number)
+            trial.state = state
+            if line.values is not None:
+                trial.values = tuple(line.values)
+            if state is TrialState.RUNNING:
+                trial.started = _seconds(line.datetime_start) or trial.started
+            if state.ended:
+                trial.ended = _seconds(line.datetime_complete)
+                self._note_end(trial)
+        elif op == Op.SET_TRIAL_INTERMEDIATE_VALUE:
+            if line.intermediate_value is not None:
+                trial.steps[line.step] = line.intermediate_value
+        elif op == Op.SET_TRIAL_SYSTEM_ATTR:
+            trial.system_attrs.update(line.system_attr)
+        elif op == Op.SET_TRIAL_USER_ATTR:
+            trial.user_attrs.update(line.user_attr)
+        elif op == Op.SET_TRIAL_PARAM:
+            trial.params[line.param_name] = _external(line.distribution, line.param_value_internal)
+
+    def _note_end(self, trial: ScannedTrial) -> None:
+        reason = (trial.reason or "unknown") if trial.state is TrialState.FAIL else ""
+        self.endings.append((trial.ended or 0.0, reason, trial.number))
+
+
+def _decode(line: bytes) -> _Line:
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        # plain Optuna writes NaN and Infinity, which are not JSON; Python's decoder takes them
+        with contextlib.suppress(ValueError, msgspec.ValidationError):
+            return msgspec.convert(json.loads(line), _Line)
+    raise JournalCorrupt(f"the journal has a line that is not a record: {line[:80]!r}")
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> tuple[str, tuple[Value, ...]]:
+    """Name of a distribution, and its choices."""
+    decoded = json.loads(text)
+    return decoded["name"], tuple(decoded["attributes"].get("choices", ()))
+
+
+def _external(distribution: str, value: float) -> Value:
+    """The value a user knows, from the number that Optuna stores."""
+    name, choices = _distribution(distribution)
+    if choices:
+        return choices[int(value)]
+    return int(value) if name.startswith("Int") else float(value)
+
+
+def _seconds(text: str | None) -> float | None:
+    return datetime.datetime.fromisoformat(text).timestamp() if text else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

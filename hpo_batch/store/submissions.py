@@ -1,0 +1,49 @@
+"""Submissions of a study, one JSON line each: all that readers need of SLURM, written before and completed after.
+
+Each line repeats the whole submission; the last line of an id counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hpo_batch.files import append_json_line, read_json_lines
+from hpo_batch.store.home import StudyHome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One call of sbatch, or one start of local workers."""
+
+    id: str
+    """a uuid, also part of the job's name"""
+    kind: Literal["slurm", "local"]
+    workers: int
+    walltime_s: float
+    submitted: float
+    """seconds since the epoch"""
+    job_ids: tuple[str, ...] = ()
+    """SLURM's job ids, or process ids of local workers; empty if the submitter died before it knew them"""
+    gpus: str = ""
+    """what was asked for each worker, as SLURM spells it"""
+    log_pattern: str = ""
+    """output of the workers, relative to the study's directory; %A, %a or %i stand for job, task and worker"""
+    host: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
+    """git commit, whether there were changes, versions, command line"""
+
+
+def write_submission(home: StudyHome, submission: Submission) -> None:
+    append_json_line(home.submissions, asdict(submission))
+
+
+def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
+    """All submissions in the order they were made."""
+    latest: dict[str, Submission] = {}
+    for record in read_json_lines(home.submissions):
+        known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
+        known["job_ids"] = tuple(known.get("job_ids", ()))
+        submission = Submission(**known)
+        latest[submission.id] = submission
+    return tuple(latest.values())
