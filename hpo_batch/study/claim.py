@@ -1,0 +1,262 @@
+"""Decide, inside the journal's lock, which trial a worker gets: pure functions from the journal's state to records.
+
+Order: what dead workers held is given back; a waiting trial; the next planned trial; a new configuration. Everything
+that could be decided twice (target, repeats, quotas) is decided here, where only one worker is at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
+from hpo_batch.space.space import Space
+from hpo_batch.store.format import Record, Writer
+from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.study import policy, quota
+from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.samplers import Candidate
+from hpo_batch.sweep.planned import Planned
+from hpo_batch.sweep.schema import Sweep
+
+Fits = Callable[[Configuration], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What was drawn before the lock was taken."""
+
+    candidates: Mapping[quota.Arm, Sequence[Candidate]]
+    used_up: bool
+    """no unseen configuration is left in any arm"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    claim: Claim
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A planned trial that repeats a finished one: it gets that one's result and is not trained again."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redraw:
+    """Others took all that was drawn."""
+
+
+Decision: TypeAlias = Granted | Answered | Redraw | Idle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimant:
+    """What a decision needs to know beside the journal's state."""
+
+    sweep: Sweep
+    space: Space
+    planned: tuple[Planned, ...]
+    owner: Owner
+    writer: Writer
+    now: float
+
+    def seeds(self, number: int) -> tuple[int, ...]:
+        """The trial's seed, from the study's seed and the trial's number."""
+        text = f"{self.sweep.sampler.seed}:{number}"
+        return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
+
+
+def give_back_lost(
+    claimant: Claimant, state: JournalState, *, is_dead: Callable[[Mapping[str, object]], bool]
+) -> list[Record]:
+    """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails."""
+    records: list[Record] = []
+    for number in sorted(state.by_state[TrialState.RUNNING]):
+        trial = state.trials[number]
+        facts = trial.attempt_facts(trial.attempt)
+        if facts and is_dead(facts):
+            message = f"worker {facts['worker']} on {facts['host']} ended without a word"
+            records += end_attempt(claimant, trial, Reason.LOST, message)
+    return records
+
+
+def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:
+    """Records for an attempt that failed: ordered so that every prefix is a valid state."""
+    write, now = claimant.writer, claimant.now
+    ending = {"how": reason.value, "time": now}
+    records = [write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)]
+    if policy.retries(claimant.sweep, trial, reason):
+        return [*records, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
+    if reason is Reason.LOST and trial.attempt > 1:
+        message = f"lost {trial.attempt} times; the last time: {message}"
+    failure = {"reason": reason.value, "message": message}
+    records.append(write.trial_attr(trial.trial_id, "hpo:failure", failure))
+    return [*records, write.trial_state(trial.trial_id, TrialState.FAIL, now=now)]
+
+
+def decide(
+    claimant: Claimant,
+    state: JournalState,
+    drawn: Drawn,
+    *,
+    fits: Fits,
+    newest_checkpoint: Callable[[int], int | None],
+) -> Decision:
+    """The next trial for this worker, or why there is none."""
+    tripped = policy.why_tripped(claimant.sweep, state)
+    if tripped:
+        return Idle(why=IdleWhy.TRIPPED, detail=tripped)
+    counts = state.counts()
+    too_long = False
+    for number in sorted(state.by_state[TrialState.WAITING]):
+        trial = state.trials[number]
+        configuration = _configuration(trial, claimant.space)
+        if fits(configuration):
+            return _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
+        too_long = True
+    room = counts.target - counts.finished - counts.running - counts.waiting
+    if room <= 0:
+        return _nothing_more(counts.remaining, too_long)
+    unmade = not_made(claimant.planned, state)
+    for planned in unmade:
+        earlier = state.number_of_key.get(planned.configuration.key)
+        if earlier is not None and not state.trials[earlier].state.ended:
+            continue  # answered when the trial it repeats has ended
+        if earlier is not None and state.trials[earlier].state is TrialState.COMPLETE:
+            return Answered(records=(_answer(claimant, state, planned, state.trials[earlier]),))
+        if fits(planned.configuration):
+            candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
+            return _create(claimant, state, candidate, planned)
+        too_long = True
+    if room <= len(unmade):
+        return _nothing_more(counts.remaining, too_long)
+    if claimant.sweep.sampler.name == "list":
+        if state.by_state[TrialState.RUNNING]:
+            return _nothing_more(counts.remaining, too_long)
+        return Idle(why=IdleWhy.NO_TIME if too_long else IdleWhy.SPACE_USED_UP, detail="every listed trial has ended")
+    for arm in quota.in_order_due(claimant.space, state.trials):
+        for candidate in drawn.candidates.get(arm, ()):
+            if candidate.configuration.key in state.number_of_key:
+                continue
+            if fits(candidate.configuration):
+                return _create(claimant, state, candidate, None)
+            too_long = True
+    if too_long:
+        return Idle(why=IdleWhy.NO_TIME)
+    if drawn.used_up:
+        if state.by_state[TrialState.RUNNING]:
+            return _nothing_more(counts.remaining, too_long)
+        return Idle(why=IdleWhy.SPACE_USED_UP)
+    return Redraw()
+
+
+def not_made(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
+    """The planned trials that have no trial in the journal yet."""
+    made = {(t.facts.get("origin"), t.facts.get("name"), t.key) for t in state.trials}
+    return [p for p in planned if (p.origin, p.name, p.configuration.key) not in made]
+
+
+def _nothing_more(remaining: int, too_long: bool) -> Idle:
+    if too_long:
+        return Idle(why=IdleWhy.NO_TIME)
+    return Idle(why=IdleWhy.IN_FLIGHT if remaining else IdleWhy.TARGET_MET)
+
+
+def _configuration(trial: ScannedTrial, space: Space) -> Configuration:
+    """A trial's configuration as it was stored, whatever today's space says."""
+    fixed = {p.name for p in space.fixed}
+    return Configuration(
+        searched={name: value for name, value in trial.params.items() if name not in fixed},
+        fixed={name: value for name, value in trial.params.items() if name in fixed},
+        derived=trial.facts.get("derived", {}),
+    )
+
+
+def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration, *, resumes: int | None) -> Granted:
+    attempt = trial.attempt + 1
+    claim = Claim(
+        number=trial.number,
+        attempt=attempt,
+        token=secrets.token_hex(8),
+        configuration=configuration,
+        seeds=tuple(trial.facts.get("seeds", ())) or claimant.seeds(trial.number),
+        origin=trial.facts.get("origin", "optuna"),
+        name=trial.facts.get("name"),
+        resumes=resumes,
+    )
+    write = claimant.writer
+    records = (
+        write.trial_attr(trial.trial_id, f"hpo:attempt:{attempt}", _attempt_facts(claimant, claim.token)),
+        write.trial_state(trial.trial_id, TrialState.RUNNING, now=claimant.now),
+    )
+    return Granted(claim=claim, records=records)
+
+
+def _create(claimant: Claimant, state: JournalState, candidate: Candidate, planned: Planned | None) -> Granted:
+    claim = Claim(
+        number=len(state.trials),
+        attempt=1,
+        token=secrets.token_hex(8),
+        configuration=candidate.configuration,
+        seeds=claimant.seeds(len(state.trials)),
+        origin=candidate.origin,
+        name=planned.name if planned else None,
+    )
+    params, distributions = journal_params(claimant.space, claim.configuration)
+    record = claimant.writer.create_trial(
+        now=claimant.now,
+        state=TrialState.RUNNING,
+        params=params,
+        distributions=distributions,
+        system_attrs={
+            "hpo:trial": _trial_facts(claimant, state, claim.configuration, candidate.origin, planned, claim.seeds),
+            "hpo:attempt:1": _attempt_facts(claimant, claim.token),
+        },
+    )
+    return Granted(claim=claim, records=(record,))
+
+
+def _answer(claimant: Claimant, state: JournalState, planned: Planned, source: ScannedTrial) -> Record:
+    params, distributions = journal_params(claimant.space, planned.configuration)
+    seeds = tuple(source.facts.get("seeds", ()))
+    facts = _trial_facts(claimant, state, planned.configuration, planned.origin, planned, seeds)
+    return claimant.writer.create_trial(
+        now=claimant.now,
+        state=TrialState.COMPLETE,
+        params=params,
+        distributions=distributions,
+        system_attrs={"hpo:trial": {**facts, "repeats": source.number}},
+        user_attrs=source.user_attrs,
+        values=source.values,
+    )
+
+
+def _trial_facts(
+    claimant: Claimant,
+    state: JournalState,
+    configuration: Configuration,
+    origin: str,
+    planned: Planned | None,
+    seeds: tuple[int, ...],
+) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "key": configuration.key,
+        "seeds": list(seeds),
+        "origin": origin,
+        "revision": state.revision,
+        "derived": dict(configuration.derived),
+    }
+    if planned is not None:
+        told = {"name": planned.name, "set": planned.set, "note": planned.note}
+        facts |= {key: value for key, value in told.items() if value is not None}
+    return facts
+
+
+def _attempt_facts(claimant: Claimant, token: str) -> dict[str, object]:
+    return {**asdict(claimant.owner), "token": token, "started": claimant.now}

@@ -1,0 +1,97 @@
+"""Make a study from a sweep, or bring an existing one up to date with an edited sweep. Safe to do twice at once."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hpo_batch.errors import Irreconcilable, StorageError
+from hpo_batch.files import write_atomic
+from hpo_batch.store.format import FORMAT, Writer
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.journal import Journal
+from hpo_batch.store.scan import JournalState
+from hpo_batch.sweep.difference import Change, difference
+from hpo_batch.sweep.rules import target
+from hpo_batch.sweep.schema import Sweep
+
+
+def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
+    """Make the study, or a new revision of it if the sweep changed; arm the breaker again.
+
+    Raises:
+        Irreconcilable: a study of this name exists, and its trials mean something else.
+        StorageError: the directory cannot be written, or the journal there is not ours.
+    """
+    home.make()
+    writer = Writer("submit")
+    with Journal(home.journal).transaction() as transaction:
+        state = JournalState()
+        state.apply(transaction.new)
+        change = what_changes(home, sweep, state)
+        if change.against:
+            raise Irreconcilable(_explain(home, change))
+        records = []
+        if change.created:
+            records += [
+                writer.create_study(home.name, sweep.study.direction),
+                writer.study_attr("hpo:format", FORMAT),
+                writer.study_attr("hpo:metrics", list(sweep.study.metric)),
+            ]
+            if len(sweep.study.metric) > 1:
+                # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
+                records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
+        if change.created or change.lines:
+            number = state.revision + 1
+            text = sweep.to_json()
+            # the journal names a revision only when its file is complete on disk
+            write_atomic(home.revision(number), text)
+            write_atomic(home.sweep_toml, toml)
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            revision = {"number": number, "digest": digest, "target": target(sweep)}
+            records.append(writer.study_attr("hpo:revision", revision))
+        records.append(writer.study_attr("hpo:armed", now))
+        transaction.append(records, sync=True)
+    return change
+
+
+def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
+    """What ``create`` would change, without changing it.
+
+    Raises:
+        StorageError: the journal was not made by hpo-batch.
+    """
+    if state.study_name is None:
+        return Change(created=True)
+    if not state.revision:
+        raise StorageError(
+            f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
+        )
+    return difference(read_revision(home, state.revision), sweep)
+
+
+def read_revision(home: StudyHome, number: int) -> Sweep:
+    """A frozen sweep.
+
+    Raises:
+        StorageError: its file is missing or damaged.
+    """
+    path = home.revision(number)
+    try:
+        return Sweep.from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error}") from error
+
+
+def read_state(home: StudyHome) -> JournalState:
+    """The study's journal as it is now, without a lock."""
+    state = JournalState()
+    state.apply(Journal(home.journal).read_new())
+    return state
+
+
+def _explain(home: StudyHome, change: Change) -> str:
+    reasons = "; ".join(change.against)
+    return (
+        f"the study '{home.name}' exists in {home.path} and its trials do not fit this sweep: {reasons}. "
+        f"Give the sweep another [study] name, or remove that directory if it is not needed"
+    )
