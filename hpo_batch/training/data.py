@@ -1,0 +1,258 @@
+"""Data for the trainers: dated rows from a CSV or Parquet file, or scikit-learn's digits; both without a download.
+
+Splits by date and leaks nothing: no training label looks into the validation period, and the scale comes from training
+rows alone. Knows no model. torch, pandas and scikit-learn are imported where they are used, because the torch-free
+parameter count asks here for the number of features.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpo_batch.training.parameters import parameter, real, text, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+DIGITS = "digits"
+DIGITS_STEPS = 8
+DIGITS_FEATURES = tuple(f"pixel{column}" for column in range(8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Windows and labels, all on one device. Windows of dated rows are views that share those rows: do not write."""
+
+    features: tuple[str, ...]
+    x_train: Tensor  # (N, T, F) float32
+    y_train: Tensor  # (N,) float32, 0 or 1
+    x_val: Tensor  # (M, T, F)
+    y_val: Tensor  # (M,)
+
+
+def _read_split(value: object) -> float | str:
+    if isinstance(value, datetime.date):  # a bare TOML date
+        return value.isoformat()[:10]
+    if isinstance(value, str):
+        try:
+            return datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            pass
+    elif isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError("must be a share between 0 and 1 or a date such as '2020-01-31'")
+
+
+def _read_features(value: object) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError("must be column names, as a list or separated by commas")
+    stripped = tuple(name.strip() for name in names)
+    if "" in stripped or len(set(stripped)) < len(stripped):
+        raise ValueError("must be column names, none empty and none twice")
+    return stripped
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What the windows and the labels are made from. All but `data` are for dated rows only.
+
+    The label of a row is 1 if the highest `target` of the next `horizon` rows is at least (1 + `threshold`) times the
+    row's `reference`: by default "tomorrow's high is 1 % above today's close".
+    """
+
+    data: str = text(DIGITS)
+    """"digits", or the path of a .csv or .parquet file (relative to the working directory)."""
+    context: int = whole(80, at_least=1)
+    """Rows in a window; the last one is the row the label belongs to."""
+    horizon: int = whole(1, at_least=1)
+    threshold: float = real(0.01, above=-1.0)
+    split: float | str = parameter(0.8, _read_split)
+    """First date of the validation period, or the share of rows before it."""
+    date_column: str = text("date")
+    target: str = text("high")
+    reference: str = text("close")
+    features: tuple[str, ...] = parameter((), _read_features)
+    """Columns of a window; empty: every numeric column. "open,high": in a sweep, a list would be choices."""
+    n_features: int = whole(0, at_least=0)
+    """How many features there must be; 0: not checked. Lets parameters be counted where the file is not."""
+
+
+ROWS_ONLY = frozenset(DataOptions.__dataclass_fields__) - {"data"}
+
+
+def feature_names(options: DataOptions) -> tuple[str, ...]:
+    """The features of a window, in order; reads the file only if the options do not name them."""
+    if options.data == DIGITS:
+        return DIGITS_FEATURES
+    if options.features:
+        return options.features
+    numeric = _frame(options).select_dtypes(include=["number", "bool"]).columns
+    return tuple(str(column) for column in numeric if column != options.date_column)
+
+
+def load(options: DataOptions, device: str = "cpu") -> Dataset:
+    """Training and validation set; a ValueError says what is wrong with the data and what to do."""
+    return _digits(device) if options.data == DIGITS else _rows(options, device)
+
+
+def _digits(device: str) -> Dataset:
+    """Handwritten digits as 8 steps (lines) of 8 values; label: 5 or more. The last quarter of each digit validates."""
+    import numpy as np
+    import torch
+    from sklearn.datasets import load_digits
+
+    images, digits = load_digits(return_X_y=True)
+    is_val = np.zeros(len(digits), dtype=bool)
+    for digit in range(10):
+        of_digit = np.flatnonzero(digits == digit)
+        # Not shuffled: the images come writer by writer, and a writer on both sides would make it too easy.
+        is_val[of_digit[-(len(of_digit) // 4) :]] = True
+    x = torch.tensor(images / 8 - 1, dtype=torch.float32, device=device).view(-1, DIGITS_STEPS, len(DIGITS_FEATURES))
+    y = torch.tensor(digits >= 5, dtype=torch.float32, device=device)
+    val = torch.tensor(is_val, device=device)
+    return Dataset(features=DIGITS_FEATURES, x_train=x[~val], y_train=y[~val], x_val=x[val], y_val=y[val])
+
+
+def _rows(options: DataOptions, device: str) -> Dataset:
+    import numpy as np
+    import torch
+
+    frame = _frame(options)
+    names = feature_names(options)
+    if options.n_features not in (0, len(names)):
+        raise ValueError(f"'{_path(options)}' gives {len(names)} features, but n_features = {options.n_features}")
+    columns = list(dict.fromkeys([*names, options.target, options.reference]))
+    table = dict(zip(columns, _finite(frame, columns, options).T, strict=True))
+    rows = np.stack([table[name] for name in names], axis=1)  # (R, F)
+
+    # A row is used when its window and its label lie inside the data; a training row only when its label also ends
+    # before the validation period. Validation windows may reach back over the split: their inputs were known by then.
+    context, horizon = options.context, options.horizon
+    first_val = _first_validation_row(frame, options)
+    train_rows = range(context - 1, first_val - horizon)
+    val_rows = range(max(first_val, context - 1), len(rows) - horizon)
+    if not train_rows or not val_rows:
+        raise ValueError(
+            f"too few rows in '{_path(options)}': {first_val} before the split and {len(rows) - first_val} after it "
+            f"give {len(train_rows)} training and {len(val_rows)} validation windows with context = {context} and "
+            f"horizon = {horizon}; use more rows, a shorter context or another split than {options.split}"
+        )
+
+    highest = np.lib.stride_tricks.sliding_window_view(table[options.target][1:], horizon).max(axis=1)
+    needed = (1 + options.threshold) * table[options.reference][: len(highest)]
+    # A price at the threshold counts, but 1.1 * 100 is 110.00000000000001.
+    labels = highest >= needed - 1e-12 * abs(needed)  # (R - horizon,)
+    for period, used in (("training", train_rows), ("validation", val_rows)):
+        positives = int(labels[used.start : used.stop].sum())
+        if positives in (0, len(used)):
+            raise ValueError(
+                f"all {len(used)} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn "
+                f"or be judged on one class; change threshold = {options.threshold}, horizon = {horizon} or "
+                f"split = {options.split}"
+            )
+
+    seen = rows[: train_rows.stop]
+    spread = seen.std(axis=0)
+    scaled = (rows - seen.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    x = torch.tensor(scaled, dtype=torch.float32, device=device)
+    y = torch.tensor(labels, dtype=torch.float32, device=device)
+
+    def windows(used: range) -> Tensor:
+        return x[used.start - context + 1 : used.stop].unfold(0, context, 1).transpose(1, 2)  # (N, T, F), not copied
+
+    return Dataset(
+        features=names,
+        x_train=windows(train_rows),
+        y_train=y[train_rows.start : train_rows.stop],
+        x_val=windows(val_rows),
+        y_val=y[val_rows.start : val_rows.stop],
+    )
+
+
+def _first_validation_row(frame: pd.DataFrame, options: DataOptions) -> int:
+    if isinstance(options.split, float):
+        return int(len(frame) * options.split)
+    return int((frame[options.date_column] < options.split).sum())
+
+
+def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> NDArray[np.float64]:
+    """The values of `columns`, (rows, columns); missing, not numeric and not finite ones are told."""
+    import numpy as np
+
+    where = f"'{_path(options)}'"
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise ValueError(f"{where} has no column {_quoted(missing)}; it has {_quoted(frame.columns)}")
+    used = frame[columns]
+    if other := [name for name in columns if name not in used.select_dtypes(include=["number", "bool"]).columns]:
+        raise ValueError(f"column {_quoted(other)} of {where} is not numeric; clean it or leave it out of 'features'")
+    values: NDArray[np.float64] = used.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        bad_columns = [name for i, name in enumerate(columns) if bad[:, i].any()]
+        first = frame[options.date_column].iloc[int(bad.any(axis=1).argmax())]
+        raise ValueError(
+            f"{where} has {bad.sum()} values that are empty or not finite in column {_quoted(bad_columns)}, "
+            f"the first on {first:%Y-%m-%d}; fill them, drop those rows, or name other columns in 'features'"
+        )
+    return values
+
+
+def _path(options: DataOptions) -> Path:
+    return Path(options.data).expanduser().absolute()
+
+
+def _frame(options: DataOptions) -> pd.DataFrame:
+    """The file's rows sorted by date, read once per process and version of the file."""
+    path = _path(options)
+    if not path.is_file():
+        raise ValueError(f"no data file '{path}': 'data' is \"{DIGITS}\" or the path of a .csv or .parquet file")
+    stat = path.stat()
+    return _read(path, options.date_column, _version=(stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.DataFrame:
+    import pandas as pd
+
+    if not {".csv", ".parquet", ".pq"} & set(path.suffixes):
+        raise ValueError(f"cannot tell the format of '{path}': its name must end in .csv or .parquet")
+    try:
+        frame = pd.read_csv(path) if ".csv" in path.suffixes else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"cannot read '{path}': {error}") from error
+    if date_column == frame.index.name:
+        frame = frame.reset_index()
+    if date_column not in frame.columns:
+        raise ValueError(
+            f"'{path}' has no column '{date_column}': set 'date_column' to one of {_quoted(frame.columns)}"
+        )
+
+    dates = frame[date_column]
+    try:
+        # ISO only, and 20200131 read as text: pandas would guess 03/04/2020 and take a whole number for nanoseconds.
+        if not pd.api.types.is_datetime64_any_dtype(dates):
+            dates = pd.to_datetime(dates.astype(str), format="ISO8601")
+    except ValueError as error:
+        raise ValueError(f"column '{date_column}' of '{path}' must hold dates such as 2020-01-31: {error}") from error
+    dates = dates.dt.tz_localize(None)
+    if dates.isna().any():
+        raise ValueError(f"column '{date_column}' of '{path}' has {dates.isna().sum()} empty dates: drop those rows")
+    if dates.duplicated().any():
+        raise ValueError(
+            f"'{path}' has {dates.duplicated().sum()} duplicate dates, the first is "
+            f"{dates[dates.duplicated()].iloc[0]}; keep one row per date and one series per file"
+        )
+    return frame.assign(**{date_column: dates}).sort_values(date_column, ignore_index=True)
+
+
+def _quoted(names: Iterable[object]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,74 @@
+"""The PatchTST encoder: patches of a multivariate window are the tokens of a pre-norm transformer, one logit comes out.
+
+After Nie et al. 2023 (arXiv 2211.14730), with all features of a patch in one token as in the documents. B windows,
+T rows, F features, P patches, L rows per patch, D = d_model, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo_batch.training.patchtst.settings import Settings
+
+
+class Block(nn.Module):
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        d_model = settings.d_model
+        self.n_heads = settings.n_heads
+        self.dropout = settings.dropout
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(d_model),
+            nn.Linear(d_model, settings.d_ff),
+            nn.GELU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(settings.d_ff, d_model),
+            nn.Dropout(self.dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, P, D)
+        x = x + self.attend(self.attention_norm(x))
+        result: Tensor = x + self.feed_forward(x)
+        return result
+
+    def attend(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x).unflatten(2, (3, self.n_heads, -1))  # (B, P, 3, H, D / H)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, P, D / H) each
+        x = functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        x = self.out(x.transpose(1, 2).flatten(2))  # (B, P, D)
+        return functional.dropout(x, self.dropout, self.training)
+
+
+class PatchTST(nn.Module):
+    def __init__(self, settings: Settings, *, n_features: int) -> None:
+        super().__init__()
+        d_model, n_heads, n_patches = settings.d_model, settings.n_heads, settings.n_patches
+        if d_model % n_heads:
+            raise ValueError(
+                f"d_model = {d_model} cannot be divided among n_heads = {n_heads}; "
+                'add a constraint to the sweep: heads_divide = "d_model % n_heads == 0"'
+            )
+        self.patch_len, self.stride = settings.patch_len, settings.stride
+        self.embedding = nn.Linear(settings.patch_len * n_features, d_model)
+        self.position = nn.Parameter(torch.empty(n_patches, d_model))
+        self.dropout = nn.Dropout(settings.dropout)
+        self.blocks = nn.Sequential(*(Block(settings) for _ in range(settings.n_layers)))
+        self.norm = nn.LayerNorm(d_model)
+        self.head = nn.Linear(n_patches * d_model, 1)
+        nn.init.normal_(self.position, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, T, F) -> (B,)
+        # Where the patches do not fill the window, the oldest rows are left out, not the newest.
+        x = x[:, (x.shape[1] - self.patch_len) % self.stride :]
+        x = x.unfold(1, self.patch_len, self.stride).flatten(2)  # (B, P, F * L)
+        x = self.dropout(self.embedding(x) + self.position)  # (B, P, D)
+        x = self.norm(self.blocks(x)).flatten(1)  # (B, P * D)
+        # In float32 also under autocast: bfloat16 logits have 8 bits, and the ties would move the AUC.
+        with torch.autocast(x.device.type, enabled=False):
+            logits: Tensor = self.head(x.float())  # (B, 1)
+        return logits.squeeze(1)
