@@ -1,0 +1,334 @@
+"""SLURM's commands, one function each and one call for all the jobs asked about.
+
+The functions run a command and translate its failure; what it wrote is read by pure functions. A worker calls only
+`requeue`: no process of ours polls SLURM.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from hpo_batch.cluster import states
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnreachable
+from hpo_batch.processes import Completed, run
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 60.0
+"""SLURM's own retries on a controller that is down end after 9 s; a busy one may take longer to answer."""
+
+_SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
+_SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
+# The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
+_USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+_UNKNOWN_ID = "Invalid job id specified"
+_UNREACHABLE = (
+    "Unable to contact",
+    "Unexpected message received",  # what `scontrol requeue` of 22.05 says when there is no controller
+    "Socket timed out",
+    "Connection refused",
+    "Connection timed out",
+    "Communication connection failure",
+    "Transport endpoint is not connected",
+    "Zero Bytes were transmitted",
+    "Problem talking to the database",
+)
+
+
+@dataclass(frozen=True, order=True)
+class ArrayTask:
+    """An array task, in whichever way SLURM wrote it: a job that is no array is its own task 0."""
+
+    job: int
+    index: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`7_3`, `7` (the same as `7_0`), `7_3.batch`."""
+        if (match := re.match(r"(\d+)(?:_(\d+))?(?![\d_])", text)) is None:
+            raise ValueError(f"not a SLURM job id: '{text}'")
+        return cls(job=int(match[1]), index=int(match[2] or 0))
+
+    def __str__(self) -> str:
+        return f"{self.job}_{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueRow:
+    """What squeue knows of a task."""
+
+    task: ArrayTask
+    state: TaskState
+    word: str
+    """SLURM's own word for the state."""
+    reason: str
+    """Why it is pending, as SLURM spells it; `None` where it has no reason."""
+    elapsed_s: float
+    """Since its present run began."""
+    left_s: float | None
+    """To its time limit; None without one, and beyond it."""
+    node: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountingRow:
+    """What sacct knows of one run of a task: a requeue begins another."""
+
+    task: ArrayTask
+    state: TaskState
+    word: str
+    exit_code: int
+    signal: int
+    submitted: float | None
+    """Seconds since 1970, as `started` and `ended`; a requeue counts as submission."""
+    started: float | None
+    ended: float | None
+    elapsed_s: float
+    """Without the time it was suspended."""
+    limit_s: float | None
+    gpus: int
+    cpus: int
+    node: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmConfig:
+    """What we need to know about a site."""
+
+    version: str
+    cluster: str
+    max_array_size: int
+    """The highest array index is one less."""
+    max_array_tasks: int | None
+    job_requeue: bool
+    """Whether jobs may be requeued that did not ask for it."""
+    accounting: bool
+
+    @property
+    def array_limit(self) -> int:
+        """How many tasks an array may have that counts from 0; 0 where arrays are switched off."""
+        return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
+
+
+def squeue(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, QueueRow]:
+    """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
+
+    Raises:
+        CommandMissing: there is no squeue on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    ids = _joined(job_ids)
+    if not ids:
+        return {}
+    # -r: one line for each pending task too.
+    done = _run(["squeue", "-h", "-r", "-j", ids, "-o", _SQUEUE_FIELDS], timeout_s=timeout_s)
+    if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
+        raise _failure("squeue", done)
+    return parse_squeue(done.stdout)
+
+
+def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
+    """All runs of the tasks of these jobs, oldest first; None where the site keeps no accounts.
+
+    The last run's state is the task's. Accounting lags some seconds behind squeue.
+
+    Raises:
+        CommandMissing: there is no sacct on this machine.
+        SlurmUnreachable: no answer, or no database.
+    """
+    ids = _joined(job_ids)
+    if not ids:
+        return {}
+    # -X: no steps. -D: the runs before a requeue too.
+    done = _run(["sacct", "-X", "-D", "-P", "-n", "-j", ids, "-o", _SACCT_FIELDS], timeout_s=timeout_s)
+    if "accounting storage is disabled" in done.stderr:
+        return None
+    if done.returncode != 0:
+        raise _failure("sacct", done)
+    return parse_sacct(done.stdout)
+
+
+def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Cancel jobs and array tasks (`A_i`); one that has ended or is unknown is no mistake.
+
+    Raises:
+        CommandMissing: there is no scancel on this machine.
+        SlurmUnreachable: no answer, or no controller; some may have been cancelled.
+        SlurmRefused: for example another user's job.
+    """
+    ids = list(dict.fromkeys(job_ids))
+    if not ids:
+        return
+    done = _run(["scancel", *ids], timeout_s=timeout_s)
+    if done.returncode == 0:
+        return
+    if all(_is_harmless(line) for line in done.stderr.splitlines()):
+        return
+    raise _failure("scancel", done)
+
+
+def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    """Requeue a task (`A_i`) or a job that is no array (`A`): `Allocation.job` as it is.
+
+    SLURM then ends the task's processes: this is a worker's last act. Never SLURM_JOB_ID in an array: for one of its
+    tasks that is the array's own id, and would requeue them all.
+
+    Raises:
+        CommandMissing: there is no scontrol, as in some containers.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: the job may not be requeued.
+    """
+    done = _run(["scontrol", "requeue", task_id], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol requeue", done)
+
+
+def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
+    """The site's limits.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    done = _run(["scontrol", "show", "config"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol show config", done)
+    return parse_config(done.stdout)
+
+
+def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`."""
+    rows: dict[ArrayTask, QueueRow] = {}
+    for line in text.splitlines():
+        # The reason may be an administrator's text, with a `|` of its own.
+        job, index, word, rest = _split(line, 4)
+        reason, elapsed, left, node = _split(rest, 4, from_end=True)
+        if not job.isdigit():
+            log.warning("squeue wrote a line that is not understood: %r", line)
+            continue
+        task = ArrayTask(job=int(job), index=int(index) if index.isdigit() else 0)
+        rows[task] = QueueRow(
+            task=task,
+            state=states.parse(word),
+            word=word,
+            reason=reason,
+            elapsed_s=_seconds(elapsed) or 0.0,
+            left_s=_seconds(left),
+            node=node,
+        )
+    return rows
+
+
+def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
+    """Lines of `sacct -X -D -P -n` with our fields and times in seconds since 1970."""
+    rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdigit():
+            log.warning("sacct wrote a line that is not understood: %r", line)
+            continue
+        job_id, word, exit_code, submitted, started, ended, elapsed, limit_min, tres, node = fields
+        code, _, signal = exit_code.partition(":")
+        limit = _number(limit_min)
+        for task in _tasks(job_id):
+            row = AccountingRow(
+                task=task,
+                state=states.parse(word),
+                word=word,
+                exit_code=int(_number(code) or 0),
+                signal=int(_number(signal) or 0),
+                submitted=_number(submitted),
+                started=_number(started),
+                ended=_number(ended),
+                elapsed_s=_number(elapsed) or 0.0,
+                limit_s=None if limit is None else limit * 60,
+                gpus=_resource(tres, "gres/gpu"),
+                cpus=_resource(tres, "cpu"),
+                node="" if node == "None assigned" else node,
+            )
+            rows[task] = (*rows.get(task, ()), row)
+    return rows
+
+
+def parse_config(text: str) -> SlurmConfig:
+    """Lines of `scontrol show config`."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    settings = {key.strip(): value.strip() for key, equals, value in pairs if equals}
+    tasks = re.search(r"\bmax_array_tasks=(\d+)", settings.get("SchedulerParameters", ""))
+    # The defaults are SLURM's own.
+    return SlurmConfig(
+        version=settings.get("SLURM_VERSION", ""),
+        cluster=settings.get("ClusterName", ""),
+        max_array_size=int(settings.get("MaxArraySize", "1001")),
+        max_array_tasks=int(tasks[1]) if tasks else None,
+        job_requeue=settings.get("JobRequeue", "1") != "0",
+        accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
+    )
+
+
+def _run(argv: Sequence[str], *, timeout_s: float) -> Completed:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
+    # sacct's times in seconds since 1970, whatever the time zone and the user's format.
+    env["SLURM_TIME_FORMAT"] = "%s"
+    try:
+        return run(argv, timeout_s=timeout_s, env=env)
+    except CommandTimeout as error:
+        raise SlurmUnreachable(f"{error}; SLURM is down or busy: try again later") from error
+
+
+def _failure(command: str, done: Completed) -> SlurmError:
+    said = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").replace("\n", "; ")
+    if any(sign in said for sign in _UNREACHABLE):
+        return SlurmUnreachable(f"'{command}' could not reach SLURM: {said}; try again later")
+    return SlurmRefused(f"'{command}' failed with exit code {done.returncode}: {said}")
+
+
+def _is_harmless(line: str) -> bool:
+    return _UNKNOWN_ID in line or "already completing or completed" in line or not line.strip()
+
+
+def _joined(job_ids: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys(job_ids))
+
+
+def _split(line: str, count: int, *, from_end: bool = False) -> list[str]:
+    parts = line.rsplit("|", count - 1) if from_end else line.split("|", count - 1)
+    return parts + [""] * (count - len(parts))
+
+
+def _tasks(job_id: str) -> Iterator[ArrayTask]:
+    """sacct folds pending tasks into one line: `7_[3,5-9:2%4]`."""
+    folded = re.match(r"(\d+)_\[([^\]%]*)", job_id)
+    if folded is None:
+        yield ArrayTask.parse(job_id)
+        return
+    # A long list ends in `...`: its other tasks are left to squeue.
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", folded[2]):
+        for index in range(int(first), int(last or first) + 1, int(step or 1)):
+            yield ArrayTask(job=int(folded[1]), index=index)
+
+
+def _seconds(text: str) -> float | None:
+    """`1-02:03:04`, `03:04`; None for UNLIMITED, INVALID and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _number(text: str) -> float | None:
+    """None for Unknown, None, UNLIMITED and Partition_Limit."""
+    return float(text) if text.strip().isdigit() else None
+
+
+def _resource(tres: str, name: str) -> int:
+    """`gres/gpu` of `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
+    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d+)", tres)
+    return int(match[1]) if match else 0

@@ -1,0 +1,297 @@
+"""Run an objective that is a command, by the contract that its authors read in the docs.
+
+It learns of its trial from placeholders and ``HPO_BATCH_*`` variables, writes one JSON line per step into the metrics
+file, and is told to stop by a file, then SIGUSR2, then SIGTERM. Exit code 0 with a result is done, 75 is "continue me
+later". When ``run`` ends in whatever way, no process of the command is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from hpo_batch import processes
+from hpo_batch.errors import CommandMissing, StorageError, UserError
+from hpo_batch.files import dump_json, write_atomic
+from hpo_batch.objective.function import make_folders
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.outcome import STOP_SIGNALS, Ended, is_signal, of_exit
+from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.tail import Printed, Tail, parse_metrics
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import Failed, GivenBack, Outcome, Reason, Stopping
+
+log = logging.getLogger(__name__)
+
+REPORTED: Final = "reported.jsonl"
+"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it"""
+STOP: Final = "stop"
+EXIT: Final = "exit.json"
+TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
+"""also the mark by which all processes of an attempt are found"""
+
+_STDERR_BYTES: Final = 16 << 10
+_RACE_S: Final = 2.0
+"""how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandObjective:
+    """``[objective] command``."""
+
+    template: Template
+    wanted: Wanted
+    cwd: Path | None = None
+    env: Mapping[str, str]
+    grace_s: float = 30.0
+    """from SIGUSR2 to SIGTERM: time to save a checkpoint"""
+    kill_s: float = 10.0
+    """from SIGTERM to SIGKILL"""
+    poll_s: float = 0.2
+
+    def run(self, trial: Trial) -> Outcome | GivenBack:
+        """Run the command to its end.
+
+        Raises:
+            StorageError: the attempt's folder cannot be written, or a report could not be stored.
+            Superseded: the trial has gone on elsewhere.
+        """
+        make_folders(trial)
+        folder = trial.dir.absolute()
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / STOP).unlink()
+            errors_start = _size(folder / "stderr")
+            inbox = _Inbox(trial, folder)
+            argv = self.template.fill(trial.params, _facts(trial, folder))
+            process = self._start(argv, trial, folder)
+        except (UserError, CommandMissing, ValueError) as error:
+            return Failed(reason=Reason.INVALID, message=str(error))
+        except OSError as error:
+            return Failed(reason=Reason.INVALID, message=f"the command could not be started: {error}")
+        started = time.time()
+        stop = _Stop(grace_s=self.grace_s, kill_s=self.kill_s, process=process, folder=folder)
+        try:
+            code = self._watch(process, trial, inbox, stop)
+        finally:
+            _end_all(process, folder)
+        asked = stop.why
+        inbox.read(to_end=True)
+        # A prune that only the very last reports led to came too late: the command has run to its end.
+        if asked is None and trial.stopping is not Stopping.PRUNED:
+            asked = trial.stopping
+        _write_exit(folder, argv=argv, code=code, asked=asked, seconds=time.time() - started)
+        stderr = _last_bytes(folder / "stderr", errors_start)
+        inbox.mention_unread(folder / "stderr")
+        ended = Ended(
+            code=code,
+            sent=frozenset(stop.sent),
+            printed=inbox.printed.metrics,
+            number=inbox.printed.number,
+            unread=inbox.printed.unread,
+            final=inbox.final,
+            wrong=inbox.wrong,
+            stderr=stderr,
+        )
+        return of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=asked))
+
+    def _start(self, argv: list[str], trial: Trial, folder: Path) -> processes.Process:
+        if self.cwd is not None and not self.cwd.is_dir():
+            raise UserError(f"the working directory '{self.cwd}' of [objective] does not exist")
+        return processes.start(
+            argv,
+            stdout=folder / "stdout",
+            stderr=folder / "stderr",
+            env=self._environment(trial, folder),
+            cwd=self.cwd,
+        )
+
+    def _environment(self, trial: Trial, folder: Path) -> dict[str, str]:
+        contract = {
+            "HPO_BATCH_TRIAL": str(trial.number),
+            "HPO_BATCH_ATTEMPT": str(trial.attempt),
+            TRIAL_DIR: str(folder),
+            "HPO_BATCH_CHECKPOINT_DIR": str(trial.checkpoint.absolute()),
+            "HPO_BATCH_METRICS_FILE": str(folder / REPORTED),
+            "HPO_BATCH_STOP_FILE": str(folder / STOP),
+            "HPO_BATCH_SEED": str(trial.seed),
+            "HPO_BATCH_PARAMS": json.dumps(trial.params, ensure_ascii=False),
+        }
+        if trial.deadline is not None:
+            contract["HPO_BATCH_DEADLINE"] = repr(trial.deadline)
+        # Unbuffered, so that `logs -f` shows a running trial and a killed one loses no last words.
+        defaults = {"OMP_NUM_THREADS": str(trial.cpus), "PYTHONUNBUFFERED": "1"}
+        inherited = {name: value for name, value in os.environ.items() if name != "HPO_BATCH_DEADLINE"}
+        return {**defaults, **inherited, **self.env, **contract}
+
+    def _watch(self, process: processes.Process, trial: Trial, inbox: _Inbox, stop: _Stop) -> int:
+        """Pass reports on and stop the command when the trial says so, until it has ended."""
+        while True:
+            code = processes.wait(process, self.poll_s)
+            inbox.read()
+            if stop.why is None:
+                why = trial.stopping if code is None else _why_slurm_stopped(code, trial)
+                if why is not None:
+                    stop.begin(why, by_slurm=code is not None)
+            stop.go_on()
+            if code is not None:
+                if not stop.is_waiting_for_others(code):
+                    return code
+                time.sleep(self.poll_s)
+
+
+class _Inbox:
+    """All that the running command has told us, and what of it could not be read."""
+
+    def __init__(self, trial: Trial, folder: Path) -> None:
+        self._trial = trial
+        self._reports = Tail(folder / REPORTED)
+        self._stdout = Tail(folder / "stdout", having=b"RESULT:")
+        self._unread: list[bytes] = []
+        self.printed = Printed()
+        self.final: dict[str, float] = {}
+        self.wrong: dict[str, object] = {}
+
+    def read(self, *, to_end: bool = False) -> None:
+        for text in self._reports.read(to_end=to_end):
+            line = parse_metrics(text)
+            if line is None:
+                self._unread += [text] if text.strip() else []
+            elif line.step is None:
+                self.final, self.wrong = line.metrics, line.others
+            else:
+                self._trial.report(line.step, line.metrics)
+        for text in self._stdout.read(to_end=to_end):
+            self.printed.take(text)
+
+    def mention_unread(self, stderr: Path) -> None:
+        """Say once, where the user looks first, that lines of the metrics file were left out."""
+        count = len(self._unread) + self._reports.dropped
+        if not count:
+            return
+        first = f", the first: {self._unread[0][:200].decode(errors='replace')!r}" if self._unread else ""
+        lines = "1 line" if count == 1 else f"{count} lines"
+        with contextlib.suppress(OSError), stderr.open("a", encoding="utf-8") as file:
+            file.write(f"hpo-batch: {lines} of the metrics file could not be read{first}\n")
+
+
+class _Stop:
+    """The escalation: stop file and SIGUSR2, SIGTERM after a grace, SIGKILL after another."""
+
+    def __init__(self, *, grace_s: float, kill_s: float, process: processes.Process, folder: Path) -> None:
+        self._grace_s = grace_s
+        self._kill_s = kill_s
+        self._process = process
+        self._folder = folder
+        self._since = 0.0
+        self.why: Stopping | None = None
+        self.sent: list[int] = []
+
+    def begin(self, why: Stopping, *, by_slurm: bool) -> None:
+        """Say so; ``by_slurm``: the first signal has come to all processes already."""
+        self.why = why
+        self._since = time.monotonic()
+        log.info("telling the command to stop (%s): '%s'", why, self._folder / STOP)
+        try:
+            write_atomic(self._folder / STOP, f"{why}\n", sync=False)
+        except OSError as error:  # a full disk: the signals still reach it
+            log.warning("cannot write the stop file '%s': %s", self._folder / STOP, error)
+        if not by_slurm:
+            self._send(signal.SIGUSR2)
+
+    def go_on(self) -> None:
+        """The next signal, if its time has come."""
+        if self.why is None:
+            return
+        waited_s = time.monotonic() - self._since
+        if waited_s >= self._grace_s and signal.SIGTERM not in self.sent:
+            self._send(signal.SIGTERM)
+        elif waited_s >= self._grace_s + self._kill_s and signal.SIGKILL not in self.sent:
+            self._send(signal.SIGKILL)
+
+    def is_waiting_for_others(self, code: int) -> bool:
+        """Whether processes behind a dead one may still be saving a checkpoint.
+
+        In ``bash train.sh``, SIGUSR2 kills the shell at once, while the training it started handles the signal.
+        """
+        died_of_it = self.why is not None and -code in STOP_SIGNALS and signal.SIGKILL not in self.sent
+        return died_of_it and bool(_family(self._folder))
+
+    def _send(self, number: int) -> None:
+        self.sent.append(number)
+        processes.signal_group(self._process, number)
+        if number != signal.SIGUSR2:
+            _signal_family(self._folder, number)
+
+
+def _end_all(process: processes.Process, folder: Path) -> None:
+    """Kill what is left of the command: its group, and descendants that have left the group."""
+    processes.signal_group(process, signal.SIGKILL)
+    for _ in range(10):  # a process that forks while we look leaves another one
+        if not _signal_family(folder, signal.SIGKILL):
+            break
+        time.sleep(0.01)
+    processes.wait(process, timeout_s=30)
+
+
+def _family(folder: Path) -> tuple[int, ...]:
+    return processes.with_environment(TRIAL_DIR, str(folder))
+
+
+def _signal_family(folder: Path, number: int) -> bool:
+    """Whether there was anybody to signal."""
+    pids = _family(folder)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return bool(pids)
+
+
+def _why_slurm_stopped(code: int, trial: Trial) -> Stopping | None:
+    """Why the trial stops, if the command died of a signal of SLURM's before our worker could pass it on."""
+    if not is_signal(code, STOP_SIGNALS):
+        return None
+    end = time.monotonic() + _RACE_S
+    while trial.stopping is None and time.monotonic() < end:
+        time.sleep(0.05)
+    return trial.stopping
+
+
+def _facts(trial: Trial, folder: Path) -> dict[str, str]:
+    return {"trial_dir": str(folder), "trial_seed": str(trial.seed), "trial_number": str(trial.number)}
+
+
+def _write_exit(folder: Path, *, argv: list[str], code: int, asked: Stopping | None, seconds: float) -> None:
+    record = {
+        "argv": argv,
+        "exit_code": code if code >= 0 else None,
+        "signal": -code if code < 0 else None,
+        "stopped": asked,
+        "seconds": round(seconds, 3),
+    }
+    try:
+        write_atomic(folder / EXIT, dump_json(record), sync=False)
+    except OSError as error:
+        raise StorageError(f"cannot write '{folder / EXIT}': {error}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _last_bytes(path: Path, start: int) -> str:
+    """The end of a file, nothing before ``start`` included."""
+    with path.open("rb") as file:
+        file.seek(max(start, _size(path) - _STDERR_BYTES))
+        return file.read().decode(errors="replace")

@@ -1,0 +1,123 @@
+"""Run an objective that is a Python function, in this process, with its output in the attempt's files.
+
+Output is caught at the level of file descriptors, so that C code and child processes are caught too. That is
+process-wide: one function runs at a time in a process, and the worker's own messages need a descriptor of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo_batch.errors import StorageError
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.outcome import format_traceback, of_exception, of_return
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import GivenBack, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionObjective:
+    """``[objective] function``."""
+
+    function: Callable[[Trial], object]
+    wanted: Wanted
+
+    def run(self, trial: Trial) -> Outcome | GivenBack:
+        """Call the function. KeyboardInterrupt and errors of our own storage pass through: they are not its failure.
+
+        Raises:
+            StorageError: the attempt's folder cannot be written, or a report could not be stored.
+            Superseded: the trial has gone on elsewhere.
+        """
+        make_folders(trial)
+        with captured(trial.dir):
+            try:
+                returned = self.function(trial)
+            except (KeyboardInterrupt, StorageError):
+                raise
+            except BaseException as error:
+                outcome = of_exception(error, wanted=self.wanted, progress=trial.progress)
+                if not (isinstance(error, SystemExit) and error.code in (None, 0)):
+                    _print_traceback(error)
+                _free_frames(error)
+                return outcome
+        return of_return(returned, wanted=self.wanted, progress=trial.progress)
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Into the attempt's file, past a ``sys.stderr`` that the user's code may have closed or replaced."""
+    _flush(sys.stderr)
+    with contextlib.suppress(OSError):
+        os.write(2, format_traceback(error).encode(errors="backslashreplace"))
+
+
+def make_folders(trial: Trial) -> None:
+    """The folders an objective may write to."""
+    try:
+        trial.dir.mkdir(parents=True, exist_ok=True)
+        trial.checkpoint.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folders of trial {trial.number}: {error}") from error
+
+
+@contextlib.contextmanager
+def captured(folder: Path) -> Iterator[None]:
+    """Everything this process and its children print goes to ``stdout`` and ``stderr`` in ``folder``."""
+    with _redirected("stdout", 1, folder), _redirected("stderr", 2, folder):
+        yield
+
+
+@contextlib.contextmanager
+def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
+    stream = getattr(sys, name)
+    _flush(stream)
+    try:
+        target = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise StorageError(f"cannot write the output of a trial: {error}") from error
+    saved = os.dup(fd)
+    os.dup2(target, fd)
+    os.close(target)
+    # Line by line, so that `logs -f` shows a running trial. A stream that is not the descriptor's (a notebook's, a
+    # test's) is replaced; the replacement is never closed: a logging handler made by the user's code may keep it.
+    replacement = os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    setattr(sys, name, replacement)
+    try:
+        yield
+    finally:
+        _flush(getattr(sys, name))
+        _flush(replacement)
+        _flush_c()
+        setattr(sys, name, stream)
+        _flush(stream)  # the user's code may have kept the old one since its import
+        os.dup2(saved, fd)
+        os.close(saved)
+
+
+def _flush(stream: object) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed by the user's code, or a full disk
+        stream.flush()  # type: ignore[attr-defined]
+
+
+def _flush_c() -> None:
+    """What C code printed and its library still holds back."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def _free_frames(error: BaseException) -> None:
+    """Drop the local variables of the failed call: a tensor among them would keep its GPU memory for the next trial."""
+    current: BaseException | None = error
+    for _ in range(20):
+        if current is None:
+            return
+        traceback.clear_frames(current.__traceback__)
+        current = current.__cause__ or current.__context__

@@ -1,0 +1,209 @@
+"""``[objective]`` -> something that can run a trial; and whether a function is there, without importing it.
+
+Importing the user's code happens in ``import_function`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpo_batch.errors import UserError
+from hpo_batch.objective.command import CommandObjective
+from hpo_batch.objective.function import FunctionObjective
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import GivenBack, Outcome
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep import schema
+
+
+class Objective(Protocol):
+    """The user's code, ready to run one attempt after another."""
+
+    def run(self, trial: Trial) -> Outcome | GivenBack: ...
+
+
+def load(objective: schema.Objective, *, metrics: tuple[str, ...], computed: Mapping[str, str]) -> Objective:
+    """Make an objective ready. A function is imported now, with the sweep's environment variables set before.
+
+    Args:
+        objective: ``[objective]`` of the sweep.
+        metrics: ``[study] metric``.
+        computed: ``[metrics]``, name -> formula.
+
+    Raises:
+        UserError: the function cannot be imported, or the command or a formula is refused.
+    """
+    wanted = Wanted.parse(metrics, computed)
+    cwd = Path(objective.cwd).absolute() if objective.cwd is not None else None
+    if objective.function is not None:
+        os.environ.update(objective.env)
+        function = import_function(objective.function, cwd=cwd)
+        return FunctionObjective(function=function, wanted=wanted)
+    assert objective.command is not None
+    template = Template.parse(objective.command)
+    return CommandObjective(template=template, wanted=wanted, cwd=cwd, env=dict(objective.env))
+
+
+def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]:
+    """The function ``package.module:name``. ``cwd`` (left out: the process's) is importable, as with ``python -m``.
+
+    Raises:
+        UserError: it is not there, its module fails while it is imported (the failure is the cause), or it cannot be
+            called.
+    """
+    module_name, name = _split(spec)
+    folder = str((cwd or Path.cwd()).absolute())
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(_no_module(spec, module_name, folder)) from None
+        raise UserError(f"'{spec}': module '{module_name}' needs '{error.name}', which is not installed") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a script without a guard may call sys.exit() when it is imported
+        hint = "; put what runs under if __name__ == '__main__'" if isinstance(error, SystemExit) else ""
+        raise UserError(
+            f"'{spec}': module '{module_name}' failed while it was imported: {type(error).__name__}: {error}{hint}"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UserError(_no_name(spec, part, dir(found)))
+        found = getattr(found, part)
+    if not callable(found):
+        raise UserError(f"'{spec}' is a {type(found).__name__}; the objective is a function of one argument, the trial")
+    function: Callable[..., Any] = found
+    return function
+
+
+def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
+    """The file that defines ``package.module:name``, found without running any of the user's code.
+
+    What only an import can tell is taken on trust, such as a name that a star import brings. None if there is no source
+    to look into.
+
+    Raises:
+        UserError: there is no such module, or no such name in it.
+    """
+    module_name, name = _split(spec)
+    folder = str((cwd or Path.cwd()).absolute())
+    importlib.invalidate_caches()
+    found = _find_module(module_name, folder)
+    if found is None:
+        raise UserError(_no_module(spec, module_name, folder))
+    if found.origin is None or not found.origin.endswith(".py"):
+        if found.origin is None:
+            raise UserError(f"'{spec}': '{module_name}' is a folder without code; name the module in it")
+        return None
+    path = Path(found.origin)
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError, RecursionError, OSError) as error:
+        where = f"{path}:{error.lineno}" if isinstance(error, SyntaxError) else f"{path}"
+        raise UserError(f"'{spec}': cannot read {where}: {error}") from None
+    names = set(_names_in(tree.body))
+    first = name.split(".")[0]
+    if first not in names and not names & {"*", "__getattr__"}:
+        raise UserError(_no_name(spec, first, names))
+    return path
+
+
+def _split(spec: str) -> tuple[str, str]:
+    module_name, colon, name = spec.partition(":")
+    parts = [*module_name.split("."), *name.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise UserError(f"'{spec}' is not a function; write it as 'package.module:name', such as 'train:train'")
+    return module_name, name
+
+
+def _find_module(module_name: str, folder: str) -> ModuleSpec | None:
+    """The module's spec. ``importlib.util.find_spec`` would import the packages above it."""
+    top, *rest = module_name.split(".")
+    found = _find_in([folder, *sys.path], top) or _ask_finders(top)
+    for part in rest:
+        if found is None:
+            return None
+        found = _find_in(found.submodule_search_locations or (), f"{found.name}.{part}")
+    return found
+
+
+def _find_in(path: Sequence[str], full_name: str) -> ModuleSpec | None:
+    """A module or package in the folders of ``path``, or the folders of that name: a package without a file.
+
+    ``PathFinder`` would do, but for such a package inside another it needs the outer one imported.
+    """
+    portions: list[str] = []
+    for folder in path:
+        finder = pkgutil.get_importer(folder)
+        found = finder.find_spec(full_name) if finder is not None else None
+        if found is not None and found.loader is not None:
+            return found
+        portions += (found.submodule_search_locations or ()) if found is not None else ()
+    if not portions:
+        return None
+    package = ModuleSpec(full_name, None, is_package=True)
+    package.submodule_search_locations = portions
+    return package
+
+
+def _ask_finders(top: str) -> ModuleSpec | None:
+    """Built-in modules, and editable installs, which have finders of their own."""
+    for finder in sys.meta_path:
+        found = finder.find_spec(top, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _names_in(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Names that the statements of a module bind, those under ``if``, ``try`` and ``with`` included."""
+    for statement in body:
+        match statement:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                yield from (alias.asname or alias.name.split(".")[0] for alias in aliases)
+            case ast.Assign(targets=targets):
+                yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Try():
+                blocks = (statement.body, *(h.body for h in statement.handlers), statement.orelse, statement.finalbody)
+                for block in blocks:
+                    yield from _names_in(block)
+            case ast.If() | ast.For() | ast.While():
+                yield from _names_in([*statement.body, *statement.orelse])
+            case ast.With():
+                yield from _names_in(statement.body)
+
+
+def _no_module(spec: str, module_name: str, folder: str) -> str:
+    top, _, rest = module_name.partition(".")
+    if rest == "py":
+        return f"'{spec}': write the module's name without '.py': '{top}:{spec.partition(':')[2]}'"
+    known = [module.name for module in pkgutil.iter_modules([folder])]
+    guess = difflib.get_close_matches(top, known, n=1) if top not in known else []
+    hint = f"; did you mean '{guess[0]}'?" if guess else ""
+    return f"'{spec}': there is no module '{module_name}' in '{folder}' or among the installed packages{hint}"
+
+
+def _no_name(spec: str, name: str, known: Iterable[str]) -> str:
+    public = sorted(n for n in known if not n.startswith("_"))
+    guess = difflib.get_close_matches(name, public, n=1)
+    hint = f"did you mean '{guess[0]}'?" if guess else f"it has {', '.join(public[:12]) or 'no names'}"
+    return f"'{spec}': module '{spec.partition(':')[0]}' has no '{name}'; {hint}"

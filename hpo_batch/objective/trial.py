@@ -1,0 +1,216 @@
+"""``Trial``: all that a user's function meets of hpo-batch.
+
+It validates what is reported, keeps the last values, writes them to the attempt's own folder and hands them to the
+``Engine`` behind it, which the worker supplies. It knows neither the study nor Optuna.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+from hpo_batch.files import append_json_line
+from hpo_batch.objective.metrics import as_number
+from hpo_batch.records import Stopping, Verdict
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE: Final = "metrics.jsonl"
+"""in the attempt's folder: one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
+
+
+class Engine(Protocol):
+    """What a trial needs of the worker that runs it."""
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict: ...
+
+    def stopping(self) -> Stopping | None:
+        """Why the attempt has to end now, pruning left out; asked often, so it must be cheap."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far an attempt has come: what an outcome is made of beside the objective's own answer."""
+
+    step: int | None
+    metrics: Mapping[str, float]
+    stopping: Stopping | None
+
+
+class Trial:
+    """One configuration to train: the argument of your function.
+
+    ```python
+    def train(trial: hpo_batch.Trial) -> float | dict[str, float] | None:
+        model = Model(trial.params["d_model"]).to(trial.device)
+        start = load(trial.checkpoint, model) if trial.resumes else 0
+        for epoch in range(start, trial.params["epochs"]):
+            auc = run_epoch(model)
+            trial.report(epoch, val_auc=auc)
+            if trial.should_stop():
+                save(trial.checkpoint, model, epoch + 1)
+                return None
+        return auc
+    ```
+
+    What you return decides how the attempt ends:
+
+    - a number (the study's metric), or a dict of numbers that contains it: the trial is complete, also after
+      ``should_stop()``. Only returned values count as the result, whatever was reported before.
+    - ``None`` after ``should_stop()`` said yes: the trial is pruned, or goes on later from its checkpoint; ``stopping``
+      says which.
+    - anything else, ``None`` without having been asked to stop, or an exception: the attempt has failed.
+
+    What your code prints goes to the files ``stdout`` and ``stderr`` in ``dir``.
+    """
+
+    number: int
+    """the trial's number in the study, the same in every attempt"""
+    attempt: int
+    """1 for the first run of the trial, 2 after it was interrupted once, ..."""
+    params: dict[str, Any]
+    """the active parameters by name, fixed and derived ones included"""
+    seed: int
+    """seed everything random with it: the same trial gets the same seed in every attempt"""
+    name: str | None
+    """the name of a ``[[trial]]`` given by hand"""
+    dir: Path
+    """this attempt's own folder, for any files you want to keep"""
+    checkpoint: Path
+    """directory for checkpoints; what lies there when the attempt ends is there when the trial resumes"""
+    resumes: bool
+    """whether ``checkpoint`` already holds the checkpoint of an earlier attempt"""
+    cpus: int
+    """CPU cores for this trial: pass it to ``torch.set_num_threads`` and to data loaders"""
+    device: Literal["cuda", "cpu"]
+    """where to train; the GPU that is yours is the only one visible"""
+    deadline: float | None
+    """when the walltime ends, in seconds since the epoch; ``should_stop()`` says yes early enough before it"""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        attempt: int,
+        params: Mapping[str, Any],
+        seed: int,
+        dir: Path,
+        checkpoint: Path,
+        engine: Engine,
+        name: str | None = None,
+        resumes: bool = False,
+        cpus: int = 1,
+        device: Literal["cuda", "cpu"] = "cpu",
+        deadline: float | None = None,
+    ) -> None:
+        self.number = number
+        self.attempt = attempt
+        self.params = dict(params)
+        self.seed = seed
+        self.name = name
+        self.dir = dir
+        self.checkpoint = checkpoint
+        self.resumes = resumes
+        self.cpus = cpus
+        self.device = device
+        self.deadline = deadline
+        self._engine = engine
+        self._step: int | None = None
+        self._metrics: dict[str, float] = {}
+        self._stopping: Stopping | None = None
+        self._can_write = True
+
+    def report(self, step: int, metrics: Mapping[str, float] | None = None, **named: float) -> None:
+        """Report metrics after a step (an epoch, as a rule): ``trial.report(epoch, val_auc=0.71, loss=0.4)``.
+
+        A name that is not an identifier goes into a mapping: ``trial.report(epoch, {"val/auc": 0.71})``. Values are
+        real numbers: Python's, NumPy's, or tensors with one element; NaN is a value too. Pruning looks at the study's
+        metric only, and every report is a sign of life.
+
+        Raises:
+            TypeError: a step or a value has the wrong type, or nothing was reported.
+            ValueError: the step is negative.
+        """
+        values = _validated({**_mapping(metrics), **named})
+        self._step = _as_step(step)
+        self._metrics.update(values)
+        self._write(values)
+        verdict = self._engine.report(self._step, values)
+        if verdict is Verdict.SUPERSEDED:
+            self._stopping = Stopping.SUPERSEDED
+        elif verdict is Verdict.PRUNE and self._stopping is not Stopping.SUPERSEDED:
+            # Stronger than a time limit: a pruned trial has nothing left to resume.
+            self._stopping = Stopping.PRUNED
+
+    def should_stop(self) -> bool:
+        """Whether to save a checkpoint and return None: pruned, walltime near, preempted, cancelled.
+
+        Ask once per epoch, after ``report``; it is cheap. Once it said yes it stays so.
+        """
+        return self.stopping is not None
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """Why to stop; None while there is no reason to."""
+        if self._stopping is None:
+            self._stopping = self._engine.stopping()
+        return self._stopping
+
+    @property
+    def progress(self) -> Progress:
+        """The last step, the last value of every metric reported, and why to stop."""
+        return Progress(step=self._step, metrics=dict(self._metrics), stopping=self.stopping)
+
+    def __repr__(self) -> str:
+        return f"Trial(number={self.number}, attempt={self.attempt}, params={self.params})"
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        """Keep the report in the attempt's folder, if that works: a full disk must not end a training run."""
+        if not self._can_write:
+            return
+        record = {"step": self._step, "time": round(time.time(), 3), "metrics": dict(values)}
+        try:
+            append_json_line(self.dir / METRICS_FILE, record, sync=False)
+        except OSError as error:
+            self._can_write = False
+            log.warning("trial %d: no metrics are kept in '%s': %s", self.number, self.dir / METRICS_FILE, error)
+
+
+def _mapping(metrics: object) -> Mapping[str, object]:
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"report takes names: report(step, metric=value), not a {type(metrics).__name__} by position")
+    return metrics
+
+
+def _as_step(step: object) -> int:
+    try:
+        if isinstance(step, bool):
+            raise TypeError
+        number = operator.index(step)  # type: ignore[arg-type]  # that it may be no integer is the point
+    except TypeError:
+        raise TypeError(f"the step of a report is an integer, not {step!r}") from None
+    if number < 0:
+        raise ValueError(f"the step of a report is not negative, but {number} was reported")
+    return number
+
+
+def _validated(metrics: Mapping[str, object]) -> dict[str, float]:
+    if not metrics:
+        raise TypeError("report was called without a metric; write report(step, metric=value)")
+    values = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a metric is a text, not {name!r}")
+        try:
+            values[name] = as_number(value)
+        except TypeError as error:
+            raise TypeError(f"metric '{name}' is {error}; report real numbers") from None
+    return values
