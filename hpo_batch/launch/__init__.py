@@ -1,0 +1,1 @@
+"""From a sweep to running workers: a pure plan, and the one place that carries it out."""

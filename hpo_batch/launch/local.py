@@ -1,0 +1,51 @@
+"""Start workers as processes of this machine: detached, each on its own GPU slot if there are GPUs."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpo_batch import processes
+from hpo_batch.cluster.gpus import Gpu
+from hpo_batch.launch.plan import Plan
+from hpo_batch.store.home import StudyHome
+
+LOG_PATTERN = "local/{submission}_%i.log"
+
+
+def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Start the plan's workers in sessions of their own: they outlive this process and its terminal.
+
+    Returns:
+        Process ids.
+    """
+    job, home = plan.sweep.job, plan.home
+    (home.path / "local").mkdir(exist_ok=True)
+    gpu_of = itertools.cycle(gpus) if gpus and job.device != "cpu" else itertools.repeat(None)
+    pids = []
+    for index, gpu in zip(range(plan.workers), gpu_of, strict=False):
+        env = {
+            **{name: value for name, value in environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))},
+            "HPO_BATCH_SUBMISSION": submission,
+            "HPO_BATCH_WORKER": str(index),
+            "HPO_BATCH_CPUS": str(job.cpus),
+            "HPO_BATCH_DEADLINE": str(time.time() + job.walltime),
+        }
+        if gpu is not None:
+            env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+        python = shlex.split(job.python) if job.python else [sys.executable]
+        log = worker_log(home, submission, index)
+        process = processes.start(
+            [*python, "-m", "hpo_batch", "worker", str(home.path)], stdout=log, stderr=log, env=env, cwd=plan.workdir
+        )
+        processes.reap_in_background(process)
+        pids.append(str(process.pid))
+    return tuple(pids)
+
+
+def worker_log(home: StudyHome, submission: str, index: int) -> Path:
+    return home.path / LOG_PATTERN.replace("{submission}", submission).replace("%i", str(index))

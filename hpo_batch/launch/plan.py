@@ -1,0 +1,100 @@
+"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``submit`` carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo_batch.errors import UserError
+from hpo_batch.store.home import StudyHome
+from hpo_batch.sweep.difference import Change
+from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.walltime import format_walltime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What this machine has."""
+
+    has_slurm: bool
+    """``sbatch`` and ``srun`` are on PATH"""
+    gpus: tuple[str, ...] = ()
+    """of this machine, for local workers"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a study stands before a submission; a new one has everything to do."""
+
+    remaining: int
+    finished: int = 0
+    live_workers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Workers to start for one study."""
+
+    home: StudyHome
+    sweep: Sweep
+    change: Change
+    standing: Standing
+    workers: int
+    """0: nothing to do, or enough workers are there"""
+    workdir: Path
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        return self.sweep.job.scheduler == "local"
+
+    @property
+    def why_none(self) -> str:
+        if self.standing.remaining == 0:
+            return f"all {self.standing.finished} trials are finished: nothing to do"
+        return f"{self.standing.live_workers} workers are at it already: none is added"
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        job = self.sweep.job
+        told = [f"study {self.home.name} in {self.home.path}"]
+        told += [f"  changed: {line}" for line in self.change.lines]
+        left = f"{self.standing.remaining} trials to finish"
+        if self.standing.finished:
+            left += f", {self.standing.finished} finished before"
+        if self.workers == 0:
+            return [*told, f"  {left}; {self.why_none}"]
+        where = "local processes" if self.is_local else "array tasks" if self.workers > 1 else "batch job"
+        asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPUs"]
+        gpus = job.gres or job.gpus_per_node
+        asked += [gpus] if gpus and not self.is_local else []
+        return [*told, f"  {left}; {self.workers} {where} from template '{job.template}': {', '.join(asked)}"]
+
+
+def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
+    """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
+
+    Raises:
+        UserError: the template is for SLURM, and SLURM is not here.
+    """
+    job = sweep.job
+    if job.scheduler == "slurm" and not site.has_slurm:
+        raise UserError(
+            f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
+            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
+        )
+    wanted = min(job.workers, standing.remaining)
+    told: list[str] = []
+    if job.workers > standing.remaining > 0:
+        told.append(f"{job.workers} workers were asked for, {standing.remaining} trials remain: fewer are started")
+    if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > len(site.gpus):
+        told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
+    return Plan(
+        home=home,
+        sweep=sweep,
+        change=change,
+        standing=standing,
+        workers=max(0, wanted - standing.live_workers),
+        workdir=workdir,
+        warnings=tuple(told),
+    )

@@ -1,0 +1,181 @@
+"""The loop of a worker: claim a trial, run the objective on it, tell how it ended, claim again.
+
+The only place where the study and the user's code meet: neither knows the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hpo_batch.errors import Superseded
+from hpo_batch.objective.load import Objective
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import (
+    Cause,
+    Claim,
+    Complete,
+    Configuration,
+    Failed,
+    GivenBack,
+    Idle,
+    IdleWhy,
+    Outcome,
+    Pruned,
+    Stopping,
+    Verdict,
+)
+from hpo_batch.store.home import StudyHome
+from hpo_batch.study.study import Study
+from hpo_batch.worker.devices import Device
+from hpo_batch.worker.signals import Signals
+
+log = logging.getLogger(__name__)
+
+MARKERS_EVERY_S = 2.0
+"""how often a running trial looks for the markers of cancel"""
+LOOK_AGAIN_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the worker runs."""
+
+    device: Device
+    cpus: int
+    deadline: float | None
+    """seconds since the epoch"""
+    lead_s: float
+    """a trial is asked to stop so long before the deadline"""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What one worker has done."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    given_back: int = 0
+    idle: Idle | None = None
+    """why it found nothing more to do; None if it was told to stop"""
+    notes: list[str] = field(default_factory=list)
+
+
+class WorkerEngine:
+    """What a running trial asks the worker: reports go to the study, reasons to stop come from everywhere."""
+
+    def __init__(self, study: Study, claim: Claim, place: Place, signals: Signals, home: StudyHome) -> None:
+        self._study, self._claim, self._place, self._signals, self._home = study, claim, place, signals, home
+        self._looked = 0.0
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        return self._study.report(self._claim, step, metrics)
+
+    def stopping(self) -> Stopping | None:
+        if self._signals.received is not None:
+            return self._signals.received
+        now = time.time()
+        if self._place.deadline is not None and now > self._place.deadline - self._place.lead_s:
+            return Stopping.TIME_LIMIT
+        if now - self._looked > MARKERS_EVERY_S:
+            self._looked = now
+            if self._home.marker("CANCELLED").exists():
+                return Stopping.CANCELLED
+        return None
+
+
+def work(
+    study: Study,
+    objective: Objective | Failed,
+    *,
+    home: StudyHome,
+    place: Place,
+    signals: Signals,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Tally:
+    """Run trials until there is none for this worker, or it is told to stop.
+
+    Args:
+        objective: what runs a trial; a ``Failed`` if it could not be loaded: then one trial is told so, and the worker
+            ends, since every other trial would fail alike.
+    """
+    tally = Tally()
+    while signals.received is None:
+        given = study.claim(fits=lambda configuration: _fits(place, configuration))
+        if isinstance(given, Idle):
+            if given.why is IdleWhy.IN_FLIGHT and study.silent_s() > LOOK_AGAIN_S * 2:
+                sleep(LOOK_AGAIN_S)  # one of the workers that hold the rest may be dead: its trial would be ours
+                continue
+            tally.idle = given
+            log.info(
+                "no more trials for this worker: %s%s", given.why.value, f" ({given.detail})" if given.detail else ""
+            )
+            break
+        claim = given[0]
+        folder = study.open_attempt(claim)
+        log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
+        began = time.monotonic()
+        if isinstance(objective, Failed):
+            ended: Outcome | GivenBack = objective
+            (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
+        else:
+            engine = WorkerEngine(study, claim, place, signals, home)
+            trial = Trial(
+                number=claim.number,
+                attempt=claim.attempt,
+                params=claim.configuration.values,
+                seed=claim.seeds[0],
+                dir=folder,
+                checkpoint=folder / "checkpoint",
+                engine=engine,
+                name=claim.name,
+                resumes=claim.resumes is not None,
+                cpus=place.cpus,
+                device=place.device,
+                deadline=place.deadline,
+            )
+            ended = objective.run(trial)
+        _settle(study, claim, ended, tally, seconds=time.monotonic() - began)
+        if isinstance(objective, Failed):
+            break
+        if isinstance(ended, GivenBack) and ended.cause is not Cause.CHECKPOINTED:
+            break
+    return tally
+
+
+def _settle(study: Study, claim: Claim, ended: Outcome | GivenBack, tally: Tally, *, seconds: float) -> None:
+    try:
+        if isinstance(ended, GivenBack):
+            study.give_back(claim, ended.cause)
+            tally.given_back += 1
+            log.info("trial %s: given back after %.1f s (%s)", claim.number, seconds, ended.cause.value)
+            return
+        study.tell(claim, ended)
+    except Superseded as error:
+        log.warning("%s: its outcome does not count", error)
+        return
+    if isinstance(ended, Complete):
+        tally.complete += 1
+        log.info("trial %s: %s after %.1f s", claim.number, ", ".join(f"{v:.6g}" for v in ended.values), seconds)
+    elif isinstance(ended, Pruned):
+        tally.pruned += 1
+        log.info("trial %s: pruned at step %s after %.1f s", claim.number, ended.step, seconds)
+    else:
+        tally.failed += 1
+        log.warning("trial %s: failed after %.1f s: %s: %s", claim.number, seconds, ended.reason.value, ended.message)
+
+
+def _fits(place: Place, configuration: Configuration) -> bool:
+    """Whether there is time for a trial at all. What a trial needs is not predicted yet."""
+    return place.deadline is None or time.time() < place.deadline - place.lead_s
+
+
+def _named(claim: Claim) -> str:
+    return f" ({claim.name})" if claim.name else ""
+
+
+def _shown(claim: Claim) -> str:
+    return ", ".join(f"{name}={value}" for name, value in claim.configuration.searched.items())
