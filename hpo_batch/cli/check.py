@@ -1,0 +1,32 @@
+"""``hpo-batch check``: say what a sweep means, and every mistake in it. Starts nothing, writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="check")
+@click.argument("sweep", type=click.Path(path_type=Path), required=False)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as submit would.")
+@click.option("--import", "import_code", is_flag=True, help="Import the objective too, which runs its module.")
+@click.option("--schema", is_flag=True, help="Print every key of a sweep file with its meaning.")
+def command(sweep: Path | None, overrides: tuple[str, ...], import_code: bool, schema: bool) -> int | None:
+    """Say what SWEEP means: trials, sizes of the space, parameter counts, mistakes."""
+    from hpo_batch.cli.describe import describe_schema, describe_sweep
+    from hpo_batch.sweep.load import load
+
+    if schema:
+        click.echo("\n".join(describe_schema()))
+        return None
+    if sweep is None:
+        raise click.UsageError("give the path of a sweep file, or --schema")
+    sweeps = load(sweep, overrides=overrides)
+    for i, one in enumerate(sweeps):
+        lines, warnings = describe_sweep(one, import_code=import_code)
+        click.echo(("\n" if i else "") + "\n".join(lines))
+        for warning in dict.fromkeys(warnings):
+            click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{sweep}: no mistakes", err=True)
+    return None

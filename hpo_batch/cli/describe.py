@@ -1,0 +1,200 @@
+"""A sweep in words, for ``check``; and the reference of the TOML, for ``check --schema``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hpo_batch.errors import UserError
+from hpo_batch.objective.load import find_function, import_function
+from hpo_batch.objective.placeholders import check_placeholders, split
+from hpo_batch.processes import exists
+from hpo_batch.records import Value
+from hpo_batch.space.cells import size
+from hpo_batch.space.parameters import Searched
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.rules import architecture_size, target, warnings
+from hpo_batch.sweep.schema import Objective, Sweep, Table
+from hpo_batch.sweep.walltime import format_walltime
+
+OURS = "hpo_batch."
+
+
+def describe_sweep(sweep: Sweep, *, import_code: bool) -> tuple[list[str], list[str]]:
+    """What a sweep means, line by line, and what should be looked at."""
+    told = list(warnings(sweep)) + objective_warnings(sweep)
+    if import_code:
+        told += _import_warnings(sweep.objective)
+    label = f", budget {sweep.budget}" if sweep.budget else ""
+    metrics = ", ".join(f"{d} {m}" for m, d in zip(sweep.study.metric, sweep.study.direction, strict=True))
+    lines = [f"study {sweep.study.name}{label}: {metrics}"]
+    if sweep.budget:
+        lines[0] = f"study {sweep.path}: {metrics}"
+    planned = planned_trials(sweep)
+    by_origin: dict[str, int] = {}
+    for trial in planned:
+        kind = "forced extremes" if trial.origin.startswith("extreme") else f"from the {trial.origin}"
+        by_origin[kind] = by_origin.get(kind, 0) + 1
+    origins = [f"{count} {kind}" for kind, count in by_origin.items()]
+    rest = target(sweep) - len(planned)
+    origins += [f"{rest} by {sweep.sampler.name}"] if rest and sweep.sampler.name != "list" else []
+    lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}")
+    repeats = _repeated_names(sweep)
+    if repeats:
+        told.append(f"{'; '.join(repeats)}: one configuration, trained once")
+    lines += _space_lines(sweep)
+    lines += _parameter_count_lines(sweep, told, import_code=import_code)
+    job = sweep.job
+    gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
+    lines.append(
+        f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
+        f"{job.cpus} CPUs{gpus}"
+    )
+    return lines, told
+
+
+def _space_lines(sweep: Sweep) -> list[str]:
+    space = sweep.space
+    searched = ", ".join(p.name for p in space.searched)
+    lines = [f"  searched      {len(space.searched)}: {searched}; {len(space.fixed)} fixed"]
+    total = size(space)
+    if total.all is None:
+        lines.append("  cells         infinite: a parameter is continuous")
+    else:
+        valid = "unknown (too many to walk through)" if total.valid is None else f"{total.valid}"
+        lines.append(f"  cells         {total.all} in all, {valid} valid")
+    architecture = architecture_size(sweep)
+    if architecture is not None:
+        names, count = architecture
+        lines.append(f"  architecture  {count} valid cells over {', '.join(names)}")
+    return lines
+
+
+def _parameter_count_lines(sweep: Sweep, told: list[str], *, import_code: bool) -> list[str]:
+    """The range of parameter counts: a label such as 20M promises nothing."""
+    name = sweep.objective.n_params
+    if name is None:
+        return []
+    if not (import_code or name.startswith(OURS)):
+        told.append(f"parameter counts are not shown: --import would import '{name}'")
+        return []
+    try:
+        count = import_function(name)
+        counts = list(_counts(sweep, count))
+    except Exception as error:  # the user's function may raise anything
+        told.append(f"parameter counts are not shown: {name}: {error}")
+        return []
+    label = f"{sweep.budget} is " if sweep.budget else ""
+    return [f"  parameters    {label}{_short(min(counts))} to {_short(max(counts))} (from {name})"]
+
+
+def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:
+    """Counts over the parameters that change them: which those are is found by varying each alone."""
+    space = sweep.space
+    middle: dict[str, Value] = {p.name: p.middle for p in space.searched}
+    start = count(space.resolve(middle).values)
+    yield start
+    matter: list[tuple[str, list[Value]]] = []
+    for parameter in space.searched:
+        values = _few(parameter)
+        if any(count(space.resolve({**middle, parameter.name: value}).values) != start for value in values):
+            matter.append((parameter.name, values))
+    for combination in itertools.islice(itertools.product(*(values for _, values in matter)), 20_000):
+        chosen = dict(zip((name for name, _ in matter), combination, strict=True))
+        configuration = space.resolve({**middle, **chosen})
+        if space.why_invalid(configuration, bounds=False) is None:
+            yield count(configuration.values)
+
+
+def _few(parameter: Searched) -> list[Value]:
+    cells = parameter.cells
+    if cells is not None and len(cells) <= 12:
+        return list(cells)
+    return [parameter.low, parameter.middle, parameter.high]
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.3g}M" if count >= 1e5 else f"{count / 1e3:.3g}k" if count >= 1e3 else str(count)
+
+
+def _repeated_names(sweep: Sweep) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for trial in planned_trials(sweep):
+        if trial.name is not None:
+            names.setdefault(trial.configuration.key, []).append(trial.name)
+    return [" and ".join(same) for same in names.values() if len(same) > 1]
+
+
+def objective_warnings(sweep: Sweep) -> list[str]:
+    """Whether the objective is there, found out without importing or starting it."""
+    objective = sweep.objective
+    told: list[str] = []
+    if objective.function is not None:
+        try:
+            find_function(objective.function)
+        except UserError as error:
+            told.append(f"objective.function: {error}")
+    if objective.command is not None:
+        known = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
+        optional = {p.name for p in sweep.space.parameters if p.when is not None}
+        told += [f"objective.command: {m}" for m in check_placeholders(objective.command, known, optional)]
+        program = split(objective.command)[0]
+        if "{" not in program and not exists(program):
+            told.append(f"objective.command: '{program}' is not a command of this machine")
+        told += _missing_script(objective)
+    return told
+
+
+def _missing_script(objective: Objective) -> list[str]:
+    from pathlib import Path
+
+    words = split(objective.command or "")
+    folder = Path(objective.cwd or ".")
+    scripts = [word for word in words[1:2] if word.endswith((".py", ".sh")) and "{" not in word]
+    return [f"objective.command: no file '{s}' in {folder.resolve()}" for s in scripts if not (folder / s).exists()]
+
+
+def _import_warnings(objective: Objective) -> list[str]:
+    told = []
+    for key in ("function", "n_params"):
+        name = getattr(objective, key)
+        if name is not None:
+            try:
+                import_function(name)
+            except UserError as error:
+                told.append(f"objective.{key}: {error}")
+    return told
+
+
+def describe_schema() -> Iterator[str]:
+    """Every key with its type, default and meaning, read from the models."""
+    yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
+    for name, field in Sweep.model_fields.items():
+        key = field.alias or name
+        models = _models(field.annotation)
+        if key == "budget":
+            yield "\n[[budget]]  one study per budget: a name, and any table of the file merged over it"
+        elif not models:
+            yield f"\n[{key}]  {field.description or ''}"
+        else:
+            yield f"\n[{key}]" if key != "trial" else "\n[[trial]]"
+            for inner, inner_field in models[0].model_fields.items():
+                yield f"  {inner_field.alias or inner:<16} {_default(inner_field)}{inner_field.description or ''}"
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "(required) "
+    value = field.default
+    if value is None or value == () or value == {} or value == "":
+        return ""
+    return f"(default {value!r}) "
+
+
+def _models(annotation: Any) -> list[type[Table]]:
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]

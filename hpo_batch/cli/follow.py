@@ -1,0 +1,108 @@
+"""Follow studies until their workers have ended: a progress bar, then the table and what to type next.
+
+Reading only: Ctrl-C ends the waiting, not the sweep. SLURM is asked at most once a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from hpo_batch.errors import Exit
+from hpo_batch.monitor.status import StudyStatus, study_statuses
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.journal import Journal
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.submissions import read_submissions
+
+LOOK_EVERY_S = 0.5
+ASK_SLURM_EVERY_S = 60.0
+
+
+def follow(homes: Sequence[StudyHome]) -> int:
+    """Wait for the workers of the studies; the exit code says whether trials failed or are unfinished."""
+    try:
+        _wait(homes)
+    except KeyboardInterrupt:
+        names = " ".join(home.name for home in homes)
+        click.echo(f"\nstopped waiting; the sweep goes on. Look at it with: hpo-batch status {names}", err=True)
+        return Exit.INTERRUPTED
+    return _report(homes)
+
+
+def _wait(homes: Sequence[StudyHome]) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[more]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    views = [(home, Journal(home.journal), JournalState()) for home in homes]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bars = [progress.add_task(home.name, total=None, more="") for home in homes]
+        last_text = ""
+        asked, workers_left = 0.0, True
+        while workers_left:
+            workers_left, asked = _workers_left(homes, asked)
+            texts = []
+            for bar, (home, journal, state) in zip(bars, views, strict=True):
+                state.apply(journal.read_new())
+                counts = state.counts()
+                more = f"{counts.running} running" + (f", {counts.failed} failed" if counts.failed else "")
+                progress.update(bar, total=counts.target, completed=counts.finished, more=more)
+                texts.append(f"{home.name}: {counts.finished} of {counts.target} finished, {more}")
+            text = "; ".join(texts)
+            if not console.is_terminal and text != last_text:
+                click.echo(text, err=True)
+            last_text = text
+            if workers_left:
+                time.sleep(LOOK_EVERY_S)
+
+
+def _workers_left(homes: Sequence[StudyHome], asked: float) -> tuple[bool, float]:
+    """Whether any worker may still be at it, and when SLURM was last asked.
+
+    A study without remaining and running trials needs no question: its workers are leaving.
+    """
+    slurm = any(s.kind == "slurm" for home in homes for s in read_submissions(home))
+    if slurm and time.monotonic() - asked < ASK_SLURM_EVERY_S and asked:
+        from hpo_batch.monitor.status import load_state
+
+        counts = [load_state(home).counts() for home in homes]
+        return any(c.remaining or c.running for c in counts), asked
+    statuses = study_statuses(homes)
+    left = any(status.workers or (status.unseen and status.counts.remaining) for status in statuses)
+    return left, time.monotonic()
+
+
+def _report(homes: Sequence[StudyHome]) -> int:
+    from hpo_batch.cli.collect import print_summary
+
+    statuses = study_statuses(homes)
+    for home in homes:
+        click.echo("", err=True)
+        print_summary(home, top=10)
+    _next_steps(statuses)
+    unfinished = any(status.counts.remaining for status in statuses)
+    return Exit.TRIALS_FAILED if unfinished or any(s.counts.failed for s in statuses) else Exit.OK
+
+
+def _next_steps(statuses: Sequence[StudyStatus]) -> None:
+    click.echo("\nnext:", err=True)
+    for status in statuses:
+        name = status.name
+        if status.counts.remaining:
+            click.echo(f"  {status.counts.remaining} trials of {name} are not finished: submit it again", err=True)
+        if status.best is not None:
+            click.echo(f"  hpo-batch logs {name} {status.best.number}        what the best trial printed", err=True)
+        click.echo(f"  hpo-batch status {name}        trials, workers, failures", err=True)
+        click.echo(
+            f"  hpo-batch collect {name} -o {name.replace('/', '-')}.csv        every trial, all metrics", err=True
+        )

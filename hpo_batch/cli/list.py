@@ -1,0 +1,31 @@
+"""``hpo-batch list``: the studies in the logs directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hpo_batch.cli.options import logs_root, root_option
+
+
+@click.command(name="list")
+@root_option
+def command(root: Path | None) -> None:
+    """List the studies with their trials and best values."""
+    from hpo_batch.errors import HpoBatchError
+    from hpo_batch.monitor.status import best_trial, load_state
+    from hpo_batch.store.home import all_homes
+
+    folder = logs_root(root)
+    click.echo(f"studies in {folder}", err=True)
+    for home in all_homes(folder):
+        try:
+            state = load_state(home)
+        except HpoBatchError as error:
+            click.echo(f"{home.name:<32}  unreadable: {error}")
+            continue
+        counts, best = state.counts(), best_trial(state)
+        value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
+        failed = f", {counts.failed} failed" if counts.failed else ""
+        click.echo(f"{home.name:<32}  {counts.finished:>6} of {counts.target:<6} finished{failed}  {value}".rstrip())

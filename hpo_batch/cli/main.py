@@ -1,0 +1,119 @@
+"""``hpo-batch``: finds the command, and turns errors into one line and an exit code.
+
+Commands are imported when they are called, so that ``--help`` loads neither torch nor Optuna nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+
+import click
+
+from hpo_batch.errors import Exit, HpoBatchError
+
+# command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it
+SECTIONS: dict[str, dict[str, str]] = {
+    "Make": {"check": "Say what a sweep file means, and every mistake in it."},
+    "Run": {
+        "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
+        "status": "Show trials, workers and the best so far.",
+        "logs": "Print what a trial wrote, or why it failed.",
+        "worker": "Work on a study in this terminal.",
+    },
+    "Read": {
+        "list": "List the studies.",
+        "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
+    },
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is used, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        command = importlib.import_module(f"hpo_batch.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in self.list_commands(ctx):
+            import difflib
+
+            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            meant = f"; did you mean '{close[0]}'?" if close else "; see 'hpo-batch --help'"
+            ctx.fail(f"no command '{name}'{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="hpo-batch", prog_name="hpo-batch")
+@click.option("-v", "--verbose", count=True, help="Tell more on stderr; -vv also every command that is run.")
+def cli(verbose: int) -> None:
+    """Hyperparameter sweeps as SLURM array jobs, or on this machine.
+
+    A sweep is a TOML file; what runs from it is a study, a directory below the logs directory.
+    """
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """Run the command line and end the process with the exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; errors are caught here and nowhere else."""
+    try:
+        result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
+        return int(result) if isinstance(result, int) else Exit.OK
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return Exit.BAD_INPUT
+    except HpoBatchError as error:
+        for line in str(error).splitlines() or [type(error).__name__]:
+            click.echo(f"error: {line}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has gone (`| head`); Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception:
+        return _our_bug(argv)
+
+
+def _our_bug(argv: list[str]) -> int:
+    """A paste-ready report in a file, and one line that says where."""
+    import shlex
+    import tempfile
+    import traceback
+
+    from hpo_batch import __version__
+
+    report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {shlex.join(argv)}\n\n{traceback.format_exc()}"
+    with tempfile.NamedTemporaryFile("w", prefix="hpo-batch-", suffix=".log", delete=False) as file:
+        file.write(report)
+    last = traceback.format_exc().strip().splitlines()[-1]
+    click.echo(f"error: a bug in hpo-batch ({last}); please report it with {file.name}", err=True)
+    return Exit.BUG

@@ -1,0 +1,170 @@
+"""``hpo-batch submit``: start a sweep or go on with it. The same command resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from hpo_batch.launch.plan import Plan
+    from hpo_batch.sweep.schema import Sweep
+
+
+@click.command(name="submit", context_settings={"ignore_unknown_options": False})
+@click.argument("sweep", type=click.Path(path_type=Path))
+@click.argument("sbatch_options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--local", is_flag=True, help="Run on this machine: the same as --set job.template=local.")
+@click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
+@click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
+@click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
+@root_option
+def command(
+    sweep: Path,
+    sbatch_options: tuple[str, ...],
+    local: bool,
+    workers: int | None,
+    trials: int | None,
+    overrides: tuple[str, ...],
+    wait: bool,
+    dry_run: bool,
+    root: Path | None,
+) -> int | None:
+    """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
+    from hpo_batch.cli.describe import objective_warnings
+    from hpo_batch.sweep.load import load
+    from hpo_batch.sweep.rules import warnings
+
+    chosen = list(overrides)
+    chosen += ["job.template=local"] if local else []
+    chosen += [f"job.workers={workers}"] if workers is not None else []
+    chosen += [f"study.trials={trials}"] if trials is not None else []
+    chosen += [f"job.sbatch.{key}={value}" for key, value in parse_sbatch_options(sbatch_options)]
+    sweeps = load(sweep, overrides=chosen)
+    for one in sweeps:
+        for warning in warnings(one):
+            click.echo(f"warning: {warning}", err=True)
+        missing = objective_warnings(one)
+        if missing and one.job.python is None and not one.job.setup:
+            raise UserError("\n".join(missing))
+        for warning in missing:
+            click.echo(f"warning: {warning}", err=True)
+    plans = [_plan(one, logs_root(root)) for one in sweeps]
+    for plan in plans:
+        for warning in plan.warnings:
+            click.echo(f"warning: {warning}", err=True)
+    if dry_run:
+        for plan in plans:
+            click.echo("\n".join(_dry_run(plan)))
+        return None
+    return _submit(plans, sweep.read_text(encoding="utf-8"), wait=wait)
+
+
+def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """``--qos=high``, ``--qos high`` and ``--exclusive`` as key and TOML value.
+
+    Raises:
+        UserError: a word that is not a long option.
+    """
+    import json
+
+    options: list[tuple[str, str]] = []
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            key, equals, value = word[2:].partition("=")
+            options.append((key, json.dumps(value) if equals else "true"))
+        elif options and options[-1][1] == "true" and not word.startswith("-"):
+            options[-1] = (options[-1][0], json.dumps(word))
+        else:
+            raise UserError(f"'{word}' after -- is not an option of sbatch in its long form, such as --qos=high")
+    return options
+
+
+def _plan(sweep: Sweep, root: Path) -> Plan:
+    import os
+
+    from hpo_batch.cluster.gpus import local_gpus
+    from hpo_batch.launch.plan import Site, Standing, plan
+    from hpo_batch.monitor.status import live_workers
+    from hpo_batch.processes import exists
+    from hpo_batch.store.home import check_writable, home_of
+    from hpo_batch.study.create import read_state, what_changes
+    from hpo_batch.sweep.difference import Change
+    from hpo_batch.sweep.rules import target
+
+    home = home_of(root, sweep.path)
+    check_writable(home.path)
+    is_local = sweep.job.scheduler == "local"
+    gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
+    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus)
+    change = Change(created=True)
+    standing = Standing(remaining=target(sweep))
+    if home.exists:
+        state = read_state(home)
+        change = what_changes(home, sweep, state)
+        finished = state.counts().finished
+        standing = Standing(
+            remaining=max(0, target(sweep) - finished), finished=finished, live_workers=live_workers(home)
+        )
+    return plan(home, sweep, change=change, site=site, standing=standing, workdir=Path.cwd())
+
+
+def _dry_run(plan: Plan) -> list[str]:
+    from hpo_batch.launch.sbatch import sbatch_text
+    from hpo_batch.launch.submit import job_name
+
+    lines = plan.lines()
+    if plan.change.against:
+        lines += [f"  refused: {reason}" for reason in plan.change.against]
+    if plan.workers and not plan.is_local:
+        text = sbatch_text(
+            plan.sweep.job,
+            folder=plan.home.slurm,
+            name=job_name(plan.home, "<id>"),
+            workdir=plan.workdir,
+            tasks=plan.workers,
+        )
+        lines += ["", text]
+    return lines
+
+
+def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
+    """Every budget's study; one that cannot be submitted does not stop the others."""
+    import os
+
+    from hpo_batch.errors import HpoBatchError
+    from hpo_batch.launch.submit import submit
+
+    failed: HpoBatchError | None = None
+    started: list[Plan] = []
+    for plan in plans:
+        for line in plan.lines():
+            click.echo(line, err=True)
+        try:
+            submission = submit(plan, toml=toml, environ=os.environ)
+        except HpoBatchError as error:
+            if len(plans) == 1:
+                raise
+            click.echo(f"error: {plan.home.name}: {error}", err=True)
+            failed = error
+            continue
+        started.append(plan)
+        if submission is not None:
+            what = "process" if plan.is_local else "job"
+            plural = "es" if plan.is_local and plan.workers > 1 else ""
+            click.echo(f"  started {what}{plural} {', '.join(submission.job_ids)}", err=True)
+    code: int | None = None
+    if wait and started:
+        from hpo_batch.cli.follow import follow
+
+        code = follow([plan.home for plan in started])
+    elif started:
+        name = started[0].sweep.study.name
+        click.echo(f"next: hpo-batch status {name}   hpo-batch logs {name} 0   hpo-batch collect {name}", err=True)
+    return failed.exit_code if failed is not None else code if code is not None else Exit.OK

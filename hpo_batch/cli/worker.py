@@ -1,0 +1,26 @@
+"""``hpo-batch worker``: work on a study in the foreground. Local workers are started by this command too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from hpo_batch.cli.options import logs_root, one_study, root_option
+
+
+@click.command(name="worker")
+@click.argument("study")
+@root_option
+def command(study: str, root: Path | None) -> int:
+    """Work on STUDY until nothing is left for this worker. Ctrl-C gives the running trial back; twice ends at once."""
+    from hpo_batch.worker.entry import run_worker
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr, force=True
+    )
+    home = one_study(study, logs_root(root))
+    return run_worker(home, os.environ)

@@ -1,0 +1,169 @@
+"""A study at a glance: trials by state, workers, the best trial, failures by reason.
+
+Reads the journal and the submissions; asks SLURM once for all studies together, and says so if it gets no answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hpo_batch import processes
+from hpo_batch.cluster.commands import ArrayTask, QueueRow, squeue
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.errors import HpoBatchError, StorageError
+from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.store import leases
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.journal import Journal
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.submissions import Submission, read_submissions
+
+DIRECTION_MAXIMIZE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerStatus:
+    """A worker that was started and, as far as can be told, has not ended."""
+
+    job: str
+    """array task ``A_i`` or ``local``"""
+    state: str
+    """SLURM's word, or ``running`` for a local process"""
+    node: str
+    reason: str = ""
+    """why it is pending"""
+    trial: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    name: str
+    path: str
+    metric: str
+    counts: Counts
+    best: TrialRecord | None
+    failures: Mapping[str, int]
+    workers: tuple[WorkerStatus, ...]
+    submissions: int
+    unseen: str = ""
+    """what could not be asked, and why; empty if everything could"""
+
+    def as_json(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "study": self.name,
+            "path": self.path,
+            "metric": self.metric,
+            "trials": {**asdict(self.counts), "remaining": self.counts.remaining},
+            "best": None
+            if best is None
+            else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
+            "failures": dict(self.failures),
+            "workers": [asdict(worker) for worker in self.workers],
+            "submissions": self.submissions,
+            "unseen": self.unseen,
+        }
+
+
+def load_state(home: StudyHome) -> JournalState:
+    """The journal, read without a lock and without changing anything."""
+    state = JournalState()
+    state.apply(Journal(home.journal).read_new())
+    if state.study_name is None:
+        raise StorageError(f"the journal '{home.journal}' holds no study")
+    return state
+
+
+def study_statuses(homes: Sequence[StudyHome]) -> list[StudyStatus]:
+    """The status of each study, with one squeue for all of them."""
+    submissions = {home.name: read_submissions(home) for home in homes}
+    rows, unseen = _ask_slurm([s for several in submissions.values() for s in several])
+    return [_status(home, submissions[home.name], rows, unseen) for home in homes]
+
+
+def live_workers(home: StudyHome) -> int:
+    """Workers of a study that run or will run. An unreachable SLURM raises: submitting blindly could double them."""
+    submissions = read_submissions(home)
+    slurm_ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
+    rows = squeue(slurm_ids) if slurm_ids else {}
+    local = _local_workers(home, submissions)
+    return len(local) + sum(1 for row in rows.values() if row.state.live)
+
+
+def best_trial(state: JournalState) -> TrialRecord | None:
+    """The complete trial with the best value; the earliest of equals. None for several metrics."""
+    if len(state.directions) != 1:
+        return None
+    sign = -1 if state.directions[0] == DIRECTION_MAXIMIZE else 1
+    done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
+    valued = [(sign * trial.values[0], trial.number) for trial in done if trial.values]
+    return state.trials[min(valued)[1]].record() if valued else None
+
+
+def _status(
+    home: StudyHome, submissions: Sequence[Submission], rows: Mapping[ArrayTask, QueueRow], unseen: str
+) -> StudyStatus:
+    state = load_state(home)
+    running = {}
+    for number in state.by_state[TrialState.RUNNING]:
+        facts = state.trials[number].attempt_facts(state.trials[number].attempt)
+        if facts:
+            running[facts["job"] if facts["job"] != "local" else facts["worker"]] = (number, tuple(facts["gpus"]))
+    mine = {int(id) for s in submissions if s.kind == "slurm" for id in s.job_ids}
+    workers = _local_workers(home, submissions)
+    for task, row in sorted(rows.items()):
+        if task.job in mine and row.state.live:
+            reason = row.reason if row.state is TaskState.PENDING else ""
+            workers.append(WorkerStatus(job=str(task), state=row.word, node=row.node, reason=reason))
+    placed = []
+    for worker in workers:
+        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
+        placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
+    failures = Counter(reason for _, reason, _ in state.endings if reason)
+    return StudyStatus(
+        name=home.name,
+        path=str(home.path),
+        metric=", ".join(state.metrics) or "value",
+        counts=state.counts(),
+        best=best_trial(state),
+        failures=dict(failures.most_common()),
+        workers=tuple(placed),
+        submissions=len(submissions),
+        unseen=unseen,
+    )
+
+
+def _ask_slurm(submissions: Sequence[Submission]) -> tuple[Mapping[ArrayTask, QueueRow], str]:
+    # a job whose walltime is long over cannot be in the queue unless it was requeued: a day is allowed for that
+    now = time.time()
+    recent = [s for s in submissions if s.kind == "slurm" and now - s.submitted < s.walltime_s * 10 + 30 * 86400]
+    ids = [id for s in recent for id in s.job_ids]
+    if not ids:
+        return {}, ""
+    try:
+        return squeue(ids), ""
+    except HpoBatchError as error:
+        return {}, f"workers in SLURM are unknown: {error}"
+
+
+def _local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[WorkerStatus]:
+    """Local processes of this host that live. A card whose process is gone was left by a killed worker."""
+    found = []
+    carded = set()
+    for name, owner in leases.read_owners(home.workers).items():
+        if owner.job == "local" and leases.is_dead_here(asdict(owner)) is False:
+            carded.add(str(owner.pid))
+            found.append(WorkerStatus(job=name, state="running", node=owner.host, gpus=owner.gpus))
+    now = time.time()
+    for submission in submissions:
+        # a worker that has just been started has no card yet
+        if submission.kind == "local" and submission.host == processes.host_name() and now - submission.submitted < 60:
+            for pid in set(submission.job_ids) - carded:
+                if processes.is_alive(int(pid)):
+                    found.append(WorkerStatus(job=f"pid {pid}", state="starting", node=submission.host))
+    return found

@@ -1,0 +1,95 @@
+"""A frame as text or bytes: ``table``, ``md``, ``latex`` for people; ``csv``, ``json``, ``parquet`` for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tabulate
+
+from hpo_batch.errors import UserError
+
+FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
+SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
+
+
+def format_of(output: Path | None, given: str | None) -> str:
+    """The format asked for, else that of the file's suffix, else a table.
+
+    Raises:
+        UserError: the suffix says nothing, or Parquet without a file.
+    """
+    if given is None and output is not None and output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"'{output.name}' does not tell a format; add --format, one of {', '.join(FORMATS)}")
+    chosen = given or (SUFFIXES[output.suffix.lower()] if output is not None else "table")
+    if chosen == "parquet" and output is None:
+        raise UserError("parquet is not text: give a file with -o")
+    return chosen
+
+
+def render(frame: pd.DataFrame, format: str) -> bytes:
+    """The frame in one of ``FORMATS``. CSV and JSON keep full precision; tables for people round."""
+    if format == "csv":
+        return frame.to_csv(index=False).encode()
+    if format == "json":
+        return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    if format == "parquet":
+        buffer = io.BytesIO()
+        _for_parquet(frame).to_parquet(buffer, index=False)
+        return buffer.getvalue()
+    kinds = {"table": "simple", "md": "pipe", "latex": "latex_booktabs"}
+    rows = [[_cell(value, format) for value in row] for row in frame.itertuples(index=False, name=None)]
+    headers = [_cell(name, format) for name in frame.columns]
+    text = tabulate.tabulate(
+        rows, headers=headers, tablefmt=kinds[format], disable_numparse=True, colalign=_align(frame)
+    )
+    return (text + "\n").encode()
+
+
+def _align(frame: pd.DataFrame) -> list[str] | None:
+    if frame.empty:
+        return None
+    return ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame.columns]
+
+
+def _cell(value: Any, format: str) -> str:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    text = " ".join(str(value).split())
+    if format == "md":
+        return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return text
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON values: times as ISO text, durations in seconds, empty cells as null."""
+    rows = []
+    for row in frame.astype(object).to_dict("records"):
+        rows.append({str(name): _json(value) for name, value in row.items()})
+    return rows
+
+
+def _json(value: Any) -> Any:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, pd.Timedelta):
+        return value.total_seconds()
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value.item() if hasattr(value, "item") else value
+
+
+def _for_parquet(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed types as text: Parquet has one type per column."""
+    converted = frame.copy()
+    for name in converted.columns:
+        if converted[name].dtype == object:
+            kinds = {type(value) for value in converted[name] if value is not None}
+            if len(kinds) > 1:
+                converted[name] = converted[name].map(lambda value: None if value is None else str(value))
+    return converted

@@ -1,0 +1,61 @@
+"""Choose rows and columns of a trials table: filters in our expression language, and what people want to see first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from hpo_batch.errors import UserError
+from hpo_batch.expressions import parse
+from hpo_batch.results.table import TrialsTable
+
+SHORT_FORMS = {"failed": "FAIL", "complete": "COMPLETE", "pruned": "PRUNED", "running": "RUNNING", "waiting": "WAITING"}
+
+
+def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
+    """Rows for which an expression holds, over column names, parameters and metrics: ``n_layers > 4``.
+
+    A row in which a name has no value does not match. ``failed`` and the like are short for a state.
+
+    Raises:
+        UserError: a name is no column, or the expression cannot be evaluated.
+    """
+    if text in SHORT_FORMS:
+        return frame[frame["state"] == SHORT_FORMS[text]]
+    expression = parse(text)
+    columns = {}
+    for name in expression.names:
+        column = next((c for c in (name, f"params_{name}", f"user_attrs_{name}") if c in frame.columns), None)
+        if column is None:
+            known = sorted(str(c).removeprefix("params_").removeprefix("user_attrs_") for c in frame.columns)
+            raise UserError(
+                f"--filter: '{name}' is not a column, a parameter or a metric; there are {', '.join(known)}"
+            )
+        columns[name] = column
+    kept = []
+    for _, row in frame.astype(object).iterrows():
+        values = {name: _python(row[column]) for name, column in columns.items()}
+        kept.append(None not in values.values() and expression.truth(values))
+    return frame[pd.Series(kept, index=frame.index, dtype=bool)]
+
+
+def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that tell trials apart: values, varied parameters, state, time; names and reasons if any."""
+    values = [c for c in frame.columns if c == "value" or str(c).startswith("values_")]
+    varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
+    shown = frame[["number", *values, *varied, "state", "seconds_total", *_filled(frame, "name", "set", "reason")]]
+    metric = dict(zip(values, table.metrics, strict=False))
+    renamed = shown.rename(columns={**metric, "seconds_total": "seconds"})
+    return renamed.rename(columns=lambda name: str(name).removeprefix("params_"))
+
+
+def _filled(frame: pd.DataFrame, *names: str) -> list[str]:
+    return [name for name in names if frame[name].notna().any()]
+
+
+def _python(value: Any) -> Any:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,137 @@
+"""One row per trial, under Optuna's column names, and one row per attempt. Failed trials are rows without a value."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hpo_batch.records import TrialRecord, TrialState
+from hpo_batch.store.scan import JournalState
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialsTable:
+    """The trials of one study."""
+
+    trials: pd.DataFrame
+    """``number value datetime_start datetime_complete duration params_* user_attrs_* state`` as Optuna has them, then
+    ``name set origin reason message seed attempts seconds_total node gpus job submission``"""
+    attempts: pd.DataFrame
+    """``number attempt how started ended seconds node gpus job submission``"""
+    metrics: tuple[str, ...]
+    directions: tuple[str, ...]
+    source: str
+
+    def best_first(self, top: int | None = None) -> pd.DataFrame:
+        """Complete trials from the best to the worst, then pruned, then the rest by number."""
+        rank = {"COMPLETE": 0, "PRUNED": 1}
+        frame = self.trials.assign(_rank=self.trials["state"].map(lambda state: rank.get(state, 2)))
+        by = ["_rank", "number"] if len(self.metrics) > 1 else ["_rank", "value", "number"]
+        ascending = [True] * len(by) if len(by) == 2 else [True, self.directions[0] == "minimize", True]
+        ordered = frame.sort_values(by, ascending=ascending, kind="stable").drop(columns="_rank")
+        return ordered if top is None else ordered.head(top)
+
+
+def trials_table(state: JournalState, *, source: str) -> TrialsTable:
+    """The table of a study's journal."""
+    records = [trial.record() for trial in state.trials]
+    names = {1: "minimize", 2: "maximize"}
+    directions = tuple(names.get(d, "minimize") for d in state.directions)
+    metrics = state.metrics or tuple(str(i) for i in range(len(directions)))
+    return TrialsTable(
+        trials=_trials_frame(records, objectives=metrics),
+        attempts=_attempts_frame(records),
+        metrics=metrics,
+        directions=directions,
+        source=source,
+    )
+
+
+def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str]) -> pd.DataFrame:
+    params = _union(record.params for record in records)
+    metrics = _union(record.metrics for record in records)
+    columns: dict[str, list[Any]] = {"number": [record.number for record in records]}
+    for i, objective in enumerate(objectives):
+        name = f"values_{objective}" if len(objectives) > 1 else "value"
+        columns[name] = [_value(record, i) for record in records]
+    columns["datetime_start"] = [_time(record.started) for record in records]
+    columns["datetime_complete"] = [_time(record.ended) for record in records]
+    columns["duration"] = [_duration(record) for record in records]
+    for name in params:
+        columns[f"params_{name}"] = [record.params.get(name) for record in records]
+    for name in metrics:
+        columns[f"user_attrs_{name}"] = [record.metrics.get(name) for record in records]
+    columns["state"] = [record.state.name for record in records]
+    for name in ("name", "set", "note", "origin", "reason", "message"):
+        columns[name] = [getattr(record, name) for record in records]
+    columns["seed"] = [record.seeds[0] if record.seeds else None for record in records]
+    columns["attempts"] = [len(record.attempts) for record in records]
+    columns["seconds_total"] = [record.seconds_total for record in records]
+    last = [record.attempts[-1] if record.attempts else None for record in records]
+    columns["node"] = [attempt.host if attempt else None for attempt in last]
+    columns["gpus"] = [",".join(attempt.gpus) if attempt else None for attempt in last]
+    columns["job"] = [attempt.job if attempt else None for attempt in last]
+    columns["submission"] = [attempt.submission if attempt else None for attempt in last]
+    frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
+    for name in ("datetime_start", "datetime_complete"):
+        frame[name] = pd.to_datetime(frame[name])
+    frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
+    return frame
+
+
+def _attempts_frame(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    rows = [
+        {
+            "number": record.number,
+            "attempt": attempt.number,
+            "how": attempt.ending or "running",
+            "started": _time(attempt.started),
+            "ended": _time(attempt.ended),
+            "seconds": None if attempt.ended is None else attempt.ended - attempt.started,
+            "node": attempt.host,
+            "gpus": ",".join(attempt.gpus),
+            "job": attempt.job,
+            "submission": attempt.submission,
+        }
+        for record in records
+        for attempt in record.attempts
+    ]
+    columns = ["number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _dtype(values: Sequence[Any]) -> Any:
+    """Integers and truth values stay what they are, also beside empty cells: 64 is not 64.0."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "Int64"
+    if kinds and kinds <= {int, float}:
+        return "float64"
+    return object
+
+
+def _union(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All keys, in the order of their first appearance."""
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _value(record: TrialRecord, index: int) -> float | None:
+    # a failed trial has no value, whatever somebody else's tool may have stored
+    if record.state is TrialState.FAIL or record.values is None or index >= len(record.values):
+        return None
+    return record.values[index]
+
+
+def _time(seconds: float | None) -> datetime.datetime | None:
+    return None if seconds is None else datetime.datetime.fromtimestamp(seconds)
+
+
+def _duration(record: TrialRecord) -> float | None:
+    """From the first start to the end, as Optuna counts it; ``seconds_total`` leaves out waiting between attempts."""
+    return None if record.started is None or record.ended is None else record.ended - record.started
