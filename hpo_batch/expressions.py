@@ -180,10 +180,8 @@ class _Compiler:
 
     def _constant(self, node: ast.Constant) -> _Run:
         value = node.value
-        if value is None:
-            raise self._refused(node, "every active parameter has a value")
         if not isinstance(value, bool | int | float | str):
-            raise self._refused(node)
+            raise self._refused(node, "every active parameter has a value" if value is None else "")
         self._check(node, value)
         return lambda values: value
 

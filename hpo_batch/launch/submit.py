@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from hpo_batch import processes
 from hpo_batch.cluster.gpus import local_gpus
-from hpo_batch.errors import SlurmRefused
+from hpo_batch.errors import HpoBatchError, SlurmRefused
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
@@ -61,11 +61,14 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
     )
     # written before sbatch: if we die in between, the job's name leads back to this line
     write_submission(home, submission)
-    if plan.is_local:
-        gpus = local_gpus(environ)
-        job_ids = start_workers(plan, submission=id, gpus=gpus, environ=environ)
-    else:
-        job_ids = (_sbatch(plan, id),)
+    try:
+        if plan.is_local:
+            job_ids = start_workers(plan, submission=id, gpus=local_gpus(environ), environ=environ)
+        else:
+            job_ids = (_sbatch(plan, id),)
+    except HpoBatchError as error:
+        write_submission(home, replace(submission, refused=str(error)))
+        raise
     submission = replace(submission, job_ids=job_ids)
     write_submission(home, submission)
     return submission

@@ -133,7 +133,7 @@ def _status(
         best=best_trial(state),
         failures=dict(failures.most_common()),
         workers=tuple(placed),
-        submissions=len(submissions),
+        submissions=sum(1 for submission in submissions if not submission.refused),
         unseen=unseen,
     )
 

@@ -25,7 +25,7 @@ from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Prune
 CONTINUE_LATER: Final = 75
 """Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
 STOP_SIGNALS: Final = frozenset({signal.SIGUSR2, signal.SIGTERM})
-"""What tells a command to stop. SLURM sends them too, to all processes of a step: a walltime ends, a job is preempted."""
+"""What tells a command to stop. SLURM sends them too, to all processes of a step near the end of a job."""
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
 _MOST: Final = 400
 """characters of a message"""

@@ -30,6 +30,8 @@ class Submission:
     log_pattern: str = ""
     """output of the workers, relative to the study's directory; %A, %a or %i stand for job, task and worker"""
     host: str = ""
+    refused: str = ""
+    """why nothing was started, in SLURM's words"""
     code: dict[str, Any] = field(default_factory=dict)
     """git commit, whether there were changes, versions, command line"""
 

@@ -43,7 +43,6 @@ def _tpe(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampl
         "multivariate": True,
         "group": conditional,
         "constant_liar": True,
-        "warn_independent_sampling": False,
     }
     return optuna.samplers.TPESampler(seed=seed, **{**options, **sampler.options})
 

@@ -1,0 +1,73 @@
+"""What every test gets: no real SLURM within reach, no settings of the user's, a logs directory of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")
+
+# fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the user's settings, and the real SLURM from all tests but those marked ``slurm``."""
+    for name in list(os.environ):
+        if name.startswith("HPO_BATCH_") and name != "HPO_BATCH_REQUIRE_SLURM":
+            monkeypatch.delenv(name)
+    if request.node.get_closest_marker("slurm") is not None:
+        return
+    for name in list(os.environ):
+        if name.startswith(("SLURM", "SBATCH_", "SUBMITIT_")) or name == "CUDA_VISIBLE_DEVICES":
+            monkeypatch.delenv(name)
+    guard = request.getfixturevalue("slurm_guard")
+    monkeypatch.setenv("PATH", f"{guard}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="session")
+def slurm_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder, first on PATH, whose sbatch fails: a unit test must not reach a cluster."""
+    folder = tmp_path_factory.mktemp("guard")
+    for name in SLURM_PROGRAMS:
+        program = folder / name
+        program.write_text(f"#!/bin/sh\necho '{name}: error: a test without the slurm marker reached SLURM' >&2\nexit 97\n")
+        program.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def no_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without SLURM: only Python and the system's own folders on PATH, where nothing is called sbatch."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("git", "sh", "env", "sleep"):
+        for where in ("/usr/bin", "/bin"):
+            if (Path(where) / name).exists():
+                (folder / name).symlink_to(Path(where) / name)
+                break
+    (folder / "python").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty logs directory."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """The reference data beside the project; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the reference data in {SHARED}")
+    yield SHARED
