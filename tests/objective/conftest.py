@@ -1,0 +1,92 @@
+"""A trial with a fake engine behind it, and commands that run this Python."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo_batch.objective.command import CommandObjective
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import Stopping, Verdict
+
+
+class FakeEngine:
+    """Remembers reports; answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self.verdicts: dict[int, Verdict] = {}
+        self.reason: Stopping | None = None
+        self.on_report: Callable[[int], None] = lambda step: None
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        self.reports.append((step, dict(metrics)))
+        self.on_report(step)
+        return self.verdicts.get(step, Verdict.CONTINUE)
+
+    def stopping(self) -> Stopping | None:
+        return self.reason
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def make_trial(engine: FakeEngine, tmp_path: Path) -> Callable[..., Trial]:
+    def make(**changes: Any) -> Trial:
+        facts: dict[str, Any] = {
+            "number": 17,
+            "attempt": 2,
+            "params": {"lr": 0.1},
+            "seed": 7,
+            "dir": tmp_path / "trial with blank",
+            "checkpoint": tmp_path / "trial with blank" / "checkpoint",
+            "engine": engine,
+            "cpus": 3,
+            **changes,
+        }
+        trial = Trial(**facts)
+        trial.dir.mkdir(exist_ok=True)
+        return trial
+
+    return make
+
+
+@pytest.fixture
+def trial(make_trial: Callable[..., Trial]) -> Trial:
+    return make_trial()
+
+
+@pytest.fixture
+def make_command() -> Callable[..., CommandObjective]:
+    def make(command: str | list[str], *, metrics: tuple[str, ...] = ("loss",), **changes: Any) -> CommandObjective:
+        computed = changes.pop("computed", {})
+        facts = {"env": {}, "poll_s": 0.02, **changes}
+        return CommandObjective(template=Template.parse(command), wanted=Wanted.parse(metrics, computed), **facts)
+
+    return make
+
+
+@pytest.fixture
+def make_python(make_command: Callable[..., CommandObjective]) -> Callable[..., CommandObjective]:
+    """A command that runs Python code, with ``report(step=1, loss=0.5)`` to write a line of the metrics file."""
+
+    def make(code: str, **changes: Any) -> CommandObjective:
+        head = (
+            "import json, os, signal, subprocess, sys, time\n"
+            "env = os.environ\n"
+            "reported = open(env['HPO_BATCH_METRICS_FILE'], 'a', buffering=1)\n"
+            "def report(**line): reported.write(json.dumps(line) + '\\n')\n"
+        )
+        escaped = (head + code).replace("{", "{{").replace("}", "}}")
+        return make_command([sys.executable, "-S", "-c", escaped], **changes)
+
+    return make
