@@ -60,7 +60,8 @@ def run(
             check=False,
             stdin=subprocess.DEVNULL if input is None else None,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:
+        # a folder of PATH that may not be read makes it a PermissionError
         raise CommandMissing(f"command not found: '{argv[0]}'; is it installed and on PATH?") from error
     except subprocess.TimeoutExpired as error:
         raise CommandTimeout(f"'{shlex.join(argv)}' did not answer within {timeout_s:g} s") from error

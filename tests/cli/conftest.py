@@ -1,0 +1,75 @@
+"""Running the command line as a user does, in this process, and small sweeps to run it on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.cli.main import run
+from tests.conftest import REPOSITORY
+
+SWEEP = """
+[study]
+name = "{name}"
+metric = "score"
+direction = "minimize"
+trials = {trials}
+
+[objective]
+function = "tests.cli.toys:{function}"
+
+[space]
+x = {{ low = 0.0, high = 1.0 }}
+n = [1, 2, 3]
+kind = "toy"
+
+[sampler]
+name = "random"
+seed = 1
+
+[job]
+template = "local"
+workers = 2
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """``cli("submit", path)`` in the repository's root, with a logs directory of the test's own."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
+
+    def call(*argv: object) -> Ended:
+        capsys.readouterr()
+        code = run([str(word) for word in argv])
+        captured = capsys.readouterr()
+        return Ended(code=code, out=captured.out, err=captured.err)
+
+    return call
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path) -> Callable[..., Path]:
+    """A sweep file over one of the toys."""
+
+    def write(function: str = "quadratic", *, name: str = "toy", trials: int = 6, more: str = "") -> Path:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(SWEEP.format(name=name, trials=trials, function=function) + more)
+        return path
+
+    return write

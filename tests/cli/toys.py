@@ -1,0 +1,42 @@
+"""Objectives for the tests of the command line: quick, and wrong in one way each."""
+
+from __future__ import annotations
+
+import time
+
+import hpo_batch
+
+
+def quadratic(trial: hpo_batch.Trial) -> dict[str, float]:
+    x, n = float(trial.params["x"]), int(trial.params["n"])
+    for step in range(1, 4):
+        trial.report(step, score=1.0 / step)
+    print(f"trial {trial.number}: x = {x}, n = {n}")
+    return {"score": (x - 0.3) ** 2 + n, "twice": 2 * x}
+
+
+def fails_for_two(trial: hpo_batch.Trial) -> float:
+    if trial.params["n"] == 2:
+        raise ValueError("n must not be two")
+    return float(trial.params["x"])
+
+
+def returns_nan(trial: hpo_batch.Trial) -> float:
+    return float("nan")
+
+
+def returns_text(trial: hpo_batch.Trial) -> str:
+    return "good"
+
+
+def returns_other_metric(trial: hpo_batch.Trial) -> dict[str, float]:
+    return {"scor": 1.0}
+
+
+def sleeps(trial: hpo_batch.Trial) -> float:
+    for step in range(600):
+        time.sleep(0.1)
+        trial.report(step, score=float(step))
+        if trial.should_stop():
+            return None  # type: ignore[return-value]  # what a stopped trial returns
+    return 1.0

@@ -1,0 +1,20 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-3%4
+#SBATCH --chdir=/home/user/project
+#SBATCH --cpus-per-task=4
+#SBATCH --error=/study/slurm/%A_%a_0_log.err
+#SBATCH --gres=gpu:1
+#SBATCH --job-name=sweep-0123456789ab
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output=/study/slurm/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=USR2@180
+#SBATCH --time=120
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /study/slurm/%A_%a_%t_log.out --error /study/slurm/%A_%a_%t_log.err --cpus-per-task=4 --container-image=ml.sqsh /opt/env/bin/python -u -m submitit.core._submit /study/slurm

@@ -1,0 +1,21 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-3%4
+#SBATCH --chdir=/home/user/project
+#SBATCH --cpus-per-task=1
+#SBATCH --error=/study/slurm/%A_%a_0_log.err
+#SBATCH --exclusive
+#SBATCH --gres=gpu:1
+#SBATCH --job-name=sweep-0123456789ab
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output=/study/slurm/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=B:USR2@180
+#SBATCH --time=60
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+exec python3 -u -m submitit.core._submit /study/slurm
