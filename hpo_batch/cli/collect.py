@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @click.command(name="collect")
 @click.argument("sources", nargs=-1, metavar="[STUDY ...]")
-@click.option("--format", "format_", type=click.Choice(["table", "csv", "json", "md", "latex", "parquet"]))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json", "md", "latex", "parquet"]),
+    help="How to write it [default: the output file's suffix, else a table].",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
 )

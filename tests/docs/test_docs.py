@@ -1,0 +1,133 @@
+"""Documents say what the code does: their examples run, their links lead somewhere, nothing is left undocumented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import types
+from pathlib import Path
+
+import click
+import pytest
+
+from hpo_batch.cli.main import SECTIONS, cli
+from hpo_batch.objective.function import FunctionObjective
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import Complete, Verdict
+from hpo_batch.sweep.load import LATER, load
+from tests.conftest import REPOSITORY
+
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+README = (REPOSITORY / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (document.parent / target).exists(), target
+
+
+def test_the_readme_shows_the_quickstart_as_it_is() -> None:
+    (shown,) = blocks(README, "toml")
+    assert shown == (REPOSITORY / "configs" / "quickstart.toml").read_text()
+
+
+def test_the_readme_function_runs(tmp_path: Path) -> None:
+    (source,) = blocks(README, "python")
+    module = types.ModuleType("readme_example")
+    exec(compile(source, "README.md", "exec"), module.__dict__)
+
+    class Engine:
+        def report(self, step: int, metrics: object) -> Verdict:
+            return Verdict.CONTINUE
+
+        def stopping(self) -> None:
+            return None
+
+    trial = Trial(
+        number=0, attempt=1, params={"width": 8, "lr": 0.02}, seed=1, dir=tmp_path, checkpoint=tmp_path, engine=Engine()
+    )
+    objective = FunctionObjective(function=module.train, wanted=Wanted.parse(("accuracy",), {}))
+    outcome = objective.run(trial)
+    assert isinstance(outcome, Complete)
+    assert outcome.values == (pytest.approx(1 - 1 / 80 - 0.01),)
+
+
+def readme_commands() -> list[list[str]]:
+    lines = [line for block in blocks(README, "console") for line in block.splitlines()]
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if line.startswith("$ hpo-batch")]
+
+
+@pytest.mark.parametrize("argv", readme_commands(), ids=" ".join)
+def test_readme_commands_are_understood(argv: list[str]) -> None:
+    """Parsed to the end by click: no unknown command or option. What they do is tested with the commands."""
+    with click.Context(cli) as context:
+        command = cli.get_command(context, argv[1])
+        assert command is not None
+        command.make_context(argv[1], argv[2:], parent=context)
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), flags=re.MULTILINE))
+    for document in DOCUMENTS:
+        used = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", document.read_text()))
+        assert used <= targets, document
+
+
+def test_the_example_of_the_reference_loads(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "sweep-toml.md").read_text()
+    (example,) = blocks(text, "toml")
+    path = tmp_path / "example.toml"
+    path.write_text(example)
+    (sweep,) = load(path)
+    assert len(sweep.space.searched) == 7
+    for key in LATER:
+        assert f"`{key}`" in text or f"`[{key}]`" in text
+
+
+def test_every_command_has_its_help_and_stands_in_the_overview() -> None:
+    modules = {path.stem for path in (REPOSITORY / "hpo_batch" / "cli").glob("*.py")}
+    commands = {name for section in SECTIONS.values() for name in section}
+    assert commands == {name for name in modules if "command(" in source_of(name)} - {"main"}
+    with click.Context(cli) as context:
+        for name in commands:
+            command = cli.get_command(context, name)
+            assert command is not None
+            assert command.help
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    assert parameter.help, (name, parameter.name)
+
+
+def test_same_letter_same_meaning() -> None:
+    meanings: dict[str, set[str]] = {}
+    with click.Context(cli) as context:
+        for section in SECTIONS.values():
+            for name in section:
+                command = cli.get_command(context, name)
+                assert command is not None
+                for parameter in command.params:
+                    short = [o for o in parameter.opts if re.fullmatch(r"-\w", o)]
+                    long = [o for o in parameter.opts if o.startswith("--")]
+                    for letter in short:
+                        meanings.setdefault(letter, set()).update(long)
+    assert all(len(long) == 1 for long in meanings.values()), meanings
+
+
+def test_environment_variables_of_a_command_are_documented() -> None:
+    text = (REPOSITORY / "docs" / "objective.md").read_text()
+    source = (REPOSITORY / "hpo_batch" / "objective" / "command.py").read_text()
+    names = set(re.findall(r'"(HPO_BATCH_[A-Z_]+)"', source))
+    assert len(names) >= 8
+    assert names <= set(re.findall(r"HPO_BATCH_[A-Z_]+", text))
+
+
+def source_of(name: str) -> str:
+    return (REPOSITORY / "hpo_batch" / "cli" / f"{name}.py").read_text()
+

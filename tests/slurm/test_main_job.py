@@ -1,0 +1,123 @@
+"""The main job on a real cluster: one array, each task with a GPU of its own, exactly as many trials as asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.cli.main import run
+from hpo_batch.store.home import home_of
+from hpo_batch.store.submissions import read_submissions
+from tests.conftest import REPOSITORY
+
+from .cluster import SlurmCluster
+
+
+@pytest.fixture
+def cli(
+    slurm_cluster: SlurmCluster,
+    root: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The command line in the repository's root, as on a login node."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(word) for word in argv])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_quickstart_as_one_array_of_four(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
+    sweep = REPOSITORY / "configs" / "quickstart.toml"
+    code, out, err = cli("submit", sweep, "--workers", "4", "--set", "job.device=cpu", "--set", "space.epochs=3")
+    assert code == 0, err
+    (submission,) = read_submissions(home_of(root, "quickstart"))
+    assert submission.kind == "slurm"
+    (job,) = submission.job_ids
+    slurm_cluster.wait_for(lambda: "4 running" in cli("status", "quickstart")[1], timeout_s=120, what="4 running trials")
+    _, out, _ = cli("status", "quickstart", "--json")
+    (status,) = json.loads(out)
+    assert [worker["job"] for worker in status["workers"]] == [f"{job}_{i}" for i in range(4)]
+    slurm_cluster.wait_ended(job)
+
+    # one array of four tasks, and no other job
+    tasks = {f"{job}_{i}" for i in range(4)}
+    slurm_cluster.wait_for(
+        lambda: slurm_cluster.sacct(job) == dict.fromkeys(tasks, "COMPLETED"), what="accounting of the ended tasks"
+    )
+
+    code, out, err = cli("collect", "quickstart", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["state"] for row in rows] == ["COMPLETE"] * 12
+    assert {row["submission"] for row in rows} == {submission.id}
+    assert {row["job"] for row in rows} == {f"{job}_{i}" for i in range(4)}
+    place_of = {(row["job"], row["node"], row["gpus"]) for row in rows}
+    assert len(place_of) == 4  # each task kept its GPU
+    assert len({(node, gpu) for _, node, gpu in place_of}) == 4  # and no two shared one
+    assert all(gpu in "0123" and len(gpu) == 1 for _, _, gpu in place_of)
+
+    code, out, err = cli("status", "quickstart")
+    assert "12 of 12 finished: 12 complete" in out
+    assert "workers   none" in out
+    code, out, err = cli("logs", "quickstart", "3")
+    assert "trial 3: COMPLETE, attempt 1 of 1" in err
+    assert "epoch 3 of 3" in out
+
+    code, out, err = cli("submit", sweep, "--workers", "4", "--set", "job.device=cpu", "--set", "space.epochs=3")
+    assert "all 12 trials are finished: nothing to do" in err
+    assert len(read_submissions(home_of(root, "quickstart"))) == 1
+
+
+def test_a_gpu_that_slurm_gave_and_torch_does_not_see_stops_the_worker(
+    slurm_cluster: SlurmCluster, cli, root: Path
+) -> None:
+    code, _, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", "--workers", "1")
+    assert code == 0, err
+    home = home_of(root, "quickstart")
+    (job,) = read_submissions(home)[0].job_ids
+    slurm_cluster.wait_ended(job)
+    (log,) = home.slurm.glob("*_log.err")
+    assert "GPU 0 was allocated, but" in log.read_text()
+    assert "0 of 12 finished: none started" in cli("status", "quickstart")[1]
+
+
+def test_an_unknown_partition_fails_in_slurms_words(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
+    code, _, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", "--set", "job.partition=nowhere")
+    assert code == 3
+    assert "error: sbatch refused the job: invalid partition specified: nowhere" in err
+    assert slurm_cluster.squeue() == []
+    home = home_of(root, "quickstart")
+    assert list(home.slurm.iterdir()) == []
+    assert "0 of 12 finished" in cli("status", "quickstart")[1]
+
+
+def test_a_second_submission_adds_no_workers(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
+    sweep = REPOSITORY / "configs" / "quickstart.toml"
+    options = ["--set", "job.device=cpu", "--set", "space.epochs=200", "--set", "job.template=cpu"]
+    assert cli("submit", sweep, *options)[0] == 0
+    code, _, err = cli("submit", sweep, *options)
+    assert code == 0
+    assert "2 workers are at it already: none is added" in err
+    (submission,) = read_submissions(home_of(root, "quickstart"))
+    assert "--gres" not in slurm_cluster.run("scontrol", "show", "job", submission.job_ids[0]).stdout
+
+
+def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
+    sweep = REPOSITORY / "configs" / "quickstart.toml"
+    code, _, err = cli("submit", sweep, "--workers", "1", "--", "--partition=urgent", "--comment", "a b", "--hold")
+    assert code == 0, err
+    (submission,) = read_submissions(home_of(root, "quickstart"))
+    shown = slurm_cluster.run("scontrol", "show", "job", submission.job_ids[0]).stdout
+    assert "Partition=urgent" in shown
+    assert "Comment=a b" in shown
+    assert "JobHeldUser" in cli("status", "quickstart")[1]
