@@ -166,11 +166,10 @@ def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
     if not ids:
         return
     done = _run(["scancel", *ids], timeout_s=timeout_s)
-    if done.returncode == 0:
-        return
-    if all(_is_harmless(line) for line in done.stderr.splitlines()):
-        return
-    raise _failure("scancel", done)
+    said = done.stderr.splitlines()
+    harmless = bool(said) and all(_is_harmless(line) for line in said)
+    if done.returncode != 0 and not harmless:
+        raise _failure("scancel", done)
 
 
 def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:

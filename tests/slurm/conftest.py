@@ -1,0 +1,63 @@
+"""The cluster of this folder's tests: one for the session, clean for each test, its logs shown when one fails.
+
+Where a cluster cannot be started the tests are skipped, or fail if HPO_BATCH_REQUIRE_SLURM=1 (`make test-slurm`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from .cluster import SLURM_VARIABLES, SlurmCluster, missing
+
+_TEST_TIMEOUT_S = 600
+"""Above the sum of a test's own waits, which say what they waited for."""
+_HERE = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slurm: needs root and SLURM's Debian packages; starts a real cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # pytest hands the items of every folder to this hook.
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker("slurm")
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def _running_cluster() -> Iterator[SlurmCluster]:
+    if reason := missing():
+        if os.environ.get("HPO_BATCH_REQUIRE_SLURM") == "1":
+            pytest.fail(f"HPO_BATCH_REQUIRE_SLURM=1, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    with SlurmCluster.started() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm_cluster(_running_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    """A ready, empty cluster with four nodes of four GPUs each; SLURM's commands of this process reach it."""
+    for name in [name for name in os.environ if name.startswith(SLURM_VARIABLES)]:
+        monkeypatch.delenv(name)
+    for name, value in _running_cluster.own_env.items():
+        monkeypatch.setenv(name, value)
+    yield _running_cluster
+    _running_cluster.reset()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("slurm_cluster")
+    # Still as the test left it: the report of the call is made before the fixture is torn down.
+    if report.failed and isinstance(cluster, SlurmCluster):
+        report.sections.append(("SLURM: queue and nodes", cluster.overview()))
+        report.sections.append((f"SLURM: ends of the logs in {cluster.root}", cluster.log_tails()))
+    return report
