@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import logs_root, root_option, study_homes
+from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.store.home import StudyHome
 
@@ -88,6 +88,8 @@ def print_summary(home: StudyHome, *, top: int) -> None:
     click.echo(_summary(home, table), err=True)
     frame = _rows(table, where=None, top=top, attempts=False, for_people=True)
     click.echo(render(frame, "table").decode(), nl=False)
+    if len(table.trials) > len(frame):
+        click.echo(f"({len(table.trials) - len(frame)} more trials: {hint('collect', home.name)})", err=True)
 
 
 def _rows(table: TrialsTable, *, where: str | None, top: int | None, attempts: bool, for_people: bool) -> pd.DataFrame:

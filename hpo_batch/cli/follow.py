@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import click
 
+from hpo_batch.cli.options import hint
 from hpo_batch.errors import Exit
-from hpo_batch.monitor.status import StudyStatus, study_statuses
+from hpo_batch.monitor.status import StudyStatus, last_words, study_statuses
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -19,6 +20,8 @@ from hpo_batch.store.submissions import read_submissions
 
 LOOK_EVERY_S = 0.5
 ASK_SLURM_EVERY_S = 60.0
+SHOWN = 20
+"""trials in the table at the end"""
 
 
 def follow(homes: Sequence[StudyHome]) -> int:
@@ -26,8 +29,8 @@ def follow(homes: Sequence[StudyHome]) -> int:
     try:
         _wait(homes)
     except KeyboardInterrupt:
-        names = " ".join(home.name for home in homes)
-        click.echo(f"\nstopped waiting; the sweep goes on. Look at it with: hpo-batch status {names}", err=True)
+        look = "; ".join(hint("status", home.name) for home in homes)
+        click.echo(f"\nstopped waiting; the sweep goes on. Look at it with: {look}", err=True)
         return Exit.INTERRUPTED
     return _report(homes)
 
@@ -88,21 +91,23 @@ def _report(homes: Sequence[StudyHome]) -> int:
     statuses = study_statuses(homes)
     for home in homes:
         click.echo("", err=True)
-        print_summary(home, top=10)
-    _next_steps(statuses)
+        print_summary(home, top=SHOWN)
+    _next_steps(homes, statuses)
     unfinished = any(status.counts.remaining for status in statuses)
     return Exit.TRIALS_FAILED if unfinished or any(s.counts.failed for s in statuses) else Exit.OK
 
 
-def _next_steps(statuses: Sequence[StudyStatus]) -> None:
+def _next_steps(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus]) -> None:
     click.echo("\nnext:", err=True)
-    for status in statuses:
+    for home, status in zip(homes, statuses, strict=True):
         name = status.name
         if status.counts.remaining:
+            for log, words in last_words(home):
+                click.echo(f"  a worker of {name} ended with: {words}\n    {log}", err=True)
             click.echo(f"  {status.counts.remaining} trials of {name} are not finished: submit it again", err=True)
-        if status.best is not None:
-            click.echo(f"  hpo-batch logs {name} {status.best.number}        what the best trial printed", err=True)
-        click.echo(f"  hpo-batch status {name}        trials, workers, failures", err=True)
-        click.echo(
-            f"  hpo-batch collect {name} -o {name.replace('/', '-')}.csv        every trial, all metrics", err=True
-        )
+        commands = [(hint("logs", name, str(status.best.number)), "what the best trial printed")] if status.best else []
+        commands.append((hint("status", name), "trials, workers, failures"))
+        commands.append((hint("collect", name, "-o", f"{name.replace('/', '-')}.csv"), "every trial, all metrics"))
+        width = max(len(command) for command, _ in commands)
+        for command, meaning in commands:
+            click.echo(f"  {command:<{width}}   {meaning}", err=True)

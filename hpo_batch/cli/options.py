@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +16,20 @@ from hpo_batch.errors import UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def hint(*words: str) -> str:
+    """A command to type next, as it works here: with our path if we are not on PATH, with --root if it was given."""
+    called = Path(sys.argv[0])
+    found = shutil.which("hpo-batch")
+    if called.name != "hpo-batch" or (found is not None and Path(found).samefile(called)):
+        program = "hpo-batch"
+    else:
+        called = called.absolute()
+        program = str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called)
+    context = click.get_current_context(silent=True)
+    root = context.params.get("root") if context is not None else None
+    return shlex.join([program, *words, *(["--root", str(root)] if root is not None else [])])
 
 
 def root_option(command: F) -> F:

@@ -14,6 +14,7 @@ from hpo_batch.cli.options import logs_root, root_option, study_homes
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus
+    from hpo_batch.store.home import StudyHome
 
 WATCH_S = 60.0
 
@@ -35,10 +36,20 @@ def command(study: str | None, as_json: bool, watch: bool, root: Path | None) ->
         else:
             if watch:
                 click.clear()
-            click.echo("\n\n".join("\n".join(_lines(status)) for status in statuses))
+            pairs = zip(homes, statuses, strict=True)
+            click.echo("\n\n".join("\n".join(_lines(status) + _ended_badly(home, status)) for home, status in pairs))
         if not watch:
             return
         time.sleep(WATCH_S)
+
+
+def _ended_badly(home: StudyHome, status: StudyStatus) -> list[str]:
+    """Why no worker is there although trials are left, if the workers said so."""
+    from hpo_batch.monitor.status import last_words
+
+    if status.workers or not status.counts.remaining:
+        return []
+    return [f"ended     {words}  ({log})" for log, words in last_words(home)]
 
 
 def _lines(status: StudyStatus) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.cli.options import hint, logs_root, root_option
 from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -166,5 +166,6 @@ def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
         code = follow([plan.home for plan in started])
     elif started:
         name = started[0].sweep.study.name
-        click.echo(f"next: hpo-batch status {name}   hpo-batch logs {name} 0   hpo-batch collect {name}", err=True)
+        first = started[0].home.name
+        click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
     return failed.exit_code if failed is not None else code if code is not None else Exit.OK

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hpo_batch import processes
@@ -93,6 +94,35 @@ def live_workers(home: StudyHome) -> int:
     rows = squeue(slurm_ids) if slurm_ids else {}
     local = _local_workers(home, submissions)
     return len(local) + sum(1 for row in rows.values() if row.state.live)
+
+
+def last_words(home: StudyHome) -> list[tuple[str, str]]:
+    """How the workers of the newest submission ended, for those that ended with an error: log and last line."""
+    submissions = [s for s in read_submissions(home) if s.job_ids]
+    if not submissions:
+        return []
+    pattern = submissions[-1].log_pattern.replace("%A", submissions[-1].job_ids[0])
+    logs = sorted(home.path.glob(pattern.replace("%a", "*").replace("%i", "*")))
+    told = []
+    for log in logs:
+        lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
+        if lines and _ENDED_WELL not in lines[-1] and not lines[-1].endswith("successful completion"):
+            told.append((str(log), lines[-1]))
+    return told
+
+
+def _tail(path: Path) -> str:
+    """The last few kilobytes of a log; nothing if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4096))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+_ENDED_WELL = " I worker ends: "
+"""in the last line of a worker that was not interrupted by an error"""
 
 
 def best_trial(state: JournalState) -> TrialRecord | None:
