@@ -1,7 +1,7 @@
 """How long does the command line keep a user waiting?
 
-Runs `--help`, `status` and `list` on a study of N finished trials as whole processes, in turn with bare Python and with the
-alternative for `status`: loading the same journal with Optuna. Prints medians of CPU and wall time.
+Runs `--help`, `status` and `list` on a study of N finished trials as whole processes, in turn with bare Python and with
+the alternative for `status`: loading the same journal with Optuna. Prints medians of CPU and wall time.
 
     .venv/bin/python benchmarks/cli_latency.py --trials 1000 --runs 15
 """
@@ -53,7 +53,12 @@ def make_study(root: Path, trials: int) -> None:
     home = home_of(root, "bench")
     create(home, sweep, toml=path.read_text(), now=time.time())
     owner = Owner(
-        worker="bench-0", job="local", host=platform.node(), pid=os.getpid(), start=started_at(os.getpid()), boot=boot_id()
+        worker="bench-0",
+        job="local",
+        host=platform.node(),
+        pid=os.getpid(),
+        start=started_at(os.getpid()),
+        boot=boot_id(),
     )
     with Study.open(home, owner) as study:
         while isinstance(claims := study.claim(), tuple):

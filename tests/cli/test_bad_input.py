@@ -93,7 +93,8 @@ def test_a_wrong_result_is_a_failure_with_its_reason(
 
 
 def test_an_exception_fails_its_trial_and_no_other(cli: Cli, write_sweep) -> None:
-    ended = cli("submit", write_sweep("fails_for_two", trials=6), "--wait")
+    patient = ["--set", "study.max_failed=50", "--set", "failures.stop_after=50"]
+    ended = cli("submit", write_sweep("fails_for_two", trials=6), "--wait", *patient)
     assert ended.code == 1  # trials failed
     status = cli("status", "toy").out
     assert "6 of 6 finished: 6 complete" in status

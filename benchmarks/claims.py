@@ -1,0 +1,304 @@
+"""How many no-op trials per second can W workers claim, report and tell, and how long does the slowest wait?
+
+Each system runs the same work in turn, in one run on one disk: 7 parameters drawn at random, 10 reports, tell. Ours is
+measured through `Study.claim`, `report`, `tell`, with the attempt's folder and the second copy of the result as in a
+real sweep, beside Optuna's journal with both of its file locks, Optuna on SQLite, and a bare queue of files claimed by
+renaming (a floor that stores one result file per trial, syncs it, and checks nothing).
+
+    .venv/bin/python benchmarks/claims.py --workers 1 8 32 64 --seconds 8
+    .venv/bin/python benchmarks/claims.py --growth 100 1000 10000 100000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+
+from hpo_batch import processes
+from hpo_batch.records import Complete, Idle, Owner, TrialState
+from hpo_batch.space.space import Space
+from hpo_batch.store.format import Writer
+from hpo_batch.store.home import StudyHome, home_of
+from hpo_batch.store.journal import Journal
+from hpo_batch.study.create import create
+from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.study import Study
+from hpo_batch.sweep.load import load
+from hpo_batch.sweep.schema import Sweep
+
+REPORTS = 10
+SWEEP = """
+[study]
+name = "bench"
+metric = "loss"
+direction = "minimize"
+trials = 10_000_000
+[objective]
+function = "nothing:called"
+[space]
+a = {{ low = 0.0, high = 1.0 }}
+b = {{ low = 1e-5, high = 1e-1, log = true }}
+c = {{ low = 1, high = 100000 }}
+d = [1, 2, 3, 4]
+e = ["x", "y", "z"]
+f = {{ low = 0.0, high = 1.0 }}
+g = {{ low = 0.0, high = 1.0, step = 0.01 }}
+[sampler]
+name = "{sampler}"
+"""
+
+
+@dataclass(kw_only=True)
+class Times:
+    """Latencies in seconds, one entry per trial."""
+
+    claims: list[float] = field(default_factory=list)
+    trials: list[float] = field(default_factory=list)
+
+
+Body = Callable[[Path, int, float, Times], None]
+"""works in a folder as worker i until a time of the monotonic clock"""
+
+
+def a_sweep(root: Path, sampler: str) -> Sweep:
+    path = root / "bench.toml"
+    path.write_text(SWEEP.format(sampler=sampler))
+    (sweep,) = load(path)
+    return sweep
+
+
+def ours_setup(root: Path) -> None:
+    create(home_of(root, "bench"), a_sweep(root, "random"), toml="", now=time.time())
+
+
+def ours(root: Path, index: int, until: float, times: Times) -> None:
+    with Study.open(home_of(root, "bench"), owner(index)) as study:
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            given = study.claim()
+            times.claims.append(time.perf_counter() - began)
+            if isinstance(given, Idle):
+                raise RuntimeError(given.why.value)
+            study.open_attempt(given[0])
+            for step in range(REPORTS):
+                study.report(given[0], step, {"loss": 1.0 / (step + 1)})
+            study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
+            times.trials.append(time.perf_counter() - began)
+
+
+def optuna_loop(make_storage: Callable[[Path], object], root: Path, index: int, until: float, times: Times) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=index)
+    study = optuna.load_study(study_name="bench", storage=make_storage(root), sampler=sampler)  # type: ignore[arg-type]
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        trial = study.ask()
+        trial.suggest_float("a", 0, 1)
+        trial.suggest_float("b", 1e-5, 1e-1, log=True)
+        trial.suggest_int("c", 1, 100000)
+        trial.suggest_categorical("d", [1, 2, 3, 4])
+        trial.suggest_categorical("e", ["x", "y", "z"])
+        trial.suggest_float("f", 0, 1)
+        trial.suggest_float("g", 0, 1, step=0.01)
+        times.claims.append(time.perf_counter() - began)
+        for step in range(REPORTS):
+            trial.report(1.0 / (step + 1), step)
+        study.tell(trial, 0.5)
+        times.trials.append(time.perf_counter() - began)
+
+
+def journal_storage(lock: type) -> Callable[[Path], object]:
+    def make(root: Path) -> object:
+        path = str(root / "journal.log")
+        backend = optuna.storages.journal.JournalFileBackend(path, lock_obj=lock(path))
+        return optuna.storages.JournalStorage(backend)
+
+    return make
+
+
+def sqlite_storage(root: Path) -> object:
+    return optuna.storages.RDBStorage(f"sqlite:///{root / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def optuna_body(make: Callable[[Path], object]) -> tuple[Callable[[Path], None], Body]:
+    def setup(root: Path) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        optuna.create_study(study_name="bench", storage=make(root))  # type: ignore[arg-type]
+
+    def body(root: Path, index: int, until: float, times: Times) -> None:
+        optuna_loop(make, root, index, until, times)
+
+    return setup, body
+
+
+def queue_setup(root: Path) -> None:
+    for name in ("waiting", "running", "done"):
+        (root / name).mkdir()
+    for i in range(200_000):
+        (root / "waiting" / str(i)).touch()
+
+
+def rename_queue(root: Path, index: int, until: float, times: Times) -> None:
+    step = 3001 * (index + 1)
+    number = index
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        while True:
+            number = (number + step) % 200_000
+            try:
+                (root / "waiting" / str(number)).rename(root / "running" / str(number))
+                break
+            except FileNotFoundError:
+                number += 1
+        times.claims.append(time.perf_counter() - began)
+        with open(root / "running" / str(number), "w") as file:
+            json.dump({"steps": [1.0 / (s + 1) for s in range(REPORTS)], "value": 0.5}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        (root / "running" / str(number)).rename(root / "done" / str(number))
+        times.trials.append(time.perf_counter() - began)
+
+
+SYSTEMS: dict[str, tuple[Callable[[Path], None], Body]] = {
+    "ours": (ours_setup, ours),
+    "Optuna journal, symlink lock": optuna_body(journal_storage(optuna.storages.journal.JournalFileSymlinkLock)),
+    "Optuna journal, open lock": optuna_body(journal_storage(optuna.storages.journal.JournalFileOpenLock)),
+    "Optuna SQLite": optuna_body(sqlite_storage),
+    "rename queue": (queue_setup, rename_queue),
+}
+
+
+def owner(index: int) -> Owner:
+    pid = os.getpid()
+    return Owner(
+        worker=f"bench{pid}-{index}", job="local", host=processes.host_name(), pid=pid,
+        start=processes.started_at(pid), boot=processes.boot_id(),
+    )  # fmt: skip
+
+
+def measure(name: str, workers: int, seconds: float, folder: Path) -> str:
+    """One row: trials per second, claim latencies, fairness."""
+    setup, body = SYSTEMS[name]
+    setup(folder)
+    context = multiprocessing.get_context("fork")  # from this preloaded process: start-up is not what is measured
+    results: multiprocessing.Queue[tuple[list[float], list[float]]] = context.Queue()
+    barrier = context.Barrier(workers)
+
+    def child(index: int) -> None:
+        warnings.simplefilter("ignore")
+        times = Times()
+        barrier.wait()
+        try:
+            body(folder, index, time.monotonic() + seconds, times)
+        finally:
+            results.put((times.claims, times.trials))
+
+    children = [context.Process(target=child, args=(i,)) for i in range(workers)]
+    for process in children:
+        process.start()
+    collected = [results.get(timeout=seconds * 20 + 120) for _ in children]
+    for process in children:
+        process.join()
+    died = sum(1 for process in children if process.exitcode)
+    claims = sorted(latency for one, _ in collected for latency in one)
+    counts = [len(trials) for _, trials in collected]
+    p99 = claims[int(len(claims) * 0.99)] if claims else float("nan")
+    return (
+        f"| {name} | {workers} | {sum(counts) / seconds:.0f} | {statistics.median(claims) * 1e3:.1f} "
+        f"| {p99 * 1e3:.0f} | {claims[-1] * 1e3:.0f} | {min(counts)}/{max(counts)} | {died or ''} |"
+    )
+
+
+def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
+    """A study with finished trials, written as our workers write them, in one go."""
+    import random
+
+    sweep = a_sweep(root, sampler)
+    home = home_of(root, "bench")
+    create(home, sweep, toml="", now=time.time())
+    write, rng, records = Writer("prefill"), random.Random(0), []
+    space: Space = sweep.space
+    for i in range(trials):
+        values = {
+            "a": rng.random(), "b": 10 ** rng.uniform(-5, -1), "c": rng.randint(1, 100000), "d": rng.randint(1, 4),
+            "e": rng.choice("xyz"), "f": rng.random(), "g": rng.randint(0, 100) / 100,
+        }  # fmt: skip
+        configuration = space.resolve(values)
+        params, distributions = journal_params(space, configuration)
+        facts = {"key": configuration.key, "seeds": [i], "origin": sampler, "revision": 1, "derived": {}}
+        attempt = {"worker": "w-0", "job": "1_0", "host": "n1", "pid": 1, "start": 0, "boot": "", "gpus": ["0"],
+                   "submission": "s", "token": "t", "started": 1.0}  # fmt: skip
+        attrs = {"hpo:trial": facts, "hpo:attempt:1": attempt}
+        records.append(
+            write.create_trial(
+                now=1.0, state=TrialState.RUNNING, params=params, distributions=distributions, system_attrs=attrs
+            )
+        )
+        records += [write.report(i, step, 1.0 / (step + 1)) for step in range(REPORTS)]
+        records.append(write.metric(i, "loss", 0.5))
+        records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 2.0}))
+        records.append(write.trial_state(i, TrialState.COMPLETE, now=2.0, values=[rng.random()]))
+    with Journal(home.journal).transaction() as transaction:
+        transaction.append(records, sync=True)
+    return home
+
+
+def growth(sampler: str, trials: int, folder: Path, *, claims: int = 30) -> str:
+    """One row: opening, then median claim and tell at a number of finished trials, one worker."""
+    home = prefilled(folder, sampler, trials)
+    began = time.perf_counter()
+    with Study.open(home, owner(0)) as study:
+        first = study.claim()
+        opened = time.perf_counter() - began
+        assert not isinstance(first, Idle)
+        claim_times, tell_times = [], []
+        for _ in range(claims):
+            began = time.perf_counter()
+            given = study.claim()
+            claim_times.append(time.perf_counter() - began)
+            assert not isinstance(given, Idle)
+            study.open_attempt(given[0])
+            began = time.perf_counter()
+            study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
+            tell_times.append(time.perf_counter() - began)
+    claim, tell = statistics.median(claim_times) * 1e3, statistics.median(tell_times) * 1e3
+    return f"| {sampler} | {trials} | {opened * 1e3:.0f} | {claim:.1f} | {tell:.1f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 8, 32, 64])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
+    parser.add_argument("--growth", type=int, nargs="*", default=None, help="finished trials to measure growth at")
+    parser.add_argument("--samplers", nargs="*", default=["random", "tpe"])
+    parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
+    options = parser.parse_args()
+    if options.growth is not None:
+        print("| sampler | finished trials | open + first claim ms | claim ms | tell ms |\n|---|---:|---:|---:|---:|")
+        for sampler in options.samplers:
+            for trials in options.growth:
+                with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                    print(growth(sampler, trials, Path(folder)), flush=True)
+        return
+    print("| system | workers | trials/s | claim p50 ms | p99 ms | max ms | fewest/most per worker | died |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for workers in options.workers:
+        for name in options.systems:
+            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+                print(measure(name, workers, options.seconds, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
