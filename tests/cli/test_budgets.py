@@ -33,7 +33,7 @@ def test_each_budget_is_a_study(cli: Cli, write_sweep: Callable[..., Path], root
     status = cli("status", "toy").out
     assert "toy/small" in status
     assert "4 of 4 finished" in status
-    assert "study.trials: 3 -> 4" in cli("submit", path, "--wait", "--trials", "4").err
+    assert "study.trials: 3 -> 4" in cli("submit", path, "--wait", "--trials", "4").err  # options beat budgets
 
 
 def test_a_budget_that_cannot_be_submitted_does_not_stop_the_others(
@@ -43,8 +43,9 @@ def test_a_budget_that_cannot_be_submitted_does_not_stop_the_others(
     cli("submit", path, "--wait")
     text = path.read_text().replace("n = [1, 2]", 'n = [1, 2] }\nobjective = { function = "tests.cli.toys:returns_nan"')
     path.write_text(text)
-    ended = cli("submit", path, "--wait", "--set", "study.trials=3")
+    ended = cli("submit", path, "--wait", "--set", "study.trials=5")
     assert ended.code == 2
     assert "toy/small" in ended.err
     assert "objective.function" in ended.err
-    assert "4 of 4 finished" in cli("status", "toy/large").out
+    assert "5 of 5 finished" in cli("status", "toy/large").out
+    assert "2 of 2 finished" in cli("status", "toy/small").out
