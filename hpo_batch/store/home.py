@@ -101,15 +101,13 @@ def home_of(root: Path, name: str) -> StudyHome:
 
 def all_homes(root: Path) -> Iterator[StudyHome]:
     """Every study below ``root``, those of budgets included, by name."""
-    if not root.is_dir():
-        return
-    for folder in sorted(root.iterdir()):
-        if (folder / JOURNAL).is_file():
+    for folder in _folders(root):
+        if _has_journal(folder):
             yield home_of(root, folder.name)
-        elif folder.is_dir():
-            for inner in sorted(folder.iterdir()):
-                if (inner / JOURNAL).is_file():
-                    yield home_of(root, f"{folder.name}/{inner.name}")
+            continue
+        for inner in _folders(folder):
+            if _has_journal(inner):
+                yield home_of(root, f"{folder.name}/{inner.name}")
 
 
 def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
@@ -118,11 +116,12 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
     Raises:
         StudyNotFound: there is none.
     """
-    directory = Path(study)
-    if directory.is_dir() and (directory / JOURNAL).is_file():
-        path = directory.resolve()
-        inside = path.is_relative_to(root)
-        return (StudyHome(path=path, name=str(path.relative_to(root)) if inside else path.name),)
+    directory = Path(study).resolve()
+    if _has_journal(directory):
+        return (_home_at(directory, root),)
+    budgets = [folder for folder in _folders(directory) if _has_journal(folder)] if directory != root else []
+    if budgets:
+        return tuple(_home_at(folder, root) for folder in budgets)
     known = list(all_homes(root))
     found = tuple(home for home in known if home.name == study or home.name.startswith(f"{study}/"))
     if found:
@@ -134,6 +133,27 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
     raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
 
 
+def _home_at(path: Path, root: Path) -> StudyHome:
+    # outside of the logs directory nobody can tell whether the folder above belongs to the study's name
+    inside = path.is_relative_to(root)
+    return StudyHome(path=path, name=str(path.relative_to(root)) if inside else path.name)
+
+
+def _folders(path: Path) -> list[Path]:
+    """Folders in ``path``; none where this user may not look."""
+    try:
+        return sorted(folder for folder in path.iterdir() if folder.is_dir())
+    except OSError:
+        return []
+
+
+def _has_journal(folder: Path) -> bool:
+    try:
+        return (folder / JOURNAL).is_file()
+    except OSError:
+        return False
+
+
 def newest_home(root: Path) -> StudyHome:
     """The study whose journal changed last.
 
@@ -143,7 +163,14 @@ def newest_home(root: Path) -> StudyHome:
     homes = list(all_homes(root))
     if not homes:
         raise StudyNotFound(f"no studies in {root}; start one with 'hpo-batch submit SWEEP', or say --root")
-    return max(homes, key=lambda home: home.journal.stat().st_mtime)
+    return max(homes, key=_changed)
+
+
+def _changed(home: StudyHome) -> float:
+    try:
+        return home.journal.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def check_writable(path: Path) -> None:
@@ -157,5 +184,5 @@ def check_writable(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"'{folder}' is in the way: it is not a directory")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         raise StorageError(f"no permission to write in '{folder}'; choose another directory with --root")
