@@ -6,22 +6,27 @@ Used by the sweep loader and by whatever makes a space without a TOML file. Know
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
 from typing import Any
 
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import Expression, parse
 from hpo_batch.records import Problem, Value
 from hpo_batch.space.conditions import Cycle, decision_order
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, is_number
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, is_finite, is_number, steps_between
 from hpo_batch.space.space import N_PARAMS, Space
+from hpo_batch.space.words import MOST_LISTED, listed, nearest, shown
 
 RESERVED = ("derived", "constraints")
+PLACEHOLDERS = ("args", "overrides", "params_json")
+"""what a command may name in braces beside the parameters"""
 LARGEST_INTEGER = 2**53
 """Optuna keeps parameters as doubles: larger integers would change"""
+TOO_LARGE = "an integer of more than 53 bits does not survive Optuna"
 KEYS = {
     "range": ("low", "high", "log", "step", "when", "limits"),
     "choices": ("choices", "weights", "ordered", "when"),
@@ -64,18 +69,35 @@ def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space
     for name, expression in constraints.items():
         extra = {N_PARAMS} if with_n_params else set()
         _check_names(expression, known | extra, ("space", "constraints", name), problems)
+    circular = _circles(parameters, derived, problems)
+    return (
+        Space(
+            parameters=tuple(p for p in parameters if p.name not in circular),
+            derived={name: expression for name, expression in derived.items() if name not in circular},
+            constraints=constraints,
+        ),
+        problems,
+    )
+
+
+def _circles(parameters: list[Parameter], derived: Mapping[str, Expression], problems: list[Problem]) -> set[str]:
+    """Names that depend on each other, each circle told once."""
     parents = {p.name: p.when.names if p.when else frozenset() for p in parameters}
     parents |= {name: expression.names for name, expression in derived.items()}
-    try:
-        decision_order(parents)
-    except Cycle as cycle:
-        first = cycle.names[0]
-        key = ("space", "derived", first) if first in derived else ("space", first, "when")
-        problems.append(Problem(key=key, message=f"these depend on each other in a circle: {cycle}"))
-        derived = {}
-        parameters = [p for p in parameters if p.name not in cycle.names]
-    space = Space(parameters=tuple(parameters), derived=derived, constraints=constraints)
-    return space, problems
+    found: set[str] = set()
+    while True:
+        try:
+            decision_order(parents)
+        except Cycle as cycle:
+            for circle in cycle.circles:
+                first = circle[0]
+                key = ("space", "derived", first) if first in derived else ("space", first, "when")
+                chain = " -> ".join((*circle, first)) if len(circle) <= MOST_LISTED else f"{len(circle)} names"
+                problems.append(Problem(key=key, message=f"these depend on each other in a circle: {chain}"))
+                found.update(circle)
+            parents = {name: its for name, its in parents.items() if name not in found}
+        else:
+            return found
 
 
 def why_bad_name(name: str) -> str | None:
@@ -86,6 +108,8 @@ def why_bad_name(name: str) -> str | None:
         return "a parameter's name is at most 100 printable characters"
     if name.startswith("trial_"):
         return "names that begin with 'trial_' are kept for {trial_dir}, {trial_seed}, {trial_number}"
+    if name in PLACEHOLDERS:
+        return f"'{name}' is kept for the placeholder {{{name}}} of commands"
     if keyword.iskeyword(name):
         return f"'{name}' is a keyword of Python and could not stand in an expression"
     if name == N_PARAMS:
@@ -100,10 +124,10 @@ def as_choice_or_value(value: object) -> str | None:
     if isinstance(value, bool | str):
         return None
     if isinstance(value, int):
-        return None if abs(value) <= LARGEST_INTEGER else "an integer of more than 53 bits does not survive Optuna"
+        return None if abs(value) <= LARGEST_INTEGER else TOO_LARGE
     if isinstance(value, float):
         return None if math.isfinite(value) else "a value must be finite"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "a list cannot be a value; name each list with a string and look it up in your code"
     return f"a {type(value).__name__} cannot be a value: use a number, a string, true or false"
 
@@ -129,28 +153,12 @@ def _from_table(name: str, raw: Mapping[str, Any], problems: list[Problem]) -> P
     kind = next((k for k, first in (("choices", "choices"), ("value", "value")) if first in raw), "range")
     allowed = KEYS[kind]
     if kind == "range" and not {"low", "high"} & raw.keys():
-        if raw and all(isinstance(value, Mapping | list | int | float | str) for value in raw.values()):
-            known = {k for keys in KEYS.values() for k in keys}
-            close = next((difflib.get_close_matches(k, known, n=1) for k in raw if k not in known), [])
-            hint = "" if close else f'; a parameter with a dot in its name is quoted: "{name}.{next(iter(raw))}" = ...'
-            problems.append(
-                Problem(
-                    key=key,
-                    message=f"a table describes a parameter by low and high, by choices, or by value{hint}",
-                    allowed=", ".join(sorted(known)),
-                    guess=close[0] if close else "",
-                )
-            )
-        else:
-            problems.append(Problem(key=key, message="an empty table describes no parameter", allowed="low, high"))
+        problems.append(_no_parameter(name, raw))
         return None
-    for k in raw:
-        if k not in allowed:
-            guess = difflib.get_close_matches(k, allowed, n=1)
-            message = f"'{k}' is not a key of a parameter with {'low and high' if kind == 'range' else kind}"
-            problems.append(
-                Problem(key=(*key, k), message=message, allowed=", ".join(allowed), guess=guess[0] if guess else "")
-            )
+    guesses = {k: nearest(k, allowed) for k in raw if k not in allowed}
+    for k, guess in guesses.items():
+        message = f"'{k}' is not a key of a parameter with {'low and high' if kind == 'range' else kind}"
+        problems.append(Problem(key=(*key, k), message=message, allowed=", ".join(allowed), guess=guess))
     if kind == "choices":
         return _choices(name, raw, (*key, "choices"), problems)
     when = _when(raw, key, problems)
@@ -160,7 +168,20 @@ def _from_table(name: str, raw: Mapping[str, Any], problems: list[Problem]) -> P
             problems.append(Problem(key=(*key, "value"), message=reason))
             return None
         return Fixed(name=name, value=raw["value"], when=when)
+    if set(guesses.values()) & {"low", "high"}:
+        return None  # the other end is there under a misspelt name, which was told
     return _range(name, raw, when, problems)
+
+
+def _no_parameter(name: str, raw: Mapping[str, Any]) -> Problem:
+    """What to say of a table that has neither low and high, nor choices, nor a value."""
+    message = "a table describes a parameter by low and high, by choices, or by value"
+    known = sorted({k for keys in KEYS.values() for k in keys})
+    unknown = [k for k in raw if k not in known]
+    guess = next((close for k in unknown if (close := nearest(k, known))), "")
+    if unknown and not guess:
+        message += f'; a parameter with a dot in its name is quoted: "{name}.{unknown[0]}" = ...'
+    return Problem(key=("space", name), message=message, allowed=", ".join(known), guess=guess)
 
 
 def _when(raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem]) -> Expression | None:
@@ -178,45 +199,49 @@ def _when(raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem])
 
 def _choices(name: str, raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem]) -> Choices | None:
     values = raw["choices"]
-    if not isinstance(values, list) or not values:
+    if not isinstance(values, list | tuple) or not values:
         problems.append(Problem(key=key, message="choices are a list with at least one value"))
         return None
     for value in values:
         reason = as_choice_or_value(value)
         if reason:
-            problems.append(Problem(key=key, message=f"choice {value!r}: {reason}"))
+            problems.append(Problem(key=key, message=f"choice {shown(value)}: {reason}"))
             return None
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            first = values[values.index(value)]
-            if type(first) is type(value):
-                message = f"choice {value!r} is listed twice; to bias a choice write weights (see [space] in the docs)"
+    first: dict[Value, Value] = {}
+    for value in values:
+        if value in first:
+            if type(first[value]) is type(value):
+                message = f"choice {shown(value)} is listed twice; to prefer a choice give it a larger one of 'weights'"
             else:
-                message = f"choices {first!r} and {value!r} are equal as numbers and cannot be told apart"
+                both = f"{shown(first[value])} and {shown(value)}"
+                message = f"choices {both} are equal as numbers and cannot be told apart; use strings"
             problems.append(Problem(key=key, message=message))
             return None
-    weights = raw.get("weights")
-    if weights is not None:
-        wkey = ("space", name, "weights")
-        if not isinstance(weights, list) or len(weights) != len(values):
-            problems.append(
-                Problem(key=wkey, message=f"weights are a list of {len(values)} numbers, one for each choice")
-            )
-            return None
-        if not all(is_number(w) and math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
-            problems.append(Problem(key=wkey, message="weights are numbers >= 0, at least one of them above 0"))
-            return None
+        first[value] = value
+    count = len(problems)
+    weights = _weights(raw, len(values), ("space", name, "weights"), problems)
     ordered = raw.get("ordered", all(is_number(v) for v in values))
     if not isinstance(ordered, bool):
         problems.append(Problem(key=("space", name, "ordered"), message="ordered is true or false"))
+    when = _when(raw, ("space", name), problems)
+    if len(problems) > count:
         return None
-    return Choices(
-        name=name,
-        values=tuple(values),
-        ordered=ordered,
-        weights=None if weights is None else tuple(float(w) for w in weights),
-        when=_when(raw, ("space", name), problems),
-    )
+    return Choices(name=name, values=tuple(values), ordered=ordered, weights=weights, when=when)
+
+
+def _weights(
+    raw: Mapping[str, Any], count: int, key: tuple[str, ...], problems: list[Problem]
+) -> tuple[float, ...] | None:
+    weights = raw.get("weights")
+    if weights is None:
+        return None
+    if not isinstance(weights, list | tuple) or len(weights) != count:
+        problems.append(Problem(key=key, message=f"weights are a list of {count} numbers, one for each choice"))
+        return None
+    if not all(is_finite(w) and w >= 0 for w in weights) or not 0 < sum(weights) <= sys.float_info.max:
+        problems.append(Problem(key=key, message="weights are numbers >= 0, at least one of them above 0"))
+        return None
+    return tuple(float(w) for w in weights)
 
 
 def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems: list[Problem]) -> Parameter | None:
@@ -233,10 +258,13 @@ def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems:
     for k, value in (("low", low), ("high", high)):
         if value is None:
             wrong(k, f"'{k}' is missing: both ends of a range are needed")
-        elif not is_number(value) or not math.isfinite(value):
-            wrong(k, f"'{k}' must be a finite number, not {value!r}")
+        elif not is_finite(value):
+            wrong(k, f"'{k}' must be a finite number, not {shown(value)}")
     if not isinstance(log, bool):
         wrong("log", "log is true or false")
+    if step is not None and (not is_finite(step) or step <= 0):
+        wrong("step", f"step must be a number above 0, not {shown(step)}")
+        step = None
     if len(problems) > count:
         return None
     integers = isinstance(low, int) and isinstance(high, int)
@@ -247,8 +275,8 @@ def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems:
     if log and low <= 0:
         wrong("low", f"a range with log = true needs low above 0, not {low!r}")
     if integers and max(abs(low), abs(high)) > LARGEST_INTEGER:
-        wrong("high", "an integer of more than 53 bits does not survive Optuna")
-    if step is not None:
+        wrong("low" if abs(low) > LARGEST_INTEGER else "high", TOO_LARGE)
+    elif step is not None:
         _check_step(low, high, step, log, integers, wrong)
     limits = _limits(raw, low, high, integers, wrong)
     if len(problems) > count:
@@ -262,29 +290,33 @@ def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems:
 
 
 def _check_step(low: Any, high: Any, step: Any, log: bool, integers: bool, wrong: Callable[[str, str], None]) -> None:
-    if not is_number(step) or not math.isfinite(step) or step <= 0:
-        wrong("step", f"step must be a number above 0, not {step!r}")
-    elif integers and not isinstance(step, int):
+    if integers and not isinstance(step, int):
         wrong("step", "the step of an integer range must be an integer")
     elif log:
         wrong("step", "step and log = true do not go together")
+    elif low < high and (low + step == low or high - step == high):
+        wrong("step", f"step {step!r} is too small beside {low!r} and {high!r} to make a difference")
     elif low <= high:
-        count = (high - low) / step
-        if not math.isclose(count, round(count), rel_tol=1e-9, abs_tol=1e-9):
-            wrong("step", f"step {step!r} from {low!r} misses high ({high!r})")
+        steps = steps_between(low, high, step)
+        if steps != steps.to_integral_value():
+            last = float(Decimal(repr(low)) + int(steps) * Decimal(repr(step)))
+            below = f"; the last value before it is {int(last) if integers else last!r}"
+            wrong("step", f"step {step!r} from {low!r} misses high ({high!r}){below if low < last < high else ''}")
 
 
 def _limits(raw: Mapping[str, Any], low: Any, high: Any, integers: bool, wrong: Callable[[str, str], None]) -> Any:
     limits = raw.get("limits")
     if limits is None:
         return None
-    if not isinstance(limits, list) or len(limits) != 2 or not all(is_number(v) for v in limits):
+    if not isinstance(limits, list | tuple) or len(limits) != 2 or not all(is_finite(v) for v in limits):
         wrong("limits", "limits are two numbers: [lowest, highest]")
-        return None
-    if not limits[0] <= low <= high <= limits[1]:
-        wrong("limits", f"limits {limits!r} do not enclose the range {low!r} to {high!r}")
-        return None
-    return tuple(int(v) if integers else float(v) for v in limits)
+    elif integers and not all(isinstance(v, int) and abs(v) <= LARGEST_INTEGER for v in limits):
+        wrong("limits", "the limits of an integer range are integers")
+    elif not limits[0] <= low <= high <= limits[1] and low <= high:
+        wrong("limits", f"limits {shown(limits)} do not enclose the range {low!r} to {high!r}")
+    else:
+        return tuple(int(v) if integers else float(v) for v in limits)
+    return None
 
 
 def _expressions(raw: Any, table: str, problems: list[Problem]) -> dict[str, Expression]:
@@ -305,35 +337,31 @@ def _expressions(raw: Any, table: str, problems: list[Problem]) -> dict[str, Exp
 
 def _check_names(expression: Expression, known: set[str], key: tuple[str, ...], problems: list[Problem]) -> None:
     for name in sorted(expression.names - known):
-        guess = difflib.get_close_matches(name, known, n=1)
+        if name == N_PARAMS:
+            message = "'n_params' stands in constraints only, and needs [objective] n_params"
+            problems.append(Problem(key=key, message=message))
+            continue
         problems.append(
             Problem(
                 key=key,
                 message=f"'{name}' is not a parameter or a derived value",
-                allowed=", ".join(sorted(known)),
-                guess=guess[0] if guess else "",
+                allowed=listed(sorted(known)),
+                guess=nearest(name, known),
             )
         )
 
 
 def check_values(
-    space: Space, values: Mapping[str, Value], key: tuple[str | int, ...], problems: list[Problem]
-) -> bool:
-    """Names and kinds of values given by hand (``[[trial]] params``, ``[baseline]``)."""
-    count = len(problems)
-    for name, value in values.items():
-        if name not in space.by_name:
-            guess = difflib.get_close_matches(name, space.by_name, n=1)
+    values: Mapping[str, Value], names: Collection[str], key: tuple[str | int, ...], problems: list[Problem]
+) -> None:
+    """Names of values given by hand (``[[trial]] params``, ``[baseline]``); ``names`` are those of all parameters."""
+    for name in values:
+        if name not in names:
             problems.append(
                 Problem(
                     key=(*key, name),
                     message=f"'{name}' is not a parameter of [space]",
-                    allowed=", ".join(space.by_name),
-                    guess=guess[0] if guess else "",
+                    allowed=listed(names),
+                    guess=nearest(name, names),
                 )
             )
-            continue
-        reason = as_choice_or_value(value)
-        if reason:
-            problems.append(Problem(key=(*key, name), message=reason))
-    return len(problems) == count

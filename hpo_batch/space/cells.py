@@ -1,22 +1,33 @@
 """How large a space is: all combinations of the listed values, those that are valid, and which of them were tried.
 
 Counts are exact for finite spaces. Parameters that no condition or constraint connects are counted apart and
-multiplied, so that a space of many free parameters needs no walk through all of its cells.
+multiplied, so that a space of many free parameters needs no walk through all of its cells. How a walk goes is
+``walk``'s business.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hpo_batch.records import Configuration, Value
-from hpo_batch.space.parameters import Fixed, Searched
-from hpo_batch.space.space import N_PARAMS, Space
+from hpo_batch.space.parameters import Choices, Fixed, Parameter
+from hpo_batch.space.space import Space
+from hpo_batch.space.walk import TooManySteps, ancestors, constants, constants_refuse, decidable, groups, steps, walk
 
 MOST_WALKED = 300_000
-"""cells of connected parameters that a count walks through; above it the count of valid cells is unknown"""
+"""a product of connected parameters' cells above it is not walked through by those who list cells"""
+MOST_STEPS = 600_000
+"""steps of a walk after which a count gives up: a few seconds"""
+MOST_STEPS_TO_NONE = 200_000
+"""steps after which the search for a single valid cell gives up"""
+MOST_TRIED = 2_000
+"""combinations of values with which an expression is tried"""
+MOST_ANCESTORS = 50
+"""names that bear on an expression that is tried; on each of thousands in a chain, all of those before it do"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,110 +36,110 @@ class Size:
 
     all: int | None
     """product of the listed values, conditions and constraints ignored"""
-    valid: int | None
-    """distinct configurations that satisfy every constraint; inactive parameters do not multiply"""
+    count_valid: Callable[[], int | None] = field(repr=False, compare=False)
+
+    @cached_property
+    def valid(self) -> int | None:
+        """Distinct configurations that satisfy every constraint; inactive parameters do not multiply.
+
+        Counted when it is first asked for: samplers ask for ``all`` alone, and for every claim.
+        """
+        return self.count_valid()
 
 
 def size(space: Space, names: Sequence[str] | None = None) -> Size:
-    """Size of the space, or of its projection on the parameters ``names``.
+    """Size of the space, or of its projection on the parameters ``names``."""
+    total = _product(space, [p.name for p in space.searched if names is None or p.name in names])
+    if total is None:
+        return Size(all=None, count_valid=lambda: None)
+    if names is None:
+        return Size(all=total, count_valid=lambda: _count_valid(space))
+    return Size(all=total, count_valid=lambda: sum(1 for _ in projected_cells(space, names)))
 
-    A projected cell is valid unless a constraint that it decides alone (with fixed and derived values) refuses it.
-    """
-    searched = [p for p in space.searched if names is None or p.name in names]
-    lists = [p.cells for p in searched]
-    if any(cells is None for cells in lists):
-        return Size(all=None, valid=None)
-    total = math.prod(len(cells) for cells in lists if cells is not None)
-    valid = 1
-    for group in _components(space, searched):
-        if math.prod(len(p.cells or ()) for p in group) > MOST_WALKED:
-            return Size(all=total, valid=None)
-        valid *= sum(1 for _ in _walk(space, group))
-    return Size(all=total, valid=valid)
+
+def at_least(space: Space, cells: int) -> int | None:
+    """The number of valid cells of a finite space, or ``cells`` if there are as many; None if that takes too long."""
+    known = constants(space)
+    if constants_refuse(space, known, space.constraints):
+        return 0
+    names = [name for name in space.order if name in space.varying]
+    plan = steps(space, names, known, space.constraints)
+    try:
+        return sum(1 for _ in itertools.islice(walk(space, plan, known, most=MOST_STEPS), cells))
+    except TooManySteps:
+        return None
 
 
 def valid_cells(space: Space) -> Iterator[Configuration]:
-    """Every valid configuration of a finite space once, in product order (the last parameter varies fastest)."""
-    for values in _walk(space, list(space.searched)):
-        yield space.resolve(values)
+    """Every valid configuration of a finite space once.
+
+    In product order, the last parameter varying fastest; a parameter with a condition comes after its parents.
+    """
+    known = constants(space)
+    if constants_refuse(space, known, space.constraints):
+        return
+    names = [name for name in space.order if name in space.varying]
+    for values in walk(space, steps(space, names, known, space.constraints), known):
+        yield Configuration(
+            searched={p.name: values[p.name] for p in space.searched if p.name in values},
+            fixed={p.name: values[p.name] for p in space.fixed if p.name in values},
+            derived={name: values[name] for name in space.derived if name in values},
+        )
 
 
 def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value, ...]]:
-    """The valid cells over the parameters ``names``, as values in the order of ``names``."""
-    group = [p for p in space.searched if p.name in names]
-    for values in _walk(space, group):
+    """The cells over the parameters ``names`` that some valid configuration has, as values in the order of ``names``.
+
+    Only what conditions and constraints connect with ``names`` is looked at: the rest is taken to be valid somewhere.
+    Where what connects them with others cannot be walked through (a continuous parameter, too many cells), a cell
+    counts unless a constraint that it decides alone refuses it, and a child of such a parent counts as active.
+    Constraints on ``n_params`` are not looked at: its function wants whole configurations.
+    """
+    known = constants(space)
+    inside = {name for name in names if name in space.by_name}
+    for group in groups(space, with_n_params=False):
+        if inside.intersection(group.names):
+            cells = _product(space, group.searched)
+            if cells is not None and cells <= MOST_WALKED:
+                inside.update(group.searched)
+    found = decidable(space, inside, space.order)
+    in_front = [name for name in dict.fromkeys(names) if name in found]
+    plan = steps(space, [*in_front, *(n for n in found if n not in in_front)], known, space.constraints)
+    last = max((i for i, step in enumerate(plan) if step.name in in_front), default=-1)
+    seen: set[tuple[tuple[type, Value], ...]] = set()
+    for values in walk(space, plan, known, back_to=last + 1):
         if all(name in values for name in names):
-            yield tuple(values[name] for name in names)
+            cell = tuple(values[name] for name in names)
+            identity = tuple((type(value), value) for value in cell)
+            if identity not in seen:
+                seen.add(identity)
+                yield cell
 
 
-def _walk(space: Space, group: list[Searched]) -> Iterator[dict[str, Value]]:
-    """Distinct valid assignments of the group. Inactive ones are left out, so that they do not multiply."""
-    inside = {p.name for p in group}
-    outside = {p.name for p in space.searched} - inside
-    seen: set[tuple[tuple[str, Value], ...]] = set()
-    conditional = any(p.when is not None for p in group)
-    for combination in itertools.product(*(p.cells or () for p in group)):
-        values = dict(zip((p.name for p in group), combination, strict=True))
-        decided = _decide(space, values, undecided=outside)
-        kept = {name: decided[name] for name in values if name in decided}
-        if conditional:
-            identity = tuple((f"{name}:{type(value).__name__}", value) for name, value in kept.items())
-            if identity in seen:
-                continue
-            seen.add(identity)
-        if space.why_constrained(decided) is None:
-            yield kept
+def never_satisfied(space: Space) -> list[str]:
+    """The constraints that are known to be broken by every configuration, each taken alone."""
+    known = constants(space)
+    found: list[str] = []
+    for name, constraint in space.constraints.items():
+        if constants_refuse(space, known, [name]) or _refused(
+            space,
+            ancestors(space, constraint.names) or (),
+            [name],
+            known,
+            most=MOST_STEPS_TO_NONE // len(space.constraints),
+        ):
+            found.append(name)
+    return found
 
 
-def _decide(space: Space, values: Mapping[str, Value], *, undecided: set[str]) -> dict[str, Value]:
-    decided: dict[str, Value] = {}
-    for name in space.order:
-        if name in undecided:
-            continue
-        parameter = space.by_name.get(name)
-        parents_undecided = any(parent in undecided for parent in space.parents[name])
-        if parameter is not None and parents_undecided:
-            # a child whose parent is outside the projection: it counts as active
-            if name in values:
-                decided[name] = values[name]
-        elif space.is_active(name, decided):
-            if parameter is None:
-                decided[name] = space.derived[name].evaluate(decided)
-            else:
-                decided[name] = parameter.value if isinstance(parameter, Fixed) else values[name]
-    return decided
-
-
-def _components(space: Space, searched: list[Searched]) -> list[list[Searched]]:
-    """Groups of parameters that no condition, derived value or constraint connects with another group."""
-    group_of = {p.name: {p.name} for p in searched}
-
-    def roots(name: str) -> set[str]:
-        """Searched parameters that a name depends on."""
-        found = {name} if name in group_of else set()
-        for parent in space.parents.get(name, ()):
-            found |= roots(parent)
-        return found
-
-    def join(names: set[str]) -> None:
-        merged: set[str] = set().union(*(group_of[name] for name in names))
-        for name in merged:
-            group_of[name] = merged
-
-    for parameter in searched:
-        join(roots(parameter.name))
-    for constraint in space.constraints.values():
-        if N_PARAMS in constraint.names:
-            # what the user's count reads is not known: it may read everything
-            join(set(group_of)) if space.n_params is not None and group_of else None
-            continue
-        touched = set().union(*(roots(name) for name in constraint.names)) if constraint.names else set()
-        if touched:
-            join(touched)
-    groups: dict[int, list[Searched]] = {}
-    for parameter in searched:
-        groups.setdefault(id(group_of[parameter.name]), []).append(parameter)
-    return list(groups.values())
+def is_empty(space: Space) -> bool:
+    """Whether it is known that no configuration is valid, whatever the continuous parameters are."""
+    known = constants(space)
+    constrained = [group for group in groups(space, with_n_params=True) if group.constraints]
+    return constants_refuse(space, known, space.constraints) or any(
+        _refused(space, group.names, group.constraints, known, most=MOST_STEPS_TO_NONE // len(constrained))
+        for group in constrained
+    )
 
 
 def pinned(space: Space, values: Mapping[str, Value]) -> Space:
@@ -138,3 +149,69 @@ def pinned(space: Space, values: Mapping[str, Value]) -> Space:
         for p in space.parameters
     )
     return replace(space, parameters=parameters)
+
+
+def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, Value]]:
+    """Values that ``names`` can have together, constraints ignored: all of them where they are few, else some.
+
+    None where too much bears on them. The mapping changes with the next values.
+    """
+    line = ancestors(space, names, most=MOST_ANCESTORS)
+    if line is None:
+        return
+    searched = [space.by_name[name] for name in line if space.is_searched(name)]
+    whole = (_product(space, [p.name for p in searched]) or MOST_TRIED + 1) <= MOST_TRIED
+    reduced = Space(
+        parameters=tuple(_few(space.by_name[n], whole=whole) for n in line if n in space.by_name),
+        derived={name: space.derived[name] for name in line if name in space.derived},
+    )
+    known = constants(reduced)
+    plan = steps(reduced, [name for name in line if name in reduced.varying], known, ())
+    for values in itertools.islice(walk(reduced, plan, known), MOST_TRIED):
+        if all(name in values for name in names):
+            yield values
+
+
+def _few(parameter: Parameter, *, whole: bool) -> Parameter:
+    """The parameter, with its ends and middle alone if it has many values."""
+    if isinstance(parameter, Fixed) or whole or (parameter.count is not None and parameter.count <= 3):
+        return parameter
+    values = tuple(dict.fromkeys((parameter.low, parameter.middle, parameter.high)))
+    return Choices(name=parameter.name, values=values, ordered=True, when=parameter.when)
+
+
+def _product(space: Space, names: Collection[str]) -> int | None:
+    counts = [space.by_name[name].count for name in names]
+    return None if None in counts else math.prod(count for count in counts if count is not None)
+
+
+def _refused(
+    space: Space, names: Sequence[str], constraints: Sequence[str], known: Mapping[str, Value], *, most: int
+) -> bool:
+    """Whether the constraints refuse every cell over those of the names that have cells."""
+    finite = [name for name in names if space.is_searched(name) and space.by_name[name].count is not None]
+    plan = steps(space, decidable(space, finite, names, orphans=False), known, constraints)
+    if not any(step.constraints for step in plan):
+        return False
+    try:
+        return next(walk(space, plan, known, most=most), None) is None
+    except TooManySteps:
+        return False
+
+
+def _count_valid(space: Space) -> int | None:
+    known = constants(space)
+    if constants_refuse(space, known, space.constraints):
+        return 0
+    valid = 1
+    for group in groups(space, with_n_params=True):
+        first = space.by_name.get(group.names[0])
+        if len(group.names) == 1 and not group.constraints and first is not None and first.when is None:
+            valid *= first.count or 0
+            continue
+        plan = steps(space, group.names, known, group.constraints)
+        try:
+            valid *= sum(1 for _ in walk(space, plan, known, most=MOST_STEPS))
+        except TooManySteps:
+            return None
+    return valid

@@ -7,12 +7,18 @@ its own type. Conditions are stored here as expressions; ``conditions`` decides 
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TypeAlias
 
 from hpo_batch.expressions import Expression
 from hpo_batch.records import Value
+
+MOST_CELLS = 1_000_000
+"""a parameter with more values than this is treated as continuous: its cells are not listed"""
 
 
 def same(a: Value, b: Value) -> bool:
@@ -24,6 +30,29 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_finite(value: object) -> bool:
+    """A number that a float can hold. Integers of a TOML file may be larger than any float."""
+    return isinstance(value, int | float) and is_number(value) and abs(value) <= sys.float_info.max
+
+
+def in_kind_of(values: Sequence[Value], value: Value) -> Value:
+    """A number in the type that all ``values`` have: ``128.0`` among integers is ``128``, ``1`` among reals ``1.0``."""
+    if is_number(value) and all(type(other) is int for other in values):
+        return _whole(value)
+    if is_number(value) and all(type(other) is float for other in values):
+        return _real(value)
+    return value
+
+
+def _whole(value: Value) -> Value:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _real(value: Value) -> float:
+    # -0.0 + 0.0 is 0.0: both zeros are one configuration
+    return float(value) + 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
     """One value, not searched."""
@@ -33,13 +62,15 @@ class Fixed:
     when: Expression | None = None
 
     @property
+    def count(self) -> int:
+        return 1
+
+    @property
     def cells(self) -> tuple[Value, ...]:
         return (self.value,)
 
     def normalise(self, value: Value) -> Value:
-        if isinstance(self.value, float) and is_number(value):
-            return float(value)
-        return value
+        return in_kind_of((self.value,), value)
 
     def why_outside(self, value: Value) -> str | None:
         return None if same(self.normalise(value), self.value) else f"is fixed to {self.value!r}"
@@ -55,6 +86,10 @@ class Choices:
     weights: tuple[float, ...] | None = None
     """shares of started trials, one for each choice"""
     when: Expression | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.values)
 
     @property
     def cells(self) -> tuple[Value, ...]:
@@ -80,18 +115,22 @@ class Choices:
         return self.in_order[(len(self.in_order) - 1) // 2]
 
     def normalise(self, value: Value) -> Value:
-        """The listed value that is equal as a number (``128.0`` finds ``128``); another value is returned as it is."""
-        for listed in self.values:
-            if same(listed, value):
-                return listed
-        for listed in self.values:
-            if is_number(listed) and is_number(value) and listed == value:
-                return listed
-        return value
+        """The listed value that is equal as a number (``128.0`` finds ``128``); another in their type."""
+        if (type(value), value) in self._listed:
+            return value
+        if is_number(value):
+            for kind in (int, float):
+                if (kind, value) in self._listed:
+                    return kind(value)
+        return in_kind_of(self.values, value)
+
+    @cached_property
+    def _listed(self) -> frozenset[tuple[type, Value]]:
+        return frozenset((type(value), value) for value in self.values)
 
     def why_outside(self, value: Value) -> str | None:
         value = self.normalise(value)
-        if any(same(value, listed) for listed in self.values):
+        if (type(value), value) in self._listed:
             return None
         return "is not one of " + ", ".join(repr(listed) for listed in self.values)
 
@@ -113,10 +152,14 @@ class Integer:
     weights = None
 
     @property
+    def count(self) -> int | None:
+        """Number of cells; None if they are too many to be listed."""
+        count = (self.high - self.low) // self.step + 1
+        return count if count <= MOST_CELLS else None
+
+    @cached_property
     def cells(self) -> tuple[Value, ...] | None:
-        if (self.high - self.low) // self.step >= MOST_CELLS:
-            return None
-        return tuple(range(self.low, self.high + 1, self.step))
+        return None if self.count is None else tuple(range(self.low, self.high + 1, self.step))
 
     @property
     def middle(self) -> int:
@@ -125,7 +168,7 @@ class Integer:
         return self.low + (self.high - self.low) // self.step // 2 * self.step
 
     def normalise(self, value: Value) -> Value:
-        return int(value) if is_number(value) and float(value) == int(value) else value
+        return _whole(value)
 
     def why_outside(self, value: Value) -> str | None:
         value = self.normalise(value)
@@ -152,33 +195,47 @@ class Real:
     weights = None
 
     @property
-    def cells(self) -> tuple[Value, ...] | None:
-        """None for a continuous parameter."""
+    def count(self) -> int | None:
+        """Number of cells; None for a continuous parameter, and for one with too many cells to be listed."""
         if self.low == self.high:
-            return (self.low,)
-        if self.step is None or round((self.high - self.low) / self.step) >= MOST_CELLS:
-            return None
-        count = round((self.high - self.low) / self.step) + 1
-        return tuple(self._grid(i) for i in range(count))
+            return 1
+        return None if self.step is None or self._last >= MOST_CELLS else self._last + 1
+
+    @cached_property
+    def cells(self) -> tuple[Value, ...] | None:
+        return None if self.count is None else tuple(self._grid(i) for i in range(self.count))
 
     @property
     def middle(self) -> float:
         if self.step is not None:
-            return self._grid(round((self.high - self.low) / self.step) // 2)
-        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+            return self._grid(self._last // 2)
+        if not self.log:
+            return self.low / 2 + self.high / 2
+        middle = math.sqrt(self.low * self.high)
+        # the product of two floats may be too small or too large for one
+        return middle if self.low <= middle <= self.high else math.sqrt(self.low) * math.sqrt(self.high)
+
+    @cached_property
+    def _last(self) -> int:
+        """Index of the last cell of a range with a step."""
+        assert self.step is not None
+        return round(steps_between(self.low, self.high, self.step))
 
     def _grid(self, index: int) -> float:
         # 0.1 + 2 * 0.05 is 0.2 and not 0.20000000000000001: the text of a value is part of its identity
-        assert self.step is not None
-        return min(float(f"{self.low + index * self.step:.12g}"), self.high)
+        if self.step is None or index >= self._last:
+            return self.high
+        return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
 
     def normalise(self, value: Value) -> Value:
         if not is_number(value):
             return value
-        number = float(value)
-        if self.step is not None and self.low <= number <= self.high:
-            on_grid = self._grid(round((number - self.low) / self.step))
-            if math.isclose(on_grid, number, rel_tol=1e-9, abs_tol=1e-12):
+        number = _real(value)
+        if self.step is not None and self.low - self.step < number < self.high + self.step:
+            on_grid = self._grid(max(0, round((number - self.low) / self.step)))
+            # what a sampler computed in floats is a few last digits off; more than that is another value
+            noise = 4 * math.ulp(max(abs(self.low), abs(self.high)))
+            if abs(on_grid - number) <= max(1e-6 * self.step, noise):
                 return on_grid
         return number
 
@@ -196,5 +253,7 @@ class Real:
 Searched: TypeAlias = Choices | Integer | Real
 Parameter: TypeAlias = Fixed | Choices | Integer | Real
 
-MOST_CELLS = 1_000_000
-"""a parameter with more values than this is treated as continuous: its cells are not listed"""
+
+def steps_between(low: float, high: float, step: float) -> Decimal:
+    """How many steps lie between two values, as they are written: three steps of 0.1 are 0.3."""
+    return (Decimal(repr(high)) - Decimal(repr(low))) / Decimal(repr(step))

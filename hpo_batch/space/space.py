@@ -14,7 +14,7 @@ from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import Expression
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.conditions import decision_order
-from hpo_batch.space.parameters import Fixed, Parameter, Searched
+from hpo_batch.space.parameters import Fixed, Parameter, Searched, same
 
 N_PARAMS = "n_params"
 """the name under which ``[objective] n_params`` may stand in constraints"""
@@ -52,6 +52,18 @@ class Space:
         """The names each parameter's condition, or each derived value, mentions."""
         whens = {p.name: tuple(sorted(p.when.names)) if p.when else () for p in self.parameters}
         return {**whens, **{name: tuple(sorted(e.names)) for name, e in self.derived.items()}}
+
+    @cached_property
+    def varying(self) -> frozenset[str]:
+        """What is searched, and what depends on it; the other names are the same in all configurations."""
+        found: set[str] = set()
+        for name in self.order:
+            if self.is_searched(name) or not found.isdisjoint(self.parents[name]):
+                found.add(name)
+        return frozenset(found)
+
+    def is_searched(self, name: str) -> bool:
+        return name in self.by_name and not isinstance(self.by_name[name], Fixed)
 
     def is_active(self, name: str, decided: Mapping[str, Value]) -> bool:
         """Whether ``name`` has a value, given the values of everything before it in ``order``.
@@ -91,11 +103,7 @@ class Space:
         Raises:
             UserError: an active parameter has no value, or ``strict`` found one too many.
         """
-        overridden = tuple(
-            replace(p, value=p.normalise(values[p.name])) if isinstance(p, Fixed) and p.name in values else p
-            for p in self.parameters
-        )
-        space = replace(self, parameters=overridden) if overridden != self.parameters else self
+        space = self._with_fixed(values)
 
         def value_of(parameter: Searched) -> Value:
             if parameter.name not in values:
@@ -104,11 +112,28 @@ class Space:
 
         configuration = space.decide(value_of)
         if strict:
-            extra = sorted(set(values) - set(configuration.values))
+            extra = sorted(values.keys() - configuration.searched.keys() - configuration.fixed.keys())
             if extra:
-                kind = "not active" if extra[0] in self.by_name else "not in [space]"
-                raise UserError(f"parameter '{extra[0]}' is {kind}")
+                raise UserError(f"parameter '{extra[0]}' is {self.why_unwanted(extra[0])}")
         return configuration
+
+    def why_unwanted(self, name: str) -> str:
+        """Why a value for ``name`` has no place in a configuration that lacks it."""
+        if name in self.by_name:
+            return "not active"
+        return "derived from others" if name in self.derived else "not in [space]"
+
+    def _with_fixed(self, values: Mapping[str, Value]) -> Space:
+        """The space with its fixed parameters at the ``values`` given for them."""
+        changed: dict[str, Parameter] = {}
+        for parameter in self.fixed:
+            if parameter.name in values:
+                value = parameter.normalise(values[parameter.name])
+                if not same(value, parameter.value):  # not `!=`: 1, 1.0 and true are equal to Python
+                    changed[parameter.name] = replace(parameter, value=value)
+        if not changed:
+            return self
+        return replace(self, parameters=tuple(changed.get(p.name, p) for p in self.parameters))
 
     def why_invalid(self, configuration: Configuration, *, bounds: bool = True) -> str | None:
         """The first reason against a configuration, or None. ``bounds=False`` judges by constraints alone."""
@@ -122,18 +147,28 @@ class Space:
 
     def why_constrained(self, values: Mapping[str, Value]) -> str | None:
         """The first constraint that ``values`` break. One that names an inactive or undecided value does not apply."""
-        for name, constraint in self.constraints.items():
-            known: Mapping[str, Value] = values
-            if N_PARAMS in constraint.names and N_PARAMS not in values:
-                if self.n_params is None:
-                    continue
-                known = {**values, N_PARAMS: self.n_params(values)}
-            if not constraint.names <= known.keys():
-                continue
-            try:
-                holds = constraint.truth(known)
-            except ExpressionError as error:
-                return f"constraint '{name}' cannot be evaluated: {error}"
-            if not holds:
-                return f"constraint '{name}' ({constraint.text}) does not hold"
+        for name in self.constraints:
+            reason = self.why_broken(name, values)
+            if reason is not None:
+                return reason
         return None
+
+    def why_broken(self, name: str, values: Mapping[str, Value]) -> str | None:
+        """Why ``values`` break the constraint ``name``, or None."""
+        constraint = self.constraints[name]
+        missing = constraint.names - values.keys()
+        if missing and (missing != {N_PARAMS} or self.n_params is None):
+            return None
+        try:
+            known = {**values, N_PARAMS: self._count(values)} if missing else values
+            holds = constraint.truth(known)
+        except ExpressionError as error:
+            return f"constraint '{name}' cannot be evaluated: {error}"
+        return None if holds else f"constraint '{name}' ({constraint.text}) does not hold"
+
+    def _count(self, values: Mapping[str, Value]) -> int:
+        assert self.n_params is not None
+        try:
+            return self.n_params(values)
+        except Exception as error:  # the user's function may raise anything: it refuses this configuration, no more
+            raise ExpressionError(f"[objective] n_params: {type(error).__name__}: {error}") from error

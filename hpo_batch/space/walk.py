@@ -1,0 +1,218 @@
+"""A walk through the cells of a space: one name after the other, turning back at the first broken constraint.
+
+Names are constant if nothing searched bears on them; those that vary fall into ``groups`` that know nothing of each
+other. ``steps`` plans a walk through some of the names, ``walk`` goes. Called by ``cells`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hpo_batch.records import Value
+from hpo_batch.space.conditions import decision_order
+from hpo_batch.space.space import N_PARAMS, Space
+
+
+class TooManySteps(Exception):
+    """A walk was given up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Names that conditions, derived values and constraints connect, and the constraints between them."""
+
+    names: tuple[str, ...]
+    """in the order in which they can be decided"""
+    searched: tuple[str, ...]
+    constraints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The next name to decide, and the constraints that can be judged once it is."""
+
+    name: str
+    always: bool
+    """active whatever is decided, since a parent is not part of the walk"""
+    constraints: tuple[str, ...]
+
+
+def constants(space: Space) -> dict[str, Value]:
+    """The values that are the same in all configurations; what is inactive in all of them is left out.
+
+    Raises:
+        ExpressionError: one of them cannot be computed.
+    """
+    known: dict[str, Value] = {}
+    for name in space.order:
+        if name not in space.varying:
+            known.update((name, value) for value in next(_options(space, name, known)))
+    return known
+
+
+def constants_refuse(space: Space, known: Mapping[str, Value], constraints: Iterable[str]) -> bool:
+    """Whether one of ``constraints`` is broken in all configurations, by the constants ``known`` alone."""
+    judged = [n for n in constraints if not (N_PARAMS in space.constraints[n].names and space.varying)]
+    return any(space.why_broken(name, known) is not None for name in judged)
+
+
+def ancestors(space: Space, names: Iterable[str], *, most: int | None = None) -> tuple[str, ...] | None:
+    """The names and all that bears on them, parents first; None if they are more than ``most``."""
+    found: set[str] = set()
+    todo = [name for name in names if name in space.parents]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            if most is not None and len(found) > most:
+                return None
+            todo += [parent for parent in space.parents[name] if parent in space.parents]
+    return decision_order({name: space.parents[name] for name in sorted(found)})
+
+
+def groups(space: Space, *, with_n_params: bool) -> list[Group]:
+    """The names that vary, split where nothing connects them.
+
+    A constraint on ``n_params`` connects all of them, since nobody knows what the user's function reads.
+    """
+    vary = tuple(name for name in space.order if name in space.varying)
+    leader = {name: name for name in vary}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    def join(names: Iterable[str]) -> None:
+        leaders = [find(name) for name in names if name in leader]
+        for other in leaders[1:]:
+            leader[other] = leaders[0]
+
+    for name in vary:
+        join((name, *space.parents[name]))
+    touched: dict[str, Collection[str]] = {}
+    for name, constraint in space.constraints.items():
+        if N_PARAMS not in constraint.names:
+            touched[name] = sorted(constraint.names & leader.keys())
+        elif with_n_params and space.n_params is not None:
+            touched[name] = vary
+    for names in touched.values():
+        join(names)
+    members: dict[str, list[str]] = {}
+    for name in vary:
+        members.setdefault(find(name), []).append(name)
+    constraints: dict[str, list[str]] = {}
+    for name, names in touched.items():
+        if names:
+            constraints.setdefault(find(next(iter(names))), []).append(name)
+    return [
+        Group(
+            names=tuple(names),
+            searched=tuple(name for name in names if space.is_searched(name)),
+            constraints=tuple(constraints.get(first, ())),
+        )
+        for first, names in members.items()
+    ]
+
+
+def decidable(space: Space, inside: Collection[str], among: Iterable[str], *, orphans: bool = True) -> list[str]:
+    """The varying names of ``among`` that follow if of all searched parameters only those ``inside`` are decided.
+
+    ``among`` is in an order in which names can be decided. ``orphans``: also children of a parent that is not decided.
+    """
+    undecided: set[str] = set()
+    found: list[str] = []
+    for name in among:
+        is_orphan = not undecided.isdisjoint(space.parents[name])
+        is_inside = name in inside
+        follows = (is_inside or not space.is_searched(name)) and (not is_orphan or (is_inside and orphans))
+        if not follows:
+            undecided.add(name)
+        elif name in space.varying:
+            found.append(name)
+    return found
+
+
+def steps(space: Space, names: Sequence[str], known: Mapping[str, Value], constraints: Iterable[str]) -> list[Step]:
+    """A walk through ``names``, in their order as far as parents allow it.
+
+    Constraints on names that are neither here nor ``known`` are left out: they cannot be judged.
+    """
+    order = decision_order({name: space.parents[name] for name in names})
+    place = {name: i for i, name in enumerate(order)}
+    judged: list[list[str]] = [[] for _ in order]
+    for name in constraints:
+        needed = space.constraints[name].names
+        if N_PARAMS in needed and order and all(p.name in place for p in space.searched):
+            judged[-1].append(name)
+        elif needed & place.keys() and all(n in place or n in known for n in needed):
+            judged[max(place[n] for n in needed if n in place)].append(name)
+    return [
+        Step(
+            name=name,
+            always=name in space.by_name and any(p in space.varying and p not in place for p in space.parents[name]),
+            constraints=tuple(judged[place[name]]),
+        )
+        for name in order
+    ]
+
+
+def walk(
+    space: Space,
+    plan: Sequence[Step],
+    known: Mapping[str, Value],
+    *,
+    most: int | None = None,
+    back_to: int | None = None,
+) -> Iterator[Mapping[str, Value]]:
+    """What the steps of ``plan`` can decide: each cell as the names that are active, with ``known``, and their values.
+
+    It is the walk's own mapping, and changes with the next cell.
+
+    Args:
+        most: steps after which it is given up with ``TooManySteps``.
+        back_to: after a cell, go on with another value of one of the first so many names: the later ones only have to
+            exist.
+    """
+    if not plan:
+        yield known
+        return
+    decided = dict(known)
+    open_steps = [_options(space, plan[0].name, decided, always=plan[0].always)]
+    taken = 0
+    while open_steps:
+        step = plan[len(open_steps) - 1]
+        decided.pop(step.name, None)
+        option = next(open_steps[-1], None)
+        if option is None:
+            open_steps.pop()
+            continue
+        taken += 1
+        if most is not None and taken > most:
+            raise TooManySteps
+        for value in option:
+            decided[step.name] = value
+        if any(space.why_broken(name, decided) is not None for name in step.constraints):
+            continue
+        if len(open_steps) < len(plan):
+            following = plan[len(open_steps)]
+            open_steps.append(_options(space, following.name, decided, always=following.always))
+            continue
+        yield decided
+        if back_to is not None:
+            for later in plan[back_to:]:
+                decided.pop(later.name, None)
+            del open_steps[max(back_to, 1) :]
+
+
+def _options(
+    space: Space, name: str, decided: Mapping[str, Value], *, always: bool = False
+) -> Iterator[tuple[Value, ...]]:
+    """The values that ``name`` can have, each in a tuple; an empty one if it is inactive."""
+    if not always and not space.is_active(name, decided):
+        return iter(((),))
+    if name in space.derived:
+        return iter(((space.derived[name].evaluate(decided),),))
+    return zip(space.by_name[name].cells or ())

@@ -1,0 +1,52 @@
+"""Values and names as messages show them: short, on one line, whatever a file from somebody else holds.
+
+Called by everything that words a problem of a sweep: ``space/build`` and the modules of ``sweep``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+
+from hpo_batch.space.parameters import is_number
+
+LONGEST = 60
+MOST_LISTED = 30
+MOST_COMPARED = 100
+"""names that are compared one by one: difflib takes milliseconds for that, and a file may hold thousands of mistakes"""
+
+
+def shown(value: object) -> str:
+    """A value as it would be written, shortened; what is nested deeply or is huge is described instead."""
+    if isinstance(value, Mapping):
+        return "a table" if value else "an empty table"
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, list | tuple | Mapping) for item in value):
+            return "a nested list"
+        return f"[{', '.join(map(shown, value[:6]))}{', ...' if len(value) > 6 else ''}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > LONGEST:
+        return repr(value[:LONGEST]) + "..."
+    return repr(value) if isinstance(value, str) or is_number(value) else str(value)
+
+
+def listed(names: Collection[str]) -> str:
+    """Names in the order given, cut where the list would no longer help."""
+    some = list(names)[:MOST_LISTED]
+    rest = len(names) - len(some)
+    return ", ".join(some) + (f", ... ({rest} more)" if rest else "")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The known name that was probably meant, or an empty text."""
+    if len(name) > 2 * LONGEST:
+        return ""
+    candidates = list(known)
+    if len(candidates) > MOST_COMPARED:
+        alike = [k for k in candidates if k[:1] == name[:1] and abs(len(k) - len(name)) <= 2]
+        candidates = alike[:MOST_COMPARED]
+    guess = difflib.get_close_matches(name, candidates, n=1)
+    return guess[0] if guess else ""
