@@ -32,7 +32,7 @@ def difference(old: Sweep, new: Sweep) -> Change:
     lines: list[str] = []
     against: list[str] = []
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) == after.get(key):
+        if repr(before.get(key)) == repr(after.get(key)):  # not `==`: 1, 1.0 and true are different values
             continue
         line = f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
         (against if key.startswith(MEANING) else lines).append(line)
@@ -48,6 +48,8 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         # a parameter, a trial: shown whole, since its keys mean nothing apart
         if isinstance(value, Mapping) and not name.startswith("space."):
             flat |= _flat(value, f"{name}.")
+        elif name == "trial":
+            flat |= {f"trial.{trial['name']}": trial for trial in value}
         else:
             flat[name] = value
     return flat

@@ -5,36 +5,31 @@ A scan, not a parser: it runs after tomli has accepted the text, so it may rely 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import tomli
 
 Key = tuple[str | int, ...]
 
+_BLANKS = re.compile(r"(?:[ \t\r\n]++|#[^\n]*)*+")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_STRING = re.compile(
+    r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'  # a text may end with two quotes before the closing three
+    r"|'''(?:[^']++|'{1,2}(?!'))*+'{3,5}"
+    r'|"(?:[^"\\]++|\\.)*+"'
+    r"|'[^']*'",
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"[^,\]}#\n]*")
+
 
 def key_lines(text: str) -> dict[Key, int]:
-    """Line (from 1) of each key's own assignment, and of each table's header."""
-    found: dict[Key, int] = {}
-    counts: dict[Key, int] = {}
-    table: Key = ()
-    for start, line in _statements(text):
-        if line.startswith("["):
-            names = _names(line)
-            if line.startswith("[["):
-                parent = _indexed(names[:-1], counts)
-                array = (*parent, names[-1])
-                counts[array] = counts.get(array, -1) + 1
-                table = (*array, counts[array])
-                found.setdefault(array, start)
-            else:
-                table = _indexed(names, counts)
-            found[table] = start
-        else:
-            key = (*table, *_names(_before_equals(line)))
-            for depth in range(len(table) + 1, len(key) + 1):
-                found.setdefault(key[:depth], start)
-    return found
+    """Line (from 1) of each key's own assignment, of each table's header, and of each element of a list."""
+    return _Scan(text).run()
 
 
-def line_of(key: Key, lines: dict[Key, int]) -> int | None:
+def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
     """Line of ``key``, or of the nearest table around it."""
     for depth in range(len(key), 0, -1):
         if key[:depth] in lines:
@@ -42,89 +37,103 @@ def line_of(key: Key, lines: dict[Key, int]) -> int | None:
     return None
 
 
-def _indexed(names: tuple[str, ...], counts: dict[Key, int]) -> Key:
-    """A header below an array of tables means the array's last table."""
-    key: Key = ()
-    for name in names:
-        key = (*key, name)
-        if key in counts:
-            key = (*key, counts[key])
-    return key
+class _Scan:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.counted_to = 0
+        self.line = 1
+        self.found: dict[Key, int] = {}
+        self.last: dict[Key, int] = {}
+        """index of the last table of each array of tables"""
 
+    def run(self) -> dict[Key, int]:
+        table: Key = ()
+        self._skip(_BLANKS)
+        while self.at < len(self.text):
+            line = self._line()
+            if self.text[self.at] == "[":
+                table = self._header()
+                self._note(table, line)
+                # where the table is written, not where a table below it was
+                self.found[table] = line
+            else:
+                self._assignment(table)
+            self._skip(_BLANKS)
+        return self.found
 
-def _names(source: str) -> tuple[str, ...]:
-    """Names of a header or of a dotted key; tomli itself undoes quotes and escapes."""
-    node: object = tomli.loads(source if source.startswith("[") else f"{source} = 0")
-    names: list[str] = []
-    while isinstance(node, dict | list) and node:
-        if isinstance(node, list):
-            node = node[0]
-            continue
-        name, node = next(iter(node.items()))
-        names.append(name)
-    return tuple(names)
+    def _header(self) -> Key:
+        is_array = self.text.startswith("[[", self.at)
+        self.at += 2 if is_array else 1
+        names = self._names()
+        self.at = self.text.index("]", self.at) + (2 if is_array else 1)
+        table: Key = ()
+        for name in names[:-1]:
+            # a header below an array of tables means the array's last table
+            table = self._inside((*table, name))
+        if not is_array:
+            return self._inside((*table, names[-1]))
+        array = (*table, names[-1])
+        self.last[array] = self.last.get(array, -1) + 1
+        return self._inside(array)
 
+    def _inside(self, key: Key) -> Key:
+        return (*key, self.last[key]) if key in self.last else key
 
-def _before_equals(line: str) -> str:
-    quote = ""
-    for i, c in enumerate(line):
-        if quote:
-            if c == quote and not (quote == '"' and _escaped(line, i)):
-                quote = ""
-        elif c in "\"'":
-            quote = c
-        elif c == "=":
-            return line[:i]
-    return line
+    def _assignment(self, table: Key) -> None:
+        line = self._line()
+        key = (*table, *self._names())
+        self._note(key, line)
+        self.at = self.text.index("=", self.at) + 1
+        self._value(key)
 
+    def _value(self, key: Key) -> None:
+        self._skip(_BLANKS)
+        first = self.text[self.at]
+        if first not in "[{":
+            self._skip(_STRING if first in "\"'" else _SCALAR)
+            return
+        self.at += 1
+        index = 0
+        while True:
+            self._skip(_BLANKS)
+            c = self.text[self.at]
+            if c in ",]}":
+                self.at += 1
+                if c != ",":
+                    return
+            elif first == "{":
+                self._assignment(key)
+            else:
+                self.found.setdefault((*key, index), self._line())
+                self._value((*key, index))
+                index += 1
 
-def _escaped(line: str, index: int) -> bool:
-    backslashes = 0
-    while index - backslashes > 0 and line[index - backslashes - 1] == "\\":
-        backslashes += 1
-    return backslashes % 2 == 1
+    def _names(self) -> Key:
+        """The names of a dotted key; tomli itself undoes the quotes."""
+        names: list[str] = []
+        while True:
+            self._skip(_BLANKS)
+            start = self.at
+            is_quoted = self.text[self.at] in "\"'"
+            self._skip(_STRING if is_quoted else _BARE)
+            source = self.text[start : self.at]
+            names.append(tomli.loads(f"key = {source}")["key"] if is_quoted else source)
+            self._skip(_BLANKS)
+            if self.text[self.at] != ".":
+                return tuple(names)
+            self.at += 1
 
+    def _note(self, key: Key, line: int) -> None:
+        """A key, and the tables that it makes on its way."""
+        for depth in range(1, len(key) + 1):
+            self.found.setdefault(key[:depth], line)
 
-def _statements(text: str) -> list[tuple[int, str]]:
-    """Statements (headers and assignments) with the line they begin in, comments cut; values may span lines."""
-    statements: list[tuple[int, str]] = []
-    current: list[str] = []
-    start = number = 1
-    depth, quote, i = 0, "", 0
-    while i <= len(text):
-        c = text[i] if i < len(text) else "\n"
-        if quote:
-            if text.startswith(quote, i) and not (quote[0] == '"' and _escaped(text, i)):
-                current.append(quote)
-                i += len(quote)
-                quote = ""
-                continue
-            if i >= len(text):
-                break
-        elif c in "\"'":
-            quote = c * 3 if text.startswith(c * 3, i) else c
-            current.append(quote)
-            i += len(quote)
-            continue
-        elif c == "#":
-            end = text.find("\n", i)
-            i = len(text) if end < 0 else end
-            continue
-        elif c in "[{":
-            depth += 1
-        elif c in "]}":
-            depth -= 1
-        if c == "\n":
-            if not quote and depth == 0:
-                statement = "".join(current).strip()
-                if statement:
-                    statements.append((start, statement))
-                current, start = [], number + 1
-            number += 1
-        if c != "\n" or quote or depth:
-            if not current and c in " \t\r":
-                i += 1
-                continue
-            current.append(c)
-        i += 1
-    return statements
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+
+    def _line(self) -> int:
+        self.line += self.text.count("\n", self.counted_to, self.at)
+        self.counted_to = self.at
+        return self.line

@@ -5,23 +5,24 @@ One ``Sweep`` per ``[[budget]]``. Nothing of the user's code is imported here.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
+import dataclasses
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import pydantic
 import tomli
 
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem
 from hpo_batch.space.build import build
-from hpo_batch.sweep.lines import Key, key_lines, line_of
+from hpo_batch.space.words import shown
+from hpo_batch.sweep.lines import key_lines
+from hpo_batch.sweep.mistakes import Mistake, Source, mistake, printable
 from hpo_batch.sweep.rules import find_problems, infer_space
-from hpo_batch.sweep.schema import Sweep, Table
+from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.templates import Raw, merge, read_template
+from hpo_batch.sweep.validate import known_keys, validate
 
 LATER: dict[str, str] = {
     "study.replicates": "several seeds for each trial",
@@ -33,27 +34,8 @@ LATER: dict[str, str] = {
     "previous": "what refine remembers",
 }
 """keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mistake:
-    """A problem with its place in a file."""
-
-    file: str
-    line: int | None
-    key: str
-    message: str
-    allowed: str = ""
-    guess: str = ""
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        text = f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
-        if self.guess:
-            text += f"; did you mean '{self.guess}'?"
-        if self.allowed:
-            text += f" (allowed: {self.allowed})"
-        return text
+LOCAL_KEYS = ("template", "workers", "walltime", "device", "cpus", "python", "setup")
+"""keys of [job] that mean something without SLURM"""
 
 
 def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
@@ -68,7 +50,7 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         SweepInvalid: the file has mistakes; the error holds all of them.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first key
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'; 'hpo-batch submit' takes the path of a TOML file") from error
     except IsADirectoryError as error:
@@ -79,129 +61,192 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
     try:
         raw = tomli.loads(text)
-    except (tomli.TOMLDecodeError, RecursionError) as error:
-        raise SweepInvalid((f"{path}: not valid TOML: {error}",)) from error
-    return _sweeps(raw, key_lines(text), path=path, overrides=overrides)
+        lines = key_lines(text)
+    except RecursionError as error:
+        raise SweepInvalid((f"{path}: not valid TOML: its tables are nested too deeply",)) from error
+    except ValueError as error:
+        raise SweepInvalid((printable(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
+    return _Loader(path, Source(file=str(path), raw=raw, lines=lines), overrides).load()
 
 
-def _sweeps(raw: Raw, lines: Mapping[Key, int], *, path: Path, overrides: Sequence[str]) -> tuple[Sweep, ...]:
-    mistakes: dict[str, Mistake] = {}
-
-    def tell(problems: Sequence[Problem], prefix: Key = ()) -> None:
-        for problem in problems:
-            key = problem.key
-            # a table of a budget is merged over the file's: the key's own line is in the budget if it stands there
-            own = line_of((*prefix, *key), dict(lines)) if prefix and (*prefix, *key)[:3] in lines else None
-            mistake = Mistake(
-                file=str(path),
-                line=own if own is not None else line_of(key, dict(lines)),
-                key=_dotted(key),
-                message=problem.message,
-                allowed=problem.allowed,
-                guess=problem.guess,
-            )
-            mistakes.setdefault(str(mistake), mistake)
-
-    base, problems = _with_overrides(raw, overrides)
-    tell(problems)
-    budgets = base.pop("budget", [])
-    if not isinstance(budgets, list) or not all(isinstance(b, Mapping) for b in budgets):
-        tell([Problem(key=("budget",), message="budgets are written as [[budget]] tables")])
-        budgets = []
-    sweeps: list[Sweep] = []
-    names: set[str] = set()
-    for i, budget in enumerate(budgets or [{}]):
-        prefix: Key = ("budget", i) if budgets else ()
-        label = budget.get("name")
-        if budgets:
-            tell(_budget_problems(budget, names), prefix)
-            if isinstance(label, str):
-                names.add(label)
-        merged = merge(base, {key: value for key, value in budget.items() if key != "name"})
-        merged, problems = _with_template(merged, near=path.parent, overrides=overrides)
-        tell(problems, prefix)
-        sweep, problems = _validate(merged, label if budgets and isinstance(label, str) else None)
-        tell(problems, prefix)
-        if sweep is not None:
-            sweeps.append(sweep)
-    if mistakes:
-        ordered = sorted(mistakes.values(), key=lambda m: (m.line or 0, m.key))
-        raise SweepInvalid(tuple(str(mistake) for mistake in ordered))
-    return tuple(sweeps)
+def _place(path: Path, text: str, error: ValueError) -> str:
+    """File and line of a mistake in the TOML itself; Python has no place for an integer of thousands of digits."""
+    line = getattr(error, "lineno", None)
+    digits = re.search(r"[0-9_]{4301}", text) if line is None else None
+    if digits:
+        line = text.count("\n", 0, digits.start()) + 1
+    return str(path) if line is None else f"{path}:{line}"
 
 
-def _budget_problems(budget: Mapping[str, Any], names: set[str]) -> list[Problem]:
-    label = budget.get("name")
-    if not isinstance(label, str) or not label.strip() or "/" in label or label.startswith("."):
-        return [Problem(key=("name",), message='each budget has a name that can be a folder, for example "2M"')]
-    if label in names:
-        return [Problem(key=("name",), message=f"two budgets are called '{label}'")]
-    return []
+class _Loader:
+    """One file on its way to its sweeps; collects what is wrong with it."""
 
+    def __init__(self, path: Path, file: Source, overrides: Sequence[str]) -> None:
+        self.path = path
+        self.file = file
+        self.told: dict[Mistake, set[int]] = {}
+        """each mistake with the budgets that have it"""
+        self.given = [f"--set {text}" for text in overrides]
+        self.overrides = [source for text in overrides if (source := self._override(text)) is not None]
 
-def _with_overrides(raw: Raw, overrides: Sequence[str]) -> tuple[Raw, list[Problem]]:
-    problems: list[Problem] = []
-    merged = dict(raw)
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        parts = tuple(part.strip() for part in key.split("."))
-        if not equals or not all(parts):
-            problems.append(
-                Problem(key=(), message=f"--set takes key=value, for example job.workers=4, not '{override}'")
-            )
-            continue
+    def load(self) -> tuple[Sweep, ...]:
+        base = dict(self.file.raw)
+        budgets = base.pop("budget", [])
+        if not isinstance(budgets, list) or not all(isinstance(budget, Mapping) for budget in budgets):
+            self._tell([Problem(key=("budget",), message="budgets are written as [[budget]] tables")], [self.file])
+            budgets = []
+        self._tell(_budget_problems(budgets), [self.file])
+        sweeps = [self._sweep(base, i, budget, is_budget=bool(budgets)) for i, budget in enumerate(budgets or [{}])]
+        if self.told:
+            mistakes = [self._with_budgets(mistake, budgets) for mistake in self.told]
+            mistakes.sort(key=lambda m: (self._rank(m.file), m.line or 0, m.key))
+            raise SweepInvalid(tuple(str(mistake) for mistake in mistakes))
+        return tuple(sweep for sweep in sweeps if sweep is not None)
+
+    def _sweep(self, base: Raw, number: int, budget: Mapping[str, Any], *, is_budget: bool) -> Sweep | None:
+        """One budget's sweep: defaults < template < [job] < [[budget]] < --set."""
+        sources = [self.file]
+        merged = base
+        if is_budget:
+            own = {key: value for key, value in budget.items() if key not in ("name", "budget")}
+            here = ("budget", number)
+            lines = {key[2:]: line for key, line in self.file.lines.items() if key[:2] == here}
+            header = self.file.lines.get(here)
+            sources.append(Source(file=self.file.file, raw=own, lines=lines, header=header, prefix=here))
+            merged = merge(merged, own)
+        for override in self.overrides:
+            sources.append(override)
+            merged = merge(merged, override.raw)
+        problems: list[Problem] = []
+        template = self._template(merged.get("job", {}), sources, problems)
+        sweep = _validated({**merged, "job": merge(template, merged.get("job", {}))} if template else merged, problems)
+        self._tell(problems, sources, budget=number)
+        if sweep is None:
+            return None
+        changes: dict[str, object] = {"budget": budget.get("name")} if is_budget else {}
+        if template.get("scheduler") == "local":
+            # what the sweep asks of SLURM means nothing here, and must not make --local fail
+            kept = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
+            changes["job"] = Job.model_validate(merge(template, kept))
+        return sweep.model_copy(update=changes)
+
+    def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
+        """The keys of the job's template, which becomes the lowest of the sources."""
+        name = job.get("template", "local") if isinstance(job, Mapping) else None
+        if not isinstance(name, str):
+            return {}  # told by the schema
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        nested: Any = value
-        for part in reversed(parts):
-            nested = {part: nested}
-        merged = merge(merged, nested)
-    return merged, problems
+            template = read_template(name, self.path.parent)
+        except UserError as error:
+            problems.append(Problem(key=("job", "template"), message=str(error)))
+            return {}
+        lines = {("job", *key): line for key, line in key_lines(template.text).items()}
+        sources.insert(0, Source(file=str(template.path), raw={"job": template.raw}, lines=lines, hidden=1))
+        if "template" in template.raw:
+            message = f"job template {template.path}: a template cannot name another one; remove its key 'template'"
+            problems.append(Problem(key=("job", "template"), message=message))
+        return template.raw
+
+    def _override(self, text: str) -> Source | None:
+        """``key=value`` as a layer of its own. What is no TOML value is a string, so that nobody must quote twice."""
+        file = f"--set {text}"
+        try:
+            raw = _parse_override(text)
+        except UserError as error:
+            self.told[Mistake(file=file, line=None, key="", message=str(error))] = set()
+            return None
+        if "budget" in raw:
+            message = "a budget cannot be changed from outside; set the key itself, for all budgets"
+            self.told[Mistake(file=file, line=None, key="budget", message=message)] = set()
+            return None
+        return Source(file=file, raw=raw)
+
+    def _tell(self, problems: Sequence[Problem], sources: Sequence[Source], *, budget: int | None = None) -> None:
+        for problem in problems:
+            of_budgets = self.told.setdefault(mistake(problem, sources), set())
+            if budget is not None:
+                of_budgets.add(budget)
+
+    def _rank(self, file: str) -> int:
+        """The sweep file comes first, templates next, then the overrides as they were given."""
+        if file == self.file.file:
+            return -2
+        return self.given.index(file) if file in self.given else -1
+
+    def _with_budgets(self, mistake: Mistake, budgets: Sequence[Mapping[str, Any]]) -> Mistake:
+        """A mistake that only some budgets have, and that does not stand in one of them, says which."""
+        numbers = self.told[mistake]
+        if not numbers or len(numbers) == len(budgets or [{}]) or mistake.key.startswith("budget["):
+            return mistake
+        names = ", ".join(shown(budgets[i].get("name", i + 1)) for i in sorted(numbers))
+        return dataclasses.replace(mistake, message=f"{mistake.message} (in budget {names})")
 
 
-def _with_template(raw: Raw, *, near: Path, overrides: Sequence[str]) -> tuple[Raw, list[Problem]]:
-    """Put the job template below ``[job]``. Overrides were merged already: they stay on top of both."""
-    job = raw.get("job", {})
-    if not isinstance(job, Mapping):
-        return raw, []
-    name = job.get("template", "local")
-    if not isinstance(name, str):
-        return raw, []
+def _budget_problems(budgets: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    known = [key for key in known_keys() if key != "budget"]
+    for i, budget in enumerate(budgets):
+        label = budget.get("name")
+        if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}", label):
+            message = 'each budget has a name that can be a folder (letters, digits and . _ + -), for example "2M"'
+            problems.append(Problem(key=("budget", i, "name"), message=message))
+        elif label in seen:
+            problems.append(Problem(key=("budget", i, "name"), message=f"two budgets are called '{label}'"))
+        else:
+            seen.add(label)
+        if "budget" in budget:
+            message = "a budget has no budgets of its own"
+            problems.append(Problem(key=("budget", i, "budget"), message=message, allowed=f"name, {', '.join(known)}"))
+    return problems
+
+
+def _parse_override(text: str) -> Raw:
+    """Raises UserError."""
+    key, equals, value = text.partition("=")
+    usage = "--set takes key=value, for example job.workers=4"
+    if not equals or "\n" in key:
+        raise UserError(usage)
     try:
-        template = read_template(name, near)
-    except UserError as error:
-        return {**raw, "job": {**job, "template": "local"}}, [Problem(key=("job", "template"), message=str(error))]
-    if template.get("scheduler") == "local":
-        # what the sweep asks of SLURM means nothing here, and must not make --local fail
-        kept = {"template", "workers", "walltime", "device", "cpus", "python", "setup"}
-        job = {key: value for key, value in job.items() if key in kept or key not in _keys("job")}
-    return {**raw, "job": merge(template, job)}, []
+        if "\n" not in text:
+            raw = tomli.loads(text)
+            if len(raw) == 1 and not text.lstrip().startswith("["):
+                return raw
+    except (ValueError, RecursionError) as error:
+        if value.lstrip()[:1] in tuple("[{\"'"):
+            raise UserError(f"the value is not valid TOML: {error}") from error
+    try:
+        raw = tomli.loads(f"{key} = 0")
+    except ValueError as error:
+        raise UserError(usage) from error
+    node = raw
+    while True:
+        ((name, inner),) = node.items()
+        if inner == 0:
+            node[name] = value.strip()
+            return raw
+        node = inner
 
 
-def _validate(raw: Raw, budget: str | None) -> tuple[Sweep | None, list[Problem]]:
-    """The sweep, and what the schema, the space and the rules between tables have against it."""
-    problems = [
-        Problem(key=tuple(dotted.split(".")), message=f"this version does not act on it yet ({what}); remove the key")
-        for dotted, what in LATER.items()
-        if _has(raw, dotted.split("."))
-    ]
+def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
+    """The sweep, unless there are ``problems``; those of the schema, the space and between the tables are added."""
+    for dotted, what in LATER.items():
+        if _has(raw, dotted.split(".")):
+            message = f"this version does not act on it yet ({what}); remove the key"
+            problems.append(Problem(key=tuple(dotted.split(".")), message=message))
     raw = _without(raw, {tuple(dotted.split(".")) for dotted in LATER})
-    space_table = raw.get("space", {})
-    if isinstance(space_table, Mapping):
-        raw["space"] = space_table = infer_space(raw)
-        objective = raw.get("objective", {})
-        _, found = build(space_table, with_n_params=isinstance(objective, Mapping) and "n_params" in objective)
-        problems += found
-    try:
-        sweep = Sweep.model_validate({**raw, "budget": budget} if budget else raw)
-    except pydantic.ValidationError as error:
-        return None, problems + [_problem(detail) for detail in error.errors(include_url=False)]
-    if problems:
-        return None, problems + find_problems(sweep, space_is_sound=False)
-    problems = find_problems(sweep, space_is_sound=True)
-    return (None, problems) if problems else (sweep, [])
+    objective = raw.get("objective", {})
+    with_n_params = isinstance(objective, Mapping) and "n_params" in objective
+    is_table = isinstance(raw.get("space", {}), Mapping)
+    if is_table:
+        raw["space"] = infer_space(raw)
+    space, found = build(raw["space"] if is_table else {}, with_n_params=with_n_params)
+    problems += found
+    sweep, found = validate(raw)
+    problems += found
+    if sweep is not None:
+        problems += find_problems(sweep, space, told=problems)
+    return None if problems else sweep
 
 
 def _has(raw: Mapping[str, Any], parts: Sequence[str]) -> bool:
@@ -219,62 +264,3 @@ def _without(raw: Mapping[str, Any], keys: set[tuple[str, ...]], path: tuple[str
         for key, value in raw.items()
         if (*path, key) not in keys
     }
-
-
-def _problem(detail: Any) -> Problem:
-    """A pydantic error in our words."""
-    key = tuple(part for part in detail["loc"] if part not in ("function-before", "function-after"))
-    kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
-    if kind == "extra_forbidden":
-        known = [k for k in _keys(*key[:-1]) if k != "budget"] + ([] if key[:-1] else ["budget"])
-        guess = difflib.get_close_matches(str(key[-1]), known, n=1)
-        return Problem(
-            key=key, message="unknown key", allowed=", ".join(known), guess=guess[0] if guess else ""
-        )  # fmt: skip
-    if kind == "missing":
-        allowed = "minimize, maximize" if key[-1] == "direction" else ""
-        return Problem(key=key, message="is missing", allowed=allowed)
-    if kind == "literal_error":
-        allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ")
-        guess = difflib.get_close_matches(str(given), allowed.split(", "), n=1)
-        return Problem(key=key, message=f"{given!r} is not allowed", allowed=allowed, guess=guess[0] if guess else "")
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch" and key[-1] in ("function", "n_params"):
-        message = f'{given!r} is not of the form "package.module:function"'
-    elif kind == "string_pattern_mismatch":
-        message = f"{given!r} is not an identifier (letters, digits and _)"
-    elif kind != "value_error":
-        message = f"{message[0].lower()}{message[1:]}, not {given!r}"
-    return Problem(key=key, message=message)
-
-
-def _keys(*path: str | int) -> list[str]:
-    """Known keys of the table at ``path``, as they are written in the TOML."""
-    model: type[Table] = Sweep
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
-        nested = [] if field is None else _models(field.annotation)
-        if not nested:
-            return []
-        model = nested[0]
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _models(annotation: Any) -> list[type[Table]]:
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]
-
-
-def _dotted(key: Sequence[str | int]) -> str:
-    """A key as one would write it in TOML; tables of an array by their place, from 1."""
-    text = ""
-    for part in key:
-        if isinstance(part, int):
-            text += f"[{part + 1}]"
-        else:
-            bare = part.replace("-", "").replace("_", "").isalnum() and part.isascii()
-            text += ("." if text else "") + (part if bare else '"' + part.replace('"', '\\"') + '"')
-    return text

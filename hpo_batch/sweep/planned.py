@@ -5,13 +5,17 @@ They are ordinary trials with complete parameters, so that a sampler learns from
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Configuration, Value
-from hpo_batch.space.parameters import Fixed
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.space.parameters import Choices, Fixed, Searched
+from hpo_batch.sweep.schema import PlannedTrial, Sweep
+
+MOST_MOVED = 1_000
+"""values that an extreme is moved inwards for a constraint, at most"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,40 +49,61 @@ def planned_trials(sweep: Sweep) -> tuple[Planned, ...]:
     return tuple(kept)
 
 
-def resolve_planned(sweep: Sweep) -> Iterator[tuple[tuple[str | int, ...], Planned | UserError]]:
-    """Each ``[[trial]]`` and the baseline with its key in the file: the planned trial, or why it is none."""
-    params_of: dict[str, dict[str, Value]] = {}
+def resolve_planned(
+    sweep: Sweep, *, without: Collection[str] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Planned | UserError]]:
+    """Each ``[[trial]]`` and the baseline with its key in the file: the planned trial, or why it is none.
+
+    Trials in ``without``, and those that take values from one of them, are left out.
+    """
+    by_name = {trial.name: trial for trial in reversed(sweep.trial)}
+    # what a baseline leaves out is the middle of the space, for its own trial and for those that start from it
+    baseline = {**_middle(sweep), **(sweep.baseline or {})}
     for i, trial in enumerate(sweep.trial):
         key: tuple[str | int, ...] = ("trial", i, "params")
         try:
-            params = _inherited(sweep, trial.name, ())
-            params_of[trial.name] = params
-            configuration = sweep.space.resolve(params, strict=True)
+            line = _line(trial, by_name, without)
+            if not line:
+                continue
+            configuration = sweep.space.resolve(_params(line, baseline))
+            for name in trial.params:  # inherited values may be inactive here; given ones would be dropped in silence
+                if name not in configuration.searched and name not in configuration.fixed:
+                    raise UserError(f"parameter '{name}' is {sweep.space.why_unwanted(name)}")
         except UserError as error:
             yield key, error
             continue
         yield key, Planned(configuration=configuration, origin="list", name=trial.name, set=trial.set, note=trial.note)
     if sweep.baseline is not None:
         try:
-            configuration = sweep.space.resolve({**_middle(sweep), **sweep.baseline})
+            configuration = sweep.space.resolve(baseline)
         except UserError as error:
             yield ("baseline",), error
         else:
             yield ("baseline",), Planned(configuration=configuration, origin="baseline")
 
 
-def _inherited(sweep: Sweep, name: str, above: tuple[str, ...]) -> dict[str, Value]:
-    if name in above:
-        raise UserError(f"trials take their values from each other in a circle: {' -> '.join((*above, name))}")
-    trial = next((t for t in sweep.trial if t.name == name), None)
-    if trial is None:
-        raise UserError(f"no trial is called '{name}'")
-    base: dict[str, Value] = {}
-    if trial.from_ == "baseline":
-        base = dict(sweep.baseline or {})
-    elif trial.from_ is not None:
-        base = _inherited(sweep, trial.from_, (*above, name))
-    return {**base, **trial.params}
+def _line(trial: PlannedTrial, by_name: Mapping[str, PlannedTrial], without: Collection[str]) -> list[PlannedTrial]:
+    """The trial, the one it takes values from, and so on; empty if one of them is in ``without``."""
+    line: dict[str, PlannedTrial] = {}
+    while True:
+        if trial.name in without:
+            return []
+        line[trial.name] = trial
+        if trial.from_ is None or trial.from_ == "baseline":
+            return list(line.values())
+        if trial.from_ in line:
+            circle = " -> ".join((*line, trial.from_))
+            raise UserError(f"trials take their values from each other in a circle: {circle}")
+        if trial.from_ not in by_name:
+            raise UserError(f"no trial is called '{trial.from_}'")
+        trial = by_name[trial.from_]
+
+
+def _params(line: list[PlannedTrial], baseline: Mapping[str, Value]) -> dict[str, Value]:
+    values: dict[str, Value] = dict(baseline) if line[-1].from_ == "baseline" else {}
+    for trial in reversed(line):
+        values |= trial.params
+    return values
 
 
 def _middle(sweep: Sweep) -> dict[str, Value]:
@@ -97,13 +122,20 @@ def extremes(sweep: Sweep) -> list[Planned]:
         parameter = sweep.space.by_name[name]
         if isinstance(parameter, Fixed):
             continue
-        cells = getattr(parameter, "in_order", None) or parameter.cells
-        upward = list(cells) if cells is not None else [parameter.low, parameter.high][:1]
-        downward = list(reversed(cells)) if cells is not None else [parameter.high]
-        for label, candidates in (("min", upward), ("max", downward)):
-            for value in candidates:
+        for label, candidates in (("min", _from_below(parameter)), ("max", _from_above(parameter))):
+            for value in itertools.islice(candidates, MOST_MOVED):
                 configuration = sweep.space.resolve({**centre, name: value})
                 if name in configuration.searched and sweep.space.why_invalid(configuration, bounds=False) is None:
                     found.append(Planned(configuration=configuration, origin=f"extreme: {label} {name}"))
                     break
     return found
+
+
+def _from_below(parameter: Searched) -> Iterable[Value]:
+    cells = parameter.in_order if isinstance(parameter, Choices) else parameter.cells
+    return (parameter.low,) if cells is None else cells
+
+
+def _from_above(parameter: Searched) -> Iterable[Value]:
+    cells = parameter.in_order if isinstance(parameter, Choices) else parameter.cells
+    return (parameter.high,) if cells is None else reversed(cells)

@@ -5,46 +5,90 @@ Pure functions from a sweep to problems and warnings. Nothing here reads a file 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hpo_batch.errors import ExpressionError, UserError
-from hpo_batch.expressions import parse
+from hpo_batch.expressions import Expression, parse
 from hpo_batch.records import Problem, Value
-from hpo_batch.space.build import as_choice_or_value, check_values
-from hpo_batch.space.cells import MOST_WALKED, projected_cells, size, valid_cells
+from hpo_batch.space.build import RESERVED, as_choice_or_value, check_values
+from hpo_batch.space.cells import (
+    MOST_WALKED,
+    at_least,
+    is_empty,
+    never_satisfied,
+    projected_cells,
+    size,
+    some_values,
+    valid_cells,
+)
+from hpo_batch.space.conditions import Cycle, decision_order
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
+from hpo_batch.space.space import Space
+from hpo_batch.space.words import listed, nearest, shown
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
 from hpo_batch.sweep.schema import PRUNERS, SAMPLERS, Sweep
 
+MOST_ARMS = 1_000
+"""combinations of weighted choices: each is kept to its share of the trials"""
+
 
 def infer_space(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """``[space]`` as given; for a list sampler without one, the values that its ``[[trial]]``s use."""
+    """``[space]`` as given; for a list sampler without parameters there, the values that its ``[[trial]]``s use."""
     table: dict[str, Any] = dict(raw.get("space", {}))
     sampler = raw.get("sampler", {})
     trials = raw.get("trial", [])
-    if table or not isinstance(sampler, Mapping) or sampler.get("name") != "list" or not isinstance(trials, list):
+    is_list = isinstance(sampler, Mapping) and sampler.get("name") == "list" and isinstance(trials, list)
+    if not is_list or table.keys() - set(RESERVED):
         return table
     values: dict[str, list[Value]] = {}
     given = [t.get("params") for t in trials if isinstance(t, Mapping)] + [raw.get("baseline")]
     for params in given:
         for name, value in params.items() if isinstance(params, Mapping) else ():
-            listed = values.setdefault(name, [])
-            if as_choice_or_value(value) is None and value not in listed:
-                listed.append(value)
-    return {name: listed[0] if len(listed) == 1 else listed for name, listed in values.items()}
+            if as_choice_or_value(value) is None:
+                listed = values.setdefault(name, [])
+                if value not in listed:
+                    listed.append(value)
+    return {**{name: listed[0] if len(listed) == 1 else listed for name, listed in values.items()}, **table}
 
 
-def find_problems(sweep: Sweep, *, space_is_sound: bool) -> list[Problem]:
-    """What is wrong between the tables; rules about the space only if the space itself has no mistakes."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the rules may rely on: keys that were told already are left alone, and what follows from them."""
+
+    told: Sequence[Problem]
+
+    def sound(self, *dotted: str) -> bool:
+        """Whether nothing was said about these keys, what stands in them, or the tables around them."""
+        keys = [tuple(d.split(".")) for d in dotted]
+        return not any(_overlap(problem.key, key) for problem in self.told for key in keys)
+
+
+def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -> list[Problem]:
+    """What is wrong between the tables.
+
+    Args:
+        sweep: with placeholders for what is wrong in itself.
+        space: what could be built of its space.
+        told: what is known to be wrong already; the rules do not build on it.
+    """
     problems: list[Problem] = []
-    _sampler_rules(sweep, problems)
-    _metric_rules(sweep, problems)
-    _trial_rules(sweep, problems)
-    if space_is_sound:
-        _space_rules(sweep, problems)
-        _planned_rules(sweep, problems)
+    known = Known(told=told)
+    _objective_rules(sweep, known, problems)
+    _sampler_rules(sweep, known, problems)
+    _metric_rules(sweep, known, problems)
+    _trial_rules(sweep, known, problems)
+    if not any(problem.key == ("space",) for problem in told):
+        _space_rules(sweep, space, known, problems)
+        _name_rules(sweep, known, problems)
+    if known.sound("space"):
+        _expressions(space, problems)
+    if Known(told=[*told, *problems]).sound("space"):
+        _emptiness(space, problems)
+        _planned_rules(sweep, Known(told=[*told, *problems]), problems)
     return problems
 
 
@@ -60,169 +104,19 @@ def warnings(sweep: Sweep) -> list[str]:
         told.append(f"[expect]: {len(sweep.expect)} expectations are stored with the study and not judged yet")
     mixed = [p.name for p in sweep.space.searched if isinstance(p, Choices) and len({type(v) for v in p.values}) > 1]
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
+    told += _too_few(sweep)
     return told
 
 
 def target(sweep: Sweep) -> int:
     """Finished trials wanted: ``[study] trials``, else all that a grid or a list has."""
-    planned = len(planned_trials(sweep))
     if sweep.sampler.name == "list":
-        return planned
+        return len(planned_trials(sweep))
     if sweep.study.trials is not None:
         return sweep.study.trials
     assert sweep.sampler.name == "grid"
     keys = {c.key for c in valid_cells(sweep.space)} | {t.configuration.key for t in planned_trials(sweep)}
     return len(keys)
-
-
-def _sampler_rules(sweep: Sweep, problems: list[Problem]) -> None:
-    name = sweep.sampler.name
-    if name not in SAMPLERS:
-        guess = difflib.get_close_matches(name, SAMPLERS, n=1)
-        problems.append(
-            Problem(
-                key=("sampler", "name"), message=f"'{name}' is not a sampler of this version",
-                allowed=", ".join(SAMPLERS), guess=guess[0] if guess else "",
-            )
-        )  # fmt: skip
-    if sweep.study.trials is None and name not in ("grid", "list"):
-        problems.append(Problem(key=("study", "trials"), message=f"is missing: sampler '{name}' has no end of its own"))
-    if len(sweep.study.metric) > 1 and sweep.pruner.name != "none":
-        problems.append(Problem(key=("pruner", "name"), message="a pruner needs a single metric", allowed=PRUNERS[0]))
-    if sweep.sampler.coverage_share and not sweep.sampler.coverage:
-        problems.append(Problem(key=("sampler", "coverage_share"), message="needs the parameters in sampler.coverage"))
-
-
-def _metric_rules(sweep: Sweep, problems: list[Problem]) -> None:
-    if len(sweep.study.metric) != len(sweep.study.direction):
-        message = f"{len(sweep.study.direction)} directions for {len(sweep.study.metric)} metrics"
-        problems.append(Problem(key=("study", "direction"), message=message, allowed="minimize, maximize"))
-    if len(set(sweep.study.metric)) != len(sweep.study.metric):
-        problems.append(Problem(key=("study", "metric"), message="a metric is named twice"))
-    for name, text in sweep.metrics.items():
-        if name in parse(text).names:
-            problems.append(Problem(key=("metrics", name), message="a computed metric cannot be computed from itself"))
-
-
-def _trial_rules(sweep: Sweep, problems: list[Problem]) -> None:
-    names = [trial.name for trial in sweep.trial]
-    for i, trial in enumerate(sweep.trial):
-        if trial.name in names[:i]:
-            problems.append(Problem(key=("trial", i, "name"), message=f"two trials are called '{trial.name}'"))
-        source = trial.from_
-        if source is None or (source == "baseline" and sweep.baseline is not None):
-            continue
-        if source == "baseline":
-            problems.append(Problem(key=("trial", i, "from"), message="there is no [baseline] to take values from"))
-        elif source not in names or source == trial.name:
-            guess = difflib.get_close_matches(source, names, n=1)
-            message = f"'{source}' is not the name of another trial"
-            problems.append(Problem(key=("trial", i, "from"), message=message, guess=guess[0] if guess else ""))
-    if sweep.sampler.name == "list" and not sweep.trial:
-        problems.append(Problem(key=("sampler", "name"), message="a list sampler needs [[trial]] tables"))
-
-
-def _space_rules(sweep: Sweep, problems: list[Problem]) -> None:
-    space = sweep.space
-    if sweep.sampler.name != "list" and not space.searched:
-        message = "nothing to search: [space] needs at least one parameter with choices or a range"
-        problems.append(Problem(key=("space",), message=message))
-        return
-    for option in ("extremes", "coverage"):
-        for name in getattr(sweep.sampler, option):
-            parameter = space.by_name.get(name)
-            if parameter is None:
-                guess = difflib.get_close_matches(name, space.by_name, n=1)
-                message = f"'{name}' is not a parameter of [space]"
-                problems.append(Problem(key=("sampler", option), message=message, guess=guess[0] if guess else ""))
-            elif option == "extremes" and isinstance(parameter, Choices) and not parameter.ordered:
-                message = f"'{name}' has no order: its smallest and largest value mean nothing; write ordered = true"
-                problems.append(Problem(key=("sampler", option), message=message))
-            elif option == "coverage" and not isinstance(parameter, Fixed) and parameter.cells is None:
-                problems.append(Problem(key=("sampler", option), message=f"'{name}' is continuous and has no cells"))
-    if sweep.sampler.name == "grid":
-        for parameter in space.searched:
-            if parameter.cells is None:
-                key = ("space", parameter.name)
-                message = "a grid needs choices, or a range with a step"
-                problems.append(Problem(key=key, message=message))
-    _emptiness(sweep, problems)
-    _weights(sweep, problems)
-
-
-def _emptiness(sweep: Sweep, problems: list[Problem]) -> None:
-    """A constraint, or all of them together, that no cell satisfies."""
-    space = sweep.space
-    if not space.constraints:
-        return
-    for name, constraint in space.constraints.items():
-        names = [p.name for p in space.searched if p.name in _ancestors(sweep, constraint.names)]
-        small = all(space.by_name[n].cells is not None for n in names)
-        alone = space.__class__(
-            parameters=space.parameters, derived=space.derived, constraints={name: constraint}, n_params=space.n_params
-        )
-        try:
-            counted = size(alone, names).valid if small else None
-        except ExpressionError as error:
-            problems.append(Problem(key=("space", "constraints", name), message=str(error)))
-            return
-        if counted == 0:
-            problems.append(Problem(key=("space", "constraints", name), message="nothing in [space] satisfies it"))
-            return
-    if size(space).valid == 0:
-        problems.append(
-            Problem(key=("space", "constraints"), message="nothing in [space] satisfies all of them together")
-        )
-
-
-def _ancestors(sweep: Sweep, names: frozenset[str]) -> set[str]:
-    found: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += sweep.space.parents.get(name, ())
-    return found
-
-
-def _weights(sweep: Sweep, problems: list[Problem]) -> None:
-    weighted = [p for p in sweep.space.searched if p.weights is not None]
-    for parameter in weighted:
-        if parameter.when is not None:
-            key = ("space", parameter.name, "weights")
-            problems.append(Problem(key=key, message="weights of a conditional parameter are not supported"))
-    if weighted and sweep.sampler.name in ("grid", "list"):
-        key = ("space", weighted[0].name, "weights")
-        problems.append(Problem(key=key, message=f"weights mean nothing to sampler '{sweep.sampler.name}'"))
-
-
-def _planned_rules(sweep: Sweep, problems: list[Problem]) -> None:
-    before = len(problems)
-    given: list[tuple[tuple[str | int, ...], dict[str, Value]]]
-    given = [(("trial", i, "params"), trial.params) for i, trial in enumerate(sweep.trial)]
-    if sweep.baseline is not None:
-        given.append((("baseline",), sweep.baseline))
-    for key, params in given:
-        check_values(sweep.space, params, key, problems)
-    if len(problems) > before:
-        return
-    for key, planned in resolve_planned(sweep):
-        if isinstance(planned, UserError):
-            problems.append(Problem(key=key, message=str(planned)))
-            continue
-        reason = sweep.space.why_invalid(planned.configuration, bounds=False)
-        if reason:
-            problems.append(Problem(key=key, message=reason))
-    if len(problems) > before:
-        return
-    planned_count = len(planned_trials(sweep))
-    if sweep.study.trials is not None and planned_count > sweep.study.trials:
-        message = f"{sweep.study.trials} trials are wanted, but {planned_count} are planned by [[trial]], [baseline]"
-        problems.append(Problem(key=("study", "trials"), message=f"{message} and sampler.extremes"))
-    if sweep.sampler.name == "list" and sweep.study.trials not in (None, planned_count):
-        message = f"the list has {planned_count} trials; leave 'trials' out, or make them equal"
-        problems.append(Problem(key=("study", "trials"), message=message))
 
 
 def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
@@ -232,3 +126,230 @@ def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
     if total is None or total > MOST_WALKED:
         return None
     return names, sum(1 for _ in projected_cells(sweep.space, names))
+
+
+def _too_few(sweep: Sweep) -> list[str]:
+    """Whether the study ends before its target, since no configuration is trained twice."""
+    wanted = sweep.study.trials
+    if wanted is None or sweep.sampler.name == "list" or size(sweep.space).all is None:
+        return []
+    by_hand = {planned.configuration.key: planned.configuration for planned in planned_trials(sweep)}
+    beyond = sum(sweep.space.why_invalid(configuration) is not None for configuration in by_hand.values())
+    there = at_least(sweep.space, max(0, wanted - beyond))
+    if there is None or there + beyond >= wanted:
+        return []
+    return [f"study.trials is {wanted}, but there are {there + beyond} configurations: the study will end with these"]
+
+
+def _objective_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    objective = sweep.objective
+    if known.sound("objective.function", "objective.command"):
+        given = [key for key in ("function", "command") if getattr(objective, key) is not None]
+        if len(given) != 1:
+            message = "give either function or command" + (", not both" if given else "")
+            problems.append(Problem(key=("objective",), message=message, allowed="function, command"))
+
+
+def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    sampler = sweep.sampler
+    name = sampler.name
+    if name not in SAMPLERS:
+        message = f"'{name}' is not a sampler of this version"
+        guess = nearest(name, SAMPLERS)
+        problems.append(Problem(key=("sampler", "name"), message=message, allowed=", ".join(SAMPLERS), guess=guess))
+    elif known.sound("study.trials", "sampler.name"):
+        if sweep.study.trials is None and name not in ("grid", "list"):
+            message = f"is missing: sampler '{name}' has no end of its own"
+            problems.append(Problem(key=("study", "trials"), message=message))
+        if name == "list" and not sweep.trial and known.sound("trial"):
+            problems.append(Problem(key=("sampler", "name"), message="a list sampler needs [[trial]] tables"))
+        if name == "list" and sampler.extremes:
+            message = "a list runs its [[trial]]s and nothing else: remove the extremes, or choose another sampler"
+            problems.append(Problem(key=("sampler", "extremes"), message=message))
+        if name in ("grid", "list") and sampler.coverage_share:
+            message = f"means nothing to sampler '{name}', which draws nothing"
+            problems.append(Problem(key=("sampler", "coverage_share"), message=message))
+    if len(sweep.study.metric) > 1 and sweep.pruner.name != "none":
+        problems.append(Problem(key=("pruner", "name"), message="a pruner needs a single metric", allowed=PRUNERS[0]))
+    if sampler.coverage_share and not sampler.coverage and known.sound("sampler.coverage"):
+        problems.append(Problem(key=("sampler", "coverage_share"), message="needs the parameters in sampler.coverage"))
+
+
+def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    if len(sweep.study.metric) != len(sweep.study.direction) and known.sound("study.metric", "study.direction"):
+        message = f"{len(sweep.study.direction)} directions for {len(sweep.study.metric)} metrics"
+        problems.append(Problem(key=("study", "direction"), message=message, allowed="minimize, maximize"))
+    if len(set(sweep.study.metric)) != len(sweep.study.metric):
+        problems.append(Problem(key=("study", "metric"), message="a metric is named twice"))
+    try:
+        decision_order({name: sorted(parse(text).names) for name, text in sweep.metrics.items()})
+    except Cycle as cycle:
+        for circle in cycle.circles:
+            message = f"metrics are computed from each other in a circle: {' -> '.join((*circle, circle[0]))}"
+            problems.append(Problem(key=("metrics", circle[0]), message=message))
+
+
+def _trial_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    count = Counter(trial.name for trial in sweep.trial)
+    seen: set[str] = set()
+    links: dict[str, list[str]] = {}
+    all_named = not any(p.key[:1] == ("trial",) and p.key[2:] in ((), ("name",)) for p in known.told)
+    for i, trial in enumerate(sweep.trial):
+        if trial.name in seen:
+            problems.append(Problem(key=("trial", i, "name"), message=f"two trials are called '{trial.name}'"))
+        seen.add(trial.name)
+        source = trial.from_
+        links.setdefault(trial.name, [source] if source else [])
+        if source == "baseline":
+            if sweep.baseline is None and known.sound("baseline"):
+                problems.append(Problem(key=("trial", i, "from"), message="there is no [baseline] to take values from"))
+        elif source is not None and all_named and (source not in count or source == trial.name):
+            message = f"'{source}' is not the name of another trial"
+            names = [name for name in count if name != trial.name]
+            allowed = listed(["baseline", *names] if sweep.baseline is not None else names)
+            problems.append(
+                Problem(key=("trial", i, "from"), message=message, allowed=allowed, guess=nearest(source, names))
+            )
+    try:
+        decision_order({name: [n for n in its if n != name] for name, its in links.items()})
+    except Cycle as cycle:
+        place = {trial.name: i for i, trial in reversed(list(enumerate(sweep.trial)))}
+        for circle in cycle.circles:
+            message = f"trials take their values from each other in a circle: {' -> '.join((*circle, circle[0]))}"
+            problems.append(Problem(key=("trial", place[circle[0]], "from"), message=message))
+
+
+def _space_rules(sweep: Sweep, space: Space, known: Known, problems: list[Problem]) -> None:
+    if sweep.sampler.name != "list" and not space.searched and known.sound("space"):
+        message = "nothing to search: [space] needs at least one parameter with choices or a range"
+        problems.append(Problem(key=("space",), message=message))
+    for option in ("extremes", "coverage"):
+        for name in getattr(sweep.sampler, option):
+            parameter = space.by_name.get(name)
+            if option == "extremes" and isinstance(parameter, Choices) and not parameter.ordered:
+                message = f"'{name}' has no order: its smallest and largest value mean nothing; write ordered = true"
+                problems.append(Problem(key=("sampler", option), message=message))
+            elif option == "coverage" and parameter is not None and parameter.count is None:
+                problems.append(Problem(key=("sampler", option), message=f"'{name}' is continuous and has no cells"))
+    if sweep.sampler.name == "grid":
+        endless = [p.name for p in space.searched if p.count is None]
+        for name in endless:
+            problems.append(Problem(key=("space", name), message="a grid needs choices, or a range with a step"))
+        cells = size(space).all
+        if cells is not None and cells > MOST_WALKED:
+            message = f"a grid of {cells:,} cells is too large (at most {MOST_WALKED:,}); use sampler 'random'"
+            problems.append(Problem(key=("sampler", "name"), message=message))
+    _weights(sweep, space, problems)
+
+
+def _name_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    """Names of parameters that stand elsewhere; those with mistakes of their own are known names too."""
+    names = [name for name in sweep.space_table if name not in RESERVED]
+    for option in ("extremes", "coverage"):
+        given = getattr(sweep.sampler, option)
+        for name in given:
+            if name not in names:
+                message = f"'{name}' is not a parameter of [space]"
+                problems.append(
+                    Problem(key=("sampler", option), message=message, allowed=listed(names), guess=nearest(name, names))
+                )
+        if len(set(given)) < len(given):
+            problems.append(Problem(key=("sampler", option), message="a parameter is named twice"))
+    for i, trial in enumerate(sweep.trial):
+        check_values(trial.params, names, ("trial", i, "params"), problems)
+    check_values(sweep.baseline or {}, names, ("baseline",), problems)
+
+
+def _weights(sweep: Sweep, space: Space, problems: list[Problem]) -> None:
+    weighted = [p for p in space.searched if isinstance(p, Choices) and p.weights is not None]
+    for parameter in weighted:
+        key = ("space", parameter.name, "weights")
+        if parameter.when is not None:
+            problems.append(Problem(key=key, message="weights of a conditional parameter are not supported"))
+        if sweep.sampler.name in ("grid", "list"):
+            problems.append(Problem(key=key, message=f"weights mean nothing to sampler '{sweep.sampler.name}'"))
+    arms = math.prod(p.count for p in weighted)
+    if arms > MOST_ARMS:
+        message = (
+            f"the weighted choices make {arms:,} combinations, each with a share of its own; at most {MOST_ARMS:,}"
+        )
+        problems.append(Problem(key=("space", weighted[-1].name, "weights"), message=message))
+
+
+def _expressions(space: Space, problems: list[Problem]) -> None:
+    """Conditions and derived values must have a result whatever is drawn; they are tried with some values."""
+    failed: set[str] = set()
+    for name in space.order:
+        is_derived = name in space.derived
+        expression = space.derived[name] if is_derived else space.by_name[name].when
+        if expression is None:
+            continue
+        if not failed.isdisjoint(expression.names):
+            failed.add(name)  # what it depends on was told
+            continue
+        for values in some_values(space, expression.names):
+            try:
+                expression.evaluate(values) if is_derived else expression.truth(values)
+            except ExpressionError as error:
+                failed.add(name)
+                given = ", ".join(f"{n} = {shown(values[n])}" for n in sorted(expression.names))
+                key = ("space", "derived", name) if is_derived else ("space", name, "when")
+                problems.append(Problem(key=key, message=f"cannot be computed for {given}: {error}"))
+                break
+
+
+def _emptiness(space: Space, problems: list[Problem]) -> None:
+    """Constraints, or all of them together, that nothing satisfies."""
+    never = set(never_satisfied(space))
+    found: list[Problem] = []
+    for name, constraint in space.constraints.items():
+        error = _error_everywhere(space, constraint)
+        if error or name in never:
+            message = f"nothing in [space] satisfies it{': ' if error else ''}{error}"
+            found.append(Problem(key=("space", "constraints", name), message=message))
+    if not found and is_empty(space):
+        found.append(Problem(key=("space", "constraints"), message="nothing in [space] satisfies all of them together"))
+    problems += found
+
+
+def _error_everywhere(space: Space, expression: Expression) -> str:
+    """What keeps an expression from being computed, if it can be computed for none of the values tried."""
+    first = ""
+    for values in some_values(space, expression.names):
+        try:
+            expression.truth(values)
+        except ExpressionError as error:
+            first = first or str(error)
+        else:
+            return ""
+    return first
+
+
+def _planned_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    if not known.sound("baseline") or any(problem.key == ("trial",) for problem in known.told):
+        return
+    before = len(problems)
+    told = {problem.key[1] for problem in known.told if problem.key[:1] == ("trial",)}
+    sources = {None, "baseline", *(trial.name for trial in sweep.trial)}
+    wrong = {trial.name for i, trial in enumerate(sweep.trial) if i in told or trial.from_ not in sources}
+    for key, planned in resolve_planned(sweep, without=wrong):
+        reason = (
+            str(planned)
+            if isinstance(planned, UserError)
+            else sweep.space.why_invalid(planned.configuration, bounds=False)
+        )
+        if reason:
+            problems.append(Problem(key=key, message=reason))
+    if wrong or len(problems) > before or not known.sound("study.trials", "sampler"):
+        return
+    planned_count = len(planned_trials(sweep))
+    if sweep.sampler.name == "list" and sweep.study.trials not in (None, planned_count):
+        message = f"the list has {planned_count} trials; leave 'trials' out, or make them equal"
+        problems.append(Problem(key=("study", "trials"), message=message))
+    elif sweep.study.trials is not None and planned_count > sweep.study.trials:
+        message = f"{sweep.study.trials} trials are wanted, but {planned_count} are planned by [[trial]], [baseline]"
+        problems.append(Problem(key=("study", "trials"), message=f"{message} and sampler.extremes"))
+
+
+def _overlap(a: tuple[str | int, ...], b: tuple[str | int, ...]) -> bool:
+    return all(x == y for x, y in zip(a, b, strict=False))

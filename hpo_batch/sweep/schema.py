@@ -6,29 +6,90 @@ unfolded, planned trials resolved. Its JSON is the frozen revision that workers 
 
 from __future__ import annotations
 
+import keyword
 import re
+import shlex
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
 from hpo_batch.records import Reason, Value
-from hpo_batch.space.build import build
+from hpo_batch.space.build import as_choice_or_value, build
+from hpo_batch.space.parameters import is_finite
 from hpo_batch.space.space import Space
+from hpo_batch.space.words import shown
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 
 SAMPLERS = ("tpe", "random", "grid", "list")
 PRUNERS = ("none", "median", "percentile", "asha", "hyperband")
 ENTRY = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
+KEPT_NAMES = ("baseline", "best", "elites")
+"""what [expect] may name beside trials and sets"""
+MOST_NESTED = 20
 
 
 def _study_name(name: str) -> str:
-    """A study's name is a folder and an argument; one of digits only would be taken for a trial."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) or name.isdigit():
-        raise ValueError(f"'{name}' cannot be a study's name: use a-z 0-9 . _ -, begin with a letter, not only digits")
+    """A study's name is a folder and an argument: digits only would be a trial, 1-3 trials, x.toml a sweep file."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) or re.fullmatch(r"[0-9-]+", name):
+        rules = "use at most 100 of a-z 0-9 . _ -, begin with a letter or digit, not only digits"
+        raise ValueError(f"{shown(name)} cannot be a study's name: {rules}")
+    if name.endswith(".toml"):
+        raise ValueError(f"'{name}' cannot be a study's name: it would be taken for a sweep file")
     return name
+
+
+def _trial_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, flags=re.ASCII) or keyword.iskeyword(name):
+        raise ValueError(f"{shown(name)} is not an identifier (letters, digits and _, no keyword of Python)")
+    if name in KEPT_NAMES:
+        raise ValueError(f"'{name}' has a meaning of its own in [expect] and cannot be a trial's name")
+    return name
+
+
+def _command(command: object) -> object:
+    """A command can be split and is not empty; what is in its braces is judged by ``objective``."""
+    if isinstance(command, list | tuple) and all(isinstance(word, str) for word in command):
+        words = list(command)
+    elif isinstance(command, str):
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"the command cannot be split: {error}; write it as a list of arguments") from error
+    else:
+        raise ValueError(f"a command is a text or a list of texts, not {shown(command)}")
+    if not words or not words[0].strip():
+        raise ValueError("the command is empty")
+    return command
+
+
+def _value(value: object) -> object:
+    reason = as_choice_or_value(value)
+    if reason:
+        raise ValueError(f"{shown(value)}: {reason}")
+    return value
+
+
+def _sbatch_value(value: object) -> object:
+    if not isinstance(value, str | int):
+        raise ValueError(f"an option of sbatch is a text, an integer, true or false, not {shown(value)}")
+    return value
+
+
+def _option(value: object, depth: int = 0) -> object:
+    """What JSON can hold, so that the frozen sweep says the same as the file."""
+    if isinstance(value, bool | str) or value is None or is_finite(value):
+        return value
+    if depth < MOST_NESTED and isinstance(value, Mapping):
+        return {key: _option(inner, depth + 1) for key, inner in value.items()}
+    if depth < MOST_NESTED and isinstance(value, list | tuple):
+        return [_option(inner, depth + 1) for inner in value]
+    raise ValueError(
+        f"an option is a finite number, a text, true, false, a list or a table of these, not {shown(value)}"
+    )
 
 
 def _expression(text: str) -> str:
@@ -53,6 +114,12 @@ def _as_tuple(value: object) -> object:
 ExpressionText = Annotated[str, AfterValidator(_expression)]
 Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(format_walltime, return_type=str)]
 """a duration in SLURM's spellings: "4:00:00", "1-12", "240" (minutes)"""
+ParamValue = Annotated[Value, PlainValidator(_value)]
+SbatchValue = Annotated[str | int | bool, PlainValidator(_sbatch_value)]
+# a value of another type is a mistake, not something to convert: "no" would become false, true would become 1.0
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Options = Annotated[dict[str, Any], AfterValidator(_option)]
 Policy = Literal["retry", "fail"]
 Direction = Literal["minimize", "maximize"]
 
@@ -64,7 +131,6 @@ class Table(BaseModel):
         frozen=True,
         extra="forbid",
         strict=False,
-        populate_by_name=True,
         use_attribute_docstrings=True,
         arbitrary_types_allowed=True,
         allow_inf_nan=False,
@@ -88,7 +154,7 @@ class Study(Table):
     """failed trials after which the sweep stops; left out: as many as trials"""
     keep_checkpoints: Literal["unfinished", "all"] = "unfinished"
     """whether the checkpoints of trials that have ended are kept"""
-    lease_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    lease_s: Annotated[Number, Field(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
 
 
@@ -97,24 +163,16 @@ class Objective(Table):
 
     function: Annotated[str, Field(pattern=ENTRY)] | None = None
     """"package.module:function", called with one Trial; returns a float or a dict of metrics"""
-    command: str | tuple[str, ...] | None = None
+    command: Annotated[str | tuple[str, ...] | None, BeforeValidator(_command)] = None
     """a command line with placeholders {name} {args} {overrides} {params_json} {trial_dir}; no shell"""
     n_params: Annotated[str, Field(pattern=ENTRY)] | None = None
     """"package.module:function" that counts a model's parameters from a configuration, without torch"""
     cwd: str | None = None
-    """working directory, relative to the sweep file's folder; left out: where submit was called"""
+    """working directory; a relative one, and none, start where submit was called"""
     env: dict[str, str] = {}
     """environment variables of the objective"""
-    snapshot: bool = False
+    snapshot: Flag = False
     """run from a copy of the code kept in the study"""
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Objective:
-        if (self.function is None) == (self.command is None):
-            raise ValueError("give either function or command")
-        if self.command is not None and not self.command:
-            raise ValueError("the command is empty")
-        return self
 
 
 class Sampler(Table):
@@ -130,11 +188,11 @@ class Sampler(Table):
     """parameters whose smallest and largest value are tried first, the others at the middle"""
     coverage: tuple[str, ...] = ()
     """parameters whose cells are counted as architecture, and preferred while untried"""
-    coverage_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    coverage_share: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """share of the trials that go to cells of the coverage parameters not tried yet"""
     duplicates: Literal["skip"] = "skip"
     """a configuration is never trained twice"""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """handed to Optuna's sampler class as they are"""
 
 
@@ -144,19 +202,19 @@ class Pruner(Table):
     name: Literal["none", "median", "percentile", "asha", "hyperband"] = "none"
     first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
     """steps before the first decision"""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """handed to Optuna's pruner class as they are"""
 
 
 class PlannedTrial(Table):
     """``[[trial]]``: a configuration given by hand, run before anything is drawn."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,99}$")]
+    name: Annotated[str, AfterValidator(_trial_name)]
     """an identifier, unique in the sweep"""
     set: str | None = None
     from_: Annotated[str | None, Field(alias="from")] = None
     """"baseline" or another trial's name: supplies what params leave out"""
-    params: dict[str, Value] = {}
+    params: dict[str, ParamValue] = {}
     """may lie between or beyond the values of [space]; constraints hold"""
     note: str | None = None
 
@@ -204,7 +262,7 @@ class Job(Table):
     """"auto": the GPU that was allocated, else the CPU; "cuda": no GPU is an error"""
     cpus: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
     """CPUs of each worker; torch's threads follow it"""
-    mem_gb: Annotated[float, Field(gt=0)] | None = None
+    mem_gb: Annotated[Number, Field(gt=0)] | None = None
     """left out: the partition's default"""
     gres: str | None = None
     """"gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
@@ -226,10 +284,10 @@ class Job(Table):
     """shell lines before the worker starts: module load, conda activate"""
     python: str | None = None
     """the command that starts Python on the nodes; left out: the Python that submits"""
-    srun: bool = True
+    srun: Flag = True
     """start the worker by srun inside the batch script"""
     srun_args: tuple[str, ...] = ()
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
 
 
@@ -243,7 +301,7 @@ class Sweep(Table):
     space_table: Annotated[dict[str, Any], Field(alias="space")] = {}
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
-    baseline: dict[str, Value] | None = None
+    baseline: dict[str, ParamValue] | None = None
     """runs with the study, in every comparison"""
     trial: tuple[PlannedTrial, ...] = ()
     expect: dict[str, str | Expectation] = {}

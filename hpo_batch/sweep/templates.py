@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli
 
 from hpo_batch.errors import UserError
+from hpo_batch.space.words import nearest, shown
 
 Raw = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """The keys of a template, and the file they come from."""
+
+    path: Path
+    text: str
+    raw: Raw
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Raw:
@@ -32,22 +42,24 @@ def template_folders(near: Path) -> tuple[Path, ...]:
     return (Path.cwd() / "job_templates", near / "job_templates", ours)
 
 
-def read_template(name: str, near: Path) -> Raw:
-    """The keys of the template ``name``.
+def read_template(name: str, near: Path) -> Template:
+    """The template ``name``.
 
     Raises:
-        UserError: no such template, or its file is not TOML.
+        UserError: no such template, or its file cannot be read as TOML.
     """
-    folders = template_folders(near)
-    if "/" not in name and not name.startswith("."):
-        for folder in folders:
-            path = folder / f"{name}.toml"
-            if path.is_file():
-                try:
-                    return tomli.loads(path.read_text(encoding="utf-8"))
-                except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
-                    raise UserError(f"job template {path}: {error}") from error
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
-    guess = difflib.get_close_matches(name, known, n=1)
-    meant = f"; did you mean '{guess[0]}'?" if guess else ""
-    raise UserError(f"no job template '{name}'; there are {', '.join(known)}{meant}")
+    # looked up among the files that are there: a name that a sweep file gives is never made into a path
+    files = [path for folder in template_folders(near) for path in sorted(folder.glob("*.toml"))]
+    path = next((path for path in files if path.stem == name), None)
+    if path is None:
+        known = sorted({path.stem for path in files})
+        guess = nearest(name, known)
+        meant = f"; did you mean '{guess}'?" if guess else ""
+        raise UserError(f"no job template {shown(name)}; there are {', '.join(known)}{meant}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return Template(path=path, text=text, raw=tomli.loads(text))
+    except OSError as error:
+        raise UserError(f"job template {path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or an integer of thousands of digits
+        raise UserError(f"job template {path}: not valid TOML: {error}") from error

@@ -6,6 +6,7 @@ import datetime
 import re
 
 from hpo_batch.errors import UserError
+from hpo_batch.space.words import shown
 
 SPELLINGS = '"minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours[:minutes[:seconds]]"'
 
@@ -19,13 +20,15 @@ def parse_walltime(value: object) -> float:
     if isinstance(value, datetime.time):
         value = value.strftime("%H:%M:%S")
     if not isinstance(value, str):
-        raise UserError(f'a duration is written in quotes, for example "4:00:00", not {value!r}; allowed: {SPELLINGS}')
-    days_match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?", value.strip())
+        raise UserError(
+            f'a duration is written in quotes, for example "4:00:00", not {shown(value)}; allowed: {SPELLINGS}'
+        )
+    days_match = re.fullmatch(r"(\d{1,9})-(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", value.strip())
     if days_match:
         days, hours, minutes, seconds = (int(part or 0) for part in days_match.groups())
         return _positive(((days * 24 + hours) * 60 + minutes) * 60 + seconds, value)
-    if not re.fullmatch(r"\d+(:\d+){0,2}", value.strip()):
-        raise UserError(f"'{value}' is not a duration; allowed: {SPELLINGS}")
+    if not re.fullmatch(r"\d{1,9}(:\d{1,9}){0,2}", value.strip()):
+        raise UserError(f"{shown(value)} is not a duration; allowed: {SPELLINGS}")
     parts = [int(part) for part in value.strip().split(":")]
     if len(parts) == 3:
         return _positive((parts[0] * 60 + parts[1]) * 60 + parts[2], value)
@@ -43,5 +46,5 @@ def format_walltime(seconds: float) -> str:
 
 def _positive(seconds: float, value: object) -> float:
     if not 0 < seconds < 10 * 365 * 86400:
-        raise UserError(f"the duration {value!r} must be above zero and below ten years")
+        raise UserError(f"the duration {shown(value)} must be above zero and below ten years")
     return float(seconds)

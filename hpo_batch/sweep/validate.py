@@ -1,0 +1,167 @@
+"""A merged sweep against the schema: its mistakes in our words, and the sweep without them, so that more can be found.
+
+pydantic stops at the first broken model; the rules between tables want a whole one. So what is wrong is taken out, what
+is missing gets a placeholder, and the rules judge the rest. Such a sweep is never returned by ``load``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
+
+import pydantic
+
+from hpo_batch.records import Problem
+from hpo_batch.space.words import nearest, shown
+from hpo_batch.sweep.lines import Key
+from hpo_batch.sweep.mistakes import holds
+from hpo_batch.sweep.schema import Sweep, Table
+from hpo_batch.sweep.templates import Raw
+
+PLACEHOLDERS: dict[str, Any] = {
+    "study": {},
+    "objective": {"function": "some.module:function"},
+    "metric": "value",
+    "direction": "minimize",
+    "if": "value",
+}
+"""for required keys; a name gets one that nobody else has"""
+MOST_ROUNDS = 4
+"""taking out what is wrong uncovers what is required, and that in turn its own required keys"""
+
+_KINDS = {
+    "string_type": "a text in quotes",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+_BOUNDS = {
+    "greater_than_equal": ("greater than or equal to", "ge"),
+    "greater_than": ("greater than", "gt"),
+    "less_than_equal": ("less than or equal to", "le"),
+    "less_than": ("less than", "lt"),
+}
+
+
+def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
+    """The sweep, and what the schema has against it.
+
+    With problems, the sweep is one without them; None if no such sweep could be made.
+    """
+    problems: list[Problem] = []
+    for _ in range(MOST_ROUNDS):
+        try:
+            return Sweep.model_validate(raw), problems
+        except pydantic.ValidationError as error:
+            details = _details(raw, error)
+        if not problems:
+            problems = [_problem(key, found) for key, found in details]
+        for key, found in details:
+            raw = _replaced(raw, key, missing=found[0]["type"] == "missing")
+    return None, problems
+
+
+def _details(raw: Raw, error: pydantic.ValidationError) -> list[tuple[Key, list[Any]]]:
+    """pydantic's errors by their keys in the file; several for one key are what each kind of a union says."""
+    by_key: dict[Key, list[Any]] = {}
+    for detail in error.errors(include_url=False):
+        by_key.setdefault(_key(raw, detail), []).append(detail)
+    # where a table was given, what is wrong in it says more than that it could also have been a text
+    inner = {key[:depth] for key in by_key for depth in range(len(key))}
+    return [(key, found) for key, found in by_key.items() if key not in inner or found[0]["type"] == "value_error"]
+
+
+def _key(raw: Raw, detail: Any) -> Key:
+    """The place of an error, without pydantic's names for the kinds of a union, which stand in no file."""
+    node: Any = raw
+    key: list[str | int] = []
+    for i, part in enumerate(detail["loc"]):
+        is_last = i == len(detail["loc"]) - 1
+        if holds(node, part):
+            node = node[part]
+        elif not (is_last and detail["type"] == "missing"):
+            continue
+        key.append(part)
+    return tuple(key)
+
+
+def _problem(key: Key, found: Sequence[Any]) -> Problem:
+    detail = found[0]
+    kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
+    if kind == "extra_forbidden":
+        known = known_keys(*key[:-1])
+        return Problem(key=key, message="unknown key", allowed=", ".join(known), guess=nearest(str(key[-1]), known))
+    if kind == "missing":
+        return Problem(key=key, message="is missing", allowed="minimize, maximize" if key[-1] == "direction" else "")
+    if kind == "literal_error":
+        allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        guess = nearest(given, allowed.split(", ")) if isinstance(given, str) else ""
+        return Problem(key=key, message=f"{shown(given)} is not allowed", allowed=allowed, guess=guess)
+    if kind == "string_pattern_mismatch":
+        return Problem(key=key, message=f'{shown(given)} is not of the form "package.module:function"')
+    if kind in ("too_short", "string_too_short"):
+        return Problem(key=key, message="must not be empty")
+    if kind in _BOUNDS:
+        word, bound = _BOUNDS[kind]
+        return Problem(key=key, message=f"must be {word} {context[bound]:g}, not {shown(given)}")
+    kinds = list(dict.fromkeys(_KINDS[d["type"]] for d in found if d["type"] in _KINDS))
+    if kinds:
+        return Problem(key=key, message=f"must be {' or '.join(kinds)}, not {shown(given)}")
+    return Problem(key=key, message=str(detail["msg"]).removeprefix("Value error, "))
+
+
+def _replaced(raw: Raw, key: Key, *, missing: bool) -> Raw:
+    """A copy with a placeholder for a missing key, or without a wrong one; a list with a wrong element goes whole."""
+    while key and isinstance(key[-1], int):
+        key = key[:-1]
+    if not key:
+        return {}
+    return dict(_changed(raw, key, _placeholder(key) if missing else None))
+
+
+def _placeholder(key: Key) -> object:
+    if key[-1] == "name":
+        return f"placeholder_{key[1]}" if key[0] == "trial" else "placeholder"
+    return PLACEHOLDERS[str(key[-1])]
+
+
+def _changed(node: Any, key: Key, value: object) -> Any:
+    """A copy of a table or list with ``value`` at ``key``; without the key if it is None."""
+    part = key[0]
+    if isinstance(part, int):
+        return [_changed(item, key[1:], value) if i == part else item for i, item in enumerate(node)]
+    changed = dict(node)
+    if len(key) > 1:
+        if part in changed:
+            changed[part] = _changed(changed[part], key[1:], value)
+    elif value is None:
+        changed.pop(part, None)
+    else:
+        changed[part] = value
+    return changed
+
+
+def known_keys(*path: str | int) -> list[str]:
+    """Known keys of the table at ``path``, as they are written in the TOML."""
+    model: type[Table] = Sweep
+    parts = iter(path)
+    for part in parts:
+        field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
+        nested = [] if field is None else _models(field.annotation)
+        if field is None or not nested:
+            return []
+        model = nested[0]
+        if get_origin(field.annotation) in (dict, tuple):
+            next(parts, None)  # the name or place of one of several tables
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[type[Table]]:
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]

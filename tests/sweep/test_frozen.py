@@ -1,0 +1,132 @@
+"""The frozen revision says what the sweep said: workers read nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo_batch.sweep.load import load
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.schema import Job, Sweep
+from tests.conftest import REPOSITORY
+from tests.space.spaces import Drawn, drawn_spaces
+from tests.sweep.conftest import HEAD, SPACE, LoadOne
+
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.toml"))
+TABLES: dict[str, Any] = {
+    "study": {"name": "s", "metric": "m", "direction": "minimize", "trials": 3},
+    "objective": {"function": "a.b:c"},
+}
+
+
+def assert_survives(sweep: Sweep) -> None:
+    text = sweep.to_json()
+    again = Sweep.from_json(text)
+    assert again == sweep
+    assert again.to_json() == text
+    assert repr(again) == repr(sweep)  # 1, 1.0 and true are equal otherwise
+    assert again.space == sweep.space
+    assert again.path == sweep.path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("overrides", [(), ("job.template=local", "job.walltime=2-3:04:05", "study.lease_s=7")])
+def test_the_sweeps_of_the_documents(path: Path, overrides: tuple[str, ...]) -> None:
+    for sweep in load(path, overrides=overrides):
+        planned = planned_trials(sweep)
+        assert_survives(sweep)
+        again = Sweep.from_json(sweep.to_json().encode())
+        assert planned_trials(again) == planned
+        assert [p.configuration.key for p in planned_trials(again)] == [p.configuration.key for p in planned]
+
+
+def test_every_kind_of_value(load_one: LoadOne) -> None:
+    sweep = load_one(
+        SPACE
+        + """
+flag = [true, false]
+one = 1
+real = 1.0
+yes = true
+tiny = 5e-324
+huge = 1.7976931348623157e308
+third = 0.1
+"weird name" = "ü \\" \\\\ \\u0001"
+[space.derived]
+d = "x * 2"
+[space.constraints]
+c = "d > 0"
+[metrics]
+m2 = "2 * loss"
+[sampler]
+options = { a = [1, 2.0, true, "x"], b = { c = 1e22 } }
+[baseline]
+x = 2
+[[trial]]
+name = "A"
+from = "baseline"
+set = "S"
+note = "ü"
+params = { lr = 1e-4, x = 5 }
+[expect]
+e = "A > 1"
+f = { if = "A > 1", then = "x" }
+[failures]
+lost = "fail"
+[job]
+template = "a100"
+walltime = "1-2:03:04"
+sbatch = { exclusive = true, nice = 3, comment = "c" }
+setup = ["a", "b"]
+"""
+    )
+    assert_survives(sweep)
+    assert sweep.job.walltime == 93784.0
+    assert sweep.sampler.options == {"a": [1, 2.0, True, "x"], "b": {"c": 1e22}}
+    assert sweep.trial[0].from_ == "baseline"
+
+
+def test_commands_as_text_and_as_list(load_one: LoadOne) -> None:
+    for command in ("'python train.py {args}'", "['python', 'train.py', '{args}']"):
+        head = HEAD.replace('function = "package.module:function"', f"command = {command}")
+        assert_survives(load_one(SPACE, head=head))
+
+
+@given(st.integers(1, 10 * 365 * 86400 - 1))
+def test_any_walltime(seconds: int) -> None:
+    job = Job.model_validate({"walltime": f"0:0:{seconds}"})
+    assert Job.model_validate_json(job.model_dump_json()).walltime == seconds
+
+
+@settings(deadline=None, max_examples=100)
+@given(drawn_spaces(), st.data())
+def test_any_space(drawn: Drawn, data: st.DataObject) -> None:
+    sweep = Sweep.model_validate({**TABLES, "space": drawn.raw})
+    assert_survives(sweep)
+    chosen = data.draw(st.sampled_from(drawn.combinations()))
+    assert Sweep.from_json(sweep.to_json()).space.resolve(chosen).key == sweep.space.resolve(chosen).key
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=5),
+        st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        max_size=4,
+    )
+)
+def test_any_values_given_by_hand(params: dict[str, Any]) -> None:
+    trial = {"name": "A", "params": params}
+    assert_survives(
+        Sweep.model_validate({**TABLES, "trial": [trial], "baseline": params, "sampler": {"options": params}})
+    )
+
+
+def test_a_sweep_cannot_be_changed(load_one: LoadOne) -> None:
+    sweep = load_one(SPACE)
+    with pytest.raises(ValueError, match="frozen"):
+        sweep.study.trials = 6  # type: ignore[misc]
