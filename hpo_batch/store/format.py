@@ -60,6 +60,7 @@ class Writer:
         system_attrs: Mapping[str, object],
         user_attrs: Mapping[str, object] | None = None,
         values: Sequence[float] | None = None,
+        steps: Mapping[int, float] | None = None,
     ) -> Record:
         """A whole trial in one record: it exists with all its parameters or not at all."""
         several = values is not None and len(values) > 1
@@ -74,11 +75,20 @@ class Writer:
             params=dict(params),
             user_attrs=dict(user_attrs or {}),
             system_attrs=dict(system_attrs),
-            intermediate_values={},
+            intermediate_values={str(step): value for step, value in (steps or {}).items()},
         )
         if state.ended:
             record["datetime_complete"] = _iso(now)
         return record
+
+    def trial_param(self, trial_id: int, name: str, value: float, distribution: str) -> Record:
+        return self._record(
+            Op.SET_TRIAL_PARAM,
+            trial_id=trial_id,
+            param_name=name,
+            param_value_internal=value,
+            distribution=distribution,
+        )
 
     def trial_state(
         self, trial_id: int, state: TrialState, *, now: float, values: Sequence[float] | None = None

@@ -14,18 +14,26 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt, StorageError
+from hpo_batch.files import sync_directory
 from hpo_batch.store.format import Record
 from hpo_batch.store.locks import journal_lock
+
+KEPT_BYTES = 256
+"""of what was read last: enough to hold a time or a token, which no other journal has at that place"""
 
 _encoder = msgspec.json.Encoder()
 
 
 @dataclass(kw_only=True)
 class Cursor:
-    """How far a reader has come. ``first`` binds it to one file: a replaced journal is noticed."""
+    """How far a reader has come. The bytes before it bind it to one file: a replaced journal is noticed."""
 
     offset: int = 0
-    first: bytes = b""
+    before: bytes = b""
+
+    def advance(self, data: bytes) -> None:
+        self.offset += len(data)
+        self.before = (self.before + data)[-KEPT_BYTES:]
 
 
 @dataclass(kw_only=True)
@@ -35,33 +43,36 @@ class Transaction:
     path: Path
     new: list[bytes]
     """lines that were appended since the cursor, without their newlines"""
-    _end: int
+    _cursor: Cursor
 
     def append(self, records: Sequence[Record], *, sync: bool) -> list[bytes]:
         """Append all records in one write and return their lines; on failure the file is as it was before.
 
         Raises:
-            StorageError: the file system refused (full disk, quota, read-only).
+            StorageError: the file system refused (full disk, quota, read-only), or somebody wrote without the lock.
         """
-        data = b"".join(_encode(record) + b"\n" for record in records)
+        return self.append_lines([_encoder.encode(record) for record in records], sync=sync)
+
+    def append_lines(self, lines: Sequence[bytes], *, sync: bool) -> list[bytes]:
+        """The same with records that are encoded already, each without its newline."""
+        data = b"".join(line + b"\n" for line in lines)
+        end = self._cursor.offset
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
         except OSError as error:
             raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
         try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(fd, data[written:], self._end + written)
-            if sync:
-                os.fsync(fd)
+            if os.fstat(fd).st_size != end:
+                raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
+            _write(fd, data, end, sync=sync)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(fd, self._end)
             raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
         finally:
             os.close(fd)
-        self._end += len(data)
-        return data.split(b"\n")[:-1]
+        if end == 0 and sync:
+            sync_directory(self.path.parent)
+        self._cursor.advance(data)
+        return list(lines)
 
 
 class Journal:
@@ -86,46 +97,36 @@ class Journal:
         Lines appended in the transaction count as read: ``append`` returns them, ``read_new`` will not.
         """
         with journal_lock(self.path, timeout_s=timeout_s):
-            lines, end, size = self._read()
-            if size > end:
-                self._cut(end)
-            transaction = Transaction(path=self.path, new=lines, _end=end)
-            try:
-                yield transaction
-            finally:
-                self.cursor.offset = transaction._end
+            lines, size = self._read()
+            if size > self.cursor.offset:
+                self._cut(self.cursor.offset)
+            yield Transaction(path=self.path, new=lines, _cursor=self.cursor)
 
-    def _read(self) -> tuple[list[bytes], int, int]:
-        """New lines, the offset after the last whole one, the size of the file."""
+    def _read(self) -> tuple[list[bytes], int]:
+        """New lines, and the size of the file, a torn last line included."""
+        offset, before = self.cursor.offset, self.cursor.before
         try:
             fd = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
-            if self.cursor.offset:
+            if offset:
                 raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
-            return [], 0, 0
+            return [], 0
         except OSError as error:
             raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
         try:
             size = os.fstat(fd).st_size
-            offset, first = self.cursor.offset, self.cursor.first
-            if size < offset or (first and os.pread(fd, len(first), 0) != first):
+            if _pread(fd, len(before), offset - len(before)) != before:
                 raise JournalCorrupt(
                     f"the journal '{self.path}' was replaced while it was in use; start the worker again"
                 )
-            data = b""
-            while offset + len(data) < size:
-                chunk = os.pread(fd, size - offset - len(data), offset + len(data))
-                if not chunk:
-                    break
-                data += chunk
+            data = _pread(fd, size - offset, offset)
+        except OSError as error:
+            raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
         finally:
             os.close(fd)
-        end = data.rfind(b"\n") + 1
-        lines = data[:end].split(b"\n")[:-1]
-        if not first and lines:
-            self.cursor.first = lines[0]
-        self.cursor.offset = offset + end
-        return lines, offset + end, size
+        whole = data[: data.rfind(b"\n") + 1]
+        self.cursor.advance(whole)
+        return whole.split(b"\n")[:-1], size
 
     def _cut(self, end: int) -> None:
         """A last line without its newline was never acknowledged to anybody: its writer died or failed."""
@@ -135,5 +136,26 @@ class Journal:
             raise StorageError(f"cannot repair '{self.path}': {error.strerror}") from error
 
 
-def _encode(record: Record) -> bytes:
-    return _encoder.encode(record)
+def _write(fd: int, data: bytes, end: int, *, sync: bool) -> None:
+    """All of it or nothing."""
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(fd, data[written:], end + written)
+        if sync:
+            os.fsync(fd)
+    except BaseException:  # also a second Ctrl-C
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, end)
+        raise
+
+
+def _pread(fd: int, count: int, offset: int) -> bytes:
+    """``count`` bytes, or less at the end of the file."""
+    data = os.pread(fd, count, offset)
+    while len(data) < count:
+        more = os.pread(fd, count - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from hpo_batch.records import Owner
 
 
 @contextlib.contextmanager
-def held(folder: Path, owner: Owner, *, duration_s: float) -> Any:
+def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[None]:
     """Hold the lease of ``owner`` while the block runs; it is refreshed by a thread of its own.
 
     Raises:
@@ -33,12 +35,13 @@ def held(folder: Path, owner: Owner, *, duration_s: float) -> Any:
     card = folder / f"{owner.worker}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(card, dump_json(asdict(owner)))
+        _drop_if_dead(folder, owner.worker)
         lease.acquire()
-    except OSError as error:
-        raise StorageError(f"cannot write a lease in '{folder}': {error.strerror}") from error
-    except filelock.Timeout as error:
+        write_atomic(card, dump_json(asdict(owner)))  # after the lease: another worker's card is not overwritten
+    except filelock.Timeout as error:  # before OSError, of which it is one
         raise StorageError(f"another worker called '{owner.worker}' is running") from error
+    except OSError as error:
+        raise StorageError(f"cannot write a lease in '{folder}': {error.strerror or error}") from error
     try:
         yield
     finally:
@@ -54,7 +57,7 @@ def read_owners(folder: Path) -> dict[str, Owner]:
     """The workers that hold or held a lease, by name. A worker that ended in order has removed its card."""
     owners: dict[str, Owner] = {}
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             facts = json.loads(path.read_text())
             owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
     return owners
@@ -64,35 +67,94 @@ def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
     """Whether the process behind a claim is proven gone; None if it ran on another host: nobody here can tell."""
     if facts.get("host") != processes.host_name():
         return None
-    if facts.get("boot") != processes.boot_id():
+    if facts.get("boot") != _boot():
         return True
     pid = facts["pid"]
     return not processes.is_alive(pid) or processes.started_at(pid) != facts["start"]
 
 
+@cache
+def _boot() -> str:
+    return processes.boot_id()
+
+
+@dataclass(kw_only=True)
+class _Sighting:
+    """What this process knows of one lease, by its own clock."""
+
+    refreshed: int | None
+    """the lease's own time, only ever compared with itself; None if it could not be read"""
+    since: float
+    """first look at which it was so"""
+    looked: float
+    """last look"""
+    alive: float | None = None
+    """last look that found a refresh newer than the look before it, not long ago"""
+
+
 class LeaseWatch:
     """What one process has seen of the leases of others, by its own clock."""
 
-    def __init__(self, folder: Path, *, duration_s: float) -> None:
+    def __init__(self, folder: Path, *, duration_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.duration_s = duration_s
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._clock = clock
+        self._seen: dict[str, _Sighting] = {}
 
     def silent_s(self, worker: str) -> float:
         """Seconds for which this process has seen no sign of life; infinite if the lease was given up."""
-        try:
-            refreshed = lease_path(self.folder, worker).lstat().st_mtime_ns
-        except FileNotFoundError:
-            return float("inf")
-        except OSError:
-            return 0.0
-        before = self._seen.get(worker)
-        if before is None or before[0] != refreshed:
-            self._seen[worker] = (refreshed, time.monotonic())
-            return 0.0
-        return time.monotonic() - before[1]
+        seen = self._look(worker)
+        return float("inf") if seen is None else self._clock() - seen.since
 
     def is_dead(self, facts: Mapping[str, Any]) -> bool:
         """Whether the worker of an attempt is dead, by its process or by its lease."""
         here = is_dead_here(facts)
         return here if here is not None else self.silent_s(facts["worker"]) > self.duration_s
+
+    def is_in_doubt(self, facts: Mapping[str, Any]) -> bool:
+        """Whether only more watching can tell: a worker on another host, neither dead nor seen to live just now.
+
+        One look proves nothing: the lease of a worker that died an hour ago looks like any other.
+        """
+        if is_dead_here(facts) is not None:
+            return False
+        seen = self._look(facts["worker"])
+        if seen is None or self._clock() - seen.since > self.duration_s:
+            return False
+        return seen.alive is None or self._clock() - seen.alive > self.duration_s
+
+    def _look(self, worker: str) -> _Sighting | None:
+        try:
+            refreshed: int | None = _refreshed(lease_path(self.folder, worker))
+        except FileNotFoundError:
+            return None
+        except OSError:
+            refreshed = None
+        now = self._clock()
+        before = self._seen.get(worker)
+        if before is None or before.refreshed is None:
+            self._seen[worker] = _Sighting(refreshed=refreshed, since=now, looked=now)
+        elif refreshed is not None and refreshed != before.refreshed:
+            alive = now if now - before.looked <= self.duration_s else None
+            self._seen[worker] = _Sighting(refreshed=refreshed, since=now, looked=now, alive=alive)
+        else:
+            before.looked = now
+        return self._seen[worker]
+
+
+def _refreshed(path: Path) -> int:
+    """The lease's own time. Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+
+
+def _drop_if_dead(folder: Path, worker: str) -> None:
+    """Remove what a killed worker of the same name left: in containers, process ids begin anew."""
+    path = folder / f"{worker}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        if is_dead_here(json.loads(path.read_text())) is True:
+            path.unlink()
+            lease_path(folder, worker).unlink()

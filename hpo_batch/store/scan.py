@@ -11,19 +11,20 @@ import contextlib
 import datetime
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
-from hpo_batch.records import Attempt, Counts, TrialRecord, TrialState, Value
-from hpo_batch.store.format import FORMAT, Op
+from hpo_batch.records import Attempt, Configuration, Counts, TrialRecord, TrialState, Value
+from hpo_batch.store.format import FORMAT, STUDY_ID, Op
 
 
 class _Line(msgspec.Struct):
     op_code: int
+    worker_id: str = ""
     study_id: int = 0
     trial_id: int = -1
     study_name: str = ""
@@ -49,11 +50,16 @@ class _Line(msgspec.Struct):
 
 _decoder = msgspec.json.Decoder(_Line)
 
+ATTEMPT = "hpo:attempt:"
+OURS = "hpo-batch-"
+"""how the ids of our writers begin"""
+
 
 class ScannedTrial:
     """A trial as the records so far make it. Changes as more are applied; ``record`` gives the frozen view."""
 
     __slots__ = (
+        "attempt",
         "ended",
         "number",
         "params",
@@ -77,6 +83,8 @@ class ScannedTrial:
         self.steps: dict[int, float] = {}
         self.started: float | None = None
         self.ended: float | None = None
+        self.attempt = 0
+        """number of the newest attempt; 0 before the first"""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -88,14 +96,15 @@ class ScannedTrial:
     def key(self) -> str | None:
         return self.facts.get("key")
 
-    @property
-    def attempt(self) -> int:
-        """Number of the newest attempt; 0 before the first."""
-        numbers = [int(name.rpartition(":")[2]) for name in self.system_attrs if name.startswith("hpo:attempt:")]
-        return max(numbers, default=0)
+    def note(self, attrs: Mapping[str, Any]) -> None:
+        """Take over system attributes."""
+        self.system_attrs.update(attrs)
+        for name in attrs:
+            if name.startswith(ATTEMPT):
+                self.attempt = max(self.attempt, int(name.removeprefix(ATTEMPT)))
 
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
-        facts: dict[str, Any] = self.system_attrs.get(f"hpo:attempt:{attempt}", {})
+        facts: dict[str, Any] = self.system_attrs.get(f"{ATTEMPT}{attempt}", {})
         return facts
 
     def ending(self, attempt: int) -> dict[str, Any]:
@@ -152,6 +161,8 @@ class JournalState:
     def __init__(self) -> None:
         self.study_name: str | None = None
         self.directions: tuple[int, ...] = ()
+        self.is_ours = False
+        """whether hpo-batch made the study"""
         self.attrs: dict[str, Any] = {}
         """system attributes of the study"""
         self.trials: list[ScannedTrial] = []
@@ -159,10 +170,17 @@ class JournalState:
         """numbers of the trials in each state"""
         self.number_of_key: dict[str, int] = {}
         """the newest trial with a configuration's key"""
+        self.made: set[tuple[str | None, str | None, str | None]] = set()
+        """origin, name and key of the trials that hpo-batch made: which of the planned ones exist"""
         self.endings: list[tuple[float, str, int]] = []
         """time, reason and number of each trial that ended, in the order of the file; no reason if it did not fail"""
-        self._studies = 0
+        self.armed = 0
+        """how many trials had ended when the breaker was last armed"""
+        self.failed_since_armed = 0
+        self._studies: dict[int, str] = {}
+        self._next_study = 0
         self._ids: list[ScannedTrial | None] = []
+        self._first_kinds: dict[str, tuple[int, object]] = {}
 
     @property
     def target(self) -> int:
@@ -194,11 +212,16 @@ class JournalState:
         """Replay lines of the journal.
 
         Raises:
-            JournalCorrupt: a line is not a journal record, or the journal was written by a newer hpo-batch.
+            JournalCorrupt: a line is not a journal record, the journal was written by a newer hpo-batch, or the study
+                was deleted from it.
         """
         for line in lines:
             if line.strip():
-                self._apply(_decode(line))
+                record = _decode(line)
+                try:
+                    self._apply(record)
+                except (ValueError, KeyError, IndexError, TypeError) as error:
+                    raise JournalCorrupt(f"the journal has a record that makes no sense: {_shown(line)}") from error
         found = self.attrs.get("hpo:format", FORMAT)
         if found > FORMAT:
             raise JournalCorrupt(
@@ -209,7 +232,7 @@ class JournalState:
         op = line.op_code
         if op == Op.CREATE_TRIAL:
             self._create_trial(line)
-        elif op in (Op.CREATE_STUDY, Op.SET_STUDY_SYSTEM_ATTR):
+        elif op in (Op.CREATE_STUDY, Op.DELETE_STUDY, Op.SET_STUDY_SYSTEM_ATTR):
             self._study(line)
         elif op >= Op.SET_TRIAL_PARAM and 0 <= line.trial_id < len(self._ids):
             trial = self._ids[line.trial_id]
@@ -218,26 +241,39 @@ class JournalState:
 
     def _study(self, line: _Line) -> None:
         if line.op_code == Op.CREATE_STUDY:
-            self._studies += 1
-            if self._studies == 1:
+            if line.study_name in self._studies.values():
+                return
+            if self._next_study == STUDY_ID:
                 self.study_name = line.study_name
                 self.directions = tuple(line.directions)
-        elif line.study_id == 0:
+                self.is_ours = line.worker_id.startswith(OURS)
+            self._studies[self._next_study] = line.study_name
+            self._next_study += 1
+        elif line.op_code == Op.DELETE_STUDY:
+            name = self._studies.pop(line.study_id, None)
+            if line.study_id == STUDY_ID and name is not None:
+                raise JournalCorrupt(
+                    f"the study '{name}' was deleted from its journal by a program of Optuna's; "
+                    f"restore the journal from a backup, or remove the study's directory to begin anew"
+                )
+        elif line.study_id == STUDY_ID and STUDY_ID in self._studies:
             self.attrs.update(line.system_attr)
+            if "hpo:armed" in line.system_attr:
+                self.armed, self.failed_since_armed = len(self.endings), 0
 
     def _create_trial(self, line: _Line) -> None:
-        if line.study_id != 0:
+        if line.study_id not in self._studies:
+            return
+        if line.study_id != STUDY_ID:
             self._ids.append(None)
             return
         trial = ScannedTrial(trial_id=len(self._ids), number=len(self.trials))
         trial.state = TrialState(line.state if line.state is not None else TrialState.RUNNING.value)
-        trial.params = {
-            name: _external(line.distributions[name], value)
-            for name, value in line.params.items()
-            if name in line.distributions
-        }
+        for name, value in line.params.items():
+            trial.params[name] = _external(line.distributions[name], value)
+            self._note_kind(trial, name, line.distributions[name])
         trial.user_attrs = dict(line.user_attrs)
-        trial.system_attrs = dict(line.system_attrs)
+        trial.note(line.system_attrs)
         trial.steps = {int(step): value for step, value in line.intermediate_values.items()}
         trial.started = _seconds(line.datetime_start)
         trial.ended = _seconds(line.datetime_complete)
@@ -248,8 +284,7 @@ class JournalState:
         self._ids.append(trial)
         self.trials.append(trial)
         self.by_state[trial.state].add(trial.number)
-        if trial.key is not None:
-            self.number_of_key[trial.key] = trial.number
+        self._note_facts(trial)
         if trial.state.ended:
             self._note_end(trial)
 
@@ -273,15 +308,37 @@ class JournalState:
             if line.intermediate_value is not None:
                 trial.steps[line.step] = line.intermediate_value
         elif op == Op.SET_TRIAL_SYSTEM_ATTR:
-            trial.system_attrs.update(line.system_attr)
+            trial.note(line.system_attr)
+            if "hpo:trial" in line.system_attr:
+                self._note_facts(trial)
         elif op == Op.SET_TRIAL_USER_ATTR:
             trial.user_attrs.update(line.user_attr)
-        elif op == Op.SET_TRIAL_PARAM:
+        elif op == Op.SET_TRIAL_PARAM and self._is_like_others(line):
             trial.params[line.param_name] = _external(line.distribution, line.param_value_internal)
+            self._note_kind(trial, line.param_name, line.distribution)
+
+    def _note_facts(self, trial: ScannedTrial) -> None:
+        if trial.key is not None:
+            self.number_of_key[trial.key] = trial.number
+            self.made.add((trial.facts.get("origin"), trial.facts.get("name"), trial.key))
 
     def _note_end(self, trial: ScannedTrial) -> None:
         reason = (trial.reason or "unknown") if trial.state is TrialState.FAIL else ""
         self.endings.append((trial.ended or 0.0, reason, trial.number))
+        self.failed_since_armed += bool(reason)
+        if trial.key is None and trial.params:
+            # made by plain Optuna, one parameter at a time: what it is can be told when it has all of them
+            self.number_of_key.setdefault(Configuration(searched=trial.params, fixed={}).key, trial.number)
+
+    def _note_kind(self, trial: ScannedTrial, name: str, distribution: str) -> None:
+        first = self._first_kinds.get(name)
+        if first is None or trial.number < first[0]:
+            self._first_kinds[name] = (trial.number, _distribution(distribution).kind)
+
+    def _is_like_others(self, line: _Line) -> bool:
+        """Optuna ignores a parameter whose distribution is of another kind than that of the first trial with it."""
+        first = self._first_kinds.get(line.param_name)
+        return first is None or first[1] == _distribution(line.distribution).kind
 
 
 def _decode(line: bytes) -> _Line:
@@ -291,22 +348,35 @@ def _decode(line: bytes) -> _Line:
         # plain Optuna writes NaN and Infinity, which are not JSON; Python's decoder takes them
         with contextlib.suppress(ValueError, msgspec.ValidationError):
             return msgspec.convert(json.loads(line), _Line)
-    raise JournalCorrupt(f"the journal has a line that is not a record: {line[:80]!r}")
+    raise JournalCorrupt(f"the journal has a line that is not a record: {_shown(line)}")
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:80])[1:]
+
+
+class _Distribution(NamedTuple):
+    choices: tuple[Value, ...]
+    is_integer: bool
+    kind: tuple[object, ...]
+    """what must be equal for Optuna to take two distributions as those of one parameter"""
 
 
 @lru_cache(maxsize=4096)
-def _distribution(text: str) -> tuple[str, tuple[Value, ...]]:
-    """Name of a distribution, and its choices."""
+def _distribution(text: str) -> _Distribution:
     decoded = json.loads(text)
-    return decoded["name"], tuple(decoded["attributes"].get("choices", ()))
+    name, attributes = decoded["name"], decoded["attributes"]
+    choices = tuple(attributes.get("choices", ()))
+    kind = (name, attributes.get("log", False), choices)
+    return _Distribution(choices=choices, is_integer=name.startswith("Int"), kind=kind)
 
 
 def _external(distribution: str, value: float) -> Value:
     """The value a user knows, from the number that Optuna stores."""
-    name, choices = _distribution(distribution)
-    if choices:
-        return choices[int(value)]
-    return int(value) if name.startswith("Int") else float(value)
+    known = _distribution(distribution)
+    if known.choices:
+        return known.choices[int(value)]
+    return int(value) if known.is_integer else float(value)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -5,6 +5,7 @@ Each line repeats the whole submission; the last line of an id counts.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
     latest: dict[str, Submission] = {}
     for record in read_json_lines(home.submissions):
         known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
-        known["job_ids"] = tuple(known.get("job_ids", ()))
-        submission = Submission(**known)
-        latest[submission.id] = submission
+        with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours
+            submission = Submission(**{**known, "job_ids": tuple(known.get("job_ids", ()))})
+            latest[submission.id] = submission
     return tuple(latest.values())

@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, sync_directory, write_atomic
 from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
+
+COPY_TRIES = 3
 
 
 def open_attempt(home: StudyHome, claim: Claim) -> Path:
     """Make the attempt's folder, with the claim and, if it resumes, a copy of the earlier attempt's checkpoint.
 
     A copy: the earlier attempt may still be alive somewhere, and must not write into ours.
+
+    Raises:
+        StorageError: the folder cannot be written.
     """
     folder = home.attempt(claim.number, claim.attempt)
-    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint"
     facts = asdict(claim)
     facts["configuration"] = claim.configuration.values
-    write_atomic(folder / "claim.json", dump_json(facts))
-    checkpoint = folder / "checkpoint"
-    if claim.resumes is not None and not checkpoint.exists():
-        arriving = folder / ".checkpoint.tmp"
-        shutil.rmtree(arriving, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copytree(home.attempt(claim.number, claim.resumes) / "checkpoint", arriving)
-            arriving.rename(checkpoint)
-    checkpoint.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "claim.json", dump_json(facts))
+        if claim.resumes is not None and not checkpoint.exists():
+            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / "checkpoint", checkpoint)
+        checkpoint.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder of an attempt, '{folder}': {error.strerror or error}") from error
     sync_directory(folder)
     return folder
+
+
+def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
+    """All of it or nothing: a part of a checkpoint is worse than none."""
+    arriving = checkpoint.with_name(".checkpoint.tmp")
+    for _ in range(COPY_TRIES):
+        shutil.rmtree(arriving, ignore_errors=True)
+        try:
+            shutil.copytree(earlier, arriving)
+        except FileNotFoundError:
+            return
+        except shutil.Error:  # files come and go below our hands: the earlier attempt lives and saves another one
+            continue
+        arriving.rename(checkpoint)
+        return
+    shutil.rmtree(arriving, ignore_errors=True)
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:
@@ -49,13 +72,27 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
 
 
 def write_result(home: StudyHome, claim: Claim, outcome: Outcome) -> None:
-    """The second copy of a result, on disk before the journal is told."""
+    """The second copy of a result, on disk before the journal is told.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     kinds = {Complete: "complete", Pruned: "pruned", Failed: "failed"}
     facts = {"outcome": kinds[type(outcome)], "token": claim.token, "attempt": claim.attempt, **asdict(outcome)}
+    facts["metrics"] = _in_json(outcome.metrics)
     if isinstance(outcome, Failed):
         facts["reason"] = outcome.reason.value
     folder = home.attempt(claim.number, claim.attempt)
-    write_atomic(folder / "result.json", dump_json(facts))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "result.json", dump_json(facts))
+    except OSError as error:
+        raise StorageError(f"cannot write '{folder / 'result.json'}': {error.strerror or error}") from error
+
+
+def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
+    """JSON has no NaN and no infinity: they are written as texts, which ``float`` reads."""
+    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
 def drop_checkpoints(home: StudyHome, number: int) -> None:

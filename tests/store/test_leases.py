@@ -1,0 +1,208 @@
+"""Who is alive: by its process on this host, by its lease elsewhere, and never by one look."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo_batch import processes
+from hpo_batch.errors import StorageError
+from hpo_batch.records import Owner
+from hpo_batch.store.leases import LeaseWatch, held, is_dead_here, lease_path, read_owners
+
+from .helpers import dead_process, kill, start
+
+
+def owner(worker: str = "w-0", **changes: Any) -> Owner:
+    pid = os.getpid()
+    here = Owner(
+        worker=worker,
+        job="local",
+        host=processes.host_name(),
+        pid=pid,
+        start=processes.started_at(pid),
+        boot=processes.boot_id(),
+        gpus=("0", "1"),
+        submission="s",
+    )
+    return replace(here, **changes)
+
+
+def facts(worker: str = "w-0", **changes: Any) -> Mapping[str, Any]:
+    return asdict(owner(worker, **changes))
+
+
+ELSEWHERE = facts(host="elsewhere")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def watch(tmp_path: Path, clock: Clock) -> LeaseWatch:
+    return LeaseWatch(tmp_path, duration_s=60, clock=clock)
+
+
+def refresh(folder: Path, worker: str = "w-0") -> None:
+    path = lease_path(folder, worker)
+    path.touch()
+    before = path.stat().st_mtime_ns
+    os.utime(path, ns=(before + 1, before + 1))
+
+
+def test_a_lease_and_a_card_are_there_while_they_are_held(tmp_path: Path) -> None:
+    folder = tmp_path / "workers"
+    with held(folder, owner(), duration_s=60):
+        assert lease_path(folder, "w-0").exists()
+        assert read_owners(folder) == {"w-0": owner()}
+    assert list(folder.iterdir()) == []
+
+
+def test_a_lease_is_refreshed(tmp_path: Path) -> None:
+    with held(tmp_path, owner(), duration_s=0.06):
+        first = lease_path(tmp_path, "w-0").stat().st_mtime_ns
+        end = time.monotonic() + 10
+        while lease_path(tmp_path, "w-0").stat().st_mtime_ns == first:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_two_workers_of_one_name_do_not_run_together(tmp_path: Path) -> None:
+    first = owner(gpus=("7",))
+    with held(tmp_path, first, duration_s=60):
+        with (
+            pytest.raises(StorageError, match="another worker called 'w-0' is running"),
+            held(tmp_path, owner(), duration_s=60),
+        ):
+            pytest.fail("the name is taken")
+        assert read_owners(tmp_path) == {"w-0": first}  # the card of the one that runs is not touched
+
+
+def hold(folder: Path, ready: Path) -> None:
+    with held(folder, owner(), duration_s=60):
+        ready.touch()
+        time.sleep(60)
+
+
+def test_a_killed_worker_does_not_keep_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "workers"
+    process, _ = start(hold, folder, tmp_path / "ready")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    kill(process)
+    assert lease_path(folder, "w-0").exists()
+    with held(folder, owner(), duration_s=60):
+        assert read_owners(folder) == {"w-0": owner()}
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write a lease"), held(tmp_path / "file", owner(), duration_s=60):
+        pytest.fail("a file is not a folder")
+
+
+def test_cards_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    for i, text in enumerate(["", "{", "[]", "{}", '{"worker": "w", "gpus": 1}', '{"gpus": [], "new": 1}']):
+        (tmp_path / f"w-{i}.json").write_text(text)
+    assert read_owners(tmp_path) == {}
+    assert read_owners(tmp_path / "missing") == {}
+
+
+def test_a_process_of_this_host_is_judged_at_once() -> None:
+    assert is_dead_here(facts()) is False
+    assert is_dead_here(facts(start=1)) is True  # the number was given to another process
+    assert is_dead_here(facts(boot="before")) is True
+    assert is_dead_here(ELSEWHERE) is None
+    with dead_process() as pid:
+        assert is_dead_here(facts(pid=pid)) is True
+
+
+def test_a_zombie_is_dead() -> None:
+    process, pipe = start(int)
+    pipe.poll(10)
+    while processes.is_alive(process.pid or 0):
+        time.sleep(0.01)
+    assert is_dead_here(facts(pid=process.pid)) is True
+    process.join()
+
+
+def test_a_worker_elsewhere_is_dead_when_its_lease_was_silent_for_its_duration(
+    tmp_path: Path, watch: LeaseWatch, clock: Clock
+) -> None:
+    refresh(tmp_path)
+    clock.now = 1000.0
+    assert not watch.is_dead(ELSEWHERE)  # however old the lease is: nobody has watched it yet
+    clock.now += 60
+    assert not watch.is_dead(ELSEWHERE)
+    assert watch.silent_s("w-0") == 60
+    clock.now += 1
+    assert watch.is_dead(ELSEWHERE)
+    refresh(tmp_path)
+    assert not watch.is_dead(ELSEWHERE)
+    assert watch.silent_s("w-0") == 0
+
+
+def test_a_worker_elsewhere_that_gave_up_its_lease_is_dead(watch: LeaseWatch) -> None:
+    assert watch.is_dead(ELSEWHERE)
+    assert watch.silent_s("w-0") == float("inf")
+
+
+def test_a_clock_of_another_host_does_not_matter(tmp_path: Path, watch: LeaseWatch, clock: Clock) -> None:
+    refresh(tmp_path)
+    for moment in (0, 2**40, 1):  # days ahead, then back in the past
+        os.utime(lease_path(tmp_path, "w-0"), ns=(moment, moment))
+        assert not watch.is_dead(ELSEWHERE)
+        clock.now += 59
+
+
+def test_a_living_process_of_this_host_needs_no_lease(watch: LeaseWatch, clock: Clock) -> None:
+    assert not watch.is_dead(facts())
+    assert not watch.is_in_doubt(facts())
+    assert watch.is_dead(facts(start=1))
+    assert not watch.is_in_doubt(facts(start=1))
+
+
+def test_doubt_ends_with_a_sign_of_life_or_with_death(tmp_path: Path, watch: LeaseWatch, clock: Clock) -> None:
+    refresh(tmp_path)
+    assert watch.is_in_doubt(ELSEWHERE)  # one look proves nothing
+    clock.now += 20
+    assert watch.is_in_doubt(ELSEWHERE)
+    refresh(tmp_path)
+    assert not watch.is_in_doubt(ELSEWHERE)
+    clock.now += 20
+    assert not watch.is_in_doubt(ELSEWHERE)  # seen alive a moment ago
+    clock.now += 30
+    assert not watch.is_in_doubt(ELSEWHERE)
+    clock.now += 11
+    assert not watch.is_in_doubt(ELSEWHERE)
+    assert watch.is_dead(ELSEWHERE)
+
+
+def test_a_refresh_at_an_unknown_time_is_no_sign_of_life(tmp_path: Path, watch: LeaseWatch, clock: Clock) -> None:
+    refresh(tmp_path)
+    assert watch.is_in_doubt(ELSEWHERE)
+    clock.now += 7200  # a trial of two hours in between
+    refresh(tmp_path)  # some time in these two hours
+    assert watch.is_in_doubt(ELSEWHERE)
+    clock.now += 30
+    refresh(tmp_path)
+    assert not watch.is_in_doubt(ELSEWHERE)
+
+
+def test_nobody_doubts_a_lease_that_is_gone(watch: LeaseWatch) -> None:
+    assert not watch.is_in_doubt(ELSEWHERE)
