@@ -12,26 +12,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
+from hpo_batch.errors import UserError
 from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.scan import JournalState, ScannedTrial
-from hpo_batch.study import policy, quota
+from hpo_batch.study import policy
 from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
 from hpo_batch.sweep.schema import Sweep
 
 Fits = Callable[[Configuration], bool]
+ENQUEUED = "enqueued"
+"""origin of a trial that somebody put into the queue with plain Optuna"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """What was drawn before the lock was taken."""
 
-    candidates: Mapping[quota.Arm, Sequence[Candidate]]
+    candidates: Mapping[Arm, Sequence[Candidate]]
     used_up: bool
     """no unseen configuration is left in any arm"""
+    refused: str = ""
+    """if none was found: what spoke against most of the draws"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +47,8 @@ class Granted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """A planned trial that repeats a finished one: it gets that one's result and is not trained again."""
+class Settled:
+    """A trial that ends without being trained: one that repeats a finished trial, or one that makes no sense."""
 
     records: tuple[Record, ...]
 
@@ -52,7 +58,7 @@ class Redraw:
     """Others took all that was drawn."""
 
 
-Decision: TypeAlias = Granted | Answered | Redraw | Idle
+Decision: TypeAlias = Granted | Settled | Redraw | Idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +66,10 @@ class Claimant:
     """What a decision needs to know beside the journal's state."""
 
     sweep: Sweep
+    revision: int
     space: Space
     planned: tuple[Planned, ...]
+    quotas: Quotas
     owner: Owner
     writer: Writer
     now: float
@@ -72,15 +80,17 @@ class Claimant:
         return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
 
 
-def give_back_lost(
-    claimant: Claimant, state: JournalState, *, is_dead: Callable[[Mapping[str, object]], bool]
-) -> list[Record]:
-    """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails."""
+def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int, str]) -> list[Record]:
+    """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
+
+    Args:
+        lost: tokens by number of the trial, as they were found dead before the lock was taken.
+    """
     records: list[Record] = []
-    for number in sorted(state.by_state[TrialState.RUNNING]):
+    for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
         trial = state.trials[number]
         facts = trial.attempt_facts(trial.attempt)
-        if facts and is_dead(facts):
+        if facts.get("token") == lost[number]:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
             records += end_attempt(claimant, trial, Reason.LOST, message)
     return records
@@ -89,15 +99,19 @@ def give_back_lost(
 def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:
     """Records for an attempt that failed: ordered so that every prefix is a valid state."""
     write, now = claimant.writer, claimant.now
-    ending = {"how": reason.value, "time": now}
-    records = [write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)]
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": reason.value, "time": now})
     if policy.retries(claimant.sweep, trial, reason):
-        return [*records, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
-    if reason is Reason.LOST and trial.attempt > 1:
-        message = f"lost {trial.attempt} times; the last time: {message}"
-    failure = {"reason": reason.value, "message": message}
-    records.append(write.trial_attr(trial.trial_id, "hpo:failure", failure))
-    return [*records, write.trial_state(trial.trial_id, TrialState.FAIL, now=now)]
+        return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
+    times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
+    if times > 1:
+        message = f"{reason.value} {times} times; the last time: {message}"
+    return [ended, *_fail(claimant, trial, reason, message)]
+
+
+def _fail(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
+    write = claimant.writer
+    failure = write.trial_attr(trial.trial_id, "hpo:failure", {"reason": reason.value, "message": message})
+    return failure, write.trial_state(trial.trial_id, TrialState.FAIL, now=claimant.now)
 
 
 def decide(
@@ -116,7 +130,10 @@ def decide(
     too_long = False
     for number in sorted(state.by_state[TrialState.WAITING]):
         trial = state.trials[number]
-        configuration = _configuration(trial, claimant.space)
+        try:
+            configuration = _configuration(trial, claimant.space)
+        except UserError as error:
+            return Settled(records=_fail(claimant, trial, Reason.INVALID, f"{ENQUEUED} with plain Optuna: {error}"))
         if fits(configuration):
             return _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
         too_long = True
@@ -128,8 +145,8 @@ def decide(
         earlier = state.number_of_key.get(planned.configuration.key)
         if earlier is not None and not state.trials[earlier].state.ended:
             continue  # answered when the trial it repeats has ended
-        if earlier is not None and state.trials[earlier].state is TrialState.COMPLETE:
-            return Answered(records=(_answer(claimant, state, planned, state.trials[earlier]),))
+        if earlier is not None and state.trials[earlier].state.finished:
+            return Settled(records=(_answer(claimant, planned, state.trials[earlier]),))
         if fits(planned.configuration):
             candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
             return _create(claimant, state, candidate, planned)
@@ -140,7 +157,7 @@ def decide(
         if state.by_state[TrialState.RUNNING]:
             return _nothing_more(counts.remaining, too_long)
         return Idle(why=IdleWhy.NO_TIME if too_long else IdleWhy.SPACE_USED_UP, detail="every listed trial has ended")
-    for arm in quota.in_order_due(claimant.space, state.trials):
+    for arm in claimant.quotas.in_order_due(state.trials):
         for candidate in drawn.candidates.get(arm, ()):
             if candidate.configuration.key in state.number_of_key:
                 continue
@@ -152,14 +169,13 @@ def decide(
     if drawn.used_up:
         if state.by_state[TrialState.RUNNING]:
             return _nothing_more(counts.remaining, too_long)
-        return Idle(why=IdleWhy.SPACE_USED_UP)
+        return Idle(why=IdleWhy.SPACE_USED_UP, detail=drawn.refused)
     return Redraw()
 
 
 def not_made(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
     """The planned trials that have no trial in the journal yet."""
-    made = {(t.facts.get("origin"), t.facts.get("name"), t.key) for t in state.trials}
-    return [p for p in planned if (p.origin, p.name, p.configuration.key) not in made]
+    return [p for p in planned if (p.origin, p.name, p.configuration.key) not in state.made]
 
 
 def _nothing_more(remaining: int, too_long: bool) -> Idle:
@@ -169,7 +185,18 @@ def _nothing_more(remaining: int, too_long: bool) -> Idle:
 
 
 def _configuration(trial: ScannedTrial, space: Space) -> Configuration:
-    """A trial's configuration as it was stored, whatever today's space says."""
+    """A trial's configuration as it was stored, whatever today's space says; that of an enqueued one in today's space.
+
+    Raises:
+        UserError: a trial that was enqueued with plain Optuna leaves a parameter open, or does not lie in the space.
+    """
+    if trial.key is None:
+        given = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
+        configuration = space.resolve(given, strict=True)
+        why = space.why_invalid(configuration)
+        if why:
+            raise UserError(why)
+        return configuration
     fixed = {p.name for p in space.fixed}
     return Configuration(
         searched={name: value for name, value in trial.params.items() if name not in fixed},
@@ -186,16 +213,26 @@ def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration,
         token=secrets.token_hex(8),
         configuration=configuration,
         seeds=tuple(trial.facts.get("seeds", ())) or claimant.seeds(trial.number),
-        origin=trial.facts.get("origin", "optuna"),
+        origin=trial.facts.get("origin", ENQUEUED),
         name=trial.facts.get("name"),
         resumes=resumes,
     )
     write = claimant.writer
     records = (
+        *(_adopt(claimant, trial, claim) if trial.key is None else ()),
         write.trial_attr(trial.trial_id, f"hpo:attempt:{attempt}", _attempt_facts(claimant, claim.token)),
         write.trial_state(trial.trial_id, TrialState.RUNNING, now=claimant.now),
     )
     return Granted(claim=claim, records=records)
+
+
+def _adopt(claimant: Claimant, trial: ScannedTrial, claim: Claim) -> list[Record]:
+    """What a trial enqueued with plain Optuna lacks: its parameters, and our facts."""
+    write = claimant.writer
+    params, distributions = journal_params(claimant.space, claim.configuration)
+    records = [write.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
+    facts = _trial_facts(claimant, claim.configuration, claim.origin, None, claim.seeds)
+    return [*records, write.trial_attr(trial.trial_id, "hpo:trial", facts)]
 
 
 def _create(claimant: Claimant, state: JournalState, candidate: Candidate, planned: Planned | None) -> Granted:
@@ -215,31 +252,31 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         params=params,
         distributions=distributions,
         system_attrs={
-            "hpo:trial": _trial_facts(claimant, state, claim.configuration, candidate.origin, planned, claim.seeds),
+            "hpo:trial": _trial_facts(claimant, claim.configuration, candidate.origin, planned, claim.seeds),
             "hpo:attempt:1": _attempt_facts(claimant, claim.token),
         },
     )
     return Granted(claim=claim, records=(record,))
 
 
-def _answer(claimant: Claimant, state: JournalState, planned: Planned, source: ScannedTrial) -> Record:
+def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
     params, distributions = journal_params(claimant.space, planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
-    facts = _trial_facts(claimant, state, planned.configuration, planned.origin, planned, seeds)
+    facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)
     return claimant.writer.create_trial(
         now=claimant.now,
-        state=TrialState.COMPLETE,
+        state=source.state,
         params=params,
         distributions=distributions,
         system_attrs={"hpo:trial": {**facts, "repeats": source.number}},
         user_attrs=source.user_attrs,
         values=source.values,
+        steps=source.steps,
     )
 
 
 def _trial_facts(
     claimant: Claimant,
-    state: JournalState,
     configuration: Configuration,
     origin: str,
     planned: Planned | None,
@@ -249,7 +286,7 @@ def _trial_facts(
         "key": configuration.key,
         "seeds": list(seeds),
         "origin": origin,
-        "revision": state.revision,
+        "revision": claimant.revision,
         "derived": dict(configuration.derived),
     }
     if planned is not None:

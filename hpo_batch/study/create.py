@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
-from hpo_batch.store.format import FORMAT, Writer
+from hpo_batch.store.format import DIRECTIONS, FORMAT, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -31,9 +32,10 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         if change.against:
             raise Irreconcilable(_explain(home, change))
         records = []
+        if state.study_name is None:
+            records.append(writer.create_study(home.name, sweep.study.direction))
         if change.created:
             records += [
-                writer.create_study(home.name, sweep.study.direction),
                 writer.study_attr("hpo:format", FORMAT),
                 writer.study_attr("hpo:metrics", list(sweep.study.metric)),
             ]
@@ -44,8 +46,8 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
             number = state.revision + 1
             text = sweep.to_json()
             # the journal names a revision only when its file is complete on disk
-            write_atomic(home.revision(number), text)
-            write_atomic(home.sweep_toml, toml)
+            _write(home.revision(number), text)
+            _write(home.sweep_toml, toml)
             digest = hashlib.sha256(text.encode()).hexdigest()
             revision = {"number": number, "digest": digest, "target": target(sweep)}
             records.append(writer.study_attr("hpo:revision", revision))
@@ -62,11 +64,17 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     """
     if state.study_name is None:
         return Change(created=True)
-    if not state.revision:
+    if state.revision:
+        return difference(read_revision(home, state.revision), sweep)
+    if not state.is_ours:
         raise StorageError(
             f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
         )
-    return difference(read_revision(home, state.revision), sweep)
+    if state.directions != tuple(DIRECTIONS[direction] for direction in sweep.study.direction):
+        raise StorageError(
+            f"'{home.path}' was left unfinished when the study was made with another direction; remove it and go on"
+        )
+    return Change(created=True)  # whoever made it was killed before it had a sweep: nothing can have run
 
 
 def read_revision(home: StudyHome, number: int) -> Sweep:
@@ -87,6 +95,13 @@ def read_state(home: StudyHome) -> JournalState:
     state = JournalState()
     state.apply(Journal(home.journal).read_new())
     return state
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {error.strerror}") from error
 
 
 def _explain(home: StudyHome, change: Change) -> str:

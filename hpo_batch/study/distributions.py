@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -14,9 +16,12 @@ from optuna.distributions import (
 )
 
 from hpo_batch.records import Configuration, TrialState, Value
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import ScannedTrial
+
+SOME_TIME = datetime.datetime(2000, 1, 1)
+"""no sampler and no pruner looks at a trial's times, but Optuna wants some"""
 
 
 def distribution_of(parameter: Searched) -> BaseDistribution:
@@ -53,42 +58,58 @@ def journal_params(space: Space, configuration: Configuration) -> tuple[dict[str
     distributions: dict[str, str] = {}
     for name, value in {**configuration.searched, **configuration.fixed}.items():
         distribution = distribution_around(space.by_name[name], value)
-        params[name] = distribution.to_internal_repr(value)
+        params[name] = _internal(distribution, value)
         distributions[name] = distribution_to_json(distribution)
     return params, distributions
 
 
-def frozen_trial(trial: ScannedTrial, space: Space) -> optuna.trial.FrozenTrial | None:
-    """A trial of the journal in today's space; None if it does not lie in it."""
-    params: dict[str, Value] = {}
-    distributions: dict[str, BaseDistribution] = {}
+def _internal(distribution: BaseDistribution, value: Value) -> float:
+    if isinstance(distribution, CategoricalDistribution):
+        # not to_internal_repr: to Optuna, 1 and true are the same choice
+        return next(i for i, choice in enumerate(distribution.choices) if choice is not None and same(choice, value))
+    return distribution.to_internal_repr(value)
+
+
+def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:
+    """A trial's searched values in today's space; None if it does not lie in it."""
+    values: dict[str, Value] = {}
     for parameter in space.searched:
-        if parameter.name not in trial.params:
-            continue
-        value = parameter.normalise(trial.params[parameter.name])
-        if parameter.why_outside(value) is not None:
+        if parameter.name in trial.params:
+            values[parameter.name] = parameter.normalise(trial.params[parameter.name])
+            if parameter.why_outside(values[parameter.name]) is not None:
+                return None
+        elif parameter.when is None:
             return None
-        params[parameter.name] = value
-        distributions[parameter.name] = distribution_of(parameter)
     for fixed in space.fixed:
         if fixed.name in trial.params and fixed.why_outside(trial.params[fixed.name]) is not None:
             return None
-    values = None if trial.values is None else list(trial.values)
+    return values
+
+
+def frozen_trial(
+    trial: ScannedTrial,
+    *,
+    number: int,
+    params: Mapping[str, Value],
+    distributions: Mapping[str, BaseDistribution],
+    steps: Mapping[int, float],
+    attrs: Mapping[str, Any],
+) -> optuna.trial.FrozenTrial | None:
+    """A trial of the journal as Optuna's; None if it is complete without a value, which no Optuna trial is."""
     state = optuna.trial.TrialState(trial.state.value)
-    if state is optuna.trial.TrialState.COMPLETE and values is None:
+    if trial.state is TrialState.COMPLETE and trial.values is None:
         return None
-    now = datetime.datetime.now()
     return optuna.trial.FrozenTrial(
-        number=trial.number,
+        number=number,
         state=state,
         value=None,
-        values=values if trial.state is TrialState.COMPLETE else None,
-        datetime_start=now,
-        datetime_complete=now if state.is_finished() else None,
-        params=params,
-        distributions=distributions,
+        values=list(trial.values) if trial.state is TrialState.COMPLETE and trial.values is not None else None,
+        datetime_start=SOME_TIME,
+        datetime_complete=SOME_TIME if state.is_finished() else None,
+        params=dict(params),
+        distributions={name: distributions[name] for name in params},
         user_attrs={},
-        system_attrs={},
-        intermediate_values=dict(trial.steps),
+        system_attrs=dict(attrs),
+        intermediate_values=dict(steps),
         trial_id=trial.trial_id,
     )

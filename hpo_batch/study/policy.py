@@ -11,24 +11,23 @@ FAILED_ENDINGS = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIM
 
 
 def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason) -> bool:
-    """Whether a trial whose attempt failed for ``reason`` gets another one. Ordered give-backs do not count."""
-    failed = sum(1 for n in range(1, trial.attempt + 1) if trial.ending(n).get("how") in FAILED_ENDINGS)
-    return sweep.failures.policy(reason) == "retry" and failed + 1 < sweep.study.max_attempts
+    """Whether a trial whose newest attempt failed for ``reason`` gets another one. Ordered give-backs do not count."""
+    earlier = sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") in FAILED_ENDINGS)
+    return sweep.failures.policy(reason) == "retry" and earlier + 1 < sweep.study.max_attempts
 
 
 def why_tripped(sweep: Sweep, state: JournalState) -> str | None:
     """Why the sweep should stop rather than burn its allocation; only failures since the last submission count."""
-    since = float(state.attrs.get("hpo:armed", 0.0))
-    recent = [(reason, number) for time, reason, number in state.endings if time >= since]
-    failed = sum(1 for reason, _ in recent if reason)
-    most = sweep.study.max_failed or max(state.target, sweep.failures.stop_after)
+    failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
+    most = sweep.study.max_failed or max(state.target, stop_after)
     if failed >= most:
-        return f"{failed} trials have failed (study.max_failed = {most})"
-    tail = [reason for reason, _ in recent[-sweep.failures.stop_after :]]
-    if len(tail) == sweep.failures.stop_after and tail[0] and len(set(tail)) == 1:
-        number = recent[-1][1]
+        return f"{failed} trials have failed (study.max_failed = {most}); submit again to go on"
+    tail = state.endings[max(state.armed, len(state.endings) - stop_after) :]
+    reasons = {reason for _, reason, _ in tail}
+    if len(tail) == stop_after and len(reasons) == 1 and "" not in reasons:
+        number = tail[-1][2]
         return (
-            f"the last {len(tail)} trials all failed for the same reason ({tail[0]}); "
+            f"the last {len(tail)} trials all failed for the same reason ({tail[-1][1]}); "
             f"see 'hpo-batch logs {state.study_name} {number}', then submit again"
         )
     return None

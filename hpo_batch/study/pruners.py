@@ -1,4 +1,4 @@
-"""Whether a running trial should end early: Optuna's pruners by name, asked about the history."""
+"""Whether a running trial should end early: Optuna's pruners by name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import optuna
 
 from hpo_batch.errors import UserError
-from hpo_batch.store.scan import JournalState
-from hpo_batch.study.history import pruner_history
 from hpo_batch.sweep.schema import Pruner
 
 
@@ -50,8 +48,3 @@ def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner | None:
         return FACTORIES[pruner.name](pruner.first_rung, pruner.options)
     except (TypeError, ValueError) as error:
         raise UserError(f"[pruner] options: {error}") from error
-
-
-def should_prune(pruner: optuna.pruners.BasePruner, state: JournalState, number: int) -> bool:
-    study, trial = pruner_history(state, number)
-    return bool(pruner.prune(study, trial))

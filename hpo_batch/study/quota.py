@@ -6,43 +6,61 @@ A sampler that is merely given repeated choices ignores the shares (document 003
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import ScannedTrial
 
-Arm = tuple[tuple[str, Value], ...]
+Arm: TypeAlias = tuple[tuple[str, Value], ...]
 """values of the weighted parameters, in the order of the space; empty without weights"""
 
-
-def arms(space: Space) -> list[Arm]:
-    """All combinations of weighted values with a weight above zero."""
-    weighted = [p for p in space.searched if isinstance(p, Choices) and p.weights is not None]
-    lists = [
-        [(p.name, value) for value, weight in zip(p.values, p.weights or (), strict=True) if weight > 0]
-        for p in weighted
-    ]
-    return list(itertools.product(*lists))
+NOT_DRAWN = (None, "list", "baseline")
+"""origins of trials that somebody else chose: they do not count"""
 
 
-def in_order_due(space: Space, trials: Sequence[ScannedTrial]) -> list[Arm]:
-    """The arms, the one furthest below its share of the drawn trials first."""
-    candidates = arms(space)
-    if len(candidates) <= 1:
-        return candidates
-    shares = dict.fromkeys(candidates, 1.0)
-    for parameter in space.searched:
-        if isinstance(parameter, Choices) and parameter.weights is not None:
-            share_of = dict(zip(map(repr, parameter.values), parameter.weights, strict=True))
-            total = sum(parameter.weights)
-            for arm in candidates:
-                shares[arm] *= share_of[repr(dict(arm)[parameter.name])] / total
-    drawn = [t for t in trials if t.facts.get("origin") not in (None, "list", "baseline")]
-    started = dict.fromkeys(candidates, 0)
-    for trial in drawn:
-        for arm in candidates:
-            if all(trial.params.get(name) == value for name, value in arm):
-                started[arm] += 1
-    return sorted(candidates, key=lambda arm: started[arm] - shares[arm] * (len(drawn) + 1))
+class Quotas:
+    """The arms of a space, their shares, and how many trials each of them has got so far."""
+
+    def __init__(self, space: Space) -> None:
+        weighted = [p for p in space.searched if isinstance(p, Choices) and p.weights is not None]
+        self._names = [parameter.name for parameter in weighted]
+        options = [
+            [
+                ((p.name, value), weight / sum(p.weights or ()))
+                for value, weight in zip(p.values, p.weights or (), strict=True)
+            ]
+            for p in weighted
+        ]
+        self._share: dict[Arm, float] = {}
+        for combination in itertools.product(*options):
+            share = math.prod(part for _, part in combination)
+            if share > 0:
+                self._share[tuple(chosen for chosen, _ in combination)] = share
+        self._arm_of = {tuple(repr(value) for _, value in arm): arm for arm in self._share}
+        self._started = dict.fromkeys(self._share, 0)
+        self._drawn = 0
+        self._counted = 0
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All combinations of weighted values with a weight above zero."""
+        return list(self._share)
+
+    def in_order_due(self, trials: Sequence[ScannedTrial]) -> list[Arm]:
+        """The arms, the one furthest below its share of the drawn trials first.
+
+        Args:
+            trials: of the study; those of the last call are not looked at again.
+        """
+        for trial in itertools.islice(trials, self._counted, None):
+            if trial.facts.get("origin") not in NOT_DRAWN:
+                self._drawn += 1
+                arm = self._arm_of.get(tuple(repr(trial.params.get(name)) for name in self._names))
+                if arm is not None:
+                    self._started[arm] += 1
+        self._counted = len(trials)
+        return sorted(self._share, key=lambda arm: self._started[arm] - self._share[arm] * (self._drawn + 1))

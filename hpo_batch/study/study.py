@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -30,37 +30,40 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.space.space import Space
 from hpo_batch.store import leases, trial_folder
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState, ScannedTrial
-from hpo_batch.study import quota, samplers
 from hpo_batch.study.claim import (
-    Answered,
     Claimant,
     Drawn,
     Granted,
     Redraw,
+    Settled,
     decide,
     end_attempt,
     give_back_lost,
     not_made,
 )
 from hpo_batch.study.create import read_revision
-from hpo_batch.study.pruners import make_pruner, should_prune
+from hpo_batch.study.history import PrunerHistory
+from hpo_batch.study.pruners import make_pruner
+from hpo_batch.study.quota import Quotas
+from hpo_batch.study.samplers import make_source
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
+NParams = Callable[[Mapping[str, Value]], int]
 REPORT_EVERY_S = 10.0
 """reports are written together, at latest after so long"""
-TELL_TRIES = 6
-"""a result that the file system refuses is offered again so often, with growing pauses (about a minute in all)"""
-MOST_REDRAWS = 50
+TELL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""how an attempt ended is offered again after each of these pauses if the journal cannot be written: a minute in all"""
+MOST_REDRAWS = 200
+"""each of them means that other workers were granted trials in the meantime"""
 
 
 def always(configuration: Configuration) -> bool:
@@ -70,9 +73,7 @@ def always(configuration: Configuration) -> bool:
 class Study:
     """One worker's access to a study. Make it with ``Study.open``."""
 
-    def __init__(
-        self, home: StudyHome, owner: Owner, *, clock: Clock, n_params: Callable[[Mapping[str, Value]], int] | None
-    ) -> None:
+    def __init__(self, home: StudyHome, owner: Owner, *, clock: Clock, n_params: NParams | None) -> None:
         self.home = home
         self.owner = owner
         self._clock = clock
@@ -82,6 +83,8 @@ class Study:
         self._writer = Writer(owner.worker)
         self._reports: list[tuple[Claim, int, float]] = []
         self._last_flush = clock()
+        self._pruner_history = PrunerHistory()
+        self._revision = 0
         self._sync()
         self._load_revision()
         self._watch = leases.LeaseWatch(home.workers, duration_s=self.sweep.study.lease_s)
@@ -94,7 +97,7 @@ class Study:
         owner: Owner,
         *,
         clock: Clock = time.time,
-        n_params: Callable[[Mapping[str, Value]], int] | None = None,
+        n_params: NParams | None = None,
     ) -> Iterator[Study]:
         """Open an existing study and hold the worker's lease while the block runs.
 
@@ -130,21 +133,21 @@ class Study:
         Reports wait in memory and are written together, unless a pruner needs those of all workers now.
         """
         value = metrics.get(self.sweep.study.metric[0])
-        if value is not None and math.isfinite(value):
+        if value is not None and not math.isfinite(value):
+            value = None
+        if value is not None:
             self._reports.append((claim, step, float(value)))
         rung = self._pruner is not None and value is not None and step >= self.sweep.pruner.first_rung
         if not rung and self._clock() - self._last_flush < REPORT_EVERY_S:
             return Verdict.CONTINUE
         try:
             self._flush(claim)
+            return Verdict.PRUNE if rung and self._should_prune(claim, step) else Verdict.CONTINUE
         except Superseded:
             return Verdict.SUPERSEDED
         except StorageError as error:
             log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
             return Verdict.CONTINUE
-        if rung and self._pruner is not None and should_prune(self._pruner, self._state, claim.number):
-            return Verdict.PRUNE
-        return Verdict.CONTINUE
 
     def tell(self, claim: Claim, outcome: Outcome) -> None:
         """Write how the attempt ended. The result lies in the attempt's folder before the journal is told.
@@ -153,7 +156,10 @@ class Study:
             Superseded: the trial has gone on elsewhere; the outcome does not count.
             StorageError: the journal could not be written, also not after waiting; the result is in the folder.
         """
-        trial_folder.write_result(self.home, claim, outcome)
+        try:
+            trial_folder.write_result(self.home, claim, outcome)
+        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
+            log.warning("trial %s: its result has no second copy: %s", claim.number, error)
 
         def records(trial: ScannedTrial) -> list[Record]:
             noted = [self._writer.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
@@ -167,19 +173,8 @@ class Study:
                 return [*noted, self._change(trial, TrialState.PRUNED, values)]
             return [*noted, self._change(trial, TrialState.COMPLETE, outcome.values)]
 
-        for pause in [0.5 * 2**i for i in range(TELL_TRIES)]:
-            try:
-                self._fenced(claim, records)
-                break
-            except Superseded:
-                raise
-            except StorageError as error:
-                log.warning("trial %s: the result waits in its folder: %s", claim.number, error)
-                time.sleep(pause)
-        else:
-            self._fenced(claim, records)
-        ended = self._state.trials[claim.number].state.ended
-        if ended and self.sweep.study.keep_checkpoints == "unfinished":
+        self._patiently(claim, records)
+        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
             trial_folder.drop_checkpoints(self.home, claim.number)
 
     def give_back(self, claim: Claim, cause: Cause) -> None:
@@ -187,6 +182,7 @@ class Study:
 
         Raises:
             Superseded: the trial has gone on elsewhere.
+            StorageError: the journal could not be written, also not after waiting.
         """
 
         def records(trial: ScannedTrial) -> list[Record]:
@@ -196,37 +192,42 @@ class Study:
                 self._change(trial, TrialState.WAITING, None),
             ]
 
-        self._fenced(claim, records)
+        self._patiently(claim, records)
 
-    def silent_s(self) -> float:
-        """The longest silence of a worker that holds a trial, as far as this worker has watched."""
+    def has_ended(self, claim: Claim) -> bool:
+        """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
+        return self._state.trials[claim.number].state.ended
+
+    def is_in_doubt(self) -> bool:
+        """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
         self._sync()
-        running = [self._state.trials[n] for n in self._state.by_state[TrialState.RUNNING]]
-        holders = [trial.attempt_facts(trial.attempt) for trial in running]
-        silences = [
-            float("inf") if self._watch.is_dead(facts) else self._watch.silent_s(facts["worker"])
-            for facts in holders
-            if facts
-        ]
-        return max(silences, default=0.0)
+        if self._state.by_state[TrialState.WAITING]:
+            return False
+        # every one is looked at, also behind the first in doubt: to have seen a sign of life takes two looks
+        doubts = [self._watch.is_in_doubt(facts) for _, facts in self._held()]
+        return any(doubts)
 
     def open_attempt(self, claim: Claim) -> Path:
         """The attempt's own folder, made ready."""
         return trial_folder.open_attempt(self.home, claim)
 
     def _claim_one(self, fits: Callable[[Configuration], bool]) -> Claim | Idle:
-        for _ in range(MOST_REDRAWS):
+        redraws = 0
+        while redraws < MOST_REDRAWS:
             stop = self._marker()
             if stop is not None:
                 return stop
             self._sync()
             self._load_revision()
-            drawn = self._draw()
+            drawn = self._draw(again=redraws > 0)
+            lost = {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
-                lost = give_back_lost(self._claimant(), self._state, is_dead=self._watch.is_dead)
-                if lost:
-                    self._state.apply(transaction.append(lost, sync=True))
+                if self._state.revision != self._revision:
+                    continue  # drawn from the sweep of yesterday
+                records = give_back_lost(self._claimant(), self._state, lost=lost)
+                if records:
+                    self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
                     self._claimant(),
                     self._state,
@@ -234,32 +235,42 @@ class Study:
                     fits=fits,
                     newest_checkpoint=lambda number: trial_folder.newest_checkpoint(self.home, number),
                 )
-                if isinstance(decision, Granted | Answered):
+                if isinstance(decision, Granted | Settled):
                     self._state.apply(transaction.append(decision.records, sync=True))
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
                 return decision
-            assert isinstance(decision, Answered | Redraw)
-        return Idle(why=IdleWhy.SPACE_USED_UP, detail="no unseen configuration was found")
+            redraws += isinstance(decision, Redraw)
+        raise StorageError(f"no trial of '{self.home.name}' was to be had in {MOST_REDRAWS} tries: too many workers?")
 
-    def _draw(self) -> Drawn:
-        """Candidates for every quota arm, drawn before the lock is taken."""
+    def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
+        for number in self._state.by_state[TrialState.RUNNING]:
+            trial = self._state.trials[number]
+            facts = trial.attempt_facts(trial.attempt)
+            if facts:
+                yield number, facts
+
+    def _draw(self, *, again: bool) -> Drawn:
+        """Candidates for every quota arm, drawn before the lock is taken.
+
+        Raises:
+            UserError: there is no trial yet, and as far as can be told there is no valid configuration.
+        """
         counts = self._state.counts()
-        listed = self.sweep.sampler.name == "list"
-        if listed or counts.waiting > 0 or counts.finished + counts.running >= counts.target or self._planned_left():
-            return Drawn(candidates={}, used_up=listed)
-        if self.sweep.sampler.name == "grid":
-            unseen = [c for c in self._grid if c.key not in self._state.number_of_key]
-            candidates = [samplers.Candidate(configuration=c, origin="grid") for c in unseen]
-            return Drawn(candidates={(): candidates}, used_up=not unseen)
-        by_arm: dict[quota.Arm, list[samplers.Candidate]] = {}
-        used_up = True
-        for i, arm in enumerate(quota.arms(self._space)):
-            seed = self._draw_seed(i)
-            by_arm[arm], empty = samplers.draw(self.sweep, self._space, self._state, arm=dict(arm), seed=seed)
-            used_up = used_up and empty
-        return Drawn(candidates=by_arm, used_up=used_up)
+        if counts.waiting > 0 or counts.finished + counts.running >= counts.target or self._planned_left():
+            return Drawn(candidates={}, used_up=False)
+        draws = {
+            arm: source.draw(self._state, seed=self._draw_seed(i), again=again)
+            for i, (arm, source) in enumerate(self._sources.items())
+        }
+        used_up = all(draw.used_up for draw in draws.values())
+        refused = next((draw.refused for draw in draws.values() if draw.refused), "") if used_up else ""
+        if refused and not self._state.trials:
+            raise UserError(refused)
+        candidates = {arm: draw.candidates for arm, draw in draws.items()}
+        return Drawn(candidates=candidates, used_up=used_up, refused=refused)
 
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
@@ -272,9 +283,34 @@ class Study:
         unmade = not_made(self._planned, self._state)
         return any(p.configuration.key not in self._state.number_of_key for p in unmade)
 
+    def _should_prune(self, claim: Claim, step: int) -> bool:
+        assert self._pruner is not None
+        prune, noted = self._pruner_history.ask(self._pruner, self._state, claim.number, step)
+        if noted:
+            # what a trial was worth at its rungs: the pruners of all workers compare with it
+            def records(trial: ScannedTrial) -> list[Record]:
+                return [self._writer.trial_attr(trial.trial_id, name, value) for name, value in noted.items()]
+
+            self._fenced(claim, records, sync=False)
+        return prune
+
     def _flush(self, claim: Claim) -> None:
         """Write the reports of ``claim`` that wait; unsynced, since a later report or the result repeats their gist."""
         self._fenced(claim, lambda trial: [], sync=False)
+
+    def _patiently(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]]) -> None:
+        """Append records that end the attempt; a file system that refuses them now may take them later."""
+        for pause in (*TELL_PAUSES_S, None):
+            try:
+                self._fenced(claim, make_records)
+                return
+            except (Superseded, JournalCorrupt):
+                raise
+            except StorageError as error:
+                if pause is None:
+                    raise
+                log.warning("trial %s: how it ended waits to be written: %s", claim.number, error)
+                time.sleep(pause)
 
     def _fenced(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]], *, sync: bool = True) -> None:
         """Append records (and the reports that wait) if the claim is still the one that counts."""
@@ -303,8 +339,10 @@ class Study:
     def _claimant(self) -> Claimant:
         return Claimant(
             sweep=self._sweep,
+            revision=self._revision,
             space=self._space,
             planned=self._planned,
+            quotas=self._quotas,
             owner=self.owner,
             writer=self._writer,
             now=self._clock(),
@@ -316,16 +354,18 @@ class Study:
     def _load_revision(self) -> None:
         """Read the sweep again if the journal names another revision of it."""
         number = self._state.revision
-        if number == getattr(self, "_revision", None):
-            return
         if not number:
             raise StorageError(f"no study in '{self.home.path}': submit a sweep first")
+        if number == self._revision:
+            return
+        sweep = read_revision(self.home, number)
+        self._space = replace(sweep.space, n_params=self._n_params)
+        self._planned = planned_trials(sweep)
+        self._pruner = make_pruner(sweep.pruner)
+        self._quotas = Quotas(self._space)
+        self._sources = {arm: make_source(sweep, self._space, arm) for arm in self._quotas.arms}
+        self._sweep = sweep
         self._revision = number
-        self._sweep: Sweep = read_revision(self.home, number)
-        self._space: Space = replace(self._sweep.space, n_params=self._n_params)
-        self._planned = planned_trials(self._sweep)
-        self._pruner = make_pruner(self._sweep.pruner)
-        self._grid = samplers.grid_order(self._sweep, self._space) if self._sweep.sampler.name == "grid" else ()
 
     def _marker(self) -> Idle | None:
         for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):

@@ -1,0 +1,169 @@
+"""Bad trials end early, judged by what all workers reported; what they reached is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from hpo_batch.records import Claim, IdleWhy, Pruned, TrialState, Verdict
+from hpo_batch.store.home import StudyHome
+from hpo_batch.study.study import Study
+from hpo_batch.sweep.schema import Pruner
+from tests.store.helpers import in_processes
+
+from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of
+
+STEPS = 27
+
+
+def run(study: Study, claim: Claim, loss: float, steps: int = STEPS) -> int:
+    """Report the same loss at each step; the step at which the trial was pruned, or ``steps``."""
+    for step in range(1, steps + 1):
+        verdict = study.report(claim, step, {"loss": loss, "auc": 1 - loss})
+        if verdict is Verdict.PRUNE:
+            study.tell(claim, Pruned(step=step, metrics={"loss": loss, "auc": 1 - loss}))
+            return step
+        assert verdict is Verdict.CONTINUE
+    study.tell(claim, complete(claim, loss))
+    return steps
+
+
+def train(home: StudyHome, index: int, losses: list[float]) -> list[int]:
+    with Study.open(home, owner(index)) as study:
+        return [run(study, claimed(study), loss) for loss in losses]
+
+
+def with_pruner(root: Path, pruner: str, study: str = "trials = 200") -> StudyHome:
+    return make(root, study=study, space="x = { low = 0.0, high = 1.0 }", tables={"pruner": pruner})
+
+
+@pytest.mark.parametrize("name", ["median", "percentile"])
+def test_a_bad_trial_is_pruned_after_the_first_rung_and_keeps_its_metrics(root: Path, name: str) -> None:
+    home = with_pruner(root, f'name = "{name}"\nfirst_rung = 4')
+    in_processes([(train, home, i, [0.5, 0.6, 0.7]) for i in range(2)])
+    assert train(home, 2, [0.9, 0.1]) == [4, STEPS]  # judged by what other processes reported
+    pruned, good = (trial.record() for trial in state_of(home).trials[-2:])
+    assert (pruned.state, pruned.values, good.state) == (TrialState.PRUNED, (0.9,), TrialState.COMPLETE)
+    assert dict(pruned.metrics) == pytest.approx({"loss": 0.9, "auc": 0.1})
+    assert dict(pruned.steps) == dict.fromkeys(range(1, 5), 0.9)
+    assert plain(home).trials[-2].intermediate_values == dict(pruned.steps)
+
+
+@pytest.mark.parametrize("name", ["hyperband", "asha"])
+def test_successive_halving_prunes_most_of_the_bad_and_none_of_the_best(root: Path, name: str) -> None:
+    home = with_pruner(root, f'name = "{name}"\nfirst_rung = 3')
+    losses = [0.5, *(0.5 + 0.01 * i for i in range(1, 16)), 0.1]
+    results = in_processes([(train, home, i, losses) for i in range(2)])
+    assert all(ends[-1] == STEPS for ends in results)  # the best ever seen is never pruned
+    pruned = [end for ends in results for end in ends if end < STEPS]
+    assert len(pruned) > 10
+    assert {3, 9} >= set(pruned)  # at the rungs of a reduction factor of 3
+    # what the rungs were passed with is kept where plain Optuna keeps it: its pruners go on from there
+    attrs = [trial.system_attrs for trial in plain(home).trials]
+    assert all("completed_rung_0" in attr or "completed_rung_1" in attr or name == "hyperband" for attr in attrs)
+    assert sum("completed_rung_0" in attr for attr in attrs) > 10
+
+
+def test_our_pruning_is_that_of_plain_optuna(root: Path) -> None:
+    losses = [0.5, 0.3, 0.8, 0.4, 0.9, 0.2, 0.7, 0.1, 0.6, 0.35]
+    for name, pruner in (
+        ("asha", optuna.pruners.SuccessiveHalvingPruner(min_resource=3)),
+        ("median", optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)),
+        ("hyperband", optuna.pruners.HyperbandPruner(min_resource=3)),
+    ):
+        home = with_pruner(root / name, f'name = "{name}"\nfirst_rung = 3')
+        ours = train(home, 0, losses)
+        study = optuna.create_study(study_name="s", pruner=pruner)
+        theirs = []
+        for loss in losses:
+            trial = study.ask()
+            for step in range(1, STEPS + 1):
+                trial.report(loss, step)
+                if trial.should_prune():
+                    break
+            theirs.append(step)
+            study.tell(trial, loss if step == STEPS else None, state=None if step == STEPS else _PRUNED)
+        assert ours == theirs
+        assert min(ours) < STEPS
+
+
+_PRUNED = optuna.trial.TrialState.PRUNED
+
+
+def test_an_attempt_that_resumes_is_judged_by_what_it_has_reached(root: Path) -> None:
+    home = with_pruner(root, 'name = "median"\nfirst_rung = 1\noptions = { n_startup_trials = 1 }')
+    train(home, 0, [0.5])
+    with Study.open(home, owner()) as study:
+        claim = claimed(study)
+        study.report(claim, 1, {"loss": 0.1})
+        study._fenced(
+            claim, lambda trial: [study._writer.report(trial.trial_id, 9, 0.9)]
+        )  # where the first attempt ended
+        assert study.report(claim, 2, {"loss": 0.1}) is Verdict.CONTINUE
+        assert study.report(claim, 9, {"loss": 0.9}) is Verdict.CONTINUE  # its best is good
+        study.give_back(claim, _PREEMPTED)
+        other = claimed(study)
+        assert study.report(other, 3, {"loss": 0.05}) is Verdict.CONTINUE
+
+
+_PREEMPTED = __import__("hpo_batch.records", fromlist=["Cause"]).Cause.PREEMPTED
+
+
+def test_nothing_is_pruned_without_a_pruner_or_before_the_first_rung_or_for_another_metric(root: Path) -> None:
+    home = with_pruner(root, 'name = "median"\nfirst_rung = 50\noptions = { n_startup_trials = 1 }')
+    assert train(home, 0, [0.5, 0.6, 0.9]) == [STEPS] * 3
+    home = with_pruner(root / "none", 'name = "none"')
+    assert train(home, 0, [0.5, 0.6, 0.9]) == [STEPS] * 3
+    home = with_pruner(root / "other", 'name = "median"\nfirst_rung = 1\noptions = { n_startup_trials = 1 }')
+    train(home, 0, [0.5])
+    with Study.open(home, owner()) as study:
+        claim = claimed(study)
+        assert study.report(claim, 5, {"auc": 0.0}) is Verdict.CONTINUE
+        assert study.report(claim, 6, {"loss": float("nan")}) is Verdict.CONTINUE
+        assert study.report(claim, 7, {"loss": 0.9}) is Verdict.PRUNE
+
+
+def test_pruned_trials_count_towards_the_target(root: Path) -> None:
+    home = with_pruner(root, 'name = "median"\nfirst_rung = 2', study="trials = 8")
+    train(home, 0, [0.5] * 5 + [0.9] * 3)
+    counts = state_of(home).counts()
+    assert (counts.complete, counts.pruned, counts.remaining) == (5, 3, 0)
+    with Study.open(home, owner()) as study:
+        assert idle(study).why is IdleWhy.TARGET_MET
+
+
+def test_reports_wait_for_a_rung_or_for_some_seconds(root: Path) -> None:
+    home = make(root)
+    now = 1000.0
+    with Study.open(home, owner(), clock=lambda: now) as study:
+        claim = claimed(study)
+        size = home.journal.stat().st_size
+        for step in range(5):
+            study.report(claim, step, {"loss": 0.5})
+        assert home.journal.stat().st_size == size
+        now += 11
+        study.report(claim, 5, {"loss": 0.5})
+        assert dict(state_of(home).trials[0].steps) == dict.fromkeys(range(6), 0.5)
+        study.report(claim, 6, {"loss": 0.25})
+        study.tell(claim, complete(claim))
+    assert state_of(home).trials[0].steps[6] == 0.25  # what waited is written with the result
+
+
+def test_a_pruner_may_be_changed_for_a_study_that_runs(root: Path) -> None:
+    home = with_pruner(root, 'name = "none"')
+    with Study.open(home, owner()) as study:
+        for loss in (0.4, 0.5, 0.5):
+            run(study, claimed(study), loss)
+        pruner = 'name = "median"\nfirst_rung = 2\noptions = { n_startup_trials = 2 }'
+        revise(home, study="trials = 200", space="x = { low = 0.0, high = 1.0 }", tables={"pruner": pruner})
+        assert run(study, claimed(study), 0.9) == 2
+
+
+def test_every_pruner_of_the_schema_can_be_made() -> None:
+    from hpo_batch.study.pruners import make_pruner
+    from hpo_batch.sweep.schema import PRUNERS
+
+    made = {name: make_pruner(Pruner(name=name)) for name in PRUNERS}  # type: ignore[arg-type]
+    assert [name for name, pruner in made.items() if pruner is None] == ["none"]
