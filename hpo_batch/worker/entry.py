@@ -20,12 +20,11 @@ from hpo_batch import processes
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
-from hpo_batch.errors import Exit, HpoBatchError, UserError
+from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.load import Objective, import_function, load
 from hpo_batch.records import Failed, Owner, Reason, Stopping, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import read_revision, read_state
-from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.loop import Place, Tally, work
@@ -36,6 +35,9 @@ log = logging.getLogger(__name__)
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 INDEX_VARIABLE = "HPO_BATCH_WORKER"
 PARK_S = 600.0
+LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
+OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
+"""what speaks for the worker; trainers that ship with us speak for their trial"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Worker:
     home: str
 
     def __call__(self) -> int:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
+        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)  # for the user's code
         path = Path(self.home)
         return run_worker(StudyHome(path=path, name=path.name), os.environ)
 
@@ -58,33 +60,67 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     """
     signals = Signals()
     signals.install()
-    allocation = read_allocation(environ, time.time())
+    _log_apart()
+    home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
+    if not state.revision:
+        raise StorageError(f"no study in '{home.path}': submit a sweep first")
     sweep = read_revision(home, state.revision)
     home = StudyHome(path=home.path, name=state.study_name or home.name)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's package lies where the worker was started
+    allocation = read_allocation(environ, time.time(), cpus=sweep.job.cpus)
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
-    n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
-    owner = _owner(allocation, environ)
     lead_s = min(float(sweep.job.signal_lead_s), sweep.job.walltime / 4)
     place = Place(device=device, cpus=allocation.cpus, deadline=_deadline(sweep, allocation), lead_s=lead_s)
-    with Study.open(home, owner, n_params=n_params) as study:
-        tally = work(study, _load(sweep), home=home, place=place, signals=signals)
+    wrong = _enter(sweep)
+    n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
+    # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
+    from hpo_batch.study.study import Study
+
+    with Study.open(home, _owner(allocation, environ), n_params=n_params) as study:
+        tally = work(study, wrong or _load(sweep), home=home, place=place, signals=signals)
     _finish(home, signals, tally, allocation)
     log.info(
         "worker ends: %s complete, %s pruned, %s failed, %s given back",
         tally.complete, tally.pruned, tally.failed, tally.given_back,
     )  # fmt: skip
+    if signals.received is Stopping.CANCELLED:
+        return Exit.INTERRUPTED
     return Exit.TRIALS_FAILED if tally.failed else Exit.OK
 
 
-def _load(sweep: Sweep) -> Objective | Failed:
+def _log_apart() -> None:
+    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's."""
+    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    for layer in OUR_LAYERS:
+        logger = logging.getLogger(f"hpo_batch.{layer}")
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+
+
+def _enter(sweep: Sweep) -> Failed | None:
+    """Go to the objective's working directory; a relative one starts where the worker was started."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's package lies where the worker was started
+    if sweep.objective.cwd is None:
+        return None
     try:
-        return load(sweep.objective, metrics=sweep.study.metric, computed=sweep.metrics)
+        os.chdir(sweep.objective.cwd)
+    except OSError as error:
+        where = Path(sweep.objective.cwd).absolute()
+        message = f"cannot go to the working directory '{where}' of [objective]: {error.strerror}"
+        log.error("%s", message)
+        return Failed(reason=Reason.INVALID, message=message)
+    return None
+
+
+def _load(sweep: Sweep) -> Objective | Failed:
+    here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
+    try:
+        return load(here, metrics=sweep.study.metric, computed=sweep.metrics)
     except UserError as error:
         cause = error.__cause__
         text = "".join(traceback.format_exception(cause)) if cause else ""

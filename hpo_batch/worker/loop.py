@@ -5,12 +5,14 @@ The only place where the study and the user's code meet: neither knows the other
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hpo_batch.errors import Superseded
+from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import (
@@ -28,9 +30,11 @@ from hpo_batch.records import (
     Verdict,
 )
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study.study import Study
 from hpo_batch.worker.devices import Device
 from hpo_batch.worker.signals import Signals
+
+if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
+    from hpo_batch.study.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,6 @@ class Tally:
     given_back: int = 0
     idle: Idle | None = None
     """why it found nothing more to do; None if it was told to stop"""
-    notes: list[str] = field(default_factory=list)
 
 
 class WorkerEngine:
@@ -106,39 +109,27 @@ def work(
     while signals.received is None:
         given = study.claim(fits=lambda configuration: _fits(place, configuration))
         if isinstance(given, Idle):
-            if given.why is IdleWhy.IN_FLIGHT and study.silent_s() > LOOK_AGAIN_S * 2:
-                sleep(LOOK_AGAIN_S)  # one of the workers that hold the rest may be dead: its trial would be ours
+            if given.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
+                # one of the workers that hold the rest may be dead: its trial would be ours
+                while signals.received is None and study.is_in_doubt():
+                    sleep(LOOK_AGAIN_S)
                 continue
             tally.idle = given
-            log.info(
-                "no more trials for this worker: %s%s", given.why.value, f" ({given.detail})" if given.detail else ""
-            )
+            detail = f" ({given.detail})" if given.detail else ""
+            log.info("no more trials for this worker: %s%s", given.why.value, detail)
             break
         claim = given[0]
-        folder = study.open_attempt(claim)
-        log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
         began = time.monotonic()
-        if isinstance(objective, Failed):
-            ended: Outcome | GivenBack = objective
-            (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
-        else:
-            engine = WorkerEngine(study, claim, place, signals, home)
-            trial = Trial(
-                number=claim.number,
-                attempt=claim.attempt,
-                params=claim.configuration.values,
-                seed=claim.seeds[0],
-                dir=folder,
-                checkpoint=folder / "checkpoint",
-                engine=engine,
-                name=claim.name,
-                resumes=claim.resumes is not None,
-                cpus=place.cpus,
-                device=place.device,
-                deadline=place.deadline,
-            )
-            ended = objective.run(trial)
-        _settle(study, claim, ended, tally, seconds=time.monotonic() - began)
+        try:
+            ended = _run(study, claim, objective, home=home, place=place, signals=signals)
+            _settle(study, claim, ended, tally, seconds=time.monotonic() - began)
+        except Superseded as error:
+            log.warning("%s: its outcome does not count", error)
+            continue
+        except KeyboardInterrupt:
+            with contextlib.suppress(StorageError):  # among them: its end was written already
+                study.give_back(claim, Cause.CANCELLED)
+            raise
         if isinstance(objective, Failed):
             break
         if isinstance(ended, GivenBack) and ended.cause is not Cause.CHECKPOINTED:
@@ -146,17 +137,41 @@ def work(
     return tally
 
 
+def _run(
+    study: Study, claim: Claim, objective: Objective | Failed, *, home: StudyHome, place: Place, signals: Signals
+) -> Outcome | GivenBack:
+    folder = study.open_attempt(claim)
+    log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
+    if isinstance(objective, Failed):
+        (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
+        return objective
+    checkpoint = folder / "checkpoint"
+    trial = Trial(
+        number=claim.number,
+        attempt=claim.attempt,
+        params=claim.configuration.values,
+        seed=claim.seeds[0],
+        dir=folder,
+        checkpoint=checkpoint,
+        engine=WorkerEngine(study, claim, place, signals, home),
+        name=claim.name,
+        # what the earlier attempt left may have gone in the meantime
+        resumes=claim.resumes is not None and any(checkpoint.iterdir()),
+        cpus=place.cpus,
+        device=place.device,
+        deadline=place.deadline,
+    )
+    return objective.run(trial)
+
+
 def _settle(study: Study, claim: Claim, ended: Outcome | GivenBack, tally: Tally, *, seconds: float) -> None:
-    try:
-        if isinstance(ended, GivenBack):
-            study.give_back(claim, ended.cause)
-            tally.given_back += 1
-            log.info("trial %s: given back after %.1f s (%s)", claim.number, seconds, ended.cause.value)
-            return
-        study.tell(claim, ended)
-    except Superseded as error:
-        log.warning("%s: its outcome does not count", error)
+    """Tell the study. Raises Superseded if the trial has gone on elsewhere."""
+    if isinstance(ended, GivenBack):
+        study.give_back(claim, ended.cause)
+        tally.given_back += 1
+        log.info("trial %s: given back after %.1f s (%s)", claim.number, seconds, ended.cause.value)
         return
+    study.tell(claim, ended)
     if isinstance(ended, Complete):
         tally.complete += 1
         log.info("trial %s: %s after %.1f s", claim.number, ", ".join(f"{v:.6g}" for v in ended.values), seconds)
@@ -164,8 +179,10 @@ def _settle(study: Study, claim: Claim, ended: Outcome | GivenBack, tally: Tally
         tally.pruned += 1
         log.info("trial %s: pruned at step %s after %.1f s", claim.number, ended.step, seconds)
     else:
-        tally.failed += 1
-        log.warning("trial %s: failed after %.1f s: %s: %s", claim.number, seconds, ended.reason.value, ended.message)
+        goes_on = "" if study.has_ended(claim) else ", to be tried again"
+        tally.failed += not goes_on
+        why = f"{ended.reason.value}: {ended.message}"
+        log.warning("trial %s: failed after %.1f s%s: %s", claim.number, seconds, goes_on, why)
 
 
 def _fits(place: Place, configuration: Configuration) -> bool:
