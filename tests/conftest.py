@@ -38,7 +38,9 @@ def slurm_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guard")
     for name in SLURM_PROGRAMS:
         program = folder / name
-        program.write_text(f"#!/bin/sh\necho '{name}: error: a test without the slurm marker reached SLURM' >&2\nexit 97\n")
+        program.write_text(
+            f"#!/bin/sh\necho '{name}: error: a test without the slurm marker reached SLURM' >&2\nexit 97\n"
+        )
         program.chmod(0o755)
     return folder
 

@@ -29,7 +29,9 @@ print(f"RESULT: score={options.x + options.n} extra=7")
 
 def test_a_script_is_swept(cli: Cli, write_sweep: Callable[..., Path], root: Path, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT)
-    path = write_sweep(trials=5, more='[[trial]]\nname = "bad"\nparams = { x = 0.5, n = 3, kind = "two words; $HOME" }\n')
+    path = write_sweep(
+        trials=5, more='[[trial]]\nname = "bad"\nparams = { x = 0.5, n = 3, kind = "two words; $HOME" }\n'
+    )
     path.write_text(
         path.read_text()
         .replace(

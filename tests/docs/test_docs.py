@@ -130,4 +130,3 @@ def test_environment_variables_of_a_command_are_documented() -> None:
 
 def source_of(name: str) -> str:
     return (REPOSITORY / "hpo_batch" / "cli" / f"{name}.py").read_text()
-

@@ -74,7 +74,9 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_without_a_value(table: Tria
 
 def test_integers_stay_integers_beside_empty_cells(table: TrialsTable) -> None:
     text = render(table.trials, "csv").decode()
-    assert [row["params_n_layers"] for row in pd.read_csv(io.StringIO(text), dtype=str).to_dict("records")] == list("12345")
+    assert [row["params_n_layers"] for row in pd.read_csv(io.StringIO(text), dtype=str).to_dict("records")] == list(
+        "12345"
+    )
 
 
 def test_best_first(table: TrialsTable) -> None:

@@ -44,7 +44,9 @@ def test_the_quickstart_as_one_array_of_four(slurm_cluster: SlurmCluster, cli, r
     (submission,) = read_submissions(home_of(root, "quickstart"))
     assert submission.kind == "slurm"
     (job,) = submission.job_ids
-    slurm_cluster.wait_for(lambda: "4 running" in cli("status", "quickstart")[1], timeout_s=120, what="4 running trials")
+    slurm_cluster.wait_for(
+        lambda: "4 running" in cli("status", "quickstart")[1], timeout_s=120, what="4 running trials"
+    )
     _, out, _ = cli("status", "quickstart", "--json")
     (status,) = json.loads(out)
     assert [worker["job"] for worker in status["workers"]] == [f"{job}_{i}" for i in range(4)]
