@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,8 +67,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shared() -> Iterator[Path]:
+def shared() -> Path:
     """The reference data beside the project; tests that need it skip where it is absent."""
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference data in {SHARED}")
-    yield SHARED
+    return SHARED

@@ -1,7 +1,7 @@
 """The study's journal as a backend for Optuna's ``JournalStorage``: our lock, repair and all-or-nothing appends.
 
-For those who use Optuna's own objects on a study of ours while workers run (a script, a dashboard). Workers do not: they
-read the journal by ``store.scan``.
+For those who use Optuna's own objects on a study of ours while workers run (a script, a dashboard). Workers do not:
+they read the journal by ``store.scan``.
 """
 
 from __future__ import annotations

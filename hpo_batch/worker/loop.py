@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.objective.load import Objective
+from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import (
     Cause,
@@ -72,10 +73,12 @@ class WorkerEngine:
 
     def __init__(self, study: Study, claim: Claim, place: Place, signals: Signals, home: StudyHome) -> None:
         self._study, self._claim, self._place, self._signals, self._home = study, claim, place, signals, home
+        self._wanted = Wanted.parse(study.sweep.study.metric, study.sweep.metrics)
         self._looked = 0.0
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        return self._study.report(self._claim, step, metrics)
+        # a pruner may look at a computed metric: it is computed from what this step reported
+        return self._study.report(self._claim, step, self._wanted.complete(metrics))
 
     def stopping(self) -> Stopping | None:
         if self._signals.received is not None:

@@ -185,7 +185,7 @@ def test_logs_directory_without_write_permission(cli: Cli, write_sweep, tmp_path
     folder = tmp_path / "sealed"
     folder.mkdir(mode=0o555)
     for parent in (tmp_path, *tmp_path.parents):
-        if os.stat(parent).st_uid == 0 and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+        if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
             parent.chmod(parent.stat().st_mode | 0o055)
     os.seteuid(65534)
     try:

@@ -16,8 +16,8 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpo_batch.store.submissions import read_submissions
 from hpo_batch.store.home import home_of
+from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
 
@@ -75,6 +75,20 @@ def test_submitting_again_adds_nothing_and_more_trials_go_on(cli: Cli, write_swe
     assert len(rows) == 7
     assert rows.duplicated(["params_x", "params_n"]).sum() == 0
     assert sorted(first) == [f"{n:04}" for n in range(4)]
+
+
+def test_a_computed_metric_is_optimised_and_reported(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep(trials=3, more='\n[metrics]\ntotal = "score + twice"\nhalf = "score / 2"\n')
+    text = path.read_text()
+    path.write_text(text.replace('metric = "score"', 'metric = "total"'))
+    assert cli("submit", path, "--wait").code == 0
+    for row in json.loads(cli("collect", "--format", "json").out):
+        assert row["value"] == pytest.approx(row["user_attrs_score"] + row["user_attrs_twice"])
+    path.write_text(text.replace('metric = "score"', 'metric = "half"').replace('"toy"', '"toy-half"', 1))
+    assert cli("submit", path, "--wait").code == 0
+    backend = optuna.storages.journal.JournalFileBackend(str(root / "toy-half" / "journal.jsonl"))
+    study = optuna.load_study(study_name="toy-half", storage=optuna.storages.JournalStorage(backend))
+    assert study.trials[0].intermediate_values == {1: 1 / 2, 2: 1 / 4, 3: 1 / 6}
 
 
 def test_the_submission_tells_what_ran(cli: Cli, write_sweep, root: Path) -> None:

@@ -1,8 +1,8 @@
 """Random interleavings of claim, report, tell, give back, kill and restart keep the promises of a study.
 
 Several workers in one process, each with a real process behind its name that can be killed; the journal, the leases and
-the folders are real. Whatever happens, in the end exactly as many trials are finished as were asked for, none twice, none
-is stuck, and no result that was told is lost.
+the folders are real. Whatever happens, in the end exactly as many trials are finished as were asked for, none twice,
+none is stuck, and no result that was told is lost.
 """
 
 from __future__ import annotations

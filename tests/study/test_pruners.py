@@ -7,10 +7,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from hpo_batch.records import Claim, IdleWhy, Pruned, TrialState, Verdict
+from hpo_batch.records import Cause, Claim, IdleWhy, Pruned, TrialState, Verdict
 from hpo_batch.store.home import StudyHome
+from hpo_batch.study.pruners import make_pruner
 from hpo_batch.study.study import Study
-from hpo_batch.sweep.schema import Pruner
+from hpo_batch.sweep.schema import PRUNERS, Pruner
 from tests.store.helpers import in_processes
 
 from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of
@@ -61,9 +62,7 @@ def test_successive_halving_prunes_most_of_the_bad_and_none_of_the_best(root: Pa
     assert len(pruned) > 10
     assert {3, 9} >= set(pruned)  # at the rungs of a reduction factor of 3
     # what the rungs were passed with is kept where plain Optuna keeps it: its pruners go on from there
-    attrs = [trial.system_attrs for trial in plain(home).trials]
-    assert all("completed_rung_0" in attr or "completed_rung_1" in attr or name == "hyperband" for attr in attrs)
-    assert sum("completed_rung_0" in attr for attr in attrs) > 10
+    assert sum("completed_rung_0" in trial.system_attrs for trial in plain(home).trials) > 10
 
 
 def test_our_pruning_is_that_of_plain_optuna(root: Path) -> None:
@@ -84,12 +83,12 @@ def test_our_pruning_is_that_of_plain_optuna(root: Path) -> None:
                 if trial.should_prune():
                     break
             theirs.append(step)
-            study.tell(trial, loss if step == STEPS else None, state=None if step == STEPS else _PRUNED)
+            if step == STEPS:
+                study.tell(trial, loss)
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         assert ours == theirs
         assert min(ours) < STEPS
-
-
-_PRUNED = optuna.trial.TrialState.PRUNED
 
 
 def test_an_attempt_that_resumes_is_judged_by_what_it_has_reached(root: Path) -> None:
@@ -103,12 +102,9 @@ def test_an_attempt_that_resumes_is_judged_by_what_it_has_reached(root: Path) ->
         )  # where the first attempt ended
         assert study.report(claim, 2, {"loss": 0.1}) is Verdict.CONTINUE
         assert study.report(claim, 9, {"loss": 0.9}) is Verdict.CONTINUE  # its best is good
-        study.give_back(claim, _PREEMPTED)
+        study.give_back(claim, Cause.PREEMPTED)
         other = claimed(study)
         assert study.report(other, 3, {"loss": 0.05}) is Verdict.CONTINUE
-
-
-_PREEMPTED = __import__("hpo_batch.records", fromlist=["Cause"]).Cause.PREEMPTED
 
 
 def test_nothing_is_pruned_without_a_pruner_or_before_the_first_rung_or_for_another_metric(root: Path) -> None:
@@ -162,8 +158,5 @@ def test_a_pruner_may_be_changed_for_a_study_that_runs(root: Path) -> None:
 
 
 def test_every_pruner_of_the_schema_can_be_made() -> None:
-    from hpo_batch.study.pruners import make_pruner
-    from hpo_batch.sweep.schema import PRUNERS
-
     made = {name: make_pruner(Pruner(name=name)) for name in PRUNERS}  # type: ignore[arg-type]
     assert [name for name, pruner in made.items() if pruner is None] == ["none"]

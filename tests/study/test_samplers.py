@@ -14,7 +14,7 @@ from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.samplers import make_source
 from hpo_batch.study.study import Study
 
-from .helpers import claimed, complete, make, owner, plain, revise, state_of, sweep_of, work
+from .helpers import Text, claimed, complete, make, owner, plain, revise, state_of, sweep_of, work
 
 SPACE = "x = { low = 0.0, high = 1.0 }\ny = { low = 0.0, high = 1.0 }\nz = [1, 2, 3, 4, 5, 6, 7, 8]"
 
@@ -53,10 +53,10 @@ def test_tpe_learns_from_planned_trials(root: Path) -> None:
 
 
 def test_tpe_models_parameters_together(root: Path) -> None:
-    """Of a multivariate model each proposal is one draw of all parameters, whose values Optuna notes with the proposal."""
+    """Of a multivariate model each proposal is one draw of all parameters."""
     home = make(root, study="trials = 30", space=SPACE, sampler='name = "tpe"\nstartup_trials = 3')
     work(home, judge=bowl, most=6)
-    sweep = sweep_of(root, _text(study="trials = 30", space=SPACE, sampler='name = "tpe"\nstartup_trials = 3'))
+    sweep = sweep_of(root, Text(study="trials = 30", space=SPACE, sampler='name = "tpe"\nstartup_trials = 3'))
     history = SamplerHistory(sweep.space)
     source = make_source(sweep, sweep.space, ())
     model = source._make(sweep.space, 0)  # type: ignore[attr-defined]
@@ -64,12 +64,6 @@ def test_tpe_models_parameters_together(root: Path) -> None:
     assert len(study.get_trials(deepcopy=False)) == 6
     asked = study.ask()
     assert asked.relative_params.keys() == {"x", "y", "z"}
-
-
-def _text(**facts: str):  # type: ignore[no-untyped-def]
-    from .helpers import Text
-
-    return Text(**facts)
 
 
 def test_running_trials_are_known_to_the_sampler(root: Path) -> None:
@@ -170,7 +164,7 @@ def test_spares_are_all_cells_in_the_end_and_none_twice(root: Path) -> None:
     space = (
         "a = { low = 1, high = 9 }\nb = ['x', 'y']\nc = { low = 0.0, high = 0.3, step = 0.1, when = \"b == 'x'\" }\n"
     )
-    text = _text(study="trials = 99", space=f"{space}[space.constraints]\nless = 'a < 8 or b == \"x\"'")
+    text = Text(study="trials = 99", space=f"{space}[space.constraints]\nless = 'a < 8 or b == \"x\"'")
     home = make(root, study=text.study, space=text.space)
     sweep = sweep_of(root, text)
     work(home, most=20)
