@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, data: str | bytes, *, sync: bool = True, mode: int | None = None) -> None:
+def write_atomic(path: Path, data: str | bytes, *, sync: bool = True, sync_folder: bool = True) -> None:
     """Replace ``path`` with ``data``: a reader sees the old content or the new one, never a part.
 
     The temporary file lies in the same folder, so that the rename cannot cross file systems.
+
+    Args:
+        sync: make the content durable before the rename; and the rename too, unless ``sync_folder`` is false.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             if sync:
@@ -30,7 +33,7 @@ def write_atomic(path: Path, data: str | bytes, *, sync: bool = True, mode: int 
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    if sync:
+    if sync and sync_folder:
         sync_directory(path.parent)
 
 

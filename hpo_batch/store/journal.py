@@ -44,6 +44,7 @@ class Transaction:
     new: list[bytes]
     """lines that were appended since the cursor, without their newlines"""
     _cursor: Cursor
+    _unsynced: bool = False
 
     def append(self, records: Sequence[Record], *, sync: bool) -> list[bytes]:
         """Append all records in one write and return their lines; on failure the file is as it was before.
@@ -64,13 +65,12 @@ class Transaction:
         try:
             if os.fstat(fd).st_size != end:
                 raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
-            _write(fd, data, end, sync=sync)
+            _write(fd, data, end)
         except OSError as error:
             raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
         finally:
             os.close(fd)
-        if end == 0 and sync:
-            sync_directory(self.path.parent)
+        self._unsynced = self._unsynced or sync
         self._cursor.advance(data)
         return list(lines)
 
@@ -100,7 +100,13 @@ class Journal:
             lines, size = self._read()
             if size > self.cursor.offset:
                 self._cut(self.cursor.offset)
-            yield Transaction(path=self.path, new=lines, _cursor=self.cursor)
+            was_empty = self.cursor.offset == 0
+            transaction = Transaction(path=self.path, new=lines, _cursor=self.cursor)
+            yield transaction
+        if transaction._unsynced:
+            # after the lock: several workers' syncs become one commit of the file system, and nobody waits for a disk
+            # under the lock. Nothing is acknowledged before: whoever called us comes back only now.
+            self._sync(with_folder=was_empty)
 
     def _read(self) -> tuple[list[bytes], int]:
         """New lines, and the size of the file, a torn last line included."""
@@ -128,6 +134,18 @@ class Journal:
         self.cursor.advance(whole)
         return whole.split(b"\n")[:-1], size
 
+    def _sync(self, *, with_folder: bool) -> None:
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise StorageError(f"cannot sync '{self.path}': {error.strerror}") from error
+        if with_folder:
+            sync_directory(self.path.parent)
+
     def _cut(self, end: int) -> None:
         """A last line without its newline was never acknowledged to anybody: its writer died or failed."""
         try:
@@ -136,14 +154,12 @@ class Journal:
             raise StorageError(f"cannot repair '{self.path}': {error.strerror}") from error
 
 
-def _write(fd: int, data: bytes, end: int, *, sync: bool) -> None:
+def _write(fd: int, data: bytes, end: int) -> None:
     """All of it or nothing."""
     try:
         written = 0
         while written < len(data):
             written += os.pwrite(fd, data[written:], end + written)
-        if sync:
-            os.fsync(fd)
     except BaseException:  # also a second Ctrl-C
         with contextlib.suppress(OSError):
             os.ftruncate(fd, end)

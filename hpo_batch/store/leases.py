@@ -35,8 +35,7 @@ def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[None]:
     card = folder / f"{owner.worker}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _drop_if_dead(folder, owner.worker)
-        lease.acquire()
+        lease.acquire()  # also over a lease of a process of this host that is gone
         write_atomic(card, dump_json(asdict(owner)))  # after the lease: another worker's card is not overwritten
     except filelock.Timeout as error:  # before OSError, of which it is one
         raise StorageError(f"another worker called '{owner.worker}' is running") from error
@@ -149,12 +148,3 @@ def _refreshed(path: Path) -> int:
         return os.fstat(fd).st_mtime_ns
     finally:
         os.close(fd)
-
-
-def _drop_if_dead(folder: Path, worker: str) -> None:
-    """Remove what a killed worker of the same name left: in containers, process ids begin anew."""
-    path = folder / f"{worker}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        if is_dead_here(json.loads(path.read_text())) is True:
-            path.unlink()
-            lease_path(folder, worker).unlink()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import dump_json, sync_directory, write_atomic
+from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
 
@@ -31,13 +31,12 @@ def open_attempt(home: StudyHome, claim: Claim) -> Path:
     facts["configuration"] = claim.configuration.values
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "claim.json", dump_json(facts))
+        write_atomic(folder / "claim.json", dump_json(facts), sync=False)  # the journal has it too
         if claim.resumes is not None and not checkpoint.exists():
             _copy_checkpoint(home.attempt(claim.number, claim.resumes) / "checkpoint", checkpoint)
         checkpoint.mkdir(exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder of an attempt, '{folder}': {error.strerror or error}") from error
-    sync_directory(folder)
     return folder
 
 
@@ -85,7 +84,8 @@ def write_result(home: StudyHome, claim: Claim, outcome: Outcome) -> None:
     folder = home.attempt(claim.number, claim.attempt)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "result.json", dump_json(facts))
+        # without the folder: the sync of the journal, which follows, commits the rename with it
+        write_atomic(folder / "result.json", dump_json(facts), sync_folder=False)
     except OSError as error:
         raise StorageError(f"cannot write '{folder / 'result.json'}': {error.strerror or error}") from error
 

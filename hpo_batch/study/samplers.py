@@ -22,7 +22,7 @@ from hpo_batch.space.parameters import Choices, Integer, Searched
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.study.distributions import distribution_of
-from hpo_batch.study.history import SamplerHistory, study_in_memory
+from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.quota import Arm
 from hpo_batch.sweep.schema import Sampler, Sweep
 
@@ -146,17 +146,21 @@ class _Sampled:
     def _proposals(self, state: JournalState, seed: int) -> Iterator[tuple[Configuration, str]]:
         """What the sampler proposes; then random draws, which reach where a model does not look."""
         narrowed, origin = self._narrowed(state, seed)
-        model = self._make(narrowed, seed)
-        if isinstance(model, optuna.samplers.RandomSampler):
-            study = study_in_memory(state, model)  # it learns nothing: no history is needed
+        rng = random.Random(seed)
+        if self._name == "random":
+            for _ in range(MODEL_DRAWS):
+                yield self._at_random(narrowed, rng), origin
         else:
-            study = self._history.study(state, model)
-        for _ in range(MODEL_DRAWS):
-            yield self._ask(study, narrowed), origin
+            study = self._history.study(state, self._make(narrowed, seed))
+            for _ in range(MODEL_DRAWS):
+                yield self._ask(study, narrowed), origin
         if not self._listable:
-            study = study_in_memory(state, optuna.samplers.RandomSampler(seed=seed))
             for _ in range(RANDOM_DRAWS):
-                yield self._ask(study, self._arm_space), self._name
+                yield self._at_random(self._arm_space, rng), self._name
+
+    def _at_random(self, space: Space, rng: random.Random) -> Configuration:
+        configuration = space.decide(lambda parameter: _draw(parameter, rng))
+        return self._space.resolve({**configuration.fixed, **configuration.searched})
 
     def _narrowed(self, state: JournalState, seed: int) -> tuple[Space, str]:
         """The arm's space; for the share of trials that ``coverage_share`` says, one untried cell of it."""
@@ -261,6 +265,7 @@ def _tpe(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampl
 
 
 def _random(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+    """Only asked whether it takes the options: random draws are our own, since Optuna's cost more than the claim."""
     return optuna.samplers.RandomSampler(seed=seed, **sampler.options)
 
 
@@ -276,3 +281,22 @@ def _suggest(trial: optuna.Trial, parameter: Searched) -> Value:
         low, high = parameter.low, parameter.high
         value = trial.suggest_float(parameter.name, low, high, step=parameter.step, log=parameter.log)
     return parameter.normalise(value)
+
+
+def _draw(parameter: Searched, rng: random.Random) -> Value:
+    """Uniform over choices, whole numbers or reals; over their logarithm with ``log``."""
+    if isinstance(parameter, Choices):
+        return rng.choice(parameter.values)
+    if isinstance(parameter, Integer):
+        if not parameter.log:
+            return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
+        # each number gets the share of the axis that rounds to it, as in Optuna
+        drawn = math.exp(rng.uniform(math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)))
+        return min(parameter.high, max(parameter.low, round(drawn)))
+    if parameter.step is not None:
+        steps = rng.randrange(round((parameter.high - parameter.low) / parameter.step) + 1)
+        return parameter.normalise(parameter.low + steps * parameter.step)
+    if parameter.log:
+        drawn = math.exp(rng.uniform(math.log(parameter.low), math.log(parameter.high)))
+        return min(parameter.high, max(parameter.low, drawn))
+    return rng.uniform(parameter.low, parameter.high)

@@ -154,7 +154,7 @@ def test_a_full_disk_costs_nothing_that_was_there(small_disk: Path) -> None:
     assert sorted(p.name for p in small_disk.iterdir()) == ["journal.jsonl", "journal.jsonl.flock"]
 
 
-def test_an_append_whose_sync_fails_is_taken_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_that_fails_is_told_and_the_journal_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     append(path, record(0))
     journal = Journal(path)
 
@@ -167,6 +167,11 @@ def test_an_append_whose_sync_fails_is_taken_back(path: Path, monkeypatch: pytes
             transaction.append([record(1)], sync=True)
     append(path, record(2))
     assert names(journal.read_new()) == ["k2"]
+    assert [name for name in all_names(path) if name != "k1"] == [
+        "k0",
+        "k2",
+    ]  # whether k1 is there, nobody was promised
+    plain_storage(path)
 
 
 def append_many(path: Path, worker: int, batches: int) -> None:

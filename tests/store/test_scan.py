@@ -118,6 +118,49 @@ def test_trials_of_plain_optuna(path: Path) -> None:
     assert [reason for _, reason, _ in state.endings] == ["", "", "unknown", "unknown", "", ""]
 
 
+def test_starting_a_trial_twice_is_ignored_as_optuna_ignores_it(path: Path) -> None:
+    writer = ours(path)
+    write(
+        path,
+        created(writer, now=100.0),
+        writer.trial_state(0, TrialState.RUNNING, now=200.0, values=(1.0,)),
+        created(writer, now=100.0, state=TrialState.WAITING),
+        writer.trial_state(1, TrialState.RUNNING, now=200.0),
+    )
+    assert_read_as_optuna_reads(path)
+    assert [(t.started, t.values) for t in read_state(path).trials] == [(100.0, None), (200.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_taken"),
+    [
+        (FloatDistribution(0, 1), FloatDistribution(0, 5, step=0.5), True),
+        (FloatDistribution(0.5, 1), FloatDistribution(0.5, 1, log=True), False),
+        (FloatDistribution(0, 1), IntDistribution(0, 1), False),
+        (IntDistribution(1, 4), IntDistribution(1, 9, step=4), True),
+        (CategoricalDistribution((1, 2)), CategoricalDistribution((1, 2)), True),
+        (CategoricalDistribution((1, 2)), CategoricalDistribution((1, 2, 3)), False),
+    ],
+)
+def test_a_parameter_of_another_kind_than_before_is_ignored_as_optuna_ignores_it(
+    path: Path, first: BaseDistribution, second: BaseDistribution, is_taken: bool
+) -> None:
+    writer = ours(path)
+    texts = [optuna.distributions.distribution_to_json(distribution) for distribution in (first, second)]
+    write(
+        path,
+        created(writer, params={"x": 1.0}, distributions={"x": texts[0]}),
+        created(writer),
+        writer.trial_param(1, "x", 1.0, texts[1]),
+        writer.trial_param(1, "y", 1.0, texts[1]),
+        created(writer),
+        writer.trial_param(2, "y", 1.0, texts[0]),
+    )
+    assert_read_as_optuna_reads(path)
+    assert ("x" in read_state(path).trials[1].params) is is_taken
+    assert ("y" in read_state(path).trials[2].params) is is_taken
+
+
 DISTRIBUTIONS = [
     FloatDistribution(0, 1),
     FloatDistribution(0.5, 1, log=True),

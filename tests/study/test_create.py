@@ -142,6 +142,7 @@ def test_a_study_whose_maker_was_killed_at_any_byte_is_made_by_the_next(root: Pa
         state = state_of(home)
         assert (state.study_name, state.revision, state.target, state.metrics) == ("s", 1, 5, ("loss",))
         assert len(plain(home).trials) == 0
+        assert home.journal.read_text().count('"op_code":0') == 1
     assert len(work(home)[0]) == 5
 
 

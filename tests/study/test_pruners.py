@@ -92,19 +92,21 @@ def test_our_pruning_is_that_of_plain_optuna(root: Path) -> None:
 
 
 def test_an_attempt_that_resumes_is_judged_by_what_it_has_reached(root: Path) -> None:
-    home = with_pruner(root, 'name = "median"\nfirst_rung = 1\noptions = { n_startup_trials = 1 }')
-    train(home, 0, [0.5])
+    home = with_pruner(
+        root, 'name = "percentile"\nfirst_rung = 1\noptions = { n_startup_trials = 1, percentile = 50.0 }'
+    )
     with Study.open(home, owner()) as study:
+        for _ in range(2):  # bad at step 3, good later
+            claim = claimed(study)
+            study.report(claim, 3, {"loss": 0.5})
+            study.report(claim, 9, {"loss": 0.1})
+            study.tell(claim, complete(claim, 0.1))
         claim = claimed(study)
-        study.report(claim, 1, {"loss": 0.1})
-        study._fenced(
-            claim, lambda trial: [study._writer.report(trial.trial_id, 9, 0.9)]
-        )  # where the first attempt ended
-        assert study.report(claim, 2, {"loss": 0.1}) is Verdict.CONTINUE
-        assert study.report(claim, 9, {"loss": 0.9}) is Verdict.CONTINUE  # its best is good
-        study.give_back(claim, Cause.PREEMPTED)
-        other = claimed(study)
-        assert study.report(other, 3, {"loss": 0.05}) is Verdict.CONTINUE
+        assert study.report(claim, 9, {"loss": 0.7}) is Verdict.PRUNE
+        study.give_back(claim, Cause.PREEMPTED)  # it ends before it hears of that
+        again = claimed(study)
+        assert (again.number, again.attempt) == (claim.number, 2)
+        assert study.report(again, 3, {"loss": 0.4}) is Verdict.CONTINUE  # not judged by step 9 of the first attempt
 
 
 def test_nothing_is_pruned_without_a_pruner_or_before_the_first_rung_or_for_another_metric(root: Path) -> None:
