@@ -18,7 +18,7 @@ from hpo_batch.records import Problem
 from hpo_batch.space.build import build
 from hpo_batch.space.words import shown
 from hpo_batch.sweep.lines import key_lines
-from hpo_batch.sweep.mistakes import Mistake, Source, mistake, printable
+from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
 from hpo_batch.sweep.rules import find_problems, infer_space
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.templates import Raw, merge, read_template
@@ -98,9 +98,9 @@ class _Loader:
         self._tell(_budget_problems(budgets), [self.file])
         sweeps = [self._sweep(base, i, budget, is_budget=bool(budgets)) for i, budget in enumerate(budgets or [{}])]
         if self.told:
-            mistakes = [self._with_budgets(mistake, budgets) for mistake in self.told]
+            mistakes = [self._with_budgets(one, budgets) for one in self.told]
             mistakes.sort(key=lambda m: (self._rank(m.file), m.line or 0, m.key))
-            raise SweepInvalid(tuple(str(mistake) for mistake in mistakes))
+            raise SweepInvalid(tuple(str(one) for one in mistakes))
         return tuple(sweep for sweep in sweeps if sweep is not None)
 
     def _sweep(self, base: Raw, number: int, budget: Mapping[str, Any], *, is_budget: bool) -> Sweep | None:
@@ -163,7 +163,7 @@ class _Loader:
 
     def _tell(self, problems: Sequence[Problem], sources: Sequence[Source], *, budget: int | None = None) -> None:
         for problem in problems:
-            of_budgets = self.told.setdefault(mistake(problem, sources), set())
+            of_budgets = self.told.setdefault(put(problem, sources), set())
             if budget is not None:
                 of_budgets.add(budget)
 

@@ -52,7 +52,7 @@ class Mistake:
         return printable(text)
 
 
-def mistake(problem: Problem, sources: Sequence[Source]) -> Mistake:
+def put(problem: Problem, sources: Sequence[Source]) -> Mistake:
     """The problem at the place it was written."""
     source = _owner(problem.key, sources)
     line = line_of(problem.key, source.lines)

@@ -155,6 +155,13 @@ def test_a_fixed_parameter_may_stand_in_a_projection() -> None:
     assert list(projected_cells(pinned(space, {"a": 1}), ["a", "c"])) == [(1, 3), (1, 4)]
 
 
+def test_values_that_are_equal_to_python_are_different_cells() -> None:
+    space = Space(parameters=(Choices(name="x", values=(1, 1.0, True), ordered=False),))
+    assert [repr(cell) for cell in projected_cells(space, ["x"])] == ["(1,)", "(1.0,)", "(True,)"]
+    assert counted(space) == (3, 3)
+    assert len({cell.key for cell in valid_cells(space)}) == 3
+
+
 def test_a_projection_leaves_out_cells_that_nothing_completes() -> None:
     space = make({"d_model": [30, 32], "n_heads": [4, 8], "constraints": {"heads": "d_model % n_heads == 0"}})
     assert list(projected_cells(space, ["d_model"])) == [(32,)]

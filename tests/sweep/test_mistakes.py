@@ -9,7 +9,7 @@ import pytest
 from hpo_batch.errors import SweepInvalid
 from hpo_batch.records import Problem
 from hpo_batch.sweep.load import LATER, load
-from hpo_batch.sweep.mistakes import Mistake, Source, dotted, mistake, printable
+from hpo_batch.sweep.mistakes import Mistake, Source, dotted, printable, put
 from tests.sweep.conftest import HEAD, SPACE, Told
 
 DATA = Path(__file__).parent / "data"
@@ -185,7 +185,7 @@ def test_the_place_of_a_key_is_the_source_that_won() -> None:
     override = Source(file="--set", raw={"job": {"gres": 5, "sbatch": 3}})
 
     def place(key: tuple[str | int, ...], *sources: Source) -> tuple[str, int | None, str]:
-        found = mistake(Problem(key=key, message=""), sources)
+        found = put(Problem(key=key, message=""), sources)
         return found.file, found.line, found.key
 
     assert place(("job", "cpus"), template, file) == ("f", 2, "job.cpus")

@@ -30,6 +30,10 @@ TWO = NO_TRIALS.replace('metric = "loss"', 'metric = ["loss", "time"]')
          "7: objective.command: the command cannot be split: No closing quotation"),
         (HEAD.replace("function =", "command =").replace("package.module:function", " "), SPACE,
          "7: objective.command: the command is empty"),
+        (HEAD.replace("function =", "command =").replace('"package.module:function"', "['']"), SPACE,
+         "7: objective.command: the command is empty"),
+        (HEAD.replace("function =", "command =").replace('"package.module:function"', "['a', 1]"), SPACE,
+         "7: objective.command: a command is a text or a list of texts, not ['a', 1]"),
     ],
 )  # fmt: skip
 def test_study_and_objective(told: Told, head: str, text: str, line: str) -> None:
