@@ -1,0 +1,225 @@
+"""The loop around real studies, with toy objectives in this process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.errors import Superseded
+from hpo_batch.objective.trial import Trial
+from hpo_batch.records import (
+    Cause,
+    Complete,
+    Failed,
+    GivenBack,
+    Idle,
+    IdleWhy,
+    Outcome,
+    Reason,
+    Stopping,
+    TrialState,
+)
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.leases import lease_path
+from hpo_batch.study.study import Study
+from hpo_batch.worker.loop import Place, Tally, work
+from hpo_batch.worker.signals import Signals
+from tests.study.helpers import claimed, make, owner, state_of
+
+HERE = Place(device="cpu", cpus=1, deadline=None, lead_s=0.0)
+ELSEWHERE = {"host": "elsewhere", "pid": 1, "start": 1}
+FINE = Complete(values=(0.5,), metrics={"loss": 0.5})
+
+
+class Toy:
+    """An objective that calls a function of the test."""
+
+    def __init__(self, function: Callable[[Trial], Outcome | GivenBack]) -> None:
+        self.run = function
+
+
+@pytest.fixture
+def home(root: Path) -> StudyHome:
+    return make(root, study="trials = 3")
+
+
+@pytest.fixture
+def study(home: StudyHome) -> Iterator[Study]:
+    with Study.open(home, owner()) as study:
+        yield study
+
+
+def loop(study: Study, function: Callable[[Trial], Outcome | GivenBack], **changes: object) -> Tally:
+    facts: dict[str, object] = {"home": study.home, "place": HERE, "signals": Signals(), "sleep": _no_sleep, **changes}
+    return work(study, Toy(function), **facts)  # type: ignore[arg-type]
+
+
+def _no_sleep(seconds: float) -> None:
+    pytest.fail("there was nothing to wait for")
+
+
+def test_trials_are_run_until_the_target_is_met(study: Study) -> None:
+    seen: list[tuple[int, int, bool, str]] = []
+
+    def run(trial: Trial) -> Outcome:
+        assert trial.dir == study.home.attempt(trial.number, trial.attempt)
+        assert trial.checkpoint.is_dir()
+        seen.append((trial.number, trial.attempt, trial.resumes, trial.device))
+        return FINE
+
+    assert loop(study, run) == Tally(complete=3, idle=Idle(why=IdleWhy.TARGET_MET))
+    assert seen == [(0, 1, False, "cpu"), (1, 1, False, "cpu"), (2, 1, False, "cpu")]
+
+
+def test_a_trial_that_went_on_elsewhere_does_not_end_the_worker(study: Study) -> None:
+    def run(trial: Trial) -> Outcome:
+        if trial.number == 0 and trial.attempt == 1:
+            claim = study._state.trials[0].attempt_facts(1)
+            assert claim
+            raise Superseded("the trial has gone on in another attempt")
+        return FINE
+
+    tally = loop(study, run)
+    assert (tally.complete, tally.failed) == (2, 0)
+    assert tally.idle == Idle(why=IdleWhy.IN_FLIGHT)  # trial 0 is whose it is
+
+
+def test_an_attempt_that_is_tried_again_is_no_failed_trial(root: Path) -> None:
+    home = make(root / "other", study="trials = 1", tables={"failures": 'oom_gpu = "retry"'})
+
+    def run(trial: Trial) -> Outcome:
+        return FINE if trial.attempt == 2 else Failed(reason=Reason.OOM_GPU, message="m")
+
+    with Study.open(home, owner()) as study:
+        assert loop(study, run) == Tally(complete=1, idle=Idle(why=IdleWhy.TARGET_MET))
+
+
+def test_what_is_checkpointed_goes_on_and_other_causes_end_the_worker(study: Study) -> None:
+    attempts: list[tuple[int, bool]] = []
+
+    def run(trial: Trial) -> Outcome | GivenBack:
+        attempts.append((trial.attempt, trial.resumes))
+        if trial.attempt < 3:
+            (trial.checkpoint / "model").write_text("m")
+            return GivenBack(cause=Cause.CHECKPOINTED)
+        return GivenBack(cause=Cause.TIME_LIMIT)
+
+    tally = loop(study, run)
+    assert attempts == [(1, False), (2, True), (3, True)]
+    assert (tally.given_back, tally.idle) == (3, None)
+
+
+def test_a_checkpoint_that_has_gone_does_not_resume(study: Study) -> None:
+    first = claimed(study)
+    (study.open_attempt(first) / "checkpoint" / "model").write_text("m")
+    study.give_back(first, Cause.PREEMPTED)
+    open_attempt = study.open_attempt
+
+    def gone(claim):  # type: ignore[no-untyped-def]
+        (study.home.attempt(0, 1) / "checkpoint" / "model").unlink(missing_ok=True)
+        return open_attempt(claim)
+
+    study.open_attempt = gone  # type: ignore[method-assign]
+    seen: list[bool] = []
+    loop(study, lambda trial: (seen.append(trial.resumes), FINE)[1])
+    assert seen[0] is False
+
+
+def test_an_interrupt_gives_the_trial_back(study: Study) -> None:
+    def run(trial: Trial) -> Outcome:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop(study, run)
+    trial = state_of(study.home).trials[0]
+    assert (trial.state, trial.ending(1)["how"]) == (TrialState.WAITING, "cancelled")
+
+
+def test_a_signal_before_the_next_claim_ends_the_worker(study: Study) -> None:
+    signals = Signals()
+
+    def run(trial: Trial) -> Outcome:
+        signals.received = Stopping.TIME_LIMIT
+        return FINE
+
+    assert loop(study, run, signals=signals) == Tally(complete=1)
+
+
+def test_a_trial_is_told_to_stop_by_signals_deadline_and_marker(study: Study) -> None:
+    signals = Signals()
+    found: list[Stopping | None] = []
+
+    def run(trial: Trial) -> Outcome:
+        found.append(trial._engine.stopping())
+        study.home.marker("CANCELLED").touch()
+        trial._engine._looked = 0.0  # type: ignore[attr-defined]  # as two seconds later
+        found.append(trial._engine.stopping())
+        signals.received = Stopping.PREEMPTED
+        found.append(trial._engine.stopping())
+        study.home.marker("CANCELLED").unlink()
+        return FINE
+
+    loop(study, run, signals=signals)
+    assert found == [None, Stopping.CANCELLED, Stopping.PREEMPTED]
+    late = Place(device="cpu", cpus=1, deadline=time.time() + 5, lead_s=10.0)
+    assert loop(study, run, place=late).idle == Idle(why=IdleWhy.NO_TIME)
+
+
+def test_a_worker_waits_for_a_far_trial_until_it_is_known_to_be_alive(home: StudyHome) -> None:
+    with Study.open(home, owner(1, **ELSEWHERE)) as far, Study.open(home, owner()) as study:
+        for _ in range(3):
+            claimed(far)
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                os.utime(lease_path(home.workers, far.owner.worker), ns=(1, 1))
+
+        tally = loop(study, lambda trial: FINE, sleep=sleep)
+        assert len(waits) == 3
+        assert (tally.complete, tally.idle) == (0, Idle(why=IdleWhy.IN_FLIGHT))
+
+
+def test_a_worker_takes_what_a_far_worker_gives_back_while_it_waits(home: StudyHome) -> None:
+    with Study.open(home, owner(1, **ELSEWHERE)) as far, Study.open(home, owner()) as study:
+        claims = [claimed(far) for _ in range(3)]
+
+        def sleep(seconds: float) -> None:
+            if claims:
+                far.give_back(claims.pop(), Cause.PREEMPTED)
+
+        assert loop(study, lambda trial: FINE, sleep=sleep) == Tally(complete=3, idle=Idle(why=IdleWhy.TARGET_MET))
+
+
+def test_a_worker_takes_over_from_a_far_worker_that_died(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0.0
+    with Study.open(home, owner(1, **ELSEWHERE)) as far, Study.open(home, owner()) as study:
+        monkeypatch.setattr(study._watch, "_clock", lambda: seconds)
+        for _ in range(3):
+            claimed(far)
+
+        def sleep(pause: float) -> None:
+            nonlocal seconds
+            seconds += pause
+
+        attempts: list[int] = []
+        tally = loop(study, lambda trial: (attempts.append(trial.attempt), FINE)[1], sleep=sleep)
+        assert (tally.complete, attempts) == (3, [2, 2, 2])
+        assert 60 <= seconds < 70  # the lease's duration, and no longer
+
+
+def test_a_signal_ends_the_waiting(home: StudyHome) -> None:
+    signals = Signals()
+    with Study.open(home, owner(1, **ELSEWHERE)) as far, Study.open(home, owner()) as study:
+        for _ in range(3):
+            claimed(far)
+
+        def sleep(seconds: float) -> None:
+            signals.received = Stopping.PREEMPTED
+
+        assert loop(study, lambda trial: FINE, signals=signals, sleep=sleep) == Tally()

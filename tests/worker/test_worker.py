@@ -1,0 +1,285 @@
+"""Workers as processes: what they run, how they end, and what is left of a trial in each case."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.records import TrialState
+from hpo_batch.worker.entry import Worker
+
+from .conftest import Project
+
+Build = Callable[..., Project]
+KINDS = ("fine", "exception", "nan", "text", "none", "list", "other", "exit", "import")
+
+
+def test_every_failure_of_a_function_is_one_failed_trial_with_its_reason(project: Build) -> None:
+    trials = [(f"{kind}_", kind) for kind in KINDS] + [("last", "fine")]  # the last repeats the first: it is answered
+    text = "".join(f'[[trial]]\nname = "{name}"\nparams = {{ kind = "{kind}" }}\n' for name, kind in trials)
+    here = project("mixed", study="max_failed = 100", space="", sampler='name = "list"', rest=text)
+    worker = here.run()
+    assert worker.process.returncode == 1
+    records = [trial.record() for trial in here.state.trials]
+    found = {record.name: (record.state.name, record.reason) for record in records}
+    assert found == {
+        "fine_": ("COMPLETE", None),
+        "exception_": ("FAIL", "exception"),
+        "nan_": ("FAIL", "nan"),
+        "text_": ("FAIL", "invalid"),
+        "none_": ("FAIL", "no_result"),
+        "list_": ("FAIL", "invalid"),
+        "other_": ("FAIL", "no_result"),
+        "exit_": ("FAIL", "exit_code"),
+        "import_": ("FAIL", "exception"),
+        "last": ("COMPLETE", None),
+    }
+    messages = {record.name: str(record.message) for record in records}
+    assert messages["exception_"] == "ValueError: no such luck"
+    assert "'loss' was not returned; returned: 'auc'" in messages["other_"]
+    assert "returned None" in messages["none_"]
+    number = next(record.number for record in records if record.name == "exception_")
+    stderr = here.file("stderr", number)
+    assert "Traceback (most recent call last)" in stderr
+    assert 'raise ValueError("no such luck")' in stderr
+    assert "ModuleNotFoundError" in here.file("stderr", number + 7)
+    assert all(dict(record.steps) == {1: 0.75} for record in records)
+    assert worker.output == ""
+    assert "Traceback" not in worker.said
+    assert "exception: ValueError: no such luck" in worker.said
+    assert "worker ends: 1 complete, 0 pruned, 8 failed, 0 given back" in worker.said
+    assert list(here.home.workers.iterdir()) == []
+
+
+def test_a_function_runs_where_and_with_what_the_sweep_says(project: Build) -> None:
+    here = project(
+        "told", study="trials = 1", objective='function = "toys:told"\ncwd = "inner"\nenv = { FROM_SWEEP = "yes" }'
+    )
+    (here.path / "inner").mkdir()
+    worker = here.run(OMP_NUM_THREADS="7", HPO_BATCH_CPUS="2")
+    assert worker.process.returncode == 0
+    lines = here.file("stdout").splitlines()
+    seed = here.state.trials[0].facts["seeds"][0]
+    assert lines == ["cwd inner", "threads 2 2 2", "blas 2", f"env yes cpu {seed}"]
+    errors = here.file("stderr")
+    assert "to stderr" in errors
+    assert "by the user's logger" in errors
+    # the worker's own words are in its own log and nowhere else
+    assert "trial 0: 0.5 after" in worker.said
+    assert "trial 0: no metrics are kept" in worker.said
+    assert "trial 0" not in errors
+    assert "user's logger" not in worker.said
+    assert "no more trials for this worker: target met" in worker.said
+
+
+def test_a_worker_that_nobody_gave_cores_takes_those_of_the_sweep(project: Build) -> None:
+    here = project("told", study="trials = 1", objective='function = "toys:told"\nenv = { FROM_SWEEP = "yes" }')
+    here.run(OMP_NUM_THREADS="7")
+    assert "threads 1 1 1" in here.file("stdout").splitlines()
+    assert "cwd project" in here.file("stdout").splitlines()
+
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+with open(os.environ["HPO_BATCH_METRICS_FILE"], "a") as file:
+    file.write(json.dumps({"step": 1, "loss": 0.5}) + chr(10))
+print("cwd", Path.cwd().name, os.environ["FROM_SWEEP"], os.environ["OMP_NUM_THREADS"])
+n = int(sys.argv[sys.argv.index("--n") + 1])
+if n == 2:
+    sys.exit("no luck")
+print(f"RESULT: loss={n / 8}")
+"""
+
+
+def test_a_command_runs_in_its_own_folder_and_fails_by_its_exit_code(project: Build) -> None:
+    command = f'command = ["{sys.executable}", "script.py", "{{args}}"]'
+    here = project(
+        study="",
+        objective=f'{command}\ncwd = "inner"\nenv = {{ FROM_SWEEP = "yes" }}',
+        space="n = [1, 2, 3]",
+        sampler='name = "grid"',
+    )
+    (here.path / "inner").mkdir()
+    (here.path / "inner" / "script.py").write_text(SCRIPT)
+    worker = here.run()
+    assert worker.process.returncode == 1
+    records = [trial.record() for trial in here.state.trials]
+    assert [(r.state.name, r.values, r.reason) for r in records] == [
+        ("COMPLETE", (0.125,), None),
+        ("FAIL", None, "exit_code"),
+        ("COMPLETE", (0.375,), None),
+    ]
+    assert here.file("stdout").splitlines()[0] == "cwd inner yes 1"
+    assert here.file("stderr", 1) == "no luck\n"
+    assert dict(records[1].steps) == {1: 0.5}
+
+
+@pytest.mark.parametrize("wrong", ["module", "import", "name", "cwd"])
+def test_an_objective_that_cannot_be_loaded_fails_one_trial_and_ends_the_worker(project: Build, wrong: str) -> None:
+    objective = {
+        "module": 'function = "missing.module:f"',
+        "import": 'function = "broken:f"',
+        "name": 'function = "toys:fin"',
+        "cwd": 'function = "toys:fine"\ncwd = "missing"',
+    }[wrong]
+    here = project(study="trials = 5", objective=objective)
+    (here.path / "broken.py").write_text("import math\nmath.sqrt(-1)\n")
+    worker = here.run()
+    assert worker.process.returncode == 1
+    (record,) = [trial.record() for trial in here.state.trials]
+    assert (record.state, record.reason) == (TrialState.FAIL, "invalid")
+    expected = {
+        "module": "there is no module 'missing.module'",
+        "import": "module 'broken' failed while it was imported: ValueError",
+        "name": "module 'toys' has no 'fin'; did you mean 'fine'?",
+        "cwd": f"cannot go to the working directory '{here.path}/missing'",
+    }[wrong]
+    assert expected in str(record.message)
+    assert expected in worker.said
+    assert ("Traceback" in here.file("stderr")) is (wrong == "import")
+    if wrong == "import":
+        assert "math.sqrt(-1)" in here.file("stderr")
+    assert expected.splitlines()[0] in here.file("stderr")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGUSR2, 0)])
+def test_a_signal_gives_the_trial_back_and_the_next_worker_resumes_it(project: Build, number: int, code: int) -> None:
+    here = project("long", study="trials = 1")
+    worker = here.start()
+    checkpoint = here.home.attempt(0, 1) / "checkpoint" / "epoch"
+    here.until(lambda: checkpoint.exists() and (checkpoint.read_text() or "0") > "2")
+    worker.process.send_signal(number)
+    assert worker.wait() == code
+    trial = here.state.trials[0]
+    assert trial.state is TrialState.WAITING
+    cause = {signal.SIGTERM: "preempted", signal.SIGINT: "cancelled", signal.SIGUSR2: "time_limit"}[
+        signal.Signals(number)
+    ]
+    assert trial.ending(1)["how"] == cause
+    assert here.file("stdout").splitlines() == ["from 0", f"stopping {cause}"]
+    assert "given back after" in worker.said
+    reached = int(checkpoint.read_text())
+    assert trial.steps[reached] == 1 / (1 + reached)  # what waited in memory was written
+    assert here.run().process.returncode == 0
+    record = here.state.trials[0].record()
+    assert (record.state, record.values) == (TrialState.COMPLETE, (0.25,))
+    assert [attempt.ending for attempt in record.attempts] == [cause, "complete"]
+    assert here.file("stdout", attempt=2).splitlines() == [f"from {reached + 1}"]
+
+
+def test_a_second_interrupt_ends_a_deaf_objective_at_once(project: Build) -> None:
+    here = project("deaf", study="trials = 1")
+    worker = here.start()
+    here.until(lambda: (here.home.attempt(0, 1) / "checkpoint" / "epoch").exists())
+    worker.process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    assert worker.process.poll() is None
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.wait() == 130
+    assert worker.said.splitlines()[-1] == "interrupted"
+    assert here.state.trials[0].state is TrialState.WAITING
+    assert here.state.trials[0].ending(1)["how"] == "cancelled"
+
+
+def test_a_killed_worker_is_followed_by_the_next(project: Build) -> None:
+    here = project("long", study="trials = 1")
+    worker = here.start()
+    checkpoint = here.home.attempt(0, 1) / "checkpoint" / "epoch"
+    here.until(lambda: checkpoint.exists() and (checkpoint.read_text() or "0") > "2")
+    worker.process.kill()
+    assert worker.wait() == -9
+    assert here.state.trials[0].state is TrialState.RUNNING
+    assert here.run().process.returncode == 0
+    record = here.state.trials[0].record()
+    assert [(a.number, a.ending) for a in record.attempts] == [(1, "lost"), (2, "complete")]
+    assert (record.state, len(here.state.trials)) == (TrialState.COMPLETE, 1)
+    assert here.file("stdout", attempt=2).startswith("from ")
+    assert here.file("stdout", attempt=2) != "from 0\n"
+
+
+def test_cancelling_ends_a_running_trial_and_starts_no_other(project: Build) -> None:
+    here = project("long", study="trials = 3")
+    worker = here.start()
+    here.until(lambda: (here.home.attempt(0, 1) / "checkpoint" / "epoch").exists())
+    here.home.marker("CANCELLED").touch()
+    assert worker.wait() == 0
+    assert [(t.state, t.ending(1).get("how")) for t in here.state.trials] == [(TrialState.WAITING, "cancelled")]
+    again = here.run()
+    assert again.process.returncode == 0
+    assert "no more trials for this worker: cancelled" in again.said
+    assert here.state.trials[0].attempt == 1
+
+
+def test_near_the_deadline_a_trial_is_given_back_and_none_is_begun(project: Build) -> None:
+    job = {"job": 'template = "local"\nwalltime = "0:00:08"\nsignal_lead_s = 10'}  # so that the lead is 2 seconds
+    here = project("long", study="trials = 2", tables=job)
+    worker = here.run(HPO_BATCH_DEADLINE=str(time.time() + 6))
+    assert worker.process.returncode == 0
+    assert [(t.state, t.ending(1).get("how")) for t in here.state.trials] == [(TrialState.WAITING, "time_limit")]
+    late = here.run(HPO_BATCH_DEADLINE=str(time.time() + 1))
+    assert late.process.returncode == 0
+    assert "no trial fits into the time that is left" in late.said
+    assert here.state.trials[0].attempt == 1
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_told_before_a_trial_is_taken(project: Build) -> None:
+    here = project("fine", tables={"job": 'template = "local"\ndevice = "cuda"'})
+    worker = here.run()
+    assert worker.process.returncode == 2
+    errors = [line for line in worker.said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert 'device = "cuda" was asked for, no GPU was allocated' in errors[0]
+    assert "--set job.device=cpu" in errors[0]
+    assert "Traceback" not in worker.said
+    assert here.state.trials == []
+    assert not any(here.home.workers.iterdir())
+
+
+def test_two_workers_at_once_finish_exactly_the_target(project: Build) -> None:
+    here = project("busy", study="trials = 15", sampler='name = "tpe"\nstartup_trials = 4')
+    workers = [here.start(HPO_BATCH_SUBMISSION="sub", HPO_BATCH_WORKER=str(i)) for i in range(2)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    state = here.state
+    assert (state.counts().complete, len(state.trials)) == (15, 15)
+    assert len({trial.key for trial in state.trials}) == 15
+    attempts = [trial.record().attempts[0] for trial in state.trials]
+    assert {attempt.worker for attempt in attempts} == {"sub-0", "sub-1"}
+    assert {attempt.submission for attempt in attempts} == {"sub"}
+
+
+def test_a_study_that_is_not_there_is_told_in_one_line(project: Build) -> None:
+    here = project("fine")
+    here.home.journal.write_bytes(b"")
+    worker = here.run()
+    assert worker.process.returncode == 4
+    assert worker.said.splitlines() == [f"error: no study in '{here.home.path}': submit a sweep first"]
+
+
+def test_the_callable_that_submitit_pickles_runs_the_same_worker(project: Build, tmp_path: Path) -> None:
+    here = project("prints_to_the_end", study="trials = 2", space="x = [1, 2]")
+    pickled = pickle.dumps(Worker(home=str(here.home.path)))
+    assert len(pickled) < 300  # a path and nothing else
+    (tmp_path / "job.pkl").write_bytes(pickled)
+    code = f"import pickle; print('returned', pickle.load(open({str(tmp_path / 'job.pkl')!r}, 'rb'))())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=here.path,
+        env={**os.environ, "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15",
+             "SLURM_JOB_NAME": "s-abc", "SLURMD_NODENAME": "node1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout == "returned 0\n", done.stderr
+    attempts = [trial.record().attempts[0] for trial in here.state.trials]
+    assert {(a.worker, a.job, a.host, a.submission) for a in attempts} == {("12-r0-3", "12_3", "node1", "abc")}
+    assert here.file("stdout") == "printed\n"

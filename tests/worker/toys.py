@@ -1,0 +1,79 @@
+"""Objectives of a user's project, copied beside a sweep by the fixture ``project``. They know nothing of the tests."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+from hpo_batch import Trial
+
+
+def fine(trial: Trial) -> float:
+    trial.report(1, loss=0.5, auc=0.25)
+    return trial.params["x"]
+
+
+def told(trial: Trial) -> float:
+    """Say where and with what it runs."""
+    import numpy as np
+    import threadpoolctl
+
+    np.ones((4, 4)) @ np.ones((4, 4))
+    print("cwd", Path.cwd().name)
+    print("threads", *(os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")), trial.cpus)
+    print("blas", *{pool["num_threads"] for pool in threadpoolctl.threadpool_info()})
+    (trial.dir / "metrics.jsonl").mkdir()  # so that the worker has something to warn of while the function runs
+    trial.report(1, loss=0.5)
+    print("env", os.environ["FROM_SWEEP"], trial.device, trial.seed)
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("user").warning("by the user's logger")
+    logging.getLogger("user").info("of little weight")
+    return 0.5
+
+
+def mixed(trial: Trial) -> object:
+    """Each way to fail, and to be fine between them."""
+    trial.report(1, loss=0.75)
+    kind = trial.params["kind"]
+    if kind == "exception":
+        raise ValueError("no such luck")
+    if kind == "exit":
+        sys.exit(3)
+    if kind == "import":
+        import nothing_of_this_name  # noqa: F401
+    return {"nan": math.nan, "text": "0.5", "none": None, "other": {"auc": 0.5}, "fine": 0.5}.get(kind, [1, 2])
+
+
+def long(trial: Trial) -> float | None:
+    """Epochs with checkpoints until it is told to stop, or until the end if it has resumed."""
+    saved = trial.checkpoint / "epoch"
+    first = int(saved.read_text()) + 1 if trial.resumes else 0
+    print("from", first)
+    for epoch in range(first, first + 2 if trial.resumes else 100_000):
+        saved.write_text(str(epoch))
+        trial.report(epoch, loss=1 / (1 + epoch))
+        if trial.should_stop():
+            print("stopping", trial.stopping)
+            return None
+        time.sleep(0.01)
+    return 0.25
+
+
+def deaf(trial: Trial) -> float:
+    (trial.checkpoint / "epoch").write_text("0")
+    while True:
+        time.sleep(0.01)
+
+
+def busy(trial: Trial) -> float:
+    time.sleep(0.02)
+    return trial.params["x"]
+
+
+def prints_to_the_end(trial: Trial) -> float:
+    print("printed")
+    return 0.5
