@@ -65,7 +65,7 @@ def name_in_toml(path: str) -> str:
     import tomli
 
     try:
-        name = tomli.loads(Path(path).read_text(encoding="utf-8"))["study"]["name"]
+        name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

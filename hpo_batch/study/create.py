@@ -65,7 +65,7 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     if state.study_name is None:
         return Change(created=True)
     if state.revision:
-        return difference(read_revision(home, state.revision), sweep)
+        return difference(read_revision(home, state), sweep)
     if not state.is_ours:
         raise StorageError(
             f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
@@ -77,15 +77,18 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     return Change(created=True)  # whoever made it was killed before it had a sweep: nothing can have run
 
 
-def read_revision(home: StudyHome, number: int) -> Sweep:
-    """A frozen sweep.
+def read_revision(home: StudyHome, state: JournalState) -> Sweep:
+    """The frozen sweep that the journal names.
 
     Raises:
-        StorageError: its file is missing or damaged.
+        StorageError: its file is missing, damaged, or not the one that was frozen.
     """
-    path = home.revision(number)
+    path = home.revision(state.revision)
     try:
-        return Sweep.from_json(path.read_bytes())
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
+            raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+        return Sweep.from_json(content)
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error}") from error
 

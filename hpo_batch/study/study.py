@@ -26,6 +26,7 @@ from hpo_batch.records import (
     Outcome,
     Owner,
     Pruned,
+    Reason,
     TrialState,
     Value,
     Verdict,
@@ -300,17 +301,28 @@ class Study:
 
     def _patiently(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]]) -> None:
         """Append records that end the attempt; a file system that refuses them now may take them later."""
+        tried = False
         for pause in (*TELL_PAUSES_S, None):
             try:
                 self._fenced(claim, make_records)
                 return
-            except (Superseded, JournalCorrupt):
+            except Superseded:
+                if tried and self._ended_by_us(claim):
+                    return  # it was written the last time, and only its sync failed
+                raise
+            except JournalCorrupt:
                 raise
             except StorageError as error:
+                tried = True
                 if pause is None:
                     raise
                 log.warning("trial %s: how it ended waits to be written: %s", claim.number, error)
                 time.sleep(pause)
+
+    def _ended_by_us(self, claim: Claim) -> bool:
+        trial = self._state.trials[claim.number]
+        ours = trial.attempt_facts(claim.attempt).get("token") == claim.token
+        return ours and trial.ending(claim.attempt).get("how", Reason.LOST) != Reason.LOST
 
     def _fenced(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]], *, sync: bool = True) -> None:
         """Append records (and the reports that wait) if the claim is still the one that counts."""
@@ -358,9 +370,9 @@ class Study:
             raise StorageError(f"no study in '{self.home.path}': submit a sweep first")
         if number == self._revision:
             return
-        sweep = read_revision(self.home, number)
+        sweep = read_revision(self.home, self._state)
         self._space = replace(sweep.space, n_params=self._n_params)
-        self._planned = planned_trials(sweep)
+        self._planned = planned_trials(sweep, n_params=self._n_params)
         self._pruner = make_pruner(sweep.pruner)
         self._quotas = Quotas(self._space)
         self._sources = {arm: make_source(sweep, self._space, arm) for arm in self._quotas.arms}

@@ -6,14 +6,16 @@ They are ordinary trials with complete parameters, so that a sampler learns from
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import Choices, Fixed, Searched
 from hpo_batch.sweep.schema import PlannedTrial, Sweep
 
+CountParams: TypeAlias = Callable[[Mapping[str, Value]], int]
 MOST_MOVED = 1_000
 """values that an extreme is moved inwards for a constraint, at most"""
 
@@ -29,8 +31,10 @@ class Planned:
     note: str | None = None
 
 
-def planned_trials(sweep: Sweep) -> tuple[Planned, ...]:
+def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tuple[Planned, ...]:
     """All planned trials in the order they run: ``[[trial]]``s, baseline, extremes.
+
+    Extremes keep constraints on ``n_params`` if the function is given: only workers may import it.
 
     A baseline or an extreme that repeats an earlier one is left out. Two ``[[trial]]``s of one configuration are both
     kept, since both names were asked for; the second is answered from the first and not trained again.
@@ -42,7 +46,7 @@ def planned_trials(sweep: Sweep) -> tuple[Planned, ...]:
         found.append(planned)
     kept = [planned for planned in found if planned.name is not None]
     seen = {planned.configuration.key for planned in kept}
-    for planned in [planned for planned in found if planned.name is None] + extremes(sweep):
+    for planned in [planned for planned in found if planned.name is None] + extremes(sweep, n_params=n_params):
         if planned.configuration.key not in seen:
             seen.add(planned.configuration.key)
             kept.append(planned)
@@ -110,22 +114,23 @@ def _middle(sweep: Sweep) -> dict[str, Value]:
     return {p.name: p.middle for p in sweep.space.searched}
 
 
-def extremes(sweep: Sweep) -> list[Planned]:
+def extremes(sweep: Sweep, *, n_params: CountParams | None = None) -> list[Planned]:
     """Smallest and largest value of each parameter in ``sampler.extremes``, the others at the middle.
 
     An extreme that breaks a constraint is moved to the nearest valid value from that end; one that cannot be moved is
     left out. A baseline supplies the middle if there is one.
     """
     centre = {**_middle(sweep), **(sweep.baseline or {})}
+    space = replace(sweep.space, n_params=n_params)
     found: list[Planned] = []
     for name in sweep.sampler.extremes:
-        parameter = sweep.space.by_name[name]
+        parameter = space.by_name[name]
         if isinstance(parameter, Fixed):
             continue
         for label, candidates in (("min", _from_below(parameter)), ("max", _from_above(parameter))):
             for value in itertools.islice(candidates, MOST_MOVED):
-                configuration = sweep.space.resolve({**centre, name: value})
-                if name in configuration.searched and sweep.space.why_invalid(configuration, bounds=False) is None:
+                configuration = space.resolve({**centre, name: value})
+                if name in configuration.searched and space.why_invalid(configuration, bounds=False) is None:
                     found.append(Planned(configuration=configuration, origin=f"extreme: {label} {name}"))
                     break
     return found

@@ -65,7 +65,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     state = read_state(home)
     if not state.revision:
         raise StorageError(f"no study in '{home.path}': submit a sweep first")
-    sweep = read_revision(home, state.revision)
+    sweep = read_revision(home, state)
     home = StudyHome(path=home.path, name=state.study_name or home.name)
     allocation = read_allocation(environ, time.time(), cpus=sweep.job.cpus)
     _limit_threads(sweep, allocation.cpus)

@@ -14,7 +14,7 @@ from hpo_batch.errors import Irreconcilable, JournalCorrupt, StorageError
 from hpo_batch.records import IdleWhy
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study import create as create_module
-from hpo_batch.study.create import create, read_revision, what_changes
+from hpo_batch.study.create import create, read_revision, read_state, what_changes
 from hpo_batch.study.study import Study
 from tests.store.helpers import in_processes, plain_storage
 
@@ -26,7 +26,7 @@ def test_a_study_is_its_journal_its_sweep_and_the_text_of_it(root: Path) -> None
     text = Text()
     sweep = sweep_of(root, text)
     assert create(home, sweep, toml=str(text), now=5.0).created
-    assert read_revision(home, 1) == sweep
+    assert read_revision(home, read_state(home)) == sweep
     assert home.sweep_toml.read_text() == str(text)
     state = state_of(home)
     assert (state.study_name, state.target, state.metrics, state.revision) == ("s", 5, ("loss",), 1)
@@ -169,8 +169,10 @@ def test_a_revision_that_cannot_be_read_is_told_with_its_path(root: Path) -> Non
     home = make(root)
     for text in (None, "{", "{}"):
         home.revision(1).unlink() if text is None else home.revision(1).write_text(text)
-        with pytest.raises(StorageError, match=r"cannot read the sweep that the study was made from.*sweep\.1\.json"):
+        why = "cannot read the sweep that the study was made from" if text is None else "was changed after"
+        with pytest.raises(StorageError, match=why) as told:
             what_changes(home, sweep_of(root, Text()), state_of(home))
+        assert str(home.revision(1)) in str(told.value)
 
 
 def test_a_folder_that_is_a_file_is_told_so(root: Path) -> None:
@@ -214,3 +216,11 @@ def test_makers_killed_at_random_moments_leave_a_study_that_can_be_made(root: Pa
         revise(home)
         assert state_of(home).revision == 1
         assert len(plain(home).trials) == 0
+
+
+def test_a_frozen_sweep_that_was_edited_is_refused(tmp_path: Path) -> None:
+    home = make(tmp_path)
+    path = home.revision(1)
+    path.write_text(path.read_text().replace('"trials": 5', '"trials": 50'))
+    with pytest.raises(StorageError, match="changed after it was frozen: edit the sweep's TOML"):
+        read_revision(home, read_state(home))

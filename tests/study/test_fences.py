@@ -308,3 +308,26 @@ def test_a_result_without_a_second_copy_is_told_all_the_same(root: Path) -> None
         study.tell(claim, Complete(values=(0.5,), metrics={}))
     assert state_of(home).trials[0].values == (0.5,)
     assert state_of(home).counts().remaining == 0
+
+
+def test_a_result_whose_sync_failed_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is in the file when its sync fails: offered again it is neither doubled nor called superseded."""
+    home = make(tmp_path)
+    synced: list[bool] = []
+    real = Journal._sync
+
+    def fails_once(self: Journal, *, with_folder: bool) -> None:
+        synced.append(len(synced) > 0)
+        if len(synced) == 1:
+            raise StorageError("cannot sync: Input/output error")
+        real(self, with_folder=with_folder)
+
+    with Study.open(home, owner(0)) as study:
+        claim = claimed(study)
+        monkeypatch.setattr(study_module.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(Journal, "_sync", fails_once)
+        study.tell(claim, Complete(values=(1.0,), metrics={}))
+    assert synced == [False]
+    trial = state_of(home).trials[claim.number]
+    assert trial.state is TrialState.COMPLETE
+    assert home.journal.read_text().count('"hpo:ended:1"') == 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
+from hpo_batch.records import Value
 from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.schema import Sweep
 from tests.sweep.conftest import HEAD, LoadOne, Told
@@ -170,3 +173,25 @@ def test_a_thousand_trials_in_a_chain(load_one: LoadOne) -> None:
     text = trial("A0", FULL) + "".join(trial(f"A{i}", f"depth = {i}", f"from = 'A{i - 1}'") for i in range(1, 1000))
     planned = planned_trials(load_one(f"{SPACE}{text}", "sampler.name=list", "study.trials=1000"))
     assert planned[-1].configuration.searched["depth"] == 999
+
+
+def test_extremes_keep_a_constraint_on_the_parameter_count(load_one: LoadOne) -> None:
+    text = """
+[space]
+width = [8, 16, 32, 64]
+depth = { low = 1, high = 4 }
+[space.constraints]
+small = "n_params <= 64"
+[sampler]
+name = "random"
+extremes = ["width", "depth"]
+"""
+    sweep = load_one(text, 'objective.n_params="pkg:count"')
+
+    def count(values: Mapping[str, Value]) -> int:
+        return int(values["width"]) * int(values["depth"])
+
+    by_origin = {p.origin: p.configuration.searched for p in planned_trials(sweep, n_params=count)}
+    assert by_origin["extreme: max width"] == {"width": 32, "depth": 2}
+    assert by_origin["extreme: max depth"] == {"width": 16, "depth": 4}
+    assert {p.configuration.searched["width"] for p in planned_trials(sweep)} >= {64}
