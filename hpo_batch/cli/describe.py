@@ -15,7 +15,7 @@ from hpo_batch.space.cells import size
 from hpo_batch.space.parameters import Searched
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, target, warnings
-from hpo_batch.sweep.schema import Objective, Sweep, Table
+from hpo_batch.sweep.schema import Objective, Sweep, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
 OURS = "hpo_batch."
@@ -172,7 +172,7 @@ def describe_schema() -> Iterator[str]:
     yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
     for name, field in Sweep.model_fields.items():
         key = field.alias or name
-        models = _models(field.annotation)
+        models = tables_in(field.annotation)
         if key == "budget":
             yield "\n[[budget]]  one study per budget: a name, and any table of the file merged over it"
         elif not models:
@@ -190,11 +190,3 @@ def _default(field: Any) -> str:
     if value is None or value == () or value == {} or value == "":
         return ""
     return f"(default {value!r}) "
-
-
-def _models(annotation: Any) -> list[type[Table]]:
-    from typing import get_args
-
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]

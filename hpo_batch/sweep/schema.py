@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
 
@@ -137,6 +137,13 @@ class Table(BaseModel):
     )
 
 
+def tables_in(annotation: Any) -> list[type[Table]]:
+    """The tables that a field of a table holds: ``tuple[PlannedTrial, ...]`` gives ``[PlannedTrial]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return [annotation]
+    return [table for argument in get_args(annotation) for table in tables_in(argument)]
+
+
 class Study(Table):
     """``[study]``: what is wanted, and how the study is kept."""
 
@@ -200,6 +207,7 @@ class Pruner(Table):
     """``[pruner]``: who ends bad trials early."""
 
     name: Literal["none", "median", "percentile", "asha", "hyperband"] = "none"
+    """none, median, percentile, asha (successive halving) or hyperband"""
     first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
     """steps before the first decision"""
     options: Options = {}
@@ -212,31 +220,43 @@ class PlannedTrial(Table):
     name: Annotated[str, AfterValidator(_trial_name)]
     """an identifier, unique in the sweep"""
     set: str | None = None
+    """name of the group it belongs to"""
     from_: Annotated[str | None, Field(alias="from")] = None
     """"baseline" or another trial's name: supplies what params leave out"""
     params: dict[str, ParamValue] = {}
     """may lie between or beyond the values of [space]; constraints hold"""
     note: str | None = None
+    """why it is tried; kept with the trial"""
 
 
 class Expectation(Table):
     if_: Annotated[str, Field(alias="if")]
+    """an expression over trials, sets, best, baseline, elites"""
     then: str | None = None
+    """what to do if it holds"""
 
 
 class Failures(Table):
     """``[failures]``: per reason, whether a trial gets another attempt or fails."""
 
     exception: Policy = "fail"
+    """the objective raised"""
     exit_code: Policy = "fail"
+    """the command ended with another exit code than 0 and 75"""
     nan: Policy = "fail"
+    """the objective is NaN or infinite"""
     no_result: Policy = "fail"
+    """the metric did not come"""
     oom_gpu: Policy = "fail"
+    """out of GPU memory"""
     oom_host: Policy = "fail"
+    """out of memory"""
     time_limit: Policy = "fail"
+    """needs more than the walltime and saves no checkpoint"""
     lost: Policy = "retry"
     """the worker died without a word"""
     stalled: Policy = "fail"
+    """no progress although the worker lives"""
     invalid: Policy = "fail"
     """the result has the wrong type, or the objective cannot be loaded"""
     stop_after: Annotated[int, Field(ge=1, strict=True)] = 5
@@ -269,13 +289,21 @@ class Job(Table):
     gpus_per_node: str | None = None
     """"a100:1", for sites without --gres"""
     partition: str | None = None
+    """left out: the site's default"""
     account: str | None = None
+    """whom the time is charged to"""
     qos: str | None = None
+    """quality of service"""
     constraint: str | None = None
+    """features that nodes must have"""
     exclude: str | None = None
+    """nodes not to use"""
     nodelist: str | None = None
+    """nodes to use"""
     reservation: str | None = None
+    """name of a reservation"""
     dependency: str | None = None
+    """such as "afterok:1234" """
     max_running: Annotated[int, Field(ge=1, strict=True)] | None = None
     """array throttle: tasks that run at once"""
     signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
@@ -287,6 +315,7 @@ class Job(Table):
     srun: Flag = True
     """start the worker by srun inside the batch script"""
     srun_args: tuple[str, ...] = ()
+    """further options of srun, such as those of a container"""
     sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
 
@@ -299,6 +328,7 @@ class Sweep(Table):
     metrics: dict[str, ExpressionText] = {}
     """metrics computed from the others"""
     space_table: Annotated[dict[str, Any], Field(alias="space")] = {}
+    """parameters: a value (fixed), a list (choices), or a table; see docs/sweep-toml.md"""
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
     baseline: dict[str, ParamValue] | None = None

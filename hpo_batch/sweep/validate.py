@@ -7,7 +7,7 @@ is missing gets a placeholder, and the rules judge the rest. Such a sweep is nev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 import pydantic
 
@@ -15,7 +15,7 @@ from hpo_batch.records import Problem
 from hpo_batch.space.words import nearest, shown
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.mistakes import holds
-from hpo_batch.sweep.schema import Sweep, Table
+from hpo_batch.sweep.schema import Sweep, Table, tables_in
 from hpo_batch.sweep.templates import Raw
 
 PLACEHOLDERS: dict[str, Any] = {
@@ -152,16 +152,10 @@ def known_keys(*path: str | int) -> list[str]:
     parts = iter(path)
     for part in parts:
         field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
-        nested = [] if field is None else _models(field.annotation)
+        nested = [] if field is None else tables_in(field.annotation)
         if field is None or not nested:
             return []
         model = nested[0]
         if get_origin(field.annotation) in (dict, tuple):
             next(parts, None)  # the name or place of one of several tables
     return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _models(annotation: Any) -> list[type[Table]]:
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models(argument)]

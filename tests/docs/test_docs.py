@@ -16,6 +16,7 @@ from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Complete, Verdict
 from hpo_batch.sweep.load import LATER, load
+from hpo_batch.sweep.schema import Sweep, tables_in
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -89,6 +90,15 @@ def test_the_example_of_the_reference_loads(tmp_path: Path) -> None:
     assert len(sweep.space.searched) == 7
     for key in LATER:
         assert f"`{key}`" in text or f"`[{key}]`" in text
+
+
+def test_every_key_of_the_toml_has_a_meaning() -> None:
+    for name, field in Sweep.model_fields.items():
+        tables = tables_in(field.annotation)
+        assert tables or field.description or name == "budget", name
+        for table in tables:
+            for key, inner in table.model_fields.items():
+                assert inner.description, (name, key)
 
 
 def test_every_command_has_its_help_and_stands_in_the_overview() -> None:
