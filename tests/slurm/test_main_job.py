@@ -123,3 +123,12 @@ def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli
     assert "Partition=urgent" in shown
     assert "Comment=a b" in shown
     assert "JobHeldUser" in cli("status", "quickstart")[1]
+
+
+def test_waiting_for_an_array_ends_with_its_table(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
+    options = ["--workers", "2", "--set", "job.device=cpu", "--set", "space.epochs=1", "--trials", "6"]
+    code, out, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", "--wait", *options)
+    assert code == 0, err
+    assert out.count("COMPLETE") == 6
+    assert "quickstart: 6 of 6 trials finished" in err
+    assert slurm_cluster.run("squeue", "-h").stdout.count("quickstart") <= 2  # at most still leaving
