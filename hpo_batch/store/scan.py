@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +21,10 @@ import msgspec
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import Attempt, Configuration, Counts, TrialRecord, TrialState, Value
 from hpo_batch.store.format import FORMAT, STUDY_ID, Op
+
+DEFERRED = (b'{"op_code":7,', b'{"op_code":8,')
+"""reports and metrics, as we and Optuna write them"""
+TRIAL_ID = re.compile(rb'"trial_id":(\d{1,12})[,}]')
 
 
 class _Line(msgspec.Struct):
@@ -59,16 +64,17 @@ class ScannedTrial:
     """A trial as the records so far make it. Changes as more are applied; ``record`` gives the frozen view."""
 
     __slots__ = (
+        "_pending",
+        "_steps",
+        "_user_attrs",
         "attempt",
         "ended",
         "number",
         "params",
         "started",
         "state",
-        "steps",
         "system_attrs",
         "trial_id",
-        "user_attrs",
         "values",
     )
 
@@ -78,13 +84,52 @@ class ScannedTrial:
         self.state = TrialState.RUNNING
         self.values: tuple[float, ...] | None = None
         self.params: dict[str, Value] = {}
-        self.user_attrs: dict[str, Any] = {}
         self.system_attrs: dict[str, Any] = {}
-        self.steps: dict[int, float] = {}
+        self._user_attrs: dict[str, Any] = {}
+        self._steps: dict[int, float] = {}
+        self._pending: list[bytes] = []
         self.started: float | None = None
         self.ended: float | None = None
         self.attempt = 0
         """number of the newest attempt; 0 before the first"""
+
+    def defer(self, line: bytes) -> None:
+        """Keep a report or a metric as it stands in the file.
+
+        Most are never asked for: every worker reads what all others write, and decoding it was most of what a claim
+        cost with many workers.
+        """
+        self._pending.append(line)
+
+    @property
+    def steps(self) -> dict[int, float]:
+        """Reported values by step."""
+        self._decode_pending()
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: dict[int, float]) -> None:
+        self._decode_pending()
+        self._steps = steps
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        self._decode_pending()
+        return self._user_attrs
+
+    @user_attrs.setter
+    def user_attrs(self, attrs: dict[str, Any]) -> None:
+        self._decode_pending()
+        self._user_attrs = attrs
+
+    def _decode_pending(self) -> None:
+        lines, self._pending = self._pending, []
+        for line in lines:
+            record = _decode(line)
+            if record.op_code == Op.SET_TRIAL_USER_ATTR:
+                self._user_attrs.update(record.user_attr)
+            elif record.intermediate_value is not None:
+                self._steps[record.step] = record.intermediate_value
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -216,6 +261,8 @@ class JournalState:
                 was deleted from it.
         """
         for line in lines:
+            if line.startswith(DEFERRED) and self._defer(line):
+                continue
             if line.strip():
                 record = _decode(line)
                 try:
@@ -227,6 +274,17 @@ class JournalState:
             raise JournalCorrupt(
                 f"this study has format {found}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch"
             )
+
+    def _defer(self, line: bytes) -> bool:
+        """Whether the line was given to its trial undecoded. Now, since a trial that has ended takes no more."""
+        found = TRIAL_ID.search(line)
+        if found is None or not line.endswith(b"}"):
+            return False
+        number = int(found[1])
+        trial = self._ids[number] if number < len(self._ids) else None
+        if trial is not None and not trial.state.ended:
+            trial.defer(line)
+        return True
 
     def _apply(self, line: _Line) -> None:
         op = line.op_code
@@ -304,9 +362,8 @@ class JournalState:
             if state.ended:
                 trial.ended = _seconds(line.datetime_complete)
                 self._note_end(trial)
-        elif op == Op.SET_TRIAL_INTERMEDIATE_VALUE:
-            if line.intermediate_value is not None:
-                trial.steps[line.step] = line.intermediate_value
+        elif op == Op.SET_TRIAL_INTERMEDIATE_VALUE and line.intermediate_value is not None:
+            trial.steps[line.step] = line.intermediate_value
         elif op == Op.SET_TRIAL_SYSTEM_ATTR:
             trial.note(line.system_attr)
             if "hpo:trial" in line.system_attr:
