@@ -265,7 +265,7 @@ def _tpe(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampl
 
 
 def _random(sampler: Sampler, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    """Only asked whether it takes the options: random draws are our own, since Optuna's cost more than the claim."""
+    """Only asked whether it takes the options: random draws are our own and need no study in memory."""
     return optuna.samplers.RandomSampler(seed=seed, **sampler.options)
 
 

@@ -29,6 +29,8 @@ LATER: dict[str, str] = {
     "study.import": "history from other studies",
     "study.shared": "studies shared by a group",
     "failures.stall": "ending attempts that show no progress",
+    "failures.stalled": "ending attempts that show no progress",
+    "failures.time_limit": "failing trials that need more than the walltime",
     "job.auto_resume": "resuming without being asked",
     "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",

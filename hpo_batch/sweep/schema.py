@@ -251,19 +251,16 @@ class Failures(Table):
     """out of GPU memory"""
     oom_host: Policy = "fail"
     """out of memory"""
-    time_limit: Policy = "fail"
-    """needs more than the walltime and saves no checkpoint"""
     lost: Policy = "retry"
     """the worker died without a word"""
-    stalled: Policy = "fail"
-    """no progress although the worker lives"""
     invalid: Policy = "fail"
     """the result has the wrong type, or the objective cannot be loaded"""
     stop_after: Annotated[int, Field(ge=1, strict=True)] = 5
     """failures in a row for the same reason, over all workers, after which the sweep stops"""
 
     def policy(self, reason: Reason) -> Policy:
-        policy: Policy = getattr(self, reason.value)
+        # reasons that nothing produces yet have no key
+        policy: Policy = getattr(self, reason.value, "fail")
         return policy
 
 
