@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study import policy
-from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
@@ -69,6 +70,7 @@ class Claimant:
     revision: int
     space: Space
     planned: tuple[Planned, ...]
+    journal_params: JournalParams
     quotas: Quotas
     owner: Owner
     writer: Writer
@@ -229,7 +231,7 @@ def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration,
 def _adopt(claimant: Claimant, trial: ScannedTrial, claim: Claim) -> list[Record]:
     """What a trial enqueued with plain Optuna lacks: its parameters, and our facts."""
     write = claimant.writer
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     records = [write.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
     facts = _trial_facts(claimant, claim.configuration, claim.origin, None, claim.seeds)
     return [*records, write.trial_attr(trial.trial_id, "hpo:trial", facts)]
@@ -245,7 +247,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         origin=candidate.origin,
         name=planned.name if planned else None,
     )
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     record = claimant.writer.create_trial(
         now=claimant.now,
         state=TrialState.RUNNING,
@@ -260,7 +262,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
 
 
 def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
-    params, distributions = journal_params(claimant.space, planned.configuration)
+    params, distributions = claimant.journal_params(planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
     facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)
     return claimant.writer.create_trial(
@@ -296,4 +298,4 @@ def _trial_facts(
 
 
 def _attempt_facts(claimant: Claimant, token: str) -> dict[str, object]:
-    return {**asdict(claimant.owner), "token": token, "started": claimant.now}
+    return {**claimant.owner.facts, "token": token, "started": claimant.now}
