@@ -124,7 +124,7 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
     )
 
 
-def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | GivenBack:
+def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBack:
     """The outcome of an attempt that ended without a result because it was asked to.
 
     Raises:
@@ -141,10 +141,22 @@ def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | GivenBack:
             return GivenBack(cause=Cause.CANCELLED)
         case Stopping.DRAINED:
             return GivenBack(cause=Cause.DRAINED)
+        case Stopping.STALLED:
+            return stalled(progress, wanted=wanted)
         case Stopping.SUPERSEDED:
             raise Superseded("the trial has gone on in another attempt; this one has stopped")
         case None:
             raise AssertionError("of_stop needs a reason to stop")
+
+
+def stalled(progress: Progress, *, wanted: Wanted, traceback: str = "", where: str = "") -> Failed:
+    """The outcome of an attempt that showed no progress; ``traceback`` and ``where`` tell what it was at."""
+    since = "" if progress.step is None else f" after step {progress.step}"
+    message = f"no report{since} and no change of the checkpoint for as long as failures.stall allows"
+    if where:
+        message += f"; it was in {where}"
+    metrics = wanted.complete(progress.metrics)
+    return Failed(reason=Reason.STALLED, message=_one_line(message), traceback=traceback, metrics=metrics)
 
 
 def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
@@ -156,7 +168,9 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     was_stopped = progress.stopping is not None
     if ended.code == CONTINUE_LATER:
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
-    if ended.code != 0 and not (was_stopped and _is_our_doing(ended)):
+    # one that stood still may well end in a crash when it is told to stop
+    stood_still = progress.stopping is Stopping.STALLED
+    if ended.code != 0 and not stood_still and not (was_stopped and _is_our_doing(ended)):
         return _of_crash(ended, wanted=wanted, progress=progress)
     bare = {} if ended.number is None or wanted.single is None else {wanted.single: ended.number}
     final = {**bare, **ended.printed, **ended.final}
