@@ -51,7 +51,6 @@ def test_a_function_that_hangs_is_told_and_ends_its_worker_and_no_other(project:
     )
     assert dict(record.metrics) == {"loss": 0.75}
     assert "in hangs\n    threading.Event().wait()" in here.file("stderr")
-    assert "in result.json" not in here.file("stderr")
     assert "trial 0: failed after" in worker.said
     assert worker.said.rstrip().endswith("the function of trial 0 does not return and cannot be interrupted")
     again = here.run()
