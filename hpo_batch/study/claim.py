@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
-from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
+from hpo_batch.records import Cause, Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.scan import JournalState
@@ -82,11 +82,14 @@ class Claimant:
         return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
 
 
-def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int, str]) -> list[Record]:
+def give_back_lost(
+    claimant: Claimant, state: JournalState, *, lost: Mapping[int, str], moved: Collection[int] = ()
+) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
+        moved: those of them whose attempt had moved its checkpoint forward.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
@@ -94,20 +97,33 @@ def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int
         facts = trial.attempt_facts(trial.attempt)
         if facts.get("token") == lost[number]:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
-            records += end_attempt(claimant, trial, Reason.LOST, message)
+            records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
     return records
 
 
-def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:
+def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:
     """Records for an attempt that failed: ordered so that every prefix is a valid state."""
     write, now = claimant.writer, claimant.now
-    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": reason.value, "time": now})
-    if policy.retries(claimant.sweep, trial, reason):
+    ending = {"how": reason.value, "time": now, "moved": moved}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    if policy.retries(claimant.sweep, trial, reason, moved=moved):
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
     times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
     if times > 1:
         message = f"{reason.value} {times} times; the last time: {message}"
     return [ended, *_fail(claimant, trial, reason, message)]
+
+
+def give_back(claimant: Claimant, trial: ScannedTrial, cause: Cause, *, moved: bool, whole: bool) -> list[Record]:
+    """Records for an attempt that ended in order: the trial waits, or fails if it would never come to its end."""
+    write, now = claimant.writer, claimant.now
+    seconds = round(now - trial.attempt_facts(trial.attempt)["started"], 3)  # both by the clock of this host
+    ending = {"how": cause.value, "time": now, "moved": moved, "whole": whole, "seconds": seconds}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    given_up = policy.why_given_up(claimant.sweep, trial, cause, moved=moved, whole=whole, seconds=seconds)
+    if given_up is None:
+        return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
+    return [ended, *_fail(claimant, trial, *given_up)]
 
 
 def _fail(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:

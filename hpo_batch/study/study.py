@@ -31,7 +31,8 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.store import leases, trial_folder
+from hpo_batch.store import leases, nodes, trial_folder
+from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
@@ -45,6 +46,7 @@ from hpo_batch.study.claim import (
     Settled,
     decide,
     end_attempt,
+    give_back,
     give_back_lost,
     not_made,
 )
@@ -163,11 +165,12 @@ class Study:
             trial_folder.write_result(self.home, claim, outcome)
         except StorageError as error:  # the journal is asked all the same: it may lie on another disk
             log.warning("trial %s: its result has no second copy: %s", claim.number, error)
+        moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
             noted = [self._writer.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
             if isinstance(outcome, Failed):
-                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message)
+                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message, moved=moved)
             ending = {"how": "complete" if isinstance(outcome, Complete) else "pruned", "time": self._clock()}
             noted.append(self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending))
             if isinstance(outcome, Pruned):
@@ -178,29 +181,42 @@ class Study:
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
-        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
-            trial_folder.drop_checkpoints(self.home, claim.number)
+        self._drop_checkpoints(claim)
 
-    def give_back(self, claim: Claim, cause: Cause) -> None:
+    def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
+
+        It fails instead if it would never come to its end: without a checkpoint it is too long for the time limit, or
+        it asks to go on later again and again and saves nothing.
+
+        Args:
+            whole: whether the attempt had about all the time that a worker has.
 
         Raises:
             Superseded: the trial has gone on elsewhere.
             StorageError: the journal could not be written, also not after waiting.
         """
-
-        def records(trial: ScannedTrial) -> list[Record]:
-            ending = {"how": cause.value, "time": self._clock()}
-            return [
-                self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending),
-                self._change(trial, TrialState.WAITING, None),
-            ]
-
-        self._patiently(claim, records)
+        moved = moved_forward(self.home, claim.number, claim.attempt)
+        self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
+        self._drop_checkpoints(claim)
 
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
         return self._state.trials[claim.number].state.ended
+
+    def why_failed(self, claim: Claim) -> str:
+        """What the journal says of a trial that has failed."""
+        failure = self._state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
+
+    def failing_here(self) -> nodes.FailingNode | None:
+        """This worker's node, if trials fail on it in a row while they do well on others."""
+        return next((found for found in nodes.failing_nodes(self._state) if found.node == self.owner.host), None)
+
+    def goes_on_elsewhere(self) -> bool:
+        """Whether a worker on another node has a trial, and was seen to live just now."""
+        held = [facts for _, facts in self._held() if facts["host"] != self.owner.host]
+        return any(not self._watch.is_dead(facts) and not self._watch.is_in_doubt(facts) for facts in held)
 
     def is_in_doubt(self) -> bool:
         """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
@@ -226,11 +242,12 @@ class Study:
             drawn = self._draw(again=redraws > 0)
             looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
             lost = self._lost() if looked else {}
+            moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -258,6 +275,10 @@ class Study:
         """
         self._last_look = time.monotonic()
         return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+
+    def _drop_checkpoints(self, claim: Claim) -> None:
+        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
+            trial_folder.drop_checkpoints(self.home, claim.number)
 
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
