@@ -31,6 +31,7 @@ from hpo_batch.records import (
     Verdict,
 )
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker.devices import Device
 from hpo_batch.worker.signals import Signals
 
@@ -148,18 +149,17 @@ def _run(
     if isinstance(objective, Failed):
         (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
         return objective
-    checkpoint = folder / "checkpoint"
     trial = Trial(
         number=claim.number,
         attempt=claim.attempt,
         params=claim.configuration.values,
         seed=claim.seeds[0],
         dir=folder,
-        checkpoint=checkpoint,
+        checkpoint=folder / CHECKPOINT,
         engine=WorkerEngine(study, claim, place, signals, home),
         name=claim.name,
         # what the earlier attempt left may have gone in the meantime
-        resumes=claim.resumes is not None and any(checkpoint.iterdir()),
+        resumes=claim.resumes is not None and has_checkpoint(folder),
         cpus=place.cpus,
         device=place.device,
         deadline=place.deadline,
