@@ -129,7 +129,8 @@ def has_checkpoint(folder: Path) -> bool:
 def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, facts: ClaimFacts, *, now: float) -> None:
     """The second copy of how an attempt ended, on disk before the journal is told.
 
-    It repeats the claim: a claim that was torn when the machine crashed is then not missed.
+    It repeats the claim: a claim that was torn when the machine crashed is then not missed. An attempt that is given
+    back while its result is there (Ctrl-C between the two) keeps the result.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -140,6 +141,8 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
     record["claim"] = _claim_record(claim, facts)
     folder = home.attempt(claim.number, claim.attempt)
     try:
+        if isinstance(ended, GivenBack) and (folder / RESULT).exists():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         # without the folder: the sync of the journal, which follows, commits the rename with it
         write_atomic(folder / RESULT, dump_json(record), sync_folder=False)

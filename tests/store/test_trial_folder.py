@@ -127,11 +127,18 @@ def test_a_result_is_kept_whatever_its_numbers_are(home: StudyHome) -> None:
         (Failed(reason=Reason.NAN, message="'loss' is nan", metrics=metrics), "nan"),
         (GivenBack(cause=Cause.PREEMPTED), "preempted"),
     ):
+        (home.attempt(5, 1) / "result.json").unlink(missing_ok=True)
         write_result(home, claim(), outcome, FACTS, now=9.0)
         (attempt,) = kept_trial(home, 5).attempts
         assert attempt.end is not None
         assert repr(attempt.end.ended) == repr(outcome)  # repr: NaN is not equal to itself
         assert (attempt.end.how, attempt.end.time, attempt.problem) == (kind, 9.0, "")
+
+
+def test_a_result_stays_when_its_attempt_is_given_back_after_all(home: StudyHome) -> None:
+    write_result(home, claim(), Complete(values=(0.5,), metrics={}), FACTS, now=9.0)
+    write_result(home, claim(), GivenBack(cause=Cause.CANCELLED), FACTS, now=10.0)
+    assert kept(home).end == KeptEnd(ended=Complete(values=(0.5,), metrics={}), time=9.0)
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(home: StudyHome) -> None:
