@@ -35,7 +35,6 @@ class FunctionObjective:
             StorageError: the attempt's folder cannot be written, or a report could not be stored.
             Superseded: the trial has gone on elsewhere.
         """
-        make_folders(trial)
         with captured(trial.dir):
             try:
                 returned = self.function(trial)
@@ -67,15 +66,6 @@ def _print_traceback(error: BaseException) -> None:
     _flush(sys.stderr)
     with contextlib.suppress(OSError):
         os.write(2, format_traceback(error).encode(errors="backslashreplace"))
-
-
-def make_folders(trial: Trial) -> None:
-    """The folders an objective may write to."""
-    try:
-        trial.dir.mkdir(parents=True, exist_ok=True)
-        trial.checkpoint.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folders of trial {trial.number}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -127,10 +127,24 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
     if found:
         return found
     names = sorted({home.name for home in known})
+    if find_remains(root, study):
+        raise StudyNotFound(
+            f"the study '{study}' in {root} has lost its journal: 'hpo-batch doctor {study} --rebuild' makes it again"
+        )
     guess = difflib.get_close_matches(study, names, n=1)
     meant = f"; did you mean '{guess[0]}'?" if guess else ""
     listed = f"; there are {', '.join(names[:10])}" if names else "; there are no studies in it"
     raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
+
+
+def find_remains(root: Path, study: str) -> tuple[StudyHome, ...]:
+    """The studies that a name or a directory means and that have lost their journal: they have a frozen sweep still."""
+    found: dict[Path, StudyHome] = {}
+    for folder in (Path(study).resolve(), (root / study).resolve()):
+        for path in (folder, *_folders(folder)) if folder != root else ():
+            if not _has_journal(path) and any(path.glob("sweep.*.json")):
+                found[path] = _home_at(path, root)
+    return tuple(found.values())
 
 
 def _home_at(path: Path, root: Path) -> StudyHome:

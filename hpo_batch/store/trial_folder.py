@@ -1,43 +1,96 @@
-"""The folder of an attempt: the claim as made, the outcome before it is told, the checkpoint that is taken over."""
+"""The folder of an attempt: the claim as made, how the attempt ended, the checkpoint that is taken over.
+
+The two files hold all that the journal knows of an attempt, so that it can be made again from them
+(``study.rebuild``). ``kept`` reads them back.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
+
+import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic
-from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned
+from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
+
+CLAIM: Final = "claim.json"
+RESULT: Final = "result.json"
+CHECKPOINT: Final = "checkpoint"
+METRICS_FILE: Final = "metrics.jsonl"
+"""one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
+KINDS: Final = {Complete: "complete", Pruned: "pruned", Failed: "failed", GivenBack: "given_back"}
+"""what ``outcome`` says in a result"""
 
 COPY_TRIES = 3
 
 
-def open_attempt(home: StudyHome, claim: Claim) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class ClaimFacts:
+    """What the journal has of a claim beside the parameters, word for word."""
+
+    trial: Mapping[str, Any]
+    """the trial's attribute ``hpo:trial``: key, seeds, origin, name, set, note, revision, derived values"""
+    attempt: Mapping[str, Any]
+    """its attribute ``hpo:attempt:N``: the worker, the token, the time it started"""
+
+
+def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
     """Make the attempt's folder, with the claim and, if it resumes, a copy of the earlier attempt's checkpoint.
 
-    A copy: the earlier attempt may still be alive somewhere, and must not write into ours.
+    A copy: the earlier attempt may still be alive somewhere, and must not write into ours. An attempt that does not
+    resume gets a folder for checkpoints when it first asks for one.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     folder = home.attempt(claim.number, claim.attempt)
-    checkpoint = folder / "checkpoint"
-    facts = asdict(claim)
-    facts["configuration"] = claim.configuration.values
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "claim.json", dump_json(facts), sync=False)  # the journal has it too
-        if claim.resumes is not None and not checkpoint.exists():
-            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / "checkpoint", checkpoint)
-        checkpoint.mkdir(exist_ok=True)
+        _make(folder)
+        # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
+        fd = os.open(folder / CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            os.write(fd, msgspec.json.format(msgspec.json.encode(_claim_record(claim, facts)), indent=2) + b"\n")
+        finally:
+            os.close(fd)
+        if claim.resumes is not None and not (folder / CHECKPOINT).exists():
+            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / CHECKPOINT, folder / CHECKPOINT)
     except OSError as error:
         raise StorageError(f"cannot make the folder of an attempt, '{folder}': {error.strerror or error}") from error
     return folder
+
+
+def _claim_record(claim: Claim, facts: ClaimFacts) -> dict[str, object]:
+    return {
+        "number": claim.number,
+        "attempt": claim.attempt,
+        "token": claim.token,
+        "resumes": claim.resumes,
+        "searched": claim.configuration.searched,
+        "fixed": claim.configuration.fixed,
+        "trial": facts.trial,
+        "owner": facts.attempt,
+    }
+
+
+def _make(folder: Path) -> None:
+    """The attempt's folder: one call where the trial has one already, three for the first attempt of most trials."""
+    attempts = folder.parent
+    for path in (attempts.parent, attempts, folder) if folder.name == "1" else (folder,):
+        try:
+            os.mkdir(path)  # noqa: PTH102  # pathlib's costs twice as much, and this is done for every claim
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
@@ -63,31 +116,38 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
         numbers = sorted((int(path.name) for path in attempts.iterdir() if path.name.isdigit()), reverse=True)
     except FileNotFoundError:
         return None
-    for attempt in numbers:
-        with contextlib.suppress(OSError):
-            if any((attempts / str(attempt) / "checkpoint").iterdir()):
-                return attempt
-    return None
+    return next((attempt for attempt in numbers if has_checkpoint(attempts / str(attempt))), None)
 
 
-def write_result(home: StudyHome, claim: Claim, outcome: Outcome) -> None:
-    """The second copy of a result, on disk before the journal is told.
+def has_checkpoint(folder: Path) -> bool:
+    """Whether something lies in the checkpoint folder of an attempt."""
+    with contextlib.suppress(OSError):
+        return any((folder / CHECKPOINT).iterdir())
+    return False
+
+
+def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, facts: ClaimFacts, *, now: float) -> None:
+    """The second copy of how an attempt ended, on disk before the journal is told.
+
+    It repeats the claim: a claim that was torn when the machine crashed is then not missed. An attempt that is given
+    back while its result is there (Ctrl-C between the two) keeps the result.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    kinds = {Complete: "complete", Pruned: "pruned", Failed: "failed"}
-    facts = {"outcome": kinds[type(outcome)], "token": claim.token, "attempt": claim.attempt, **asdict(outcome)}
-    facts["metrics"] = _in_json(outcome.metrics)
-    if isinstance(outcome, Failed):
-        facts["reason"] = outcome.reason.value
+    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **asdict(ended)}
+    if not isinstance(ended, GivenBack):
+        record["metrics"] = _in_json(ended.metrics)
+    record["claim"] = _claim_record(claim, facts)
     folder = home.attempt(claim.number, claim.attempt)
     try:
+        if isinstance(ended, GivenBack) and (folder / RESULT).exists():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         # without the folder: the sync of the journal, which follows, commits the rename with it
-        write_atomic(folder / "result.json", dump_json(facts), sync_folder=False)
+        write_atomic(folder / RESULT, dump_json(record), sync_folder=False)
     except OSError as error:
-        raise StorageError(f"cannot write '{folder / 'result.json'}': {error.strerror or error}") from error
+        raise StorageError(f"cannot write '{folder / RESULT}': {error.strerror or error}") from error
 
 
 def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
@@ -97,5 +157,5 @@ def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
 
 def drop_checkpoints(home: StudyHome, number: int) -> None:
     """A trial that has ended needs its checkpoints no more."""
-    for folder in (home.trial(number) / "attempts").glob("*/checkpoint"):
+    for folder in (home.trial(number) / "attempts").glob(f"*/{CHECKPOINT}"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -164,7 +164,7 @@ def decide(
         if earlier is not None and not state.trials[earlier].state.ended:
             continue  # answered when the trial it repeats has ended
         if earlier is not None and state.trials[earlier].state.finished:
-            return Settled(records=(_answer(claimant, planned, state.trials[earlier]),))
+            return Settled(records=(answer(claimant, planned, state.trials[earlier]),))
         if fits(planned.configuration):
             candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
             return _create(claimant, state, candidate, planned)
@@ -277,7 +277,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
     return Granted(claim=claim, records=(record,))
 
 
-def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
+def answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
     params, distributions = claimant.journal_params(planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
     facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)

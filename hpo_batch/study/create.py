@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
-from hpo_batch.store.format import DIRECTIONS, FORMAT, Writer
+from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.kept import kept_trials
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.rules import target
@@ -35,34 +36,50 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         if state.study_name is None:
             records.append(writer.create_study(home.name, sweep.study.direction))
         if change.created:
-            records += [
-                writer.study_attr("hpo:format", FORMAT),
-                writer.study_attr("hpo:metrics", list(sweep.study.metric)),
-            ]
-            if len(sweep.study.metric) > 1:
-                # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
-                records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
+            records += meaning(writer, sweep)
         if change.created or change.lines:
             number = state.revision + 1
             text = sweep.to_json()
             # the journal names a revision only when its file is complete on disk
             _write(home.revision(number), text)
             _write(home.sweep_toml, toml)
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            revision = {"number": number, "digest": digest, "target": target(sweep)}
-            records.append(writer.study_attr("hpo:revision", revision))
+            records.append(revision(writer, sweep, number=number, content=text.encode()))
         records.append(writer.study_attr("hpo:armed", now))
         transaction.append(records, sync=True)
     return change
+
+
+def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
+    """What the values of a study's trials are: the same in all revisions."""
+    records = [
+        writer.study_attr("hpo:format", FORMAT),
+        writer.study_attr("hpo:metrics", list(sweep.study.metric)),
+    ]
+    if len(sweep.study.metric) > 1:
+        # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
+        records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
+    return records
+
+
+def revision(writer: Writer, sweep: Sweep, *, number: int, content: bytes) -> Record:
+    """Which frozen sweep counts; ``content`` is that of its file."""
+    facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": target(sweep)}
+    return writer.study_attr("hpo:revision", facts)
 
 
 def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     """What ``create`` would change, without changing it.
 
     Raises:
-        StorageError: the journal was not made by hpo-batch.
+        StorageError: the journal was not made by hpo-batch, or it has been lost.
     """
     if state.study_name is None:
+        if next(kept_trials(home), None) is not None:
+            # a new study would begin at number 0 and write into the folders of the old one's trials
+            raise StorageError(
+                f"'{home.path}' has trials, but its journal is lost: 'hpo-batch doctor {home.name} --rebuild' makes it "
+                f"again from their folders; to begin anew, give the sweep another [study] name or move the directory"
+            )
         return Change(created=True)
     if state.revision:
         return difference(read_revision(home, state), sweep)

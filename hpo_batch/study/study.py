@@ -21,6 +21,7 @@ from hpo_batch.records import (
     Complete,
     Configuration,
     Failed,
+    GivenBack,
     Idle,
     IdleWhy,
     Outcome,
@@ -161,10 +162,7 @@ class Study:
             Superseded: the trial has gone on elsewhere; the outcome does not count.
             StorageError: the journal could not be written, also not after waiting; the result is in the folder.
         """
-        try:
-            trial_folder.write_result(self.home, claim, outcome)
-        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
-            log.warning("trial %s: its result has no second copy: %s", claim.number, error)
+        self._keep(claim, outcome)
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
@@ -196,6 +194,7 @@ class Study:
             Superseded: the trial has gone on elsewhere.
             StorageError: the journal could not be written, also not after waiting.
         """
+        self._keep(claim, GivenBack(cause=cause))
         moved = moved_forward(self.home, claim.number, claim.attempt)
         self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
         self._drop_checkpoints(claim)
@@ -229,7 +228,18 @@ class Study:
 
     def open_attempt(self, claim: Claim) -> Path:
         """The attempt's own folder, made ready."""
-        return trial_folder.open_attempt(self.home, claim)
+        return trial_folder.open_attempt(self.home, claim, self._facts(claim))
+
+    def _keep(self, claim: Claim, ended: Outcome | GivenBack) -> None:
+        """The second copy of how an attempt ended."""
+        try:
+            trial_folder.write_result(self.home, claim, ended, self._facts(claim), now=self._clock())
+        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
+            log.warning("trial %s: how it ended has no second copy: %s", claim.number, error)
+
+    def _facts(self, claim: Claim) -> trial_folder.ClaimFacts:
+        trial = self._state.trials[claim.number]
+        return trial_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
 
     def _claim_one(self, fits: Callable[[Configuration], bool]) -> Claim | Idle:
         redraws, must_look = 0, False

@@ -36,6 +36,7 @@ from hpo_batch.records import (
     Verdict,
 )
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker.devices import Device
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
@@ -203,7 +204,7 @@ def _run(
     if isinstance(objective, Failed):
         (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
         return objective
-    checkpoint = folder / "checkpoint"
+    checkpoint = folder / CHECKPOINT
     stall_s = study.sweep.failures.stall
     pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)
     engine = WorkerEngine(study, claim, place, signals, home, pulse)
@@ -217,7 +218,7 @@ def _run(
         engine=engine,
         name=claim.name,
         # what the earlier attempt left may have gone in the meantime
-        resumes=claim.resumes is not None and any(checkpoint.iterdir()),
+        resumes=claim.resumes is not None and has_checkpoint(folder),
         cpus=place.cpus,
         device=place.device,
         deadline=place.deadline,

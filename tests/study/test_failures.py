@@ -12,7 +12,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.records import Cause, Claim, Complete, Failed, IdleWhy, Outcome, Pruned, Reason, TrialState
 from hpo_batch.study.study import Study
 
-from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of, work
+from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, revise, state_of, work
 
 BROKEN = Failed(reason=Reason.EXCEPTION, message="ValueError: no", traceback="...", metrics={"loss": 0.5, "auc": 0.7})
 OOM = Failed(reason=Reason.OOM_GPU, message="CUDA out of memory")
@@ -150,7 +150,7 @@ def test_checkpoints_of_ended_trials_are_kept_if_asked_for(root: Path, policy: s
     home = make(root, study=f'trials = 2\nkeep_checkpoints = "{policy}"', tables={"failures": 'nan = "retry"'})
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        model = study.open_attempt(claim) / "checkpoint" / "model"
+        model = checkpoints(study, claim) / "model"
         model.touch()
         study.tell(claim, Failed(reason=Reason.NAN, message="m"))
         assert model.exists()  # it will be tried again

@@ -21,16 +21,17 @@ from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import in_processes, kill, start
 
-from .helpers import claimed, complete, idle, make, owner, plain, state_of, work
+from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, state_of, work
 
 
 def hold(home: StudyHome, index: int, ready: Path, saves: bool = True) -> None:
     """Claim a trial, leave a checkpoint, and never tell."""
     with Study.open(home, owner(index)) as study:
         claim = claimed(study)
-        folder = study.open_attempt(claim)
         if saves:
-            (folder / "checkpoint" / "epoch").write_text(f"epoch of attempt {claim.attempt}")
+            (checkpoints(study, claim) / "epoch").write_text(f"epoch of attempt {claim.attempt}")
+        else:
+            study.open_attempt(claim)
         study.report(claim, 1, {"loss": 0.5})
         study._flush(claim)
         ready.write_text(str(claim.number))
@@ -110,7 +111,7 @@ def test_a_trial_given_back_keeps_number_and_parameters_and_goes_on_from_its_che
     home = make(root, study="trials = 2")
     with Study.open(home, owner()) as study, Study.open(home, owner(1)) as other:
         first = claimed(study)
-        (study.open_attempt(first) / "checkpoint" / "epoch").write_text("3")
+        (checkpoints(study, first) / "epoch").write_text("3")
         study.report(first, 3, {"loss": 0.5})
         study.give_back(first, Cause.PREEMPTED)
         waiting = state_of(home).trials[0]

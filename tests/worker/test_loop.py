@@ -28,7 +28,7 @@ from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
 from hpo_batch.worker.loop import Place, Tally, work
 from hpo_batch.worker.signals import Signals
-from tests.study.helpers import claimed, make, owner, state_of
+from tests.study.helpers import checkpoints, claimed, make, owner, state_of
 
 HERE = Place(device="cpu", cpus=1, deadline=None, lead_s=0.0)
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "start": 1}
@@ -115,7 +115,7 @@ def test_what_is_checkpointed_goes_on_and_other_causes_end_the_worker(study: Stu
 
 def test_a_checkpoint_that_has_gone_does_not_resume(study: Study) -> None:
     first = claimed(study)
-    (study.open_attempt(first) / "checkpoint" / "model").write_text("m")
+    (checkpoints(study, first) / "model").write_text("m")
     study.give_back(first, Cause.PREEMPTED)
     open_attempt = study.open_attempt
 
