@@ -15,7 +15,7 @@ def command(root: Path | None) -> None:
     """List the studies with their trials and best values."""
     from hpo_batch.errors import HpoBatchError
     from hpo_batch.monitor.status import best_trial, load_state
-    from hpo_batch.store.home import all_homes
+    from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)
     click.echo(f"studies in {folder}", err=True)
@@ -29,3 +29,6 @@ def command(root: Path | None) -> None:
         value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         failed = f", {counts.failed} failed" if counts.failed else ""
         click.echo(f"{home.name:<32}  {counts.finished:>6} of {counts.target:<6} finished{failed}  {value}".rstrip())
+    closed = closed_folders(folder)
+    if closed:
+        click.echo(f"no permission to look into {', '.join(path.name for path in closed)}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shutil
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
+
+log = logging.getLogger(__name__)
 
 COPY_TRIES = 3
 
@@ -43,17 +46,27 @@ def open_attempt(home: StudyHome, claim: Claim) -> Path:
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
     """All of it or nothing: a part of a checkpoint is worse than none."""
     arriving = checkpoint.with_name(".checkpoint.tmp")
+    refused: OSError | None = None
     for _ in range(COPY_TRIES):
         shutil.rmtree(arriving, ignore_errors=True)
         try:
             shutil.copytree(earlier, arriving)
         except FileNotFoundError:
             return
-        except shutil.Error:  # files come and go below our hands: the earlier attempt lives and saves another one
+        except (shutil.Error, PermissionError) as error:
+            # files come and go below our hands: the earlier attempt lives and saves another one
+            refused = error
             continue
         arriving.rename(checkpoint)
         return
     shutil.rmtree(arriving, ignore_errors=True)
+    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, _first(refused))
+
+
+def _first(error: OSError | None) -> object:
+    """One reason; ``copytree`` collects one for each file."""
+    reasons = error.args[0] if isinstance(error, shutil.Error) else ()
+    return reasons[0][2] if isinstance(reasons, list) and reasons else error
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:

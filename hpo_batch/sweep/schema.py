@@ -163,6 +163,8 @@ class Study(Table):
     """whether the checkpoints of trials that have ended are kept"""
     lease_s: Annotated[Number, Field(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
+    shared: Flag = False
+    """files 0660, directories 2770: others of the directory's group may run workers, submit, cancel"""
 
 
 class Objective(Table):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch.errors import StorageError, Superseded
@@ -30,6 +32,7 @@ from hpo_batch.records import (
     Stopping,
     Verdict,
 )
+from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.worker.devices import Device
 from hpo_batch.worker.signals import Signals
@@ -42,6 +45,8 @@ log = logging.getLogger(__name__)
 MARKERS_EVERY_S = 2.0
 """how often a running trial looks for the markers of cancel"""
 LOOK_AGAIN_S = 2.0
+SHARE_EVERY_S = 30.0
+"""how often the files of a running trial are opened to the group of a shared study"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +80,13 @@ class WorkerEngine:
         self._study, self._claim, self._place, self._signals, self._home = study, claim, place, signals, home
         self._wanted = Wanted.parse(study.sweep.study.metric, study.sweep.metrics)
         self._looked = 0.0
+        self._shared = time.monotonic()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
+            self._shared = time.monotonic()
+            # now, since a killed attempt can open its checkpoint to nobody, and a colleague's worker may go on from it
+            _open_to_group(self._home.attempt(self._claim.number, self._claim.attempt))
         # a pruner may look at a computed metric: it is computed from what this step reported
         return self._study.report(self._claim, step, self._wanted.complete(metrics))
 
@@ -115,7 +125,8 @@ def work(
             if given.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
                 # one of the workers that hold the rest may be dead: its trial would be ours
                 while signals.received is None and study.is_in_doubt():
-                    sleep(LOOK_AGAIN_S)
+                    # several looks for each duration of a lease: two with more than that between them prove no life
+                    sleep(min(LOOK_AGAIN_S, study.sweep.study.lease_s / 4))
                 continue
             tally.idle = given
             detail = f" ({given.detail})" if given.detail else ""
@@ -143,6 +154,9 @@ def work(
 def _run(
     study: Study, claim: Claim, objective: Objective | Failed, *, home: StudyHome, place: Place, signals: Signals
 ) -> Outcome | GivenBack:
+    shared = study.sweep.study.shared
+    if shared:
+        os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
     folder = study.open_attempt(claim)
     log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
     if isinstance(objective, Failed):
@@ -164,7 +178,17 @@ def _run(
         device=place.device,
         deadline=place.deadline,
     )
-    return objective.run(trial)
+    try:
+        return objective.run(trial)
+    finally:
+        if shared:
+            _open_to_group(folder)
+
+
+def _open_to_group(folder: Path) -> None:
+    """What the user's code has made, whatever mode it chose; what cannot be opened fails no trial."""
+    with contextlib.suppress(OSError):
+        sharing.open_to_group(folder)
 
 
 def _settle(study: Study, claim: Claim, ended: Outcome | GivenBack, tally: Tally, *, seconds: float) -> None:
