@@ -103,7 +103,7 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
     if environ.get(ROOT_VARIABLE):
         return Path(environ[ROOT_VARIABLE]).resolve()
     for folder in (cwd, *cwd.parents):
-        if (folder / "logs").is_dir():
+        if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()
     return (cwd / "logs").resolve()
 

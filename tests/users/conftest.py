@@ -79,7 +79,7 @@ class Person:
         words = [*before, self.python, "-B", "-m", "hpo_batch", *(str(word) for word in argv)]
         env = {
             **PYTHON_ENV,
-            "HPO_BATCH_ROOT": str(self.root),
+            "HPO_BATCH_ROOT": "" if self.root == Path() else str(self.root),
             "HOME": "/nonexistent",
             "OMP_NUM_THREADS": "1",
         }
@@ -144,11 +144,11 @@ def person(place: Path, everybodys_python: str) -> Iterator[Callable[..., Person
     root.chmod(0o2775)
     people: list[Person] = []
 
-    def make(name: str, *, groups: tuple[int, ...] = (LAB,), umask: int = 0o022) -> Person:
+    def make(name: str, *, groups: tuple[int, ...] = (LAB,), umask: int = 0o022, uid: int | None = None) -> Person:
         home = place / name
         home.mkdir()
         shutil.copy(TOYS, home / "toys.py")
-        uid = 21001 + len(people)
+        uid = 21001 + len(people) if uid is None else uid
         os.chown(home, uid, uid)
         people.append(Person(uid=uid, groups=groups, umask=umask, home=home, root=root, python=everybodys_python))
         return people[-1]

@@ -43,3 +43,11 @@ def until_told(trial: Trial) -> float:
     while not Path("go").exists():
         time.sleep(0.02)
     return float(trial.params["x"])
+
+
+def fails_first(trial: Trial) -> float:
+    if trial.number == 0:
+        print("the first fails")
+        raise ValueError("no such luck")
+    print("fine")
+    return float(trial.params["x"])
