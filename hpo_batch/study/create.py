@@ -101,9 +101,14 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+    except OSError as error:
+        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error.strerror}") from error
+    try:
         return Sweep.from_json(content)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error}") from error
+    except ValueError as error:  # it is whole, as its digest says
+        raise StorageError(
+            f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
+        ) from error
 
 
 def read_state(home: StudyHome) -> JournalState:

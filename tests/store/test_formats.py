@@ -6,6 +6,7 @@ Samples are in ``data/format-N``; how they are made is in ``make_sample.py`` and
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -160,6 +161,22 @@ def test_a_newer_format_is_told_and_left_alone(sample: Sample, argv: tuple[str, 
     assert ended.code == 4, ended.err
     told = f"this study has format {FORMAT + 1}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch"
     assert told in ended.err + ended.out
+    assert _picture(sample.project) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [("worker", "sample"), ("submit", "sweep.toml"), ("submit", "sweep.toml", "-n")], ids=" ".join
+)
+def test_a_key_that_a_newer_version_has_added_is_told(sample: Sample, argv: tuple[str, ...]) -> None:
+    path = sample.home.revision(2)
+    path.write_text(path.read_text().replace('"max_attempts": 2', '"max_attempts": 2, "replicas": 3'))
+    revision = {"number": 2, "digest": hashlib.sha256(path.read_bytes()).hexdigest(), "target": 9}
+    with Journal(sample.home.journal).transaction() as transaction:
+        transaction.append([Writer("newer").study_attr("hpo:revision", revision)], sync=False)
+    before = _picture(sample.project)
+    ended = sample.run(*argv)
+    assert ended.code == 4, ended.err
+    assert "another version of hpo-batch (study.replicas: Extra inputs are not permitted): upgrade" in ended.err
     assert _picture(sample.project) == before
 
 
