@@ -46,27 +46,22 @@ def open_attempt(home: StudyHome, claim: Claim) -> Path:
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
     """All of it or nothing: a part of a checkpoint is worse than none."""
     arriving = checkpoint.with_name(".checkpoint.tmp")
-    refused: OSError | None = None
+    refused: list[tuple[str, str, str]] = []
     for _ in range(COPY_TRIES):
         shutil.rmtree(arriving, ignore_errors=True)
         try:
             shutil.copytree(earlier, arriving)
         except FileNotFoundError:
             return
-        except (shutil.Error, PermissionError) as error:
+        except shutil.Error as error:
             # files come and go below our hands: the earlier attempt lives and saves another one
-            refused = error
+            refused = error.args[0]
             continue
         arriving.rename(checkpoint)
         return
     shutil.rmtree(arriving, ignore_errors=True)
-    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, _first(refused))
-
-
-def _first(error: OSError | None) -> object:
-    """One reason; ``copytree`` collects one for each file."""
-    reasons = error.args[0] if isinstance(error, shutil.Error) else ()
-    return reasons[0][2] if isinstance(reasons, list) and reasons else error
+    # the first of copytree's reasons, of which it has one for each file
+    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused[0][2])
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:

@@ -30,7 +30,7 @@ def test_modes_whatever_the_umask(person: People, umask: int) -> None:
     assert modes(alice.root) - modes(study) == {("folder", 0o2775, LAB)}  # the logs directory is not ours
 
 
-def test_modes_of_a_command_and_of_a_snapshot(person: People) -> None:
+def test_modes_of_a_command(person: People) -> None:
     alice = person("alice", umask=0o077)
     script = alice.writes("train.sh", "#!/bin/sh\nmkdir $1/made; umask 022; echo 1 > $1/made/by_it; echo RESULT: 0.5\n")
     script.chmod(0o700)
@@ -38,6 +38,19 @@ def test_modes_of_a_command_and_of_a_snapshot(person: People) -> None:
     assert alice.run("submit", alice.sweep(objective=objective), "--wait").code == 0
     assert modes(alice.root / "toy") == SHARED
     assert len(list((alice.root / "toy").rglob("by_it"))) == 2
+
+
+def test_modes_of_a_snapshot(person: People) -> None:
+    """Copies have the modes of their originals, which may be for their owner alone: a colleague's worker runs them."""
+    alice, bob = person("alice", umask=0o077), person("bob")
+    (alice.home / "toys.py").chmod(0o600)
+    os.chown(alice.home / "toys.py", alice.uid, alice.uid)
+    subprocess.run(["git", "init", "-q", alice.home], user=alice.uid, group=alice.uid, extra_groups=[], check=True)
+    done = alice.run("submit", alice.sweep(), "--set", "objective.snapshot=true", "--wait")
+    assert done.code == 0, done.err
+    assert modes(alice.root / "toy") == SHARED
+    (copy,) = (alice.root / "toy" / "code").glob("*/toys.py")
+    assert subprocess.run(["cat", copy], user=bob.uid, group=bob.uid, extra_groups=[LAB], check=True).returncode == 0
 
 
 def test_without_shared_the_umask_rules(person: People) -> None:
@@ -117,7 +130,7 @@ def test_a_colleague_sees_stops_and_takes_over_a_running_trial(person: People) -
 
 def test_a_killed_workers_trial_is_a_colleagues(person: People) -> None:
     """Killed: what her code made for herself alone stays hers; the trial begins anew, and says why."""
-    alice, bob = person("alice"), person("bob")
+    alice, bob = person("alice"), person("bob", umask=0o077)
     assert alice.run("submit", alice.sweep(function="long"), "--trials", 1).code == 0
     study = alice.root / "toy"
     until(lambda: list(study.rglob("private")))
@@ -125,6 +138,7 @@ def test_a_killed_workers_trial_is_a_colleagues(person: People) -> None:
     until(lambda: "no worker is there" in bob.run("status", "toy").out)
     worker = bob.start("worker", "toy")
     until(lambda: list(study.glob("trials/*/*/attempts/2/checkpoint/private")))
+    assert modes(study / "workers") == SHARED | {("file", 0o640, LAB)}  # leases are written by their holders only
     worker.send_signal(signal.SIGTERM)
     _, err = worker.communicate(timeout=60)
     assert re.search(
