@@ -134,8 +134,7 @@ def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return False
+        # no such process, no /proc, or one mounted with hidepid=2, which hides the processes of other users
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -202,7 +201,10 @@ def _descendants(ancestor: int) -> set[int]:
 
 
 def started_at(pid: int) -> int:
-    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown."""
+    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown.
+
+    Unknown is that of a process that is gone, and of another user's where ``/proc`` is mounted with hidepid.
+    """
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError, ValueError):

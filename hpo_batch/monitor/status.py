@@ -187,11 +187,12 @@ def _ask_slurm(submissions: Sequence[Submission]) -> tuple[Mapping[ArrayTask, Qu
 
 
 def _local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[WorkerStatus]:
-    """Local processes of this host that live. A card whose process is gone was left by a killed worker."""
+    """Local processes of this host, but for those proven gone: a card of such a one was left by a killed worker."""
     found = []
     carded = set()
     for name, owner in leases.read_owners(home.workers).items():
-        if owner.job == "local" and leases.is_dead_here(asdict(owner)) is False:
+        here = owner.host == processes.host_name()
+        if owner.job == "local" and here and leases.is_dead_here(asdict(owner)) is not True:
             carded.add(str(owner.pid))
             found.append(WorkerStatus(job=name, state="running", node=owner.host, gpus=owner.gpus))
     now = time.time()

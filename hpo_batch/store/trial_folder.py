@@ -7,6 +7,7 @@ The two files hold all that the journal knows of an attempt, so that it can be m
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -21,6 +22,8 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
+
+log = logging.getLogger(__name__)
 
 CLAIM: Final = "claim.json"
 RESULT: Final = "result.json"
@@ -96,17 +99,22 @@ def _make(folder: Path) -> None:
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
     """All of it or nothing: a part of a checkpoint is worse than none."""
     arriving = checkpoint.with_name(".checkpoint.tmp")
+    refused: list[tuple[str, str, str]] = []
     for _ in range(COPY_TRIES):
         shutil.rmtree(arriving, ignore_errors=True)
         try:
             shutil.copytree(earlier, arriving)
         except FileNotFoundError:
             return
-        except shutil.Error:  # files come and go below our hands: the earlier attempt lives and saves another one
+        except shutil.Error as error:
+            # files come and go below our hands: the earlier attempt lives and saves another one
+            refused = error.args[0]
             continue
         arriving.rename(checkpoint)
         return
     shutil.rmtree(arriving, ignore_errors=True)
+    # the first of copytree's reasons, of which it has one for each file
+    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused[0][2])
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:

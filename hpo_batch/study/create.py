@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.store import sharing
 from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
@@ -24,7 +25,19 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         Irreconcilable: a study of this name exists, and its trials mean something else.
         StorageError: the directory cannot be written, or the journal there is not ours.
     """
-    home.make()
+    is_new = not home.exists
+    if sweep.study.shared and is_new:
+        sharing.make(home)
+    else:
+        home.make()
+    with sharing.umask_for(shared=sweep.study.shared):
+        change = _record(home, sweep, toml=toml, now=now)
+    if sweep.study.shared and not is_new:
+        sharing.make(home)  # it may not have been shared before; only now that the sweep has been accepted
+    return change
+
+
+def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     writer = Writer("submit")
     with Journal(home.journal).transaction() as transaction:
         state = JournalState()
@@ -105,9 +118,14 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+    except OSError as error:
+        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error.strerror}") from error
+    try:
         return Sweep.from_json(content)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error}") from error
+    except ValueError as error:  # it is whole, as its digest says
+        raise StorageError(
+            f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
+        ) from error
 
 
 def read_state(home: StudyHome) -> JournalState:

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
@@ -163,6 +172,8 @@ class Study(Table):
     """whether the checkpoints of trials that have ended are kept"""
     lease_s: Annotated[Number, Field(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
+    shared: Flag = False
+    """files 0660, directories 2770: others of the directory's group may run workers, submit, cancel"""
 
 
 class Objective(Table):
@@ -361,4 +372,9 @@ class Sweep(Table):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sweep:
-        return cls.model_validate_json(text)
+        """Raises ValueError, which names the keys that are unknown or wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            wrong = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+            raise ValueError("; ".join(wrong)) from error

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hpo_batch import processes
@@ -35,6 +36,7 @@ from hpo_batch.records import (
     Stopping,
     Verdict,
 )
+from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker.devices import Device
@@ -53,6 +55,8 @@ LAST_WORDS_S = 10.0
 """before SLURM kills the worker, to write that its attempt is given back"""
 EARLY_S = 60.0
 """SLURM may send the warning of the limit so much too early"""
+SHARE_EVERY_S = 30.0
+"""how often the files of a running trial are opened to the group of a shared study"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +112,16 @@ class WorkerEngine:
         self.lock = threading.Lock()
         """of the study, which the watchdog uses too"""
         self._looked = 0.0
+        self._shared = time.monotonic()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         with self.lock:
             if self._pulse is not None:
                 self._pulse.beat()
+            if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
+                self._shared = time.monotonic()
+                # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
+                _open_to_group(self._home.attempt(self._claim.number, self._claim.attempt))
             # a pruner may look at a computed metric: it is computed from what this step reported
             return self._study.report(self._claim, step, self.wanted.complete(metrics))
 
@@ -153,7 +162,8 @@ def work(
             if given.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
                 # one of the workers that hold the rest may be dead: its trial would be ours
                 while signals.received is None and study.is_in_doubt():
-                    sleep(LOOK_AGAIN_S)
+                    # several looks for each duration of a lease: two with more than that between them prove no life
+                    sleep(min(LOOK_AGAIN_S, study.sweep.study.lease_s / 4))
                 continue
             tally.idle = given
             detail = f" ({given.detail})" if given.detail else ""
@@ -199,6 +209,9 @@ def _why_leave(study: Study) -> Idle | None:
 def _run(
     study: Study, claim: Claim, objective: Objective | Failed, *, home: StudyHome, place: Place, signals: Signals
 ) -> Outcome | GivenBack:
+    shared = study.sweep.study.shared
+    if shared:
+        os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
     folder = study.open_attempt(claim)
     log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
     if isinstance(objective, Failed):
@@ -223,6 +236,30 @@ def _run(
         device=place.device,
         deadline=place.deadline,
     )
+    try:
+        return _watched(study, claim, objective, trial, place=place, pulse=pulse, engine=engine)
+    finally:
+        if shared:
+            _open_to_group(folder)
+
+
+def _open_to_group(folder: Path) -> None:
+    """What the user's code has made, whatever mode it chose; what cannot be opened fails no trial."""
+    with contextlib.suppress(OSError):
+        sharing.open_to_group(folder)
+
+
+def _watched(
+    study: Study,
+    claim: Claim,
+    objective: Objective,
+    trial: Trial,
+    *,
+    place: Place,
+    pulse: Pulse | None,
+    engine: WorkerEngine,
+) -> Outcome | GivenBack:
+    """Run the objective; a function that neither returns nor listens is ended together with this worker."""
     if not isinstance(objective, FunctionObjective) or (pulse is None and place.limit() == float("inf")):
         return objective.run(trial)
     began, thread = time.time(), threading.get_ident()

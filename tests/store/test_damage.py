@@ -91,7 +91,7 @@ def test_a_record_that_was_destroyed_is_told_and_nothing_is_changed(path: Path, 
     path.write_bytes(wounded := content[: second + 20] + wound + content[second + 20 + len(wound) :])
     with pytest.raises(ValueError):
         plain_storage(path)
-    with pytest.raises(JournalCorrupt, match="is damaged at byte|is not a record"):
+    with pytest.raises(JournalCorrupt, match=r"is damaged at byte|is not a record"):
         read_state(path)
     with pytest.raises(JournalCorrupt):
         JournalState().apply(mend(path))

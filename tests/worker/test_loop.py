@@ -223,3 +223,24 @@ def test_a_signal_ends_the_waiting(home: StudyHome) -> None:
             signals.received = Stopping.PREEMPTED
 
         assert loop(study, lambda trial: FINE, signals=signals, sleep=sleep) == Tally()
+
+
+def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed attempt can no more: its checkpoint must be readable before."""
+    monkeypatch.setattr("hpo_batch.worker.loop.SHARE_EVERY_S", 0.0)
+    home = make(root, study="trials = 1\nshared = true")
+
+    def run(trial: Trial) -> Outcome:
+        saved = trial.checkpoint / "private"
+        saved.touch(mode=0o600)
+        assert saved.stat().st_mode & 0o777 == 0o600
+        trial.report(1, loss=0.5)
+        assert saved.stat().st_mode & 0o777 == 0o660
+        return FINE
+
+    umask = os.umask(0o022)
+    try:
+        with Study.open(home, owner()) as study:
+            assert loop(study, run).complete == 1
+    finally:
+        os.umask(umask)
