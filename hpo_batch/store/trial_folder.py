@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic
-from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned
+from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned, Reason
 from hpo_batch.store.home import StudyHome
 
 COPY_TRIES = 3
@@ -88,6 +89,23 @@ def write_result(home: StudyHome, claim: Claim, outcome: Outcome) -> None:
         write_atomic(folder / "result.json", dump_json(facts), sync_folder=False)
     except OSError as error:
         raise StorageError(f"cannot write '{folder / 'result.json'}': {error.strerror or error}") from error
+
+
+def read_result(home: StudyHome, number: int, attempt: int, token: str) -> Outcome | None:
+    """What an attempt left in its folder; None if it came to no result, or the result is another's."""
+    try:
+        facts = json.loads((home.attempt(number, attempt) / "result.json").read_bytes())
+        if facts["token"] != token:
+            return None
+        metrics = {name: float(value) for name, value in facts["metrics"].items()}
+        if facts["outcome"] == "complete":
+            return Complete(values=tuple(facts["values"]), metrics=metrics)
+        if facts["outcome"] == "pruned":
+            return Pruned(step=facts["step"], metrics=metrics)
+        reason, message, traceback = Reason(facts["reason"]), facts["message"], facts["traceback"]
+        return Failed(reason=reason, message=message, traceback=traceback, metrics=metrics)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # it was going to be tried again anyway
 
 
 def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:

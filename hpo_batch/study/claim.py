@@ -7,13 +7,25 @@ that could be decided twice (target, repeats, quotas) is decided here, where onl
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
-from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
+from hpo_batch.records import (
+    Claim,
+    Complete,
+    Configuration,
+    Failed,
+    Idle,
+    IdleWhy,
+    Outcome,
+    Owner,
+    Reason,
+    TrialState,
+)
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.scan import JournalState, ScannedTrial
@@ -80,20 +92,47 @@ class Claimant:
         return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
 
 
-def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int, str]) -> list[Record]:
+def give_back_lost(
+    claimant: Claimant, state: JournalState, *, lost: Mapping[int, str], results: Mapping[int, Outcome] | None = None
+) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
+        results: what some of them had left in their folders: those are told in their place.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
         trial = state.trials[number]
         facts = trial.attempt_facts(trial.attempt)
-        if facts.get("token") == lost[number]:
+        if facts.get("token") != lost[number]:
+            continue
+        if results and number in results:
+            records += tell(claimant, trial, results[number])
+        else:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
             records += end_attempt(claimant, trial, Reason.LOST, message)
     return records
+
+
+def tell(claimant: Claimant, trial: ScannedTrial, outcome: Outcome) -> list[Record]:
+    """Records for how the newest attempt of a trial ended."""
+    write, now = claimant.writer, claimant.now
+    noted = [write.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
+    if isinstance(outcome, Failed):
+        return noted + end_attempt(claimant, trial, outcome.reason, outcome.message)
+    if isinstance(outcome, Complete):
+        how, state, values = "complete", TrialState.COMPLETE, outcome.values
+    else:
+        value = trial.steps.get(outcome.step)
+        how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
+    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": how, "time": now}))
+    return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
+
+
+def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
+    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]
 
 
 def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,11 @@ from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
     Cause,
     Claim,
-    Complete,
     Configuration,
-    Failed,
     Idle,
     IdleWhy,
     Outcome,
     Owner,
-    Pruned,
     Reason,
     TrialState,
     Value,
@@ -43,9 +40,9 @@ from hpo_batch.study.claim import (
     Redraw,
     Settled,
     decide,
-    end_attempt,
     give_back_lost,
     not_made,
+    tell,
 )
 from hpo_batch.study.create import read_revision
 from hpo_batch.study.history import PrunerHistory
@@ -162,21 +159,8 @@ class Study:
         except StorageError as error:  # the journal is asked all the same: it may lie on another disk
             log.warning("trial %s: its result has no second copy: %s", claim.number, error)
 
-        def records(trial: ScannedTrial) -> list[Record]:
-            noted = [self._writer.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
-            if isinstance(outcome, Failed):
-                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message)
-            ending = {"how": "complete" if isinstance(outcome, Complete) else "pruned", "time": self._clock()}
-            noted.append(self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending))
-            if isinstance(outcome, Pruned):
-                value = trial.steps.get(outcome.step)
-                values = None if value is None else (value,)
-                return [*noted, self._change(trial, TrialState.PRUNED, values)]
-            return [*noted, self._change(trial, TrialState.COMPLETE, outcome.values)]
-
-        self._patiently(claim, records)
-        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
-            trial_folder.drop_checkpoints(self.home, claim.number)
+        self._patiently(claim, lambda trial: tell(self._claimant(), trial, outcome))
+        self._drop_checkpoints([claim.number])
 
     def give_back(self, claim: Claim, cause: Cause) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
@@ -222,11 +206,12 @@ class Study:
             self._load_revision()
             drawn = self._draw(again=redraws > 0)
             lost = {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+            results = self._results(lost)
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, results=results)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -238,6 +223,7 @@ class Study:
                 )
                 if isinstance(decision, Granted | Settled):
                     self._state.apply(transaction.append(decision.records, sync=True))
+            self._drop_checkpoints(results)
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
@@ -252,6 +238,20 @@ class Study:
             facts = trial.attempt_facts(trial.attempt)
             if facts:
                 yield number, facts
+
+    def _results(self, lost: Mapping[int, str]) -> dict[int, Outcome]:
+        """Results that dead workers left in their folders: killed before they could tell, or with a full disk."""
+        found = {
+            number: trial_folder.read_result(self.home, number, self._state.trials[number].attempt, token)
+            for number, token in lost.items()
+        }
+        return {number: outcome for number, outcome in found.items() if outcome is not None}
+
+    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Of those trials that have ended, unless all are to be kept."""
+        for number in numbers:
+            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
+                trial_folder.drop_checkpoints(self.home, number)
 
     def _draw(self, *, again: bool) -> Drawn:
         """Candidates for every quota arm, drawn before the lock is taken.
@@ -389,8 +389,3 @@ class Study:
 def _holds(claim: Claim, trial: ScannedTrial) -> bool:
     facts = trial.attempt_facts(claim.attempt)
     return trial.state is TrialState.RUNNING and trial.attempt == claim.attempt and facts.get("token") == claim.token
-
-
-def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
-    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]
