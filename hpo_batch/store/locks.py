@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -46,16 +47,17 @@ def journal_lock(journal: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             card = stack.enter_context(_card(path))
-            stack.enter_context(_kernel_lock(journal.with_name(f"{journal.name}.flock"), deadline=deadline))
-            stack.enter_context(_optuna_lock(path, card, deadline=deadline))
+            flock = journal.with_name(f"{journal.name}.flock")
+            in_order = stack.enter_context(_kernel_lock(flock, deadline=deadline))
+            stack.enter_context(_optuna_lock(path, card, deadline=deadline, in_order=in_order))
         except OSError as error:
             raise StorageError(f"cannot lock '{journal}': {error.strerror or error}") from error
         yield
 
 
 @contextlib.contextmanager
-def _kernel_lock(path: Path, *, deadline: float) -> Iterator[None]:
-    """Hold a kernel lock on a file of its own; the kernel frees it when we die.
+def _kernel_lock(path: Path, *, deadline: float) -> Iterator[bool]:
+    """Hold a kernel lock on a file of its own; the kernel frees it when we die. Gives whether there are such locks.
 
     Polled, because a blocking ``flock`` could not be given up; on one descriptor instead of opening the file for each
     try, which gives a sixth more throughput with 32 workers (docs/benchmarks.md).
@@ -64,12 +66,12 @@ def _kernel_lock(path: Path, *, deadline: float) -> Iterator[None]:
     _open_locks.add(fd)
     try:
         pause = FIRST_PAUSE_S
-        while not _flock(fd):
+        while (locked := _flock(fd)) is False:
             if time.monotonic() > deadline:
                 raise LockTimeout(f"the lock '{path}' was not to be had within the time; is its holder stopped?")
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE_S)
-        yield
+        yield locked is True
     finally:
         _open_locks.discard(fd)
         with contextlib.suppress(OSError):
@@ -91,8 +93,8 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-def _flock(fd: int) -> bool:
-    """Whether the lock is ours now. Where the file system has no such locks, ``.lock`` alone is the lock."""
+def _flock(fd: int) -> bool | None:
+    """Whether the lock is ours now; None where the file system has no such locks: ``.lock`` alone is the lock then."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,6 +102,7 @@ def _flock(fd: int) -> bool:
     except OSError as error:
         if error.errno not in NO_KERNEL_LOCKS:
             raise
+        return None
     return True
 
 
@@ -125,17 +128,24 @@ def _holder(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _optuna_lock(path: Path, card: Path, *, deadline: float) -> Iterator[None]:
-    """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it."""
+def _optuna_lock(path: Path, card: Path, *, deadline: float, in_order: bool) -> Iterator[None]:
+    """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it.
+
+    Args:
+        in_order: whether we hold the kernel lock: then no other of our workers on this host holds this one, or breaks
+            it at the same time.
+    """
     seen, since, pause = None, time.monotonic(), 0.001
     while not _take(path, card):
         state = _identity(path)
         if state != seen:
             seen, since = state, time.monotonic()
-        if state is not None and (_holder_is_dead(path) or time.monotonic() - since > FOREIGN_GRACE_S):
-            # we hold the kernel lock: none of our workers can be breaking it at the same time
-            path.unlink(missing_ok=True)
-            continue
+        watched = time.monotonic() - since
+        if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
+            if in_order:
+                path.unlink(missing_ok=True)
+                continue
+            _break_alone(path, card, state, watched=watched)
         if time.monotonic() > deadline:
             raise LockTimeout(f"'{path}' is held by another program; delete it if none is running")
         time.sleep(pause * random.uniform(0.5, 1.0))
@@ -144,9 +154,31 @@ def _optuna_lock(path: Path, card: Path, *, deadline: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove
-        if taken is not None and _identity(path) == taken:
+        # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove. A file
+        # system that refuses now must not make a failure of what was done under the lock: others will break it
+        with contextlib.suppress(OSError):
+            if taken is not None and _identity(path) == taken:
+                path.unlink(missing_ok=True)
+
+
+def _break_alone(path: Path, card: Path, state: Identity, *, watched: float) -> None:
+    """Remove an abandoned lock where no kernel lock orders us: of all who found it, only one may.
+
+    Otherwise the second would remove the lock that the first has taken in the meantime. Who may is who takes the file
+    named after this one lock; if that breaker dies, who takes the next one. What it removes must still be that lock.
+    """
+    for number in itertools.count(1):
+        right = path.with_name(f".{path.name}.{state[0]:x}-{state[1]:x}.{number}")
+        if _take(right, card):
+            break
+        if not _is_abandoned(right, in_order=False) and watched < FOREIGN_GRACE_S * (number + 1):
+            return  # somebody is at it
+    try:
+        if _identity(path) == state:
             path.unlink(missing_ok=True)
+    finally:
+        for gone in range(1, number + 1):
+            right.with_suffix(f".{gone}").unlink(missing_ok=True)
 
 
 def _take(path: Path, card: Path) -> bool:
@@ -176,9 +208,16 @@ def _identity(path: Path) -> Identity | None:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def _holder_is_dead(path: Path) -> bool:
-    """Whether the lock is one of ours and its process is proven gone from this host."""
+def _is_abandoned(path: Path, *, in_order: bool) -> bool:
+    """Whether the lock is one of ours and its process is proven gone from this host.
+
+    Or alive: with the kernel lock held, it can only be one that could not be removed when it was given up.
+    """
     try:
-        return not path.is_symlink() and is_dead_here(json.loads(path.read_text())) is True
+        if path.is_symlink():
+            return False
+        facts = json.loads(path.read_text())
+        dead = is_dead_here(facts)
+        return dead is True or (in_order and dead is False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
