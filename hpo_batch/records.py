@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TypeAlias
@@ -138,6 +138,11 @@ class Owner:
     boot: str
     gpus: tuple[str, ...] = ()
     submission: str = ""
+
+    @cached_property
+    def facts(self) -> dict[str, object]:
+        """The fields by name, as they are stored."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,7 +154,7 @@ def _status(
     for worker in workers:
         held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
         placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
-    failures = Counter(reason for _, reason, _ in state.endings if reason)
+    failures = Counter(reason for reason, _ in state.endings if reason)
     return StudyStatus(
         name=home.name,
         path=str(home.path),

@@ -10,7 +10,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
@@ -28,9 +28,10 @@ from hpo_batch.records import (
 )
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study import policy
-from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
@@ -81,6 +82,7 @@ class Claimant:
     revision: int
     space: Space
     planned: tuple[Planned, ...]
+    journal_params: JournalParams
     quotas: Quotas
     owner: Owner
     writer: Writer
@@ -115,8 +117,14 @@ def give_back_lost(
     return records
 
 
-def tell(claimant: Claimant, trial: ScannedTrial, outcome: Outcome) -> list[Record]:
-    """Records for how the newest attempt of a trial ended."""
+def tell(
+    claimant: Claimant, trial: ScannedTrial, outcome: Outcome, *, reported: Mapping[int, float] | None = None
+) -> list[Record]:
+    """Records for how the newest attempt of a trial ended.
+
+    Args:
+        reported: values by step that the attempt's own worker knows; they may not all be in the journal.
+    """
     write, now = claimant.writer, claimant.now
     noted = [write.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
     if isinstance(outcome, Failed):
@@ -124,7 +132,8 @@ def tell(claimant: Claimant, trial: ScannedTrial, outcome: Outcome) -> list[Reco
     if isinstance(outcome, Complete):
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
-        value = trial.steps.get(outcome.step)
+        known = {outcome.step: dict(_finite(outcome.metrics)).get(claimant.sweep.study.metric[0])}
+        value = {**known, **trial.steps, **(reported or {})}[outcome.step]
         how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
     noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": how, "time": now}))
     return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
@@ -268,7 +277,7 @@ def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration,
 def _adopt(claimant: Claimant, trial: ScannedTrial, claim: Claim) -> list[Record]:
     """What a trial enqueued with plain Optuna lacks: its parameters, and our facts."""
     write = claimant.writer
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     records = [write.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
     facts = _trial_facts(claimant, claim.configuration, claim.origin, None, claim.seeds)
     return [*records, write.trial_attr(trial.trial_id, "hpo:trial", facts)]
@@ -284,7 +293,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         origin=candidate.origin,
         name=planned.name if planned else None,
     )
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     record = claimant.writer.create_trial(
         now=claimant.now,
         state=TrialState.RUNNING,
@@ -299,7 +308,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
 
 
 def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
-    params, distributions = journal_params(claimant.space, planned.configuration)
+    params, distributions = claimant.journal_params(planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
     facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)
     return claimant.writer.create_trial(
@@ -335,4 +344,4 @@ def _trial_facts(
 
 
 def _attempt_facts(claimant: Claimant, token: str) -> dict[str, object]:
-    return {**asdict(claimant.owner), "token": token, "started": claimant.now}
+    return {**claimant.owner.facts, "token": token, "started": claimant.now}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hpo_batch.records import Reason
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.sweep.schema import Sweep
 
 FAILED_ENDINGS = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
@@ -23,11 +24,11 @@ def why_tripped(sweep: Sweep, state: JournalState) -> str | None:
     if failed >= most:
         return f"{failed} trials have failed (study.max_failed = {most}); submit again to go on"
     tail = state.endings[max(state.armed, len(state.endings) - stop_after) :]
-    reasons = {reason for _, reason, _ in tail}
+    reasons = {reason for reason, _ in tail}
     if len(tail) == stop_after and len(reasons) == 1 and "" not in reasons:
-        number = tail[-1][2]
+        number = tail[-1][1]
         return (
-            f"the last {len(tail)} trials all failed for the same reason ({tail[-1][1]}); "
+            f"the last {len(tail)} trials all failed for the same reason ({tail[-1][0]}); "
             f"see 'hpo-batch logs {state.study_name} {number}', then submit again"
         )
     return None

@@ -316,11 +316,11 @@ def test_a_result_whose_sync_failed_is_told_once(tmp_path: Path, monkeypatch: py
     synced: list[bool] = []
     real = Journal._sync
 
-    def fails_once(self: Journal, *, with_folder: bool) -> None:
+    def fails_once(self: Journal, fd: int, *, with_folder: bool) -> None:
         synced.append(len(synced) > 0)
         if len(synced) == 1:
             raise StorageError("cannot sync: Input/output error")
-        real(self, with_folder=with_folder)
+        real(self, fd, with_folder=with_folder)
 
     with Study.open(home, owner(0)) as study:
         claim = claimed(study)
