@@ -34,7 +34,9 @@ class Stretch:
 def is_sound(lines: bytes) -> bool:
     """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
     count = lines.count(b"\n")
-    return lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
+    begun = lines.startswith(BEGINNING) + lines.count(b"\n" + BEGINNING)
+    # begun at the start of each line, and nowhere else
+    return begun == lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
 
 
 def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
