@@ -120,6 +120,14 @@ def kept_trial(home: StudyHome, number: int) -> KeptTrial:
     return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
 
 
+def result_of(home: StudyHome, number: int, attempt: int, *, token: str) -> Outcome | None:
+    """What an attempt has left in its folder; None if it came to no result, or the result is another's."""
+    kept = _attempt(home, number, attempt)
+    if kept.claim is None or kept.claim.token != token or kept.end is None or isinstance(kept.end.ended, GivenBack):
+        return None
+    return kept.end.ended
+
+
 def reports(folder: Path) -> list[Report]:
     """What an attempt reported, in its order; lines that are torn or not ours are left out."""
     found = []

@@ -24,8 +24,8 @@ LOCAL_DISKS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "o
 
 
 @contextlib.contextmanager
-def kernel_lock(path: str, *, deadline: float) -> Iterator[None]:
-    """Hold the lock of a file; where the file system has no kernel locks, nothing is held.
+def kernel_lock(path: str, *, deadline: float) -> Iterator[bool]:
+    """Hold the lock of a file, and say whether it is held: where the file system has no kernel locks, nothing is.
 
     Args:
         deadline: of the monotonic clock.
@@ -37,17 +37,18 @@ def kernel_lock(path: str, *, deadline: float) -> Iterator[None]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     _open_locks.add(fd)
     try:
-        if not _try(fd) and not _wait(fd, deadline):
+        held = _try(fd)
+        if held is False and not _wait(fd, deadline):
             raise LockTimeout(f"the lock '{path}' was not to be had within the time; is its holder stopped?")
-        yield
+        yield held is not None
     finally:
         with contextlib.suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)  # before the close: a forked child may hold the descriptor too
         _close(fd)
 
 
-def _try(fd: int) -> bool:
-    """Whether the lock is ours now, or there are no such locks here: ``.lock`` alone is the lock then."""
+def _try(fd: int) -> bool | None:
+    """Whether the lock is ours now; None if there are no such locks here: ``.lock`` alone is the lock then."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -55,6 +56,7 @@ def _try(fd: int) -> bool:
     except OSError as error:
         if error.errno not in NO_KERNEL_LOCKS:
             raise
+        return None
     return True
 
 
@@ -70,7 +72,7 @@ def _wait(fd: int, deadline: float) -> bool:
 
 def _poll(fd: int, deadline: float) -> bool:
     pause = FIRST_PAUSE_S
-    while not _try(fd):
+    while _try(fd) is False:
         if time.monotonic() > deadline:
             return False
         time.sleep(pause * random.uniform(0.5, 1.0))

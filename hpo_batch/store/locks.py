@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
@@ -40,8 +41,8 @@ def journal_lock(journal: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
     deadline = time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline))
-            stack.enter_context(_optuna_lock(f"{journal}.lock", deadline=deadline))
+            in_order = stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline))
+            stack.enter_context(_optuna_lock(f"{journal}.lock", deadline=deadline, in_order=in_order))
         except OSError as error:
             raise StorageError(f"cannot lock '{journal}': {error.strerror or error}") from error
         yield
@@ -83,17 +84,24 @@ def _holder(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _optuna_lock(path: str, *, deadline: float) -> Iterator[None]:
-    """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it."""
+def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None]:
+    """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it.
+
+    Args:
+        in_order: whether we hold the kernel lock: then no other of our workers on this host holds this one, or breaks
+            it at the same time.
+    """
     seen, since, pause = None, time.monotonic(), 0.001
     while (taken := _take(path)) is None:
         state = _identity(path)
         if state != seen:
             seen, since = state, time.monotonic()
-        if state is not None and (_holder_is_dead(path) or time.monotonic() - since > FOREIGN_GRACE_S):
-            # we hold the kernel lock: none of our workers can be breaking it at the same time
-            _unlink(path)
-            continue
+        watched = time.monotonic() - since
+        if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
+            if in_order:
+                _unlink(path)
+                continue
+            _break_alone(path, state, watched=watched)
         if time.monotonic() > deadline:
             raise LockTimeout(f"'{path}' is held by another program; delete it if none is running")
         time.sleep(pause * random.uniform(0.5, 1.0))
@@ -101,18 +109,41 @@ def _optuna_lock(path: str, *, deadline: float) -> Iterator[None]:
     try:
         yield
     finally:
-        # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove
-        now = _identity(path)
-        if now is not None and now.inode == taken:
+        # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove. A file
+        # system that refuses now must not make a failure of what was done under the lock: others will break it
+        with contextlib.suppress(OSError):
+            now = _identity(path)
+            if now is not None and now.inode == taken:
+                _unlink(path)
+
+
+def _break_alone(path: str, state: Identity, *, watched: float) -> None:
+    """Remove an abandoned lock where no kernel lock orders us: of all who found it, only one may.
+
+    Otherwise the second would remove the lock that the first has taken in the meantime. Who may is who takes the file
+    named after this one lock; if that breaker dies, who takes the next one. What it removes must still be that lock.
+    """
+    folder, name = Path(path).parent, f".{Path(path).name}-{state.inode:x}-{state.changed_ns:x}"
+    for number in itertools.count(1):
+        right = folder / f"{name}.{number}"
+        if _take(path, at=str(right)) is not None:
+            break
+        if not _holder_is_dead(right) and watched < FOREIGN_GRACE_S * (number + 1):
+            return  # somebody is at it
+    try:
+        if _identity(path) == state:
             _unlink(path)
+    finally:
+        for gone in range(1, number + 1):
+            _unlink(folder / f"{name}.{gone}")
 
 
-def _take(path: str) -> int | None:
-    """The inode of the lock if it is ours now."""
-    card = _card(path)
+def _take(path: str, *, at: str | None = None) -> int | None:
+    """The inode of the lock (or of the file ``at``, taken alike) if it is ours now."""
+    card, lock = _card(path), at or path
     try:
         os.utime(card)  # Optuna's waiters tell by its time that the lock changes hands
-        os.link(card, path)
+        os.link(card, lock)
     except FileExistsError:
         return None
     except FileNotFoundError:
@@ -122,7 +153,7 @@ def _take(path: str) -> int | None:
         if error.errno not in NO_HARD_LINKS:
             raise
         try:
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
         try:
@@ -152,9 +183,23 @@ def _identity(path: str) -> Identity | None:
     return Identity(stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
+def _is_abandoned(path: str, *, in_order: bool) -> bool:
+    """Whether the lock is one of ours and its process is proven gone from this host.
+
+    Or alive: with the kernel lock held, it can only be one that could not be removed when it was given up.
+    """
+    dead = _is_dead(path)
+    return dead is True or (in_order and dead is False)
+
+
 def _holder_is_dead(path: str | Path) -> bool:
     """Whether the lock is one of ours and its process is proven gone from this host."""
+    return _is_dead(path) is True
+
+
+def _is_dead(path: str | Path) -> bool | None:
+    """Whether the holder of a lock of ours is; None if nobody here can tell, or it is none of ours."""
     try:
-        return not Path(path).is_symlink() and is_dead_here(json.loads(Path(path).read_text())) is True
+        return None if Path(path).is_symlink() else is_dead_here(json.loads(Path(path).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+        return None

@@ -7,13 +7,26 @@ that could be decided twice (target, repeats, quotas) is decided here, where onl
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
-from hpo_batch.records import Cause, Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
+from hpo_batch.records import (
+    Cause,
+    Claim,
+    Complete,
+    Configuration,
+    Failed,
+    Idle,
+    IdleWhy,
+    Outcome,
+    Owner,
+    Reason,
+    TrialState,
+)
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.scan import JournalState
@@ -83,22 +96,65 @@ class Claimant:
 
 
 def give_back_lost(
-    claimant: Claimant, state: JournalState, *, lost: Mapping[int, str], moved: Collection[int] = ()
+    claimant: Claimant,
+    state: JournalState,
+    *,
+    lost: Mapping[int, str],
+    moved: Collection[int] = (),
+    results: Mapping[int, Outcome] | None = None,
 ) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
         moved: those of them whose attempt had moved its checkpoint forward.
+        results: what some of them had left in their folders: those are told in their place.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
         trial = state.trials[number]
         facts = trial.attempt_facts(trial.attempt)
-        if facts.get("token") == lost[number]:
+        if facts.get("token") != lost[number]:
+            continue
+        if results and number in results:
+            records += tell(claimant, trial, results[number], moved=number in moved)
+        else:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
             records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
     return records
+
+
+def tell(
+    claimant: Claimant,
+    trial: ScannedTrial,
+    outcome: Outcome,
+    *,
+    moved: bool = False,
+    reported: Mapping[int, float] | None = None,
+) -> list[Record]:
+    """Records for how the newest attempt of a trial ended.
+
+    Args:
+        moved: whether it had moved its checkpoint forward.
+        reported: values by step that the attempt's own worker knows; they may not all be in the journal.
+    """
+    write, now = claimant.writer, claimant.now
+    noted = [write.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
+    if isinstance(outcome, Failed):
+        return noted + end_attempt(claimant, trial, outcome.reason, outcome.message, moved=moved)
+    if isinstance(outcome, Complete):
+        how, state, values = "complete", TrialState.COMPLETE, outcome.values
+    else:
+        known = {outcome.step: dict(_finite(outcome.metrics)).get(claimant.sweep.study.metric[0])}
+        value = {**known, **trial.steps, **(reported or {})}[outcome.step]
+        how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
+    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": how, "time": now}))
+    return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
+
+
+def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
+    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]
 
 
 def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:

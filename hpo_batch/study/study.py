@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
     Cause,
     Claim,
-    Complete,
     Configuration,
     Failed,
     GivenBack,
@@ -26,7 +25,6 @@ from hpo_batch.records import (
     IdleWhy,
     Outcome,
     Owner,
-    Pruned,
     Reason,
     TrialState,
     Value,
@@ -37,6 +35,7 @@ from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.kept import result_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.claim import (
@@ -46,10 +45,10 @@ from hpo_batch.study.claim import (
     Redraw,
     Settled,
     decide,
-    end_attempt,
     give_back,
     give_back_lost,
     not_made,
+    tell,
 )
 from hpo_batch.study.create import read_revision
 from hpo_batch.study.distributions import JournalParams
@@ -166,20 +165,11 @@ class Study:
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
-            noted = [self._writer.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
-            if isinstance(outcome, Failed):
-                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message, moved=moved)
-            ending = {"how": "complete" if isinstance(outcome, Complete) else "pruned", "time": self._clock()}
-            noted.append(self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending))
-            if isinstance(outcome, Pruned):
-                value = self._reports_of(claim).values.get(outcome.step, trial.steps.get(outcome.step))
-                values = None if value is None else (value,)
-                return [*noted, self._change(trial, TrialState.PRUNED, values)]
-            return [*noted, self._change(trial, TrialState.COMPLETE, outcome.values)]
+            return tell(self._claimant(), trial, outcome, moved=moved, reported=self._reports_of(claim).values)
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
-        self._drop_checkpoints(claim)
+        self._drop_checkpoints([claim.number])
 
     def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
@@ -197,7 +187,7 @@ class Study:
         self._keep(claim, GivenBack(cause=cause))
         moved = moved_forward(self.home, claim.number, claim.attempt)
         self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
-        self._drop_checkpoints(claim)
+        self._drop_checkpoints([claim.number])
 
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
@@ -253,11 +243,12 @@ class Study:
             looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
             lost = self._lost() if looked else {}
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
+            results = self._results(lost)
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, results=results)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -269,6 +260,7 @@ class Study:
                 )
                 if isinstance(decision, Granted | Settled):
                     self._state.apply(transaction.append(decision.records, sync=True))
+            self._drop_checkpoints(results)
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
@@ -286,10 +278,6 @@ class Study:
         self._last_look = time.monotonic()
         return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
 
-    def _drop_checkpoints(self, claim: Claim) -> None:
-        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
-            trial_folder.drop_checkpoints(self.home, claim.number)
-
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
         for number in self._state.by_state[TrialState.RUNNING]:
@@ -297,6 +285,20 @@ class Study:
             facts = trial.attempt_facts(trial.attempt)
             if facts:
                 yield number, facts
+
+    def _results(self, lost: Mapping[int, str]) -> dict[int, Outcome]:
+        """Results that dead workers left in their folders: killed before they could tell, or with a full disk."""
+        found = {
+            number: result_of(self.home, number, self._state.trials[number].attempt, token=token)
+            for number, token in lost.items()
+        }
+        return {number: outcome for number, outcome in found.items() if outcome is not None}
+
+    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Of those trials that have ended, unless all are to be kept."""
+        for number in numbers:
+            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
+                trial_folder.drop_checkpoints(self.home, number)
 
     def _draw(self, *, again: bool) -> Drawn:
         """Candidates for every quota arm, drawn before the lock is taken.
@@ -457,8 +459,3 @@ class _Reports:
 def _holds(claim: Claim, trial: ScannedTrial) -> bool:
     facts = trial.attempt_facts(claim.attempt)
     return trial.state is TrialState.RUNNING and trial.attempt == claim.attempt and facts.get("token") == claim.token
-
-
-def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
-    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]

@@ -1,0 +1,386 @@
+"""What a sweep is worth after a thousand SIGKILLs: is a result lost, a trial doubled, one left running for ever?
+
+Real workers, forked from this process, run sweeps of trials that do nothing and of trials that write checkpoints. They
+are killed at random moments (``--kills``), and kill themselves at each named point (``--at-each-point``): holding the
+lock, within an append, between a result and its tell ... A killed worker is replaced at once. Afterwards the journal is
+held against what the workers had noted before they died, and against what plain Optuna reads.
+
+    .venv/bin/python benchmarks/kill_storm.py --kills 1000 --at-each-point 25
+
+Ends with exit code 1 if anything is stuck, lost or doubled, or a worker ended with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from storm_worker import POINTS, STEPS, SUBMISSION, after_step, is_finished, submit_once, work
+
+from hpo_batch.records import TrialState
+from hpo_batch.store.home import StudyHome, home_of
+from hpo_batch.store.scan import ScannedTrial
+from hpo_batch.store.submissions import read_submissions
+from hpo_batch.study.create import create, read_state
+from hpo_batch.sweep.load import load
+from hpo_batch.sweep.schema import Sweep
+
+SWEEP = """
+[study]
+name = "storm{number}"
+metric = "loss"
+direction = "minimize"
+trials = {trials}
+max_attempts = 100
+[objective]
+function = "storm_worker:train"
+[space]
+x = {{ low = 0.0, high = 1.0 }}
+checkpoints = [true, false]
+[sampler]
+name = "random"
+[job]
+template = "cpu"
+device = "cpu"
+workers = 2
+"""
+SBATCH = """#!/bin/sh
+touch "$(dirname "$0")/$(sed -n 's/.*--job-name=.*-//p' "$1").called"
+[ "$STORM_SBATCH" = before ] && kill -9 $PPID && exit 1
+echo "Submitted batch job 7"
+[ "$STORM_SBATCH" = after ] && kill -9 $PPID
+exit 0
+"""
+PATIENCE_S = 60.0
+"""a sweep that finishes nothing for so long is given up and judged as it stands"""
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """Sums over all sweeps."""
+
+    random_kills: int = 0
+    at_points: Counter[str] = field(default_factory=Counter)
+    sweeps: int = 0
+    asked: int = 0
+    finished: int = 0
+    attempts: int = 0
+    stuck: int = 0
+    failed: int = 0
+    lost: int = 0
+    doubled: int = 0
+    told: int = 0
+    """results whose tell returned to the worker"""
+    steps: int = 0
+    redone: int = 0
+    """steps trained that had been trained before"""
+    trained_twice: int = 0
+    """attempts that came to a result, and were followed by another attempt"""
+    wrong: int = 0
+    """values that are not what the steps of their trial give"""
+    bad_lines: int = 0
+    unlike_optuna: int = 0
+    """states and values that plain Optuna reads otherwise"""
+    unknown_submissions: int = 0
+    """of which no line tells, although their sbatch was called"""
+    errors: list[str] = field(default_factory=list)
+    """how workers ended that were not killed, and not in order"""
+    seconds: float = 0.0
+
+    @property
+    def is_fine(self) -> bool:
+        wrong = self.stuck + self.lost + self.doubled + self.trained_twice + self.wrong
+        wrong += self.bad_lines + self.unlike_optuna
+        return not (wrong or self.failed or self.unknown_submissions or self.errors) and self.finished == self.asked
+
+
+@dataclass(kw_only=True)
+class Storm:
+    """One sweep with its processes."""
+
+    home: StudyHome
+    sweep: Sweep
+    toml: str
+    notes: Path
+    programs: Path
+    chance: random.Random
+    running: dict[int, tuple[multiprocessing.process.BaseProcess, str | None, Path]] = field(default_factory=dict)
+    started: int = 0
+
+    def start(self, point: str | None) -> None:
+        self.started += 1
+        notes = self.notes / f"{self.home.name}-{self.started}.jsonl"
+        arguments: tuple[Any, ...] = (self.home, self.started, notes, point, self.chance.randrange(2**32))
+        target: Any = work
+        if point == SUBMISSION:
+            dies = self.chance.choice(("before", "after"))
+            target, arguments = submit_once, (self.home, self.sweep, self.toml, notes, self.programs, dies)
+        process = FORK.Process(target=target, args=arguments, daemon=True)
+        process.start()
+        self.running[self.started] = (process, point, notes)
+
+    def workers(self) -> list[int]:
+        return [index for index, (_, point, _) in self.running.items() if point != SUBMISSION]
+
+    def ended(self, timeout: float) -> Iterator[tuple[int, str | None, Path]]:
+        """Processes that have ended within the time: exit code, the point they were to die at, their notes."""
+        sentinels = [process.sentinel for process, _, _ in self.running.values()]
+        multiprocessing.connection.wait(sentinels, timeout)
+        for index in [i for i, (process, _, _) in self.running.items() if not process.is_alive()]:
+            process, point, notes = self.running.pop(index)
+            process.join()
+            assert process.exitcode is not None
+            yield process.exitcode, point, notes
+
+    def kill_one(self) -> None:
+        """It may have ended by itself just now: ``ended`` tells."""
+        process, _, _ = self.running[self.chance.choice(self.workers())]
+        process.kill()
+        process.join()
+
+    def end(self) -> None:
+        for process, _, _ in self.running.values():
+            process.kill()
+            process.join()
+
+
+def rage(storm: Storm, verdict: Verdict, *, kills: int, points: list[str], workers: int, pause_s: float) -> None:
+    """Run a sweep to its end. ``kills`` in all, and ``points`` that are taken off as they are hit."""
+    for _ in range(workers):
+        storm.start(_next(points, storm.chance, often=True))
+    next_kill, progress, last = time.monotonic(), time.monotonic(), -1
+    while True:
+        wait_s = max(0.0, next_kill - time.monotonic()) if verdict.random_kills < kills else 0.2
+        for code, point, notes in storm.ended(wait_s):
+            died_at = next((line["point"] for line in read_notes([notes]) if line["what"] == "die"), None)
+            if code == -signal.SIGKILL and died_at is not None:
+                verdict.at_points[died_at] += 1
+            elif point is not None:
+                points.append(point)  # it was killed before, or came to its end without passing there
+            if code == -signal.SIGKILL and died_at is None:
+                verdict.random_kills += 1
+            if code not in (0, -signal.SIGKILL):
+                tail = notes.with_suffix(".log").read_text()[-1500:]
+                verdict.errors.append(f"{storm.home.name}: a worker ended with {code}: {tail}")
+            if code == -signal.SIGKILL and point != SUBMISSION:
+                storm.start(_next(points, storm.chance, often=verdict.random_kills >= kills))
+        if points and SUBMISSION in points and storm.chance.random() < 0.2:
+            points.remove(SUBMISSION)
+            storm.start(SUBMISSION)
+        if not storm.workers():
+            if is_finished(storm.home) or time.monotonic() - progress > PATIENCE_S:
+                break
+            verdict.errors.append(f"{storm.home.name}: every worker left before the end")
+            storm.start(None)
+        if verdict.random_kills < kills and time.monotonic() >= next_kill:
+            storm.kill_one()
+            next_kill = time.monotonic() + storm.chance.expovariate(1 / pause_s)
+        size = storm.home.journal.stat().st_size
+        if size != last:
+            progress, last = time.monotonic(), size
+        elif time.monotonic() - progress > PATIENCE_S:
+            break
+
+
+def _next(points: list[str], chance: random.Random, *, often: bool) -> str | None:
+    """A point for a new worker; not for each of them while others are killed at random."""
+    open_points = [point for point in points if point != SUBMISSION]
+    if not open_points or (not often and chance.random() < 0.6):
+        return None
+    point = chance.choice(open_points)
+    points.remove(point)
+    return point
+
+
+def read_notes(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """What processes have noted. A last line that is torn was not noted: its write did not return."""
+    lines: list[dict[str, Any]] = []
+    for path in files:
+        text = path.read_text() if path.exists() else ""
+        lines += [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return lines
+
+
+def judge(storm: Storm, verdict: Verdict) -> None:
+    """Hold the journal against the notes, and against plain Optuna."""
+    state, notes = read_state(storm.home), read_notes(sorted(storm.notes.glob(f"{storm.home.name}-*.jsonl")))
+    counts = state.counts()
+    verdict.sweeps += 1
+    verdict.asked += counts.target
+    verdict.finished += counts.finished
+    verdict.failed += counts.failed
+    verdict.attempts += sum(trial.attempt for trial in state.trials)
+    verdict.stuck += counts.running + counts.waiting
+    verdict.lost += sum(_is_lost(state.trials, line) for line in notes if line["what"] == "told")
+    verdict.lost += sum(_has_result_untold(storm.home, trial) for trial in state.trials)
+    told = Counter(line["number"] for line in notes if line["what"] == "told" and line["values"] is not None)
+    verdict.told += sum(told.values())
+    keys = Counter(trial.key for trial in state.trials)
+    verdict.doubled += sum(n - 1 for n in told.values() if n > 1) + sum(n - 1 for n in keys.values() if n > 1)
+    verdict.doubled += max(0, counts.finished - counts.target)
+    steps = Counter((line["number"], line["step"]) for line in notes if line["what"] == "step")
+    verdict.steps += sum(steps.values())
+    verdict.redone += sum(n - 1 for n in steps.values())
+    verdict.trained_twice += sum(
+        storm.home.attempt(trial.number, attempt).joinpath("result.json").exists()
+        for trial in state.trials
+        for attempt in range(1, trial.attempt)
+    )
+    verdict.wrong += sum(t.values != (value_of(t),) for t in state.trials if t.state is TrialState.COMPLETE)
+    verdict.bad_lines += sum(not _is_record(line) for line in storm.home.journal.read_bytes().split(b"\n")[:-1])
+    verdict.unlike_optuna += unlike_optuna(storm.home, state.trials)
+    called = {path.name for path in storm.programs.glob("*.called")}
+    known = {f"{submission.id}.called" for submission in read_submissions(storm.home)}
+    verdict.unknown_submissions += len(called - known)
+
+
+def _is_lost(trials: list[ScannedTrial], told: dict[str, Any]) -> bool:
+    """A result whose tell returned, and that the journal does not hold as it was told."""
+    if told["values"] is None or told["number"] >= len(trials):
+        return told["values"] is not None
+    trial = trials[told["number"]]
+    is_there = trial.state is TrialState.COMPLETE and list(trial.values or ()) == told["values"]
+    return not is_there or trial.ending(told["attempt"]).get("how") != "complete"
+
+
+def _has_result_untold(home: StudyHome, trial: ScannedTrial) -> bool:
+    """The last attempt left its result in its folder, and the journal does not hold it."""
+    path = home.attempt(trial.number, trial.attempt) / "result.json"
+    if not path.exists():
+        return False
+    result = json.loads(path.read_text())
+    return result["outcome"] == "complete" and list(trial.values or ()) != result["values"]
+
+
+def value_of(trial: ScannedTrial) -> float:
+    x, value = trial.params["x"], 0.0
+    assert isinstance(x, float)
+    for step in range(STEPS if trial.params["checkpoints"] else 1):
+        value = after_step(value, x, step)
+    return value
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def unlike_optuna(home: StudyHome, trials: list[ScannedTrial]) -> int:
+    """In how many trials plain Optuna, on its own, reads another state or other values."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.load_study(study_name=home.name, storage=JournalStorage(JournalFileBackend(str(home.journal))))
+    theirs = [(t.state.value, tuple(t.values) if t.values else None) for t in study.get_trials(deepcopy=False)]
+    ours = [(trial.state.value, trial.values) for trial in trials]
+    return sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
+
+
+def report(verdict: Verdict, leftovers: Counter[str]) -> str:
+    redone = f"{verdict.redone} / {verdict.steps} ({verdict.redone / max(1, verdict.steps):.1%})"
+    lines = [
+        "| | |",
+        "|---|---:|",
+        f"| SIGKILLs at random | {verdict.random_kills} |",
+        *(f"| SIGKILLs {point} | {verdict.at_points[point]} |" for point in POINTS),
+        f"| sweeps | {verdict.sweeps} |",
+        f"| trials asked for | {verdict.asked} |",
+        f"| finished | {verdict.finished} |",
+        f"| attempts | {verdict.attempts} |",
+        f"| results acknowledged to workers | {verdict.told} |",
+        f"| **stuck** (running or waiting in the end) | {verdict.stuck} |",
+        f"| **lost** (acknowledged or in its file, not in the journal) | {verdict.lost} |",
+        f"| **doubled** (told twice, a configuration twice, more than asked for) | {verdict.doubled} |",
+        f"| failed | {verdict.failed} |",
+        f"| wrong values | {verdict.wrong} |",
+        f"| bad lines in journals | {verdict.bad_lines} |",
+        f"| trials that plain Optuna reads otherwise | {verdict.unlike_optuna} |",
+        f"| submissions without a line | {verdict.unknown_submissions} |",
+        f"| workers that ended with an error | {len(verdict.errors)} |",
+        f"| steps trained again / steps | {redone} |",
+        f"| attempts with a result that were trained again | {verdict.trained_twice} |",
+        f"| files left behind by the dead | {leftovers.total()} |",
+        f"| seconds | {verdict.seconds:.0f} |",
+    ]
+    return "\n".join(lines)
+
+
+def leftovers_of(home: StudyHome) -> Counter[str]:
+    """Temporary files that nobody will read again, by kind."""
+    found: Counter[str] = Counter()
+    for path in home.path.rglob("*"):
+        if path.is_file() and (path.name.startswith(".journal") or path.suffix == ".tmp"):
+            found[path.name.partition("json")[0]] += 1
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000, help="at random moments")
+    parser.add_argument("--at-each-point", type=int, default=25)
+    parser.add_argument("--trials", type=int, default=300, help="of each sweep; as many sweeps as the kills need")
+    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--pause", type=float, default=0.03, help="mean seconds between two random kills")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
+    for name in [name for name in os.environ if name.startswith(("HPO_BATCH_", "SLURM"))]:
+        del os.environ[name]
+    chance, verdict, leftovers = random.Random(options.seed), Verdict(), Counter[str]()
+    points = [point for point in POINTS for _ in range(options.at_each_point)]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        root = Path(folder)
+        while not verdict.sweeps or ((verdict.random_kills < options.kills or points) and not verdict.errors):
+            storm = brew(root, verdict.sweeps, options.trials, chance)
+            arguments = {"kills": options.kills, "points": points, "workers": options.workers}
+            try:
+                rage(storm, verdict, pause_s=options.pause, **arguments)
+            finally:
+                storm.end()
+            judge(storm, verdict)
+            leftovers += leftovers_of(storm.home)
+    verdict.seconds = time.monotonic() - began
+    print(report(verdict, leftovers))
+    for error in verdict.errors:
+        print(error, file=sys.stderr)
+    return 0 if verdict.is_fine else 1
+
+
+def brew(root: Path, number: int, trials: int, chance: random.Random) -> Storm:
+    toml = SWEEP.format(number=number, trials=trials)
+    path = root / f"{number}.toml"
+    path.write_text(toml)
+    (sweep,) = load(path)
+    programs, notes = root / f"bin{number}", root / "notes"
+    programs.mkdir()
+    notes.mkdir(exist_ok=True)
+    for name, text in {"sbatch": SBATCH, "srun": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    home = home_of(root, sweep.path)
+    create(home, sweep, toml=toml, now=time.time())
+    return Storm(home=home, sweep=sweep, toml=toml, notes=notes, programs=programs, chance=chance)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

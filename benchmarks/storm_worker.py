@@ -1,0 +1,219 @@
+"""What the processes of a kill storm do: real workers and submissions that note what they did, and where they die.
+
+Forked from a process that has loaded everything. Each writes a file of notes of its own, one write per line: what is
+in it was done, whatever happened next. ``arm`` makes a process kill itself at a named point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fault_points import WRITES, Call, Die, die, install
+
+import hpo_batch
+from hpo_batch.launch.plan import Site, Standing, plan
+from hpo_batch.launch.submit import submit
+from hpo_batch.records import Claim, Complete, Outcome
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.journal import Journal, Transaction
+from hpo_batch.study.create import read_state
+from hpo_batch.study.study import Study
+from hpo_batch.sweep.difference import Change
+from hpo_batch.sweep.schema import Sweep
+from hpo_batch.worker.entry import run_worker
+
+STEPS = 5
+"""of a trial that writes checkpoints; one that does not is a single step"""
+STEP_S = 0.006
+SUBMISSION = "a submission: its line is written, sbatch is not done"
+POINTS = (
+    "holding the journal's lock",
+    "in an append, at any byte or record",
+    "after an append, before its sync",
+    "in the write of a checkpoint",
+    "between a result's file and its tell",
+    "making an attempt's folder",
+    "at any change of any file",
+    SUBMISSION,
+)
+
+_write = os.write  # notes are not part of what is tested
+_notes = -1
+
+
+def note(what: str, **facts: Any) -> None:
+    _write(_notes, json.dumps({"what": what, **facts}).encode() + b"\n")
+
+
+def work(home: StudyHome, index: int, notes: Path, point: str | None, seed: int) -> None:
+    """A worker as the local launcher starts it."""
+    _begin(notes)
+    _note_tells()
+    if point is not None:
+        arm(point, random.Random(seed))
+    sys.exit(run_worker(home, {"HPO_BATCH_SUBMISSION": "storm", "HPO_BATCH_WORKER": str(index), "HPO_BATCH_CPUS": "1"}))
+
+
+def submit_once(home: StudyHome, sweep: Sweep, toml: str, notes: Path, programs: Path, dies: str) -> None:
+    """``hpo-batch submit`` on a cluster whose sbatch kills who called it, ``before`` or ``after`` it took the job."""
+    _begin(notes)
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    os.environ["STORM_SBATCH"] = dies
+    note("die", point=SUBMISSION)
+    submitted = plan(
+        home,
+        sweep,
+        change=Change(created=True),
+        site=Site(has_slurm=True),
+        standing=Standing(remaining=2),
+        workdir=programs,
+    )
+    submit(submitted, toml=toml, environ=os.environ)
+
+
+def train(trial: hpo_batch.Trial) -> float:
+    """Steps whose result depends on each of them having been trained once, on top of the ones before."""
+    steps = STEPS if trial.params["checkpoints"] else 1
+    done, value = _load(trial) if trial.resumes else (0, 0.0)
+    for step in range(done, steps):
+        if steps > 1:
+            time.sleep(STEP_S)
+        value = after_step(value, trial.params["x"], step)
+        note("step", number=trial.number, step=step)
+        if steps > 1:
+            trial.report(step, loss=value)
+            _save(trial, step + 1, value)
+    return value
+
+
+def after_step(value: float, x: float, step: int) -> float:
+    return value / 2 + x * (step + 1)
+
+
+def _load(trial: hpo_batch.Trial) -> tuple[int, float]:
+    try:
+        kept = json.loads((trial.checkpoint / "state.json").read_text())
+    except FileNotFoundError:
+        return 0, 0.0
+    return kept["done"], kept["value"]
+
+
+def _save(trial: hpo_batch.Trial, done: int, value: float) -> None:
+    """In two writes, so that a kill can come between them."""
+    path, text = trial.checkpoint / "state.tmp", json.dumps({"done": done, "value": value}).encode()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(fd, text[:10])
+    os.write(fd, text[10:])
+    os.fsync(fd)
+    os.close(fd)
+    os.replace(path, trial.checkpoint / "state.json")
+
+
+def arm(point: str, chance: random.Random) -> None:
+    """Die at the point, the first time or one of the next."""
+    left = chance.randrange(3)
+
+    def is_time() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    if point == "holding the journal's lock":
+        _in_transactions(lambda: is_time() and _die(point))
+    elif point == "making an attempt's folder":
+        left = chance.randrange(6)  # about as many calls as it takes
+        _at_calls(point, lambda call: "/attempts" in call.path and _opening and is_time(), chance)
+    elif point == "at any change of any file":
+        left = chance.randrange(80)
+        _at_calls(point, lambda call: is_time(), chance)
+    else:
+        where: dict[str, Callable[[Call], bool]] = {
+            "in an append, at any byte or record": lambda c: c.name in WRITES and c.path.endswith("journal.jsonl"),
+            "after an append, before its sync": lambda c: c.name in SYNCS and c.path.endswith("journal.jsonl"),
+            "in the write of a checkpoint": lambda c: "/checkpoint/state" in c.path,
+            "between a result's file and its tell": lambda c: c.name in RENAMES and c.path.endswith("result.json"),
+        }
+        left = chance.randrange(12) if "checkpoint" in point else left
+        _at_calls(point, lambda call: where[point](call) and is_time(), chance)
+
+
+SYNCS = ("fsync", "fdatasync")
+RENAMES = ("rename", "replace", "link")
+_opening = False
+
+
+def _at_calls(point: str, matches: Callable[[Call], bool], chance: random.Random) -> None:
+    def judge(call: Call) -> Die | None:
+        if not matches(call):
+            return None
+        note("die", point=point, call=call.name)
+        if call.name in WRITES:
+            return Die(written=_cut(call.data, chance))
+        return Die(after="result" in point or ("sync" not in point and chance.random() < 0.5))
+
+    install(judge)
+
+
+def _cut(data: bytes, chance: random.Random) -> int:
+    """How much of a write is done: any number of bytes, or of whole records."""
+    if chance.random() < 0.5:
+        return chance.randint(0, len(data))
+    ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
+    return chance.choice([0, *ends])
+
+
+def _die(point: str) -> None:
+    note("die", point=point)
+    die()
+
+
+def _begin(notes: Path) -> None:
+    global _notes
+    _notes = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(notes.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+
+def _note_tells() -> None:
+    tell, open_attempt = Study.tell, Study.open_attempt
+
+    def noted_tell(self: Study, claim: Claim, outcome: Outcome) -> None:
+        values = outcome.values if isinstance(outcome, Complete) else None
+        tell(self, claim, outcome)
+        note("told", number=claim.number, attempt=claim.attempt, values=values)
+
+    def noted_open(self: Study, claim: Claim) -> Path:
+        global _opening
+        note("claimed", number=claim.number, attempt=claim.attempt)
+        _opening = True
+        try:
+            return open_attempt(self, claim)
+        finally:
+            _opening = False
+
+    Study.tell, Study.open_attempt = noted_tell, noted_open  # type: ignore[method-assign]
+
+
+def _in_transactions(act: Callable[[], object]) -> None:
+    transaction = Journal.transaction
+
+    @contextlib.contextmanager
+    def acting(self: Journal, **arguments: Any) -> Iterator[Transaction]:
+        with transaction(self, **arguments) as held:
+            act()
+            yield held
+
+    Journal.transaction = acting  # type: ignore[method-assign,assignment]
+
+
+def is_finished(home: StudyHome) -> bool:
+    return read_state(home).counts().remaining == 0
