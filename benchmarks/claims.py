@@ -12,6 +12,8 @@ renaming (a floor that stores one result file per trial, syncs it, and checks no
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -19,7 +21,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +35,7 @@ from hpo_batch.store.format import Writer
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.journal import Journal
 from hpo_batch.study.create import create
-from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
@@ -67,8 +70,8 @@ class Times:
     trials: list[float] = field(default_factory=list)
 
 
-Body = Callable[[Path, int, float, Times], None]
-"""works in a folder as worker i until a time of the monotonic clock"""
+Body = Callable[[Path, int], AbstractContextManager[Callable[[Times], None]]]
+"""opens the study of a folder as worker i and gives what runs one trial: start-up is not what is measured"""
 
 
 def a_sweep(root: Path, sampler: str) -> Sweep:
@@ -82,9 +85,11 @@ def ours_setup(root: Path) -> None:
     create(home_of(root, "bench"), a_sweep(root, "random"), toml="", now=time.time())
 
 
-def ours(root: Path, index: int, until: float, times: Times) -> None:
+@contextlib.contextmanager
+def ours(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
     with Study.open(home_of(root, "bench"), owner(index)) as study:
-        while time.monotonic() < until:
+
+        def trial(times: Times) -> None:
             began = time.perf_counter()
             given = study.claim()
             times.claims.append(time.perf_counter() - began)
@@ -96,12 +101,16 @@ def ours(root: Path, index: int, until: float, times: Times) -> None:
             study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
             times.trials.append(time.perf_counter() - began)
 
+        yield trial
 
-def optuna_loop(make_storage: Callable[[Path], object], root: Path, index: int, until: float, times: Times) -> None:
+
+@contextlib.contextmanager
+def optunas(make_storage: Callable[[Path], object], root: Path, index: int) -> Iterator[Callable[[Times], None]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=index)
     study = optuna.load_study(study_name="bench", storage=make_storage(root), sampler=sampler)  # type: ignore[arg-type]
-    while time.monotonic() < until:
+
+    def run(times: Times) -> None:
         began = time.perf_counter()
         trial = study.ask()
         trial.suggest_float("a", 0, 1)
@@ -116,6 +125,8 @@ def optuna_loop(make_storage: Callable[[Path], object], root: Path, index: int, 
             trial.report(1.0 / (step + 1), step)
         study.tell(trial, 0.5)
         times.trials.append(time.perf_counter() - began)
+
+    yield run
 
 
 def journal_storage(lock: type) -> Callable[[Path], object]:
@@ -136,10 +147,7 @@ def optuna_body(make: Callable[[Path], object]) -> tuple[Callable[[Path], None],
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         optuna.create_study(study_name="bench", storage=make(root))  # type: ignore[arg-type]
 
-    def body(root: Path, index: int, until: float, times: Times) -> None:
-        optuna_loop(make, root, index, until, times)
-
-    return setup, body
+    return setup, functools.partial(optunas, make)
 
 
 def queue_setup(root: Path) -> None:
@@ -149,10 +157,13 @@ def queue_setup(root: Path) -> None:
         (root / "waiting" / str(i)).touch()
 
 
-def rename_queue(root: Path, index: int, until: float, times: Times) -> None:
+@contextlib.contextmanager
+def rename_queue(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
     step = 3001 * (index + 1)
     number = index
-    while time.monotonic() < until:
+
+    def trial(times: Times) -> None:
+        nonlocal number
         began = time.perf_counter()
         while True:
             number = (number + step) % 200_000
@@ -168,6 +179,8 @@ def rename_queue(root: Path, index: int, until: float, times: Times) -> None:
             os.fsync(file.fileno())
         (root / "running" / str(number)).rename(root / "done" / str(number))
         times.trials.append(time.perf_counter() - began)
+
+    yield trial
 
 
 SYSTEMS: dict[str, tuple[Callable[[Path], None], Body]] = {
@@ -198,9 +211,12 @@ def measure(name: str, workers: int, seconds: float, folder: Path) -> str:
     def child(index: int) -> None:
         warnings.simplefilter("ignore")
         times = Times()
-        barrier.wait()
         try:
-            body(folder, index, time.monotonic() + seconds, times)
+            with body(folder, index) as trial:
+                barrier.wait()
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    trial(times)
         finally:
             results.put((times.claims, times.trials))
 
@@ -229,13 +245,14 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
     create(home, sweep, toml="", now=time.time())
     write, rng, records = Writer("prefill"), random.Random(0), []
     space: Space = sweep.space
+    stored = JournalParams(space)
     for i in range(trials):
         values = {
             "a": rng.random(), "b": 10 ** rng.uniform(-5, -1), "c": rng.randint(1, 100000), "d": rng.randint(1, 4),
             "e": rng.choice("xyz"), "f": rng.random(), "g": rng.randint(0, 100) / 100,
         }  # fmt: skip
         configuration = space.resolve(values)
-        params, distributions = journal_params(space, configuration)
+        params, distributions = stored(configuration)
         facts = {"key": configuration.key, "seeds": [i], "origin": sampler, "revision": 1, "derived": {}}
         attempt = {"worker": "w-0", "job": "1_0", "host": "n1", "pid": 1, "start": 0, "boot": "", "gpus": ["0"],
                    "submission": "s", "token": "t", "started": 1.0}  # fmt: skip

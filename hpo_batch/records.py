@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TypeAlias
@@ -94,6 +94,7 @@ class Stopping(StrEnum):
     PREEMPTED = "preempted"
     CANCELLED = "cancelled"
     DRAINED = "drained"
+    STALLED = "stalled"
     SUPERSEDED = "superseded"
 
 
@@ -115,6 +116,7 @@ class IdleWhy(StrEnum):
     CANCELLED = "cancelled"
     DRAINING = "draining"
     TRIPPED = "too many failures"
+    BAD_NODE = "trials fail on this node and do well on others"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,11 @@ class Owner:
     boot: str
     gpus: tuple[str, ...] = ()
     submission: str = ""
+
+    @cached_property
+    def facts(self) -> dict[str, object]:
+        """The fields by name, as they are stored."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +207,7 @@ class Attempt:
     """seconds since the epoch"""
     ended: float | None = None
     ending: str = ""
-    """``complete``, ``pruned``, ``failed``, ``lost`` or a ``Cause``; empty while it runs"""
+    """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
 
 
 @dataclass(frozen=True, kw_only=True)

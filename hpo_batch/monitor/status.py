@@ -20,6 +20,7 @@ from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, read_submissions
 
@@ -51,6 +52,8 @@ class StudyStatus:
     failures: Mapping[str, int]
     workers: tuple[WorkerStatus, ...]
     submissions: int
+    failing_nodes: tuple[FailingNode, ...] = ()
+    """nodes on which trials fail in a row while they do well on others"""
     unseen: str = ""
     """what could not be asked, and why; empty if everything could"""
 
@@ -66,6 +69,7 @@ class StudyStatus:
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
             "failures": dict(self.failures),
             "workers": [asdict(worker) for worker in self.workers],
+            "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
             "unseen": self.unseen,
         }
@@ -154,7 +158,7 @@ def _status(
     for worker in workers:
         held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
         placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
-    failures = Counter(reason for _, reason, _ in state.endings if reason)
+    failures = Counter(reason for reason, _ in state.endings if reason)
     return StudyStatus(
         name=home.name,
         path=str(home.path),
@@ -163,6 +167,7 @@ def _status(
         best=best_trial(state),
         failures=dict(failures.most_common()),
         workers=tuple(placed),
+        failing_nodes=failing_nodes(state),
         submissions=sum(1 for submission in submissions if not submission.refused),
         unseen=unseen,
     )

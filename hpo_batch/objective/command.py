@@ -22,6 +22,7 @@ from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, StorageError, UserError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.objective.function import make_folders
+from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
@@ -72,6 +73,7 @@ class CommandObjective:
             errors_start = _size(folder / "stderr")
             inbox = _Inbox(trial, folder)
             argv = self.template.fill(trial.params, _facts(trial, folder))
+            killed_before = oom_kills()
             process = self._start(argv, trial, folder)
         except (UserError, CommandMissing, ValueError) as error:
             return Failed(reason=Reason.INVALID, message=str(error))
@@ -100,6 +102,7 @@ class CommandObjective:
             final=inbox.final,
             wrong=inbox.wrong,
             stderr=stderr,
+            oom_kills=0 if killed_before is None else (oom_kills() or killed_before) - killed_before,
         )
         return of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=asked))
 

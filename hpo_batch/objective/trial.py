@@ -149,7 +149,7 @@ class Trial:
             self._stopping = Stopping.PRUNED
 
     def should_stop(self) -> bool:
-        """Whether to save a checkpoint and return None: pruned, walltime near, preempted, cancelled.
+        """Whether to save a checkpoint and return None: pruned, walltime near, preempted, cancelled, stalled.
 
         Ask once per epoch, after ``report``; it is cheap. Once it said yes it stays so.
         """

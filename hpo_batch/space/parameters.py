@@ -225,7 +225,15 @@ class Real:
         # 0.1 + 2 * 0.05 is 0.2 and not 0.20000000000000001: the text of a value is part of its identity
         if self.step is None or index >= self._last:
             return self.high
-        return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
+        value = self._met.get(index)
+        if value is None:
+            value = self._met[index] = float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
+        return value
+
+    @cached_property
+    def _met(self) -> dict[int, float]:
+        """Cells that were computed before: each drawn value is looked at several times."""
+        return {}
 
     def normalise(self, value: Value) -> Value:
         if not is_number(value):

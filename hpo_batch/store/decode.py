@@ -1,56 +1,139 @@
-"""One line of a journal to one record, with Optuna's encodings undone. What a record means is told by ``scan``."""
+"""One line of a journal to one record, with Optuna's encodings undone. What a record means is told by ``scan``.
+
+Parts that are seldom looked at stay JSON (``msgspec.Raw``): every worker reads what all workers write.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import json
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import Value
+from hpo_batch.store.format import Op
+
+LAST_OP = max(Op)
+NOTHING = msgspec.Raw(b"{}")
 
 
-class Line(msgspec.Struct):
-    op_code: int
+class CreateStudy(msgspec.Struct, tag_field="op_code", tag=0):
+    study_name: str
+    directions: list[int]
     worker_id: str = ""
-    study_id: int = 0
-    trial_id: int = -1
-    study_name: str = ""
-    directions: list[int] = []
+
+
+class DeleteStudy(msgspec.Struct, tag_field="op_code", tag=1):
+    study_id: int
+
+
+class SetStudyUserAttr(msgspec.Struct, tag_field="op_code", tag=2):
+    """Notes of a dashboard: nobody here asks for them."""
+
+
+class SetStudySystemAttr(msgspec.Struct, tag_field="op_code", tag=3):
+    study_id: int
+    system_attr: dict[str, Any]
+
+
+class CreateTrial(msgspec.Struct, tag_field="op_code", tag=4):
+    study_id: int
+    datetime_start: str | None = None
+    datetime_complete: str | None = None
     state: int | None = None
     value: float | None = None
     values: list[float] | None = None
-    params: dict[str, float] = {}
-    distributions: dict[str, str] = {}
-    user_attrs: dict[str, Any] = {}
-    system_attrs: dict[str, Any] = {}
-    intermediate_values: dict[str, float] = {}
-    user_attr: dict[str, Any] = {}
-    system_attr: dict[str, Any] = {}
-    param_name: str = ""
-    param_value_internal: float = 0.0
-    distribution: str = ""
-    step: int = 0
-    intermediate_value: float | None = None
+    params: msgspec.Raw = NOTHING
+    distributions: msgspec.Raw = NOTHING
+    user_attrs: msgspec.Raw = NOTHING
+    system_attrs: dict[str, msgspec.Raw] = {}
+    intermediate_values: msgspec.Raw = NOTHING
+
+
+class SetTrialParam(msgspec.Struct, tag_field="op_code", tag=5):
+    trial_id: int
+    param_name: str
+    param_value_internal: float
+    distribution: str
+
+
+class SetTrialStateValues(msgspec.Struct, tag_field="op_code", tag=6):
+    trial_id: int
+    state: int
+    values: list[float] | None = None
     datetime_start: str | None = None
     datetime_complete: str | None = None
 
 
-_decoder = msgspec.json.Decoder(Line)
+class SetTrialIntermediateValue(msgspec.Struct, tag_field="op_code", tag=7):
+    trial_id: int
+    step: int
+    intermediate_value: float | None = None
 
 
-def decode(line: bytes) -> Line:
+class SetTrialUserAttr(msgspec.Struct, tag_field="op_code", tag=8):
+    trial_id: int
+    user_attr: dict[str, Any]
+
+
+class SetTrialSystemAttr(msgspec.Struct, tag_field="op_code", tag=9):
+    trial_id: int
+    system_attr: dict[str, Any]
+
+
+Line: TypeAlias = (
+    CreateStudy
+    | DeleteStudy
+    | SetStudyUserAttr
+    | SetStudySystemAttr
+    | CreateTrial
+    | SetTrialParam
+    | SetTrialStateValues
+    | SetTrialIntermediateValue
+    | SetTrialUserAttr
+    | SetTrialSystemAttr
+)
+
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_RAW = ("params", "distributions", "user_attrs", "intermediate_values")
+
+
+def decode(line: bytes) -> Line | None:
+    """The record of a line; None for one that Optuna ignores too: operations that came after it.
+
+    Raises:
+        JournalCorrupt: the line is no record.
+    """
     try:
         return _decoder.decode(line)
     except msgspec.DecodeError:
         # plain Optuna writes NaN and Infinity, which are not JSON; Python's decoder takes them
-        with contextlib.suppress(ValueError, msgspec.ValidationError):
-            return msgspec.convert(json.loads(line), Line)
+        with contextlib.suppress(ValueError, TypeError, KeyError, msgspec.ValidationError):
+            fields = json.loads(line)
+            if isinstance(fields["op_code"], int) and fields["op_code"] > LAST_OP:
+                return None
+            return msgspec.convert(_with_raw(fields), Line)  # type: ignore[no-any-return]
     raise JournalCorrupt(f"the journal has a line that is not a record: {shown(line)}")
+
+
+def _with_raw(fields: dict[str, Any]) -> dict[str, Any]:
+    raw: dict[str, Any] = {name: msgspec.Raw(json.dumps(fields[name]).encode()) for name in _RAW if name in fields}
+    if isinstance(attrs := fields.get("system_attrs"), dict):
+        raw["system_attrs"] = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in attrs.items()}
+    return {**fields, **raw}
+
+
+def loads(data: bytes) -> Any:
+    """A part of a record that stayed JSON."""
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        return json.loads(data)
 
 
 def shown(line: bytes) -> str:
@@ -71,6 +154,13 @@ def distribution_facts(text: str) -> _Distribution:
     choices = tuple(attributes.get("choices", ()))
     kind = (name, attributes.get("log", False), choices)
     return _Distribution(choices=choices, is_integer=name.startswith("Int"), kind=kind)
+
+
+@lru_cache(maxsize=256)
+def distributions_of(data: bytes) -> Mapping[str, str]:
+    """The distributions of a trial by parameter. The trials of a study share a few sets of them."""
+    decoded: dict[str, str] = loads(data)
+    return decoded
 
 
 def external_value(distribution: str, value: float) -> Value:

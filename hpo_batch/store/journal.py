@@ -1,6 +1,7 @@
 """The Optuna journal of a study as a file: reading new lines, and appending whole batches under the lock.
 
-Knows lines and bytes. What the records mean is in ``scan``; who may write them is the study's business.
+Knows lines and bytes. What the records mean is in ``scan``; who may write them is the study's business; what to do with
+damaged bytes is in ``damage``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 
 from hpo_batch.errors import JournalCorrupt, StorageError
 from hpo_batch.files import sync_directory
+from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, still_the_same
 from hpo_batch.store.format import Record
 from hpo_batch.store.locks import journal_lock
 
@@ -33,7 +35,7 @@ class Cursor:
 
     def advance(self, data: bytes) -> None:
         self.offset += len(data)
-        self.before = (self.before + data)[-KEPT_BYTES:]
+        self.before = (self.before + data[-KEPT_BYTES:])[-KEPT_BYTES:]
 
 
 @dataclass(kw_only=True)
@@ -43,6 +45,7 @@ class Transaction:
     path: Path
     new: list[bytes]
     """lines that were appended since the cursor, without their newlines"""
+    _fd: int
     _cursor: Cursor
     _unsynced: bool = False
 
@@ -56,20 +59,14 @@ class Transaction:
 
     def append_lines(self, lines: Sequence[bytes], *, sync: bool) -> list[bytes]:
         """The same with records that are encoded already, each without its newline."""
-        data = b"".join(line + b"\n" for line in lines)
+        data = b"\n".join(lines) + b"\n" if lines else b""
         end = self._cursor.offset
         try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
-        try:
-            if os.fstat(fd).st_size != end:
+            if os.fstat(self._fd).st_size != end:
                 raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
-            _write(fd, data, end)
+            _write(self._fd, data, end)
         except OSError as error:
             raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
-        finally:
-            os.close(fd)
         self._unsynced = self._unsynced or sync
         self._cursor.advance(data)
         return list(lines)
@@ -81,77 +78,99 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.cursor = Cursor()
+        self.damage: list[Stretch] = []
+        """what was read and is no record: the next transaction mends the file"""
 
     def read_new(self) -> list[bytes]:
         """Whole lines appended since the last call, without a lock: a torn last line is left for later.
 
+        Lines that are no records are left out; a whole record behind a torn one is read.
+
         Raises:
             JournalCorrupt: the file is not the one read before.
         """
-        return self._read()[0]
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if self.cursor.offset:
+                raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
+            return []
+        except OSError as error:
+            raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
+        try:
+            return self._read(fd)[0]
+        finally:
+            os.close(fd)
 
     @contextlib.contextmanager
     def transaction(self, *, timeout_s: float = 120.0) -> Iterator[Transaction]:
-        """Hold the lock, cut a torn tail, and show the lines that are new to this reader.
+        """Hold the lock, mend what is damaged, and show the lines that are new to this reader.
 
         Lines appended in the transaction count as read: ``append`` returns them, ``read_new`` will not.
         """
-        with journal_lock(self.path, timeout_s=timeout_s):
-            lines, size = self._read()
-            if size > self.cursor.offset:
-                self._cut(self.cursor.offset)
-            was_empty = self.cursor.offset == 0
-            transaction = Transaction(path=self.path, new=lines, _cursor=self.cursor)
-            yield transaction
-        if transaction._unsynced:
-            # after the lock: several workers' syncs become one commit of the file system, and nobody waits for a disk
-            # under the lock. Nothing is acknowledged before: whoever called us comes back only now.
-            self._sync(with_folder=was_empty)
+        with contextlib.ExitStack() as stack:
+            with journal_lock(self.path, timeout_s=timeout_s):
+                fd = self._open_to_write()
+                stack.callback(os.close, fd)
+                lines, size = self._read(fd)
+                self._mend(fd, size)
+                was_empty = self.cursor.offset == 0
+                transaction = Transaction(path=self.path, new=lines, _fd=fd, _cursor=self.cursor)
+                yield transaction
+            if transaction._unsynced:
+                # after the lock: several workers' syncs become one commit of the file system, and nobody waits for a
+                # disk under the lock. Nothing is acknowledged before: whoever called us comes back only now.
+                self._sync(fd, with_folder=was_empty)
 
-    def _read(self) -> tuple[list[bytes], int]:
+    def _open_to_write(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (0 if self.cursor.offset else os.O_CREAT)
+        try:
+            return os.open(self.path, flags, 0o666)
+        except FileNotFoundError:
+            raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
+        except OSError as error:
+            raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
+
+    def _read(self, fd: int) -> tuple[list[bytes], int]:
         """New lines, and the size of the file, a torn last line included."""
         offset, before = self.cursor.offset, self.cursor.before
         try:
-            fd = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:
-            if offset:
-                raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
-            return [], 0
-        except OSError as error:
-            raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
-        try:
             size = os.fstat(fd).st_size
-            if _pread(fd, len(before), offset - len(before)) != before:
-                raise JournalCorrupt(
-                    f"the journal '{self.path}' was replaced while it was in use; start the worker again"
-                )
-            data = _pread(fd, size - offset, offset)
+            data = _pread(fd, len(before) + max(0, size - offset), offset - len(before))
         except OSError as error:
             raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
-        finally:
-            os.close(fd)
-        whole = data[: data.rfind(b"\n") + 1]
+        if not data.startswith(before) and not still_the_same(before, data[: len(before)]):
+            raise JournalCorrupt(f"the journal '{self.path}' was replaced while it was in use; start the worker again")
+        whole = data[len(before) : data.rfind(b"\n") + 1]
+        if is_sound(whole):
+            lines = whole.split(b"\n")
+            lines.pop()
+        else:
+            lines, damage = salvage(whole, offset)
+            if damage and damage[-1].end == offset + len(whole):
+                whole = whole[: damage.pop().start - offset]  # nothing good follows it: a torn tail like any other
+            self.damage += damage
         self.cursor.advance(whole)
-        return whole.split(b"\n")[:-1], size
+        return lines, size
 
-    def _sync(self, *, with_folder: bool) -> None:
+    def _mend(self, fd: int, size: int) -> None:
         try:
-            fd = os.open(self.path, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            if self.damage:
+                mend(fd, self.damage, keep=self.path.with_suffix(".bad"))
+                self.damage.clear()
+            if size > self.cursor.offset:
+                # a last line without its newline was never acknowledged to anybody: its writer died or failed
+                os.ftruncate(fd, self.cursor.offset)
+        except OSError as error:
+            raise StorageError(f"cannot repair '{self.path}': {error.strerror}") from error
+
+    def _sync(self, fd: int, *, with_folder: bool) -> None:
+        try:
+            os.fsync(fd)
         except OSError as error:
             raise StorageError(f"cannot sync '{self.path}': {error.strerror}") from error
         if with_folder:
             sync_directory(self.path.parent)
-
-    def _cut(self, end: int) -> None:
-        """A last line without its newline was never acknowledged to anybody: its writer died or failed."""
-        try:
-            os.truncate(self.path, end)
-        except OSError as error:
-            raise StorageError(f"cannot repair '{self.path}': {error.strerror}") from error
 
 
 def _write(fd: int, data: bytes, end: int) -> None:

@@ -6,9 +6,9 @@ A kernel lock on a file of its own gives order and is freed by the kernel when i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import random
@@ -17,20 +17,16 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from hpo_batch import processes
 from hpo_batch.errors import LockTimeout, StorageError
+from hpo_batch.store.kernel_lock import kernel_lock
 from hpo_batch.store.leases import is_dead_here
 
 FOREIGN_GRACE_S = 30.0
 """Optuna's own grace: a lock that has not changed for so long while we watched it is taken for abandoned"""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.0002, 0.004
-"""between two tries; the longest bounds what a waiting worker costs, and what a hand-over takes"""
-NO_KERNEL_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
-Identity: TypeAlias = tuple[int, int, int]
 
 
 @contextlib.contextmanager
@@ -42,80 +38,42 @@ def journal_lock(journal: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
         StorageError: the file system refused to make the lock's files.
     """
     deadline = time.monotonic() + timeout_s
-    path = Path(f"{journal}.lock")
     with contextlib.ExitStack() as stack:
         try:
-            card = stack.enter_context(_card(path))
-            stack.enter_context(_kernel_lock(journal.with_name(f"{journal.name}.flock"), deadline=deadline))
-            stack.enter_context(_optuna_lock(path, card, deadline=deadline))
+            stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline))
+            stack.enter_context(_optuna_lock(f"{journal}.lock", deadline=deadline))
         except OSError as error:
             raise StorageError(f"cannot lock '{journal}': {error.strerror or error}") from error
         yield
 
 
-@contextlib.contextmanager
-def _kernel_lock(path: Path, *, deadline: float) -> Iterator[None]:
-    """Hold a kernel lock on a file of its own; the kernel frees it when we die.
-
-    Polled, because a blocking ``flock`` could not be given up; on one descriptor instead of opening the file for each
-    try, which gives a sixth more throughput with 32 workers (docs/benchmarks.md).
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    _open_locks.add(fd)
-    try:
-        pause = FIRST_PAUSE_S
-        while not _flock(fd):
-            if time.monotonic() > deadline:
-                raise LockTimeout(f"the lock '{path}' was not to be had within the time; is its holder stopped?")
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, LONGEST_PAUSE_S)
-        yield
-    finally:
-        _open_locks.discard(fd)
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)  # before the close: a forked child may hold the descriptor too
-        os.close(fd)
-
-
-_open_locks: set[int] = set()
-
-
-def _close_in_child() -> None:
-    """A child forked while we hold the lock (a data loader) must not keep it when we die."""
-    for fd in _open_locks:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-    _open_locks.clear()
-
-
-os.register_at_fork(after_in_child=_close_in_child)
-
-
-def _flock(fd: int) -> bool:
-    """Whether the lock is ours now. Where the file system has no such locks, ``.lock`` alone is the lock."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_KERNEL_LOCKS:
-            raise
-    return True
-
-
-@contextlib.contextmanager
-def _card(path: Path) -> Iterator[Path]:
+def _card(lock: str) -> str:
     """A file that names this process. It becomes the lock by a link, so that no lock is ever without its holder's name.
 
-    A new one for each lock: Optuna's waiters tell by its time that the lock changes hands.
+    One for the life of the process: to make and remove a file for each lock takes longer than to hold it.
     """
-    card = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        card.write_text(_holder(os.getpid()))
-        yield card
-    finally:
-        with contextlib.suppress(OSError):
-            card.unlink()
+    me = os.getpid()
+    card = _cards.get((me, lock))
+    if card is None:
+        for left in Path(lock).parent.glob(f".{Path(lock).name}.*"):
+            if _holder_is_dead(left):
+                _unlink(left)
+        card = str(Path(lock).with_name(f".{Path(lock).name}.{secrets.token_hex(4)}"))
+        Path(card).write_text(_holder(me))
+        _cards[me, lock] = card
+    return card
+
+
+_cards: dict[tuple[int, str], str] = {}
+"""by process, since a forked child must not lock in its parent's name, and lock"""
+
+
+@atexit.register
+def _remove_cards() -> None:
+    for (pid, _), card in _cards.items():
+        if pid == os.getpid():
+            with contextlib.suppress(OSError):
+                Path(card).unlink()
 
 
 @lru_cache(maxsize=1)
@@ -125,60 +83,78 @@ def _holder(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _optuna_lock(path: Path, card: Path, *, deadline: float) -> Iterator[None]:
+def _optuna_lock(path: str, *, deadline: float) -> Iterator[None]:
     """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it."""
     seen, since, pause = None, time.monotonic(), 0.001
-    while not _take(path, card):
+    while (taken := _take(path)) is None:
         state = _identity(path)
         if state != seen:
             seen, since = state, time.monotonic()
         if state is not None and (_holder_is_dead(path) or time.monotonic() - since > FOREIGN_GRACE_S):
             # we hold the kernel lock: none of our workers can be breaking it at the same time
-            path.unlink(missing_ok=True)
+            _unlink(path)
             continue
         if time.monotonic() > deadline:
             raise LockTimeout(f"'{path}' is held by another program; delete it if none is running")
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 0.05)
-    taken = _identity(path)
     try:
         yield
     finally:
         # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove
-        if taken is not None and _identity(path) == taken:
-            path.unlink(missing_ok=True)
+        now = _identity(path)
+        if now is not None and now.inode == taken:
+            _unlink(path)
 
 
-def _take(path: Path, card: Path) -> bool:
+def _take(path: str) -> int | None:
+    """The inode of the lock if it is ours now."""
+    card = _card(path)
     try:
+        os.utime(card)  # Optuna's waiters tell by its time that the lock changes hands
         os.link(card, path)
     except FileExistsError:
-        return False
+        return None
+    except FileNotFoundError:
+        _cards.pop((os.getpid(), path), None)  # somebody cleaned up
+        return None
     except OSError as error:
         if error.errno not in NO_HARD_LINKS:
             raise
         try:
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            return False
+            return None
         try:
-            os.write(fd, card.read_bytes())
+            os.write(fd, _holder(os.getpid()).encode())
+            return os.fstat(fd).st_ino
         finally:
             os.close(fd)
-    return True
+    return os.lstat(card).st_ino
 
 
-def _identity(path: Path) -> Identity | None:
+def _unlink(path: str | Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        Path(path).unlink()
+
+
+class Identity(NamedTuple):
+    inode: int
+    changed_ns: int
+    size: int
+
+
+def _identity(path: str) -> Identity | None:
     try:
-        stat = path.lstat()
+        stat = os.lstat(path)
     except FileNotFoundError:
         return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return Identity(stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
-def _holder_is_dead(path: Path) -> bool:
+def _holder_is_dead(path: str | Path) -> bool:
     """Whether the lock is one of ours and its process is proven gone from this host."""
     try:
-        return not path.is_symlink() and is_dead_here(json.loads(path.read_text())) is True
+        return not Path(path).is_symlink() and is_dead_here(json.loads(Path(path).read_text())) is True
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
-from hpo_batch.records import Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
+from hpo_batch.records import Cause, Claim, Configuration, Idle, IdleWhy, Owner, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study import policy
-from hpo_batch.study.distributions import journal_params
+from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
@@ -69,6 +70,7 @@ class Claimant:
     revision: int
     space: Space
     planned: tuple[Planned, ...]
+    journal_params: JournalParams
     quotas: Quotas
     owner: Owner
     writer: Writer
@@ -80,11 +82,14 @@ class Claimant:
         return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
 
 
-def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int, str]) -> list[Record]:
+def give_back_lost(
+    claimant: Claimant, state: JournalState, *, lost: Mapping[int, str], moved: Collection[int] = ()
+) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
+        moved: those of them whose attempt had moved its checkpoint forward.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
@@ -92,20 +97,33 @@ def give_back_lost(claimant: Claimant, state: JournalState, *, lost: Mapping[int
         facts = trial.attempt_facts(trial.attempt)
         if facts.get("token") == lost[number]:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
-            records += end_attempt(claimant, trial, Reason.LOST, message)
+            records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
     return records
 
 
-def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:
+def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:
     """Records for an attempt that failed: ordered so that every prefix is a valid state."""
     write, now = claimant.writer, claimant.now
-    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": reason.value, "time": now})
-    if policy.retries(claimant.sweep, trial, reason):
+    ending = {"how": reason.value, "time": now, "moved": moved}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    if policy.retries(claimant.sweep, trial, reason, moved=moved):
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
     times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
     if times > 1:
         message = f"{reason.value} {times} times; the last time: {message}"
     return [ended, *_fail(claimant, trial, reason, message)]
+
+
+def give_back(claimant: Claimant, trial: ScannedTrial, cause: Cause, *, moved: bool, whole: bool) -> list[Record]:
+    """Records for an attempt that ended in order: the trial waits, or fails if it would never come to its end."""
+    write, now = claimant.writer, claimant.now
+    seconds = round(now - trial.attempt_facts(trial.attempt)["started"], 3)  # both by the clock of this host
+    ending = {"how": cause.value, "time": now, "moved": moved, "whole": whole, "seconds": seconds}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    given_up = policy.why_given_up(claimant.sweep, trial, cause, moved=moved, whole=whole, seconds=seconds)
+    if given_up is None:
+        return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
+    return [ended, *_fail(claimant, trial, *given_up)]
 
 
 def _fail(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
@@ -229,7 +247,7 @@ def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration,
 def _adopt(claimant: Claimant, trial: ScannedTrial, claim: Claim) -> list[Record]:
     """What a trial enqueued with plain Optuna lacks: its parameters, and our facts."""
     write = claimant.writer
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     records = [write.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
     facts = _trial_facts(claimant, claim.configuration, claim.origin, None, claim.seeds)
     return [*records, write.trial_attr(trial.trial_id, "hpo:trial", facts)]
@@ -245,7 +263,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         origin=candidate.origin,
         name=planned.name if planned else None,
     )
-    params, distributions = journal_params(claimant.space, claim.configuration)
+    params, distributions = claimant.journal_params(claim.configuration)
     record = claimant.writer.create_trial(
         now=claimant.now,
         state=TrialState.RUNNING,
@@ -260,7 +278,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
 
 
 def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
-    params, distributions = journal_params(claimant.space, planned.configuration)
+    params, distributions = claimant.journal_params(planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
     facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)
     return claimant.writer.create_trial(
@@ -296,4 +314,4 @@ def _trial_facts(
 
 
 def _attempt_facts(claimant: Claimant, token: str) -> dict[str, object]:
-    return {**asdict(claimant.owner), "token": token, "started": claimant.now}
+    return {**claimant.owner.facts, "token": token, "started": claimant.now}

@@ -18,7 +18,7 @@ from optuna.distributions import (
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import ScannedTrial
+from hpo_batch.store.scanned_trial import ScannedTrial
 
 SOME_TIME = datetime.datetime(2000, 1, 1)
 """no sampler and no pruner looks at a trial's times, but Optuna wants some"""
@@ -33,11 +33,9 @@ def distribution_of(parameter: Searched) -> BaseDistribution:
 
 
 def distribution_around(parameter: Parameter, value: Value) -> BaseDistribution:
-    """The parameter's distribution, widened so that a value given by hand lies in it: Optuna refuses it otherwise."""
+    """A distribution for a value outside of the parameter's own: Optuna refuses such a value otherwise."""
     if isinstance(parameter, Fixed):
         return CategoricalDistribution((value,))
-    if parameter.why_outside(value) is None:
-        return distribution_of(parameter)
     if isinstance(parameter, Choices):
         return CategoricalDistribution((*parameter.values, value))
     if isinstance(parameter, Integer) and isinstance(value, int) and not isinstance(value, bool):
@@ -49,18 +47,34 @@ def distribution_around(parameter: Parameter, value: Value) -> BaseDistribution:
     return CategoricalDistribution((value,))
 
 
-def journal_params(space: Space, configuration: Configuration) -> tuple[dict[str, float], dict[str, str]]:
-    """Parameters and distributions of a trial as the journal's CREATE_TRIAL record holds them.
+class JournalParams:
+    """Turns configurations of one space into parameters and distributions, as a CREATE_TRIAL record holds them.
 
     Fixed parameters are stored too, as choices of one: ``best_params`` of plain Optuna is then all that a run needs.
     """
-    params: dict[str, float] = {}
-    distributions: dict[str, str] = {}
-    for name, value in {**configuration.searched, **configuration.fixed}.items():
-        distribution = distribution_around(space.by_name[name], value)
-        params[name] = _internal(distribution, value)
-        distributions[name] = distribution_to_json(distribution)
-    return params, distributions
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._known: dict[str, tuple[BaseDistribution, str]] = {}
+        """of the parameters whose values lay in the space so far: they are the same for each trial"""
+
+    def __call__(self, configuration: Configuration) -> tuple[dict[str, float], dict[str, str]]:
+        params: dict[str, float] = {}
+        distributions: dict[str, str] = {}
+        for name, value in {**configuration.searched, **configuration.fixed}.items():
+            distribution, distributions[name] = self._distribution(self._space.by_name[name], value)
+            params[name] = _internal(distribution, value)
+        return params, distributions
+
+    def _distribution(self, parameter: Parameter, value: Value) -> tuple[BaseDistribution, str]:
+        if isinstance(parameter, Fixed) or parameter.why_outside(value) is not None:
+            distribution = distribution_around(parameter, value)
+            return distribution, distribution_to_json(distribution)
+        known = self._known.get(parameter.name)
+        if known is None:
+            distribution = distribution_of(parameter)
+            known = self._known[parameter.name] = distribution, distribution_to_json(distribution)
+        return known
 
 
 def _internal(distribution: BaseDistribution, value: Value) -> float:

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial
 
 from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
 
 CAP = 2000

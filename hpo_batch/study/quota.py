@@ -13,7 +13,7 @@ from typing import TypeAlias
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import ScannedTrial
+from hpo_batch.store.scanned_trial import ScannedTrial
 
 Arm: TypeAlias = tuple[tuple[str, Value], ...]
 """values of the weighted parameters, in the order of the space; empty without weights"""
@@ -56,8 +56,10 @@ class Quotas:
         Args:
             trials: of the study; those of the last call are not looked at again.
         """
+        if not self._names:
+            return list(self._share)
         for trial in itertools.islice(trials, self._counted, None):
-            if trial.facts.get("origin") not in NOT_DRAWN:
+            if trial.identity.origin not in NOT_DRAWN:
                 self._drawn += 1
                 arm = self._arm_of.get(tuple(repr(trial.params.get(name)) for name in self._names))
                 if arm is not None:

@@ -160,6 +160,8 @@ class _Sampled:
 
     def _at_random(self, space: Space, rng: random.Random) -> Configuration:
         configuration = space.decide(lambda parameter: _draw(parameter, rng))
+        if not self._arm and space is self._arm_space:
+            return configuration  # nothing is pinned
         return self._space.resolve({**configuration.fixed, **configuration.searched})
 
     def _narrowed(self, state: JournalState, seed: int) -> tuple[Space, str]:

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
@@ -31,11 +31,13 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.store import leases, trial_folder
+from hpo_batch.store import leases, nodes, trial_folder
+from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState, ScannedTrial
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.claim import (
     Claimant,
     Drawn,
@@ -44,10 +46,12 @@ from hpo_batch.study.claim import (
     Settled,
     decide,
     end_attempt,
+    give_back,
     give_back_lost,
     not_made,
 )
 from hpo_batch.study.create import read_revision
+from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.history import PrunerHistory
 from hpo_batch.study.pruners import make_pruner
 from hpo_batch.study.quota import Quotas
@@ -63,6 +67,8 @@ REPORT_EVERY_S = 10.0
 """reports are written together, at latest after so long"""
 TELL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """how an attempt ended is offered again after each of these pauses if the journal cannot be written: a minute in all"""
+LOOK_EVERY_S = 1.0
+"""how often a busy worker looks whether others have died; a worker that finds nothing to do looks at once"""
 MOST_REDRAWS = 200
 """each of them means that other workers were granted trials in the meantime"""
 
@@ -79,14 +85,12 @@ class Study:
         self.owner = owner
         self._clock = clock
         self._n_params = n_params
-        self._journal = Journal(home.journal)
-        self._state = JournalState()
         self._writer = Writer(owner.worker)
-        self._reports: list[tuple[Claim, int, float]] = []
+        self._reports: dict[str, _Reports] = {}
         self._last_flush = clock()
-        self._pruner_history = PrunerHistory()
+        self._last_look = -math.inf
         self._revision = 0
-        self._sync()
+        self._read_anew(reports=False)
         self._load_revision()
         self._watch = leases.LeaseWatch(home.workers, duration_s=self.sweep.study.lease_s)
 
@@ -137,7 +141,7 @@ class Study:
         if value is not None and not math.isfinite(value):
             value = None
         if value is not None:
-            self._reports.append((claim, step, float(value)))
+            self._reports_of(claim).note(step, float(value))
         rung = self._pruner is not None and value is not None and step >= self.sweep.pruner.first_rung
         if not rung and self._clock() - self._last_flush < REPORT_EVERY_S:
             return Verdict.CONTINUE
@@ -161,43 +165,58 @@ class Study:
             trial_folder.write_result(self.home, claim, outcome)
         except StorageError as error:  # the journal is asked all the same: it may lie on another disk
             log.warning("trial %s: its result has no second copy: %s", claim.number, error)
+        moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
             noted = [self._writer.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
             if isinstance(outcome, Failed):
-                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message)
+                return noted + end_attempt(self._claimant(), trial, outcome.reason, outcome.message, moved=moved)
             ending = {"how": "complete" if isinstance(outcome, Complete) else "pruned", "time": self._clock()}
             noted.append(self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending))
             if isinstance(outcome, Pruned):
-                value = trial.steps.get(outcome.step)
+                value = self._reports_of(claim).values.get(outcome.step, trial.steps.get(outcome.step))
                 values = None if value is None else (value,)
                 return [*noted, self._change(trial, TrialState.PRUNED, values)]
             return [*noted, self._change(trial, TrialState.COMPLETE, outcome.values)]
 
         self._patiently(claim, records)
-        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
-            trial_folder.drop_checkpoints(self.home, claim.number)
+        self._reports.pop(claim.token, None)
+        self._drop_checkpoints(claim)
 
-    def give_back(self, claim: Claim, cause: Cause) -> None:
+    def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
+
+        It fails instead if it would never come to its end: without a checkpoint it is too long for the time limit, or
+        it asks to go on later again and again and saves nothing.
+
+        Args:
+            whole: whether the attempt had about all the time that a worker has.
 
         Raises:
             Superseded: the trial has gone on elsewhere.
             StorageError: the journal could not be written, also not after waiting.
         """
-
-        def records(trial: ScannedTrial) -> list[Record]:
-            ending = {"how": cause.value, "time": self._clock()}
-            return [
-                self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending),
-                self._change(trial, TrialState.WAITING, None),
-            ]
-
-        self._patiently(claim, records)
+        moved = moved_forward(self.home, claim.number, claim.attempt)
+        self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
+        self._drop_checkpoints(claim)
 
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
         return self._state.trials[claim.number].state.ended
+
+    def why_failed(self, claim: Claim) -> str:
+        """What the journal says of a trial that has failed."""
+        failure = self._state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
+
+    def failing_here(self) -> nodes.FailingNode | None:
+        """This worker's node, if trials fail on it in a row while they do well on others."""
+        return next((found for found in nodes.failing_nodes(self._state) if found.node == self.owner.host), None)
+
+    def goes_on_elsewhere(self) -> bool:
+        """Whether a worker on another node has a trial, and was seen to live just now."""
+        held = [facts for _, facts in self._held() if facts["host"] != self.owner.host]
+        return any(not self._watch.is_dead(facts) and not self._watch.is_in_doubt(facts) for facts in held)
 
     def is_in_doubt(self) -> bool:
         """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
@@ -213,7 +232,7 @@ class Study:
         return trial_folder.open_attempt(self.home, claim)
 
     def _claim_one(self, fits: Callable[[Configuration], bool]) -> Claim | Idle:
-        redraws = 0
+        redraws, must_look = 0, False
         while redraws < MOST_REDRAWS:
             stop = self._marker()
             if stop is not None:
@@ -221,12 +240,14 @@ class Study:
             self._sync()
             self._load_revision()
             drawn = self._draw(again=redraws > 0)
-            lost = {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+            looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
+            lost = self._lost() if looked else {}
+            moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -241,9 +262,23 @@ class Study:
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
-                return decision
+                if decision.why is not IdleWhy.IN_FLIGHT or looked:
+                    return decision
+                must_look = True  # one of those that hold the rest may have died since the last look
             redraws += isinstance(decision, Redraw)
         raise StorageError(f"no trial of '{self.home.name}' was to be had in {MOST_REDRAWS} tries: too many workers?")
+
+    def _lost(self) -> dict[int, str]:
+        """Tokens of the attempts whose workers are dead, by number of the trial.
+
+        Not before every claim: with 64 workers it means 64 processes to look at, which took longer than the claim.
+        """
+        self._last_look = time.monotonic()
+        return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+
+    def _drop_checkpoints(self, claim: Claim) -> None:
+        if self.has_ended(claim) and self.sweep.study.keep_checkpoints == "unfinished":
+            trial_folder.drop_checkpoints(self.home, claim.number)
 
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
@@ -326,24 +361,22 @@ class Study:
 
     def _fenced(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]], *, sync: bool = True) -> None:
         """Append records (and the reports that wait) if the claim is still the one that counts."""
-        waiting = [(step, value) for c, step, value in self._reports if c.token == claim.token]
+        reports = self._reports_of(claim)
         with self._journal.transaction() as transaction:
             self._state.apply(transaction.new)
             trial = self._state.trials[claim.number] if claim.number < len(self._state.trials) else None
             if trial is None or not _holds(claim, trial):
-                self._forget_reports(claim)
+                self._reports.pop(claim.token, None)
                 raise Superseded(f"trial {claim.number} has gone on without attempt {claim.attempt}")
-            reports = [self._writer.report(trial.trial_id, step, value) for step, value in waiting]
-            steps_known = {**trial.steps, **dict(waiting)}
-            trial.steps = steps_known  # what make_records may look up; the same is appended below
-            records = reports + make_records(trial)
+            records = [self._writer.report(trial.trial_id, step, reports.values[step]) for step in reports.unwritten]
+            records += make_records(trial)
             if records:
                 self._state.apply(transaction.append(records, sync=sync))
-        self._forget_reports(claim)
+        reports.unwritten.clear()
         self._last_flush = self._clock()
 
-    def _forget_reports(self, claim: Claim) -> None:
-        self._reports = [report for report in self._reports if report[0].token != claim.token]
+    def _reports_of(self, claim: Claim) -> _Reports:
+        return self._reports.setdefault(claim.token, _Reports())
 
     def _change(self, trial: ScannedTrial, state: TrialState, values: tuple[float, ...] | None) -> Record:
         return self._writer.trial_state(trial.trial_id, state, now=self._clock(), values=values)
@@ -354,11 +387,17 @@ class Study:
             revision=self._revision,
             space=self._space,
             planned=self._planned,
+            journal_params=self._journal_params,
             quotas=self._quotas,
             owner=self.owner,
             writer=self._writer,
             now=self._clock(),
         )
+
+    def _read_anew(self, *, reports: bool) -> None:
+        self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports)
+        self._pruner_history = PrunerHistory()
+        self._sync()
 
     def _sync(self) -> None:
         self._state.apply(self._journal.read_new())
@@ -374,16 +413,35 @@ class Study:
         self._space = replace(sweep.space, n_params=self._n_params)
         self._planned = planned_trials(sweep, n_params=self._n_params)
         self._pruner = make_pruner(sweep.pruner)
+        self._journal_params = JournalParams(self._space)
         self._quotas = Quotas(self._space)
         self._sources = {arm: make_source(sweep, self._space, arm) for arm in self._quotas.arms}
         self._sweep = sweep
         self._revision = number
+        if (self._pruner or self._planned) and not self._state.reports:
+            # pruners compare reports, and a planned trial that repeats a finished one is answered with its reports
+            self._read_anew(reports=True)
 
     def _marker(self) -> Idle | None:
         for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
             if self.home.marker(name).exists():
                 return Idle(why=why)
         return None
+
+
+@dataclass(kw_only=True)
+class _Reports:
+    """What one claim has reported."""
+
+    values: dict[int, float] = field(default_factory=dict)
+    """by step"""
+    unwritten: list[int] = field(default_factory=list)
+    """steps that the journal has not been told"""
+
+    def note(self, step: int, value: float) -> None:
+        self.values[step] = value
+        if step not in self.unwritten:
+            self.unwritten.append(step)
 
 
 def _holds(claim: Claim, trial: ScannedTrial) -> bool:

@@ -73,10 +73,18 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
+    began = time.time()
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
     lead_s = min(float(sweep.job.signal_lead_s), sweep.job.walltime / 4)
-    place = Place(device=device, cpus=allocation.cpus, deadline=_deadline(sweep, allocation), lead_s=lead_s)
+    place = Place(
+        device=device,
+        cpus=allocation.cpus,
+        deadline=_deadline(sweep, allocation),
+        lead_s=lead_s,
+        is_killed=allocation.job is not None,
+        began=began,
+    )
     wrong = _enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy

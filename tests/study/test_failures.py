@@ -64,7 +64,7 @@ def test_a_retried_failure_is_another_attempt_up_to_the_most(root: Path) -> None
 def test_ordered_give_backs_do_not_count_as_failed_attempts(root: Path) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 2", tables={"failures": 'oom_gpu = "retry"'})
     with Study.open(home, owner()) as study:
-        for cause in (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.CHECKPOINTED, Cause.TIME_LIMIT):
+        for cause in (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.CANCELLED, Cause.TIME_LIMIT):
             study.give_back(claimed(study), cause)
         study.tell(claimed(study), OOM)
         assert not study.has_ended(claimed(study))

@@ -24,21 +24,22 @@ from tests.store.helpers import in_processes, kill, start
 from .helpers import claimed, complete, idle, make, owner, plain, state_of, work
 
 
-def hold(home: StudyHome, index: int, ready: Path) -> None:
+def hold(home: StudyHome, index: int, ready: Path, saves: bool = True) -> None:
     """Claim a trial, leave a checkpoint, and never tell."""
     with Study.open(home, owner(index)) as study:
         claim = claimed(study)
         folder = study.open_attempt(claim)
-        (folder / "checkpoint" / "epoch").write_text(f"epoch of attempt {claim.attempt}")
+        if saves:
+            (folder / "checkpoint" / "epoch").write_text(f"epoch of attempt {claim.attempt}")
         study.report(claim, 1, {"loss": 0.5})
         study._flush(claim)
         ready.write_text(str(claim.number))
         time.sleep(60)
 
 
-def killed_holder(home: StudyHome, tmp_path: Path, index: int = 7) -> int:
+def killed_holder(home: StudyHome, tmp_path: Path, index: int = 7, *, saves: bool = True) -> int:
     ready = tmp_path / f"ready{index}"
-    process, _ = start(hold, home, index, ready)
+    process, _ = start(hold, home, index, ready, saves)
     while not ready.exists() or not ready.read_text():
         time.sleep(0.01)
     kill(process)
@@ -70,7 +71,7 @@ def test_a_trial_of_a_killed_worker_is_taken_over_at_once_under_its_number(root:
 def test_a_trial_that_is_lost_too_often_fails(root: Path, tmp_path: Path) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 3")
     for index in range(3):
-        assert killed_holder(home, tmp_path, index) == 0
+        assert killed_holder(home, tmp_path, index, saves=False) == 0
     assert work(home)[0] == [1]  # another configuration takes its place
     record = state_of(home).trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "lost")
@@ -316,11 +317,11 @@ def test_a_result_whose_sync_failed_is_told_once(tmp_path: Path, monkeypatch: py
     synced: list[bool] = []
     real = Journal._sync
 
-    def fails_once(self: Journal, *, with_folder: bool) -> None:
+    def fails_once(self: Journal, fd: int, *, with_folder: bool) -> None:
         synced.append(len(synced) > 0)
         if len(synced) == 1:
             raise StorageError("cannot sync: Input/output error")
-        real(self, with_folder=with_folder)
+        real(self, fd, with_folder=with_folder)
 
     with Study.open(home, owner(0)) as study:
         claim = claimed(study)

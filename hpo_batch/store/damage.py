@@ -1,0 +1,115 @@
+"""Damaged bytes in a journal: told apart from records, set aside, and blanked so that plain Optuna loads the file.
+
+They come from plain Optuna, which glues its next record to a torn one, from machines that lose power, and from editors.
+A line of blanks would end plain Optuna too, so a damaged line is blanked with its newline: blanks before a record are
+allowed in JSON, and the next record follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+BEGINNING = b'{"op_code":'
+"""of each record, as we and Optuna write it. It cannot stand in a text, where its quotes would be escaped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Bytes of a journal that are no record."""
+
+    start: int
+    content: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.content)
+
+
+def is_sound(lines: bytes) -> bool:
+    """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
+    count = lines.count(b"\n")
+    return lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
+
+
+def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
+    """The records in whole lines, and the stretches that are none; neighbouring stretches are one.
+
+    Args:
+        offset: at which the lines begin in the journal.
+    """
+    records: list[bytes] = []
+    stretches: list[Stretch] = []
+    for line in lines.split(b"\n")[:-1]:
+        line += b"\n"
+        good = next((start for start in _beginnings(line) if _is_record(line[start:])), None)
+        bad = line if good is None else line[:good]
+        if bad.strip(b" ") or good is None:
+            if stretches and stretches[-1].end == offset:
+                bad = stretches[-1].content + bad
+                start = stretches.pop().start
+            else:
+                start = offset
+            stretches.append(Stretch(start=start, content=bad))
+        if good is not None:
+            records.append(line[good:-1])
+        offset += len(line)
+    return records, stretches
+
+
+def _beginnings(line: bytes) -> list[int]:
+    """Where a record may begin: at the first byte that is not blank, or behind a torn one."""
+    first = len(line) - len(line.lstrip(b" "))
+    starts = [first]
+    at = line.find(BEGINNING, first + 1)
+    while at >= 0:
+        starts.append(at)
+        at = line.find(BEGINNING, at + 1)
+    return starts
+
+
+def _is_record(line: bytes) -> bool:
+    """Whether it has the form of one. What it says is the reader's business."""
+    try:
+        _decoder.decode(line)
+    except msgspec.DecodeError:
+        try:
+            record = json.loads(line)  # plain Optuna writes NaN and Infinity, which are not JSON
+        except ValueError:
+            return False
+        return isinstance(record, dict) and isinstance(record.get("op_code"), int)
+    return True
+
+
+class _Form(msgspec.Struct):
+    op_code: int
+
+
+_decoder = msgspec.json.Decoder(_Form)
+
+
+def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
+    """Copy each stretch to ``keep`` and blank it, unless somebody else has done it already. Under the lock.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    for stretch in stretches:
+        if os.pread(fd, len(stretch.content), stretch.start) != stretch.content:
+            continue
+        with keep.open("ab") as file:
+            file.write(stretch.content.rstrip(b"\n") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.pwrite(fd, b" " * len(stretch.content), stretch.start)
+        os.fsync(fd)
+
+
+def still_the_same(before: bytes, now: bytes) -> bool:
+    """Whether bytes that were read are still there, but for what was blanked since."""
+    return len(before) == len(now) and all(a in (b, 0x20) for a, b in zip(now, before, strict=True))

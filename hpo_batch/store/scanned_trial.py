@@ -1,0 +1,254 @@
+"""A trial as the records of a journal make it. What nobody has asked for yet stays the JSON that it is in the file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
+from hpo_batch.store.decode import (
+    CreateTrial,
+    Line,
+    SetTrialIntermediateValue,
+    SetTrialSystemAttr,
+    SetTrialUserAttr,
+    decode,
+    distributions_of,
+    external_value,
+    loads,
+    seconds,
+)
+
+ATTEMPT = "hpo:attempt:"
+FACTS = "hpo:trial"
+
+
+class Identity(msgspec.Struct):
+    """The part of a trial's facts by which others find it."""
+
+    key: str | None = None
+    origin: str | None = None
+    name: str | None = None
+
+
+_identity = msgspec.json.Decoder(Identity)
+NOBODY = Identity()
+
+
+class ScannedTrial:
+    """Changes as more records are applied; ``record`` gives the frozen view."""
+
+    __slots__ = (
+        "_attempt",
+        "_attrs",
+        "_distributions",
+        "_ended",
+        "_lines",
+        "_params",
+        "_raw_params",
+        "_started",
+        "_steps",
+        "_user_attrs",
+        "identity",
+        "number",
+        "state",
+        "trial_id",
+        "values",
+    )
+
+    def __init__(self, trial_id: int, number: int, line: CreateTrial, *, distributions: bytes, reports: bool) -> None:
+        self.trial_id = trial_id
+        self.number = number
+        self.state = TrialState(line.state) if line.state is not None else TrialState.RUNNING
+        self.values: tuple[float, ...] | None = None
+        if line.values is not None:
+            self.values = tuple(line.values)
+        elif line.value is not None:
+            self.values = (line.value,)
+        self._started: str | None = line.datetime_start
+        self._ended: str | None = line.datetime_complete
+        self._raw_params = bytes(line.params)
+        self._distributions = distributions
+        self._params: dict[str, Value] | None = None
+        # copied: a part of a line would keep the whole line in memory
+        self._attrs: dict[str, Any] = {name: bytes(value) for name, value in line.system_attrs.items()}
+        self._user_attrs: dict[str, Any] | None = loads(bytes(line.user_attrs)) if reports else None
+        self._steps: dict[int, float] | None = None
+        if reports:
+            self._steps = {int(step): value for step, value in loads(bytes(line.intermediate_values)).items()}
+        self._lines: list[bytes] | None = None
+        self._attempt = 0
+        self.identity = NOBODY
+        for name, value in self._attrs.items():
+            if name == FACTS:
+                self.identity = _identity.decode(value)
+            elif name.startswith(ATTEMPT):
+                self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
+
+    def defer(self, line: bytes) -> None:
+        """Keep a line that changes attributes, reports or metrics as it stands in the file.
+
+        Most are never asked for, and every worker reads what all others write (docs/benchmarks.md).
+        """
+        if self._lines is None:
+            self._lines = []
+        self._lines.append(line)
+
+    def end(self, time: str | None) -> None:
+        self._ended = time
+
+    def start(self, time: str | None) -> None:
+        self._started = time or self._started
+
+    @property
+    def started(self) -> float | None:
+        """Seconds since the epoch."""
+        return seconds(self._started)
+
+    @property
+    def ended(self) -> float | None:
+        """Seconds since the epoch."""
+        return seconds(self._ended)
+
+    @property
+    def params(self) -> dict[str, Value]:
+        """Searched and fixed values by name."""
+        if self._params is None:
+            distributions = distributions_of(self._distributions)
+            values = loads(self._raw_params)
+            self._params = {name: external_value(distributions[name], value) for name, value in values.items()}
+        return self._params
+
+    @property
+    def steps(self) -> dict[int, float]:
+        """Reported values by step; none where reports were left out (``JournalState``)."""
+        self._decode_lines()
+        return {} if self._steps is None else self._steps
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """Metrics, and what others noted; none where reports were left out."""
+        self._decode_lines()
+        return {} if self._user_attrs is None else self._user_attrs
+
+    @property
+    def attempt(self) -> int:
+        """Number of the newest attempt; 0 before the first."""
+        self._decode_lines()
+        return self._attempt
+
+    @property
+    def system_attrs(self) -> dict[str, Any]:
+        self._decode_lines()
+        return {name: self._attr(name) for name in self._attrs}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What we wrote when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
+        return self._facts(FACTS)
+
+    @property
+    def key(self) -> str | None:
+        return self.identity.key
+
+    def attempt_facts(self, attempt: int) -> dict[str, Any]:
+        self._decode_lines()
+        return self._facts(f"{ATTEMPT}{attempt}")
+
+    def ending(self, attempt: int) -> dict[str, Any]:
+        self._decode_lines()
+        return self._facts(f"hpo:ended:{attempt}")
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        self._decode_lines()
+        return self._facts("hpo:failure")
+
+    @property
+    def reason(self) -> str | None:
+        reason: str | None = self.failure.get("reason")
+        return reason
+
+    def record(self) -> TrialRecord:
+        facts = self.facts
+        attempts = tuple(self._attempt_record(n) for n in range(1, self.attempt + 1) if self.attempt_facts(n))
+        failure = self.failure if self.state is TrialState.FAIL else {}
+        return TrialRecord(
+            number=self.number,
+            state=self.state,
+            values=self.values,
+            params={**self.params, **facts.get("derived", {})},
+            metrics={name: value for name, value in self.user_attrs.items() if _is_number(value)},
+            steps=dict(self.steps),
+            seeds=tuple(facts.get("seeds", ())),
+            origin=facts.get("origin", "optuna"),
+            name=facts.get("name"),
+            set=facts.get("set"),
+            note=facts.get("note"),
+            reason=failure.get("reason", "unknown" if self.state is TrialState.FAIL else None),
+            message=failure.get("message") or self._attr("fail_reason"),
+            attempts=attempts,
+            revision=facts.get("revision", 0),
+            started=attempts[0].started if attempts else self.started,
+            ended=self.ended,
+        )
+
+    def _attempt_record(self, number: int) -> Attempt:
+        facts, ending = self.attempt_facts(number), self.ending(number)
+        return Attempt(
+            number=number,
+            worker=facts["worker"],
+            job=facts["job"],
+            host=facts["host"],
+            gpus=tuple(facts.get("gpus", ())),
+            submission=facts.get("submission", ""),
+            started=facts["started"],
+            ended=ending.get("time"),
+            ending=ending.get("how", ""),
+        )
+
+    def _attr(self, name: str) -> Any:
+        value = self._attrs.get(name)
+        if isinstance(value, bytes):
+            value = self._attrs[name] = loads(value)
+        return value
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        """A system attribute of ours; empty if there is none."""
+        return self._attr(name) or {}
+
+    def apply(self, record: SetTrialIntermediateValue | SetTrialUserAttr | SetTrialSystemAttr) -> None:
+        """A change of the trial that does not end it."""
+        self._decode_lines()
+        self._apply(record)
+
+    def _decode_lines(self) -> None:
+        if self._lines:
+            lines, self._lines = self._lines, None
+            for line in lines:
+                self._apply(decode(line))
+
+    def _apply(self, record: Line | None) -> None:
+        if isinstance(record, SetTrialUserAttr):
+            self._user_attrs = {**(self._user_attrs or {}), **record.user_attr}
+        elif isinstance(record, SetTrialSystemAttr):
+            self._note(record.system_attr)
+        elif isinstance(record, SetTrialIntermediateValue) and record.intermediate_value is not None:
+            if self._steps is None:
+                self._steps = {}
+            self._steps[record.step] = record.intermediate_value
+
+    def _note(self, attrs: Mapping[str, Any]) -> None:
+        self._attrs.update(attrs)
+        for name in attrs:
+            if name.startswith(ATTEMPT):
+                self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
+            elif name == FACTS:
+                self.identity = msgspec.convert(attrs[name], Identity)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
