@@ -5,16 +5,20 @@ Arguments are lists, never shell text. Every short command has a time limit; a f
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
@@ -109,10 +113,10 @@ def reap_in_background(process: Process) -> None:
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def signal_group(process: Process, signal: int) -> None:
-    """Send ``signal`` to the process group that ``start`` made; a group that has ended is no error."""
+def signal_group(process: Process, number: int) -> None:
+    """Send a signal to the process group that ``start`` made; a group that has ended is no error."""
     try:
-        os.killpg(process.pid, signal)
+        os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return
 
@@ -130,8 +134,7 @@ def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return False
+        # no such process, no /proc, or one mounted with hidepid=2, which hides the processes of other users
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -161,8 +164,47 @@ def with_environment(name: str, value: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def end_with_descendants(code: int) -> NoReturn:
+    """End this process at once, whatever its other threads do, and before it all that it has started.
+
+    Those whose parents have ended are found only if this process leads its session, as detached workers do.
+    """
+    for _ in range(10):  # a process that forks while we look leaves another one
+        pids = _descendants(os.getpid())
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not pids:
+            break
+        time.sleep(0.01)
+    os._exit(code)
+
+
+def _descendants(ancestor: int) -> set[int]:
+    """Live processes that descend from ``ancestor``, or are of the session that it leads; none without ``/proc``."""
+    children: dict[int, list[int]] = {}
+    found: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            state, parent, _, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            if state in ("Z", "X"):
+                continue
+            children.setdefault(int(parent), []).append(int(folder.name))
+            if int(session) == ancestor:
+                found.add(int(folder.name))
+    waiting = [ancestor]
+    while waiting:
+        born = children.get(waiting.pop(), [])
+        found.update(born)
+        waiting += born
+    return found - {ancestor}
+
+
 def started_at(pid: int) -> int:
-    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown."""
+    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown.
+
+    Unknown is that of a process that is gone, and of another user's where ``/proc`` is mounted with hidepid.
+    """
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError, ValueError):

@@ -94,6 +94,7 @@ class Stopping(StrEnum):
     PREEMPTED = "preempted"
     CANCELLED = "cancelled"
     DRAINED = "drained"
+    STALLED = "stalled"
     SUPERSEDED = "superseded"
 
 
@@ -115,6 +116,7 @@ class IdleWhy(StrEnum):
     CANCELLED = "cancelled"
     DRAINING = "draining"
     TRIPPED = "too many failures"
+    BAD_NODE = "trials fail on this node and do well on others"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +207,7 @@ class Attempt:
     """seconds since the epoch"""
     ended: float | None = None
     ending: str = ""
-    """``complete``, ``pruned``, ``failed``, ``lost`` or a ``Cause``; empty while it runs"""
+    """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,7 @@ def command(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        _write(output, content)
+        _write(output, content, homes)
         click.echo(f"wrote {output.resolve()}", err=True)
 
 
@@ -126,10 +127,21 @@ def _summary(home: StudyHome, table: TrialsTable) -> str:
     return f"{home.name}: {counts.finished} of {counts.target} trials finished{more}"
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, homes: Sequence[StudyHome]) -> None:
     from hpo_batch.files import write_atomic
+    from hpo_batch.store.sharing import umask_for
 
+    path = path.absolute()
+    inside = [home for home in homes if path.parent.resolve().is_relative_to(home.path)]
     try:
-        write_atomic(path, content)
+        with umask_for(shared=any(_is_shared(home) for home in inside)):
+            write_atomic(path, content)
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror}") from error
+        raise StorageError(f"cannot write '{path}': {error.strerror}; -o takes any file that you may write") from error
+
+
+def _is_shared(home: StudyHome) -> bool:
+    from hpo_batch.study.create import read_revision, read_state
+
+    state = read_state(home)
+    return bool(state.revision) and read_revision(home, state).study.shared

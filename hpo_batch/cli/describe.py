@@ -6,13 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hpo_batch.errors import UserError
+from hpo_batch.errors import StorageError, UserError
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.placeholders import check_placeholders, split
 from hpo_batch.processes import exists
 from hpo_batch.records import Value
 from hpo_batch.space.cells import size
 from hpo_batch.space.parameters import Searched
+from hpo_batch.store import sharing
+from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, target, warnings
 from hpo_batch.sweep.schema import Objective, Sweep, tables_in
@@ -21,7 +23,7 @@ from hpo_batch.sweep.walltime import format_walltime
 OURS = "hpo_batch."
 
 
-def describe_sweep(sweep: Sweep, *, import_code: bool) -> tuple[list[str], list[str]]:
+def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
     """What a sweep means, line by line, and what should be looked at."""
     told = list(warnings(sweep)) + objective_warnings(sweep)
     if import_code:
@@ -51,7 +53,18 @@ def describe_sweep(sweep: Sweep, *, import_code: bool) -> tuple[list[str], list[
         f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
         f"{job.cpus} CPUs{gpus}"
     )
-    return lines, told
+    with_whom, doubts = describe_sharing(sweep, home)
+    return lines + with_whom, told + doubts
+
+
+def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
+    """With whom a study is shared, and why that group may not get at it; nothing of one that is not shared."""
+    if not sweep.study.shared:
+        return [], []
+    try:
+        return [f"  shared        with group {sharing.group_of(home)}: {home.path}"], sharing.doubts(home)
+    except StorageError as error:
+        return [], [f"study.shared: {error}"]
 
 
 def _space_lines(sweep: Sweep) -> list[str]:

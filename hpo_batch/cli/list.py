@@ -11,21 +11,27 @@ from hpo_batch.cli.options import logs_root, root_option
 
 @click.command(name="list")
 @root_option
-def command(root: Path | None) -> None:
+def command(root: Path | None) -> int:
     """List the studies with their trials and best values."""
-    from hpo_batch.errors import HpoBatchError
+    from hpo_batch.errors import Exit, HpoBatchError
     from hpo_batch.monitor.status import best_trial, load_state
-    from hpo_batch.store.home import all_homes
+    from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)
     click.echo(f"studies in {folder}", err=True)
+    code: int = Exit.OK
     for home in all_homes(folder):
         try:
             state = load_state(home)
         except HpoBatchError as error:
             click.echo(f"{home.name:<32}  unreadable: {error}")
+            code = error.exit_code
             continue
         counts, best = state.counts(), best_trial(state)
         value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         failed = f", {counts.failed} failed" if counts.failed else ""
         click.echo(f"{home.name:<32}  {counts.finished:>6} of {counts.target:<6} finished{failed}  {value}".rstrip())
+    closed = closed_folders(folder)
+    if closed:
+        click.echo(f"no permission to look into {', '.join(path.name for path in closed)}", err=True)
+    return code

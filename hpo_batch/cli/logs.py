@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbers
-from hpo_batch.errors import UserError
+from hpo_batch.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from hpo_batch.store.home import StudyHome
@@ -60,6 +60,13 @@ def _print_trial(home: StudyHome, state: JournalState, number: int, attempt: int
         click.echo(f"it has the configuration of trial {repeats} and was answered from it: see logs there", err=True)
         return
     folder = home.attempt(number, which)
+    try:
+        _print_streams(folder)
+    except PermissionError as error:
+        raise StorageError(f"no permission to read '{error.filename}'; its owner can give it") from error
+
+
+def _print_streams(folder: Path) -> None:
     for stream in ("stdout", "stderr"):
         path = folder / stream
         if path.is_file() and path.stat().st_size:

@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from hpo_batch.errors import Exit, HpoBatchError
+from hpo_batch.errors import Exit, HpoBatchError, JournalCorrupt
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it
 SECTIONS: dict[str, dict[str, str]] = {
@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
     },
+    "Keep": {"doctor": "Say whether a study on disk is healthy; make a lost journal again."},
 }
 
 
@@ -91,6 +92,8 @@ def run(argv: list[str]) -> int:
     except HpoBatchError as error:
         for line in str(error).splitlines() or [type(error).__name__]:
             click.echo(f"error: {line}", err=True)
+        if isinstance(error, JournalCorrupt):
+            click.echo("next: 'hpo-batch doctor STUDY' says what is wrong with the journal, and what to do", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)

@@ -74,6 +74,9 @@ def _lines(status: StudyStatus) -> list[str]:
         lines.append(f"best      {status.metric} {status.best.values[0]:.6g} by trial {status.best.number}{named}")
     if status.failures:
         lines.append("failures  " + ", ".join(f"{count} {reason}" for reason, count in status.failures.items()))
+    for node in status.failing_nodes:
+        advice = "; look at it, or leave it out with job.exclude" if node.is_to_blame else ""
+        lines.append(f"node      {node}{advice}")
     lines += _worker_lines(status)
     if status.unseen:
         lines.append(f"unseen    {status.unseen}")

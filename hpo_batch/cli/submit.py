@@ -37,7 +37,7 @@ def command(
     root: Path | None,
 ) -> int | None:
     """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
-    from hpo_batch.cli.describe import objective_warnings
+    from hpo_batch.cli.describe import describe_sharing, objective_warnings
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.rules import warnings
 
@@ -55,9 +55,9 @@ def command(
             raise UserError("\n".join(missing))
         for warning in missing:
             click.echo(f"warning: {warning}", err=True)
-    plans = [_plan(one, logs_root(root)) for one in sweeps]
+    plans = [_plan(one, logs_root(root), dry_run=dry_run) for one in sweeps]
     for plan in plans:
-        for warning in plan.warnings:
+        for warning in (*plan.warnings, *describe_sharing(plan.sweep, plan.home)[1]):
             click.echo(f"warning: {warning}", err=True)
     if dry_run:
         for plan in plans:
@@ -86,20 +86,20 @@ def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
     return options
 
 
-def _plan(sweep: Sweep, root: Path) -> Plan:
+def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
     import os
 
     from hpo_batch.cluster.gpus import local_gpus
     from hpo_batch.launch.plan import Site, Standing, plan
     from hpo_batch.monitor.status import live_workers
     from hpo_batch.processes import exists
-    from hpo_batch.store.home import check_writable, home_of
+    from hpo_batch.store.home import check_enterable, check_writable, home_of
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
 
     home = home_of(root, sweep.path)
-    check_writable(home.path)
+    (check_enterable if dry_run else check_writable)(home.path)
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
     site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus)

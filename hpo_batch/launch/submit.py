@@ -20,6 +20,7 @@ from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.sbatch import parameters, python_command
+from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.create import create
@@ -35,8 +36,14 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
         Irreconcilable, StorageError: see ``study.create``.
         SlurmRefused: sbatch did not take the job; nothing of it runs.
     """
+    create(plan.home, plan.sweep, toml=toml, now=time.time())
+    # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
+    with sharing.umask_for(shared=plan.sweep.study.shared):
+        return _start(plan, environ)
+
+
+def _start(plan: Plan, environ: Mapping[str, str]) -> Submission | None:
     home = plan.home
-    create(home, plan.sweep, toml=toml, now=time.time())
     for marker in ("CANCELLED", "DRAIN"):
         home.marker(marker).unlink(missing_ok=True)
     if plan.workers == 0:
@@ -46,6 +53,8 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
     if plan.sweep.objective.snapshot:
         copy = snapshot(home, id, workdir=plan.workdir)
         plan = replace(plan, workdir=copy)
+        if plan.sweep.study.shared:
+            sharing.open_to_group(copy)  # the copies have the modes of their originals
         code["snapshot"] = f"{home.code.name}/{id}"
     job = plan.sweep.job
     submission = Submission(

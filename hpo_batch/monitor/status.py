@@ -20,6 +20,7 @@ from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, read_submissions
 
@@ -51,6 +52,8 @@ class StudyStatus:
     failures: Mapping[str, int]
     workers: tuple[WorkerStatus, ...]
     submissions: int
+    failing_nodes: tuple[FailingNode, ...] = ()
+    """nodes on which trials fail in a row while they do well on others"""
     unseen: str = ""
     """what could not be asked, and why; empty if everything could"""
 
@@ -66,6 +69,7 @@ class StudyStatus:
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
             "failures": dict(self.failures),
             "workers": [asdict(worker) for worker in self.workers],
+            "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
             "unseen": self.unseen,
         }
@@ -163,6 +167,7 @@ def _status(
         best=best_trial(state),
         failures=dict(failures.most_common()),
         workers=tuple(placed),
+        failing_nodes=failing_nodes(state),
         submissions=sum(1 for submission in submissions if not submission.refused),
         unseen=unseen,
     )
@@ -182,11 +187,12 @@ def _ask_slurm(submissions: Sequence[Submission]) -> tuple[Mapping[ArrayTask, Qu
 
 
 def _local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[WorkerStatus]:
-    """Local processes of this host that live. A card whose process is gone was left by a killed worker."""
+    """Local processes of this host, but for those proven gone: a card of such a one was left by a killed worker."""
     found = []
     carded = set()
     for name, owner in leases.read_owners(home.workers).items():
-        if owner.job == "local" and leases.is_dead_here(asdict(owner)) is False:
+        here = owner.host == processes.host_name()
+        if owner.job == "local" and here and leases.is_dead_here(asdict(owner)) is not True:
             carded.add(str(owner.pid))
             found.append(WorkerStatus(job=name, state="running", node=owner.host, gpus=owner.gpus))
     now = time.time()

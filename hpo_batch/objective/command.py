@@ -21,7 +21,7 @@ from typing import Final
 from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, StorageError, UserError
 from hpo_batch.files import dump_json, write_atomic
-from hpo_batch.objective.function import make_folders
+from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
@@ -64,15 +64,16 @@ class CommandObjective:
             StorageError: the attempt's folder cannot be written, or a report could not be stored.
             Superseded: the trial has gone on elsewhere.
         """
-        make_folders(trial)
         folder = trial.dir.absolute()
+        checkpoint = trial.checkpoint.absolute()  # which makes it: the command is told its name
         try:
             with contextlib.suppress(FileNotFoundError):
                 (folder / STOP).unlink()
             errors_start = _size(folder / "stderr")
             inbox = _Inbox(trial, folder)
             argv = self.template.fill(trial.params, _facts(trial, folder))
-            process = self._start(argv, trial, folder)
+            killed_before = oom_kills()
+            process = self._start(argv, trial, folder, checkpoint)
         except (UserError, CommandMissing, ValueError) as error:
             return Failed(reason=Reason.INVALID, message=str(error))
         except OSError as error:
@@ -100,26 +101,27 @@ class CommandObjective:
             final=inbox.final,
             wrong=inbox.wrong,
             stderr=stderr,
+            oom_kills=0 if killed_before is None else (oom_kills() or killed_before) - killed_before,
         )
         return of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=asked))
 
-    def _start(self, argv: list[str], trial: Trial, folder: Path) -> processes.Process:
+    def _start(self, argv: list[str], trial: Trial, folder: Path, checkpoint: Path) -> processes.Process:
         if self.cwd is not None and not self.cwd.is_dir():
             raise UserError(f"the working directory '{self.cwd}' of [objective] does not exist")
         return processes.start(
             argv,
             stdout=folder / "stdout",
             stderr=folder / "stderr",
-            env=self._environment(trial, folder),
+            env=self._environment(trial, folder, checkpoint),
             cwd=self.cwd,
         )
 
-    def _environment(self, trial: Trial, folder: Path) -> dict[str, str]:
+    def _environment(self, trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
         contract = {
             "HPO_BATCH_TRIAL": str(trial.number),
             "HPO_BATCH_ATTEMPT": str(trial.attempt),
             TRIAL_DIR: str(folder),
-            "HPO_BATCH_CHECKPOINT_DIR": str(trial.checkpoint.absolute()),
+            "HPO_BATCH_CHECKPOINT_DIR": str(checkpoint),
             "HPO_BATCH_METRICS_FILE": str(folder / REPORTED),
             "HPO_BATCH_STOP_FILE": str(folder / STOP),
             "HPO_BATCH_SEED": str(trial.seed),

@@ -35,7 +35,6 @@ class FunctionObjective:
             StorageError: the attempt's folder cannot be written, or a report could not be stored.
             Superseded: the trial has gone on elsewhere.
         """
-        make_folders(trial)
         with captured(trial.dir):
             try:
                 returned = self.function(trial)
@@ -50,20 +49,23 @@ class FunctionObjective:
         return of_return(returned, wanted=self.wanted, progress=trial.progress)
 
 
+def where_it_is(thread: int) -> tuple[str, str]:
+    """What the function that runs in a thread is at: its innermost line, and all of them as in a traceback."""
+    frames = traceback.extract_stack(sys._current_frames()[thread])
+    ours = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
+    stack = frames[ours + 1 :]
+    if not stack:
+        return "", ""
+    last = stack[-1]
+    text = "Stack (most recent call last):\n" + "".join(traceback.format_list(stack))
+    return f"{last.name} ({Path(last.filename).name}, line {last.lineno})", text
+
+
 def _print_traceback(error: BaseException) -> None:
     """Into the attempt's file, past a ``sys.stderr`` that the user's code may have closed or replaced."""
     _flush(sys.stderr)
     with contextlib.suppress(OSError):
         os.write(2, format_traceback(error).encode(errors="backslashreplace"))
-
-
-def make_folders(trial: Trial) -> None:
-    """The folders an objective may write to."""
-    try:
-        trial.dir.mkdir(parents=True, exist_ok=True)
-        trial.checkpoint.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folders of trial {trial.number}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -36,6 +36,8 @@ _GPU_MEMORY = re.compile(
 _HOST_MEMORY = re.compile(
     r"MemoryError|Cannot allocate memory|can't allocate memory|std::bad_alloc|killed by signal: Killed"
 )
+_PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
+"""a launcher, such as torchrun, tells of a process of its own"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -59,6 +61,8 @@ class Ended:
     """a RESULT line that could not be read"""
     stderr: str
     """the last of it"""
+    oom_kills: int = 0
+    """processes that the kernel killed for want of memory while the command ran, where it ran"""
 
 
 def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
@@ -120,7 +124,7 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
     )
 
 
-def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | GivenBack:
+def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBack:
     """The outcome of an attempt that ended without a result because it was asked to.
 
     Raises:
@@ -137,10 +141,22 @@ def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | GivenBack:
             return GivenBack(cause=Cause.CANCELLED)
         case Stopping.DRAINED:
             return GivenBack(cause=Cause.DRAINED)
+        case Stopping.STALLED:
+            return stalled(progress, wanted=wanted)
         case Stopping.SUPERSEDED:
             raise Superseded("the trial has gone on in another attempt; this one has stopped")
         case None:
             raise AssertionError("of_stop needs a reason to stop")
+
+
+def stalled(progress: Progress, *, wanted: Wanted, traceback: str = "", where: str = "") -> Failed:
+    """The outcome of an attempt that showed no progress; ``traceback`` and ``where`` tell what it was at."""
+    since = "" if progress.step is None else f" after step {progress.step}"
+    message = f"no report{since} and no change of the checkpoint for as long as failures.stall allows"
+    if where:
+        message += f"; it was in {where}"
+    metrics = wanted.complete(progress.metrics)
+    return Failed(reason=Reason.STALLED, message=_one_line(message), traceback=traceback, metrics=metrics)
 
 
 def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
@@ -152,7 +168,9 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     was_stopped = progress.stopping is not None
     if ended.code == CONTINUE_LATER:
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
-    if ended.code != 0 and not (was_stopped and _is_our_doing(ended)):
+    # one that stood still may well end in a crash when it is told to stop
+    stood_still = progress.stopping is Stopping.STALLED
+    if ended.code != 0 and not stood_still and not (was_stopped and _is_our_doing(ended)):
         return _of_crash(ended, wanted=wanted, progress=progress)
     bare = {} if ended.number is None or wanted.single is None else {wanted.single: ended.number}
     final = {**bare, **ended.printed, **ended.final}
@@ -220,15 +238,19 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
     lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     was_killed = is_signal(ended.code, frozenset({signal.SIGKILL}))
+    by_kernel = ended.oom_kills > 0 and (was_killed or _PART_KILLED.search(ended.stderr) is not None)
+    said_so = (_KILLED_FOR_MEMORY if was_killed else _HOST_MEMORY).search(ended.stderr if was_killed else last)
     if _GPU_MEMORY.search(ended.stderr):
         reason = Reason.OOM_GPU
-    elif (_KILLED_FOR_MEMORY if was_killed else _HOST_MEMORY).search(ended.stderr if was_killed else last):
+    elif by_kernel or said_so:
         reason = Reason.OOM_HOST
     else:
         reason = Reason.EXIT_CODE
     what = f"killed by {_signal_name(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
     if was_killed and reason is Reason.EXIT_CODE:
         what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' tells"
+    elif reason is Reason.OOM_HOST and by_kernel:
+        what += " for want of memory: ask for more with job.mem_gb"
     start = ended.stderr.rfind("Traceback (most recent call last)")
     return Failed(
         reason=reason,

@@ -12,16 +12,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from hpo_batch.errors import StorageError
 from hpo_batch.files import append_json_line
 from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
+from hpo_batch.store.trial_folder import METRICS_FILE
 
 log = logging.getLogger(__name__)
-
-METRICS_FILE: Final = "metrics.jsonl"
-"""in the attempt's folder: one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
 
 
 class Engine(Protocol):
@@ -82,8 +81,6 @@ class Trial:
     """the name of a ``[[trial]]`` given by hand"""
     dir: Path
     """this attempt's own folder, for any files you want to keep"""
-    checkpoint: Path
-    """directory for checkpoints; what lies there when the attempt ends is there when the trial resumes"""
     resumes: bool
     """whether ``checkpoint`` already holds the checkpoint of an earlier attempt"""
     cpus: int
@@ -115,7 +112,7 @@ class Trial:
         self.seed = seed
         self.name = name
         self.dir = dir
-        self.checkpoint = checkpoint
+        self._checkpoint = checkpoint
         self.resumes = resumes
         self.cpus = cpus
         self.device = device
@@ -125,6 +122,23 @@ class Trial:
         self._metrics: dict[str, float] = {}
         self._stopping: Stopping | None = None
         self._can_write = True
+
+    @property
+    def checkpoint(self) -> Path:
+        """Directory for checkpoints; what lies there when the attempt ends is there when the trial resumes.
+
+        Made when it is first asked for: most short trials save nothing, and a directory counts against a quota.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        try:
+            self._checkpoint.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the folder for checkpoints of trial {self.number}, '{self._checkpoint}': {error.strerror}"
+            ) from error
+        return self._checkpoint
 
     def report(self, step: int, metrics: Mapping[str, float] | None = None, **named: float) -> None:
         """Report metrics after a step (an epoch, as a rule): ``trial.report(epoch, val_auc=0.71, loss=0.4)``.
@@ -149,7 +163,7 @@ class Trial:
             self._stopping = Stopping.PRUNED
 
     def should_stop(self) -> bool:
-        """Whether to save a checkpoint and return None: pruned, walltime near, preempted, cancelled.
+        """Whether to save a checkpoint and return None: pruned, walltime near, preempted, cancelled, stalled.
 
         Ask once per epoch, after ``report``; it is cheap. Once it said yes it stays so.
         """

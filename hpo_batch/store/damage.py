@@ -3,6 +3,9 @@
 They come from plain Optuna, which glues its next record to a torn one, from machines that lose power, and from editors.
 A line of blanks would end plain Optuna too, so a damaged line is blanked with its newline: blanks before a record are
 allowed in JSON, and the next record follows.
+
+Only what nobody can have relied on is blanked. Where a whole record may have been destroyed nothing is guessed: without
+the record that made a trial, all later ones would speak of other trials.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
+from hpo_batch.errors import JournalCorrupt
 
 BEGINNING = b'{"op_code":'
 """of each record, as we and Optuna write it. It cannot stand in a text, where its quotes would be escaped."""
@@ -34,9 +39,9 @@ class Stretch:
 def is_sound(lines: bytes) -> bool:
     """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
     count = lines.count(b"\n")
-    begun = lines.startswith(BEGINNING) + lines.count(b"\n" + BEGINNING)
-    # begun at the start of each line, and nowhere else
-    return begun == lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
+    begun = lines.count(BEGINNING)
+    at_the_start = lines.count(b"\n" + BEGINNING) + lines.startswith(BEGINNING)
+    return begun == at_the_start == count == lines.count(b"}\n") and b"\0" not in lines
 
 
 def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
@@ -44,6 +49,9 @@ def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
 
     Args:
         offset: at which the lines begin in the journal.
+
+    Raises:
+        JournalCorrupt: a record may have been destroyed.
     """
     records: list[bytes] = []
     stretches: list[Stretch] = []
@@ -52,6 +60,11 @@ def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
         good = next((start for start in _beginnings(line) if _is_record(line[start:])), None)
         bad = line if good is None else line[:good]
         if bad.strip(b" ") or good is None:
+            if not _is_nothing_lost(bad):
+                raise JournalCorrupt(
+                    f"the journal is damaged at byte {offset}: {bad[:80]!r} was a record once; "
+                    f"'hpo-batch doctor STUDY --rebuild' makes the journal again from the trial folders"
+                )
             if stretches and stretches[-1].end == offset:
                 bad = stretches[-1].content + bad
                 start = stretches.pop().start
@@ -86,6 +99,23 @@ def _is_record(line: bytes) -> bool:
             return False
         return isinstance(record, dict) and isinstance(record.get("op_code"), int)
     return True
+
+
+def _is_nothing_lost(bad: bytes) -> bool:
+    """Whether bytes that are no record never were one: blanks, a torn beginning, or something else altogether."""
+    rest = bad.strip(b" \0\r\n")
+    if BEGINNING.startswith(rest[: len(BEGINNING)]):
+        # each of several that were torn one behind another
+        return all(_is_torn(BEGINNING + torn) for torn in rest.split(BEGINNING)[1:])
+    return b'"op_code"' not in rest and not rest.endswith(b"}")
+
+
+def _is_torn(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    return False
 
 
 class _Form(msgspec.Struct):

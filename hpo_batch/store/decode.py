@@ -118,7 +118,10 @@ def decode(line: bytes) -> Line | None:
             if isinstance(fields["op_code"], int) and fields["op_code"] > LAST_OP:
                 return None
             return msgspec.convert(_with_raw(fields), Line)  # type: ignore[no-any-return]
-    raise JournalCorrupt(f"the journal has a line that is not a record: {shown(line)}")
+    raise JournalCorrupt(
+        f"the journal has a line that is not a record: {shown(line)}; "
+        "'hpo-batch doctor STUDY --rebuild' makes the journal again from the trial folders"
+    )
 
 
 def _with_raw(fields: dict[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,13 @@ class Writer:
         user_attrs: Mapping[str, object] | None = None,
         values: Sequence[float] | None = None,
         steps: Mapping[int, float] | None = None,
+        ended: float | None = None,
     ) -> Record:
-        """A whole trial in one record: it exists with all its parameters or not at all."""
+        """A whole trial in one record: it exists with all its parameters or not at all.
+
+        Args:
+            ended: when a trial that has ended did; left out, it ends as it begins.
+        """
         several = values is not None and len(values) > 1
         record = self._record(
             Op.CREATE_TRIAL,
@@ -78,7 +83,7 @@ class Writer:
             intermediate_values={str(step): value for step, value in (steps or {}).items()},
         )
         if state.ended:
-            record["datetime_complete"] = _iso(now)
+            record["datetime_complete"] = _iso(now if ended is None else ended)
         return record
 
     def trial_param(self, trial_id: int, name: str, value: float, distribution: str) -> Record:

@@ -6,7 +6,10 @@ Nothing in a study holds an absolute path: a copied or moved one opens.
 from __future__ import annotations
 
 import difflib
+import grp
 import os
+import pwd
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,20 +70,30 @@ class StudyHome:
     def exists(self) -> bool:
         return self.journal.is_file()
 
+    @property
+    def root(self) -> Path:
+        """The logs directory."""
+        return self.path.parents[self.name.count("/")]
+
     def make(self) -> None:
         """The directory and its folders.
 
         Raises:
             StorageError: the file system refuses.
         """
-        try:
-            for folder in (self.workers, self.slurm, self.path / "trials"):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            where = error.filename or self.path
-            raise StorageError(
-                f"cannot make the study's directory '{where}': {error.strerror}; choose another with --root"
-            ) from error
+        for folder in (self.workers, self.slurm, self.path / "trials"):
+            make_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises StorageError if the file system refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = error.filename or folder
+        raise StorageError(
+            f"cannot make the study's directory '{where}': {error.strerror}; choose another with --root"
+        ) from error
 
 
 def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path:
@@ -90,7 +103,7 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
     if environ.get(ROOT_VARIABLE):
         return Path(environ[ROOT_VARIABLE]).resolve()
     for folder in (cwd, *cwd.parents):
-        if (folder / "logs").is_dir():
+        if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()
     return (cwd / "logs").resolve()
 
@@ -100,7 +113,14 @@ def home_of(root: Path, name: str) -> StudyHome:
 
 
 def all_homes(root: Path) -> Iterator[StudyHome]:
-    """Every study below ``root``, those of budgets included, by name."""
+    """Every study below ``root``, those of budgets included, by name. Folders that may not be entered are left out.
+
+    Raises:
+        StorageError: this user may not look into ``root``.
+    """
+    check_enterable(root)
+    if root.is_dir() and not _may(root, os.R_OK):
+        raise _closed(root)
     for folder in _folders(root):
         if _has_journal(folder):
             yield home_of(root, folder.name)
@@ -115,6 +135,7 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
 
     Raises:
         StudyNotFound: there is none.
+        StorageError: there may be one, where this user may not look.
     """
     directory = Path(study).resolve()
     if _has_journal(directory):
@@ -126,11 +147,27 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
     found = tuple(home for home in known if home.name == study or home.name.startswith(f"{study}/"))
     if found:
         return found
+    for folder in (root / study, directory):
+        check_enterable(folder)
     names = sorted({home.name for home in known})
+    if find_remains(root, study):
+        raise StudyNotFound(
+            f"the study '{study}' in {root} has lost its journal: 'hpo-batch doctor {study} --rebuild' makes it again"
+        )
     guess = difflib.get_close_matches(study, names, n=1)
     meant = f"; did you mean '{guess[0]}'?" if guess else ""
     listed = f"; there are {', '.join(names[:10])}" if names else "; there are no studies in it"
     raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
+
+
+def find_remains(root: Path, study: str) -> tuple[StudyHome, ...]:
+    """The studies that a name or a directory means and that have lost their journal: they have a frozen sweep still."""
+    found: dict[Path, StudyHome] = {}
+    for folder in (Path(study).resolve(), (root / study).resolve()):
+        for path in (folder, *_folders(folder)) if folder != root else ():
+            if not _has_journal(path) and any(path.glob("sweep.*.json")):
+                found[path] = _home_at(path, root)
+    return tuple(found.values())
 
 
 def _home_at(path: Path, root: Path) -> StudyHome:
@@ -145,6 +182,47 @@ def _folders(path: Path) -> list[Path]:
         return sorted(folder for folder in path.iterdir() if folder.is_dir())
     except OSError:
         return []
+
+
+def closed_folders(root: Path) -> list[Path]:
+    """Folders in ``root`` that this user may not enter: perhaps studies."""
+    return [folder for folder in _folders(root) if not _may(folder, os.X_OK)]
+
+
+def check_enterable(path: Path) -> None:
+    """Raises StorageError if ``path``, or a folder on the way to it, is there and this user may not enter it."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            return
+        if not _may(folder, os.X_OK):
+            raise _closed(folder)
+
+
+def _may(folder: Path, right: int) -> bool:
+    return os.access(folder, right, effective_ids=True)
+
+
+def _closed(folder: Path) -> StorageError:
+    facts = folder.stat()
+    mode = stat.S_IMODE(facts.st_mode)
+    return StorageError(
+        f"no permission to look into '{folder}' (owner {user_name(facts.st_uid)}, group {group_name(facts.st_gid)}, "
+        f"mode {mode:04o}): its owner can give it ('chgrp -R', 'chmod -R g+rX'; [study] shared = true keeps it so)"
+    )
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _has_journal(folder: Path) -> bool:
@@ -179,10 +257,11 @@ def check_writable(path: Path) -> None:
     Raises:
         StorageError: the nearest existing folder refuses writing.
     """
+    check_enterable(path)
     folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"'{folder}' is in the way: it is not a directory")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+    if not _may(folder, os.W_OK | os.X_OK):
         raise StorageError(f"no permission to write in '{folder}'; choose another directory with --root")

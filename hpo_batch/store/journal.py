@@ -45,8 +45,9 @@ class Transaction:
     path: Path
     new: list[bytes]
     """lines that were appended since the cursor, without their newlines"""
-    _fd: int
     _cursor: Cursor
+    _fd: int | None
+    """None before the first line of a new journal"""
     _unsynced: bool = False
 
     def append(self, records: Sequence[Record], *, sync: bool) -> list[bytes]:
@@ -62,6 +63,8 @@ class Transaction:
         data = b"\n".join(lines) + b"\n" if lines else b""
         end = self._cursor.offset
         try:
+            if self._fd is None:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if os.fstat(self._fd).st_size != end:
                 raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
             _write(self._fd, data, end)
@@ -89,14 +92,9 @@ class Journal:
         Raises:
             JournalCorrupt: the file is not the one read before.
         """
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if self.cursor.offset:
-                raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
+        fd = self._open(os.O_RDONLY)
+        if fd is None:
             return []
-        except OSError as error:
-            raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
         try:
             return self._read(fd)[0]
         finally:
@@ -108,28 +106,34 @@ class Journal:
 
         Lines appended in the transaction count as read: ``append`` returns them, ``read_new`` will not.
         """
-        with contextlib.ExitStack() as stack:
+        transaction = Transaction(path=self.path, new=[], _cursor=self.cursor, _fd=None)
+        try:
             with journal_lock(self.path, timeout_s=timeout_s):
-                fd = self._open_to_write()
-                stack.callback(os.close, fd)
-                lines, size = self._read(fd)
-                self._mend(fd, size)
+                transaction._fd = self._open(os.O_RDWR)
+                if transaction._fd is not None:
+                    transaction.new, size = self._read(transaction._fd)
+                    self._mend(transaction._fd, size)
                 was_empty = self.cursor.offset == 0
-                transaction = Transaction(path=self.path, new=lines, _fd=fd, _cursor=self.cursor)
                 yield transaction
-            if transaction._unsynced:
+            if transaction._unsynced and transaction._fd is not None:
                 # after the lock: several workers' syncs become one commit of the file system, and nobody waits for a
                 # disk under the lock. Nothing is acknowledged before: whoever called us comes back only now.
-                self._sync(fd, with_folder=was_empty)
+                self._sync(transaction._fd, with_folder=was_empty)
+        finally:
+            if transaction._fd is not None:
+                os.close(transaction._fd)
 
-    def _open_to_write(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | (0 if self.cursor.offset else os.O_CREAT)
+    def _open(self, flags: int) -> int | None:
+        """The journal's descriptor; None if there is no journal yet."""
         try:
-            return os.open(self.path, flags, 0o666)
+            return os.open(self.path, flags | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
+            if self.cursor.offset:
+                raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None
+            return None
         except OSError as error:
-            raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
+            what = "read" if flags == os.O_RDONLY else "write"
+            raise StorageError(f"cannot {what} '{self.path}': {error.strerror}") from error
 
     def _read(self, fd: int) -> tuple[list[bytes], int]:
         """New lines, and the size of the file, a torn last line included."""

@@ -66,13 +66,19 @@ def read_owners(folder: Path) -> dict[str, Owner]:
 
 
 def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
-    """Whether the process behind a claim is proven gone; None if it ran on another host: nobody here can tell."""
+    """Whether the process behind a claim is proven gone; None if nobody here can tell.
+
+    That is if it ran on another host, or if it is another user's and this host hides those (hidepid).
+    """
     if facts.get("host") != processes.host_name():
         return None
     if facts.get("boot") != _boot():
         return True
     pid = facts["pid"]
-    return not processes.is_alive(pid) or processes.started_at(pid) != facts["start"]
+    if not processes.is_alive(pid):
+        return True
+    started = processes.started_at(pid)
+    return None if started == 0 else bool(started != facts["start"])
 
 
 @cache

@@ -8,7 +8,7 @@ plain Optuna reads the file. Records are applied in the order of the file, as Op
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hpo_batch.errors import JournalCorrupt
@@ -71,6 +71,7 @@ class JournalState:
         self._studies: dict[int, str] = {}
         self._next_study = 0
         self._ids: list[ScannedTrial | None] = []
+        self._corrupt = ""
         self._first_kinds: dict[str, tuple[int, object]] = {}
         self._distributions: dict[bytes, bytes] = {}
         """each set of distributions once, for all trials that have it"""
@@ -106,8 +107,17 @@ class JournalState:
 
         Raises:
             JournalCorrupt: a line is not a journal record, the journal was written by a newer hpo-batch, or the study
-                was deleted from it.
+                was deleted from it. Later calls raise it too: whoever went on would act on a part of the journal.
         """
+        if self._corrupt:
+            raise JournalCorrupt(self._corrupt)
+        try:
+            self._replay(lines)
+        except JournalCorrupt as error:
+            self._corrupt = str(error)
+            raise
+
+    def _replay(self, lines: Iterable[bytes]) -> None:
         if not self.reports:
             lines = [line for line in lines if not line.startswith(REPORTS)]
         for line in lines:
@@ -122,11 +132,6 @@ class JournalState:
                 self._apply(record)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise JournalCorrupt(f"the journal has a record that makes no sense: {shown(line)}") from error
-        found = self.attrs.get("hpo:format", FORMAT)
-        if found > FORMAT:
-            raise JournalCorrupt(
-                f"this study has format {found}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch"
-            )
 
     def _defer(self, line: bytes) -> bool:
         """Whether the line was given to its trial undecoded. Now, since a trial that has ended takes no more."""
@@ -185,6 +190,7 @@ class JournalState:
                 )
         elif record.study_id == STUDY_ID and STUDY_ID in self._studies:
             self.attrs.update(record.system_attr)
+            _check_format(self.attrs)
             if "hpo:armed" in record.system_attr:
                 self.armed, self.failed_since_armed = len(self.endings), 0
 
@@ -255,3 +261,10 @@ class JournalState:
         """Optuna ignores a parameter whose distribution is of another kind than that of the first trial with it."""
         first = self._first_kinds.get(line.param_name)
         return first is None or first[1] == distribution_facts(line.distribution).kind
+
+
+def _check_format(attrs: Mapping[str, Any]) -> None:
+    """At the mark itself, which is the first record of its format: what follows may make no sense to us."""
+    found = attrs.get("hpo:format", FORMAT)
+    if found > FORMAT:
+        raise JournalCorrupt(f"this study has format {found}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch")

@@ -9,6 +9,7 @@ import contextlib
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from hpo_batch.errors import StorageError
 from hpo_batch.files import append_json_line, read_json_lines
 from hpo_batch.store.home import StudyHome
 
@@ -38,13 +39,25 @@ class Submission:
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:
-    append_json_line(home.submissions, asdict(submission))
+    """Raises StorageError if the file system refuses."""
+    try:
+        append_json_line(home.submissions, asdict(submission))
+    except OSError as error:
+        raise StorageError(f"cannot write '{home.submissions}': {error.strerror}") from error
 
 
 def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
-    """All submissions in the order they were made."""
+    """All submissions in the order they were made.
+
+    Raises:
+        StorageError: the file may not be read.
+    """
     latest: dict[str, Submission] = {}
-    for record in read_json_lines(home.submissions):
+    try:
+        records = tuple(read_json_lines(home.submissions))
+    except OSError as error:
+        raise StorageError(f"cannot read '{home.submissions}': {error.strerror}") from error
+    for record in records:
         known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
         with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours
             submission = Submission(**{**known, "job_ids": tuple(known.get("job_ids", ()))})

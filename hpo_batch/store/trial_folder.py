@@ -1,60 +1,140 @@
-"""The folder of an attempt: the claim as made, the outcome before it is told, the checkpoint that is taken over."""
+"""The folder of an attempt: the claim as made, how the attempt ended, the checkpoint that is taken over.
+
+The two files hold all that the journal knows of an attempt, so that it can be made again from them
+(``study.rebuild``). ``kept`` reads them back.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import math
+import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
+
+import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic
-from hpo_batch.records import Claim, Complete, Failed, Outcome, Pruned, Reason
+from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
+
+log = logging.getLogger(__name__)
+
+CLAIM: Final = "claim.json"
+RESULT: Final = "result.json"
+CHECKPOINT: Final = "checkpoint"
+METRICS_FILE: Final = "metrics.jsonl"
+"""one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
+KINDS: Final = {Complete: "complete", Pruned: "pruned", Failed: "failed", GivenBack: "given_back"}
+"""what ``outcome`` says in a result"""
 
 COPY_TRIES = 3
 
 
-def open_attempt(home: StudyHome, claim: Claim) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class ClaimFacts:
+    """What the journal has of a claim beside the parameters, word for word."""
+
+    trial: Mapping[str, Any]
+    """the trial's attribute ``hpo:trial``: key, seeds, origin, name, set, note, revision, derived values"""
+    attempt: Mapping[str, Any]
+    """its attribute ``hpo:attempt:N``: the worker, the token, the time it started"""
+
+
+def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
     """Make the attempt's folder, with the claim and, if it resumes, a copy of the earlier attempt's checkpoint.
 
-    A copy: the earlier attempt may still be alive somewhere, and must not write into ours.
+    A copy: the earlier attempt may still be alive somewhere, and must not write into ours. An attempt that does not
+    resume gets a folder for checkpoints when it first asks for one.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     folder = home.attempt(claim.number, claim.attempt)
-    checkpoint = folder / "checkpoint"
-    facts = asdict(claim)
-    facts["configuration"] = claim.configuration.values
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "claim.json", dump_json(facts), sync=False)  # the journal has it too
-        if claim.resumes is not None and not checkpoint.exists():
-            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / "checkpoint", checkpoint)
-        checkpoint.mkdir(exist_ok=True)
+        if not _make(folder) and claim.attempt == 1 and not _is_of(folder, claim.token):
+            # of a trial that is no more, since an older copy of the journal was put back: its checkpoints are of
+            # another configuration
+            trial = home.trial(claim.number)
+            trial.rename(trial.with_name(f"{trial.name}.{claim.token}"))
+            _make(folder)
+        # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
+        fd = os.open(folder / CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            os.write(fd, msgspec.json.format(msgspec.json.encode(_claim_record(claim, facts)), indent=2) + b"\n")
+        finally:
+            os.close(fd)
+        if claim.resumes is not None and not (folder / CHECKPOINT).exists():
+            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / CHECKPOINT, folder / CHECKPOINT)
     except OSError as error:
         raise StorageError(f"cannot make the folder of an attempt, '{folder}': {error.strerror or error}") from error
     return folder
 
 
+def _claim_record(claim: Claim, facts: ClaimFacts) -> dict[str, object]:
+    return {
+        "number": claim.number,
+        "attempt": claim.attempt,
+        "token": claim.token,
+        "resumes": claim.resumes,
+        "searched": claim.configuration.searched,
+        "fixed": claim.configuration.fixed,
+        "trial": facts.trial,
+        "owner": facts.attempt,
+    }
+
+
+def _is_of(folder: Path, token: str) -> bool:
+    """Whether the claim in an attempt's folder is the one with the token."""
+    try:
+        return f'"token": "{token}"'.encode() in (folder / CLAIM).read_bytes()
+    except OSError:
+        return False
+
+
+def _make(folder: Path) -> bool:
+    """The attempt's folder: one call where the trial has one already, three for the first attempt of most trials.
+
+    Returns:
+        Whether it was not there before.
+    """
+    attempts, is_new = folder.parent, False
+    for path in (attempts.parent, attempts, folder) if folder.name == "1" else (folder,):
+        try:
+            os.mkdir(path)  # noqa: PTH102  # pathlib's costs twice as much, and this is done for every claim
+            is_new = True
+        except FileExistsError:
+            is_new = False
+        except FileNotFoundError:
+            path.mkdir(parents=True, exist_ok=True)
+            is_new = True
+    return is_new
+
+
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
     """All of it or nothing: a part of a checkpoint is worse than none."""
     arriving = checkpoint.with_name(".checkpoint.tmp")
+    refused: list[tuple[str, str, str]] = []
     for _ in range(COPY_TRIES):
         shutil.rmtree(arriving, ignore_errors=True)
         try:
             shutil.copytree(earlier, arriving)
         except FileNotFoundError:
             return
-        except shutil.Error:  # files come and go below our hands: the earlier attempt lives and saves another one
+        except shutil.Error as error:
+            # files come and go below our hands: the earlier attempt lives and saves another one
+            refused = error.args[0]
             continue
         arriving.rename(checkpoint)
         return
     shutil.rmtree(arriving, ignore_errors=True)
+    # the first of copytree's reasons, of which it has one for each file
+    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused[0][2])
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:
@@ -64,48 +144,38 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
         numbers = sorted((int(path.name) for path in attempts.iterdir() if path.name.isdigit()), reverse=True)
     except FileNotFoundError:
         return None
-    for attempt in numbers:
-        with contextlib.suppress(OSError):
-            if any((attempts / str(attempt) / "checkpoint").iterdir()):
-                return attempt
-    return None
+    return next((attempt for attempt in numbers if has_checkpoint(attempts / str(attempt))), None)
 
 
-def write_result(home: StudyHome, claim: Claim, outcome: Outcome) -> None:
-    """The second copy of a result, on disk before the journal is told.
+def has_checkpoint(folder: Path) -> bool:
+    """Whether something lies in the checkpoint folder of an attempt."""
+    with contextlib.suppress(OSError):
+        return any((folder / CHECKPOINT).iterdir())
+    return False
+
+
+def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, facts: ClaimFacts, *, now: float) -> None:
+    """The second copy of how an attempt ended, on disk before the journal is told.
+
+    It repeats the claim: a claim that was torn when the machine crashed is then not missed. An attempt that is given
+    back while its result is there (Ctrl-C between the two) keeps the result.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    kinds = {Complete: "complete", Pruned: "pruned", Failed: "failed"}
-    facts = {"outcome": kinds[type(outcome)], "token": claim.token, "attempt": claim.attempt, **asdict(outcome)}
-    facts["metrics"] = _in_json(outcome.metrics)
-    if isinstance(outcome, Failed):
-        facts["reason"] = outcome.reason.value
+    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **asdict(ended)}
+    if not isinstance(ended, GivenBack):
+        record["metrics"] = _in_json(ended.metrics)
+    record["claim"] = _claim_record(claim, facts)
     folder = home.attempt(claim.number, claim.attempt)
     try:
+        if isinstance(ended, GivenBack) and (folder / RESULT).exists():
+            return
         folder.mkdir(parents=True, exist_ok=True)
         # without the folder: the sync of the journal, which follows, commits the rename with it
-        write_atomic(folder / "result.json", dump_json(facts), sync_folder=False)
+        write_atomic(folder / RESULT, dump_json(record), sync_folder=False)
     except OSError as error:
-        raise StorageError(f"cannot write '{folder / 'result.json'}': {error.strerror or error}") from error
-
-
-def read_result(home: StudyHome, number: int, attempt: int, token: str) -> Outcome | None:
-    """What an attempt left in its folder; None if it came to no result, or the result is another's."""
-    try:
-        facts = json.loads((home.attempt(number, attempt) / "result.json").read_bytes())
-        if facts["token"] != token:
-            return None
-        metrics = {name: float(value) for name, value in facts["metrics"].items()}
-        if facts["outcome"] == "complete":
-            return Complete(values=tuple(facts["values"]), metrics=metrics)
-        if facts["outcome"] == "pruned":
-            return Pruned(step=facts["step"], metrics=metrics)
-        reason, message, traceback = Reason(facts["reason"]), facts["message"], facts["traceback"]
-        return Failed(reason=reason, message=message, traceback=traceback, metrics=metrics)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # it was going to be tried again anyway
+        raise StorageError(f"cannot write '{folder / RESULT}': {error.strerror or error}") from error
 
 
 def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
@@ -115,5 +185,5 @@ def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
 
 def drop_checkpoints(home: StudyHome, number: int) -> None:
     """A trial that has ended needs its checkpoints no more."""
-    for folder in (home.trial(number) / "attempts").glob("*/checkpoint"):
+    for folder in (home.trial(number) / "attempts").glob(f"*/{CHECKPOINT}"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import (
+    Cause,
     Claim,
     Complete,
     Configuration,
     Failed,
+    GivenBack,
     Idle,
     IdleWhy,
     Outcome,
@@ -28,6 +30,7 @@ from hpo_batch.records import (
 )
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
+from hpo_batch.store.kept import KeptEnd
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study import policy
@@ -95,13 +98,21 @@ class Claimant:
 
 
 def give_back_lost(
-    claimant: Claimant, state: JournalState, *, lost: Mapping[int, str], results: Mapping[int, Outcome] | None = None
+    claimant: Claimant,
+    state: JournalState,
+    *,
+    lost: Mapping[int, str],
+    moved: Collection[int] = (),
+    kept: Mapping[int, KeptEnd] | None = None,
 ) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
+    One that had come to its end is told in its place, and not trained again.
+
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
-        results: what some of them had left in their folders: those are told in their place.
+        moved: those of them whose attempt had moved its checkpoint forward.
+        kept: how some of them had ended, by what lies in their folders.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
@@ -109,51 +120,74 @@ def give_back_lost(
         facts = trial.attempt_facts(trial.attempt)
         if facts.get("token") != lost[number]:
             continue
-        if results and number in results:
-            records += tell(claimant, trial, results[number])
+        if kept and number in kept:
+            end = kept[number]
+            if isinstance(end.ended, GivenBack):
+                records += give_back(claimant, trial, end.ended.cause, moved=number in moved, whole=False)
+            else:
+                records += tell(claimant, trial, end.ended, moved=number in moved, time=end.time)
         else:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
-            records += end_attempt(claimant, trial, Reason.LOST, message)
+            records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
     return records
 
 
 def tell(
-    claimant: Claimant, trial: ScannedTrial, outcome: Outcome, *, reported: Mapping[int, float] | None = None
+    claimant: Claimant,
+    trial: ScannedTrial,
+    outcome: Outcome,
+    *,
+    moved: bool,
+    reported: Mapping[int, float] | None = None,
+    time: float | None = None,
 ) -> list[Record]:
     """Records for how the newest attempt of a trial ended.
 
     Args:
+        moved: whether an attempt that failed had moved its checkpoint forward.
         reported: values by step that the attempt's own worker knows; they may not all be in the journal.
+        time: of the end, by the clock of that worker; left out: now.
     """
     write, now = claimant.writer, claimant.now
-    noted = [write.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
+    metrics = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
+    # NaN and infinity, which JSON and plain Optuna cannot hold, stay in the attempt's own files
+    noted = [write.metric(trial.trial_id, name, value) for name, value in metrics.items()]
     if isinstance(outcome, Failed):
-        return noted + end_attempt(claimant, trial, outcome.reason, outcome.message)
+        return noted + end_attempt(claimant, trial, outcome.reason, outcome.message, moved=moved)
     if isinstance(outcome, Complete):
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
-        known = {outcome.step: dict(_finite(outcome.metrics)).get(claimant.sweep.study.metric[0])}
-        value = {**known, **trial.steps, **(reported or {})}[outcome.step]
+        last = {outcome.step: metrics.get(claimant.sweep.study.metric[0])}
+        value = {**last, **trial.steps, **(reported or {})}[outcome.step]
         how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
-    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": how, "time": now}))
+    ending = {"how": how, "time": now if time is None else time}
+    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending))
     return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
 
 
-def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
-    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]
-
-
-def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> list[Record]:
+def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:
     """Records for an attempt that failed: ordered so that every prefix is a valid state."""
     write, now = claimant.writer, claimant.now
-    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": reason.value, "time": now})
-    if policy.retries(claimant.sweep, trial, reason):
+    ending = {"how": reason.value, "time": now, "moved": moved}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    if policy.retries(claimant.sweep, trial, reason, moved=moved):
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
     times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
     if times > 1:
         message = f"{reason.value} {times} times; the last time: {message}"
     return [ended, *_fail(claimant, trial, reason, message)]
+
+
+def give_back(claimant: Claimant, trial: ScannedTrial, cause: Cause, *, moved: bool, whole: bool) -> list[Record]:
+    """Records for an attempt that ended in order: the trial waits, or fails if it would never come to its end."""
+    write, now = claimant.writer, claimant.now
+    seconds = round(now - trial.attempt_facts(trial.attempt)["started"], 3)  # both by the clock of this host
+    ending = {"how": cause.value, "time": now, "moved": moved, "whole": whole, "seconds": seconds}
+    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    given_up = policy.why_given_up(claimant.sweep, trial, cause, moved=moved, whole=whole, seconds=seconds)
+    if given_up is None:
+        return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
+    return [ended, *_fail(claimant, trial, *given_up)]
 
 
 def _fail(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
@@ -194,7 +228,7 @@ def decide(
         if earlier is not None and not state.trials[earlier].state.ended:
             continue  # answered when the trial it repeats has ended
         if earlier is not None and state.trials[earlier].state.finished:
-            return Settled(records=(_answer(claimant, planned, state.trials[earlier]),))
+            return Settled(records=(answer(claimant, planned, state.trials[earlier]),))
         if fits(planned.configuration):
             candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
             return _create(claimant, state, candidate, planned)
@@ -307,7 +341,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
     return Granted(claim=claim, records=(record,))
 
 
-def _answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
+def answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:
     params, distributions = claimant.journal_params(planned.configuration)
     seeds = tuple(source.facts.get("seeds", ()))
     facts = _trial_facts(claimant, planned.configuration, planned.origin, planned, seeds)

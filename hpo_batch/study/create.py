@@ -7,9 +7,11 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
-from hpo_batch.store.format import DIRECTIONS, FORMAT, Writer
+from hpo_batch.store import sharing
+from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.kept import kept_trials
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.rules import target
@@ -23,7 +25,19 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         Irreconcilable: a study of this name exists, and its trials mean something else.
         StorageError: the directory cannot be written, or the journal there is not ours.
     """
-    home.make()
+    is_new = not home.exists
+    if sweep.study.shared and is_new:
+        sharing.make(home)
+    else:
+        home.make()
+    with sharing.umask_for(shared=sweep.study.shared):
+        change = _record(home, sweep, toml=toml, now=now)
+    if sweep.study.shared and not is_new:
+        sharing.make(home)  # it may not have been shared before; only now that the sweep has been accepted
+    return change
+
+
+def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     writer = Writer("submit")
     with Journal(home.journal).transaction() as transaction:
         state = JournalState()
@@ -35,34 +49,50 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         if state.study_name is None:
             records.append(writer.create_study(home.name, sweep.study.direction))
         if change.created:
-            records += [
-                writer.study_attr("hpo:format", FORMAT),
-                writer.study_attr("hpo:metrics", list(sweep.study.metric)),
-            ]
-            if len(sweep.study.metric) > 1:
-                # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
-                records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
+            records += meaning(writer, sweep)
         if change.created or change.lines:
             number = state.revision + 1
             text = sweep.to_json()
             # the journal names a revision only when its file is complete on disk
             _write(home.revision(number), text)
             _write(home.sweep_toml, toml)
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            revision = {"number": number, "digest": digest, "target": target(sweep)}
-            records.append(writer.study_attr("hpo:revision", revision))
+            records.append(revision(writer, sweep, number=number, content=text.encode()))
         records.append(writer.study_attr("hpo:armed", now))
         transaction.append(records, sync=True)
     return change
+
+
+def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
+    """What the values of a study's trials are: the same in all revisions."""
+    records = [
+        writer.study_attr("hpo:format", FORMAT),
+        writer.study_attr("hpo:metrics", list(sweep.study.metric)),
+    ]
+    if len(sweep.study.metric) > 1:
+        # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
+        records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
+    return records
+
+
+def revision(writer: Writer, sweep: Sweep, *, number: int, content: bytes) -> Record:
+    """Which frozen sweep counts; ``content`` is that of its file."""
+    facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": target(sweep)}
+    return writer.study_attr("hpo:revision", facts)
 
 
 def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     """What ``create`` would change, without changing it.
 
     Raises:
-        StorageError: the journal was not made by hpo-batch.
+        StorageError: the journal was not made by hpo-batch, or it has been lost.
     """
     if state.study_name is None:
+        if next(kept_trials(home), None) is not None:
+            # a new study would begin at number 0 and write into the folders of the old one's trials
+            raise StorageError(
+                f"'{home.path}' has trials, but its journal is lost: 'hpo-batch doctor {home.name} --rebuild' makes it "
+                f"again from their folders; to begin anew, give the sweep another [study] name or move the directory"
+            )
         return Change(created=True)
     if state.revision:
         return difference(read_revision(home, state), sweep)
@@ -88,9 +118,14 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+    except OSError as error:
+        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error.strerror}") from error
+    try:
         return Sweep.from_json(content)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error}") from error
+    except ValueError as error:  # it is whole, as its digest says
+        raise StorageError(
+            f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
+        ) from error
 
 
 def read_state(home: StudyHome) -> JournalState:

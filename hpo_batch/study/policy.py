@@ -2,33 +2,137 @@
 
 from __future__ import annotations
 
-from hpo_batch.records import Reason
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from hpo_batch.records import Cause, Reason, TrialState
+from hpo_batch.store import nodes
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.walltime import format_walltime
 
-FAILED_ENDINGS = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
-"""endings of attempts that count against ``max_attempts``; "time_limit" is also how an ordered give-back ends"""
+FAILED_ENDINGS: Final = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
+"""endings of attempts that failed; "time_limit" is also how an ordered give-back ends"""
+COUNTED_ENDINGS: Final = FAILED_ENDINGS | {Cause.CHECKPOINTED.value}
+"""endings that count against ``max_attempts`` unless the attempt moved its checkpoint forward. That of exit code 75 is
+one: a command that asks to go on later and saves nothing would be started again for ever."""
+MOST_FAILED_ATTEMPTS: Final = 100
+"""of one trial, whatever they saved: code that writes another file each time and then fails must not go on for ever"""
+MOST_CUT: Final = 2
+"""attempts that the time limit may end before a trial without a checkpoint is taken for too long"""
+NOTHING_WORKS: Final = 3
+"""so many times ``stop_after`` failures for whatever reasons stop a sweep in which no trial has finished"""
 
 
-def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason) -> bool:
-    """Whether a trial whose newest attempt failed for ``reason`` gets another one. Ordered give-backs do not count."""
-    earlier = sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") in FAILED_ENDINGS)
-    return sweep.failures.policy(reason) == "retry" and earlier + 1 < sweep.study.max_attempts
+def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason, *, moved: bool) -> bool:
+    """Whether a trial whose newest attempt failed for ``reason`` gets another one.
+
+    Args:
+        moved: whether that attempt moved its checkpoint forward: then it does not count.
+    """
+    if sweep.failures.policy(reason) != "retry":
+        return False
+    failed = sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") in FAILED_ENDINGS)
+    return _spent(trial) + (not moved) < sweep.study.max_attempts and failed + 1 < MOST_FAILED_ATTEMPTS
+
+
+def why_given_up(
+    sweep: Sweep, trial: ScannedTrial, cause: Cause, *, moved: bool, whole: bool, seconds: float
+) -> tuple[Reason, str] | None:
+    """Why a trial whose newest attempt was given back in order fails all the same: it would never come to its end.
+
+    Args:
+        whole: whether that attempt had about all the time that a worker has.
+        seconds: how long it ran.
+    """
+    if moved:
+        return None
+    if cause is Cause.TIME_LIMIT and whole:
+        cut = [trial.ending(n) for n in range(1, trial.attempt) if _was_cut(trial.ending(n))]
+        most = sweep.study.max_attempts if sweep.failures.time_limit == "retry" else MOST_CUT
+        if len(cut) + 1 >= most:
+            times = [format_walltime(s) for s in (*(ending["seconds"] for ending in cut), seconds)]
+            newer = "newer " if any(trial.ending(n).get("moved") for n in range(1, trial.attempt)) else ""
+            return Reason.TIME_LIMIT, (
+                f"needs more than the walltime ({format_walltime(sweep.job.walltime)}) and saves no {newer}checkpoint: "
+                f"the time limit ended attempts after {', '.join(times)}; save one in trial.checkpoint, or raise "
+                f"job.walltime"
+            )
+    spent = _spent(trial) + 1
+    if cause is Cause.CHECKPOINTED and spent >= sweep.study.max_attempts:
+        return Reason.EXIT_CODE, (
+            f"exit code 75 (continue me later) without a newer checkpoint in HPO_BATCH_CHECKPOINT_DIR; attempts that "
+            f"led nowhere: {spent} (study.max_attempts = {sweep.study.max_attempts})"
+        )
+    return None
+
+
+def _spent(trial: ScannedTrial) -> int:
+    """Attempts before the newest that count against ``max_attempts``."""
+    endings = (trial.ending(n) for n in range(1, trial.attempt))
+    return sum(1 for ending in endings if ending.get("how") in COUNTED_ENDINGS and not ending.get("moved"))
+
+
+def _was_cut(ending: Mapping[str, Any]) -> bool:
+    """By the time limit, having had all the time there is, without leaving a newer checkpoint."""
+    return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
 def why_tripped(sweep: Sweep, state: JournalState) -> str | None:
-    """Why the sweep should stop rather than burn its allocation; only failures since the last submission count."""
+    """Why the sweep should stop rather than burn its allocation; only failures since the last submission count.
+
+    ``stop_after`` failures in a row for one reason stop it, and three times as many for any reasons if no trial has
+    finished. Each running trial that was begun before the newest of the row, and so has outlived it, asks for one more:
+    where some configurations fail at once, many do so before the first of the others finishes.
+    """
     failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
     most = sweep.study.max_failed or max(state.target, stop_after)
     if failed >= most:
         return f"{failed} trials have failed (study.max_failed = {most}); submit again to go on"
-    tail = state.endings[max(state.armed, len(state.endings) - stop_after) :]
-    reasons = {reason for reason, _ in tail}
-    if len(tail) == stop_after and len(reasons) == 1 and "" not in reasons:
-        number = tail[-1][1]
-        return (
-            f"the last {len(tail)} trials all failed for the same reason ({tail[-1][0]}); "
-            f"see 'hpo-batch logs {state.study_name} {number}', then submit again"
-        )
+    if failed < stop_after:
+        return None
+    row = _last_failures(state, at_most=NOTHING_WORKS * stop_after + len(state.by_state[TrialState.RUNNING]))
+    alike = list(itertools.takewhile(lambda ending: ending[0] == row[0][0], row))
+    look = "see 'hpo-batch logs {} {}', then submit again"
+    if _is_enough(state, alike, stop_after):
+        why = f"the last {len(alike)} trials all failed for the same reason ({alike[0][0]})"
+        return f"{why}; {look.format(state.study_name, alike[0][1])}"
+    if failed == len(state.endings) - state.armed and _is_enough(state, row, NOTHING_WORKS * stop_after):
+        counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for reason, _ in row).most_common())
+        why = f"no trial has finished, and the last {len(row)} all failed ({counts})"
+        return f"{why}; {look.format(state.study_name, row[0][1])}"
     return None
+
+
+def _last_failures(state: JournalState, *, at_most: int) -> list[tuple[str, int]]:
+    """Reason and number of the trials that failed since the last one that finished, newest first.
+
+    Trials that were answered from an earlier one ran nowhere: they neither fail nor show that anything works.
+    """
+    row: list[tuple[str, int]] = []
+    for place in range(len(state.endings) - 1, state.armed - 1, -1):
+        reason, number = state.endings[place]
+        if "repeats" in state.trials[number].facts:
+            continue
+        if not reason or len(row) == at_most:
+            break
+        row.append((reason, number))
+    return row
+
+
+def _is_enough(state: JournalState, row: Sequence[tuple[str, int]], most: int) -> bool:
+    """Whether a row of failures says that the sweep is broken, rather than some configurations or a node."""
+    if len(row) < most:
+        return False
+    newest = max(number for _, number in row)
+    if len(row) < most + len(nodes.outliving(state, newest)):
+        return False
+    hosts = {nodes.host_of(state.trials[number]) for _, number in row}
+    running = {nodes.host_of(state.trials[number]) for number in state.by_state[TrialState.RUNNING]}
+    if len(hosts) > 1 or running <= hosts | {None}:
+        return True
+    # it may be this node alone: its workers leave when that is certain, see worker/loop.py
+    return all(node.node not in hosts for node in nodes.failing_nodes(state))

@@ -19,6 +19,8 @@ from hpo_batch.records import (
     Cause,
     Claim,
     Configuration,
+    Failed,
+    GivenBack,
     Idle,
     IdleWhy,
     Outcome,
@@ -28,10 +30,12 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.store import leases, trial_folder
+from hpo_batch.store import leases, nodes, trial_folder
+from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
+from hpo_batch.store.kept import KeptEnd, kept_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.claim import (
@@ -41,6 +45,7 @@ from hpo_batch.study.claim import (
     Redraw,
     Settled,
     decide,
+    give_back,
     give_back_lost,
     not_made,
     tell,
@@ -156,38 +161,52 @@ class Study:
             Superseded: the trial has gone on elsewhere; the outcome does not count.
             StorageError: the journal could not be written, also not after waiting; the result is in the folder.
         """
-        try:
-            trial_folder.write_result(self.home, claim, outcome)
-        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
-            log.warning("trial %s: its result has no second copy: %s", claim.number, error)
+        self._keep(claim, outcome)
+        moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
-            return tell(self._claimant(), trial, outcome, reported=self._reports_of(claim).values)
+            reported = self._reports_of(claim).values
+            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported)
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
         self._drop_checkpoints([claim.number])
 
-    def give_back(self, claim: Claim, cause: Cause) -> None:
+    def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
+
+        It fails instead if it would never come to its end: without a checkpoint it is too long for the time limit, or
+        it asks to go on later again and again and saves nothing.
+
+        Args:
+            whole: whether the attempt had about all the time that a worker has.
 
         Raises:
             Superseded: the trial has gone on elsewhere.
             StorageError: the journal could not be written, also not after waiting.
         """
-
-        def records(trial: ScannedTrial) -> list[Record]:
-            ending = {"how": cause.value, "time": self._clock()}
-            return [
-                self._writer.trial_attr(trial.trial_id, f"hpo:ended:{claim.attempt}", ending),
-                self._change(trial, TrialState.WAITING, None),
-            ]
-
-        self._patiently(claim, records)
+        self._keep(claim, GivenBack(cause=cause))
+        moved = moved_forward(self.home, claim.number, claim.attempt)
+        self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
+        self._drop_checkpoints([claim.number])
 
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
         return self._state.trials[claim.number].state.ended
+
+    def why_failed(self, claim: Claim) -> str:
+        """What the journal says of a trial that has failed."""
+        failure = self._state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
+
+    def failing_here(self) -> nodes.FailingNode | None:
+        """This worker's node, if trials fail on it in a row while they do well on others."""
+        return next((found for found in nodes.failing_nodes(self._state) if found.node == self.owner.host), None)
+
+    def goes_on_elsewhere(self) -> bool:
+        """Whether a worker on another node has a trial, and was seen to live just now."""
+        held = [facts for _, facts in self._held() if facts["host"] != self.owner.host]
+        return any(not self._watch.is_dead(facts) and not self._watch.is_in_doubt(facts) for facts in held)
 
     def is_in_doubt(self) -> bool:
         """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
@@ -200,7 +219,18 @@ class Study:
 
     def open_attempt(self, claim: Claim) -> Path:
         """The attempt's own folder, made ready."""
-        return trial_folder.open_attempt(self.home, claim)
+        return trial_folder.open_attempt(self.home, claim, self._facts(claim))
+
+    def _keep(self, claim: Claim, ended: Outcome | GivenBack) -> None:
+        """The second copy of how an attempt ended."""
+        try:
+            trial_folder.write_result(self.home, claim, ended, self._facts(claim), now=self._clock())
+        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
+            log.warning("trial %s: how it ended has no second copy: %s", claim.number, error)
+
+    def _facts(self, claim: Claim) -> trial_folder.ClaimFacts:
+        trial = self._state.trials[claim.number]
+        return trial_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
 
     def _claim_one(self, fits: Callable[[Configuration], bool]) -> Claim | Idle:
         redraws, must_look = 0, False
@@ -213,12 +243,13 @@ class Study:
             drawn = self._draw(again=redraws > 0)
             looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
             lost = self._lost() if looked else {}
-            results = self._results(lost)
+            moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
+            kept = self._kept(lost)
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost, results=results)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -230,7 +261,7 @@ class Study:
                 )
                 if isinstance(decision, Granted | Settled):
                     self._state.apply(transaction.append(decision.records, sync=True))
-            self._drop_checkpoints(results)
+            self._drop_checkpoints(kept)
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
@@ -248,6 +279,18 @@ class Study:
         self._last_look = time.monotonic()
         return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
 
+    def _kept(self, lost: Mapping[int, str]) -> dict[int, KeptEnd]:
+        """How dead workers' attempts had ended before they could tell: they were killed, or the disk was full."""
+        trials = self._state.trials
+        ends = {n: kept_end(self.home, n, trials[n].attempt, token=token) for n, token in lost.items()}
+        return {number: end for number, end in ends.items() if end is not None}
+
+    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Of those trials that have ended, unless all are to be kept."""
+        for number in numbers:
+            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
+                trial_folder.drop_checkpoints(self.home, number)
+
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
         for number in self._state.by_state[TrialState.RUNNING]:
@@ -255,20 +298,6 @@ class Study:
             facts = trial.attempt_facts(trial.attempt)
             if facts:
                 yield number, facts
-
-    def _results(self, lost: Mapping[int, str]) -> dict[int, Outcome]:
-        """Results that dead workers left in their folders: killed before they could tell, or with a full disk."""
-        found = {
-            number: trial_folder.read_result(self.home, number, self._state.trials[number].attempt, token)
-            for number, token in lost.items()
-        }
-        return {number: outcome for number, outcome in found.items() if outcome is not None}
-
-    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
-        """Of those trials that have ended, unless all are to be kept."""
-        for number in numbers:
-            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
-                trial_folder.drop_checkpoints(self.home, number)
 
     def _draw(self, *, again: bool) -> Drawn:
         """Candidates for every quota arm, drawn before the lock is taken.

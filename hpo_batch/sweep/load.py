@@ -27,10 +27,6 @@ from hpo_batch.sweep.validate import known_keys, validate
 LATER: dict[str, str] = {
     "study.replicates": "several seeds for each trial",
     "study.import": "history from other studies",
-    "study.shared": "studies shared by a group",
-    "failures.stall": "ending attempts that show no progress",
-    "failures.stalled": "ending attempts that show no progress",
-    "failures.time_limit": "failing trials that need more than the walltime",
     "job.auto_resume": "resuming without being asked",
     "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",

@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
@@ -156,13 +165,15 @@ class Study(Table):
     trials: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
     """finished (complete + pruned) trials wanted, over all workers and submissions; a grid or list may leave it out"""
     max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
-    """attempts of one trial that may be lost before it fails"""
+    """attempts of a trial that may fail or be lost; one that saved a newer checkpoint does not count"""
     max_failed: Annotated[int, Field(ge=1, strict=True)] | None = None
     """failed trials after which the sweep stops; left out: as many as trials"""
     keep_checkpoints: Literal["unfinished", "all"] = "unfinished"
     """whether the checkpoints of trials that have ended are kept"""
     lease_s: Annotated[Number, Field(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
+    shared: Flag = False
+    """files 0660, directories 2770: others of the directory's group may run workers, submit, cancel"""
 
 
 class Objective(Table):
@@ -242,7 +253,7 @@ class Failures(Table):
     exception: Policy = "fail"
     """the objective raised"""
     exit_code: Policy = "fail"
-    """the command ended with another exit code than 0 and 75"""
+    """the command ended with another exit code than 0 and 75, or was killed"""
     nan: Policy = "fail"
     """the objective is NaN or infinite"""
     no_result: Policy = "fail"
@@ -250,17 +261,23 @@ class Failures(Table):
     oom_gpu: Policy = "fail"
     """out of GPU memory"""
     oom_host: Policy = "fail"
-    """out of memory"""
+    """out of memory: Python's MemoryError, or the command was killed by the kernel for it"""
+    time_limit: Policy = "fail"
+    """the limit has ended two attempts that had the whole walltime and saved nothing; "retry": max_attempts of them"""
     lost: Policy = "retry"
     """the worker died without a word"""
+    stalled: Policy = "fail"
+    """no sign of progress for as long as stall says"""
     invalid: Policy = "fail"
     """the result has the wrong type, or the objective cannot be loaded"""
     stop_after: Annotated[int, Field(ge=1, strict=True)] = 5
-    """failures in a row for the same reason, over all workers, after which the sweep stops"""
+    """failures in a row for the same reason, over all workers, after which the sweep stops; three times as many for any
+    reasons if nothing has finished; one more for each running trial that was begun before the newest of them"""
+    stall: Seconds | None = None
+    """an attempt is ended after so long without a report and without a change of its checkpoint; left out: never"""
 
     def policy(self, reason: Reason) -> Policy:
-        # reasons that nothing produces yet have no key
-        policy: Policy = getattr(self, reason.value, "fail")
+        policy: Policy = getattr(self, reason.value)
         return policy
 
 
@@ -355,4 +372,9 @@ class Sweep(Table):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sweep:
-        return cls.model_validate_json(text)
+        """Raises ValueError, which names the keys that are unknown or wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            wrong = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+            raise ValueError("; ".join(wrong)) from error

@@ -23,6 +23,7 @@ from hpo_batch.cluster.allocation import read as read_allocation
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.load import Objective, import_function, load
 from hpo_batch.records import Failed, Owner, Reason, Stopping, TrialState
+from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
@@ -68,12 +69,22 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     sweep = read_revision(home, state)
     home = StudyHome(path=home.path, name=state.study_name or home.name)
     allocation = read_allocation(environ, time.time(), cpus=sweep.job.cpus)
+    if sweep.study.shared:
+        os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
+    began = time.time()
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
     lead_s = min(float(sweep.job.signal_lead_s), sweep.job.walltime / 4)
-    place = Place(device=device, cpus=allocation.cpus, deadline=_deadline(sweep, allocation), lead_s=lead_s)
+    place = Place(
+        device=device,
+        cpus=allocation.cpus,
+        deadline=_deadline(sweep, allocation),
+        lead_s=lead_s,
+        is_killed=allocation.job is not None,
+        began=began,
+    )
     wrong = _enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy

@@ -40,3 +40,13 @@ def sleeps(trial: hpo_batch.Trial) -> float:
         if trial.should_stop():
             return None  # type: ignore[return-value]  # what a stopped trial returns
     return 1.0
+
+
+def first_hangs(trial: hpo_batch.Trial) -> float:
+    while trial.number == 0:
+        time.sleep(0.1)
+    return float(trial.params["x"])
+
+
+def raises_always(trial: hpo_batch.Trial) -> float:
+    raise RuntimeError("nothing works here")

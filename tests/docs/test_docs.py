@@ -14,9 +14,9 @@ from hpo_batch.cli.main import SECTIONS, cli
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
-from hpo_batch.records import Complete, Verdict
+from hpo_batch.records import Complete, Reason, Verdict
 from hpo_batch.sweep.load import LATER, load
-from hpo_batch.sweep.schema import Sweep, tables_in
+from hpo_batch.sweep.schema import Failures, Sweep, tables_in
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -83,13 +83,19 @@ def test_make_targets_of_the_documents_exist() -> None:
 
 def test_the_example_of_the_reference_loads(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "sweep-toml.md").read_text()
-    (example,) = blocks(text, "toml")
     path = tmp_path / "example.toml"
-    path.write_text(example)
+    path.write_text("".join(blocks(text, "toml")))  # the later ones are tables of the same sweep
     (sweep,) = load(path)
     assert len(sweep.space.searched) == 7
+    assert sweep.failures.stall == 3600
     for key in LATER:
         assert f"`{key}`" in text or f"`[{key}]`" in text
+
+
+def test_every_reason_stands_in_the_reference_with_its_default() -> None:
+    text = (REPOSITORY / "docs" / "sweep-toml.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` \| .* \| (\w+) \|$", text, flags=re.MULTILINE))
+    assert told == {reason.value: Failures().policy(reason) for reason in Reason}
 
 
 def test_every_key_of_the_toml_has_a_meaning() -> None:

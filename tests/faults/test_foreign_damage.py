@@ -14,6 +14,7 @@ import optuna
 import pytest
 
 from benchmarks.fault_points import WRITES, Call, Die, install
+from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
@@ -61,14 +62,19 @@ DAMAGES: dict[str, Damage] = {
     "glued twice": glued_twice,
     "garbage": middle(bytes(range(256)).replace(b"\n", b"") + b"\n"),
     "not UTF-8": middle(b'{"op_code":3,"\xff\xfe"}\n'),
-    "no record": middle(b'[1, 2]\n"text"\n{}\n'),
+    "no record": middle(b'[1, 2]\n"text"\n'),
     "empty lines": middle(b"\n\n\n"),
     "blanks": middle(b"   \n \n"),
     "a comment": middle(b"# edited by hand\n"),
     "a conflict of git": middle(b"<<<<<<< HEAD\n=======\n>>>>>>> other\n"),
     "half a line": middle(b'{"op_code":3,"worker_id":"w","sys\n'),
-    "zeros": overwritten,
 }
+DESTROYED: dict[str, Damage] = {
+    "zeros": overwritten,
+    "an empty record": middle(b"{}\n"),
+    "a record without its beginning": lambda lines: (b"".join([*lines[:2], lines[2][3:], *lines[3:]]), []),
+}
+"""what may have been a record once: without it the ones behind may mean something else"""
 
 
 NOT_YET = {
@@ -127,6 +133,19 @@ def test_damage_in_the_middle_is_set_aside_and_the_study_goes_on(home: StudyHome
     assert aside.exists()
     for bad in aside.read_bytes().split(b"\n"):
         assert bad in damaged
+
+
+@pytest.mark.parametrize("kind", DESTROYED)
+def test_where_a_record_may_have_been_destroyed_nothing_is_guessed(home: StudyHome, kind: str) -> None:
+    lines = home.journal.read_bytes().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if b"note0" in line)
+    damaged, _ = DESTROYED[kind](lines[first : first + 5])
+    home.journal.write_bytes(b"".join([*lines[:first], damaged, *lines[first + 5 :]]))
+    before = home.journal.read_bytes()
+    for call in (state_of, work):
+        with pytest.raises(JournalCorrupt, match=r"is damaged at byte \d+: .*'hpo-batch doctor STUDY --rebuild'"):
+            call(home)
+    assert home.journal.read_bytes() == before
 
 
 def test_what_plain_optuna_glues_to_a_torn_tail_is_kept(root: Path) -> None:

@@ -22,7 +22,8 @@ def dies_after_its_result(home: StudyHome, outcome: Outcome) -> None:
         claim = claimed(study)
         study.report(claim, 3, {"loss": 0.5})
         study._flush(claim)
-        (study.open_attempt(claim) / "checkpoint" / "state").touch()
+        (study.open_attempt(claim) / "checkpoint").mkdir()
+        home.attempt(0, 1).joinpath("checkpoint", "state").touch()
         install(lambda c: Die(after=True) if c.name == "replace" and c.path.endswith("result.json") else None)
         study.tell(claim, outcome)
 

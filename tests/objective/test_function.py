@@ -6,6 +6,7 @@ import ctypes
 import io
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import weakref
@@ -212,8 +213,12 @@ def test_a_failed_calls_variables_are_freed(trial: Trial) -> None:
     assert alive[0]() is None
 
 
-def test_folders_are_made(make_trial: Callable[..., Trial], tmp_path: Path) -> None:
+def test_the_folder_for_checkpoints_is_made_when_it_is_asked_for(
+    make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
     trial = make_trial(checkpoint=tmp_path / "deep" / "checkpoint")
+    run(lambda trial: 1.0, trial)
+    assert not (tmp_path / "deep").exists()
     run(lambda trial: (trial.checkpoint / "model.pt").write_text("x"), trial)
     assert (tmp_path / "deep" / "checkpoint" / "model.pt").exists()
 
@@ -222,7 +227,9 @@ def test_an_attempts_folder_that_cannot_be_written_is_a_storage_error(
     make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    trial = make_trial()
-    trial.checkpoint = tmp_path / "file" / "checkpoint"
+    trial = make_trial(checkpoint=tmp_path / "file" / "checkpoint")
     with pytest.raises(StorageError, match="trial 17"):
+        run(lambda trial: trial.checkpoint, trial)
+    shutil.rmtree(trial.dir)
+    with pytest.raises(StorageError, match="cannot write the output of a trial"):
         run(lambda trial: 1.0, trial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,25 @@ def test_waiting_for_an_array_ends_with_its_table(slurm_cluster: SlurmCluster, c
     assert out.count("COMPLETE") == 6
     assert "quickstart: 6 of 6 trials finished" in err
     assert slurm_cluster.run("squeue", "-h").stdout.count("quickstart") <= 2  # at most still leaving
+
+
+@pytest.mark.parametrize("srun", ["true", "false"])
+def test_a_shared_study_is_its_groups_in_all_files(slurm_cluster: SlurmCluster, cli, root: Path, srun: str) -> None:
+    """SLURM hands the umask of sbatch on to the job and its logs; pickles and scripts are submitit's."""
+    group = 31001
+    os.chown(root, -1, group)
+    options = ["--workers", "2", "--set", "job.template=cpu", "--set", "study.shared=true", "--set", f"job.srun={srun}"]
+    code, _, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", *options, "--trials", "2")
+    assert code == 0, err
+    home = home_of(root, "quickstart")
+    slurm_cluster.wait_ended(read_submissions(home)[0].job_ids[0])
+    assert "2 of 2 finished" in cli("status", "quickstart")[1]
+    found = [path for path in (home.path, *home.path.rglob("*")) if not path.is_symlink()]
+    assert {path.suffix for path in home.slurm.iterdir()} == {".err", ".out", ".pkl", ".sh"}
+    wrong = {
+        str(path): oct(path.stat().st_mode)
+        for path in found
+        if path.stat().st_mode & 0o7777 not in ((0o2770,) if path.is_dir() else (0o660, 0o770))
+        or path.stat().st_gid != group
+    }
+    assert wrong == {}

@@ -10,12 +10,24 @@ from typing import Any
 import pytest
 
 from hpo_batch.errors import StorageError
-from hpo_batch.records import Claim, Complete, Configuration, Failed, Pruned, Reason
+from hpo_batch.records import Cause, Claim, Complete, Configuration, Failed, GivenBack, Pruned, Reason
 from hpo_batch.store import trial_folder
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.trial_folder import drop_checkpoints, newest_checkpoint, open_attempt, write_result
+from hpo_batch.store.kept import KeptAttempt, KeptEnd, kept_trial, kept_trials, reports
+from hpo_batch.store.trial_folder import (
+    CHECKPOINT,
+    ClaimFacts,
+    drop_checkpoints,
+    has_checkpoint,
+    newest_checkpoint,
+    open_attempt,
+    write_result,
+)
 
 CONFIGURATION = Configuration(searched={"lr": 0.1}, fixed={"epochs": 3}, derived={"d_ff": 8})
+TRIAL = {"key": CONFIGURATION.key, "seeds": [7], "origin": "tpe", "revision": 1, "derived": {"d_ff": 8}}
+OWNER = {"worker": "w", "job": "local", "host": "h", "token": "t", "started": 5.0}
+FACTS = ClaimFacts(trial=TRIAL, attempt=OWNER)
 
 
 def claim(**changes: Any) -> Claim:
@@ -23,49 +35,68 @@ def claim(**changes: Any) -> Claim:
     return Claim(**{**facts, "origin": "tpe", **changes})
 
 
+def opened(home: StudyHome, **changes: Any) -> Path:
+    """The folder for checkpoints of an attempt made ready, as when the user's code asks for it."""
+    folder = open_attempt(home, claim(**changes), FACTS) / CHECKPOINT
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def home(root: Path) -> StudyHome:
     return home_of(root, "s")
 
 
-def test_an_attempt_gets_a_folder_with_its_claim(home: StudyHome) -> None:
-    folder = open_attempt(home, claim())
+def test_an_attempt_gets_a_folder_with_its_claim_and_nothing_else(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
     assert folder == home.attempt(5, 1)
+    assert [path.name for path in folder.iterdir()] == ["claim.json"]
     told = json.loads((folder / "claim.json").read_text())
-    assert told["configuration"] == {"lr": 0.1, "epochs": 3, "d_ff": 8}
-    assert (told["number"], told["attempt"], told["token"], told["seeds"]) == (5, 1, "t", [7])
-    assert list((folder / "checkpoint").iterdir()) == []
+    assert (told["number"], told["attempt"], told["token"]) == (5, 1, "t")
+    assert (told["searched"], told["fixed"], told["trial"]["derived"]) == ({"lr": 0.1}, {"epochs": 3}, {"d_ff": 8})
+    assert (told["trial"], told["owner"]) == (TRIAL, OWNER)
+
+
+def test_a_claim_is_read_as_it_was_written(home: StudyHome) -> None:
+    values = {"a": 1, "b": 1.0, "c": True, "d": 1e-300, "e": 0.1 + 0.2, "f": '\N{GREEK SMALL LETTER ALPHA}\n"'}
+    configuration = Configuration(searched=values, fixed={"g": False}, derived={"h": 2})
+    trial = {**TRIAL, "key": configuration.key, "derived": {"h": 2}, "name": "A1", "set": "A"}
+    open_attempt(home, claim(configuration=configuration), ClaimFacts(trial=trial, attempt=OWNER))
+    (attempt,) = kept_trial(home, 5).attempts
+    assert attempt.claim is not None
+    assert repr(attempt.claim.configuration) == repr(configuration)  # 1, 1.0 and true are equal to Python
+    assert (attempt.claim.trial, attempt.claim.attempt, attempt.claim.started) == (trial, OWNER, 5.0)
+    assert (attempt.problem, attempt.end) == ("", None)
 
 
 def test_the_newest_checkpoint_is_handed_on_as_a_copy(home: StudyHome) -> None:
     assert newest_checkpoint(home, 5) is None
-    first = open_attempt(home, claim())
+    first = opened(home)
     assert newest_checkpoint(home, 5) is None  # an empty folder is none
-    (first / "checkpoint" / "deep").mkdir()
-    (first / "checkpoint" / "deep" / "model").write_text("epoch 3")
-    open_attempt(home, claim(attempt=2))
+    (first / "deep").mkdir()
+    (first / "deep" / "model").write_text("epoch 3")
+    open_attempt(home, claim(attempt=2), FACTS)
     assert newest_checkpoint(home, 5) == 1
-    third = open_attempt(home, claim(attempt=3, resumes=1))
+    third = open_attempt(home, claim(attempt=3, resumes=1), FACTS)
     assert (third / "checkpoint" / "deep" / "model").read_text() == "epoch 3"
-    (first / "checkpoint" / "deep" / "model").write_text("a zombie writes")
+    (first / "deep" / "model").write_text("a zombie writes")
     assert (third / "checkpoint" / "deep" / "model").read_text() == "epoch 3"
     assert newest_checkpoint(home, 5) == 3
-    open_attempt(home, claim(attempt=10, resumes=3))
+    open_attempt(home, claim(attempt=10, resumes=3), FACTS)
     assert newest_checkpoint(home, 5) == 10  # by number, not by text
     assert newest_checkpoint(home, 6) is None
 
 
 def test_a_checkpoint_that_has_gone_is_no_error(home: StudyHome) -> None:
-    folder = open_attempt(home, claim(attempt=2, resumes=1))
-    assert list((folder / "checkpoint").iterdir()) == []
+    assert not has_checkpoint(open_attempt(home, claim(attempt=2, resumes=1), FACTS))
 
 
 def test_a_checkpoint_that_changes_while_it_is_copied_is_copied_again(
     home: StudyHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = open_attempt(home, claim())
-    (first / "checkpoint" / "a").write_text("a")
-    (first / "checkpoint" / "dangling").symlink_to("gone")  # what copytree meets when a file vanishes below its hands
+    first = opened(home)
+    (first / "a").write_text("a")
+    (first / "dangling").symlink_to("gone")  # what copytree meets when a file vanishes below its hands
     copytree, tries = trial_folder.shutil.copytree, []
 
     def copy(source: Path, target: Path) -> None:
@@ -75,18 +106,17 @@ def test_a_checkpoint_that_changes_while_it_is_copied_is_copied_again(
         copytree(source, target)
 
     monkeypatch.setattr(trial_folder.shutil, "copytree", copy)
-    second = open_attempt(home, claim(attempt=2, resumes=1))
+    second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
     assert len(tries) == 2
     assert [p.name for p in (second / "checkpoint").iterdir()] == ["a"]
 
 
 def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(home: StudyHome) -> None:
-    first = open_attempt(home, claim())
-    (first / "checkpoint" / "a").write_text("a")
-    (first / "checkpoint" / "dangling").symlink_to("gone")
-    second = open_attempt(home, claim(attempt=2, resumes=1))
-    assert list((second / "checkpoint").iterdir()) == []
-    assert sorted(p.name for p in second.iterdir()) == ["checkpoint", "claim.json"]
+    first = opened(home)
+    (first / "a").write_text("a")
+    (first / "dangling").symlink_to("gone")
+    second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
+    assert [p.name for p in second.iterdir()] == ["claim.json"]
 
 
 def test_a_result_is_kept_whatever_its_numbers_are(home: StudyHome) -> None:
@@ -94,28 +124,134 @@ def test_a_result_is_kept_whatever_its_numbers_are(home: StudyHome) -> None:
     for outcome, kind in (
         (Complete(values=(0.5,), metrics=metrics), "complete"),
         (Pruned(step=3, metrics=metrics), "pruned"),
-        (Failed(reason=Reason.NAN, message="'loss' is nan", metrics=metrics), "failed"),
+        (Failed(reason=Reason.NAN, message="'loss' is nan", metrics=metrics), "nan"),
+        (GivenBack(cause=Cause.PREEMPTED), "preempted"),
     ):
-        write_result(home, claim(), outcome)
-        told = json.loads((home.attempt(5, 1) / "result.json").read_text())
-        assert (told["outcome"], told["token"], told["attempt"]) == (kind, "t", 1)
-        assert {name: float(value) for name, value in told["metrics"].items()} == pytest.approx(metrics, nan_ok=True)
-    assert told["reason"] == "nan"
+        (home.attempt(5, 1) / "result.json").unlink(missing_ok=True)
+        write_result(home, claim(), outcome, FACTS, now=9.0)
+        (attempt,) = kept_trial(home, 5).attempts
+        assert attempt.end is not None
+        assert repr(attempt.end.ended) == repr(outcome)  # repr: NaN is not equal to itself
+        assert (attempt.end.how, attempt.end.time, attempt.problem) == (kind, 9.0, "")
+
+
+def test_a_result_stays_when_its_attempt_is_given_back_after_all(home: StudyHome) -> None:
+    write_result(home, claim(), Complete(values=(0.5,), metrics={}), FACTS, now=9.0)
+    write_result(home, claim(), GivenBack(cause=Cause.CANCELLED), FACTS, now=10.0)
+    assert kept(home).end == KeptEnd(ended=Complete(values=(0.5,), metrics={}), time=9.0)
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(home: StudyHome) -> None:
     home.path.mkdir()
     (home.path / "trials").touch()
     with pytest.raises(StorageError, match=r"cannot make the folder of an attempt.*Not a directory"):
-        open_attempt(home, claim())
+        open_attempt(home, claim(), FACTS)
     with pytest.raises(StorageError, match="cannot write"):
-        write_result(home, claim(), Pruned(step=1, metrics={}))
+        write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    assert list(kept_trials(home)) == []
 
 
 def test_checkpoints_of_all_attempts_are_dropped(home: StudyHome) -> None:
     for attempt in (1, 2):
-        (open_attempt(home, claim(attempt=attempt)) / "checkpoint" / "model").touch()
+        (opened(home, attempt=attempt) / "model").touch()
     drop_checkpoints(home, 5)
     assert newest_checkpoint(home, 5) is None
     assert (home.attempt(5, 1) / "claim.json").exists()
     drop_checkpoints(home, 6)
+
+
+def kept(home: StudyHome) -> KeptAttempt:
+    return kept_trial(home, 5).attempts[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"number": 5, "attempt"', b"\0" * 300, b"\xff\xfe"])
+def test_a_torn_claim_is_told_and_not_guessed(home: StudyHome, content: bytes) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    (folder / "claim.json").write_bytes(content)
+    attempt = kept(home)
+    assert (attempt.claim, attempt.end) == (None, None)
+    assert attempt.problem == f"'{folder / 'claim.json'}' is torn: its writer or its machine was stopped in the middle"
+
+
+def test_every_torn_claim_is_recognised(home: StudyHome) -> None:
+    path = open_attempt(home, claim(), FACTS) / "claim.json"
+    whole = path.read_bytes()
+    assert kept(home).claim is not None
+    for length in range(len(whole) - 1):  # without its last newline it is whole
+        path.write_bytes(whole[:length])
+        assert kept(home).claim is None
+
+
+def test_a_torn_claim_is_not_missed_if_there_is_a_result(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    whole = kept(home)
+    (folder / "claim.json").write_bytes(b"")
+    assert kept(home) == whole
+    (folder / "claim.json").unlink()
+    assert kept(home) == whole
+
+
+def test_a_result_of_another_claim_does_not_count(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    write_result(home, claim(token="other"), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    attempt = kept(home)
+    assert attempt.claim is not None
+    assert attempt.end is None
+    assert attempt.problem == f"'{folder / 'result.json'}' belongs to another claim: it does not count"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"searched": {"lr": 0.2}}, "was changed after it was written"),
+        ({"number": 6}, "is that of trial 6, attempt 1"),
+        ({"owner": {}}, "lacks its worker"),
+        ({"trial": None}, "was not written by this hpo-batch"),
+    ],
+)
+def test_a_claim_that_is_not_as_it_was_written_is_told(home: StudyHome, change: dict[str, Any], why: str) -> None:
+    path = open_attempt(home, claim(), FACTS) / "claim.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert kept(home).claim is None
+    assert why in kept(home).problem
+
+
+def test_the_last_attempt_counts(home: StudyHome) -> None:
+    for attempt, value in ((1, 0.001), (2, 0.5), (10, 0.7)):
+        open_attempt(home, claim(attempt=attempt), FACTS)
+        write_result(home, claim(attempt=attempt), Complete(values=(value,), metrics={}), FACTS, now=9.0)
+    trial = kept_trial(home, 5)
+    assert [attempt.number for attempt in trial.attempts] == [1, 2, 10]
+    assert trial.end == KeptEnd(ended=Complete(values=(0.7,), metrics={}), time=9.0)
+    (home.attempt(5, 11)).mkdir()  # its worker died before it could write the claim
+    assert kept_trial(home, 5).end is None
+    assert kept_trial(home, 5).claim == trial.claim
+    assert kept_trial(home, 5).problems == (f"'{home.attempt(5, 11) / 'claim.json'}' is not there",)
+
+
+def test_trials_are_listed_by_number_and_nothing_else_is(home: StudyHome) -> None:
+    for number in (12_345, 999, 1000, 5):
+        open_attempt(home, claim(number=number), FACTS)
+    for stray in ("notes", "0000/0001.tar", "0000/5000", "0000/x"):
+        (home.path / "trials" / stray).mkdir(parents=True)
+    (home.attempt(5, 1).parent / "notes.txt").touch()
+    assert [trial.number for trial in kept_trials(home)] == [5, 999, 1000, 12_345]
+    assert all(not trial.problems for trial in kept_trials(home))
+
+
+def test_reports_are_read_and_torn_lines_left_out(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    assert reports(folder) == []
+    lines = [
+        '{"step": 1, "time": 2.0, "metrics": {"loss": 0.5}}',
+        '{"step": 2, "time": 3, "metrics": {"loss": NaN, "text": "no"}}',
+        '{"step": 3, "time"',
+        '{"step": 4}',
+        '{"step": 5, "time": 4.0, "metrics": {"loss": 1}}',
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    found = reports(folder)
+    assert [report.step for report in found] == [1, 2, 5]
+    assert found[1].metrics.keys() == {"loss"}
+    assert (found[2].time, found[2].metrics) == (4.0, {"loss": 1.0})

@@ -15,6 +15,7 @@ from hpo_batch import processes
 from hpo_batch.records import Claim, Complete, Idle, Outcome, Owner
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.scan import JournalState
+from hpo_batch.store.trial_folder import CHECKPOINT
 from hpo_batch.study.create import create, read_state
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change
@@ -87,6 +88,13 @@ def value_of(claim: Claim) -> float:
 def complete(claim: Claim, value: float | None = None) -> Complete:
     number = value_of(claim) if value is None else value
     return Complete(values=(number,), metrics={"loss": number})
+
+
+def checkpoints(study: Study, claim: Claim) -> Path:
+    """The attempt's folder made ready, and in it the one for checkpoints, as when the user's code asks for it."""
+    folder = study.open_attempt(claim) / CHECKPOINT
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def claimed(study: Study) -> Claim:

@@ -12,7 +12,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.records import Cause, Claim, Complete, Failed, IdleWhy, Outcome, Pruned, Reason, TrialState
 from hpo_batch.study.study import Study
 
-from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of, work
+from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, revise, state_of, work
 
 BROKEN = Failed(reason=Reason.EXCEPTION, message="ValueError: no", traceback="...", metrics={"loss": 0.5, "auc": 0.7})
 OOM = Failed(reason=Reason.OOM_GPU, message="CUDA out of memory")
@@ -64,7 +64,7 @@ def test_a_retried_failure_is_another_attempt_up_to_the_most(root: Path) -> None
 def test_ordered_give_backs_do_not_count_as_failed_attempts(root: Path) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 2", tables={"failures": 'oom_gpu = "retry"'})
     with Study.open(home, owner()) as study:
-        for cause in (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.CHECKPOINTED, Cause.TIME_LIMIT):
+        for cause in (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.CANCELLED, Cause.TIME_LIMIT):
             study.give_back(claimed(study), cause)
         study.tell(claimed(study), OOM)
         assert not study.has_ended(claimed(study))
@@ -150,7 +150,7 @@ def test_checkpoints_of_ended_trials_are_kept_if_asked_for(root: Path, policy: s
     home = make(root, study=f'trials = 2\nkeep_checkpoints = "{policy}"', tables={"failures": 'nan = "retry"'})
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        model = study.open_attempt(claim) / "checkpoint" / "model"
+        model = checkpoints(study, claim) / "model"
         model.touch()
         study.tell(claim, Failed(reason=Reason.NAN, message="m"))
         assert model.exists()  # it will be tried again

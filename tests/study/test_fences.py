@@ -21,24 +21,26 @@ from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import in_processes, kill, start
 
-from .helpers import claimed, complete, idle, make, owner, plain, state_of, work
+from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, state_of, work
 
 
-def hold(home: StudyHome, index: int, ready: Path) -> None:
+def hold(home: StudyHome, index: int, ready: Path, saves: bool = True) -> None:
     """Claim a trial, leave a checkpoint, and never tell."""
     with Study.open(home, owner(index)) as study:
         claim = claimed(study)
-        folder = study.open_attempt(claim)
-        (folder / "checkpoint" / "epoch").write_text(f"epoch of attempt {claim.attempt}")
+        if saves:
+            (checkpoints(study, claim) / "epoch").write_text(f"epoch of attempt {claim.attempt}")
+        else:
+            study.open_attempt(claim)
         study.report(claim, 1, {"loss": 0.5})
         study._flush(claim)
         ready.write_text(str(claim.number))
         time.sleep(60)
 
 
-def killed_holder(home: StudyHome, tmp_path: Path, index: int = 7) -> int:
+def killed_holder(home: StudyHome, tmp_path: Path, index: int = 7, *, saves: bool = True) -> int:
     ready = tmp_path / f"ready{index}"
-    process, _ = start(hold, home, index, ready)
+    process, _ = start(hold, home, index, ready, saves)
     while not ready.exists() or not ready.read_text():
         time.sleep(0.01)
     kill(process)
@@ -70,7 +72,7 @@ def test_a_trial_of_a_killed_worker_is_taken_over_at_once_under_its_number(root:
 def test_a_trial_that_is_lost_too_often_fails(root: Path, tmp_path: Path) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 3")
     for index in range(3):
-        assert killed_holder(home, tmp_path, index) == 0
+        assert killed_holder(home, tmp_path, index, saves=False) == 0
     assert work(home)[0] == [1]  # another configuration takes its place
     record = state_of(home).trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "lost")
@@ -109,7 +111,7 @@ def test_a_trial_given_back_keeps_number_and_parameters_and_goes_on_from_its_che
     home = make(root, study="trials = 2")
     with Study.open(home, owner()) as study, Study.open(home, owner(1)) as other:
         first = claimed(study)
-        (study.open_attempt(first) / "checkpoint" / "epoch").write_text("3")
+        (checkpoints(study, first) / "epoch").write_text("3")
         study.report(first, 3, {"loss": 0.5})
         study.give_back(first, Cause.PREEMPTED)
         waiting = state_of(home).trials[0]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.schema import Failures, Job, Sweep
 from tests.conftest import REPOSITORY
 from tests.space.spaces import Drawn, drawn_spaces
 from tests.sweep.conftest import HEAD, SPACE, LoadOne
@@ -130,3 +130,11 @@ def test_a_sweep_cannot_be_changed(load_one: LoadOne) -> None:
     sweep = load_one(SPACE)
     with pytest.raises(ValueError, match="frozen"):
         sweep.study.trials = 6  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("stall", [None, "0:00:05", "2-00:00:00"])
+def test_any_stall(stall: str | None) -> None:
+    failures = Failures.model_validate({"stall": stall})
+    again = Failures.model_validate_json(failures.model_dump_json())
+    assert again == failures
+    assert again.stall == {None: None, "0:00:05": 5.0, "2-00:00:00": 172800.0}[stall]

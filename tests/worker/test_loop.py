@@ -28,7 +28,7 @@ from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
 from hpo_batch.worker.loop import Place, Tally, work
 from hpo_batch.worker.signals import Signals
-from tests.study.helpers import claimed, make, owner, state_of
+from tests.study.helpers import checkpoints, claimed, make, owner, state_of
 
 HERE = Place(device="cpu", cpus=1, deadline=None, lead_s=0.0)
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "start": 1}
@@ -115,7 +115,7 @@ def test_what_is_checkpointed_goes_on_and_other_causes_end_the_worker(study: Stu
 
 def test_a_checkpoint_that_has_gone_does_not_resume(study: Study) -> None:
     first = claimed(study)
-    (study.open_attempt(first) / "checkpoint" / "model").write_text("m")
+    (checkpoints(study, first) / "model").write_text("m")
     study.give_back(first, Cause.PREEMPTED)
     open_attempt = study.open_attempt
 
@@ -223,3 +223,24 @@ def test_a_signal_ends_the_waiting(home: StudyHome) -> None:
             signals.received = Stopping.PREEMPTED
 
         assert loop(study, lambda trial: FINE, signals=signals, sleep=sleep) == Tally()
+
+
+def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed attempt can no more: its checkpoint must be readable before."""
+    monkeypatch.setattr("hpo_batch.worker.loop.SHARE_EVERY_S", 0.0)
+    home = make(root, study="trials = 1\nshared = true")
+
+    def run(trial: Trial) -> Outcome:
+        saved = trial.checkpoint / "private"
+        saved.touch(mode=0o600)
+        assert saved.stat().st_mode & 0o777 == 0o600
+        trial.report(1, loss=0.5)
+        assert saved.stat().st_mode & 0o777 == 0o660
+        return FINE
+
+    umask = os.umask(0o022)
+    try:
+        with Study.open(home, owner()) as study:
+            assert loop(study, run).complete == 1
+    finally:
+        os.umask(umask)

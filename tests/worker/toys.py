@@ -77,3 +77,55 @@ def busy(trial: Trial) -> float:
 def prints_to_the_end(trial: Trial) -> float:
     print("printed")
     return 0.5
+
+
+def hangs(trial: Trial) -> float:
+    """Report a little, start a child and a grandchild, and wait for what never comes. Fine when it is tried again."""
+    import subprocess
+    import threading
+
+    if trial.attempt > 1 or trial.number > 0:
+        return 0.5
+    trial.report(1, loss=0.75)
+    (trial.checkpoint / "epoch").write_text("1")
+    sleepers = [f"exec sleep 98765.{os.getpid()}", f"sleep 98765.{os.getpid()} & sleep 98765.{os.getpid()}"]
+    for line in sleepers:
+        subprocess.Popen(["sh", "-c", line])
+    threading.Event().wait()
+    return 0.25
+
+
+def steps_slowly(trial: Trial) -> float:
+    """Never silent for long: a report, a checkpoint, a report."""
+    for step in range(8):
+        time.sleep(0.45)
+        if step % 2:
+            trial.report(step, loss=0.5)
+        else:
+            (trial.checkpoint / "epoch").write_text(str(step))
+    return 0.5
+
+
+def listens(trial: Trial) -> float | None:
+    """Without progress, but it asks whether to stop."""
+    trial.report(3, loss=0.75)
+    while not trial.should_stop():
+        time.sleep(0.02)
+    print("stopping", trial.stopping)
+    return None
+
+
+def runs_out(trial: Trial) -> float:
+    """Out of memory, of the GPU's and of the host's, as torch and Python tell it."""
+    import torch
+
+    if trial.params["kind"] == "gpu":
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    raise MemoryError
+
+
+def fails_on_bad_nodes(trial: Trial) -> float:
+    time.sleep(0.05)
+    if os.environ["SLURMD_NODENAME"] == "bad":
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    return trial.params["x"]

@@ -1,0 +1,256 @@
+"""What the trial folders have kept: claims, endings and reports, read back. Nothing is guessed and nothing is changed.
+
+A file that cannot be read, or that does not belong where it lies, becomes a ``problem`` of its attempt and no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hpo_batch.files import read_json_lines
+from hpo_batch.records import (
+    Cause,
+    Complete,
+    Configuration,
+    Failed,
+    GivenBack,
+    Outcome,
+    Pruned,
+    Reason,
+    Value,
+)
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptClaim:
+    """A claim as its worker wrote it down."""
+
+    token: str
+    configuration: Configuration
+    trial: Mapping[str, Any]
+    """the trial's attribute ``hpo:trial``"""
+    attempt: Mapping[str, Any]
+    """its attribute ``hpo:attempt:N``"""
+
+    @property
+    def started(self) -> float:
+        started: float = self.attempt["started"]
+        return started
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptEnd:
+    """How an attempt ended, as its worker wrote it down before it told the journal."""
+
+    ended: Outcome | GivenBack
+    time: float
+
+    @property
+    def how(self) -> str:
+        """As in the journal's ``hpo:ended:N``."""
+        match self.ended:
+            case Failed(reason=reason):
+                return reason.value
+            case GivenBack(cause=cause):
+                return cause.value
+            case _:
+                return KINDS[type(self.ended)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptAttempt:
+    number: int
+    folder: Path
+    claim: KeptClaim | None = None
+    """None if it cannot be read"""
+    end: KeptEnd | None = None
+    """None if there is none, or none that belongs to the claim"""
+    problem: str = ""
+    """what of the folder could not be used, and why"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTrial:
+    number: int
+    attempts: tuple[KeptAttempt, ...]
+    """in order; the last one is the one that counts"""
+
+    @property
+    def claim(self) -> KeptClaim | None:
+        """The newest one that can be read: all of a trial's claims have the same parameters."""
+        return next((a.claim for a in reversed(self.attempts) if a.claim is not None), None)
+
+    @property
+    def end(self) -> KeptEnd | None:
+        """How the trial's last attempt ended. What an older one left is a zombie's, or led to the next attempt."""
+        return self.attempts[-1].end if self.attempts else None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(attempt.problem for attempt in self.attempts if attempt.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    step: int
+    time: float
+    metrics: Mapping[str, float]
+
+
+def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
+    """Every trial that has a folder, by number."""
+    numbers = {
+        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if _is_number(folder)
+    }
+    for number in sorted(numbers):
+        if home.trial(number).is_dir():  # else a folder that lies where none of ours would
+            yield kept_trial(home, number)
+
+
+def kept_trial(home: StudyHome, number: int) -> KeptTrial:
+    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if _is_number(path))
+    return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
+
+
+def kept_end(home: StudyHome, number: int, attempt: int, *, token: str) -> KeptEnd | None:
+    """How one attempt ended, if it got so far; the token says whose it must be."""
+    kept = _attempt(home, number, attempt)
+    return kept.end if kept.claim is not None and kept.claim.token == token else None
+
+
+def reports(folder: Path) -> list[Report]:
+    """What an attempt reported, in its order; lines that are torn or not ours are left out."""
+    found = []
+    for line in read_json_lines(folder / METRICS_FILE):
+        step, time, metrics = line.get("step"), line.get("time"), line.get("metrics")
+        if isinstance(step, int) and isinstance(time, int | float) and isinstance(metrics, dict):
+            numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+            found.append(Report(step=step, time=float(time), metrics=numbers))
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_number(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdigit()
+
+
+class _ClaimFile(msgspec.Struct):
+    number: int
+    attempt: int
+    token: str
+    searched: dict[str, Value]
+    fixed: dict[str, Value]
+    trial: dict[str, Any]
+    owner: dict[str, Any]
+
+
+class _ResultFile(msgspec.Struct):
+    outcome: str
+    time: float
+    claim: _ClaimFile
+    values: tuple[float, ...] = ()
+    step: int = 0
+    reason: Reason | None = None
+    cause: Cause | None = None
+    message: str = ""
+    traceback: str = ""
+    metrics: dict[str, float | str] = {}
+
+
+def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
+    folder = home.attempt(number, attempt)
+    result, result_wrong = _read(folder / RESULT, _ResultFile)
+    written, claim_wrong = _read(folder / CLAIM, _ClaimFile)
+    problem = ""
+    if written is None and result is not None:
+        written = result.claim  # written and synced after the claim, and the same
+    elif written is None:
+        problem = f"'{folder / CLAIM}' {claim_wrong}"
+    elif result_wrong and result_wrong != GONE:
+        problem = f"'{folder / RESULT}' {result_wrong}"
+    claim = None
+    if written is not None:
+        strange = _why_strange(written, number=number, attempt=attempt)
+        claim = None if strange else _claim(written)
+        problem = f"'{folder / CLAIM}' {strange}" if strange else problem
+    end = None
+    if claim is not None and result is not None:
+        if result.claim.token == claim.token:
+            end = _end(result)
+            problem = problem if end is not None else f"'{folder / RESULT}' makes no sense"
+        else:
+            problem = f"'{folder / RESULT}' belongs to another claim: it does not count"
+    return KeptAttempt(number=attempt, folder=folder, claim=claim, end=end, problem=problem)
+
+
+GONE = "is not there"
+
+
+def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
+    """The file's content, or why there is none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind), ""
+    except FileNotFoundError:
+        return None, GONE
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+    except msgspec.ValidationError as error:
+        return None, f"was not written by this hpo-batch: {error}"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, "is torn: its writer or its machine was stopped in the middle"
+
+
+def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
+    """Why a claim that can be read is not the one that was made here; empty if it is."""
+    if (written.number, written.attempt) != (number, attempt):
+        return f"is that of trial {written.number}, attempt {written.attempt}"
+    owner = written.owner
+    started, texts = owner.get("started"), ("worker", "job", "host", "token")
+    if not isinstance(started, int | float) or not all(isinstance(owner.get(name), str) for name in texts):
+        return "lacks its worker"
+    configuration = Configuration(searched=written.searched, fixed=written.fixed)
+    if written.trial.get("key") != configuration.key or owner["token"] != written.token:
+        return "was changed after it was written: its values and its key do not belong together"
+    return ""
+
+
+def _claim(written: _ClaimFile) -> KeptClaim:
+    derived = written.trial.get("derived", {})
+    return KeptClaim(
+        token=written.token,
+        configuration=Configuration(searched=written.searched, fixed=written.fixed, derived=derived),
+        trial=written.trial,
+        attempt=written.owner,
+    )
+
+
+def _end(result: _ResultFile) -> KeptEnd | None:
+    ended = _outcome(result)
+    return None if ended is None else KeptEnd(ended=ended, time=result.time)
+
+
+def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:
+    metrics = {name: float(value) for name, value in result.metrics.items()}
+    if result.outcome == KINDS[Complete] and all(map(math.isfinite, result.values)):
+        return Complete(values=result.values, metrics=metrics)
+    if result.outcome == KINDS[Pruned]:
+        return Pruned(step=result.step, metrics=metrics)
+    if result.outcome == KINDS[Failed] and result.reason is not None:
+        return Failed(reason=result.reason, message=result.message, traceback=result.traceback, metrics=metrics)
+    if result.outcome == KINDS[GivenBack] and result.cause is not None:
+        return GivenBack(cause=result.cause)
+    return None

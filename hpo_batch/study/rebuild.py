@@ -1,0 +1,372 @@
+"""Make a study's journal again from its trial folders: a deleted or damaged journal loses nothing finished.
+
+A trial is what its last claim made of it: the result in that attempt's folder, if the result is that claim's; else it
+waits for its next attempt. The former journal is kept. Called by ``doctor --rebuild`` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from hpo_batch import processes
+from hpo_batch.errors import StorageError
+from hpo_batch.files import sync_directory
+from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
+from hpo_batch.space.parameters import Fixed
+from hpo_batch.space.space import Space
+from hpo_batch.store import liveness
+from hpo_batch.store.checkpoints import moved_forward
+from hpo_batch.store.format import Record, Writer
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
+from hpo_batch.store.locks import journal_lock
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.study.claim import Claimant, answer, end_attempt
+from hpo_batch.study.create import meaning, revision
+from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.quota import Quotas
+from hpo_batch.sweep.planned import Planned, planned_trials
+from hpo_batch.sweep.schema import Sweep
+
+Completed = Callable[[Mapping[str, float]], Mapping[str, float]]
+"""reported metrics -> the same with the computed ones"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """What a rebuild has made."""
+
+    counts: Counts
+    kept_as: Path | None
+    """where the former journal is now; None if there was none"""
+    revision: Path
+    """the frozen sweep that the study was taken from"""
+    problems: tuple[str, ...]
+    """what of the folders could not be used, and what that led to"""
+
+
+def rebuild(
+    home: StudyHome,
+    *,
+    completed: Callable[[Sweep], Completed],
+    now: float,
+    on_wait: Callable[[tuple[liveness.Holder, ...]], None] = lambda doubtful: None,
+) -> Rebuilt:
+    """Write the journal again and put it in place of the former one, which is kept beside.
+
+    Killed at any moment it leaves the former journal or the new one; done twice it makes the same.
+
+    Args:
+        completed: adds to reported metrics what a sweep's ``[metrics]`` compute from them.
+        on_wait: told which workers of other hosts are watched, for up to ``[study] lease_s`` seconds.
+
+    Raises:
+        StorageError: a worker is at work, no frozen sweep can be read, or the file system refuses.
+        LockTimeout: somebody holds the journal's lock.
+    """
+    number, content, sweep = newest_revision(home)
+    duration_s = float(sweep.study.lease_s)
+    alive, dead = liveness.find_alive(home.workers, duration_s=duration_s, on_wait=on_wait)
+    _refuse(home, alive)
+    home.make()
+    with journal_lock(home.journal):
+        alive, _ = liveness.find_alive(home.workers, duration_s=duration_s, known_dead=dead, on_wait=on_wait)
+        _refuse(home, alive)
+        rebuilder = _Rebuilder(home, sweep, number, now=now, completed=completed(sweep))
+        lines = rebuilder.lines(content)
+        kept_as = _install(home, lines)
+    return Rebuilt(
+        counts=rebuilder.state.counts(),
+        kept_as=kept_as,
+        revision=home.revision(number),
+        problems=tuple(rebuilder.problems),
+    )
+
+
+def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
+    """Number, file content and sweep of the newest frozen sweep that can be read.
+
+    Raises:
+        StorageError: there is none.
+    """
+    paths = {path: path.name.split(".")[1] for path in home.path.glob("sweep.*.json")}
+    for number in sorted((int(text) for text in paths.values() if text.isdigit()), reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            content = home.revision(number).read_bytes()
+            return number, content, Sweep.from_json(content)
+    raise StorageError(
+        f"no frozen sweep (sweep.1.json ...) in '{home.path}' can be read: without one nobody knows what the trials "
+        f"mean; copy it back from a backup, then rebuild"
+    )
+
+
+def _refuse(home: StudyHome, alive: liveness.Holder | None) -> None:
+    if alive is not None:
+        raise StorageError(
+            f"{alive} is at work on '{home.name}': a journal cannot be made again below its hands. Wait until it has "
+            f"ended, or end it ('touch {home.marker('CANCELLED')}' ends all of this study), then rebuild"
+        )
+
+
+class _Rebuilder:
+    """Trials of the folders -> records, one trial after the other, with the state that they make."""
+
+    def __init__(self, home: StudyHome, sweep: Sweep, number: int, *, now: float, completed: Completed) -> None:
+        self.state = JournalState()
+        self.problems: list[str] = []
+        self._home = home
+        self._sweep = sweep
+        self._number = number
+        self._completed = completed
+        self._writer = Writer("doctor")
+        self._spaces = {number: sweep.space}
+        self._lines: list[bytes] = []
+        self._claimant = Claimant(
+            sweep=sweep,
+            revision=number,
+            space=sweep.space,
+            journal_params=JournalParams(sweep.space),
+            planned=tuple(_without_extremes(sweep)),
+            quotas=Quotas(sweep.space),
+            owner=_nobody(),
+            writer=self._writer,
+            now=now,
+        )
+
+    def lines(self, content: bytes) -> list[bytes]:
+        """The whole journal."""
+        writer, sweep = self._writer, self._sweep
+        self._append([writer.create_study(sweep.path, sweep.study.direction), *meaning(writer, sweep)])
+        self._append([revision(writer, sweep, number=self._number, content=content)])
+        trials = list(kept_trials(self._home))
+        made = {_identity(trial) for trial in trials}
+        repeats = [planned for planned in self._claimant.planned if _identity_of(planned) not in made]
+        for trial in trials:
+            while len(self.state.trials) < trial.number:
+                self._fill(repeats)
+            self._trial(trial)
+        while self._has_room() and self._repeat(repeats):  # those at the end, whose numbers no folder comes after
+            continue
+        self._append([writer.study_attr("hpo:armed", self._claimant.now)])
+        return self._lines
+
+    def _append(self, records: Sequence[Record]) -> None:
+        lines = [msgspec.json.encode(record) for record in records]
+        self.state.apply(lines)
+        self._lines += lines
+
+    def _has_room(self) -> bool:
+        counts = self.state.counts()
+        return counts.finished + counts.waiting < counts.target
+
+    def _fill(self, repeats: list[Planned]) -> None:
+        """A number without a folder: a trial that was answered from another one has none, else it is lost."""
+        if not self._repeat(repeats):
+            self._hole("no attempt of it left a folder")
+
+    def _repeat(self, repeats: list[Planned]) -> bool:
+        for planned in repeats:
+            source = self.state.number_of_key.get(planned.configuration.key)
+            if source is not None and self.state.trials[source].state.finished:
+                repeats.remove(planned)
+                trial = self.state.trials[source]
+                self._append([answer(replace(self._claimant, now=trial.ended or 0.0), planned, trial)])
+                return True
+        return False
+
+    def _hole(self, why: str) -> None:
+        number = len(self.state.trials)
+        message = f"put in by 'doctor --rebuild' to keep the numbers of the others: {why}"
+        self.problems.append(f"trial {number} is lost and FAIL now: {why}")
+        self._append(
+            [
+                self._writer.create_trial(
+                    now=self._claimant.now,
+                    state=TrialState.FAIL,
+                    params={},
+                    distributions={},
+                    system_attrs={"hpo:failure": {"reason": Reason.LOST.value, "message": message}},
+                )
+            ]
+        )
+
+    def _trial(self, kept: KeptTrial) -> None:
+        if kept.claim is None:
+            self._hole("; ".join(kept.problems) or f"'{self._home.trial(kept.number)}' holds no attempt")
+            return
+        end, steps = kept.end, self._steps(kept)
+        self.problems += [f"trial {kept.number}: {problem}" for problem in kept.problems]
+        state, values = TrialState.WAITING, None
+        match end.ended if end else None:
+            case Complete(values=told) if len(told) == len(self.state.directions):
+                state, values = TrialState.COMPLETE, told
+            case Complete(values=told):
+                self.problems.append(f"trial {kept.number}: its result has {len(told)} values: it does not count")
+                end = None
+            case Pruned(step=step):
+                value = steps.get(step)
+                state, values = TrialState.PRUNED, None if value is None else (value,)
+            case Failed():
+                state = TrialState.RUNNING  # until it is judged, below
+            case _:
+                pass
+        last = kept.attempts[-1]
+        started = last.claim.started if last.claim is not None else kept.claim.started
+        params, distributions = JournalParams(self._space(kept))(kept.claim.configuration)
+        record = self._writer.create_trial(
+            now=started,
+            state=state,
+            params=params,
+            distributions=distributions,
+            system_attrs={"hpo:trial": dict(kept.claim.trial), **self._attempts(kept, end)},
+            user_attrs=_metrics(kept, end),
+            values=values,
+            steps=steps,
+            ended=end.time if end else None,
+        )
+        self._append([record])
+        if end is not None and isinstance(end.ended, Failed):
+            claimant = replace(self._claimant, now=end.time)
+            moved = moved_forward(self._home, kept.number, last.number)
+            trial, failed = self.state.trials[-1], end.ended
+            self._append(end_attempt(claimant, trial, failed.reason, failed.message, moved=moved))
+
+    def _attempts(self, kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
+        """Who ran each attempt and how it ended. One whose claim cannot be read keeps its number and no more."""
+        attrs: dict[str, object] = {}
+        for attempt, until in _with_end(kept, _last_sign(kept.attempts[-1])):
+            attrs[f"hpo:attempt:{attempt.number}"] = dict(attempt.claim.attempt) if attempt.claim else {}
+            is_last = attempt is kept.attempts[-1]
+            told = end if is_last else _ordered(attempt, until)
+            if told is None:
+                attrs[f"hpo:ended:{attempt.number}"] = {"how": Reason.LOST.value, "time": until}
+            elif not (is_last and isinstance(told.ended, Failed)):  # that one is written when it is judged
+                attrs[f"hpo:ended:{attempt.number}"] = {"how": told.how, "time": told.time}
+        return attrs
+
+    def _steps(self, kept: KeptTrial) -> dict[int, float]:
+        """The study's metric by step, over all attempts; what an attempt said after the next began is a zombie's."""
+        metric, steps = self._sweep.study.metric[0], {}
+        for attempt, until in _with_end(kept, math.inf):
+            for report in reports(attempt.folder):
+                value = self._completed(report.metrics).get(metric)
+                if value is not None and math.isfinite(value) and report.time <= until:
+                    steps[report.step] = value
+        return steps
+
+    def _space(self, kept: KeptTrial) -> Space:
+        """The space of the trial's revision, if its sweep can be read, with all of its parameters."""
+        assert kept.claim is not None
+        number = kept.claim.trial.get("revision", self._number)
+        if number not in self._spaces:
+            self._spaces[number] = self._sweep.space
+            with contextlib.suppress(OSError, ValueError):
+                self._spaces[number] = Sweep.from_json(self._home.revision(number).read_bytes()).space
+        return _with_all(self._spaces[number], kept.claim.configuration)
+
+
+def _with_all(space: Space, configuration: Configuration) -> Space:
+    """A parameter that the space does not know (its revision's file is gone) is stored as a choice of one."""
+    given = {**configuration.searched, **configuration.fixed}
+    missing = [Fixed(name=name, value=value) for name, value in given.items() if name not in space.by_name]
+    return replace(space, parameters=(*space.parameters, *missing)) if missing else space
+
+
+def _with_end(kept: KeptTrial, last: float) -> Iterator[tuple[KeptAttempt, float]]:
+    """Each attempt with the time at which the next one began; ``last`` for the last."""
+    for i, attempt in enumerate(kept.attempts):
+        later = (a.claim.started for a in kept.attempts[i + 1 :] if a.claim is not None)
+        yield attempt, next(later, last)
+
+
+def _last_sign(attempt: KeptAttempt) -> float:
+    """When an attempt that nobody saw the end of was last heard of: the time of its newest file."""
+    times = [attempt.claim.started] if attempt.claim is not None else [0.0]
+    with contextlib.suppress(OSError):
+        times += [path.stat().st_mtime for path in attempt.folder.iterdir()]
+    return max(times)
+
+
+def _ordered(attempt: KeptAttempt, until: float) -> KeptEnd | None:
+    """How an attempt ended that was followed by another: given back or failed in order; else it was lost."""
+    end = attempt.end
+    return end if end is not None and isinstance(end.ended, Failed | GivenBack) and end.time <= until else None
+
+
+def _metrics(kept: KeptTrial, end: KeptEnd | None) -> dict[str, float]:
+    """As the journal had them: those of attempts that failed and were tried again, then those of the last."""
+    metrics: dict[str, float] = {}
+    told = [_ordered(attempt, until) for attempt, until in _with_end(kept, math.inf)][:-1]
+    for one in (*told, end):
+        if one is not None and not isinstance(one.ended, GivenBack):
+            metrics |= {name: value for name, value in one.ended.metrics.items() if math.isfinite(value)}
+    return metrics
+
+
+def _without_extremes(sweep: Sweep) -> Iterator[Planned]:
+    """Which extremes there are depends on the user's ``n_params``, which only workers may import."""
+    return (planned for planned in planned_trials(sweep) if not planned.origin.startswith("extreme"))
+
+
+def _identity(trial: KeptTrial) -> tuple[object, object, object]:
+    facts = trial.claim.trial if trial.claim is not None else {}
+    return facts.get("origin"), facts.get("name"), facts.get("key")
+
+
+def _identity_of(planned: Planned) -> tuple[object, object, object]:
+    return planned.origin, planned.name, planned.configuration.key
+
+
+def _nobody() -> Owner:
+    return Owner(worker="doctor", job="local", host=processes.host_name(), pid=os.getpid(), start=0, boot="")
+
+
+def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
+    """Put the new journal in place of the former one, which keeps its content under another name."""
+    # one name, which nobody else uses while the lock is held: what a killed rebuild left is overwritten
+    arriving = home.path / f".{home.journal.name}.rebuild.tmp"
+    try:
+        with arriving.open("wb") as file:
+            file.writelines(line + b"\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        kept_as = _keep(home)
+        os.replace(arriving, home.journal)
+    except OSError as error:
+        raise StorageError(f"cannot write the journal again, '{arriving}': {error.strerror}") from error
+    sync_directory(home.path)
+    return kept_as
+
+
+def _keep(home: StudyHome) -> Path | None:
+    """A second name for the journal that is there; it is never without one, so that a kill loses nothing."""
+    if not home.journal.exists():
+        return None
+    number = 1
+    while (kept := home.path / f"journal.before-rebuild.{number}.jsonl").exists():
+        if kept.samefile(home.journal):
+            return kept  # a rebuild that was killed came so far
+        number += 1
+    try:
+        os.link(home.journal, kept)
+    except OSError:  # a file system without hard links
+        os.replace(home.journal, kept)
+    return kept
+
+
+def unkept(home: StudyHome, state: JournalState) -> tuple[int, ...]:
+    """Finished trials of a journal whose result the folders do not have: a rebuild would lose them."""
+    have = {trial.number for trial in kept_trials(home) if trial.end and isinstance(trial.end.ended, Complete | Pruned)}
+    return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and not _is_answer(t))
+
+
+def _is_answer(trial: ScannedTrial) -> bool:
+    return "repeats" in trial.facts

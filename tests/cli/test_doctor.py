@@ -1,0 +1,209 @@
+"""``hpo-batch doctor`` as a user meets it: after a crash, with a lost journal, and on a good day."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hpo_batch.store.home import home_of
+from hpo_batch.store.submissions import read_submissions
+from tests.cli.conftest import Cli
+from tests.conftest import REPOSITORY
+
+MOMENTS = ["datetime_start", "datetime_complete", "duration", "seconds_total"]
+
+
+def collected(cli: Cli) -> pd.DataFrame:
+    """The table without what a moment of writing decides."""
+    return pd.read_csv(io.StringIO(cli("collect", "toy", "--format", "csv").out)).drop(columns=MOMENTS)
+
+
+def test_a_deleted_journal_loses_nothing_finished(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep("fails_for_two", trials=5)
+    path.write_text(path.read_text().replace('metric = "score"', 'metric = "x"'))
+    cli("submit", path, "--wait")
+    before = collected(cli)
+    assert {"COMPLETE", "FAIL"} == set(before["state"])
+    (root / "toy" / "journal.jsonl").unlink()
+
+    for command in ("status", "collect", "logs"):
+        ended = cli(command, "toy", *(["0"] if command == "logs" else []))
+        assert ended.code == 2
+        assert "'hpo-batch doctor toy --rebuild' makes it again" in ended.err
+    refused = cli("submit", path)
+    assert refused.code == 4
+    assert "'hpo-batch doctor toy --rebuild' makes it again" in refused.err
+    sick = cli("doctor", "toy")
+    assert sick.code == 4
+    assert "journal.jsonl' is gone" in sick.out
+
+    rebuilt = cli("doctor", "toy", "--rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert "5 of 5 finished: 5 complete" in rebuilt.out
+    pd.testing.assert_frame_equal(collected(cli), before)
+    assert "5 of 5 finished" in cli("status", "toy").out
+    assert "all 5 trials are finished: nothing to do" in cli("submit", path).err
+    assert cli("doctor", "toy").code == 0
+    more = cli("submit", path, "--wait", "--trials", "7")
+    assert more.err.count("toy: 7 of 7 trials finished") >= 1, more.err
+
+
+def test_a_healthy_study_is_said_to_be_and_left_alone(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep(trials=2)
+    cli("submit", path, "--wait")
+    journal = root / "toy" / "journal.jsonl"
+    content = journal.read_bytes()
+    for study in ("toy", str(path), str(root / "toy")):
+        healthy = cli("doctor", study)
+        assert healthy.code == 0, healthy.out
+        assert " bad " not in healthy.out
+    assert "study toy (the newest" in cli("doctor").err
+    done = cli("doctor", "toy", "--rebuild")
+    assert (done.code, done.out) == (0, "the journal of 'toy' is healthy: nothing was done\n")
+    assert journal.read_bytes() == content
+    forced = cli("doctor", "toy", "--rebuild", "--force")
+    assert forced.code == 0
+    assert f"former    {root / 'toy' / 'journal.before-rebuild.1.jsonl'}" in forced.out
+    assert (root / "toy" / "journal.before-rebuild.1.jsonl").read_bytes() == content
+
+
+def test_a_damaged_journal_is_kept_and_made_again(cli: Cli, write_sweep, root: Path) -> None:
+    cli("submit", write_sweep(trials=4), "--wait")
+    before = collected(cli)
+    journal = root / "toy" / "journal.jsonl"
+    content = journal.read_bytes()
+    middle = len(content) // 2
+    damaged = content[:middle] + b"\0" * 200 + content[middle + 200 :]
+    journal.write_bytes(damaged)
+    ended = cli("status", "toy")
+    assert ended.code == 4
+    assert "next: 'hpo-batch doctor STUDY'" in ended.err
+    assert cli("doctor", "toy").code == 4
+    assert cli("doctor", "toy", "--rebuild").code == 0
+    assert (root / "toy" / "journal.before-rebuild.1.jsonl").read_bytes() == damaged
+    pd.testing.assert_frame_equal(collected(cli), before)
+
+
+def test_a_journal_cut_at_the_end_of_a_line_is_found_out(cli: Cli, write_sweep, root: Path) -> None:
+    cli("submit", write_sweep(trials=4), "--wait")
+    before = collected(cli)
+    journal = root / "toy" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert cli("status", "toy").code == 0  # nothing looks wrong
+    assert "the journal lacks what the folders of trials have" in cli("doctor", "toy").out
+    assert cli("doctor", "toy", "--rebuild").code == 0
+    pd.testing.assert_frame_equal(collected(cli), before)
+
+
+def test_results_that_only_the_journal_knows_are_not_given_up(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep(trials=3)
+    cli("submit", path, "--wait")
+    home = home_of(root, "toy")
+    (home.attempt(1, 1) / "result.json").unlink()
+    good = cli("doctor", "toy", "--rebuild")
+    assert good.code == 0
+    assert "note: the folders have no result of trials that are finished in the journal: 1" in good.err
+    (home.attempt(2, 1) / "result.json").write_text("{}")  # it was edited: now the journal is doubted
+    content = home.journal.read_bytes()
+    home.journal.write_bytes(content + b"garbage\n")
+    refused = cli("doctor", "toy", "--rebuild")
+    assert refused.code == 4
+    assert "no result of trials that are finished in the journal: 1, 2. A rebuild would run them again" in refused.err
+    forced = cli("doctor", "toy", "--rebuild", "--force")
+    assert "1 of 3 finished: 1 complete, 2 waiting" in forced.out
+    assert "result.json' was not written by this hpo-batch" in forced.out
+    assert "toy: 3 of 3 trials finished" in cli("submit", path, "--wait").err
+
+
+def test_nothing_is_rebuilt_while_a_worker_is_at_work(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep("sleeps", trials=1)
+    cli("submit", path, "--workers", "1")
+    home = home_of(root, "toy")
+    pid = int(read_submissions(home)[0].job_ids[0])
+    try:
+        deadline = time.monotonic() + 30
+        while not (home.attempt(0, 1) / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        content = home.journal.read_bytes()
+        refused = cli("doctor", "toy", "--rebuild", "--force")
+        assert refused.code == 4
+        assert f"(pid {pid}) is at work on 'toy'" in refused.err
+        assert "then rebuild" in refused.err
+        assert home.journal.read_bytes().startswith(content)
+        assert "1 live: worker" in cli("doctor", "toy").out
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    while cli("doctor", "toy", "--rebuild", "--force").code != 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "1 waiting" in cli("status", "toy").out
+
+
+def test_killed_in_the_middle_it_is_done_again(cli: Cli, write_sweep, root: Path) -> None:
+    cli("submit", write_sweep(trials=3), "--wait")
+    before = collected(cli)
+    home = home_of(root, "toy")
+    damaged = home.journal.read_bytes() + b"garbage\n"
+    home.journal.write_bytes(damaged)
+    for delay_s in (0.35, 0.4, 0.45, 0.5, 0.6, 0.7):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpo_batch", "doctor", "toy", "--rebuild", "--force"],
+            cwd=REPOSITORY, env={**os.environ, "HPO_BATCH_ROOT": str(root)}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(delay_s)
+        process.kill()
+        process.wait()
+        assert home.journal.exists()
+    assert cli("doctor", "toy", "--rebuild", "--force").code == 0
+    pd.testing.assert_frame_equal(collected(cli), before)
+    assert (home.path / "journal.before-rebuild.1.jsonl").read_bytes() == damaged
+
+
+def test_budgets_are_rebuilt_one_by_one(cli: Cli, write_sweep, root: Path) -> None:
+    budgets = '[[budget]]\nname = "a"\n[[budget]]\nname = "b"\nspace = { n = [2] }\n'
+    path = write_sweep(trials=2, more=budgets)
+    cli("submit", path, "--wait")
+    (root / "toy" / "b" / "journal.jsonl").unlink()
+    both = cli("doctor", "toy")
+    assert both.code == 4
+    assert both.out.count("study     toy/") == 2
+    assert "name one" in cli("doctor", "toy", "--rebuild").err
+    assert cli("doctor", "toy/b", "--rebuild").code == 0
+    assert cli("doctor", path).code == 0
+    assert "toy/b: 2 of 2 trials finished" in cli("collect", "toy").err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--rebuild"], "name the STUDY to rebuild"),
+        (["toy", "--force"], "--force goes with --rebuild"),
+        (["nowhere", "--rebuild"], "no study 'nowhere'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(cli: Cli, argv: list[str], message: str) -> None:
+    ended = cli("doctor", *argv)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_study_of_plain_optuna_is_not_rebuilt(cli: Cli, root: Path) -> None:
+    import optuna
+
+    (root / "theirs").mkdir()
+    journal = root / "theirs" / "journal.jsonl"
+    backend = optuna.storages.journal.JournalFileBackend(str(journal))
+    optuna.create_study(study_name="theirs", storage=optuna.storages.JournalStorage(backend))
+    content = journal.read_bytes()
+    assert cli("doctor", "theirs").code == 0
+    assert cli("doctor", "theirs", "--rebuild").code == 0
+    assert cli("doctor", "theirs", "--rebuild", "--force").code == 4
+    assert journal.read_bytes() == content

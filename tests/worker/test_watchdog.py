@@ -1,0 +1,215 @@
+"""Attempts that stand still, and functions that cannot be interrupted: real workers, ended by themselves."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from hpo_batch.records import Failed, Reason, TrialState
+from hpo_batch.worker.loop import Place
+from hpo_batch.worker.watchdog import Ending, Pulse, watched
+
+from .conftest import Project
+
+Build = Callable[..., Project]
+
+
+def stall(seconds: int, more: str = "") -> dict[str, str]:
+    return {"failures": f'stall = "0:00:{seconds:02}"\n{more}'}
+
+
+def sleepers(pid: int) -> list[str]:
+    """Command lines of what the worker ``pid`` has started and left."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if f"98765.{pid}" in line:
+            found.append(line)
+    return found
+
+
+def test_a_function_that_hangs_is_told_and_ends_its_worker_and_no_other(project: Build) -> None:
+    here = project("hangs", study="trials = 3", tables=stall(1))
+    worker = here.start()
+    here.until(lambda: here.state.trials and len(sleepers(worker.process.pid)) >= 4)
+    assert here.run().process.returncode == 0  # the other worker does the rest meanwhile
+    assert worker.wait() == 1
+    assert sleepers(worker.process.pid) == []
+    record = here.state.trials[0].record()
+    assert (record.state, record.reason) == (TrialState.FAIL, "stalled")
+    assert str(record.message).startswith(
+        "no report after step 1 and no change of the checkpoint for as long as failures.stall allows; it was in wait ("
+    )
+    assert dict(record.metrics) == {"loss": 0.75}
+    assert "in hangs\n    threading.Event().wait()" in here.file("stderr")
+    assert "trial 0: failed after" in worker.said
+    assert worker.said.rstrip().endswith("the function of trial 0 does not return and cannot be interrupted")
+    again = here.run()
+    assert again.process.returncode == 0
+    counts = here.state.counts()
+    assert (counts.complete, counts.failed, counts.running) == (3, 1, 0)
+
+
+def test_a_stalled_trial_may_be_tried_again(project: Build) -> None:
+    here = project("hangs", study="trials = 1", tables=stall(1, 'stalled = "retry"'))
+    assert here.run().process.returncode == 1
+    assert here.state.trials[0].state is TrialState.WAITING
+    assert here.run().process.returncode == 0
+    record = here.state.trials[0].record()
+    assert [attempt.ending for attempt in record.attempts] == ["stalled", "complete"]
+
+
+def test_reports_and_checkpoints_are_signs_of_progress(project: Build) -> None:
+    here = project("steps_slowly", study="trials = 1", tables=stall(1))
+    assert here.run().process.returncode == 0
+    assert here.state.counts().complete == 1
+
+
+def test_a_function_that_listens_ends_its_attempt_and_its_worker_goes_on(project: Build) -> None:
+    here = project("listens", study="trials = 10\nmax_failed = 2", tables=stall(1))
+    worker = here.run()
+    assert worker.process.returncode == 1
+    assert here.file("stdout") == "stopping stalled\n"
+    records = [trial.record() for trial in here.state.trials]
+    assert [(r.reason, r.attempts[0].worker) for r in records] == [("stalled", records[0].attempts[0].worker)] * 2
+    assert "worker ends: 0 complete, 0 pruned, 2 failed, 0 given back" in worker.said
+
+
+@pytest.mark.parametrize("kind", ["silent", "deaf", "crashes", "steps"])
+def test_a_command_that_stands_still_is_stopped(project: Build, kind: str) -> None:
+    script = {
+        "silent": "time.sleep(1000)",
+        "deaf": "signal.signal(signal.SIGUSR2, lambda *_: os._exit(75)); time.sleep(1000)",
+        "crashes": "signal.signal(signal.SIGUSR2, lambda *_: os._exit(3)); time.sleep(1000)",
+        "steps": "for step in range(6): time.sleep(0.4); report(step)\nprint('RESULT: 0.5')",
+    }[kind]
+    here = project(objective=f'command = ["{sys.executable}", "script.py"]', study="trials = 1", tables=stall(1))
+    (here.path / "script.py").write_text(
+        "import json, os, signal, time\n"
+        "def report(step):\n"
+        "    with open(os.environ['HPO_BATCH_METRICS_FILE'], 'a') as file:\n"
+        "        file.write(json.dumps({'step': step, 'loss': 0.75}) + chr(10))\n"
+        f"if os.environ['HPO_BATCH_TRIAL'] == '1': print('RESULT: 1'); raise SystemExit\n{script}\n"
+    )
+    worker = here.run()
+    record = here.state.trials[0].record()
+    if kind == "steps":
+        assert record.state is TrialState.COMPLETE
+        return
+    assert (record.state, record.reason) == (TrialState.FAIL, "stalled")
+    assert worker.process.returncode == 1
+    assert (here.home.attempt(0, 1) / "stop").read_text() == "stalled\n"
+    assert here.state.counts().complete == 1  # the worker went on
+
+
+def test_out_of_memory_is_told_apart(project: Build) -> None:
+    rest = "".join(f'[[trial]]\nname = "{kind}_"\nparams = {{ kind = "{kind}" }}\n' for kind in ("gpu", "host"))
+    here = project("runs_out", study="", space="", sampler='name = "list"', rest=rest)
+    here.run()
+    assert [trial.record().reason for trial in here.state.trials] == ["oom_gpu", "oom_host"]
+
+
+def test_a_function_that_does_not_listen_is_given_back_before_slurm_kills_it(project: Build) -> None:
+    job = {"job": 'template = "local"\nwalltime = "0:00:04"\nsignal_lead_s = 10'}  # so that the lead is 1 second
+    here = project("deaf", study="trials = 1", tables=job)
+    array = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15", "SLURM_JOB_NAME": "s-abc"}
+    for restart in ("0", "1"):
+        deadline = str(time.time() + 5)
+        worker = here.run(**array, SLURM_RESTART_COUNT=restart, HPO_BATCH_DEADLINE=deadline)
+        assert worker.process.returncode == 0
+        assert time.time() < float(deadline) + 1
+    # what it saved in its first attempt is progress, that of the second is the same
+    assert [here.state.trials[0].ending(n)["moved"] for n in (1, 2)] == [True, False]
+    assert all(here.state.trials[0].ending(n)["how"] == "time_limit" for n in (1, 2))
+    here.run(**array, SLURM_RESTART_COUNT="2", HPO_BATCH_DEADLINE=str(time.time() + 5))
+    record = here.state.trials[0].record()
+    assert (record.state, record.reason) == (TrialState.FAIL, "time_limit")
+    assert "saves no newer checkpoint" in str(record.message)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def silent(pulse: Pulse, clock: Clock, seconds: float) -> float:
+    """Ask each second for so long."""
+    for _ in range(int(seconds)):
+        clock.now += 1
+        found = pulse.silent_s()
+    return found
+
+
+def test_a_pulse_counts_from_the_last_sign_of_progress(tmp_path: Path) -> None:
+    clock = Clock()
+    pulse = Pulse(tmp_path / "checkpoint", stall_s=100, clock=clock)
+    assert silent(pulse, clock, 40) == 40
+    pulse.beat()
+    assert silent(pulse, clock, 15) == 15
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "model").write_text("m")
+    assert silent(pulse, clock, 30) <= 30
+    assert silent(pulse, clock, 30) <= 60
+
+
+def test_the_time_of_a_suspended_process_does_not_count(tmp_path: Path) -> None:
+    clock = Clock()
+    pulse = Pulse(tmp_path, stall_s=50, clock=clock)
+    assert silent(pulse, clock, 40) == 40
+    clock.now += 3600
+    assert pulse.silent_s() == 0
+    assert silent(pulse, clock, 40) == 40
+
+
+class Ended(Exception):
+    pass
+
+
+def test_a_report_that_comes_while_the_watchdog_waits_is_in_time() -> None:
+    lock = threading.Lock()
+    asked: list[Ending | None] = [None]
+    said: list[Ending] = []
+
+    def last_words(ending: Ending) -> NoReturn:
+        said.append(ending)
+        raise Ended
+
+    late = Failed(reason=Reason.STALLED, message="m")
+    with watched(lambda: asked[0], last_words, lock=lock, every_s=0.01):
+        lock.acquire()
+        asked[0] = late
+        time.sleep(0.1)  # the watchdog wants the lock
+        asked[0] = None
+        lock.release()
+        time.sleep(0.05)
+    asked[0] = late
+    time.sleep(0.05)
+    assert said == []
+    assert [thread for thread in threading.enumerate() if thread.name == "watchdog"] == []
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "whole"),
+    [(5, 3400, True), (600, 3420, True), (900, 3420, False), (5, 1800, False), (2000, 3420, False)],
+)
+def test_an_attempt_that_had_about_all_the_time_was_whole(started: float, ended: float, whole: bool) -> None:
+    place = Place(device="cpu", cpus=1, deadline=3600.0, lead_s=180.0, began=0.0)
+    assert place.was_whole(started, ended) is whole
+    assert not Place(device="cpu", cpus=1, deadline=None, lead_s=0.0, began=0.0).was_whole(started, ended)
+
+
+def test_only_slurm_ends_a_worker_at_its_deadline() -> None:
+    here = Place(device="cpu", cpus=1, deadline=3600.0, lead_s=180.0)
+    assert here.limit() == float("inf")
+    assert Place(device="cpu", cpus=1, deadline=3600.0, lead_s=180.0, is_killed=True).limit() == 3590.0
