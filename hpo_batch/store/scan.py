@@ -71,6 +71,7 @@ class JournalState:
         self._studies: dict[int, str] = {}
         self._next_study = 0
         self._ids: list[ScannedTrial | None] = []
+        self._corrupt = ""
         self._first_kinds: dict[str, tuple[int, object]] = {}
         self._distributions: dict[bytes, bytes] = {}
         """each set of distributions once, for all trials that have it"""
@@ -106,8 +107,17 @@ class JournalState:
 
         Raises:
             JournalCorrupt: a line is not a journal record, the journal was written by a newer hpo-batch, or the study
-                was deleted from it.
+                was deleted from it. Later calls raise it too: whoever went on would act on a part of the journal.
         """
+        if self._corrupt:
+            raise JournalCorrupt(self._corrupt)
+        try:
+            self._replay(lines)
+        except JournalCorrupt as error:
+            self._corrupt = str(error)
+            raise
+
+    def _replay(self, lines: Iterable[bytes]) -> None:
         if not self.reports:
             lines = [line for line in lines if not line.startswith(REPORTS)]
         for line in lines:

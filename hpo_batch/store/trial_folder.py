@@ -57,7 +57,12 @@ def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
     """
     folder = home.attempt(claim.number, claim.attempt)
     try:
-        _make(folder)
+        if not _make(folder) and claim.attempt == 1 and not _is_of(folder, claim.token):
+            # of a trial that is no more, since an older copy of the journal was put back: its checkpoints are of
+            # another configuration
+            trial = home.trial(claim.number)
+            trial.rename(trial.with_name(f"{trial.name}.{claim.token}"))
+            _make(folder)
         # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
         fd = os.open(folder / CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
@@ -84,16 +89,31 @@ def _claim_record(claim: Claim, facts: ClaimFacts) -> dict[str, object]:
     }
 
 
-def _make(folder: Path) -> None:
-    """The attempt's folder: one call where the trial has one already, three for the first attempt of most trials."""
-    attempts = folder.parent
+def _is_of(folder: Path, token: str) -> bool:
+    """Whether the claim in an attempt's folder is the one with the token."""
+    try:
+        return f'"token": "{token}"'.encode() in (folder / CLAIM).read_bytes()
+    except OSError:
+        return False
+
+
+def _make(folder: Path) -> bool:
+    """The attempt's folder: one call where the trial has one already, three for the first attempt of most trials.
+
+    Returns:
+        Whether it was not there before.
+    """
+    attempts, is_new = folder.parent, False
     for path in (attempts.parent, attempts, folder) if folder.name == "1" else (folder,):
         try:
             os.mkdir(path)  # noqa: PTH102  # pathlib's costs twice as much, and this is done for every claim
+            is_new = True
         except FileExistsError:
-            continue
+            is_new = False
         except FileNotFoundError:
             path.mkdir(parents=True, exist_ok=True)
+            is_new = True
+    return is_new
 
 
 def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
