@@ -61,10 +61,11 @@ class StudyHome:
         return self.path / name
 
     def trial(self, number: int) -> Path:
-        return self.path / "trials" / f"{number // 1000:04}" / f"{number:04}"
+        return Path(f"{self.path}/trials/{number // 1000:04}/{number:04}")
 
     def attempt(self, number: int, attempt: int) -> Path:
-        return self.trial(number) / "attempts" / str(attempt)
+        # as one text: joined part by part it takes as long as to make the folder
+        return Path(f"{self.path}/trials/{number // 1000:04}/{number:04}/attempts/{attempt}")
 
     @property
     def exists(self) -> bool:

@@ -12,14 +12,14 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import dump_json, write_atomic
+from hpo_batch.files import write_atomic
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
 
@@ -163,7 +163,7 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
     Raises:
         StorageError: the folder cannot be written.
     """
-    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **asdict(ended)}
+    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **vars(ended)}
     if not isinstance(ended, GivenBack):
         record["metrics"] = _in_json(ended.metrics)
     record["claim"] = _claim_record(claim, facts)
@@ -171,9 +171,13 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
     try:
         if isinstance(ended, GivenBack) and (folder / RESULT).exists():
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
         # without the folder: the sync of the journal, which follows, commits the rename with it
-        write_atomic(folder / RESULT, dump_json(record), sync_folder=False)
+        try:
+            write_atomic(folder / RESULT, content, sync_folder=False)
+        except FileNotFoundError:
+            folder.mkdir(parents=True)
+            write_atomic(folder / RESULT, content, sync_folder=False)
     except OSError as error:
         raise StorageError(f"cannot write '{folder / RESULT}': {error.strerror or error}") from error
 
@@ -183,7 +187,9 @@ def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
-def drop_checkpoints(home: StudyHome, number: int) -> None:
-    """A trial that has ended needs its checkpoints no more."""
-    for folder in (home.trial(number) / "attempts").glob(f"*/{CHECKPOINT}"):
-        shutil.rmtree(folder, ignore_errors=True)
+def drop_checkpoints(home: StudyHome, number: int, *, attempts: int) -> None:
+    """A trial that has ended after so many attempts needs its checkpoints no more."""
+    for attempt in range(1, attempts + 1):
+        folder = home.attempt(number, attempt) / CHECKPOINT
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)

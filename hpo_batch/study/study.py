@@ -287,9 +287,9 @@ class Study:
 
     def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
         """Of those trials that have ended, unless all are to be kept."""
-        for number in numbers:
-            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
-                trial_folder.drop_checkpoints(self.home, number)
+        for trial in (self._state.trials[number] for number in numbers):
+            if trial.state.ended and self.sweep.study.keep_checkpoints == "unfinished":
+                trial_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
 
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
