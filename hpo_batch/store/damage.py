@@ -39,9 +39,9 @@ class Stretch:
 def is_sound(lines: bytes) -> bool:
     """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
     count = lines.count(b"\n")
-    begun = lines.count(BEGINNING)
-    at_the_start = lines.count(b"\n" + BEGINNING) + lines.startswith(BEGINNING)
-    return begun == at_the_start == count == lines.count(b"}\n") and b"\0" not in lines
+    begun = lines.startswith(BEGINNING) + lines.count(b"\n" + BEGINNING)
+    # begun at the start of each line, and nowhere else
+    return begun == lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
 
 
 def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
@@ -103,19 +103,21 @@ def _is_record(line: bytes) -> bool:
 
 def _is_nothing_lost(bad: bytes) -> bool:
     """Whether bytes that are no record never were one: blanks, a torn beginning, or something else altogether."""
-    rest = bad.strip(b" \0\r\n")
-    if BEGINNING.startswith(rest[: len(BEGINNING)]):
-        # each of several that were torn one behind another
-        return all(_is_torn(BEGINNING + torn) for torn in rest.split(BEGINNING)[1:])
-    return b'"op_code"' not in rest and not rest.endswith(b"}")
+    first, *others = bad.split(BEGINNING)
+    return _never_was_one(first) and all(_never_was_one(BEGINNING + other) for other in others)
 
 
-def _is_torn(line: bytes) -> bool:
+def _never_was_one(piece: bytes) -> bool:
+    rest = piece.strip(b" \0\r\n")
+    if not rest or BEGINNING.startswith(rest):
+        return True
     try:
-        msgspec.json.decode(line)
+        msgspec.json.decode(rest)
     except msgspec.DecodeError as error:
-        return "truncated" in str(error)
-    return False
+        if rest.startswith(BEGINNING):
+            return "truncated" in str(error)
+        return b'"op_code"' not in rest and not rest.endswith(b"}")
+    return True  # some value, but no record
 
 
 class _Form(msgspec.Struct):

@@ -120,10 +120,12 @@ def kept_trial(home: StudyHome, number: int) -> KeptTrial:
     return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
 
 
-def kept_end(home: StudyHome, number: int, attempt: int, *, token: str) -> KeptEnd | None:
-    """How one attempt ended, if it got so far; the token says whose it must be."""
+def result_of(home: StudyHome, number: int, attempt: int, *, token: str) -> Outcome | None:
+    """What an attempt has left in its folder; None if it came to no result, or the result is another's."""
     kept = _attempt(home, number, attempt)
-    return kept.end if kept.claim is not None and kept.claim.token == token else None
+    if kept.claim is None or kept.claim.token != token or kept.end is None or isinstance(kept.end.ended, GivenBack):
+        return None
+    return kept.end.ended
 
 
 def reports(folder: Path) -> list[Report]:

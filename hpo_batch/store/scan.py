@@ -132,6 +132,7 @@ class JournalState:
                 self._apply(record)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise JournalCorrupt(f"the journal has a record that makes no sense: {shown(line)}") from error
+        _check_format(self.attrs)  # again: whoever caught it once must not go on
 
     def _defer(self, line: bytes) -> bool:
         """Whether the line was given to its trial undecoded. Now, since a trial that has ended takes no more."""

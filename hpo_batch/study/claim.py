@@ -20,7 +20,6 @@ from hpo_batch.records import (
     Complete,
     Configuration,
     Failed,
-    GivenBack,
     Idle,
     IdleWhy,
     Outcome,
@@ -30,7 +29,6 @@ from hpo_batch.records import (
 )
 from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.kept import KeptEnd
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study import policy
@@ -103,16 +101,14 @@ def give_back_lost(
     *,
     lost: Mapping[int, str],
     moved: Collection[int] = (),
-    kept: Mapping[int, KeptEnd] | None = None,
+    results: Mapping[int, Outcome] | None = None,
 ) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
-
-    One that had come to its end is told in its place, and not trained again.
 
     Args:
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
         moved: those of them whose attempt had moved its checkpoint forward.
-        kept: how some of them had ended, by what lies in their folders.
+        results: what some of them had left in their folders: those are told in their place.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
@@ -120,12 +116,8 @@ def give_back_lost(
         facts = trial.attempt_facts(trial.attempt)
         if facts.get("token") != lost[number]:
             continue
-        if kept and number in kept:
-            end = kept[number]
-            if isinstance(end.ended, GivenBack):
-                records += give_back(claimant, trial, end.ended.cause, moved=number in moved, whole=False)
-            else:
-                records += tell(claimant, trial, end.ended, moved=number in moved, time=end.time)
+        if results and number in results:
+            records += tell(claimant, trial, results[number], moved=number in moved)
         else:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
             records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
@@ -137,32 +129,32 @@ def tell(
     trial: ScannedTrial,
     outcome: Outcome,
     *,
-    moved: bool,
+    moved: bool = False,
     reported: Mapping[int, float] | None = None,
-    time: float | None = None,
 ) -> list[Record]:
     """Records for how the newest attempt of a trial ended.
 
     Args:
-        moved: whether an attempt that failed had moved its checkpoint forward.
+        moved: whether it had moved its checkpoint forward.
         reported: values by step that the attempt's own worker knows; they may not all be in the journal.
-        time: of the end, by the clock of that worker; left out: now.
     """
     write, now = claimant.writer, claimant.now
-    metrics = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
-    # NaN and infinity, which JSON and plain Optuna cannot hold, stay in the attempt's own files
-    noted = [write.metric(trial.trial_id, name, value) for name, value in metrics.items()]
+    noted = [write.metric(trial.trial_id, name, value) for name, value in _finite(outcome.metrics)]
     if isinstance(outcome, Failed):
         return noted + end_attempt(claimant, trial, outcome.reason, outcome.message, moved=moved)
     if isinstance(outcome, Complete):
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
-        last = {outcome.step: metrics.get(claimant.sweep.study.metric[0])}
-        value = {**last, **trial.steps, **(reported or {})}[outcome.step]
+        known = {outcome.step: dict(_finite(outcome.metrics)).get(claimant.sweep.study.metric[0])}
+        value = {**known, **trial.steps, **(reported or {})}[outcome.step]
         how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
-    ending = {"how": how, "time": now if time is None else time}
-    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending))
+    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", {"how": how, "time": now}))
     return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
+
+
+def _finite(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Metrics that JSON and plain Optuna can hold; NaN and infinity stay in the attempt's own files."""
+    return [(name, value) for name, value in metrics.items() if math.isfinite(value)]
 
 
 def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:

@@ -35,7 +35,7 @@ from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
-from hpo_batch.store.kept import KeptEnd, kept_end
+from hpo_batch.store.kept import result_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.claim import (
@@ -165,8 +165,7 @@ class Study:
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
-            reported = self._reports_of(claim).values
-            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported)
+            return tell(self._claimant(), trial, outcome, moved=moved, reported=self._reports_of(claim).values)
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
@@ -244,12 +243,12 @@ class Study:
             looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
             lost = self._lost() if looked else {}
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
-            kept = self._kept(lost)
+            results = self._results(lost)
             with self._journal.transaction() as transaction:
                 self._state.apply(transaction.new)
                 if self._state.revision != self._revision:
                     continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
+                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, results=results)
                 if records:
                     self._state.apply(transaction.append(records, sync=True))
                 decision = decide(
@@ -261,7 +260,7 @@ class Study:
                 )
                 if isinstance(decision, Granted | Settled):
                     self._state.apply(transaction.append(decision.records, sync=True))
-            self._drop_checkpoints(kept)
+            self._drop_checkpoints(results)
             if isinstance(decision, Granted):
                 return decision.claim
             if isinstance(decision, Idle):
@@ -279,18 +278,6 @@ class Study:
         self._last_look = time.monotonic()
         return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
 
-    def _kept(self, lost: Mapping[int, str]) -> dict[int, KeptEnd]:
-        """How dead workers' attempts had ended before they could tell: they were killed, or the disk was full."""
-        trials = self._state.trials
-        ends = {n: kept_end(self.home, n, trials[n].attempt, token=token) for n, token in lost.items()}
-        return {number: end for number, end in ends.items() if end is not None}
-
-    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
-        """Of those trials that have ended, unless all are to be kept."""
-        for number in numbers:
-            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
-                trial_folder.drop_checkpoints(self.home, number)
-
     def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
         """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
         for number in self._state.by_state[TrialState.RUNNING]:
@@ -298,6 +285,20 @@ class Study:
             facts = trial.attempt_facts(trial.attempt)
             if facts:
                 yield number, facts
+
+    def _results(self, lost: Mapping[int, str]) -> dict[int, Outcome]:
+        """Results that dead workers left in their folders: killed before they could tell, or with a full disk."""
+        found = {
+            number: result_of(self.home, number, self._state.trials[number].attempt, token=token)
+            for number, token in lost.items()
+        }
+        return {number: outcome for number, outcome in found.items() if outcome is not None}
+
+    def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Of those trials that have ended, unless all are to be kept."""
+        for number in numbers:
+            if self._state.trials[number].state.ended and self.sweep.study.keep_checkpoints == "unfinished":
+                trial_folder.drop_checkpoints(self.home, number)
 
     def _draw(self, *, again: bool) -> Drawn:
         """Candidates for every quota arm, drawn before the lock is taken.

@@ -115,13 +115,13 @@ class WorkerEngine:
         self._shared = time.monotonic()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
+            self._shared = time.monotonic()
+            # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
+            _open_to_group(self._home.attempt(self._claim.number, self._claim.attempt))
         with self.lock:
             if self._pulse is not None:
                 self._pulse.beat()
-            if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
-                self._shared = time.monotonic()
-                # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
-                _open_to_group(self._home.attempt(self._claim.number, self._claim.attempt))
             # a pruner may look at a computed metric: it is computed from what this step reported
             return self._study.report(self._claim, step, self.wanted.complete(metrics))
 

@@ -14,7 +14,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
-from tests.study.helpers import claimed, make, owner, state_of, work
+from tests.study.helpers import checkpoints, claimed, make, owner, state_of, work
 
 
 def dies_after_its_result(home: StudyHome, outcome: Outcome) -> None:
@@ -22,8 +22,7 @@ def dies_after_its_result(home: StudyHome, outcome: Outcome) -> None:
         claim = claimed(study)
         study.report(claim, 3, {"loss": 0.5})
         study._flush(claim)
-        (study.open_attempt(claim) / "checkpoint").mkdir()
-        home.attempt(0, 1).joinpath("checkpoint", "state").touch()
+        (checkpoints(study, claim) / "state").touch()
         install(lambda c: Die(after=True) if c.name == "replace" and c.path.endswith("result.json") else None)
         study.tell(claim, outcome)
 

@@ -24,7 +24,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
-from tests.study.helpers import claimed, complete, make, owner, state_of
+from tests.study.helpers import checkpoints, claimed, complete, make, owner, state_of
 
 ELSEWHERE = {"host": "elsewhere", "boot": "another"}
 """so that only its lease tells whether the worker lives"""
@@ -47,8 +47,7 @@ def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
         refuse_kernel_locks()  # with them nobody else gets in: below
     with Study.open(home, owner(7, **ELSEWHERE)) as study:
         claim = claimed(study)
-        (study.open_attempt(claim) / "checkpoint").mkdir()
-        home.attempt(0, 1).joinpath("checkpoint", "state").write_text("1")
+        (checkpoints(study, claim) / "state").write_text("1")
         study.report(claim, 1, {"loss": 0.9})
         ready.touch()
         if stops == "while it trains":
