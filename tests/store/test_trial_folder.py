@@ -154,10 +154,10 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(home: StudyHome) -> Non
 def test_checkpoints_of_all_attempts_are_dropped(home: StudyHome) -> None:
     for attempt in (1, 2):
         (opened(home, attempt=attempt) / "model").touch()
-    drop_checkpoints(home, 5)
+    drop_checkpoints(home, 5, attempts=2)
     assert newest_checkpoint(home, 5) is None
     assert (home.attempt(5, 1) / "claim.json").exists()
-    drop_checkpoints(home, 6)
+    drop_checkpoints(home, 6, attempts=1)
 
 
 def kept(home: StudyHome) -> KeptAttempt:
