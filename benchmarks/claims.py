@@ -6,18 +6,24 @@ real sweep, beside Optuna's journal with both of its file locks, Optuna on SQLit
 renaming (a floor that stores one result file per trial, syncs it, and checks nothing).
 
     .venv/bin/python benchmarks/claims.py --workers 1 8 32 64 --seconds 8
+    .venv/bin/python benchmarks/claims.py --workers 64 --train 1    # trials of one second: as it is in a real sweep
     .venv/bin/python benchmarks/claims.py --growth 100 1000 10000 100000
+    .venv/bin/python benchmarks/claims.py --exactly 1000 --workers 64
+    .venv/bin/python benchmarks/claims.py --reading 10000 100000
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import functools
 import json
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -70,7 +76,7 @@ class Times:
     trials: list[float] = field(default_factory=list)
 
 
-Body = Callable[[Path, int], AbstractContextManager[Callable[[Times], None]]]
+Body = Callable[[Path, int], AbstractContextManager[Callable[[Times, float], None]]]
 """opens the study of a folder as worker i and gives what runs one trial: start-up is not what is measured"""
 
 
@@ -86,16 +92,17 @@ def ours_setup(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def ours(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
+def ours(root: Path, index: int) -> Iterator[Callable[[Times, float], None]]:
     with Study.open(home_of(root, "bench"), owner(index)) as study:
 
-        def trial(times: Times) -> None:
+        def trial(times: Times, train_s: float) -> None:
             began = time.perf_counter()
             given = study.claim()
             times.claims.append(time.perf_counter() - began)
             if isinstance(given, Idle):
                 raise RuntimeError(given.why.value)
             study.open_attempt(given[0])
+            time.sleep(train_s)
             for step in range(REPORTS):
                 study.report(given[0], step, {"loss": 1.0 / (step + 1)})
             study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
@@ -105,12 +112,12 @@ def ours(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
 
 
 @contextlib.contextmanager
-def optunas(make_storage: Callable[[Path], object], root: Path, index: int) -> Iterator[Callable[[Times], None]]:
+def optunas(make_storage: Callable[[Path], object], root: Path, index: int) -> Iterator[Callable[[Times, float], None]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=index)
     study = optuna.load_study(study_name="bench", storage=make_storage(root), sampler=sampler)  # type: ignore[arg-type]
 
-    def run(times: Times) -> None:
+    def run(times: Times, train_s: float) -> None:
         began = time.perf_counter()
         trial = study.ask()
         trial.suggest_float("a", 0, 1)
@@ -121,6 +128,7 @@ def optunas(make_storage: Callable[[Path], object], root: Path, index: int) -> I
         trial.suggest_float("f", 0, 1)
         trial.suggest_float("g", 0, 1, step=0.01)
         times.claims.append(time.perf_counter() - began)
+        time.sleep(train_s)
         for step in range(REPORTS):
             trial.report(1.0 / (step + 1), step)
         study.tell(trial, 0.5)
@@ -158,11 +166,11 @@ def queue_setup(root: Path) -> None:
 
 
 @contextlib.contextmanager
-def rename_queue(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
+def rename_queue(root: Path, index: int) -> Iterator[Callable[[Times, float], None]]:
     step = 3001 * (index + 1)
     number = index
 
-    def trial(times: Times) -> None:
+    def trial(times: Times, train_s: float) -> None:
         nonlocal number
         began = time.perf_counter()
         while True:
@@ -173,6 +181,7 @@ def rename_queue(root: Path, index: int) -> Iterator[Callable[[Times], None]]:
             except FileNotFoundError:
                 number += 1
         times.claims.append(time.perf_counter() - began)
+        time.sleep(train_s)
         with open(root / "running" / str(number), "w") as file:
             json.dump({"steps": [1.0 / (s + 1) for s in range(REPORTS)], "value": 0.5}, file)
             file.flush()
@@ -200,7 +209,7 @@ def owner(index: int) -> Owner:
     )  # fmt: skip
 
 
-def measure(name: str, workers: int, seconds: float, folder: Path) -> str:
+def measure(name: str, workers: int, seconds: float, train_s: float, folder: Path) -> str:
     """One row: trials per second, claim latencies, fairness."""
     setup, body = SYSTEMS[name]
     setup(folder)
@@ -215,8 +224,9 @@ def measure(name: str, workers: int, seconds: float, folder: Path) -> str:
             with body(folder, index) as trial:
                 barrier.wait()
                 until = time.monotonic() + seconds
+                time.sleep(train_s * index / workers)  # real workers do not claim all at once
                 while time.monotonic() < until:
-                    trial(times)
+                    trial(times, train_s)
         finally:
             results.put((times.claims, times.trials))
 
@@ -293,28 +303,132 @@ def growth(sampler: str, trials: int, folder: Path, *, claims: int = 30) -> str:
     return f"| {sampler} | {trials} | {opened * 1e3:.0f} | {claim:.1f} | {tell:.1f} |"
 
 
+def exactly(wanted: int, workers: int, folder: Path) -> str:
+    """One row: what so many workers make of a sweep of exactly so many trials in a space of choices."""
+    path = folder / "exact.toml"
+    choices = "\n".join(f"{name} = [1, 2, 3, 4, 5]" for name in "abcdefg")
+    head = SWEEP.format(sampler="random").partition("[space]")[0].replace("10_000_000", str(wanted))
+    path.write_text(f'{head}[space]\n{choices}\n[sampler]\nname = "random"\n')
+    (sweep,) = load(path)
+    home = home_of(folder, "bench")
+    create(home, sweep, toml="", now=time.time())
+    context = multiprocessing.get_context("fork")
+
+    def child(index: int) -> None:
+        with Study.open(home, owner(index)) as study:
+            while not isinstance(given := study.claim(), Idle):
+                study.open_attempt(given[0])
+                study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
+
+    began = time.perf_counter()
+    children = [context.Process(target=child, args=(i,)) for i in range(workers)]
+    for process in children:
+        process.start()
+    for process in children:
+        process.join()
+    seconds = time.perf_counter() - began
+    died = sum(1 for process in children if process.exitcode)
+    study = optuna.load_study(study_name="bench", storage=plain(home.journal))
+    states = collections.Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+    different = {tuple(sorted(trial.params.items())) for trial in study.get_trials(deepcopy=False)}
+    repeats = sum(states.values()) - len(different)
+    return f"| {workers} | {wanted} | {dict(states)} | {repeats} | {died} | {seconds:.1f} |"
+
+
+def plain(journal: Path) -> optuna.storages.JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+
+
+READERS = {
+    "hpo-batch status": "import sys; sys.argv = ['hpo-batch', 'status', 'bench', '--root', {root!r}]; "
+    "from hpo_batch.cli.main import main; main()",
+    "Optuna: open, count, best": (
+        "import optuna, collections; optuna.logging.set_verbosity(40); from optuna.storages.journal import *;"
+        "from optuna.storages import JournalStorage;"
+        "study = optuna.load_study(study_name='bench', storage=JournalStorage(JournalFileBackend({journal!r})));"
+        "print(collections.Counter(t.state for t in study.get_trials(deepcopy=False)), study.best_value)"
+    ),
+    "our scan alone": (
+        "from pathlib import Path; from hpo_batch.study.create import read_state;"
+        "from hpo_batch.store.home import home_of; print(read_state(home_of(Path({root!r}), 'bench')).counts())"
+    ),
+    "hpo-batch collect --format csv": (
+        "import sys; sys.argv = ['hpo-batch', 'collect', 'bench', '--root', {root!r}, '-o', {out!r}]; "
+        "from hpo_batch.cli.main import main; main()"
+    ),
+    "Optuna: trials_dataframe().to_csv()": (
+        "import optuna; optuna.logging.set_verbosity(40); from optuna.storages.journal import *;"
+        "from optuna.storages import JournalStorage;"
+        "study = optuna.load_study(study_name='bench', storage=JournalStorage(JournalFileBackend({journal!r})));"
+        "study.trials_dataframe().to_csv({out!r})"
+    ),
+}
+"""whole processes, as a user starts them"""
+
+
+def reading(trials: int, folder: Path, *, runs: int = 3) -> Iterator[str]:
+    """Rows: seconds and memory of what reads a study of so many finished trials, in turn; medians."""
+    # in a process of its own: the memory of what is started from here must not be counted with it
+    filling = multiprocessing.get_context("spawn").Process(target=prefilled, args=(folder, "random", trials))
+    filling.start()
+    filling.join()
+    home = home_of(folder, "bench")
+    texts = {"root": str(folder), "journal": str(home.journal), "out": str(folder / "out.csv")}
+    seconds: dict[str, list[float]] = {name: [] for name in READERS}
+    megabytes: dict[str, float] = {}
+    for _ in range(runs):
+        for name, code in READERS.items():
+            began = time.perf_counter()
+            process = subprocess.Popen([sys.executable, "-c", code.format(**texts)], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)  # fmt: skip
+            _, status, usage = os.wait4(process.pid, 0)
+            if status:
+                raise RuntimeError(f"{name} ended with {status}")
+            seconds[name].append(time.perf_counter() - began)
+            megabytes[name] = usage.ru_maxrss / 1024
+    for name in READERS:
+        yield f"| {trials} | {name} | {statistics.median(seconds[name]):.2f} | {megabytes[name]:.0f} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 8, 32, 64])
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--train", type=float, default=0.0, help="seconds between claim and reports [default: 0]")
     parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--growth", type=int, nargs="*", default=None, help="finished trials to measure growth at")
     parser.add_argument("--samplers", nargs="*", default=["random", "tpe"])
+    parser.add_argument("--exactly", type=int, default=None, help="trials that the workers are asked for")
+    parser.add_argument("--reading", type=int, nargs="*", default=None, help="finished trials to measure reading at")
     parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
     options = parser.parse_args()
+    # removed at the end: ext4 takes longer to make files for a while after many were removed
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for row in rows(options, map(Path, iter(lambda: tempfile.mkdtemp(dir=folder), None))):
+            print(row, flush=True)
+
+
+def rows(options: argparse.Namespace, folders: Iterator[Path]) -> Iterator[str]:
     if options.growth is not None:
-        print("| sampler | finished trials | open + first claim ms | claim ms | tell ms |\n|---|---:|---:|---:|---:|")
+        yield "| sampler | finished trials | open + first claim ms | claim ms | tell ms |\n|---|---:|---:|---:|---:|"
         for sampler in options.samplers:
             for trials in options.growth:
-                with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                    print(growth(sampler, trials, Path(folder)), flush=True)
-        return
-    print("| system | workers | trials/s | claim p50 ms | p99 ms | max ms | fewest/most per worker | died |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for workers in options.workers:
-        for name in options.systems:
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                print(measure(name, workers, options.seconds, Path(folder)), flush=True)
+                yield growth(sampler, trials, next(folders))
+    elif options.reading is not None:
+        yield "| finished trials | what | seconds | MB |\n|---:|---|---:|---:|"
+        for trials in options.reading:
+            yield from reading(trials, next(folders))
+    elif options.exactly is not None:
+        yield "| workers | asked for | in the journal | repeats | died | seconds |\n|---:|---:|---|---:|---:|---:|"
+        for workers in options.workers:
+            yield exactly(options.exactly, workers, next(folders))
+    else:
+        yield "| system | workers | trials/s | claim p50 ms | p99 ms | max ms | fewest/most per worker | died |"
+        yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+        for workers in options.workers:
+            for name in options.systems:
+                yield measure(name, workers, options.seconds, options.train, next(folders))
 
 
 if __name__ == "__main__":

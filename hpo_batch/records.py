@@ -26,14 +26,16 @@ class TrialState(Enum):
     FAIL = 3
     WAITING = 4
 
-    @property
-    def ended(self) -> bool:
-        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    ended: bool
+    finished: bool
+    """Counts towards the target. A failed trial has ended, but is not finished."""
 
-    @property
-    def finished(self) -> bool:
-        """Counts towards the target. A failed trial has ended, but is not finished."""
-        return self in (TrialState.COMPLETE, TrialState.PRUNED)
+    def __init__(self, number: int) -> None:
+        # plain attributes, and below the hash of any object: a replay asks for them several times per trial
+        self.ended = number in (1, 2, 3)
+        self.finished = number in (1, 2)
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def read_table(home: StudyHome) -> TrialsTable:
     from hpo_batch.monitor.status import load_state
     from hpo_batch.results.table import trials_table
 
-    return trials_table(load_state(home), source=home.name)
+    return trials_table(load_state(home, metrics=True), source=home.name)
 
 
 def print_summary(home: StudyHome, *, top: int) -> None:
@@ -118,9 +118,7 @@ def _is_for_people(format: str) -> bool:
 
 
 def _summary(home: StudyHome, table: TrialsTable) -> str:
-    from hpo_batch.monitor.status import load_state
-
-    counts = load_state(home).counts()
+    counts = table.counts
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []
     more = f" ({', '.join(parts)})" if parts else ""

@@ -47,7 +47,7 @@ def _wait(homes: Sequence[StudyHome]) -> None:
         TimeElapsedColumn(),
     )
     console = Console(stderr=True)
-    views = [(home, Journal(home.journal), JournalState()) for home in homes]
+    views = [(home, Journal(home.journal), JournalState(reports=False, metrics=False)) for home in homes]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bars = [progress.add_task(home.name, total=None, more="") for home in homes]
         last_text = ""
@@ -56,7 +56,8 @@ def _wait(homes: Sequence[StudyHome]) -> None:
             workers_left, asked = _workers_left(homes, asked)
             texts = []
             for bar, (home, journal, state) in zip(bars, views, strict=True):
-                state.apply(journal.read_new())
+                while lines := journal.read_new():
+                    state.apply(lines)
                 counts = state.counts()
                 more = f"{counts.running} running" + (f", {counts.failed} failed" if counts.failed else "")
                 progress.update(bar, total=counts.target, completed=counts.finished, more=more)

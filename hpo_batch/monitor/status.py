@@ -75,10 +75,16 @@ class StudyStatus:
         }
 
 
-def load_state(home: StudyHome) -> JournalState:
-    """The journal, read without a lock and without changing anything."""
-    state = JournalState()
-    state.apply(Journal(home.journal).read_new())
+def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
+    """The journal, read without a lock and without changing anything; reports are left out.
+
+    Args:
+        metrics: keep what was noted with each trial.
+    """
+    state = JournalState(reports=False, metrics=metrics)
+    journal = Journal(home.journal)
+    while lines := journal.read_new():
+        state.apply(lines)
     if state.study_name is None:
         raise StorageError(f"the journal '{home.journal}' holds no study")
     return state
@@ -134,9 +140,9 @@ def best_trial(state: JournalState) -> TrialRecord | None:
     if len(state.directions) != 1:
         return None
     sign = -1 if state.directions[0] == DIRECTION_MAXIMIZE else 1
-    done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
-    valued = [(sign * trial.values[0], trial.number) for trial in done if trial.values]
-    return state.trials[min(valued)[1]].record() if valued else None
+    done = map(state.trials.__getitem__, state.by_state[TrialState.COMPLETE])
+    best = min(((sign * trial.values[0], trial.number) for trial in done if trial.values), default=None)
+    return None if best is None else state.trials[best[1]].record()
 
 
 def _status(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpo_batch.records import TrialRecord, TrialState
+from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store.scan import JournalState
 
 
@@ -24,6 +24,7 @@ class TrialsTable:
     """``number attempt how started ended seconds node gpus job submission``"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
+    counts: Counts
     source: str
 
     def best_first(self, top: int | None = None) -> pd.DataFrame:
@@ -47,6 +48,7 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
         attempts=_attempts_frame(records),
         metrics=metrics,
         directions=directions,
+        counts=state.counts(),
         source=source,
     )
 

@@ -38,14 +38,16 @@ class Stretch:
 
 def is_sound(lines: bytes) -> bool:
     """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
-    count = lines.count(b"\n")
-    begun = lines.startswith(BEGINNING) + lines.count(b"\n" + BEGINNING)
-    # begun at the start of each line, and nowhere else
-    return begun == lines.count(BEGINNING) == count == lines.count(b"}\n") and b"\0" not in lines
+    if not lines:
+        return True
+    # each line begins as a record does, and nothing else does; each ends as one does
+    hinges = lines.count(b"}\n" + BEGINNING)
+    whole = lines.startswith(BEGINNING) and lines.endswith(b"}\n")
+    return whole and hinges + 1 == lines.count(BEGINNING) == lines.count(b"\n") and b"\0" not in lines
 
 
-def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
-    """The records in whole lines, and the stretches that are none; neighbouring stretches are one.
+def salvage(lines: bytes, offset: int) -> tuple[bytes, list[Stretch]]:
+    """The records in whole lines, as lines, and the stretches that are none; neighbouring stretches are one.
 
     Args:
         offset: at which the lines begin in the journal.
@@ -72,9 +74,9 @@ def salvage(lines: bytes, offset: int) -> tuple[list[bytes], list[Stretch]]:
                 start = offset
             stretches.append(Stretch(start=start, content=bad))
         if good is not None:
-            records.append(line[good:-1])
+            records.append(line[good:])
         offset += len(line)
-    return records, stretches
+    return b"".join(records), stretches
 
 
 def _beginnings(line: bytes) -> list[int]:

@@ -53,7 +53,7 @@ def read_journal(home: StudyHome) -> Reading:
         try:
             decode(line)  # a scan decodes reports and metrics only when they are asked for
             if not bad:
-                state.apply([line])
+                state.apply(line + b"\n")
         except JournalCorrupt as error:
             if state.attrs.get("hpo:format", FORMAT) > FORMAT:
                 newer = int(state.attrs["hpo:format"])

@@ -20,6 +20,8 @@ from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, still_the_s
 from hpo_batch.store.format import Record
 from hpo_batch.store.locks import journal_lock
 
+PIECE = 1 << 24
+"""bytes that are read at once without the lock: 64 workers of one node may open the same large journal"""
 KEPT_BYTES = 256
 """of what was read last: enough to hold a time or a token, which no other journal has at that place"""
 
@@ -43,14 +45,14 @@ class Transaction:
     """What one holder of the lock sees and does."""
 
     path: Path
-    new: list[bytes]
-    """lines that were appended since the cursor, without their newlines"""
+    new: bytes
+    """whole lines that were appended since the cursor"""
     _cursor: Cursor
     _fd: int | None
     """None before the first line of a new journal"""
     _unsynced: bool = False
 
-    def append(self, records: Sequence[Record], *, sync: bool) -> list[bytes]:
+    def append(self, records: Sequence[Record], *, sync: bool) -> bytes:
         """Append all records in one write and return their lines; on failure the file is as it was before.
 
         Raises:
@@ -58,7 +60,7 @@ class Transaction:
         """
         return self.append_lines([_encoder.encode(record) for record in records], sync=sync)
 
-    def append_lines(self, lines: Sequence[bytes], *, sync: bool) -> list[bytes]:
+    def append_lines(self, lines: Sequence[bytes], *, sync: bool) -> bytes:
         """The same with records that are encoded already, each without its newline."""
         data = b"\n".join(lines) + b"\n" if lines else b""
         end = self._cursor.offset
@@ -72,7 +74,7 @@ class Transaction:
             raise StorageError(f"cannot write '{self.path}': {error.strerror}") from error
         self._unsynced = self._unsynced or sync
         self._cursor.advance(data)
-        return list(lines)
+        return data
 
 
 class Journal:
@@ -84,19 +86,23 @@ class Journal:
         self.damage: list[Stretch] = []
         """what was read and is no record: the next transaction mends the file"""
 
-    def read_new(self) -> list[bytes]:
+    def read_new(self) -> bytes:
         """Whole lines appended since the last call, without a lock: a torn last line is left for later.
 
-        Lines that are no records are left out; a whole record behind a torn one is read.
+        At most some megabytes: a large journal is read by calling until there is nothing more. Lines that are no
+        records are left out; a whole record behind a torn one is read.
 
         Raises:
             JournalCorrupt: the file is not the one read before.
         """
         fd = self._open(os.O_RDONLY)
         if fd is None:
-            return []
+            return b""
         try:
-            return self._read(fd)[0]
+            lines, size = self._read(fd, most=PIECE)
+            if not lines and size - self.cursor.offset > PIECE:  # a line longer than that, or so much damage
+                lines, _ = self._read(fd)
+            return lines
         finally:
             os.close(fd)
 
@@ -106,7 +112,7 @@ class Journal:
 
         Lines appended in the transaction count as read: ``append`` returns them, ``read_new`` will not.
         """
-        transaction = Transaction(path=self.path, new=[], _cursor=self.cursor, _fd=None)
+        transaction = Transaction(path=self.path, new=b"", _cursor=self.cursor, _fd=None)
         try:
             with journal_lock(self.path, timeout_s=timeout_s):
                 transaction._fd = self._open(os.O_RDWR)
@@ -135,21 +141,20 @@ class Journal:
             what = "read" if flags == os.O_RDONLY else "write"
             raise StorageError(f"cannot {what} '{self.path}': {error.strerror}") from error
 
-    def _read(self, fd: int) -> tuple[list[bytes], int]:
+    def _read(self, fd: int, *, most: int | None = None) -> tuple[bytes, int]:
         """New lines, and the size of the file, a torn last line included."""
         offset, before = self.cursor.offset, self.cursor.before
         try:
             size = os.fstat(fd).st_size
-            data = _pread(fd, len(before) + max(0, size - offset), offset - len(before))
+            new = max(0, size - offset)
+            data = _pread(fd, len(before) + (new if most is None else min(new, most)), offset - len(before))
         except OSError as error:
             raise StorageError(f"cannot read '{self.path}': {error.strerror}") from error
         if not data.startswith(before) and not still_the_same(before, data[: len(before)]):
             raise JournalCorrupt(f"the journal '{self.path}' was replaced while it was in use; start the worker again")
         whole = data[len(before) : data.rfind(b"\n") + 1]
-        if is_sound(whole):
-            lines = whole.split(b"\n")
-            lines.pop()
-        else:
+        lines = whole
+        if not is_sound(whole):
             lines, damage = salvage(whole, offset)
             if damage and damage[-1].end == offset + len(whole):
                 whole = whole[: damage.pop().start - offset]  # nothing good follows it: a torn tail like any other

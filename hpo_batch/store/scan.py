@@ -7,8 +7,9 @@ plain Optuna reads the file. Records are applied in the order of the file, as Op
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_batch.errors import JournalCorrupt
@@ -17,27 +18,27 @@ from hpo_batch.store.decode import (
     CreateStudy,
     CreateTrial,
     DeleteStudy,
+    LeftOutMetric,
+    LeftOutReport,
     Line,
     SetStudySystemAttr,
-    SetStudyUserAttr,
+    SetTrialIntermediateValue,
     SetTrialParam,
     SetTrialStateValues,
-    decode,
+    SetTrialSystemAttr,
+    SetTrialUserAttr,
+    decode_lines,
     distribution_facts,
     distributions_of,
     external_value,
-    shown,
 )
 from hpo_batch.store.format import FORMAT, STUDY_ID
 from hpo_batch.store.scanned_trial import FACTS, ScannedTrial
 
-REPORTS = (b'{"op_code":7,', b'{"op_code":8,')
-"""reports and metrics, as we and Optuna write them"""
-DEFERRED = (*REPORTS, b'{"op_code":9,')
-_FACTS = f'"{FACTS}"'.encode()
-TRIAL_ID = re.compile(rb'"trial_id":(\d{1,12})[,}]')
 OURS = "hpo-batch-"
 """how the ids of our writers begin"""
+PIECE = 1 << 22
+"""bytes that are decoded at once: the records of a large journal need not all be in memory at one time"""
 STATES = {state.value: state for state in TrialState}
 
 
@@ -45,11 +46,13 @@ class JournalState:
     """The first study of a journal, as its records make it. Other studies in the file only take up trial ids.
 
     Args:
-        reports: keep reports and metrics. A worker without a pruner has no use for them, and they are most of the file.
+        reports: keep reports. A worker without a pruner has no use for them, and they are most of the file.
+        metrics: keep metrics and what else was noted with a trial.
     """
 
-    def __init__(self, *, reports: bool = True) -> None:
+    def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
         self.reports = reports
+        self.metrics_kept = metrics
         self.study_name: str | None = None
         self.directions: tuple[int, ...] = ()
         self.is_ours = False
@@ -102,8 +105,8 @@ class JournalState:
             failed=count[TrialState.FAIL],
         )
 
-    def apply(self, lines: Iterable[bytes]) -> None:
-        """Replay lines of the journal.
+    def apply(self, lines: bytes) -> None:
+        """Replay whole lines of the journal.
 
         Raises:
             JournalCorrupt: a line is not a journal record, the journal was written by a newer hpo-batch, or the study
@@ -112,48 +115,42 @@ class JournalState:
         if self._corrupt:
             raise JournalCorrupt(self._corrupt)
         try:
-            self._replay(lines)
+            with contextlib.nullcontext() if len(lines) < PIECE else _no_collections():
+                for piece in _pieces(lines):
+                    self._replay(piece)
         except JournalCorrupt as error:
             self._corrupt = str(error)
             raise
 
-    def _replay(self, lines: Iterable[bytes]) -> None:
-        if not self.reports:
-            lines = [line for line in lines if not line.startswith(REPORTS)]
-        for line in lines:
-            if not line.startswith(b"{"):
-                line = line.strip()  # what stood before it was damaged, and blanked
-                if not line:
+    def _replay(self, lines: memoryview) -> None:
+        record: Line | None = None
+        try:
+            for record in decode_lines(lines, reports=self.reports, metrics=self.metrics_kept):
+                kind = type(record)
+                if kind is LeftOutReport or kind is LeftOutMetric:
                     continue
-            if line.startswith(DEFERRED) and self._defer(line):
-                continue
-            record = decode(line)
-            try:
                 self._apply(record)
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise JournalCorrupt(f"the journal has a record that makes no sense: {shown(line)}") from error
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise JournalCorrupt(f"the journal has a record that makes no sense: {record}"[:200]) from error
         _check_format(self.attrs)  # again: whoever caught it once must not go on
 
-    def _defer(self, line: bytes) -> bool:
-        """Whether the line was given to its trial undecoded. Now, since a trial that has ended takes no more."""
-        found = TRIAL_ID.search(line)
-        if found is None or not line.endswith(b"}"):
-            return False
-        number = int(found[1])
-        trial = self._ids[number] if number < len(self._ids) else None
-        if trial is not None and not trial.state.ended:
-            if _FACTS in line:
-                return False  # a trial of plain Optuna becomes ours: its key must be known at once
-            trial.defer(line)
-        return True
-
     def _apply(self, record: Line | None) -> None:
-        if isinstance(record, CreateTrial):
-            self._create_trial(record)
-        elif isinstance(record, SetTrialStateValues):
+        if isinstance(record, SetTrialStateValues):
             trial = self._changing(record.trial_id)
             if trial is not None:
                 self._change_state(trial, record)
+        elif isinstance(record, CreateTrial):
+            self._create_trial(record)
+        elif isinstance(record, SetTrialIntermediateValue | SetTrialUserAttr):
+            trial = self._changing(record.trial_id)
+            if trial is not None:
+                trial.apply(record)
+        elif isinstance(record, SetTrialSystemAttr):
+            trial = self._changing(record.trial_id)
+            if trial is not None:
+                trial.apply(record)
+                if FACTS in record.system_attr:
+                    self._note_facts(trial)
         elif isinstance(record, SetTrialParam):
             trial = self._changing(record.trial_id)
             if trial is not None and self._is_like_others(record):
@@ -161,11 +158,6 @@ class JournalState:
                 self._note_kind(trial, record.param_name, record.distribution)
         elif isinstance(record, CreateStudy | DeleteStudy | SetStudySystemAttr):
             self._study(record)
-        elif record is not None and not isinstance(record, SetStudyUserAttr):
-            trial = self._changing(record.trial_id)
-            if trial is not None:
-                trial.apply(record)
-                self._note_facts(trial)
 
     def _changing(self, trial_id: int) -> ScannedTrial | None:
         """The trial that a record changes; None if there is none, or it has ended: such a record changes nothing."""
@@ -208,6 +200,7 @@ class JournalState:
             record,
             distributions=bytes(record.distributions) if distributions is None else distributions,
             reports=self.reports,
+            metrics=self.metrics_kept,
         )
         if distributions is None:
             self._know(trial, bytes(record.distributions))
@@ -269,3 +262,24 @@ def _check_format(attrs: Mapping[str, Any]) -> None:
     found = attrs.get("hpo:format", FORMAT)
     if found > FORMAT:
         raise JournalCorrupt(f"this study has format {found}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch")
+
+
+def _pieces(lines: bytes) -> Iterator[memoryview]:
+    """Whole lines, a few megabytes each."""
+    view, start = memoryview(lines), 0
+    while start < len(lines):
+        end = lines.find(b"\n", start + PIECE) + 1 or len(lines)
+        yield view[start:end]
+        start = end
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """All that a replay makes stays: the garbage collector would look at it again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -11,11 +11,9 @@ import msgspec
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 from hpo_batch.store.decode import (
     CreateTrial,
-    Line,
     SetTrialIntermediateValue,
     SetTrialSystemAttr,
     SetTrialUserAttr,
-    decode,
     distributions_of,
     external_value,
     loads,
@@ -46,7 +44,6 @@ class ScannedTrial:
         "_attrs",
         "_distributions",
         "_ended",
-        "_lines",
         "_params",
         "_raw_params",
         "_started",
@@ -59,7 +56,9 @@ class ScannedTrial:
         "values",
     )
 
-    def __init__(self, trial_id: int, number: int, line: CreateTrial, *, distributions: bytes, reports: bool) -> None:
+    def __init__(
+        self, trial_id: int, number: int, line: CreateTrial, *, distributions: bytes, reports: bool, metrics: bool
+    ) -> None:
         self.trial_id = trial_id
         self.number = number
         self.state = TrialState(line.state) if line.state is not None else TrialState.RUNNING
@@ -75,11 +74,10 @@ class ScannedTrial:
         self._params: dict[str, Value] | None = None
         # copied: a part of a line would keep the whole line in memory
         self._attrs: dict[str, Any] = {name: bytes(value) for name, value in line.system_attrs.items()}
-        self._user_attrs: dict[str, Any] | None = loads(bytes(line.user_attrs)) if reports else None
+        self._user_attrs: dict[str, Any] | None = loads(bytes(line.user_attrs)) if metrics else None
         self._steps: dict[int, float] | None = None
         if reports:
             self._steps = {int(step): value for step, value in loads(bytes(line.intermediate_values)).items()}
-        self._lines: list[bytes] | None = None
         self._attempt = 0
         self.identity = NOBODY
         for name, value in self._attrs.items():
@@ -87,15 +85,6 @@ class ScannedTrial:
                 self.identity = _identity.decode(value)
             elif name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
-
-    def defer(self, line: bytes) -> None:
-        """Keep a line that changes attributes, reports or metrics as it stands in the file.
-
-        Most are never asked for, and every worker reads what all others write (docs/benchmarks.md).
-        """
-        if self._lines is None:
-            self._lines = []
-        self._lines.append(line)
 
     def end(self, time: str | None) -> None:
         self._ended = time
@@ -125,24 +114,20 @@ class ScannedTrial:
     @property
     def steps(self) -> dict[int, float]:
         """Reported values by step; none where reports were left out (``JournalState``)."""
-        self._decode_lines()
         return {} if self._steps is None else self._steps
 
     @property
     def user_attrs(self) -> dict[str, Any]:
         """Metrics, and what others noted; none where reports were left out."""
-        self._decode_lines()
         return {} if self._user_attrs is None else self._user_attrs
 
     @property
     def attempt(self) -> int:
         """Number of the newest attempt; 0 before the first."""
-        self._decode_lines()
         return self._attempt
 
     @property
     def system_attrs(self) -> dict[str, Any]:
-        self._decode_lines()
         return {name: self._attr(name) for name in self._attrs}
 
     @property
@@ -155,16 +140,13 @@ class ScannedTrial:
         return self.identity.key
 
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
-        self._decode_lines()
         return self._facts(f"{ATTEMPT}{attempt}")
 
     def ending(self, attempt: int) -> dict[str, Any]:
-        self._decode_lines()
         return self._facts(f"hpo:ended:{attempt}")
 
     @property
     def failure(self) -> dict[str, Any]:
-        self._decode_lines()
         return self._facts("hpo:failure")
 
     @property
@@ -222,32 +204,22 @@ class ScannedTrial:
 
     def apply(self, record: SetTrialIntermediateValue | SetTrialUserAttr | SetTrialSystemAttr) -> None:
         """A change of the trial that does not end it."""
-        self._decode_lines()
-        self._apply(record)
-
-    def _decode_lines(self) -> None:
-        if self._lines:
-            lines, self._lines = self._lines, None
-            for line in lines:
-                self._apply(decode(line))
-
-    def _apply(self, record: Line | None) -> None:
-        if isinstance(record, SetTrialUserAttr):
-            self._user_attrs = {**(self._user_attrs or {}), **record.user_attr}
-        elif isinstance(record, SetTrialSystemAttr):
+        if isinstance(record, SetTrialSystemAttr):
             self._note(record.system_attr)
-        elif isinstance(record, SetTrialIntermediateValue) and record.intermediate_value is not None:
+        elif isinstance(record, SetTrialUserAttr):
+            self._user_attrs = {**(self._user_attrs or {}), **record.user_attr}
+        elif record.intermediate_value is not None:
             if self._steps is None:
                 self._steps = {}
             self._steps[record.step] = record.intermediate_value
 
-    def _note(self, attrs: Mapping[str, Any]) -> None:
-        self._attrs.update(attrs)
-        for name in attrs:
+    def _note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+        for name, value in attrs.items():
+            content = self._attrs[name] = bytes(value)
             if name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
             elif name == FACTS:
-                self.identity = msgspec.convert(attrs[name], Identity)
+                self.identity = _identity.decode(content)
 
 
 def _is_number(value: object) -> bool:

@@ -40,7 +40,7 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
 def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     writer = Writer("submit")
     with Journal(home.journal).transaction() as transaction:
-        state = JournalState()
+        state = JournalState(reports=False, metrics=False)
         state.apply(transaction.new)
         change = what_changes(home, sweep, state)
         if change.against:
@@ -129,9 +129,11 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
 
 
 def read_state(home: StudyHome) -> JournalState:
-    """The study's journal as it is now, without a lock."""
-    state = JournalState()
-    state.apply(Journal(home.journal).read_new())
+    """The study's journal as it is now, without a lock, reports and metrics left out."""
+    state = JournalState(reports=False, metrics=False)
+    journal = Journal(home.journal)
+    while lines := journal.read_new():
+        state.apply(lines)
     return state
 
 

@@ -160,7 +160,7 @@ class _Rebuilder:
 
     def _append(self, records: Sequence[Record]) -> None:
         lines = [msgspec.json.encode(record) for record in records]
-        self.state.apply(lines)
+        self.state.apply(b"".join(line + b"\n" for line in lines))
         self._lines += lines
 
     def _has_room(self) -> bool:

@@ -406,12 +406,13 @@ class Study:
         )
 
     def _read_anew(self, *, reports: bool) -> None:
-        self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports)
+        self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
         self._pruner_history = PrunerHistory()
         self._sync()
 
     def _sync(self) -> None:
-        self._state.apply(self._journal.read_new())
+        while lines := self._journal.read_new():
+            self._state.apply(lines)
 
     def _load_revision(self) -> None:
         """Read the sweep again if the journal names another revision of it."""

@@ -224,7 +224,7 @@ def test_a_worker_killed_at_every_call_while_it_mends(home: StudyHome) -> None:
         process, pipe = start(mends, home, k)
         process.join()
         with Journal(home.journal).transaction() as transaction:
-            assert len(transaction.new) == len(lines) - 1
+            assert transaction.new.count(b"\n") == len(lines) - 1
         assert len(home.journal.read_bytes()) == len(damaged)
         notes = plain_storage(home.journal).get_study_user_attrs(0)
         assert notes == {f"note{i}": i for i in (0, 1, 3, 4)}

@@ -21,7 +21,7 @@ HOSTILE = 'a|b,"c"\n<script>alert(1)</script> & 50% _x_ é'
 
 
 def encoded(record: dict[str, object]) -> bytes:
-    return json.dumps(record).encode()
+    return json.dumps(record).encode() + b"\n"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def table() -> TrialsTable:
         values = (0.5 + i / 10,) if state is not TrialState.FAIL else None
         records.append(write.trial_state(i, state, now=103.0, values=values))
     state = JournalState()
-    state.apply(map(encoded, records))
+    state.apply(b"".join(map(encoded, records)))
     return trials_table(state, source="s")
 
 
@@ -139,7 +139,7 @@ def test_format_follows_the_suffix() -> None:
 
 def test_an_empty_study_has_a_table() -> None:
     state = JournalState()
-    state.apply([encoded(Writer("t").create_study("s", ["minimize"]))])
+    state.apply(encoded(Writer("t").create_study("s", ["minimize"])))
     empty = trials_table(state, source="s")
     assert render(empty.trials, "csv").decode().startswith("number,value,")
     assert json.loads(render(empty.trials, "json")) == []

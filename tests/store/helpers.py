@@ -75,7 +75,9 @@ def dead_process() -> Iterator[int]:
 
 def read_state(path: Path) -> JournalState:
     state = JournalState()
-    state.apply(Journal(path).read_new())
+    journal = Journal(path)
+    while lines := journal.read_new():
+        state.apply(lines)
     return state
 
 

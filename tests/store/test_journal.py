@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import JournalCorrupt, StorageError
+from hpo_batch.store import journal as journal_module
 from hpo_batch.store.format import Record
 from hpo_batch.store.journal import Journal
 
@@ -29,8 +30,8 @@ def append(path: Path, *records: Record) -> None:
         transaction.append(records, sync=True)
 
 
-def names(lines: list[bytes]) -> list[str]:
-    return [next(iter(json.loads(line)["system_attr"])) for line in lines]
+def names(lines: bytes) -> list[str]:
+    return [next(iter(json.loads(line)["system_attr"])) for line in lines.splitlines()]
 
 
 def all_names(path: Path) -> list[str]:
@@ -44,13 +45,13 @@ def path(tmp_path: Path) -> Path:
 
 def test_each_reader_reads_each_line_once(path: Path) -> None:
     one, other = Journal(path), Journal(path)
-    assert one.read_new() == []
+    assert one.read_new() == b""
     with one.transaction() as transaction:
         assert names(transaction.append([record(0), record(1)], sync=True)) == ["k0", "k1"]
-    assert one.read_new() == []  # its own lines were returned by append
+    assert one.read_new() == b""  # its own lines were returned by append
     assert names(other.read_new()) == ["k0", "k1"]
     with other.transaction() as transaction:
-        assert transaction.new == []
+        assert transaction.new == b""
         transaction.append([record(2)], sync=False)
     with one.transaction() as transaction:
         assert names(transaction.new) == ["k2"]
@@ -60,7 +61,7 @@ def test_each_reader_reads_each_line_once(path: Path) -> None:
 def test_a_record_is_one_line_whatever_its_text(path: Path) -> None:
     text = 'a\nb\r\u2028 "ö"\x00'
     append(path, {"op_code": 3, "worker_id": "w", "system_attr": {"k": text}})
-    (line,) = Journal(path).read_new()
+    (line,) = Journal(path).read_new().splitlines()
     assert json.loads(line)["system_attr"]["k"] == text
 
 
@@ -87,7 +88,7 @@ def test_a_reader_that_saw_the_torn_tail_reads_what_replaced_it(path: Path) -> N
     reader.read_new()
     with path.open("ab") as file:
         file.write(b'{"op_code":3,"worker_id":"w","sys')
-    assert reader.read_new() == []
+    assert reader.read_new() == b""
     append(path, record(1))
     assert names(reader.read_new()) == ["k1"]
 
@@ -103,7 +104,7 @@ def limited(path: Path, limit: int) -> str:
     assert path.read_bytes() == before
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     with journal.transaction() as transaction:
-        assert transaction.new == []
+        assert transaction.new == b""
         transaction.append([record(200)], sync=True)
     return str(caught.value)
 
@@ -240,3 +241,14 @@ def test_no_descriptor_is_kept(path: Path) -> None:
     append(path, record(1))
     journal.read_new()
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("size", [10, 1000, 5000])
+def test_a_large_journal_is_read_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(journal_module, "PIECE", 2000)
+    append(path, *(record(i, size=size) for i in range(20)))
+    journal, pieces = Journal(path), []
+    while lines := journal.read_new():
+        pieces.append(names(lines))
+    assert [name for piece in pieces for name in piece] == [f"k{i}" for i in range(20)]
+    assert len(pieces) == {10: 1, 1000: 20, 5000: 1}[size]
