@@ -128,7 +128,7 @@ def _dry_run(plan: Plan) -> list[str]:
             folder=plan.home.slurm,
             name=job_name(plan.home, "<id>"),
             workdir=plan.workdir,
-            tasks=plan.workers,
+            tasks=plan.tasks,
         )
         lines += ["", text]
     return lines

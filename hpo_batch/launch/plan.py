@@ -49,6 +49,11 @@ class Plan:
         return self.sweep.job.scheduler == "local"
 
     @property
+    def tasks(self) -> int:
+        """Array tasks that hold the workers."""
+        return self.workers
+
+    @property
     def why_none(self) -> str:
         if self.standing.remaining == 0:
             return f"all {self.standing.finished} trials are finished: nothing to do"

@@ -92,7 +92,7 @@ def job_name(home: StudyHome, submission: str) -> str:
 def _log_pattern(plan: Plan, id: str) -> str:
     if plan.is_local:
         return LOG_PATTERN.replace("{submission}", id)
-    return "slurm/%A_%a_0_log.err" if plan.workers > 1 else "slurm/%A_0_log.err"
+    return "slurm/%A_%a_0_log.err" if plan.tasks > 1 else "slurm/%A_0_log.err"
 
 
 def _sbatch(plan: Plan, id: str) -> str:
@@ -102,9 +102,9 @@ def _sbatch(plan: Plan, id: str) -> str:
     executor.update_parameters(**parameters(job, name=job_name(home, id), workdir=plan.workdir))
     try:
         with _clean_environment():
-            if plan.workers > 1:
+            if plan.tasks > 1:
                 with executor.batch():
-                    jobs = [executor.submit(Worker(home=str(home.path))) for _ in range(plan.workers)]
+                    jobs = [executor.submit(Worker(home=str(home.path))) for _ in range(plan.tasks)]
             else:
                 jobs = [executor.submit(Worker(home=str(home.path)))]
     except (FailedJobError, FailedSubmissionError) as error:
