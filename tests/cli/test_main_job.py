@@ -121,7 +121,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_sweep(write_sweep, root: Path) -> N
                 break
         pids = [int(pid) for pid in read_submissions(home)[0].job_ids]
         os.killpg(waiting.pid, signal.SIGINT)
-        assert waiting.wait(timeout=30) == 130
+        assert waiting.wait(timeout=120) == 130
         assert "the sweep goes on" in waiting.stderr.read()
         time.sleep(0.5)
         assert all(_alive(pid) for pid in pids)

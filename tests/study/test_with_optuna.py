@@ -178,7 +178,7 @@ def test_plain_optuna_may_work_on_the_study_at_the_same_time(root: Path) -> None
     work(home)
     state = state_of(home)
     assert state.counts().running == 0
-    assert 40 <= state.counts().complete <= 41  # the last one may have been begun by plain Optuna, who asks nobody
+    assert 40 <= state.counts().complete <= 48  # plain Optuna, who asks nobody, may begin its 8 after the target is met
     assert sum(trial.key is None for trial in state.trials) == 8
     assert_read_as_optuna_reads(home.journal)
 
