@@ -11,7 +11,7 @@ from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.placeholders import check_placeholders, split
 from hpo_batch.processes import exists
 from hpo_batch.records import Value
-from hpo_batch.space.cells import size
+from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Searched
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
@@ -80,7 +80,11 @@ def _space_lines(sweep: Sweep) -> list[str]:
     architecture = architecture_size(sweep)
     if architecture is not None:
         names, count = architecture
-        lines.append(f"  architecture  {count} valid cells over {', '.join(names)}")
+        trials = target(sweep)
+        lines.append(
+            f"  architecture  {count} valid cells over {', '.join(names)}: "
+            f"{trials} trials can reach {min(trials, count)}, random draws {expected_distinct(trials, count):.1f}"
+        )
     return lines
 
 

@@ -116,6 +116,11 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
                 yield cell
 
 
+def expected_distinct(draws: int, cells: int) -> float:
+    """How many of ``cells`` equally likely ones random draws are expected to meet."""
+    return cells * -math.expm1(draws * math.log1p(-1 / cells)) if cells > 1 else float(min(draws, cells))
+
+
 def never_satisfied(space: Space) -> list[str]:
     """The constraints that are known to be broken by every configuration, each taken alone."""
     known = constants(space)
