@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import optuna
-from optuna.storages import InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
@@ -50,6 +50,9 @@ class _Shown(InMemoryStorage):
         given = [trial for trial in self.given if states is None or trial.state in states]
         own = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
         return (copy.deepcopy(given) if deepcopy else given) + own
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        return BaseStorage.get_best_trial(self, study_id)  # that of the memory knows its own trials alone
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id >= OUT_OF_THE_WAY:

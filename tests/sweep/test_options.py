@@ -42,6 +42,7 @@ def test_options_are_those_of_the_class_and_cost_no_warning(name: str) -> None:
         value = next(v for v in (values.get(option), True, 3, 0.5) if v is not None and kind.fits(v))
         needed: dict[str, Any] = {"percentile": {"percentile": 50.0}, "patient": {"patience": 1, "wrapped_pruner": None},
                                   "threshold": {"lower": 0.0}, "hyperband": {"min_resource": 3},
+                                  "asha": {"min_resource": 3},
                                   "cmaes": {"parameters": (), "seed": 1, "startup": 1}}.get(name, {})  # fmt: skip
         if option == "group":
             needed["multivariate"] = True
@@ -65,11 +66,12 @@ PRUNER = "[pruner]\nname = '{}'\noptions = {{ {} }}\n"
     ("text", "line"),
     [
         (SAMPLER.format("tpe", "n_ei_candidate = 3"),
-         "14: sampler.options.n_ei_candidate: sampler 'tpe' has no option 'n_ei_candidate'; did you mean 'n_ei_candidates'"),
+         "14: sampler.options.n_ei_candidate: sampler 'tpe' has no option 'n_ei_candidate'"),
         (SAMPLER.format("tpe", "seed = 3"), "14: sampler.options.seed: write [sampler] seed instead"),
         (SAMPLER.format("gp", "n_startup_trials = 3"),
          "14: sampler.options.n_startup_trials: write [sampler] startup_trials instead"),
-        (SAMPLER.format("random", "x = 3"), "14: sampler.options.x: sampler 'random' has no option 'x' (allowed: none)"),
+        (SAMPLER.format("random", "x = 3"),
+         "14: sampler.options.x: sampler 'random' has no option 'x' (allowed: none)"),
         (SAMPLER.format("qmc", "qmc_type = 'lattice'"),
          "14: sampler.options.qmc_type: must be \"sobol\" or \"halton\", not 'lattice'"),
         (SAMPLER.format("nsga2", "population_size = 1"),
