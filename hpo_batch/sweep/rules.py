@@ -21,6 +21,7 @@ from hpo_batch.space.build import RESERVED, as_choice_or_value, check_values
 from hpo_batch.space.cells import (
     MOST_WALKED,
     at_least,
+    expected_distinct,
     is_empty,
     never_satisfied,
     projected_cells,
@@ -117,7 +118,8 @@ def warnings(sweep: Sweep) -> list[str]:
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
     told += _too_few(sweep)
     told += _grid_left_out(sweep)
-    rare = _rarely_valid(sweep.space)
+    told += _coverage_doubts(sweep)
+    rare = rarely_valid(sweep.space)
     if rare and sweep.sampler.name not in ("grid", "list"):
         told.append(f"space.constraints: {rare}; what is valid is searched, but drawing it takes long")
     return told
@@ -154,10 +156,33 @@ def _grid_left_out(sweep: Sweep) -> list[str]:
     return [f"{some}: {out.run} run, as evenly as possible ({levels}), {out.cells - out.run} are left out"]
 
 
-def _rarely_valid(space: Space) -> str:
-    """What is wrong if next to nothing that is drawn at random keeps the constraints; an empty text if all is well."""
-    if not space.constraints or size(space).all is not None:
-        return ""  # finite spaces are walked through
+def _coverage_doubts(sweep: Sweep) -> list[str]:
+    """Whether ``coverage_share`` makes sure of fewer cells than random draws are expected to meet."""
+    share, wanted = sweep.sampler.coverage_share, sweep.study.trials
+    architecture = architecture_size(sweep) if share and wanted else None
+    if architecture is None or wanted is None:
+        return []
+    names, cells = architecture
+    planned = planned_trials(sweep)
+    met = len({tuple(repr(p.configuration.values.get(name)) for name in names) for p in planned})
+    drawn = wanted - len(planned)
+    sure, by_chance = min(cells, met + int(drawn * share)), expected_distinct(wanted, cells)
+    needed = math.ceil((by_chance - met) / drawn * 100) / 100 if drawn > 0 else 1.0
+    if sure >= by_chance or not share < needed <= 1:
+        return []
+    few = f"sampler.coverage_share = {share:g} makes sure of {sure} of {cells} cells"
+    return [f"{few}; random draws are expected to meet {by_chance:.1f}, as {needed:g} would make sure of"]
+
+
+def rarely_valid(space: Space, *, finite_too: bool = False) -> str:
+    """What is wrong if next to nothing that is drawn at random keeps the constraints; an empty text if all is well.
+
+    Args:
+        finite_too: also of a space that can be walked through, of which ``size`` tells the truth if it has no
+            constraint on a function of the user's.
+    """
+    if not space.constraints or (size(space).all is not None and not finite_too):
+        return ""
     rng = random.Random(0)
     refused: Counter[str] = Counter()
     for _ in range(DRAWS):
@@ -397,7 +422,7 @@ def _emptiness(space: Space, problems: list[Problem]) -> None:
             found.append(Problem(key=("space", "constraints", name), message=message))
     if not found and is_empty(space):
         found.append(Problem(key=("space", "constraints"), message="nothing in [space] satisfies all of them together"))
-    rare = _rarely_valid(space) if not found else ""
+    rare = rarely_valid(space) if not found else ""
     if rare.startswith("none"):
         worst = next((name for name in space.constraints if f"constraint '{name}'" in rare), None)
         key = ("space", "constraints") if worst is None else ("space", "constraints", worst)

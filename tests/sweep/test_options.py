@@ -31,6 +31,16 @@ CLASSES: dict[str, Any] = {
     "patient": optuna.pruners.PatientPruner,
 }
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "percentile": {"percentile": 50.0},
+    "patient": {"patience": 1, "wrapped_pruner": None},
+    "threshold": {"lower": 0.0},
+    "hyperband": {"min_resource": 3},
+    "asha": {"min_resource": 3},
+    "cmaes": {"parameters": (), "seed": 1, "startup": 1},
+}
+"""what the classes cannot be made without"""
+
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_options_are_those_of_the_class_and_cost_no_warning(name: str) -> None:
@@ -40,10 +50,7 @@ def test_options_are_those_of_the_class_and_cost_no_warning(name: str) -> None:
     values: dict[str, Any] = {"qmc_type": "halton", "max_resource": "auto"}
     for option, kind in known.items():
         value = next(v for v in (values.get(option), True, 3, 0.5) if v is not None and kind.fits(v))
-        needed: dict[str, Any] = {"percentile": {"percentile": 50.0}, "patient": {"patience": 1, "wrapped_pruner": None},
-                                  "threshold": {"lower": 0.0}, "hyperband": {"min_resource": 3},
-                                  "asha": {"min_resource": 3},
-                                  "cmaes": {"parameters": (), "seed": 1, "startup": 1}}.get(name, {})  # fmt: skip
+        needed = dict(NEEDED.get(name, {}))
         if option == "group":
             needed["multivariate"] = True
         with warnings.catch_warnings():
