@@ -81,9 +81,8 @@ def _space_lines(sweep: Sweep) -> list[str]:
         lines.append(f"  cells         {total.all} in all, {valid} valid")
     for parameter in space.searched:
         if isinstance(parameter, Choices) and parameter.weights is not None:
-            total = sum(parameter.weights)
             parts = zip(parameter.values, parameter.weights, strict=True)
-            planned = ", ".join(f"{value} {weight / total:.0%}" for value, weight in parts)
+            planned = ", ".join(f"{value} {weight / sum(parameter.weights):.0%}" for value, weight in parts)
             lines.append(f"  shares        {parameter.name}: {planned} of the drawn trials")
     architecture = architecture_size(sweep)
     if architecture is not None:

@@ -156,6 +156,17 @@ def pinned(space: Space, values: Mapping[str, Value]) -> Space:
     return replace(space, parameters=parameters)
 
 
+def drawable(space: Space) -> Space:
+    """The space without the choices whose weight is 0."""
+    parameters: list[Parameter] = []
+    for p in space.parameters:
+        if isinstance(p, Choices) and p.weights is not None:
+            pairs = [(v, w) for v, w in zip(p.values, p.weights, strict=True) if w > 0]
+            p = replace(p, values=tuple(v for v, _ in pairs), weights=tuple(w for _, w in pairs))
+        parameters.append(p)
+    return replace(space, parameters=tuple(parameters))
+
+
 def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, Value]]:
     """Values that ``names`` can have together, constraints ignored: all of them where they are few, else some.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import MOST_WALKED
-from hpo_batch.space.parameters import Choices, Integer, Searched
+from hpo_batch.space.parameters import Choices, Integer, Real, Searched
 from hpo_batch.space.space import Space
 
 
@@ -36,7 +36,19 @@ def value_at(parameter: Searched, share: float) -> Value:
 
 def at_random(space: Space, rng: random.Random) -> Configuration:
     """A configuration that may break constraints: uniform over choices, whole numbers, reals or their logarithm."""
-    return space.decide(lambda parameter: value_at(parameter, rng.random()))
+    return space.decide(lambda parameter: _drawn(parameter, rng))
+
+
+def _drawn(parameter: Searched, rng: random.Random) -> Value:
+    if isinstance(parameter, Choices):
+        return rng.choice(parameter.values)
+    if isinstance(parameter, Integer) and not parameter.log:
+        # exact for ranges that a share, which has 53 bits, would not reach all of
+        return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
+    if isinstance(parameter, Real) and parameter.step is not None:
+        steps = rng.randrange(round((parameter.high - parameter.low) / parameter.step) + 1)
+        return parameter.normalise(parameter.low + steps * parameter.step)
+    return value_at(parameter, rng.random())
 
 
 def always_active(space: Space) -> list[Searched]:

@@ -20,10 +20,11 @@ def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
     Args:
         space: of the sweep; it may know how to count parameters.
     """
+    if sweep.study.trials is None:
+        return valid_cells(space)
     cells = list(valid_cells(space))
     planned = [one.configuration for one in planned_trials(sweep, n_params=space.n_params)]
-    wanted = sweep.study.trials
-    if wanted is None or wanted >= len({c.key for c in cells} | {c.key for c in planned}):
+    if sweep.study.trials >= len({c.key for c in cells} | {c.key for c in planned}):
         return iter(cells)
     return evenly(cells, seed=sweep.sampler.seed, taken=planned)
 

@@ -21,6 +21,7 @@ from hpo_batch.space.build import RESERVED, as_choice_or_value, check_values
 from hpo_batch.space.cells import (
     MOST_WALKED,
     at_least,
+    drawable,
     expected_distinct,
     is_empty,
     never_satisfied,
@@ -206,8 +207,9 @@ def _too_few(sweep: Sweep) -> list[str]:
     if wanted is None or sweep.sampler.name == "list" or size(sweep.space).all is None:
         return []
     by_hand = {planned.configuration.key: planned.configuration for planned in planned_trials(sweep)}
-    beyond = sum(sweep.space.why_invalid(configuration) is not None for configuration in by_hand.values())
-    there = at_least(sweep.space, max(0, wanted - beyond))
+    space = drawable(sweep.space)
+    beyond = sum(space.why_invalid(configuration) is not None for configuration in by_hand.values())
+    there = at_least(space, max(0, wanted - beyond))
     if there is None or there + beyond >= wanted:
         return []
     return [f"study.trials is {wanted}, but there are {there + beyond} configurations: the study will end with these"]
