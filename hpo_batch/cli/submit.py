@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 @click.option("--local", is_flag=True, help="Run on this machine: the same as --set job.template=local.")
 @click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
 @click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
+@click.option("--partition", help="The same as --set job.partition=NAME.")
+@click.option("--account", help="The same as --set job.account=NAME.")
+@click.option("--qos", help="The same as --set job.qos=NAME.")
+@click.option("--constraint", help="The same as --set job.constraint=FEATURES.")
+@click.option("--exclude", help="The same as --set job.exclude=NODES.")
+@click.option("--dependency", help="The same as --set job.dependency=WHAT, such as afterok:1234.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
 @click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
@@ -35,6 +42,7 @@ def command(
     wait: bool,
     dry_run: bool,
     root: Path | None,
+    **of_job: str | None,
 ) -> int | None:
     """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
     from hpo_batch.cli.describe import describe_sharing, objective_warnings
@@ -45,7 +53,8 @@ def command(
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
     chosen += [f"study.trials={trials}"] if trials is not None else []
-    chosen += [f"job.sbatch.{key}={value}" for key, value in parse_sbatch_options(sbatch_options)]
+    chosen += [f"job.{key}={json.dumps(value)}" for key, value in of_job.items() if value is not None]
+    chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
     sweeps = load(sweep, overrides=chosen)
     for one in sweeps:
         for warning in warnings(one):
@@ -72,8 +81,6 @@ def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
     Raises:
         UserError: a word that is not a long option.
     """
-    import json
-
     options: list[tuple[str, str]] = []
     for word in words:
         if word.startswith("--") and len(word) > 2:
@@ -84,6 +91,14 @@ def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
         else:
             raise UserError(f"'{word}' after -- is not an option of sbatch in its long form, such as --qos=high")
     return options
+
+
+def key_of_job(option: str) -> str:
+    """The key of ``[job]`` that says the same as an option of sbatch, if there is one: a plan must know of it."""
+    same = ("account", "constraint", "dependency", "exclude", "gpus-per-node", "gres", "nodelist", "partition", "qos")
+    if option in (*same, "reservation"):
+        return option.replace("-", "_")
+    return "walltime" if option == "time" else f"sbatch.{option}"
 
 
 def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
@@ -102,7 +117,7 @@ def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
     (check_enterable if dry_run else check_writable)(home.path)
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
-    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus)
+    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus, environ=os.environ)
     change = Change(created=True)
     standing = Standing(remaining=target(sweep))
     if home.exists:
@@ -116,8 +131,8 @@ def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
 
 
 def _dry_run(plan: Plan) -> list[str]:
+    from hpo_batch.launch.arrays import job_name
     from hpo_batch.launch.sbatch import sbatch_text
-    from hpo_batch.launch.submit import job_name
 
     lines = plan.lines()
     if plan.change.against:
@@ -128,7 +143,8 @@ def _dry_run(plan: Plan) -> list[str]:
             folder=plan.home.slurm,
             name=job_name(plan.home, "<id>"),
             workdir=plan.workdir,
-            tasks=plan.tasks,
+            tasks=plan.tasks if plan.tasks > 1 else None,
+            pickle="<id>.pkl",
         )
         lines += ["", text]
     return lines
@@ -159,6 +175,12 @@ def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
             what = "process" if plan.is_local else "job"
             plural = "es" if plan.is_local and plan.workers > 1 else ""
             click.echo(f"  started {what}{plural} {', '.join(submission.job_ids)}", err=True)
+            if submission.limit:
+                click.echo(
+                    f"warning: {submission.workers} of {submission.asked} workers were submitted, SLURM took no more: "
+                    f"{submission.limit}. The same command adds the others when there is room",
+                    err=True,
+                )
     code: int | None = None
     if wait and started:
         from hpo_batch.cli.follow import follow

@@ -16,6 +16,7 @@ from hpo_batch import processes
 from hpo_batch.cluster.commands import ArrayTask, QueueRow, squeue
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import HpoBatchError, StorageError
+from hpo_batch.monitor.queue import ask, workers_of
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
@@ -100,10 +101,7 @@ def study_statuses(homes: Sequence[StudyHome]) -> list[StudyStatus]:
 def live_workers(home: StudyHome) -> int:
     """Workers of a study that run or will run. An unreachable SLURM raises: submitting blindly could double them."""
     submissions = read_submissions(home)
-    slurm_ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
-    rows = squeue(slurm_ids) if slurm_ids else {}
-    local = _local_workers(home, submissions)
-    return len(local) + sum(1 for row in rows.values() if row.state.live)
+    return len(_local_workers(home, submissions)) + workers_of(submissions, ask(submissions))
 
 
 def last_words(home: StudyHome) -> list[tuple[str, str]]:

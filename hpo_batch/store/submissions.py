@@ -23,6 +23,8 @@ class Submission:
     kind: Literal["slurm", "local"]
     workers: int
     walltime_s: float
+    workers_per_task: int = 1
+    """workers in one array task"""
     submitted: float
     """seconds since the epoch"""
     job_ids: tuple[str, ...] = ()
@@ -32,10 +34,25 @@ class Submission:
     log_pattern: str = ""
     """output of the workers, relative to the study's directory; %A, %a or %i stand for job, task and worker"""
     host: str = ""
+    name: str = ""
+    """of its jobs in SLURM; ends with the id"""
+    asked: int = 0
+    """workers that were wanted, of which ``workers`` were started"""
+    limit: str = ""
+    """why not all of them were, in SLURM's words"""
+    is_open: bool = False
+    """sbatch is being called, or its answer was lost: there may be jobs of its name that ``job_ids`` lacks"""
+    submitter: dict[str, Any] = field(default_factory=dict)
+    """the process that calls sbatch: host, boot, pid, start"""
     refused: str = ""
     """why nothing was started, in SLURM's words"""
     code: dict[str, Any] = field(default_factory=dict)
     """git commit, whether there were changes, versions, command line"""
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether SLURM may have jobs of it whose ids were never written down: they are found by its name."""
+        return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:
