@@ -13,6 +13,7 @@ from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
     from hpo_batch.launch.plan import Plan
+    from hpo_batch.monitor.queue import Queue
     from hpo_batch.sweep.schema import Sweep
 
 
@@ -44,7 +45,10 @@ def command(
     root: Path | None,
     **of_job: str | None,
 ) -> int | None:
-    """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
+    """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --exclusive
+
+    SBATCH_* variables fill what the sweep leaves open; the plan shows which.
+    """
     from hpo_batch.cli.describe import describe_sharing, objective_warnings
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.rules import warnings
@@ -64,7 +68,8 @@ def command(
             raise UserError("\n".join(missing))
         for warning in missing:
             click.echo(f"warning: {warning}", err=True)
-    plans = [_plan(one, logs_root(root), dry_run=dry_run) for one in sweeps]
+    queue = _queue(sweeps, logs_root(root), dry_run=dry_run)
+    plans = [_plan(one, logs_root(root), queue) for one in sweeps]
     for plan in plans:
         for warning in (*plan.warnings, *describe_sharing(plan.sweep, plan.home)[1]):
             click.echo(f"warning: {warning}", err=True)
@@ -101,20 +106,31 @@ def key_of_job(option: str) -> str:
     return "walltime" if option == "time" else f"sbatch.{option}"
 
 
-def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
+def _queue(sweeps: tuple[Sweep, ...], root: Path, *, dry_run: bool) -> Queue:
+    """What SLURM has of the studies of all budgets: one question."""
+    from hpo_batch.monitor.queue import ask
+    from hpo_batch.store.home import check_enterable, check_writable, home_of
+    from hpo_batch.store.submissions import read_submissions
+
+    homes = [home_of(root, sweep.path) for sweep in sweeps]
+    for home in homes:
+        (check_enterable if dry_run else check_writable)(home.path)
+    return ask(submission for home in homes if home.exists for submission in read_submissions(home))
+
+
+def _plan(sweep: Sweep, root: Path, queue: Queue) -> Plan:
     import os
 
     from hpo_batch.cluster.gpus import local_gpus
     from hpo_batch.launch.plan import Site, Standing, plan
     from hpo_batch.monitor.status import live_workers
     from hpo_batch.processes import exists
-    from hpo_batch.store.home import check_enterable, check_writable, home_of
+    from hpo_batch.store.home import home_of
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
 
     home = home_of(root, sweep.path)
-    (check_enterable if dry_run else check_writable)(home.path)
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
     site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus, environ=os.environ)
@@ -125,7 +141,7 @@ def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
         standing = Standing(
-            remaining=max(0, target(sweep) - finished), finished=finished, live_workers=live_workers(home)
+            remaining=max(0, target(sweep) - finished), finished=finished, live_workers=live_workers(home, queue)
         )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=Path.cwd())
 

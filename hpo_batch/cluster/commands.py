@@ -172,7 +172,8 @@ def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SBATCH_TI
 
 def own_words(text: str) -> str:
     """What a command of SLURM said, on one line and without its own name."""
-    lines = [re.sub(r"^\s*\w+: (?:error: |fatal: )?", "", line).strip() for line in text.splitlines()]
+    own = r"^\s*(?:\w+: (?:(?:error|fatal): )?)?(?:Batch job submission failed: )?"
+    lines = [re.sub(own, "", line).strip() for line in text.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gave no reason"
 
 
