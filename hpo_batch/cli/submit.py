@@ -50,6 +50,7 @@ def command(
     SBATCH_* variables fill what the sweep leaves open; the plan shows which.
     """
     from hpo_batch.cli.describe import describe_sharing, objective_warnings
+    from hpo_batch.launch.submit import note_found
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.rules import warnings
 
@@ -77,6 +78,9 @@ def command(
         for plan in plans:
             click.echo("\n".join(_dry_run(plan)))
         return None
+    for plan in plans:
+        if plan.home.exists:
+            note_found(plan.home, queue)
     return _submit(plans, sweep.read_text(encoding="utf-8"), wait=wait)
 
 

@@ -12,13 +12,15 @@ from typing import Any
 from hpo_batch import processes
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
-from hpo_batch.launch.arrays import job_name, submit_arrays
+from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, job_name, submit_arrays
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_markers
+from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.store import sharing
-from hpo_batch.store.submissions import Submission, write_submission
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study.create import create
 from hpo_batch.sweep.schema import Job
 
@@ -45,6 +47,14 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
         if is_new and not isinstance(error, SubmissionUnknown):
             remove_unused(plan.home, id, above=above)
         raise
+
+
+def note_found(home: StudyHome, queue: Queue) -> None:
+    """Write down the jobs that were found by name: when they have left the queue, only ids lead to their accounts."""
+    for submission in read_submissions(home):
+        ids = queue.job_ids.get(submission.id, submission.job_ids)
+        if ids != submission.job_ids and not is_starting(submission):
+            write_submission(home, replace(submission, job_ids=ids, is_open=False))
 
 
 def _create(plan: Plan, toml: str) -> None:
@@ -77,7 +87,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission | None
         walltime_s=job.walltime,
         submitted=time.time(),
         gpus=_gpus(job, environ),
-        log_pattern=LOG_PATTERN.replace("{submission}", id) if plan.is_local else "",
+        log_pattern=_log_pattern(plan, id),
         host=processes.host_name(environ),
         name="" if plan.is_local else job_name(home, id),
         asked=plan.workers,
@@ -100,6 +110,12 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission | None
     submission = replace(submission, job_ids=job_ids)
     write_submission(home, submission)
     return submission
+
+
+def _log_pattern(plan: Plan, id: str) -> str:
+    if plan.is_local:
+        return LOG_PATTERN.replace("{submission}", id)
+    return LOG_OF_TASK if plan.tasks > 1 else LOG_OF_JOB
 
 
 def _this_process() -> dict[str, Any]:

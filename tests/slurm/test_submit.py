@@ -206,6 +206,9 @@ def test_a_job_whose_id_was_lost_works_and_is_counted(
     assert code == 0
     assert "2 workers are at it already: none is added" in err
     assert (tmp_path / "squeues").read_text() == "call\n"
+    (found,) = read_submissions(home)
+    assert set(found.job_ids) == {row.job.split("_")[0] for row in slurm_cluster.squeue()}
+    assert not found.may_have_more
     # submitit's runner has found its pickle, though nobody came to rename it
     slurm_cluster.wait_for(
         lambda: len(list(home.workers.glob("*.json"))) == 2, what="two workers have left their cards"
