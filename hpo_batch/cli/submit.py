@@ -151,8 +151,8 @@ def _plan(sweep: Sweep, root: Path, queue: Queue) -> Plan:
 
 
 def _dry_run(plan: Plan) -> list[str]:
-    from hpo_batch.launch.arrays import job_name
     from hpo_batch.launch.sbatch import sbatch_text
+    from hpo_batch.store.submissions import job_name
 
     lines = plan.lines()
     if plan.change.against:

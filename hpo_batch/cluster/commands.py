@@ -178,12 +178,13 @@ def own_words(text: str) -> str:
 
 
 def squeue(
-    job_ids: Iterable[str], *, names: Iterable[str] = (), timeout_s: float = TIMEOUT_S
+    job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = TIMEOUT_S
 ) -> dict[ArrayTask, QueueRow]:
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
 
     Args:
         names: jobs of these names instead, whatever their ids: SLURM would give only those of both.
+        ended: those too that ended not long ago (MinJobAge, five minutes on most sites).
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -192,7 +193,7 @@ def squeue(
     ids, wanted = _joined(job_ids), _joined(names)
     if not ids and not wanted:
         return {}
-    which = [f"--name={wanted}"] if wanted else ["-j", ids]
+    which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
     fields = f"{_SQUEUE_FIELDS}|%j" if wanted else _SQUEUE_FIELDS
     # -r: one line for each pending task too.
     done = _run(["squeue", "-h", "-r", *which, "-o", fields], timeout_s=timeout_s)

@@ -14,7 +14,6 @@ from hpo_batch.launch.environment import sbatch_environment
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.refusals import likely_fix
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
-from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
 
@@ -106,12 +105,6 @@ def _text(plan: Plan, submission: Submission, pickle: Path, arrays: _Arrays) -> 
         pickle=pickle.name,
         max_running=arrays.share(),
     )
-
-
-def job_name(home: StudyHome, submission: str) -> str:
-    """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
-    readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
-    return f"{readable}-{submission}"
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 from hpo_batch import processes
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
-from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, job_name, submit_arrays
+from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
@@ -20,7 +20,7 @@ from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_m
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission, read_submissions, write_submission
+from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
 from hpo_batch.study.create import create
 from hpo_batch.sweep.schema import Job
 

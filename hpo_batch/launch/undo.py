@@ -40,12 +40,13 @@ def remove_unused(home: StudyHome, submission: str, *, above: Path | None) -> bo
     except (StorageError, OSError):
         return False
     shutil.rmtree(aside, ignore_errors=True)
-    if above is not None:
-        for folder in home.path.parents:
-            if not folder.is_relative_to(above):
-                break
-            with contextlib.suppress(OSError):  # somebody has put something there
-                folder.rmdir()
+    for folder in home.path.parents:
+        # an empty folder of budgets means nothing, whoever made it; the logs directory and those above it may be wanted
+        is_ours = home.root in folder.parents or (above is not None and folder.is_relative_to(above))
+        if not is_ours:
+            break
+        with contextlib.suppress(OSError):  # somebody has put something there
+            folder.rmdir()
     return True
 
 

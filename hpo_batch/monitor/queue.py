@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hpo_batch.cluster.commands import SBATCH_TIMEOUT_S, ArrayTask, QueueRow, squeue
+from hpo_batch.cluster.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, squeue
 from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.submissions import Submission
 
@@ -34,19 +34,20 @@ class Queue:
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
 
-def ask(submissions: Iterable[Submission]) -> Queue:
+def ask(submissions: Iterable[Submission], *, ended: bool = False, timeout_s: float = TIMEOUT_S) -> Queue:
     """One squeue for all of them; none if none is SLURM's.
+
+    Args:
+        ended: with the tasks that ended not long ago.
 
     Raises:
         CommandMissing, SlurmUnreachable: see ``commands.squeue``.
     """
     ours = list({s.id: s for s in submissions if s.kind == "slurm" and not s.refused}.values())
-    lost = [s for s in ours if s.may_have_more and s.name]
-    # jobs with a known id too, since SLURM gives the jobs of the ids *and* the names; those without a name are of a
-    # version that lost none, or had none to lose
-    names = [s.name for s in ours if s.name] if lost else []
-    nameless = [id for s in ours if not s.name for id in s.job_ids]
-    rows = squeue(nameless if lost else [id for s in ours for id in s.job_ids], names=() if nameless else names)
+    ids = [id for s in ours for id in s.job_ids]
+    # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
+    names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
+    rows = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
     return Queue(rows=rows, job_ids={s.id: _ids(s, rows) for s in ours})
 
 

@@ -6,7 +6,7 @@ Each line repeats the whole submission; the last line of an id counts.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hpo_batch.errors import StorageError
@@ -55,6 +55,12 @@ class Submission:
         return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
 
 
+def job_name(home: StudyHome, submission: str) -> str:
+    """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
+    readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
+    return f"{readable}-{submission}"
+
+
 def write_submission(home: StudyHome, submission: Submission) -> None:
     """Raises StorageError if the file system refuses."""
     try:
@@ -78,5 +84,7 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
         known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
         with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours
             submission = Submission(**{**known, "job_ids": tuple(known.get("job_ids", ()))})
+            if submission.kind == "slurm" and not submission.name:  # written before names were kept
+                submission = replace(submission, name=job_name(home, submission.id))
             latest[submission.id] = submission
     return tuple(latest.values())

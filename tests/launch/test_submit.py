@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -164,13 +165,17 @@ def test_a_second_array_that_is_refused_leaves_the_first(slurm: Slurm, root: Pat
 
 def test_folders_on_the_way_go_too_if_they_were_made_for_it(slurm: Slurm, root: Path) -> None:
     slurm(room=0)
-    made = replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b"))
+    for made in (False, True):
+        (root / "a").mkdir() if made else None
+        with pytest.raises(SlurmRefused):
+            go(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")))
+        assert list(root.iterdir()) == []
+    (root / "a" / "c").mkdir(parents=True)
     with pytest.raises(SlurmRefused):
-        go(made)
-    assert list(root.iterdir()) == []
-    (root / "a").mkdir()
+        go(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")))
+    assert [path.name for path in (root / "a").iterdir()] == ["c"]
     with pytest.raises(SlurmRefused):
-        go(made)
+        go(replace(a_plan(root), home=home_of(root / "new" / "logs", "b")))
     assert [path.name for path in root.iterdir()] == ["a"]
 
 
@@ -320,3 +325,15 @@ def test_options_of_submit_in_the_script(
     assert run(["submit", "configs/quickstart.toml", "-n", "--root", str(root), *options]) == 0
     assert line in capsys.readouterr().out.splitlines()
     assert list(root.iterdir()) == []
+
+
+def test_a_submission_of_an_older_version_beside_a_lost_one(slurm: Slurm, root: Path) -> None:
+    folder = slurm()
+    home = home_of(root, "a/b")
+    home.make()
+    old = {"kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": 1.0}
+    lines = [{"id": "old", "job_ids": ["5"], **old}, {"id": "lost", **old}]
+    home.submissions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "queue").write_text("5|0|RUNNING|None|0:01|1:00|n1|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||a.b-lost\n")
+    assert live_workers(home) == 2
+    assert "--name=a.b-old,a.b-lost" in (folder / "squeues").read_text()
