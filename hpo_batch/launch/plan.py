@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
+from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.schema import Sweep
@@ -20,6 +23,8 @@ class Site:
     """``sbatch`` and ``srun`` are on PATH"""
     gpus: tuple[str, ...] = ()
     """of this machine, for local workers"""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """of whoever submits: ``SBATCH_*`` fill what the sweep leaves open"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,8 @@ class Plan:
     """0: nothing to do, or enough workers are there"""
     workdir: Path
     warnings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    """which variables of the caller's SLURM asks for too, and which do not count"""
 
     @property
     def is_local(self) -> bool:
@@ -73,14 +80,18 @@ class Plan:
         asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPUs"]
         gpus = job.gres or job.gpus_per_node
         asked += [gpus] if gpus and not self.is_local else []
-        return [*told, f"  {left}; {self.workers} {where} from template '{job.template}': {', '.join(asked)}"]
+        return [
+            *told,
+            f"  {left}; {self.workers} {where} from template '{job.template}': {', '.join(asked)}",
+            *(f"  {line}" for line in self.environment),
+        ]
 
 
 def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
     """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
 
     Raises:
-        UserError: the template is for SLURM, and SLURM is not here.
+        UserError: the template is for SLURM, and SLURM is not here; an sbatch option that cannot be given.
     """
     job = sweep.job
     if job.scheduler == "slurm" and not site.has_slurm:
@@ -94,6 +105,9 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         told.append(f"{job.workers} workers were asked for, {standing.remaining} trials remain: fewer are started")
     if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > len(site.gpus):
         told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
+    variables: list[str] = []
+    if job.scheduler == "slurm":
+        variables = sbatch_environment(site.environ, asked=asked_options(job)).lines()
     return Plan(
         home=home,
         sweep=sweep,
@@ -102,4 +116,5 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         workers=max(0, wanted - standing.live_workers),
         workdir=workdir,
         warnings=tuple(told),
+        environment=tuple(variables),
     )
