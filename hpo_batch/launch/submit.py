@@ -20,6 +20,7 @@ from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.sbatch import parameters, python_command
+from hpo_batch.launch.shape import shape_of
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
@@ -61,6 +62,7 @@ def _start(plan: Plan, environ: Mapping[str, str]) -> Submission | None:
         id=id,
         kind="local" if plan.is_local else "slurm",
         workers=plan.workers,
+        workers_per_task=shape_of(job).workers,
         walltime_s=job.walltime,
         submitted=time.time(),
         gpus=job.gres or job.gpus_per_node or "",

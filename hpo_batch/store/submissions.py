@@ -23,6 +23,8 @@ class Submission:
     kind: Literal["slurm", "local"]
     workers: int
     walltime_s: float
+    workers_per_task: int = 1
+    """workers in one array task"""
     submitted: float
     """seconds since the epoch"""
     job_ids: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.worker import slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.loop import Place, Tally, work
 from hpo_batch.worker.signals import Signals
@@ -59,9 +60,11 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     Raises:
         HpoBatchError: the study, the device or the objective cannot be used.
     """
+    if slots.SLOT_VARIABLE in environ:
+        processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
-    _log_apart()
+    log_apart(slots.slot_label(environ))
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
     if not state.revision:
@@ -73,6 +76,9 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
+    if slots.is_supervisor(sweep.job, allocation, environ):
+        tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
+        return _end(home, signals, tally, allocation, environ)
     began = time.time()
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
@@ -92,7 +98,14 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
 
     with Study.open(home, _owner(allocation, environ), n_params=n_params) as study:
         tally = work(study, wrong or _load(sweep), home=home, place=place, signals=signals)
-    _finish(home, signals, tally, allocation)
+    return _end(home, signals, tally, allocation, environ)
+
+
+def _end(home: StudyHome, signals: Signals, tally: Tally, allocation: Allocation, environ: Mapping[str, str]) -> Exit:
+    """The last acts of a worker, or of the supervisor of several; what a task does once is the supervisor's."""
+    slots.write_tally(environ, tally)
+    if slots.SLOT_VARIABLE not in environ:
+        _finish(home, signals, tally, allocation)
     log.info(
         "worker ends: %s complete, %s pruned, %s failed, %s given back",
         tally.complete, tally.pruned, tally.failed, tally.given_back,
@@ -102,10 +115,14 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     return Exit.TRIALS_FAILED if tally.failed else Exit.OK
 
 
-def _log_apart() -> None:
-    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's."""
+def log_apart(label: str = "") -> None:
+    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's.
+
+    Args:
+        label: tells them from those of other processes in the same log.
+    """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT.replace(" %(message)", f"{label} %(message)")))
     for layer in OUR_LAYERS:
         logger = logging.getLogger(f"hpo_batch.{layer}")
         logger.handlers, logger.propagate = [handler], False
@@ -152,6 +169,8 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         submission = environ.get("SLURM_JOB_NAME", "").rpartition("-")[2]
         job, _, index = allocation.job.partition("_")
         name = f"{job}-r{allocation.restarts}-{index or 0}"
+        if slots.SLOT_VARIABLE in environ:
+            name += f".{environ[slots.SLOT_VARIABLE]}"
     elif submission:
         name = f"{submission}-{index}"
     else:

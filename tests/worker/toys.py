@@ -124,6 +124,26 @@ def runs_out(trial: Trial) -> float:
     raise MemoryError
 
 
+def says_its_gpu(trial: Trial) -> float:
+    time.sleep(0.3)  # so that every worker gets a trial
+    print(os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_MPS_PIPE_DIRECTORY"), trial.cpus)
+    return trial.params["x"]
+
+
+def first_is_killed(trial: Trial) -> float:
+    """As by the kernel for want of memory; the others are at work meanwhile."""
+    if trial.number == 0 and trial.attempt == 1:
+        time.sleep(0.5)
+        os.kill(os.getpid(), 9)
+    time.sleep(0.2)
+    return trial.params["x"]
+
+
+def all_are_killed(trial: Trial) -> float:
+    os.kill(os.getpid(), 9)
+    return 0.5
+
+
 def fails_on_bad_nodes(trial: Trial) -> float:
     time.sleep(0.05)
     if os.environ["SLURMD_NODENAME"] == "bad":
