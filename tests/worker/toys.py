@@ -144,6 +144,37 @@ def all_are_killed(trial: Trial) -> float:
     return 0.5
 
 
+def trains_together(trial: Trial) -> float | None:
+    """As a user writes it for DDP: a process group of its own, and a collective in every step."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    assert (dist.get_rank(), dist.get_world_size()) == (trial.rank, trial.world_size)
+    saved = trial.checkpoint / "step"
+    first = int(saved.read_text()) + 1 if trial.resumes else 0
+    print("rank", trial.rank, "of", trial.world_size, "local", trial.local_rank, "from", first)
+    for step in range(first, trial.params["steps"]):
+        if trial.params["kind"] == "killed" and trial.attempt == 1 and trial.rank == 1 and step == 3:
+            os.kill(os.getpid(), 9)
+        if trial.params["kind"] == "raises" and trial.rank == 1 and step == 2:
+            raise ValueError("rank one has had enough")
+        total = torch.tensor([float(trial.rank + 1)])
+        dist.all_reduce(total)
+        if trial.rank == 0:
+            saved.write_text(str(step))
+        # what each rank reports differs: only rank 0's counts
+        trial.report(step, loss=trial.params["loss"] if trial.rank == 0 else -1.0)
+        if trial.should_stop():
+            print("stopped", trial.stopping, "at", step)
+            return None
+        if trial.params["kind"] == "long":
+            time.sleep(0.02)
+    print("sum", total.item(), "resumed", trial.resumes)
+    return trial.params["loss"] if trial.rank == 0 else None
+
+
 def fails_on_bad_nodes(trial: Trial) -> float:
     time.sleep(0.05)
     if os.environ["SLURMD_NODENAME"] == "bad":
