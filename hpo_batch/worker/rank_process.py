@@ -24,7 +24,7 @@ from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.entry import LOG_FORMAT, enter, load_objective, log_apart
-from hpo_batch.worker.ranks import HUB_VARIABLE, encode
+from hpo_batch.worker.ranks import HUB_VARIABLE, encode, has_failed
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.wire import Address, Wire, connect
 
@@ -72,13 +72,14 @@ def _run(objective: Objective, given: Mapping[str, Any], facts: Mapping[str, Any
         )
         if isinstance(objective, FunctionObjective):
             objective = replace(objective, function=engine.around(objective.function))
-        return objective.run(trial)
+        ended = objective.run(trial)
+        if not has_failed(ended):  # after a failure this process is ended, and a collective clean-up may hang
+            _leave_process_group()
+        return ended
     except Superseded:
         return GivenBack(cause=Cause.CANCELLED)  # rank 0's task knows better
     except (StorageError, OSError) as error:
         return Failed(reason=Reason.EXCEPTION, message=str(error))
-    finally:
-        _leave_process_group()
 
 
 class RankTrial(Trial):

@@ -119,6 +119,11 @@ def decode(message: Message) -> Outcome | GivenBack:
             return Failed(**{**facts, "reason": Reason(facts["reason"])})
 
 
+def has_failed(ended: Outcome | GivenBack) -> bool:
+    """Whether a rank's end is one that the others may wait for in vain."""
+    return isinstance(ended, Failed) and ended.reason not in _NO_FAILURE
+
+
 class Keeper:
     """Starts the process of one rank and ends it, with all that it has started."""
 
@@ -441,7 +446,7 @@ class Lead:
                 self._answer(peer, message, trial, run)
             now = time.monotonic()
             run.gone += [p.rank for p in self._peers if p.rank not in (*run.gone, *run.ended) and self._is_gone(p)]
-            if run.troubled is None and (run.gone or any(map(_has_failed, run.ended.items()))):
+            if run.troubled is None and (run.gone or any(map(has_failed, run.ended.values()))):
                 run.troubled = now
             heard_of_all = len(run.gone) + len(run.ended) == len(self._peers)
             told_why = all(self._peers[rank].exit is not None or self.is_over for rank in run.gone)
@@ -515,7 +520,7 @@ class Lead:
                 why = _exit_in_words(killed.exit)
             reason = Reason.OOM_HOST if killed.exit is not None and killed.exit["oom"] else Reason.LOST
             return Failed(reason=reason, message=f"{killed}: {why}; the other ranks were ended", metrics=kept)
-        rank, failed = next(item for item in run.ended.items() if _has_failed(item))
+        rank, failed = next((rank, ended) for rank, ended in run.ended.items() if has_failed(ended))
         assert isinstance(failed, Failed)
         message = failed.message if rank == 0 else f"{self._peers[rank]}: {failed.message}"
         metrics = failed.metrics if rank == 0 else kept
@@ -547,12 +552,6 @@ def led(home: StudyHome, sweep: Sweep, rank: Rank) -> Iterator[Lead]:
         yield lead
     finally:
         lead.close()
-
-
-def _has_failed(item: tuple[int, Outcome | GivenBack]) -> bool:
-    """Whether a rank's end is one that the others may wait for in vain."""
-    _, ended = item
-    return isinstance(ended, Failed) and ended.reason not in _NO_FAILURE
 
 
 def _exit_in_words(ended: Mapping[str, Any] | None) -> str:

@@ -183,7 +183,7 @@ def _pass_on(running: list[_Running], why: Stopping) -> None:
     """
     for one in running:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(one.process.pid, _PASSED_ON[why])
+            os.kill(one.process.pid, _PASSED_ON.get(why, signal.SIGTERM))
             os.kill(one.process.pid, signal.SIGCONT)  # one that SLURM had suspended could not act on it
 
 

@@ -18,7 +18,6 @@ from hpo_batch.worker.wire import Address, connect, listen
 from .conftest import Project, Worker
 
 Build = Callable[..., Project]
-SPACE = 'kind = ["fine", "killed", "raises", "long"]\nsteps = 6\nloss = [0.25, 0.5, 0.75]'
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -63,7 +62,7 @@ def test_ranks_train_together_and_a_failed_one_ends_the_attempt_everywhere(proje
     assert len(here.file("metrics.jsonl").splitlines()) == 6
     assert not (here.home.attempt(0, 1) / "rank-1" / "metrics.jsonl").exists()
     # killed: the others hung in all_reduce or saw it break; the same worker goes on from the checkpoint
-    assert [attempt.ending for attempt in b.attempts] == ["lost", "complete"]
+    assert [attempt.ending for attempt in b.attempts] == ["lost", "complete"], workers[0].said
     assert "trial 1: failed" in workers[0].said
     assert "lost: rank 1 on node1: its process was killed by SIGKILL; the other ranks were ended" in workers[0].said
     assert here.file("stdout", 1, 2).startswith("rank 0 of 3 local 0 from 3\n")
@@ -88,7 +87,7 @@ def test_all_ranks_are_told_to_stop_at_the_same_step(project: Build) -> None:
     for worker in workers:
         worker.process.send_signal(signal.SIGUSR2)  # as SLURM does before the limit
     here.until(lambda: here.state.trials[2].ending(1).get("how") == "time_limit")
-    assert here.state.trials[1].state is TrialState.PRUNED
+    assert here.state.trials[1].state is TrialState.PRUNED, here.state.trials[1].record()
     for number, why in ((1, "pruned"), (2, "time_limit")):
         last = [here.file(f"{folder}stdout", number).splitlines()[-1] for folder in ("", "rank-1/")]
         assert last[0] == last[1]
@@ -96,6 +95,24 @@ def test_all_ranks_are_told_to_stop_at_the_same_step(project: Build) -> None:
     # it asks to be requeued, which nobody here can do, and ends
     assert [worker.wait() for worker in workers] == [0, 0], workers[0].said
     assert list(here.home.workers.iterdir()) == []
+
+
+def test_ranks_that_wait_for_one_that_hangs_are_ended(project: Build) -> None:
+    text = trial("a", "hangs") + trial("b", "fine", loss=0.25)
+    here = project("trains_together", study="", rest=text, **of(2, failures='stall = "0:00:12"'))
+    workers = start(here, 2)
+    assert [worker.wait() for worker in workers] == [1, 0], workers[0].said
+    a, b = [one.record() for one in here.state.trials]
+    assert (a.state, a.reason) == (TrialState.FAIL, "stalled")
+    assert (b.state, b.values) == (TrialState.COMPLETE, (0.25,))
+
+
+def test_ranks_that_ask_more_often_than_rank_0_are_told_to_stop_when_it_has_returned(project: Build) -> None:
+    here = project("asks_too_often", study="", rest=trial("a", "fine"), **of(2))
+    workers = start(here, 2)
+    assert [worker.wait() for worker in workers] == [0, 0], workers[0].said
+    assert here.state.trials[0].record().values == (0.5,)
+    assert here.file("rank-1/stdout") == "asked 4 times\n"
 
 
 def test_a_task_that_is_gone_ends_the_worker_in_order(project: Build) -> None:

@@ -160,6 +160,8 @@ def trains_together(trial: Trial) -> float | None:
             os.kill(os.getpid(), 9)
         if trial.params["kind"] == "raises" and trial.rank == 1 and step == 2:
             raise ValueError("rank one has had enough")
+        if trial.params["kind"] == "hangs" and trial.rank == 1 and step == 2:
+            time.sleep(10_000)
         total = torch.tensor([float(trial.rank + 1)])
         dist.all_reduce(total)
         if trial.rank == 0:
@@ -173,6 +175,18 @@ def trains_together(trial: Trial) -> float | None:
             time.sleep(0.02)
     print("sum", total.item(), "resumed", trial.resumes)
     return trial.params["loss"] if trial.rank == 0 else None
+
+
+def asks_too_often(trial: Trial) -> float:
+    """Rank 0 asks three times, the others until the answer is yes."""
+    if trial.rank == 0:
+        assert [trial.should_stop() for _ in range(3)] == [False] * 3
+        return trial.params["loss"]
+    asked = 1
+    while not trial.should_stop():
+        asked += 1
+    print("asked", asked, "times")
+    return 0.0
 
 
 def fails_on_bad_nodes(trial: Trial) -> float:
