@@ -316,7 +316,8 @@ class Lead:
         """
         wrong = self._ensure_processes()
         if wrong is not None:
-            return wrong
+            # a signal to the whole step ends processes that are just starting: that is no failure of the trial
+            return wrong if trial.stopping is None else of_stop(trial.progress, wanted=self._wanted)
         facts = {
             "number": trial.number,
             "attempt": trial.attempt,
