@@ -18,6 +18,7 @@ from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string  # private, but the executor cannot be made without srun
 
 from hpo_batch.errors import UserError
+from hpo_batch.launch.shape import Shape, shape_of
 from hpo_batch.sweep.schema import Job
 
 OURS = {
@@ -47,13 +48,14 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     further: dict[str, Any] = {"requeue": True, "chdir": str(workdir), **job.sbatch}
     if job.reservation is not None:
         further["reservation"] = job.reservation
+    shape = shape_of(job)
     asked: dict[str, Any] = {
         "job_name": name,
         "time": math.ceil(job.walltime / 60),
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": job.cpus,
-        "mem": None if job.mem_gb is None else f"{math.ceil(job.mem_gb * 1024)}M",
+        "nodes": shape.nodes,
+        "ntasks_per_node": shape.tasks_per_node,
+        "cpus_per_task": shape.cpus,
+        "mem": None if shape.mem_gb is None else f"{math.ceil(shape.mem_gb * 1024)}M",
         "gres": job.gres,
         "gpus_per_node": job.gpus_per_node,
         "partition": job.partition,
@@ -67,8 +69,7 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         "setup": list(job.setup) or None,
         "signal_delay_s": min(job.signal_lead_s, int(job.walltime / 4)),
         "use_srun": job.srun,
-        # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
-        "srun_args": [f"--cpus-per-task={job.cpus}", *job.srun_args] if job.srun else None,
+        "srun_args": _srun_args(job, shape) if job.srun else None,
     }
     if not job.srun:
         # without srun only the batch shell is signalled: the worker must be that shell's process
@@ -99,6 +100,14 @@ def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
     delayed = DelayedSubmission(worker)
     delayed.set_timeout(math.ceil(job.walltime / 60), 3)
     delayed.dump(path)
+
+
+def _srun_args(job: Job, shape: Shape) -> list[str]:
+    # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
+    arguments = [f"--cpus-per-task={shape.cpus}"]
+    if job.ranks > 1:
+        arguments.append("--kill-on-bad-exit=1")  # the others would wait for one that died until the time limit
+    return [*arguments, *job.srun_args]
 
 
 def python_command(job: Job) -> str:

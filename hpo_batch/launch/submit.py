@@ -16,6 +16,7 @@ from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
+from hpo_batch.launch.shape import shape_of
 from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_markers
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.store import sharing
@@ -84,6 +85,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission | None
         id=id,
         kind="local" if plan.is_local else "slurm",
         workers=plan.workers,
+        workers_per_task=shape_of(job).workers,
         walltime_s=job.walltime,
         submitted=time.time(),
         gpus=_gpus(job, environ),

@@ -152,11 +152,12 @@ def _status(
     home: StudyHome, submissions: Sequence[Submission], rows: Mapping[ArrayTask, QueueRow], unseen: str
 ) -> StudyStatus:
     state = load_state(home)
-    running = {}
+    running: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
     for number in state.by_state[TrialState.RUNNING]:
         facts = state.trials[number].attempt_facts(state.trials[number].attempt)
         if facts:
-            running[facts["job"] if facts["job"] != "local" else facts["worker"]] = (number, tuple(facts["gpus"]))
+            place = facts["job"] if facts["job"] != "local" else facts["worker"]
+            running.setdefault(place, []).append((number, tuple(facts["gpus"])))
     mine = {int(id) for s in submissions if s.kind == "slurm" for id in s.job_ids}
     workers = _local_workers(home, submissions)
     for task, row in sorted(rows.items()):
@@ -165,8 +166,9 @@ def _status(
             workers.append(WorkerStatus(job=str(task), state=row.word, node=row.node, reason=reason))
     placed = []
     for worker in workers:
-        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
-        placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
+        # several trials where workers share an array task: a line for each
+        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0")) or []
+        placed += [replace(worker, trial=number, gpus=gpus) for number, gpus in held] or [worker]
     failures = Counter(reason for reason, _ in state.endings if reason)
     return StudyStatus(
         name=home.name,

@@ -30,9 +30,7 @@ SITES = {
     "container-srun": Job(
         gres="gpu:1", cpus=4, walltime="2:00:00", srun_args=("--container-image=ml.sqsh",), python="/opt/env/bin/python"
     ),
-    "multi-node": Job(
-        gres="gpu:a100:2", cpus=4, walltime="1-0", python="python3", sbatch={"nodes": 2, "ntasks-per-node": 2}
-    ),
+    "multi-node": Job(gres="gpu:a100:2", cpus=4, walltime="1-0", python="python3", nodes=2, tasks_per_node=2),
     "gpus-per-task": Job(cpus=4, walltime="60", python="python3", sbatch={"ntasks": 1, "gpus-per-task": "a100:1"}),
     "no-srun": Job(gres="gpu:1", walltime="1:00:00", srun=False, python="python3", sbatch={"exclusive": True}),
 }
