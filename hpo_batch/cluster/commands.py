@@ -11,9 +11,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
-from hpo_batch.cluster import states
+from hpo_batch.cluster import site, states
+from hpo_batch.cluster.site import Limit, Partition
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnreachable
 from hpo_batch.processes import Completed, run
@@ -109,6 +111,12 @@ class SlurmConfig:
     job_requeue: bool
     """Whether jobs may be requeued that did not ask for it."""
     accounting: bool
+    enforced: tuple[str, ...] = ()
+    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
+    kill_wait_s: float = 30.0
+    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
+    preempts: bool = False
+    """Whether jobs may be preempted at all; how is the partition's."""
 
     @property
     def array_limit(self) -> int:
@@ -201,6 +209,67 @@ def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     return parse_config(done.stdout)
 
 
+def show_partitions(*, timeout_s: float = TIMEOUT_S) -> tuple[Partition, ...]:
+    """The partitions that this user may see.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    done = _run(["scontrol", "show", "partition", "-o"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol show partition", done)
+    return site.parse_partitions(done.stdout)
+
+
+def show_limits(user: str, *, cluster: str, timeout_s: float = TIMEOUT_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
+    """Limits of the user's associations, and of every QOS by name: two calls, of the database.
+
+    Raises:
+        CommandMissing: there is no sacctmgr on this machine.
+        SlurmUnreachable: no answer, or no database.
+        SlurmRefused: the site does not show them.
+    """
+    shown = []
+    for words in (
+        ["assoc", "where", f"user={user}", f"cluster={cluster}", f"format={site.LIMIT_FIELDS}"],
+        ["qos", f"format={site.QOS_FIELDS}"],
+    ):
+        done = _run(["sacctmgr", "-n", "-P", "show", *words], timeout_s=timeout_s)
+        if done.returncode != 0:
+            raise _failure(f"sacctmgr show {words[0]}", done)
+        shown.append(done.stdout)
+    return site.parse_associations(shown[0]), site.parse_qos(shown[1])
+
+
+def check_script(script: Path, *, timeout_s: float = TIMEOUT_S) -> str:
+    """What sbatch says of a script without submitting it: when and where it would start.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: it would not be taken.
+    """
+    done = _run(["sbatch", "--test-only", str(script)], timeout_s=timeout_s, script=script.read_text())
+    if done.returncode != 0:
+        raise _failure("sbatch --test-only", done)
+    return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
+
+
+def submit_script(script: Path, *, timeout_s: float = TIMEOUT_S) -> str:
+    """Submit a script that is not submitit's; the job's id.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SlurmUnreachable: no answer, or no controller; it may have been taken.
+        SlurmRefused: it was not taken.
+    """
+    done = _run(["sbatch", "--parsable", str(script)], timeout_s=timeout_s, script=script.read_text())
+    if done.returncode != 0:
+        raise _failure("sbatch", done)
+    return done.stdout.strip().partition(";")[0]
+
+
 def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
     """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`."""
     rows: dict[ArrayTask, QueueRow] = {}
@@ -268,17 +337,34 @@ def parse_config(text: str) -> SlurmConfig:
         max_array_tasks=int(tasks[1]) if tasks else None,
         job_requeue=settings.get("JobRequeue", "1") != "0",
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
+        enforced=_words(settings.get("AccountingStorageEnforce", "none")),
+        kill_wait_s=_number(settings.get("KillWait", "30").partition(" ")[0]) or 0.0,
+        preempts=settings.get("PreemptType", "preempt/none") not in ("preempt/none", "(null)"),
     )
 
 
-def _run(argv: Sequence[str], *, timeout_s: float) -> Completed:
+def _run(argv: Sequence[str], *, timeout_s: float, script: str = "") -> Completed:
     env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
-    # sacct's times in seconds since 1970, whatever the time zone and the user's format.
-    env["SLURM_TIME_FORMAT"] = "%s"
+    if script:
+        env = {name: value for name, value in env.items() if not _is_hidden(name, script)}
+    else:
+        # sacct's times in seconds since 1970, whatever the time zone and the user's format.
+        env["SLURM_TIME_FORMAT"] = "%s"
     try:
         return run(argv, timeout_s=timeout_s, env=env)
     except CommandTimeout as error:
         raise SlurmUnreachable(f"{error}; SLURM is down or busy: try again later") from error
+
+
+def _is_hidden(name: str, script: str) -> bool:
+    """Whether a variable would get into a job that is none of its business: from a job around us, or over its script.
+
+    SBATCH_PARTITION and the like fill what the script leaves open; in SLURM they would come before it.
+    """
+    if name.startswith(("SLURM_", "SUBMITIT_")):
+        return name not in ("SLURM_CONF", "SLURM_CLUSTERS")
+    option = {"SBATCH_TIMELIMIT": "time"}.get(name, name.removeprefix("SBATCH_").lower().replace("_", "-"))
+    return name.startswith("SBATCH_") and (f"#SBATCH --{option}" in script or option == "array-inx")
 
 
 def _failure(command: str, done: Completed) -> SlurmError:
@@ -325,6 +411,10 @@ def _seconds(text: str) -> float | None:
 def _number(text: str) -> float | None:
     """None for Unknown, None, UNLIMITED and Partition_Limit."""
     return float(text) if text.strip().isdigit() else None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return () if text in ("none", "(null)") else tuple(text.split(","))
 
 
 def _resource(tres: str, name: str) -> int:

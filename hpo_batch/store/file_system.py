@@ -136,7 +136,9 @@ def _contend(folder: Path) -> Iterator[Finding]:
         started = []
         try:
             started = [
-                processes.start([*argv, f"{rank}"], stdout=said[rank], stderr=said[rank], env=os.environ, cwd=Path(bare))
+                processes.start(
+                    [*argv, f"{rank}"], stdout=said[rank], stderr=said[rank], env=os.environ, cwd=Path(bare)
+                )
                 for rank in (0, 1)
             ]
             ended = [processes.wait(process, 2 * PATIENCE_S) for process in started]
@@ -233,15 +235,20 @@ def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
             return Finding(level=Level.NOTE, about="locks", what=what, do=do)
         return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
     if turns.unseen or turns.lines != total:
-        what = f"{between}: what one appended under {name} the other did not see at once, {turns.unseen} of {total} times"
+        what = (
+            f"{between}: what one appended under {name} the other did not see at once, {turns.unseen} of {total} times"
+        )
         return Finding(level=Level.BAD, about="locks", what=f"{what}; {turns.lines} lines are there", do=ELSEWHERE)
     if not all(turns.when_free) or min(turns.held) < TIMES:
-        what = f"{between}: {name} that were given up were not to be had ({turns.held[0]} and {turns.held[1]} times held)"
+        what = (
+            f"{between}: {name} that were given up were not to be had ({turns.held[0]} and {turns.held[1]} times held)"
+        )
         return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
     if not turns.met:
         what = f"{between}: {name} were held {total} times, but never wanted by both at once"
         return Finding(level=Level.NOTE, about="locks", what=what, do="run doctor again")
-    what = f"{between}: {name} keep each other out, and appends are seen ({total} times held, {turns.met} changes of hands)"
+    counts = f"{total} times held, {turns.met} changes of hands"
+    what = f"{between}: {name} keep each other out, and appends are seen ({counts})"
     return Finding(level=Level.FINE, about="locks", what=what)
 
 

@@ -23,8 +23,8 @@ class Level(Enum):
 class Finding:
     level: Level
     about: str
-    """``journal``, ``sweep``, ``locks``, ``leases``, ``trials``, ``disk`` or ``files``; of SLURM: ``slurm``, ``limits``,
-    ``preempt``, ``nodes``, ``python``, ``gpus`` or ``clocks``"""
+    """``journal``, ``sweep``, ``locks``, ``leases``, ``trials``, ``disk`` or ``files``; of SLURM: ``slurm``,
+    ``limits``, ``preempt``, ``nodes``, ``python``, ``gpus`` or ``clocks``"""
     what: str
     do: str = ""
     """what to do about it; empty if nothing has to be done"""

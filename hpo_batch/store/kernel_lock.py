@@ -82,7 +82,7 @@ def _poll(fd: int, deadline: float) -> bool:
 
 def is_on_local_disk(path: str) -> bool:
     """Whether the folder of ``path`` is on a file system of this host, whose kernel locks order all who see it."""
-    return _is_local(os.stat(os.path.dirname(path) or ".").st_dev)
+    return _is_local(Path(path).parent.stat().st_dev)
 
 
 @lru_cache(maxsize=64)
