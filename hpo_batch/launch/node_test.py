@@ -88,7 +88,8 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
     (folder / "job.sh").write_text(script(order, folder, program))
     submitted = time.monotonic()
     job_id = commands.submit_script(folder / "job.sh")
-    tell(f"job {job_id} on {order.nodes} nodes: waiting up to {order.start_within_s:.0f} s for its start")
+    where = f"{order.nodes} node{'s' if order.nodes > 1 else ''}"
+    tell(f"job {job_id} on {where}: waiting up to {order.start_within_s:.0f} s for its start")
     try:
         if not _wait(folder, lambda: (folder / "started").exists(), order.start_within_s):
             yield _not_started(order, job_id)

@@ -131,6 +131,9 @@ def _ending(config: SlurmConfig) -> Finding:
 
 
 def _limits(job: Job, config: SlurmConfig, limits: Limits | None) -> Iterator[Finding]:
+    if not config.accounting or not config.enforced:
+        yield _fine("limits", "limits of accounts and QOS are not enforced here")
+        return
     if limits is None:
         if "limits" in config.enforced:
             yield _note("limits", "limits of your account and QOS are enforced, but sacctmgr does not show them")
@@ -142,7 +145,7 @@ def _limits(job: Job, config: SlurmConfig, limits: Limits | None) -> Iterator[Fi
         known = listed(limit.account for limit in limits.associations) or "none"
         yield _bad("limits", f"you may not submit {asked}; your accounts: {known}", "set [job] account")
     names = (job.qos,) if job.qos else tuple(dict.fromkeys(name for one in own for name in one.qos[:1]))
-    if job.qos and own and not any(job.qos in one.qos for one in own):
+    if job.qos and own and "qos" in config.enforced and not any(job.qos in one.qos for one in own):
         allowed = listed(dict.fromkeys(name for one in own for name in one.qos)) or "none"
         yield _bad("limits", f"you may not use QOS '{job.qos}', but {allowed}", "set [job] qos")
     told = False

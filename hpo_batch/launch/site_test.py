@@ -40,7 +40,7 @@ def ask_site(job: Job) -> tuple[list[Finding], tuple[Partition, ...]]:
         do = "if SLURM is down, try again later; jobs that run go on"
         return [Finding(level=Level.BAD, about="slurm", what=str(error), do=do, code=Exit.SLURM)], ()
     limits, findings = None, []
-    if config.accounting:
+    if config.accounting and config.enforced:
         try:
             limits = _limits(config)
         except HpoBatchError as error:

@@ -52,7 +52,7 @@ def _try_kernel(fd: int) -> bool:
 @contextlib.contextmanager
 def link(path: Path, deadline: float) -> Iterator[bool]:
     """As ``locks`` does it: a file of our own becomes the lock by a hard link; without those it is made exclusively."""
-    card = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
+    card = path.with_name(f"{path.name}.{socket.gethostname()}.{random.getrandbits(32):x}")
     card.touch()
     held = False
     try:
@@ -117,6 +117,7 @@ def _count_up(path: Path) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # opened under the lock: NFS looks at the server then
     try:
         number = int(os.pread(fd, NUMBER_BYTES, 0) or b"0")
+        time.sleep(random.uniform(0, 0.001))  # room for whom the lock does not keep out
         os.pwrite(fd, b"%0*d" % (NUMBER_BYTES, number + 1), 0)
         os.fsync(fd)
     finally:

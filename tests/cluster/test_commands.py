@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,6 +137,9 @@ def test_config_as_recorded() -> None:
         max_array_tasks=None,
         job_requeue=True,
         accounting=True,
+        enforced=(),
+        kill_wait_s=2.0,
+        preempts=True,
     )
     assert config.array_limit == 1001
 
@@ -213,6 +217,10 @@ def test_a_silent_slurm_is_unreachable(name: str, ask: Callable[[], object], fak
         ("scancel", lambda: commands.scancel(["7"])),
         ("scontrol", lambda: commands.requeue("7_1")),
         ("scontrol", commands.show_config),
+        ("scontrol", commands.show_partitions),
+        ("sacctmgr", lambda: commands.show_limits("me", cluster="c")),
+        ("sbatch", lambda: commands.check_script(Path(__file__))),
+        ("sbatch", lambda: commands.submit_script(Path(__file__))),
     ],
 )
 class TestFailures:
@@ -255,3 +263,19 @@ def test_requeue_names_the_task(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
     commands.requeue("7_1")
     assert [call["argv"] for call in fake.calls] == [["requeue", "7_1"]]
+
+
+def test_a_script_of_ours_is_submitted_without_what_is_around_us(
+    fake_command: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SUBMITIT_EXECUTOR", "SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_TIMELIMIT"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("SLURM_CONF", "/etc/other/slurm.conf")
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --time=5\ntrue\n")
+    fake = fake_command("sbatch", stdout="12;cluster\n")
+    assert commands.submit_script(script) == "12"
+    (call,) = fake.calls
+    assert call["argv"] == ["--parsable", str(script)]
+    kept = {name for name in call["env"] if name.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
+    assert kept == {"SLURM_CONF", "SBATCH_ACCOUNT"}  # the script says which partition and how long
