@@ -168,7 +168,9 @@ def _site(
     from hpo_batch.sweep.schema import Job
 
     yield from self_test(root)
-    is_unknown = job is None and bool(homes)  # plain Optuna made it, or its sweep is lost: nothing to hold against SLURM
+    is_unknown = job is None and bool(
+        homes
+    )  # plain Optuna made it, or its sweep is lost: nothing to hold against SLURM
     if (job is not None and job.scheduler == "local") or (is_unknown and not cluster):
         return
     if not has_slurm():

@@ -118,7 +118,8 @@ def script(order: Order, folder: Path, program: Path) -> str:
     asked |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
     further = asked["additional_parameters"]
     asked["additional_parameters"] = {key: value for key, value in further.items() if key not in ("requeue", "signal")}
-    seen = [f"trap 'echo $? > {shlex.quote(str(folder / 'ended'))}' EXIT"]
+    at_end = f"echo $? > {shlex.quote(str(folder / 'ended'))}"
+    seen = [f"trap {shlex.quote(at_end)} EXIT"]
     seen += [f'echo "$SLURM_JOB_NODELIST" > {shlex.quote(str(folder / "started"))}']
     asked["setup"] = [*seen, *asked.get("setup", [])]
     python = f"{job.python or shlex.quote(sys.executable)} -u {shlex.quote(str(program))} {shlex.quote(str(folder))}"
