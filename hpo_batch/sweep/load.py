@@ -28,11 +28,10 @@ LATER: dict[str, str] = {
     "study.replicates": "several seeds for each trial",
     "study.import": "history from other studies",
     "job.auto_resume": "resuming without being asked",
-    "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",
 }
 """keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""
-LOCAL_KEYS = ("template", "workers", "walltime", "device", "cpus", "python", "setup")
+LOCAL_KEYS = ("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup")
 """keys of [job] that mean something without SLURM"""
 
 
