@@ -97,9 +97,7 @@ def sweep_space(home: StudyHome) -> Space:
         return study.sweep.space
 
 
-@given(
-    drawn=drawn_spaces(), name=st.sampled_from([n for n in DRAWING if n not in ("gp", "qmc")]), seed=st.integers(0, 99)
-)
+@given(drawn=drawn_spaces(), name=st.sampled_from([n for n in DRAWING if n != "gp"]), seed=st.integers(0, 99))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_proposals_of_random_spaces(
     tmp_path_factory: pytest.TempPathFactory, drawn: Drawn, name: str, seed: int
