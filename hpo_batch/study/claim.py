@@ -10,7 +10,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -228,7 +228,8 @@ def decide(
         except UserError as error:
             return Settled(records=_fail(claimant, trial, Reason.INVALID, f"{ENQUEUED} with plain Optuna: {error}"))
         if fits(configuration):
-            return _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
+            granted = _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
+            return _with_bracket(claimant, state, trial, granted)
         too_long = True
     room = counts.target - counts.finished - counts.running - counts.waiting
     if room <= 0:
@@ -352,6 +353,14 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         },
     )
     return Granted(claim=claim, records=(record,))
+
+
+def _with_bracket(claimant: Claimant, state: JournalState, trial: ScannedTrial, granted: Granted) -> Granted:
+    """A bracket for a trial that was made without one, under another pruner."""
+    if claimant.brackets is None or trial.key is None or BRACKET in trial.facts:
+        return granted
+    facts = {**trial.facts, **_bracket(claimant, state)}
+    return replace(granted, records=(claimant.writer.trial_attr(trial.trial_id, FACTS, facts), *granted.records))
 
 
 def _bracket(claimant: Claimant, state: JournalState) -> dict[str, object]:

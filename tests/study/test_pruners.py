@@ -226,3 +226,15 @@ def test_every_pruner_of_the_schema_can_be_made() -> None:
     options = {"threshold": {"upper": 1.0}}
     made = {name: make_pruner(Pruner(name=name, options=options.get(name, {}))) for name in PRUNERS}  # type: ignore[arg-type]
     assert [name for name, pruner in made.items() if pruner is None] == ["none"]
+
+
+def test_a_trial_that_was_made_under_another_pruner_gets_a_bracket_with_its_next_attempt(root: Path) -> None:
+    home = with_pruner(root, 'name = "none"')
+    with Study.open(home, owner()) as study:
+        study.give_back(claimed(study), Cause.PREEMPTED)
+        pruner = 'name = "hyperband"\nfirst_rung = 3\noptions = { max_resource = 27 }'
+        revise(home, study="trials = 200", space="x = { low = 0.0, high = 1.0 }", tables={"pruner": pruner})
+        assert claimed(study).attempt == 2
+    (trial,) = state_of(home).trials
+    assert trial.facts["bracket"] == 0
+    assert trial.facts["origin"] == "random"
