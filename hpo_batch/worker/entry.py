@@ -7,35 +7,37 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo_batch import processes
-from hpo_batch.cluster import commands
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
-from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
+from hpo_batch.errors import Exit, StorageError, UserError
+from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load
-from hpo_batch.records import Failed, Owner, Reason, Stopping, TrialState
+from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.devices import choose_device
-from hpo_batch.worker.loop import Place, Tally, work
+from hpo_batch.worker.leaving import Departure, leave
+from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
 
 log = logging.getLogger(__name__)
 
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 INDEX_VARIABLE = "HPO_BATCH_WORKER"
-PARK_S = 600.0
+MARK = "HPO_BATCH_WORKER_NAME"
+"""set for all that a worker starts, so that what has left its family is found too"""
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
@@ -83,6 +85,8 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         deadline=_deadline(sweep, allocation),
         lead_s=lead_s,
         is_killed=allocation.job is not None,
+        is_sure=allocation.job is not None and allocation.deadline_s is not None,
+        grace_s=sweep.job.grace_s,
         began=began,
     )
     wrong = _enter(sweep)
@@ -90,13 +94,33 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
     from hpo_batch.study.study import Study
 
-    with Study.open(home, _owner(allocation, environ), n_params=n_params) as study:
-        tally = work(study, wrong or _load(sweep), home=home, place=place, signals=signals)
-    _finish(home, signals, tally, allocation)
-    log.info(
-        "worker ends: %s complete, %s pruned, %s failed, %s given back",
-        tally.complete, tally.pruned, tally.failed, tally.given_back,
-    )  # fmt: skip
+    owner = _owner(allocation, environ)
+
+    def depart(tally: Tally) -> None:
+        processes.end_descendants(MARK)
+        log.info(
+            "worker ends: %s complete, %s pruned, %s failed, %s given back",
+            tally.complete, tally.pruned, tally.failed, tally.given_back,
+        )  # fmt: skip
+        received, warned = signals.received, signals.warned
+        departure = Departure(
+            stopped=received or tally.stopped,
+            idle=tally.idle,
+            progress=tally.progress,
+            is_far=received is Stopping.TIME_LIMIT and warned is not None and place.is_far(warned),
+        )
+        was_preempted = lambda: signals.received is Stopping.PREEMPTED  # noqa: E731
+        leave(home, owner, departure, is_batch=allocation.is_batch, was_preempted=was_preempted)
+
+    os.environ[MARK] = owner.worker
+    try:
+        with Study.open(home, owner, n_params=n_params) as study:
+            objective = wrong or _load(sweep)
+            tally = work(study, objective, home=home, place=place, signals=signals, n_params=n_params, leave=depart)
+    except BaseException:
+        processes.end_descendants(MARK)
+        raise
+    depart(tally)
     if signals.received is Stopping.CANCELLED:
         return Exit.INTERRUPTED
     return Exit.TRIALS_FAILED if tally.failed else Exit.OK
@@ -131,7 +155,10 @@ def _enter(sweep: Sweep) -> Failed | None:
 def _load(sweep: Sweep) -> Objective | Failed:
     here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
     try:
-        return load(here, metrics=sweep.study.metric, computed=sweep.metrics)
+        objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
+        if isinstance(objective, CommandObjective):
+            return replace(objective, preempted_s=sweep.job.grace_s)
+        return objective
     except UserError as error:
         cause = error.__cause__
         text = "".join(traceback.format_exception(cause)) if cause else ""
@@ -173,28 +200,3 @@ def _deadline(sweep: Sweep, allocation: Allocation) -> float | None:
         return allocation.deadline_s
     # SLURM tells the end of a job only since 23.02
     return time.time() + sweep.job.walltime if allocation.job is not None else None
-
-
-def _finish(home: StudyHome, signals: Signals, tally: Tally, allocation: Allocation) -> None:
-    """In a batch task: after the warning of the limit ask for another run; after preemption wait to be requeued."""
-    if allocation.job is None or signals.received is None:
-        return
-    if signals.received is Stopping.TIME_LIMIT and _work_is_left(home) and tally.complete + tally.given_back > 0:
-        try:
-            log.info("the limit is near: asking SLURM to requeue %s", allocation.job)
-            commands.requeue(allocation.job)
-        except HpoBatchError as error:
-            log.warning("not requeued (%s): 'hpo-batch submit' again adds workers", error)
-            return
-    elif signals.received is not Stopping.PREEMPTED:
-        return
-    # a task that ends by itself counts as completed and is not requeued (SLURM before 24.05): wait for the kill
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(PARK_S)
-
-
-def _work_is_left(home: StudyHome) -> bool:
-    if home.marker("CANCELLED").exists() or home.marker("DRAIN").exists():
-        return False
-    state = read_state(home)
-    return bool(state.by_state[TrialState.WAITING]) or state.counts().remaining > 0
