@@ -23,7 +23,7 @@ from hpo_batch.errors import CommandMissing, StorageError, UserError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.outcome import RACE_S, STOP_SIGNALS, Ended, is_signal, of_exit
+from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
@@ -217,7 +217,7 @@ class _Stop:
     def _hurry(self, why: Stopping) -> None:
         """Both graces shorter, if SLURM would kill the command, and us, before they are over."""
         left_s = float("inf")
-        if why in (Stopping.PREEMPTED, Stopping.CANCELLED):
+        if why in SIGNALLED:
             left_s = self._objective.preempted_s
         if self._deadline is not None:
             left_s = min(left_s, max(1.0, self._deadline - time.time()))

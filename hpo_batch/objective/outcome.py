@@ -26,6 +26,8 @@ CONTINUE_LATER: Final = 75
 """Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
 STOP_SIGNALS: Final = frozenset({signal.SIGUSR2, signal.SIGTERM})
 """What tells a command to stop. SLURM sends them too, to all processes of a step near the end of a job."""
+SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
+"""a signal has come that may have ended processes which the objective had started"""
 RACE_S: Final = 2.0
 """how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
@@ -40,10 +42,7 @@ _HOST_MEMORY = re.compile(
 )
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
 """a launcher, such as torchrun, tells of a process of its own"""
-_CHILD_GONE = re.compile(
-    r"killed by signal|exited unexpectedly|terminated abruptly|BrokenProcessPool|BrokenPipeError|EOFError|"
-    r"ConnectionResetError"
-)
+_CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
 """what a function meets when a process that it has started is gone, such as a data loader's"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
@@ -118,10 +117,9 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
         return of_return(None, wanted=wanted, progress=progress)
     if type(error).__name__ == "TrialPruned" and progress.stopping is not None:
         return of_stop(progress, wanted=wanted)  # how a function written for Optuna ends when it was told to stop
-    if was_hit(error) and progress.stopping is Stopping.TIME_LIMIT:
-        return of_stop(progress, wanted=wanted)
-    if progress.stopping in (Stopping.PREEMPTED, Stopping.CANCELLED):
-        # SLURM and a terminal signal all processes: whatever breaks then is no failure of the trial's
+    stopping = progress.stopping
+    if stopping in SIGNALLED or (stopping is Stopping.TIME_LIMIT and was_hit(error)):
+        # SLURM and terminals signal all processes: what breaks because others are gone is no failure of the trial's
         return of_stop(progress, wanted=wanted)
     text = _text_of(error)
     if isinstance(error, SystemExit):
@@ -279,8 +277,8 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
 
 def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
     """Killed by a stop signal. Once a SIGTERM went out, any exit is: frameworks turn it into codes of their own."""
-    by_slurm = stopping is Stopping.PREEMPTED
-    return is_signal(ended.code, STOP_SIGNALS | ended.sent) or signal.SIGTERM in ended.sent or by_slurm
+    was_told = signal.SIGTERM in ended.sent or stopping is Stopping.PREEMPTED
+    return was_told or is_signal(ended.code, STOP_SIGNALS | ended.sent)
 
 
 def _reason_of(error: BaseException) -> Reason:

@@ -5,6 +5,7 @@ The pickle holds a path and nothing else: everything that a worker needs is in t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from hpo_batch.objective.load import Objective, import_function, load
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.devices import choose_device
@@ -78,11 +80,13 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     began = time.time()
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
-    lead_s = min(float(sweep.job.signal_lead_s), sweep.job.walltime / 4)
+    owner = _owner(allocation, environ)
+    walltime_s = _walltime(home, sweep, owner.submission)
+    lead_s = min(float(sweep.job.signal_lead_s), walltime_s / 4)
     place = Place(
         device=device,
         cpus=allocation.cpus,
-        deadline=_deadline(sweep, allocation),
+        deadline=_deadline(walltime_s, allocation),
         lead_s=lead_s,
         is_killed=allocation.job is not None,
         is_sure=allocation.job is not None and allocation.deadline_s is not None,
@@ -93,8 +97,6 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
     from hpo_batch.study.study import Study
-
-    owner = _owner(allocation, environ)
 
     def depart(tally: Tally) -> None:
         processes.end_descendants(MARK)
@@ -195,8 +197,15 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
     )
 
 
-def _deadline(sweep: Sweep, allocation: Allocation) -> float | None:
+def _walltime(home: StudyHome, sweep: Sweep, submission: str) -> float:
+    """As it was when the worker was submitted: the sweep may have been edited since."""
+    with contextlib.suppress(StorageError):
+        return next((one.walltime_s for one in read_submissions(home) if one.id == submission), sweep.job.walltime)
+    return sweep.job.walltime
+
+
+def _deadline(walltime_s: float, allocation: Allocation) -> float | None:
     if allocation.deadline_s is not None:
         return allocation.deadline_s
     # SLURM tells the end of a job only since 23.02
-    return time.time() + sweep.job.walltime if allocation.job is not None else None
+    return time.time() + walltime_s if allocation.job is not None else None

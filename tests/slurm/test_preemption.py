@@ -65,8 +65,6 @@ def test_preempted_trials_go_on_and_nothing_but_the_running_step_is_redone(
         lambda: _ended(slurm_cluster, job), what="accounting of the four tasks after their second run"
     )
     assert set(runs.values()) == {"COMPLETED"}
-    lost = records["ignores_"].attempts[0].worker
-    assert {path.stem for path in home.workers.iterdir()} <= {lost}  # killed, it could not remove its lease
 
 
 def _ended(cluster: SlurmCluster, job: str) -> dict[str, str] | None:

@@ -168,7 +168,10 @@ def test_a_trial_is_told_to_stop_by_signals_deadline_and_marker(study: Study) ->
     loop(study, run, signals=signals)
     assert found == [None, Stopping.CANCELLED, Stopping.CANCELLED, Stopping.PREEMPTED]
     late = Place(device="cpu", cpus=1, deadline=time.time() + 5, lead_s=10.0)
-    assert loop(study, run, place=late).idle == Idle(why=IdleWhy.NO_TIME)
+    idle = loop(study, run, place=late).idle
+    assert idle is not None
+    assert idle.why is IdleWhy.NO_TIME
+    assert idle.detail.endswith("left, and a trial is asked to stop 0:00:10 before")
 
 
 def test_a_worker_waits_for_a_far_trial_until_it_is_known_to_be_alive(home: StudyHome) -> None:

@@ -293,6 +293,16 @@ def test_a_preempted_batch_task_waits_for_its_end(project: Build) -> None:
     assert here.run(**array, SLURM_RESTART_COUNT="1").process.returncode == 0
 
 
+def test_no_trial_is_begun_that_would_not_come_to_its_end(project: Build) -> None:
+    job = {"job": 'template = "local"\nwalltime = "0:01:00"\nsignal_lead_s = 10'}
+    here = project("half_a_second", study="trials = 10000", tables=job)
+    # less than a trial takes is left before it would be asked to stop
+    worker = here.run(HPO_BATCH_DEADLINE=str(time.time() + 10 + 8))
+    assert worker.process.returncode == 0
+    assert "no more trials for this worker: no trial fits into the time that is left (0:00:" in worker.said
+    assert here.state.counts().complete == len(here.state.trials)
+
+
 def test_near_the_deadline_a_trial_is_given_back_and_none_is_begun(project: Build) -> None:
     job = {"job": 'template = "local"\nwalltime = "0:00:08"\nsignal_lead_s = 10'}  # so that the lead is 2 seconds
     here = project("long", study="trials = 2", tables=job)

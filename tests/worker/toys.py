@@ -74,6 +74,11 @@ def busy(trial: Trial) -> float:
     return trial.params["x"]
 
 
+def half_a_second(trial: Trial) -> float:
+    time.sleep(0.5)
+    return 0.5
+
+
 def prints_to_the_end(trial: Trial) -> float:
     print("printed")
     return 0.5
