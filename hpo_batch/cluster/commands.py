@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from hpo_batch.cluster import states
@@ -116,8 +117,11 @@ class SlurmConfig:
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
-def squeue(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, QueueRow]:
+def squeue(job_ids: Iterable[str], *, ended: bool = False, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, QueueRow]:
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
+
+    Args:
+        ended: those too that ended not long ago (MinJobAge, five minutes on most sites).
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -127,10 +131,30 @@ def squeue(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[Arra
     if not ids:
         return {}
     # -r: one line for each pending task too.
-    done = _run(["squeue", "-h", "-r", "-j", ids, "-o", _SQUEUE_FIELDS], timeout_s=timeout_s)
+    which = ["-t", "all"] if ended else []
+    done = _run(["squeue", "-h", "-r", *which, "-j", ids, "-o", _SQUEUE_FIELDS], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
     return parse_squeue(done.stdout)
+
+
+def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+    """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
+
+    An id may be another job's by now, a name of ours never is.
+
+    Raises:
+        CommandMissing: there is no squeue on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    wanted = set(names)
+    if not wanted:
+        return {}
+    done = _run(["squeue", "-h", "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("squeue", done)
+    pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    return {id: name for id, name in pairs if name in wanted}
 
 
 def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
@@ -154,8 +178,11 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[Array
     return parse_sacct(done.stdout)
 
 
-def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
+def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> None:
     """Cancel jobs and array tasks (`A_i`); one that has ended or is unknown is no mistake.
+
+    Args:
+        only_pending: leave alone what runs.
 
     Raises:
         CommandMissing: there is no scancel on this machine.
@@ -165,7 +192,7 @@ def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
     ids = list(dict.fromkeys(job_ids))
     if not ids:
         return
-    done = _run(["scancel", *ids], timeout_s=timeout_s)
+    done = _run(["scancel", *(["--state=PENDING"] if only_pending else []), *ids], timeout_s=timeout_s)
     said = done.stderr.splitlines()
     harmless = bool(said) and all(_is_harmless(line) for line in said)
     if done.returncode != 0 and not harmless:
@@ -186,6 +213,43 @@ def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
     done = _run(["scontrol", "requeue", task_id], timeout_s=timeout_s)
     if done.returncode != 0:
         raise _failure("scontrol requeue", done)
+
+
+def start_now(tasks: Iterable[ArrayTask], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: for example another user's job, or one that has started in the meantime.
+    """
+    ids = _joined(str(task) for task in tasks)
+    if not ids:
+        return
+    done = _run(["scontrol", "update", f"JobId={ids}", "StartTime=now"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol update", done)
+
+
+def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> str:
+    """Submit a script; the job's id.
+
+    Args:
+        env: environment of sbatch, which becomes the job's.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SlurmUnreachable: no answer, or no controller; the job may have been taken all the same.
+        SlurmRefused: SLURM did not take the job.
+    """
+    try:
+        done = run(["sbatch", "--parsable", str(script)], timeout_s=timeout_s, env=env)
+    except CommandTimeout as error:
+        raise SlurmUnreachable(f"{error}; the job may have been taken all the same") from error
+    id = done.stdout.strip().partition(";")[0]
+    if done.returncode != 0 or not id.isdigit():
+        raise _failure("sbatch", done)
+    return id
 
 
 def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:

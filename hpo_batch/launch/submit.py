@@ -16,6 +16,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from hpo_batch import processes
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmRefused
+from hpo_batch.launch.collector import add_collector
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
@@ -29,8 +30,11 @@ from hpo_batch.worker.entry import Worker
 KEPT_OF_SLURM = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
-def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission | None:
+def submit(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
     """Make or revise the study and start the plan's workers; None if no worker is to be started.
+
+    Args:
+        resumes: how many submissions in a row collectors have made, this one included; they lift no marker.
 
     Raises:
         Irreconcilable, StorageError: see ``study.create``.
@@ -39,12 +43,12 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
     create(plan.home, plan.sweep, toml=toml, now=time.time())
     # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
     with sharing.umask_for(shared=plan.sweep.study.shared):
-        return _start(plan, environ)
+        return _start(plan, environ, resumes)
 
 
-def _start(plan: Plan, environ: Mapping[str, str]) -> Submission | None:
+def _start(plan: Plan, environ: Mapping[str, str], resumes: int) -> Submission | None:
     home = plan.home
-    for marker in ("CANCELLED", "DRAIN"):
+    for marker in ("CANCELLED", "DRAIN") if resumes == 0 else ():
         home.marker(marker).unlink(missing_ok=True)
     if plan.workers == 0:
         return None
@@ -67,6 +71,7 @@ def _start(plan: Plan, environ: Mapping[str, str]) -> Submission | None:
         log_pattern=_log_pattern(plan, id),
         host=processes.host_name(environ),
         code=code,
+        resumes=resumes,
     )
     # written before sbatch: if we die in between, the job's name leads back to this line
     write_submission(home, submission)
@@ -80,6 +85,9 @@ def _start(plan: Plan, environ: Mapping[str, str]) -> Submission | None:
         raise
     submission = replace(submission, job_ids=job_ids)
     write_submission(home, submission)
+    if submission.kind == "slurm" and (job.collect or job.auto_resume):
+        submission = add_collector(plan, submission, environ=environ)
+        write_submission(home, submission)
     return submission
 
 
