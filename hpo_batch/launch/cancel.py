@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from hpo_batch import processes
 from hpo_batch.cluster import commands
-from hpo_batch.errors import LockTimeout, SlurmError, StorageError
+from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.submit import job_name
@@ -111,7 +111,7 @@ def _cancel_jobs(
     try:
         found = commands.find_jobs(owners)
         commands.scancel(sorted(found, key=int), only_pending=drain)
-    except SlurmError as error:
+    except (SlurmError, CommandMissing) as error:
         ends = "no worker takes another trial" if drain else "workers end at their next look at it"
         raise type(error)(f"{error}. The study is marked all the same: {ends}; try again to end its jobs") from error
     if not drain:

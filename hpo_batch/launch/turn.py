@@ -32,7 +32,7 @@ def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) ->
     deadline = time.monotonic() + timeout_s
     with sharing.umask_for(shared=shared):
         while True:
-            if shared:
+            if shared and not home.exists:
                 sharing.make(home)  # with the group's rights from the beginning
             make_folder(home.path)
             before = _identity(home)

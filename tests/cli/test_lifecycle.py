@@ -19,6 +19,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from tests.cli.conftest import Cli
+from tests.cluster.conftest import fake_command as fake_command
 from tests.conftest import REPOSITORY
 from tests.study.helpers import state_of
 
@@ -222,6 +223,49 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
             or "'s, and you" in ended.err
         )
     assert not home.marker("CANCELLED").exists()
+
+
+def with_array(cli: Cli, write_sweep, root: Path, **facts: Any) -> Submission:
+    """A study whose last submission went to SLURM, as far as its file says."""
+    assert cli("submit", write_sweep("raises_always", trials=2), "--wait").code == 1
+    home = home_of(root, "toy")
+    given = {"id": "aa11", "kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": time.time(), **facts}
+    write_submission(home, submission := Submission(**given))
+    return submission
+
+
+def test_cancel_marks_the_study_also_if_slurm_does_not_answer(cli: Cli, write_sweep, root: Path) -> None:
+    with_array(cli, write_sweep, root, job_ids=("7",))
+    home = home_of(root, "toy")
+    ended = cli("cancel", "toy")  # the squeue of these tests fails
+    assert ended.code == 3
+    assert "The study is marked all the same" in ended.err
+    assert home.marker("CANCELLED").exists()
+    assert not read_submissions(home)[-1].cancelled
+    assert cli("resume", "toy").code == 3  # which cannot count, and so starts nothing
+    assert home.marker("CANCELLED").exists()
+
+
+def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
+    cli: Cli, write_sweep, root: Path, fake_command: Callable[..., Any]
+) -> None:
+    """Id 7 is somebody else's by now; sbatch took job 8, and its submitter died before it knew."""
+    with_array(cli, write_sweep, root, job_ids=("7",))
+    home = home_of(root, "toy")
+    write_submission(home, Submission(**{**vars(read_submissions(home)[-1]), "id": "bb22", "job_ids": ()}))
+    squeue = fake_command("squeue", stdout="8|toy-bb22\n8|toy-bb22\n9|toy-aa11-collect\n")
+    scancel = fake_command("scancel")
+    ended = cli("cancel", "toy")
+    assert ended.code == 0, ended.err
+    assert [call["argv"] for call in scancel.calls] == [["8", "9"]]
+    assert len(squeue.calls) == 1
+    assert {s.id: bool(s.cancelled) for s in read_submissions(home)[1:]} == {"aa11": True, "bb22": True}
+    assert cli("cancel", "toy", "--drain").code == 0
+    assert scancel.calls[-1]["argv"] == ["--state=PENDING", "8"]
+    # what SLURM still shows of cancelled jobs does not hold up a resume
+    fake_command("squeue", stdout="8|0|COMPLETING|None|0:01|1:00|n1\n9|N/A|PENDING|Dependency|0:00|1:00|\n")
+    assert "0 workers" not in cli("resume", "toy", "-n").out
+    assert "2 trials to finish; 2 local processes" in cli("resume", "toy", "-n").out
 
 
 # retry
