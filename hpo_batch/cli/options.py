@@ -101,9 +101,12 @@ def check_ours(home: StudyHome) -> None:
     except StorageError as error:
         if not home.exists:
             raise
-        owner = user_name(home.path.stat().st_uid)
+        uid = home.path.stat().st_uid
+        if uid == os.geteuid():
+            raise  # of a read-only file system, for example
+        owner = user_name(uid)
         raise StorageError(
-            f"the study '{home.name}' in {home.path} is {owner}'s, and you may not change it: ask {owner}, or for "
+            f"no permission to write in '{home.path}': the study '{home.name}' is {owner}'s; ask {owner}, or for "
             f"[study] shared = true, which opens it to a group"
         ) from error
 

@@ -76,6 +76,7 @@ def start(
     from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
     from hpo_batch.store.home import check_enterable
+    from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.rules import warnings
 
     for one in sweeps:
@@ -88,6 +89,9 @@ def start(
             click.echo(f"warning: {warning}", err=True)
     for home in homes:
         check_enterable(home.path) if dry_run else check_ours(home)
+    for home, one in zip(homes, sweeps, strict=True):
+        if home.exists:
+            what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
     folders = list(workdirs) or [Path.cwd()] * len(sweeps)
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():

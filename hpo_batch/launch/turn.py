@@ -23,67 +23,60 @@ WAIT_S = 300.0
 
 @contextlib.contextmanager
 def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) -> Iterator[None]:
-    """Wait for the study's turn and hold it. A study that is not there yet gets its directory, for the time being.
+    """Wait for the study's turn and hold it.
+
+    Before there is a study, the lock lies beside its directory, which is left alone: the submission may be refused.
 
     Raises:
         LockTimeout: another submission has held it all the time.
-        StorageError: the directory cannot be written.
+        StorageError: the lock cannot be made.
     """
     deadline = time.monotonic() + timeout_s
-    with sharing.umask_for(shared=shared):
-        while True:
-            if shared and not home.exists:
-                sharing.make(home)  # with the group's rights from the beginning
-            make_folder(home.path)
-            before = _identity(home)
-            with _lock(home, deadline):
-                if _identity(home) != before:
-                    continue  # its holder found nothing to keep, and has removed it
-                try:
-                    yield
-                finally:
-                    _remove_unused(home)
-                return
-
-
-@contextlib.contextmanager
-def _lock(home: StudyHome, deadline: float) -> Iterator[None]:
-    left_s = max(0.0, deadline - time.monotonic())
+    first = home.root / f".{home.name.replace('/', '.')}.submit.flock"
     try:
-        if home.exists:
-            with journal_lock(_base(home), timeout_s=left_s):
-                yield
-        else:  # without Optuna's kind of lock beside it, whose files would keep an unused directory
-            with kernel_lock(f"{_base(home)}.flock", deadline=deadline):
-                yield
+        with contextlib.ExitStack() as stack:
+            if not home.exists or first.exists():
+                stack.enter_context(_first_turn(first, deadline))
+            if home.exists:
+                left_s = max(0.0, deadline - time.monotonic())
+                with sharing.umask_for(shared=shared):
+                    stack.enter_context(journal_lock(home.path / "submit", timeout_s=left_s))
+            yield
     except LockTimeout as error:
         raise LockTimeout(f"another command is submitting or cancelling '{home.name}': try again ({error})") from error
 
 
-def _base(home: StudyHome) -> Path:
-    return home.path / "submit"
+@contextlib.contextmanager
+def _first_turn(path: Path, deadline: float) -> Iterator[None]:
+    """Hold a lock whose file is there only for that time."""
+    made = not path.parent.is_dir()
+    while True:
+        make_folder(path.parent)
+        before = _identity(path)
+        try:
+            stack = contextlib.ExitStack()
+            stack.enter_context(kernel_lock(str(path), deadline=deadline))
+        except OSError as error:
+            raise StorageError(f"cannot lock '{path}': {error.strerror}") from error
+        with stack:
+            if before is None or _identity(path) != before:
+                continue  # its last holder has removed it: locks on two files exclude nobody
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    if made:
+                        path.parent.rmdir()  # of a submission that was refused, if nothing lies in it
+            return
 
 
-def _identity(home: StudyHome) -> int:
-    """The lock's file, made if need be: two that hold locks on different files exclude nobody."""
-    path = f"{_base(home)}.flock"
+def _identity(path: Path) -> int | None:
+    """The file's, made if need be; None if its directory has gone in the meantime."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
-        return Path(path).stat().st_ino
-    except FileNotFoundError:  # the directory has gone in the meantime: as good as another file
-        return -1
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise StorageError(f"cannot lock the study '{home.path}': {error.strerror}") from error
-
-
-def _remove_unused(home: StudyHome) -> None:
-    """The directory of a study that was not made after all; whatever else lies in it keeps it."""
-    if home.exists:
-        return
-    kept = {f"{_base(home).name}.flock"}
-    with contextlib.suppress(OSError):
-        if {path.name for path in home.path.iterdir()} <= kept:
-            _base(home).with_suffix(".flock").unlink()
-            home.path.rmdir()
-            if "/" in home.name:
-                home.path.parent.rmdir()
+        raise StorageError(f"cannot lock '{path}': {error.strerror}") from error
