@@ -334,6 +334,8 @@ class Job(Table):
     """array throttle: tasks that run at once"""
     signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
     """seconds before the limit at which SLURM warns the worker; it may come up to 60 s early"""
+    grace_s: Annotated[Number, Field(ge=1, le=86400)] = 30.0
+    """seconds that the site leaves between SIGTERM (preemption, scancel) and SIGKILL: GraceTime, or else KillWait"""
     setup: tuple[str, ...] = ()
     """shell lines before the worker starts: module load, conda activate"""
     python: str | None = None
@@ -344,6 +346,10 @@ class Job(Table):
     """further options of srun, such as those of a container"""
     sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
+    collect: Flag = False
+    """a small job after the workers, from template "collector", writes results/trials.csv into the study"""
+    auto_resume: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    """how often in a row that job may submit what is left; never after a cancel or a failure of everything"""
 
     @property
     def ranks(self) -> int:
