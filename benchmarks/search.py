@@ -317,35 +317,35 @@ class Results:
         pairs = (self.of(figure, problem, s, workers, n) for s in (system, other))
         return [mine - theirs for mine, theirs in zip(*pairs, strict=True)]
 
+    def of_all(self, figure: str, system: str, workers: int, n: int) -> list[float]:
+        """Of every problem; empty if the system cannot search one of them."""
+        each = [self.of(figure, problem, system, workers, n) for problem in self.problems]
+        return [value for values in each for value in values] if all(each) else []
+
     def over_all(self, figure: str, system: str, other: str, workers: int, n: int) -> list[float]:
         """Differences by seed, each the mean over the problems."""
         each = [self.differences(figure, problem, system, other, workers, n) for problem in self.problems]
         return [fmean(column) for column in zip(*each, strict=True)]
 
 
-def report(results: Results, figure: str, system: str, other: str) -> Iterator[str]:
+def report(results: Results, figure: str, system: str, other: str, marks: Sequence[int]) -> Iterator[str]:
     """Mean regrets, and what ``system`` is better (below 0) or worse (above 0) by than ``other``."""
     others = [s for s in results.systems if s not in (system, other)]
     yield f"| workers | problem | trials | {system} | {other} | difference [95 %] | p (Holm) | {' | '.join(others)} |"
     yield "|---:|---|---:|---:|---:|---|---:|" + "---:|" * len(others)
-    cases = list(itertools.product(results.workers, results.problems, results.marks))
-    differences = [results.differences(figure, p, system, other, w, n) for w, p, n in cases]
-    p_values = [p_value(found) for found in differences]
-    corrected = holm(p_values)
-    for (w, problem, n), found, p, p_holm in zip(cases, differences, p_values, corrected, strict=True):
-        means = [_mean(results.of(figure, problem, s, w, n)) for s in (system, other, *others)]
-        told = f"{p:.3f} ({p_holm:.2f})"
-        yield f"| {w} | {problem} | {n} | {means[0]} | {means[1]} | {_change(found)} | {told} | {' | '.join(means[2:])} |"
-    for w, n in itertools.product(results.workers, results.marks):
-        found = results.over_all(figure, system, other, w, n)
-        means = [
-            _mean([x for p in results.problems for x in results.of(figure, p, s, w, n)])
-            if all(results.of(figure, p, s, w, n) for p in results.problems)
-            else ""
-            for s in (system, other, *others)
-        ]
-        told = f"{p_value(found):.3f}"
-        yield f"| {w} | **all** | {n} | {means[0]} | {means[1]} | {_change(found)} | {told} | {' | '.join(means[2:])} |"
+    cases = list(itertools.product(results.workers, results.problems, marks))
+    each = [results.differences(figure, problem, system, other, w, n) for w, problem, n in cases]
+    p_values = [p_value(differences) for differences in each]
+    told = [f"{p:.3f} ({corrected:.2f})" for p, corrected in zip(p_values, holm(p_values), strict=True)]
+    for (w, problem, n), differences, p in zip(cases, each, told, strict=True):
+        first, second, *rest = (_mean(results.of(figure, problem, s, w, n)) for s in (system, other, *others))
+        change = _change(differences)
+        yield f"| {w} | {problem} | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
+    for w, n in itertools.product(results.workers, marks):
+        differences = results.over_all(figure, system, other, w, n)
+        first, second, *rest = (_mean(results.of_all(figure, s, w, n)) for s in (system, other, *others))
+        change, p = _change(differences), f"{p_value(differences):.3f}"
+        yield f"| {w} | **all** | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
 
 
 def report_waste(results: Results) -> Iterator[str]:
@@ -367,7 +367,7 @@ def report_waste(results: Results) -> Iterator[str]:
 
 def report_values(results: Results, system: str, other: str) -> Iterator[str]:
     """The best true value found, in the problem's own unit, beside the best there is and the median."""
-    columns = [f"{s}, {w} workers" for w in results.workers for s in (system, other)]
+    columns = [f"{s}, {w} {'worker' if w == 1 else 'workers'}" for w in results.workers for s in (system, other)]
     yield f"| problem | trials | best there is | {' | '.join(columns)} | median |"
     yield "|---|---:|---:|" + "---:|" * (len(columns) + 1)
     for name, n in itertools.product(results.problems, results.marks):
@@ -420,8 +420,12 @@ def main() -> None:
     results = Results(measure(wanted, options.trials, options.processes, options.keep))
     system, other = options.compare
     print(f"{len(wanted)} runs of {options.trials} trials, seeds {seeds[0]} to {seeds[-1]}\n")
-    print("Regret of the best configuration tried\n", *report(results, "best", system, other), sep="\n")
-    print("\nRegret of the configuration that looks best\n", *report(results, "winner", system, other), sep="\n")
+    print("Regret of the best configuration tried\n", *report(results, "best", system, other, results.marks), sep="\n")
+    print(
+        "\nRegret of the configuration that looks best\n",
+        *report(results, "winner", system, other, results.marks[-1:]),
+        sep="\n",
+    )
     print("\nBest true value\n", *report_values(results, system, other), sep="\n")
     print("\nCells covered; repeats, and trials that break a constraint\n", *report_waste(results), sep="\n")
     print(f"{time.monotonic() - began:.0f} seconds", file=sys.stderr)
