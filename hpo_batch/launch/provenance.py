@@ -31,6 +31,7 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         except importlib.metadata.PackageNotFoundError:
             continue
     facts: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "argv": list(argv)}
+    facts["workdir"] = str(workdir)  # for people: `explain` tells it, nothing is read from there
     commit = _git(workdir, "rev-parse", "HEAD")
     if commit is None:
         return {**facts, "commit": None}
