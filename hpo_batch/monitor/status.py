@@ -209,8 +209,8 @@ class View:
         return [row for task, rows in self._accounts.items() if task.job in mine for row in rows]
 
 
-class _Study:
-    """One study, read on at each look."""
+class StudyReader:
+    """A study's journal, read on at each call, without a lock and without changing anything; reports are left out."""
 
     def __init__(self, home: StudyHome) -> None:
         self.home = home
@@ -219,20 +219,19 @@ class _Study:
     def _begin(self) -> None:
         self._journal = Journal(self.home.journal)
         self.state = JournalState(reports=False, metrics=False)
-        self._ended: list[Span] = []
-        self._seconds: list[tuple[float, bool]] = []
-        """of each trial that ended: all its attempts together, and whether it is finished"""
-        self._counted = 0
-        self._failures: tuple[FailureGroup, ...] = ()
-        self._failures_at: tuple[int, int] | None = None
 
     def read(self) -> JournalState:
+        """The study as it is now.
+
+        Raises:
+            StorageError: the journal cannot be read, or holds no study.
+        """
         try:
             self._read_on()
         except JournalCorrupt:
             if not self._journal.cursor.offset:
                 raise
-            self._begin()  # another journal lies there now: `doctor --rebuild` has made one
+            self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
             self._read_on()
         if self.state.study_name is None:
             raise StorageError(f"the journal '{self.home.journal}' holds no study")
@@ -241,6 +240,22 @@ class _Study:
     def _read_on(self) -> None:
         while lines := self._journal.read_new():
             self.state.apply(lines)
+
+
+class _Study(StudyReader):
+    """Beside it what follows from the trials that have ended: it is not worked out anew."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._ended: list[Span] = []
+        self._seconds: list[tuple[float, bool]] = []
+        """of each trial that ended: all its attempts together, and whether it is finished"""
+        self._counted = 0
+        self._failures: tuple[FailureGroup, ...] = ()
+        self._failures_at: tuple[int, int] | None = None
+
+    def _read_on(self) -> None:
+        super()._read_on()
         for _, number in itertools.islice(self.state.endings, self._counted, None):
             trial = self.state.trials[number]
             found = spans(trial)
