@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "resume": "Go on with a study: add the workers that it lacks.",
         "retry": "Try failed trials again, as trials of their own.",
         "cancel": "End a study's workers; unfinished trials wait for resume.",
+        "explain": "Tell the story of a trial, and how to run it by hand.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {

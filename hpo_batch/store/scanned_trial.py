@@ -144,6 +144,11 @@ class ScannedTrial:
     def key(self) -> str | None:
         return self.identity.key
 
+    def raw(self, name: str) -> bytes | None:
+        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        value = self._attrs.get(name)
+        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
+
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
         return self._facts(f"{ATTEMPT}{attempt}")
 
