@@ -22,6 +22,7 @@ from hpo_batch.store.decode import (
 
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
+SAMPLER = "hpo:sampler"
 
 
 class Identity(msgspec.Struct):
@@ -139,6 +140,11 @@ class ScannedTrial:
     def facts(self) -> dict[str, Any]:
         """What we wrote when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
         return self._facts(FACTS)
+
+    @property
+    def noted_by_sampler(self) -> dict[str, Any]:
+        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
+        return self._facts(SAMPLER)
 
     @property
     def key(self) -> str | None:

@@ -18,6 +18,7 @@ from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
     Cause,
     Claim,
+    Complete,
     Configuration,
     Failed,
     GivenBack,
@@ -30,6 +31,7 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
+from hpo_batch.space.parameters import same
 from hpo_batch.store import durations, leases, nodes, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
@@ -38,6 +40,7 @@ from hpo_batch.store.journal import Journal
 from hpo_batch.store.kept import KeptEnd, kept_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,
     Drawn,
@@ -53,7 +56,7 @@ from hpo_batch.study.claim import (
 from hpo_batch.study.create import read_revision
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.history import PrunerHistory
-from hpo_batch.study.pruners import make_pruner
+from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.samplers import make_source
 from hpo_batch.sweep.planned import planned_trials
@@ -142,7 +145,7 @@ class Study:
             value = None
         if value is not None:
             self._reports_of(claim).note(step, float(value))
-        rung = self._pruner is not None and value is not None and step >= self.sweep.pruner.first_rung
+        rung = self._pruner is not None and value is not None and step >= decides_from(self.sweep.pruner)
         if not rung and self._clock() - self._last_flush < REPORT_EVERY_S:
             return Verdict.CONTINUE
         try:
@@ -163,10 +166,11 @@ class Study:
         """
         self._keep(claim, outcome)
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
+        noted = self._after_trial(claim, outcome)
 
         def records(trial: ScannedTrial) -> list[Record]:
             reported = self._reports_of(claim).values
-            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported)
+            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported, noted_by_sampler=noted)
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
@@ -347,6 +351,16 @@ class Study:
         lane = (int(index) if index.isdigit() else 0) + (1009 * int(slot) if slot.isdigit() else 0)
         return (self.sweep.sampler.seed * 1_000_003 + len(self._state.trials) * 8191 + lane * 131 + arm) % 2**32
 
+    def _after_trial(self, claim: Claim, outcome: Outcome) -> Mapping[str, object]:
+        """What the sampler of the claim's quota arm wants noted with the trial."""
+        trial = self._state.trials[claim.number]
+        arm = next((a for a in self._sources if all(_has(trial, name, value) for name, value in a)), None)
+        if arm is None:
+            return {}
+        ended = {Complete: "COMPLETE", Failed: "FAIL"}.get(type(outcome), "PRUNED")
+        values = outcome.values if isinstance(outcome, Complete) else None
+        return self._sources[arm].after_trial(self._state, trial, ended, values)
+
     def _planned_left(self) -> bool:
         """Whether a planned trial has not been made yet: then the next claim needs no draw."""
         unmade = not_made(self._planned, self._state)
@@ -425,6 +439,7 @@ class Study:
             owner=self.owner,
             writer=self._writer,
             now=self._clock(),
+            brackets=self._brackets,
         )
 
     def _read_anew(self, *, reports: bool) -> None:
@@ -449,6 +464,7 @@ class Study:
         self._pruner = make_pruner(sweep.pruner)
         self._journal_params = JournalParams(self._space)
         self._quotas = Quotas(self._space)
+        self._brackets = Brackets.of(sweep.pruner)
         self._sources = {arm: make_source(sweep, self._space, arm) for arm in self._quotas.arms}
         self._sweep = sweep
         self._revision = number
@@ -476,6 +492,10 @@ class _Reports:
         self.values[step] = value
         if step not in self.unwritten:
             self.unwritten.append(step)
+
+
+def _has(trial: ScannedTrial, name: str, value: Value) -> bool:
+    return name in trial.params and same(trial.params[name], value)
 
 
 def _holds(claim: Claim, trial: ScannedTrial) -> bool:

@@ -33,8 +33,8 @@ from hpo_batch.space.space import Space
 from hpo_batch.space.words import shown
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 
-SAMPLERS = ("tpe", "random", "grid", "list")
-PRUNERS = ("none", "median", "percentile", "asha", "hyperband")
+SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2", "list")
+PRUNERS = ("none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon")
 ENTRY = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 KEPT_NAMES = ("baseline", "best", "elites")
 """what [expect] may name beside trials and sets"""
@@ -197,11 +197,12 @@ class Sampler(Table):
     """``[sampler]``: who proposes configurations."""
 
     name: str = "tpe"
-    """tpe, random, grid (every valid cell once) or list (the [[trial]]s only)"""
+    """tpe, random, grid (every valid cell once), qmc (one Sobol' sequence), gp, cmaes, nsga2, list (the [[trial]]s
+    only), or "package.module:class" of a sampler of Optuna's kind"""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
     """all randomness of the search and of the trials' seeds comes from it"""
-    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 10
-    """random trials before tpe models anything"""
+    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 5
+    """finished trials (extremes and planned ones count) before tpe, gp or cmaes model anything; random until then"""
     extremes: tuple[str, ...] = ()
     """parameters whose smallest and largest value are tried first, the others at the middle"""
     coverage: tuple[str, ...] = ()
@@ -211,18 +212,20 @@ class Sampler(Table):
     duplicates: Literal["skip"] = "skip"
     """a configuration is never trained twice"""
     options: Options = {}
-    """handed to Optuna's sampler class as they are"""
+    """of the sampler, such as n_ei_candidates; a class of your own is called with them"""
 
 
 class Pruner(Table):
     """``[pruner]``: who ends bad trials early."""
 
-    name: Literal["none", "median", "percentile", "asha", "hyperband"] = "none"
-    """none, median, percentile, asha (successive halving) or hyperband"""
+    name: Literal["none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon"] = "none"
+    """none, median, percentile, asha (successive halving), hyperband, patient, threshold or wilcoxon"""
     first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
-    """steps before the first decision"""
+    """steps before the first decision; to wilcoxon, whose steps are names of instances, so many of them"""
+    around: Literal["median", "percentile", "asha", "hyperband", "threshold"] | None = None
+    """of patient: the pruner that decides once there was no progress; left out: no progress is enough"""
     options: Options = {}
-    """handed to Optuna's pruner class as they are"""
+    """of the pruner, such as reduction_factor; patient's own (patience, min_delta) beside those of the one around"""
 
 
 class PlannedTrial(Table):

@@ -64,6 +64,7 @@ c = "d > 0"
 [metrics]
 m2 = "2 * loss"
 [sampler]
+name = "my.code:Sampler"
 options = { a = [1, 2.0, true, "x"], b = { c = 1e22 } }
 [baseline]
 x = 2
