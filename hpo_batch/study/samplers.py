@@ -24,6 +24,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.study.distributions import distribution_of
 from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.quota import Arm
+from hpo_batch.study.replicates import may_repeat
 from hpo_batch.sweep.schema import Sampler, Sweep
 
 MODEL_DRAWS = 8
@@ -122,7 +123,8 @@ class _Sampled:
         refused: dict[str, int] = {}
         repeated = False
         for configuration, origin in self._proposals(state, seed):
-            if configuration.key in state.number_of_key:
+            earlier = state.number_of_key.get(configuration.key)
+            if earlier is not None and not may_repeat(self._sweep, state.trials[earlier]):
                 repeated = True
                 continue
             why = self._space.why_invalid(configuration)

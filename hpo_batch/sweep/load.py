@@ -25,8 +25,6 @@ from hpo_batch.sweep.templates import Raw, merge, read_template
 from hpo_batch.sweep.validate import known_keys, validate
 
 LATER: dict[str, str] = {
-    "study.replicates": "several seeds for each trial",
-    "study.import": "history from other studies",
     "job.auto_resume": "resuming without being asked",
     "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",

@@ -6,6 +6,7 @@ Pure functions from a sweep to problems and warnings. Nothing here reads a file 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     _objective_rules(sweep, known, problems)
     _sampler_rules(sweep, known, problems)
     _metric_rules(sweep, known, problems)
+    _import_rules(sweep, problems)
     _trial_rules(sweep, known, problems)
     if not any(problem.key == ("space",) for problem in told):
         _space_rules(sweep, space, known, problems)
@@ -131,6 +133,8 @@ def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
 def _too_few(sweep: Sweep) -> list[str]:
     """Whether the study ends before its target, since no configuration is trained twice."""
     wanted = sweep.study.trials
+    if sweep.sampler.duplicates == "replicate":
+        return []
     if wanted is None or sweep.sampler.name == "list" or size(sweep.space).all is None:
         return []
     by_hand = {planned.configuration.key: planned.configuration for planned in planned_trials(sweep)}
@@ -169,6 +173,11 @@ def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         if name in ("grid", "list") and sampler.coverage_share:
             message = f"means nothing to sampler '{name}', which draws nothing"
             problems.append(Problem(key=("sampler", "coverage_share"), message=message))
+    if name in ("grid", "list") and sampler.duplicates == "replicate":
+        message = (
+            f"means nothing to sampler '{name}', which proposes nothing twice; for several seeds: study.replicates"
+        )
+        problems.append(Problem(key=("sampler", "duplicates"), message=message))
     if len(sweep.study.metric) > 1 and sweep.pruner.name != "none":
         problems.append(Problem(key=("pruner", "name"), message="a pruner needs a single metric", allowed=PRUNERS[0]))
     if sampler.coverage_share and not sampler.coverage and known.sound("sampler.coverage"):
@@ -181,12 +190,32 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         problems.append(Problem(key=("study", "direction"), message=message, allowed="minimize, maximize"))
     if len(set(sweep.study.metric)) != len(sweep.study.metric):
         problems.append(Problem(key=("study", "metric"), message="a metric is named twice"))
+    if len(sweep.study.metric) > 1:
+        for what, expectation in sweep.expect.items():
+            text = expectation if isinstance(expectation, str) else expectation.if_
+            if "best" in _names_in(text):
+                message = "with several metrics there is no single 'best' trial to expect something of"
+                problems.append(Problem(key=("expect", what), message=message))
     try:
         decision_order({name: sorted(parse(text).names) for name, text in sweep.metrics.items()})
     except Cycle as cycle:
         for circle in cycle.circles:
             message = f"metrics are computed from each other in a circle: {' -> '.join((*circle, circle[0]))}"
             problems.append(Problem(key=("metrics", circle[0]), message=message))
+
+
+def _names_in(text: str) -> set[str]:
+    """The identifiers of an expectation, whose language is richer than that of constraints."""
+    return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)))
+
+
+def _import_rules(sweep: Sweep, problems: list[Problem]) -> None:
+    """What can be told without looking at the other studies; ``study.imported`` tells the rest."""
+    names = sweep.study.import_
+    if {sweep.study.name, sweep.path} & set(names):
+        problems.append(Problem(key=("study", "import"), message="a study cannot import itself"))
+    if len(set(names)) < len(names):
+        problems.append(Problem(key=("study", "import"), message="a study is named twice"))
 
 
 def _trial_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
