@@ -67,8 +67,8 @@ def _print_trial(home: StudyHome, state: JournalState, number: int, attempt: int
 
 
 def _print_streams(folder: Path) -> None:
-    for stream in ("stdout", "stderr"):
-        path = folder / stream
+    seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))  # further ones of a trial
+    for path in (part / stream for part in (folder, *seeds) for stream in ("stdout", "stderr")):
         if path.is_file() and path.stat().st_size:
             click.echo(f"--- {path}", err=True)
             _copy(path)

@@ -72,6 +72,9 @@ def _lines(status: StudyStatus) -> list[str]:
     if status.best is not None and status.best.values:
         named = f" ({status.best.name})" if status.best.name else ""
         lines.append(f"best      {status.metric} {status.best.values[0]:.6g} by trial {status.best.number}{named}")
+    if status.front:
+        some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
+        lines.append(f"front     {len(status.front)} trials that no other one beats in {status.metric}: {some}")
     if status.failures:
         lines.append("failures  " + ", ".join(f"{count} {reason}" for reason, count in status.failures.items()))
     for node in status.failing_nodes:

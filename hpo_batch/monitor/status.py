@@ -18,6 +18,7 @@ from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store import leases
+from hpo_batch.store.front import front_trials
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.nodes import FailingNode, failing_nodes
@@ -49,11 +50,14 @@ class StudyStatus:
     metric: str
     counts: Counts
     best: TrialRecord | None
+    """None also with several metrics"""
     failures: Mapping[str, int]
     workers: tuple[WorkerStatus, ...]
     submissions: int
     failing_nodes: tuple[FailingNode, ...] = ()
     """nodes on which trials fail in a row while they do well on others"""
+    front: tuple[int, ...] = ()
+    """with several metrics: the trials that no other one beats in all of them"""
     unseen: str = ""
     """what could not be asked, and why; empty if everything could"""
 
@@ -67,6 +71,7 @@ class StudyStatus:
             "best": None
             if best is None
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
+            "front": list(self.front),
             "failures": dict(self.failures),
             "workers": [asdict(worker) for worker in self.workers],
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
@@ -171,6 +176,7 @@ def _status(
         metric=", ".join(state.metrics) or "value",
         counts=state.counts(),
         best=best_trial(state),
+        front=tuple(front_trials(state)) if len(state.directions) > 1 else (),
         failures=dict(failures.most_common()),
         workers=tuple(placed),
         failing_nodes=failing_nodes(state),

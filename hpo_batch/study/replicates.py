@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from hpo_batch.records import TrialState
@@ -39,4 +40,4 @@ def mean_values(trials: Sequence[ScannedTrial]) -> tuple[float, ...] | None:
     A planned trial that was answered from another one is not counted twice.
     """
     own = [t.values for t in trials if t.state is TrialState.COMPLETE and t.values and "repeats" not in t.facts]
-    return tuple(math.fsum(column) / len(own) for column in zip(*own, strict=True)) if own else None
+    return tuple(statistics.mean(column) for column in zip(*own, strict=True)) if own else None

@@ -40,6 +40,7 @@ from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker.devices import Device
+from hpo_batch.worker.replicates import Seeds
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
 
@@ -260,8 +261,15 @@ def _watched(
     engine: WorkerEngine,
 ) -> Outcome | GivenBack:
     """Run the objective; a function that neither returns nor listens is ended together with this worker."""
+    seeds = Seeds(
+        seeds=claim.seeds,
+        engine=engine,
+        wanted=engine.wanted,
+        checkpoint=trial.dir / CHECKPOINT,
+        keeps=study.sweep.study.keep_checkpoints == "all",
+    )
     if not isinstance(objective, FunctionObjective) or (pulse is None and place.limit() == float("inf")):
-        return objective.run(trial)
+        return seeds.run(objective, trial)
     began, thread = time.time(), threading.get_ident()
 
     def due() -> Ending | None:
@@ -274,7 +282,7 @@ def _watched(
         _last_words(study, claim, ended, place=place, began=began)
 
     with watched(due, last_words, lock=engine.lock, every_s=1.0 if pulse is None else min(1.0, pulse.stall_s / 4)):
-        return objective.run(trial)
+        return seeds.run(objective, trial)
 
 
 def _last_words(study: Study, claim: Claim, ended: Ending, *, place: Place, began: float) -> NoReturn:
