@@ -94,6 +94,29 @@ def print_summary(home: StudyHome, *, top: int) -> None:
         click.echo(f"({len(table.trials) - len(frame)} more trials: {hint('collect', home.name)})", err=True)
 
 
+def print_overview(homes: Sequence[StudyHome]) -> None:
+    """One line for each of several studies: how far it is, and its best."""
+    import pandas as pd
+
+    from hpo_batch.results.formats import render
+
+    rows = []
+    for home in homes:
+        table = read_table(home)
+        best = _rows(table, where=None, top=None, best=True, attempts=False, for_people=True)
+        first = best.iloc[0] if len(best) else None
+        rows.append(
+            {
+                "study": home.name,
+                "finished": f"{table.counts.finished} of {table.counts.target}",
+                "failed": table.counts.failed,
+                "best": None if first is None else first["number"],
+                **{metric: None if first is None else first[metric] for metric in table.metrics},
+            }
+        )
+    click.echo(f"\n{render(pd.DataFrame(rows), 'table').decode()}", nl=False)
+
+
 def _rows(
     table: TrialsTable, *, where: str | None, top: int | None, best: bool = False, attempts: bool, for_people: bool
 ) -> pd.DataFrame:

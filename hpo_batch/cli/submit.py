@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
 @click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
+@click.option("--start-from", metavar="BUDGET", help="Only this [[budget]] and those behind it.")
+@click.option("--only", metavar="NAMES", help="Of a list, only the [[trial]]s with these names: A1,A2.")
+@click.option("--set-of", metavar="SET", help="Of a list, only the [[trial]]s of this set.")
 @click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
 @root_option
@@ -32,13 +35,18 @@ def command(
     workers: int | None,
     trials: int | None,
     overrides: tuple[str, ...],
+    start_from: str | None,
+    only: str | None,
+    set_of: str | None,
     wait: bool,
     dry_run: bool,
     root: Path | None,
 ) -> int | None:
     """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
-    from hpo_batch.cli.describe import describe_sharing, objective_warnings
+    from hpo_batch.cli.describe import describe_imports, describe_sharing, objective_warnings
+    from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
+    from hpo_batch.sweep.part import part_of
     from hpo_batch.sweep.rules import warnings
 
     chosen = list(overrides)
@@ -46,7 +54,7 @@ def command(
     chosen += [f"job.workers={workers}"] if workers is not None else []
     chosen += [f"study.trials={trials}"] if trials is not None else []
     chosen += [f"job.sbatch.{key}={value}" for key, value in parse_sbatch_options(sbatch_options)]
-    sweeps = load(sweep, overrides=chosen)
+    sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     for one in sweeps:
         for warning in warnings(one):
             click.echo(f"warning: {warning}", err=True)
@@ -55,6 +63,10 @@ def command(
             raise UserError("\n".join(missing))
         for warning in missing:
             click.echo(f"warning: {warning}", err=True)
+    for one in sweeps:
+        lines, doubts = describe_imports(one, home_of(logs_root(root), one.path))
+        for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
+            click.echo(line, err=True)
     plans = [_plan(one, logs_root(root), dry_run=dry_run) for one in sweeps]
     for plan in plans:
         for warning in (*plan.warnings, *describe_sharing(plan.sweep, plan.home)[1]):
@@ -94,6 +106,7 @@ def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
     from hpo_batch.monitor.status import live_workers
     from hpo_batch.processes import exists
     from hpo_batch.store.home import check_enterable, check_writable, home_of
+    from hpo_batch.study.comparable import wanted
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
@@ -109,9 +122,8 @@ def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
         state = read_state(home)
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
-        standing = Standing(
-            remaining=max(0, target(sweep) - finished), finished=finished, live_workers=live_workers(home)
-        )
+        remaining = max(0, wanted(sweep, state) - finished)
+        standing = Standing(remaining=remaining, finished=finished, live_workers=live_workers(home))
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=Path.cwd())
 
 

@@ -113,7 +113,8 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     if state.revision:
         had = {name for trial in state.trials for name in trial.params}
         change = difference(read_revision(home, state), sweep, has_trials=bool(state.trials), had=had)
-        return replace(change, stays=_stays(sweep.space, state)) if change.lines and not change.against else change
+        edited = any(line.startswith("space.") for line in change.lines) and not change.against
+        return replace(change, stays=_stays(sweep.space, state)) if edited and state.trials else change
     if not state.is_ours:
         raise StorageError(
             f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
@@ -126,12 +127,12 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
 
 
 def _stays(space: Space, state: JournalState) -> str:
-    """Which trials lie in the space now, in words; empty if all of them do."""
+    """Which trials lie in the space now, in words."""
     against = {
         trial.number: found for trial in state.trials if isinstance(found := translated_trial(space, trial), str)
     }
     if not against:
-        return ""
+        return f"all {len(state.trials)} trials lie in the space now"
     numbers = ", ".join(map(str, list(against)[:10])) + (", ..." if len(against) > 10 else "")
     why = Counter(against.values()).most_common(1)[0][0]
     return (

@@ -28,7 +28,7 @@ class Change:
     against: tuple[str, ...] = ()
     """why old trials and new sweep do not belong together"""
     stays: str = ""
-    """which trials the sampler goes on with, in words; empty if all, or if there are none"""
+    """which trials the sampler goes on with, in words; empty if the space is the same, or if there are none"""
 
 
 def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collection[str] = ()) -> Change:

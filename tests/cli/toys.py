@@ -50,3 +50,8 @@ def first_hangs(trial: hpo_batch.Trial) -> float:
 
 def raises_always(trial: hpo_batch.Trial) -> float:
     raise RuntimeError("nothing works here")
+
+
+def by_seed(trial: hpo_batch.Trial) -> float:
+    print(f"seed {trial.seed}")
+    return trial.seed % 1000 / 1000
