@@ -60,7 +60,8 @@ def test_choices_edited_twice_tpe_proposes_the_added_best_one_and_plain_optuna_p
 def test_a_wider_and_a_narrower_range_keep_the_trials_that_lie_in_it(root: Path) -> None:
     home = make(root, study="trials = 6", space="x = { low = 0.0, high = 1.0 }")
     work(home)
-    assert not revise(home, study="trials = 7", space="x = { low = -1.0, high = 2.0 }").stays
+    wider = revise(home, study="trials = 7", space="x = { low = -1.0, high = 2.0 }")
+    assert wider.stays == "all 6 trials lie in the space now"
     assert len(shown(home)) == 6
     change = revise(home, study="trials = 7", space="x = { low = 0.0, high = 0.5 }")
     inside = [t for t in state_of(home).trials if float(t.params["x"]) <= 0.5]
