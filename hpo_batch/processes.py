@@ -6,6 +6,7 @@ Arguments are lists, never shell text. Every short command has a time limit; a f
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shlex
@@ -18,13 +19,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Final, NoReturn
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
 log = logging.getLogger(__name__)
 
 Process = subprocess.Popen[bytes]
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +83,18 @@ def exists(executable: str) -> bool:
 def start(
     argv: Sequence[str],
     *,
-    stdout: Path,
-    stderr: Path,
+    stdout: Path | None,
+    stderr: Path | None,
     env: Mapping[str, str],
     cwd: Path | None = None,
 ) -> Process:
-    """Start a program in a session and process group of its own; its output is appended to files.
+    """Start a program in a session and process group of its own; its output is appended to files (None: to ours).
 
     A new session: Ctrl-C in the caller's terminal does not reach it; a signal to its group reaches all its children.
     """
     log.debug("start: %s", shlex.join(argv))
     try:
-        with stdout.open("ab") as out, stderr.open("ab") as err:
+        with _appended(stdout) as out, _appended(stderr) as err:
             return subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -106,6 +109,19 @@ def start(
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
+
+
+def _appended(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+    return contextlib.nullcontext() if path is None else path.open("ab")
+
+
+def end_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when the process that started it is gone, however that ended.
+
+    Only Linux knows how; elsewhere nothing happens. For the very start: a parent that is gone already is not noticed.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def reap_in_background(process: Process) -> None:

@@ -9,13 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from hpo_batch.cluster import states
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnreachable
+from hpo_batch.errors import (
+    CommandTimeout,
+    SlurmError,
+    SlurmRefused,
+    SlurmUnreachable,
+    SubmissionUnknown,
+    SubmitLimit,
+)
 from hpo_batch.processes import Completed, run
 
 log = logging.getLogger(__name__)
@@ -23,11 +31,21 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 60.0
 """SLURM's own retries on a controller that is down end after 9 s; a busy one may take longer to answer."""
 
+SBATCH_TIMEOUT_S = 180.0
+"""sbatch itself tries for two minutes where the controller has no room for another job."""
+
 _SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
 # The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
 _USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
 _UNKNOWN_ID = "Invalid job id specified"
+_NO_ROOM = re.compile(
+    r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
+)
+"""Fewer tasks may be accepted. `Job violates accounting/QOS policy` alone may mean a limit of time or size as well."""
+_POLICY = "Job violates accounting/QOS policy"
+_POLICY_LIMIT = re.compile(r"^(?:QOS|Assoc)\w+$", re.MULTILINE)
+_MAY_HAVE_BEEN_TAKEN = ("Socket timed out", "Zero Bytes were transmitted", "Unexpected message received")
 _UNREACHABLE = (
     "Unable to contact",
     "Unexpected message received",  # what `scontrol requeue` of 22.05 says when there is no controller
@@ -74,6 +92,8 @@ class QueueRow:
     left_s: float | None
     """To its time limit; None without one, and beyond it."""
     node: str
+    name: str = ""
+    """The job's name, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +136,70 @@ class SlurmConfig:
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
-def squeue(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, QueueRow]:
+def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SBATCH_TIMEOUT_S) -> str:
+    """Submit a script; the job's id.
+
+    Args:
+        env: environment of sbatch, which becomes the job's.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SubmitLimit: not so many tasks, or none now.
+        SlurmRefused: the job was not taken, in SLURM's words.
+        SubmissionUnknown: it may have been taken: look for its name.
+        SlurmUnreachable: no controller: it was not taken.
+    """
+    try:
+        done = run(["sbatch", "--parsable", str(script)], timeout_s=timeout_s, env=env)
+    except CommandTimeout as error:
+        raise SubmissionUnknown(str(error)) from error
+    if done.returncode == 0:
+        # with several clusters: `id;cluster`; a site's wrapper may write lines of its own
+        if (match := re.search(r"^(\d+)(?:;\S*)?$", done.stdout.strip(), re.MULTILINE)) is None:
+            raise SubmissionUnknown(f"sbatch wrote '{done.stdout.strip()}', which is no job id")
+        return match[1]
+    said = f"{done.stderr}\n{done.stdout}".strip()
+    words = own_words(said)
+    if any(sign in said for sign in _MAY_HAVE_BEEN_TAKEN):
+        raise SubmissionUnknown(f"sbatch got no answer: {words}")
+    if any(sign in said for sign in _UNREACHABLE):
+        raise SlurmUnreachable(f"sbatch could not reach SLURM: {words}; try again later")
+    named = _POLICY_LIMIT.search(re.sub(r"^\w+: error: ", "", said, flags=re.MULTILINE))
+    if _NO_ROOM.search(said) or (_POLICY in said and named is None):
+        raise SubmitLimit(words)
+    raise SlurmRefused(words)
+
+
+def own_words(text: str) -> str:
+    """What a command of SLURM said, on one line and without its own name."""
+    own = r"^\s*(?:\w+: (?:(?:error|fatal): )?)?(?:Batch job submission failed: )?"
+    lines = [re.sub(own, "", line).strip() for line in text.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gave no reason"
+
+
+def squeue(
+    job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = TIMEOUT_S
+) -> dict[ArrayTask, QueueRow]:
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
+
+    Args:
+        names: jobs of these names instead, whatever their ids: SLURM would give only those of both.
+        ended: those too that ended not long ago (MinJobAge, five minutes on most sites).
 
     Raises:
         CommandMissing: there is no squeue on this machine.
         SlurmUnreachable: no answer, or no controller.
     """
-    ids = _joined(job_ids)
-    if not ids:
+    ids, wanted = _joined(job_ids), _joined(names)
+    if not ids and not wanted:
         return {}
+    which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
+    fields = f"{_SQUEUE_FIELDS}|%j" if wanted else _SQUEUE_FIELDS
     # -r: one line for each pending task too.
-    done = _run(["squeue", "-h", "-r", "-j", ids, "-o", _SQUEUE_FIELDS], timeout_s=timeout_s)
+    done = _run(["squeue", "-h", "-r", *which, "-o", fields], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
-    return parse_squeue(done.stdout)
+    return parse_squeue(done.stdout, named=bool(wanted))
 
 
 def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
@@ -201,10 +270,11 @@ def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     return parse_config(done.stdout)
 
 
-def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`."""
+def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]:
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%j` behind them if ``named``."""
     rows: dict[ArrayTask, QueueRow] = {}
-    for line in text.splitlines():
+    for whole in text.splitlines():
+        line, _, name = whole.rpartition("|") if named else (whole, "", "")
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
@@ -220,6 +290,7 @@ def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
             elapsed_s=_seconds(elapsed) or 0.0,
             left_s=_seconds(left),
             node=node,
+            name=name,
         )
     return rows
 

@@ -16,6 +16,7 @@ from hpo_batch import processes
 from hpo_batch.cluster.commands import ArrayTask, QueueRow, squeue
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import HpoBatchError, StorageError
+from hpo_batch.monitor.queue import Queue, ask, workers_of
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.front import front_trials
@@ -102,13 +103,14 @@ def study_statuses(homes: Sequence[StudyHome]) -> list[StudyStatus]:
     return [_status(home, submissions[home.name], rows, unseen) for home in homes]
 
 
-def live_workers(home: StudyHome) -> int:
-    """Workers of a study that run or will run. An unreachable SLURM raises: submitting blindly could double them."""
+def live_workers(home: StudyHome, queue: Queue | None = None) -> int:
+    """Workers of a study that run or will run. An unreachable SLURM raises: submitting blindly could double them.
+
+    Args:
+        queue: SLURM's answer for several studies; asked for if left out.
+    """
     submissions = read_submissions(home)
-    slurm_ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
-    rows = squeue(slurm_ids) if slurm_ids else {}
-    local = _local_workers(home, submissions)
-    return len(local) + sum(1 for row in rows.values() if row.state.live)
+    return len(_local_workers(home, submissions)) + workers_of(submissions, queue or ask(submissions))
 
 
 def last_words(home: StudyHome) -> list[tuple[str, str]]:
@@ -116,8 +118,9 @@ def last_words(home: StudyHome) -> list[tuple[str, str]]:
     submissions = [s for s in read_submissions(home) if s.job_ids]
     if not submissions:
         return []
-    pattern = submissions[-1].log_pattern.replace("%A", submissions[-1].job_ids[0])
-    logs = sorted(home.path.glob(pattern.replace("%a", "*").replace("%i", "*")))
+    pattern = submissions[-1].log_pattern.replace("%a", "*").replace("%i", "*")
+    patterns = {pattern.replace("%A", id) for id in submissions[-1].job_ids}
+    logs = sorted(log for one in patterns for log in home.path.glob(one))
     told = []
     for log in logs:
         lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
@@ -154,11 +157,12 @@ def _status(
     home: StudyHome, submissions: Sequence[Submission], rows: Mapping[ArrayTask, QueueRow], unseen: str
 ) -> StudyStatus:
     state = load_state(home)
-    running = {}
+    running: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
     for number in state.by_state[TrialState.RUNNING]:
         facts = state.trials[number].attempt_facts(state.trials[number].attempt)
         if facts:
-            running[facts["job"] if facts["job"] != "local" else facts["worker"]] = (number, tuple(facts["gpus"]))
+            place = facts["job"] if facts["job"] != "local" else facts["worker"]
+            running.setdefault(place, []).append((number, tuple(facts["gpus"])))
     mine = {int(id) for s in submissions if s.kind == "slurm" for id in s.job_ids}
     workers = _local_workers(home, submissions)
     for task, row in sorted(rows.items()):
@@ -167,8 +171,9 @@ def _status(
             workers.append(WorkerStatus(job=str(task), state=row.word, node=row.node, reason=reason))
     placed = []
     for worker in workers:
-        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
-        placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
+        # several trials where workers share an array task: a line for each
+        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0")) or []
+        placed += [replace(worker, trial=number, gpus=gpus) for number, gpus in held] or [worker]
     failures = Counter(reason for reason, _ in state.endings if reason)
     return StudyStatus(
         name=home.name,

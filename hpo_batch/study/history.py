@@ -9,27 +9,23 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hpo_batch.records import ImportedTrial, TrialState
+from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.study.comparable import translated
-from hpo_batch.study.distributions import SOME_TIME, distribution_of, frozen_trial, values_in
-from hpo_batch.study.replicates import mean_values
+from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
+from hpo_batch.study.others import OUT_OF_THE_WAY, Others
 
 CAP = 2000
 """newest trials a sampler models: TPE's time for one proposal grows with its history (92 ms at 10,000 trials)"""
-OUT_OF_THE_WAY = 1 << 40
-"""added to the numbers of trials that are shown to TPE: it takes one with the number of a proposal for the proposal"""
 
 
 class _Shown(InMemoryStorage):
@@ -54,48 +50,16 @@ class SamplerHistory:
         self._space = space
         self._distributions = {parameter.name: distribution_of(parameter) for parameter in space.searched}
         self._ended: dict[int, FrozenTrial | None] = {}
-        self._alike: dict[str, list[int]] = {}
-        """numbers of the trials that have one configuration, by its key"""
-        self._known = 0
-        self._imported: list[FrozenTrial] | None = None
+        self._others = Others(space, self._distributions)
 
     def study(self, state: JournalState, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
         """A study to ask for proposals."""
         storage = _Shown()
-        if self._imported is None:
-            self._imported = list(_frozen_imports(state.imported, self._space, self._distributions))
-        known = (frozen for frozen in self._shown(state) if frozen is not None)
-        storage.given = list(itertools.islice(itertools.chain(known, reversed(self._imported)), CAP))[::-1]
+        seen = (t for t in reversed(state.trials) if t.state not in (TrialState.FAIL, TrialState.WAITING))
+        known = (frozen for frozen in map(self._frozen, seen) if frozen is not None)
+        own = self._others.as_one(state, list(itertools.islice(known, CAP))[::-1])
+        storage.given = [*self._others.imported(state, room=CAP - len(own)), *own]
         return study_in_memory(state, sampler, storage)
-
-    def _shown(self, state: JournalState) -> Iterator[FrozenTrial | None]:
-        """The trials that count, newest first; those of one configuration as one, with the mean of their values."""
-        for trial in state.trials[self._known :]:
-            if trial.key is not None:
-                self._alike.setdefault(trial.key, []).append(trial.number)
-        self._known = len(state.trials)
-        told: set[str] = set()
-        for trial in reversed(state.trials):
-            if trial.state in (TrialState.FAIL, TrialState.WAITING):
-                continue
-            alike = self._alike.get(trial.key, ()) if trial.key is not None else ()
-            if trial.key is None or len(alike) < 2:
-                yield self._frozen(trial)
-            elif trial.key not in told:
-                told.add(trial.key)
-                yield self._mean([state.trials[number] for number in alike], trial)
-
-    def _mean(self, alike: Sequence[ScannedTrial], newest: ScannedTrial) -> FrozenTrial | None:
-        values = mean_values(alike)
-        if values is None:
-            return self._frozen(newest)
-        first = next(t for t in alike if t.state is TrialState.COMPLETE and t.values and "repeats" not in t.facts)
-        frozen = self._frozen(first)
-        if frozen is None:
-            return None
-        frozen = copy.copy(frozen)
-        frozen.values = list(values)
-        return frozen
 
     def _frozen(self, trial: ScannedTrial) -> FrozenTrial | None:
         if trial.number in self._ended:
@@ -114,31 +78,6 @@ class SamplerHistory:
         if trial.state.ended:
             self._ended[trial.number] = frozen
         return frozen
-
-
-def _frozen_imports(
-    imported: Sequence[ImportedTrial], space: Space, distributions: Mapping[str, BaseDistribution]
-) -> Iterator[FrozenTrial]:
-    """Trials of other studies that lie in the space, under numbers that no trial of this study has."""
-    for i, trial in enumerate(imported):
-        found = translated(space, trial.params, is_whole=trial.is_whole)
-        if isinstance(found, str):
-            continue
-        is_complete = trial.state is TrialState.COMPLETE
-        yield FrozenTrial(
-            number=2 * OUT_OF_THE_WAY + i,
-            state=optuna.trial.TrialState(trial.state.value),
-            value=None,
-            values=list(trial.values) if is_complete else None,
-            datetime_start=SOME_TIME,
-            datetime_complete=SOME_TIME,
-            params=dict(found.searched),
-            distributions={name: distributions[name] for name in found.searched},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={} if is_complete or trial.step is None else {trial.step: trial.values[0]},
-            trial_id=2 * OUT_OF_THE_WAY + i,
-        )
 
 
 class PrunerHistory:

@@ -26,11 +26,10 @@ from hpo_batch.sweep.validate import known_keys, validate
 
 LATER: dict[str, str] = {
     "job.auto_resume": "resuming without being asked",
-    "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",
 }
 """keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""
-LOCAL_KEYS = ("template", "workers", "walltime", "device", "cpus", "python", "setup")
+LOCAL_KEYS = ("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup")
 """keys of [job] that mean something without SLURM"""
 
 

@@ -83,6 +83,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     _metric_rules(sweep, known, problems)
     _import_rules(sweep, problems)
     _trial_rules(sweep, known, problems)
+    _job_rules(sweep, known, problems)
     if not any(problem.key == ("space",) for problem in told):
         _space_rules(sweep, space, known, problems)
         _name_rules(sweep, known, problems)
@@ -216,6 +217,23 @@ def _import_rules(sweep: Sweep, problems: list[Problem]) -> None:
         problems.append(Problem(key=("study", "import"), message="a study cannot import itself"))
     if len(set(names)) < len(names):
         problems.append(Problem(key=("study", "import"), message="a study is named twice"))
+
+
+def _job_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    """How processes lie on GPUs and nodes: several workers to a GPU, or several processes to a worker, not both."""
+    job = sweep.job
+    if not known.sound("job"):
+        return
+    spread = "job.nodes" if job.nodes > 1 else "job.tasks_per_node"
+    if job.workers_per_gpu is not None and job.ranks > 1:
+        message = f"{spread} gives several processes to each worker: leave one of the two out"
+        problems.append(Problem(key=("job", "workers_per_gpu"), message=message))
+    if job.mps and job.workers_per_gpu is None:
+        message = "MPS lets workers share a GPU, and none do; say how many in job.workers_per_gpu"
+        problems.append(Problem(key=("job", "mps"), message=message))
+    if job.ranks > 1 and not job.srun:
+        message = f"only srun can start the processes that {spread} asks for"
+        problems.append(Problem(key=("job", "srun"), message=message, allowed="true"))
 
 
 def _trial_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:

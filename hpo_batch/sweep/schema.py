@@ -295,17 +295,26 @@ class Job(Table):
     scheduler: Literal["slurm", "local"] = "slurm"
     """set by templates"""
     workers: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
-    """array tasks, or local processes; each pulls trials until none is left"""
+    """processes that pull trials until none is left; an array task holds one, or as many as workers_per_gpu says"""
+    workers_per_gpu: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
+    """so many workers on each GPU of an array task, each with that GPU alone; left out: one worker per array task, with
+    all its GPUs"""
+    mps: Flag = False
+    """workers that share GPUs do so under an MPS daemon of their array task's own"""
+    nodes: Annotated[int, Field(ge=1, le=4096, strict=True)] = 1
+    """nodes of each worker: a trial runs on all of them at once"""
+    tasks_per_node: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
+    """processes of each worker on each of its nodes, started by srun: ranks of one trial, as a rule one for each GPU"""
     walltime: Seconds = 3600.0
     """limit of each array task"""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """"auto": the GPU that was allocated, else the CPU; "cuda": no GPU is an error"""
     cpus: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
-    """CPUs of each worker; torch's threads follow it"""
+    """CPUs of each process: of each worker, or of each of its ranks; torch's threads follow it"""
     mem_gb: Annotated[Number, Field(gt=0)] | None = None
-    """left out: the partition's default"""
+    """memory of each process, as with cpus; left out: the partition's default"""
     gres: str | None = None
-    """"gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
+    """of each node of an array task: "gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
     gpus_per_node: str | None = None
     """"a100:1", for sites without --gres"""
     partition: str | None = None
@@ -338,6 +347,11 @@ class Job(Table):
     """further options of srun, such as those of a container"""
     sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one trial together."""
+        return self.nodes * self.tasks_per_node
 
 
 class Sweep(Table):

@@ -27,6 +27,7 @@ from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.worker import ranks, slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.loop import Place, Tally, work
 from hpo_batch.worker.signals import Signals
@@ -59,9 +60,11 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     Raises:
         HpoBatchError: the study, the device or the objective cannot be used.
     """
+    if slots.SLOT_VARIABLE in environ:
+        processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
-    _log_apart()
+    log_apart(slots.slot_label(environ))
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
     if not state.revision:
@@ -73,6 +76,12 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
+    if slots.is_supervisor(sweep.job, allocation, environ):
+        tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
+        return _end(home, signals, tally, allocation, environ)
+    rank = ranks.rank_of(sweep.job, allocation, environ)
+    if rank is not None and rank.rank > 0:
+        return ranks.follow(home, rank)
     began = time.time()
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
@@ -85,14 +94,42 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         is_killed=allocation.job is not None,
         began=began,
     )
-    wrong = _enter(sweep)
+    if rank is not None:
+        with ranks.led(home, sweep, rank) as lead:
+            tally = _work(home, sweep, place, allocation, environ, signals=signals, lead=lead)
+            lead.end_processes()  # before the task waits for its end: they hold the GPUs' memory
+            return _end(home, signals, tally, allocation, environ)
+    tally = _work(home, sweep, place, allocation, environ, signals=signals)
+    return _end(home, signals, tally, allocation, environ)
+
+
+def _work(
+    home: StudyHome,
+    sweep: Sweep,
+    place: Place,
+    allocation: Allocation,
+    environ: Mapping[str, str],
+    *,
+    signals: Signals,
+    lead: ranks.Lead | None = None,
+) -> Tally:
+    wrong = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
     from hpo_batch.study.study import Study
 
     with Study.open(home, _owner(allocation, environ), n_params=n_params) as study:
-        tally = work(study, wrong or _load(sweep), home=home, place=place, signals=signals)
-    _finish(home, signals, tally, allocation)
+        if lead is None:
+            return work(study, wrong or load_objective(sweep), home=home, place=place, signals=signals)
+        objective = wrong or lead.objective(place)
+        return work(study, objective, home=home, place=place, signals=signals, is_over=lambda: lead.is_over)
+
+
+def _end(home: StudyHome, signals: Signals, tally: Tally, allocation: Allocation, environ: Mapping[str, str]) -> Exit:
+    """The last acts of a worker, or of the supervisor of several; what a task does once is the supervisor's."""
+    slots.write_tally(environ, tally)
+    if slots.SLOT_VARIABLE not in environ:
+        _finish(home, signals, tally, allocation)
     log.info(
         "worker ends: %s complete, %s pruned, %s failed, %s given back",
         tally.complete, tally.pruned, tally.failed, tally.given_back,
@@ -102,17 +139,21 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     return Exit.TRIALS_FAILED if tally.failed else Exit.OK
 
 
-def _log_apart() -> None:
-    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's."""
+def log_apart(label: str = "") -> None:
+    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's.
+
+    Args:
+        label: tells them from those of other processes in the same log.
+    """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT.replace(" %(message)", f"{label} %(message)")))
     for layer in OUR_LAYERS:
         logger = logging.getLogger(f"hpo_batch.{layer}")
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
 
 
-def _enter(sweep: Sweep) -> Failed | None:
+def enter(sweep: Sweep) -> Failed | None:
     """Go to the objective's working directory; a relative one starts where the worker was started."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's package lies where the worker was started
@@ -128,7 +169,7 @@ def _enter(sweep: Sweep) -> Failed | None:
     return None
 
 
-def _load(sweep: Sweep) -> Objective | Failed:
+def load_objective(sweep: Sweep) -> Objective | Failed:
     here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
     try:
         return load(here, metrics=sweep.study.metric, computed=sweep.metrics)
@@ -152,6 +193,8 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         submission = environ.get("SLURM_JOB_NAME", "").rpartition("-")[2]
         job, _, index = allocation.job.partition("_")
         name = f"{job}-r{allocation.restarts}-{index or 0}"
+        if slots.SLOT_VARIABLE in environ:
+            name += f".{environ[slots.SLOT_VARIABLE]}"
     elif submission:
         name = f"{submission}-{index}"
     else:

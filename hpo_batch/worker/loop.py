@@ -149,10 +149,12 @@ def work(
     place: Place,
     signals: Signals,
     sleep: Callable[[float], None] = time.sleep,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Run trials until there is none for this worker, or it is told to stop.
 
     Args:
+        is_over: whether the objective can run no further trial.
         objective: what runs a trial; a ``Failed`` if it could not be loaded: then one trial is told so, and the worker
             ends, since every other trial would fail alike.
     """
@@ -182,7 +184,7 @@ def work(
             with contextlib.suppress(StorageError):  # among them: its end was written already
                 study.give_back(claim, Cause.CANCELLED)
             raise
-        if isinstance(objective, Failed):
+        if isinstance(objective, Failed) or is_over():
             break
         if isinstance(ended, GivenBack) and ended.cause is not Cause.CHECKPOINTED:
             break

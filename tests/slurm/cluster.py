@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -60,6 +60,8 @@ class ClusterConfig:
     min_job_age_s: int = 60
     """How long `squeue -t all` knows an ended job."""
     max_array_size: int = 1001
+    submit_limits: Mapping[str, int] = field(default_factory=dict)
+    """QOS by name, each with how many jobs and array tasks a user may have in it; needs accounting."""
     extra: str = ""
     """Lines for slurm.conf; a key given again wins."""
 
@@ -336,6 +338,11 @@ class SlurmCluster:
         self._launch("slurmdbd", "slurmdbd", "-D")
         self._wait_for_port("slurmdbd")
         self.run("sacctmgr", "-i", "add", "cluster", "test", timeout_s=_READY_TIMEOUT_S)
+        for qos, limit in self.config.submit_limits.items():
+            self.run("sacctmgr", "-i", "add", "qos", qos, f"MaxSubmitJobsPerUser={limit}", timeout_s=_READY_TIMEOUT_S)
+        if self.config.submit_limits:
+            allowed = ",".join(("normal", *self.config.submit_limits))
+            self.run("sacctmgr", "-i", "modify", "user", "root", "set", f"qos={allowed}", timeout_s=_READY_TIMEOUT_S)
 
     def _wait_for_port(self, daemon: str) -> None:
         def listens() -> bool:
@@ -415,6 +422,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={self._ports["slurmdbd"]}
 AccountingStoragePass={root}/run/munge.sock
 AccountingStorageTRES=gres/gpu"""
+            if config.submit_limits:
+                accounting += "\nAccountingStorageEnforce=limits,qos"
         else:
             accounting = "AccountingStorageType=accounting_storage/none"
         nodes = "\n".join(
