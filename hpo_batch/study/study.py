@@ -156,6 +156,17 @@ class Study:
             log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
             return Verdict.CONTINUE
 
+    def write_reports(self, claim: Claim) -> None:
+        """Write the reports that wait, if that works now: what they tell of is done, and will not be reported again.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere.
+        """
+        try:
+            self._flush(claim)
+        except StorageError as error:
+            log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
+
     def tell(self, claim: Claim, outcome: Outcome) -> None:
         """Write how the attempt ended. The result lies in the attempt's folder before the journal is told.
 

@@ -126,6 +126,11 @@ class WorkerEngine:
             # a pruner may look at a computed metric: it is computed from what this step reported
             return self._study.report(self._claim, step, self.wanted.complete(metrics))
 
+    def seed_is_done(self) -> None:
+        """The first seed of a trial has a result: it is not run again, whatever happens to the others."""
+        with self.lock:
+            self._study.write_reports(self._claim)
+
     def stopping(self) -> Stopping | None:
         if self._signals.received is not None:
             return self._signals.received
@@ -268,6 +273,7 @@ def _watched(
         engine=engine,
         wanted=engine.wanted,
         checkpoint=trial.dir / CHECKPOINT,
+        first_is_done=engine.seed_is_done,
         keeps=study.sweep.study.keep_checkpoints == "all",
     )
     if not isinstance(objective, FunctionObjective) or (pulse is None and place.limit() == float("inf")):

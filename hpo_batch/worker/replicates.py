@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,8 @@ class Seeds:
     wanted: Wanted
     checkpoint: Path
     """of the attempt"""
+    first_is_done: Callable[[], None]
+    """called when the first seed, whose reports the study has, is done"""
     keeps: bool = False
     """whether the checkpoints of seeds that are done stay"""
 
@@ -70,6 +72,8 @@ class Seeds:
                 return replace(ended, message=f"{which}: {ended.message}")
             if not isinstance(ended, Complete):
                 return ended
+            if i == 0:
+                self.first_is_done()
             self._keep(i, ended)
             done.append(ended)
             values = ", ".join(f"{value:.6g}" for value in ended.values)

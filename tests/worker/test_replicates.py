@@ -19,6 +19,7 @@ from hpo_batch.worker.loop import Tally, work
 from hpo_batch.worker.signals import Signals
 from tests.study.helpers import claimed, make, owner, plain, revise, state_of
 from tests.study.test_editing import RANDOM
+from tests.worker.conftest import Project
 from tests.worker.test_loop import HERE, Toy
 
 TWO = "trials = 2\nreplicates = 3"
@@ -222,3 +223,23 @@ def test_repeats_as_trials_with_another_seed(root: Path) -> None:
     means = {n: statistics.mean(t.values[0] for t in state.trials if t.values and t.params["n"] == n) for n in (1, 2)}
     assert {trial.params["n"]: trial.value for trial in shown} == means
     assert len(shown) == 2
+
+
+def test_a_killed_worker_loses_no_seed_that_was_done(project: Callable[..., Project]) -> None:
+    here = project("second_seed_hangs", study="trials = 1\nreplicates = 3\nmax_attempts = 1")
+    worker = here.start()
+    checkpoint = here.home.attempt(0, 1) / "checkpoint"
+    here.until(lambda: (checkpoint / "seed-2" / "model").exists())
+    worker.process.kill()
+    worker.wait()
+    assert here.run().process.returncode == 0
+    trial = here.state.trials[0]
+    seeds = trial.facts["seeds"]
+    assert trial.ending(1)["how"] == "lost"
+    assert trial.ending(1)["moved"]  # a seed that is done is progress: the attempt does not count
+    assert trial.values == (statistics.mean(float(seed % 100) for seed in seeds),)
+    assert here.file("stdout") == f"seed {seeds[0]}\n"
+    assert here.file("seed-2/stdout", attempt=2) == f"seed {seeds[1]}\n"
+    assert here.file("seed-3/stdout", attempt=2) == f"seed {seeds[2]}\n"
+    assert not (here.home.attempt(0, 2) / "stdout").exists()  # the first seed was not run again
+    assert trial.steps == {1: float(seeds[0] % 100)}

@@ -194,3 +194,13 @@ def fails_on_bad_nodes(trial: Trial) -> float:
     if os.environ["SLURMD_NODENAME"] == "bad":
         raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     return trial.params["x"]
+
+
+def second_seed_hangs(trial: Trial) -> float:
+    """In its first attempt the second seed never returns."""
+    print("seed", trial.seed)
+    trial.report(1, loss=trial.seed % 100)
+    while trial.attempt == 1 and trial.dir.name == "seed-2":
+        (trial.checkpoint / "model").write_text("half")
+        time.sleep(0.05)
+    return float(trial.seed % 100)
