@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -185,15 +186,53 @@ def end_with_descendants(code: int) -> NoReturn:
 
     Those whose parents have ended are found only if this process leads its session, as detached workers do.
     """
+    end_descendants()
+    os._exit(code)
+
+
+def end_descendants(mark: str = "") -> None:
+    """Kill all that this process has started.
+
+    Those whose parents have ended are found only if this process leads its session, as detached workers do, or by what
+    they were started with.
+
+    Args:
+        mark: a variable that this process has set in its environment; empty: none.
+    """
     for _ in range(10):  # a process that forks while we look leaves another one
         pids = _descendants(os.getpid())
+        if mark:
+            pids |= set(with_environment(mark, os.environ.get(mark, ""))) - {os.getpid()}
+        pids = {pid for pid in pids if not _is_tracker(pid)}
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if not pids:
             break
         time.sleep(0.01)
-    os._exit(code)
+
+
+def become_sleeper(seconds: float) -> NoReturn:
+    """Kill all that this process has started, and let it be a program that sleeps and heeds no signal but SIGKILL.
+
+    The process keeps its number, so for SLURM the task goes on, while threads and memory are gone. May be called from
+    any thread.
+    """
+    end_descendants()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    # blocked, not ignored: the mask of this thread outlives execv, and no signal comes in between
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP})
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"import time; time.sleep({seconds:g})"])
+
+
+def _is_tracker(pid: int) -> bool:
+    """Whether it is the helper of multiprocessing, which ends by itself after it has removed what others left."""
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _descendants(ancestor: int) -> set[int]:

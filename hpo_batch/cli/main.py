@@ -27,7 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
     },
-    "Keep": {"doctor": "Say whether a study on disk is healthy; make a lost journal again."},
+    "Keep": {"doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again."},
 }
 
 

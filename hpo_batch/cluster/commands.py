@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from hpo_batch.cluster import states
+from hpo_batch.cluster import site, states
+from hpo_batch.cluster.site import Limit, Partition
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import (
     CommandTimeout,
@@ -129,6 +130,12 @@ class SlurmConfig:
     job_requeue: bool
     """Whether jobs may be requeued that did not ask for it."""
     accounting: bool
+    enforced: tuple[str, ...] = ()
+    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
+    kill_wait_s: float = 30.0
+    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
+    preempts: bool = False
+    """Whether jobs may be preempted at all; how is the partition's."""
 
     @property
     def array_limit(self) -> int:
@@ -270,6 +277,56 @@ def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     return parse_config(done.stdout)
 
 
+def show_partitions(*, timeout_s: float = TIMEOUT_S) -> tuple[Partition, ...]:
+    """The partitions that this user may see.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    done = _run(["scontrol", "show", "partition", "-o"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol show partition", done)
+    return site.parse_partitions(done.stdout)
+
+
+def show_limits(user: str, *, cluster: str, timeout_s: float = TIMEOUT_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
+    """Limits of the user's associations, and of every QOS by name: two calls, of the database.
+
+    Raises:
+        CommandMissing: there is no sacctmgr on this machine.
+        SlurmUnreachable: no answer, or no database.
+        SlurmRefused: the site does not show them.
+    """
+    shown = []
+    for words in (
+        ["assoc", "where", f"user={user}", f"cluster={cluster}", f"format={site.LIMIT_FIELDS}"],
+        ["qos", f"format={site.QOS_FIELDS}"],
+    ):
+        done = _run(["sacctmgr", "-n", "-P", "show", *words], timeout_s=timeout_s)
+        if done.returncode != 0:
+            raise _failure(f"sacctmgr show {words[0]}", done)
+        shown.append(done.stdout)
+    return site.parse_associations(shown[0]), site.parse_qos(shown[1])
+
+
+def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> str:
+    """What sbatch says of a script without submitting it: when and where it would start.
+
+    Args:
+        env: environment of sbatch, as it would be to submit it.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: it would not be taken.
+    """
+    done = _run(["sbatch", "--test-only", str(script)], timeout_s=timeout_s, env=env)
+    if done.returncode != 0:
+        raise _failure("sbatch --test-only", done)
+    return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
+
+
 def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]:
     """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%j` behind them if ``named``."""
     rows: dict[ArrayTask, QueueRow] = {}
@@ -339,13 +396,17 @@ def parse_config(text: str) -> SlurmConfig:
         max_array_tasks=int(tasks[1]) if tasks else None,
         job_requeue=settings.get("JobRequeue", "1") != "0",
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
+        enforced=_words(settings.get("AccountingStorageEnforce", "none")),
+        kill_wait_s=_number(settings.get("KillWait", "30").partition(" ")[0]) or 0.0,
+        preempts=settings.get("PreemptType", "preempt/none") not in ("preempt/none", "(null)"),
     )
 
 
-def _run(argv: Sequence[str], *, timeout_s: float) -> Completed:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
-    # sacct's times in seconds since 1970, whatever the time zone and the user's format.
-    env["SLURM_TIME_FORMAT"] = "%s"
+def _run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+    if env is None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
+        # sacct's times in seconds since 1970, whatever the time zone and the user's format.
+        env["SLURM_TIME_FORMAT"] = "%s"
     try:
         return run(argv, timeout_s=timeout_s, env=env)
     except CommandTimeout as error:
@@ -396,6 +457,10 @@ def _seconds(text: str) -> float | None:
 def _number(text: str) -> float | None:
     """None for Unknown, None, UNLIMITED and Partition_Limit."""
     return float(text) if text.strip().isdigit() else None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return () if text in ("none", "(null)") else tuple(text.split(","))
 
 
 def _resource(tres: str, name: str) -> int:

@@ -6,6 +6,7 @@ an option that the sweep gives is hidden; one that the sweep leaves open fills i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -62,6 +63,12 @@ def sbatch_environment(environ: Mapping[str, str], *, asked: Collection[str]) ->
         filled=filled,
         hidden={name: value for name, value in sbatch.items() if name not in filled},
     )
+
+
+def environment_for(script: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The same for any script: what its ``#SBATCH`` lines ask for."""
+    asked = re.findall(r"^#SBATCH --([\w-]+)", script, flags=re.MULTILINE)
+    return sbatch_environment(environ, asked=asked).env
 
 
 def _is_open(variable: str, taken: Collection[str]) -> bool:

@@ -145,3 +145,9 @@ def sbatch_text(
         **asked,
     )
     return text
+
+
+def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:
+    """A script for one job with any command, from what ``parameters`` returned; its output goes to ``folder``."""
+    text: str = _make_sbatch_string(command=command, folder=folder, **asked)
+    return text

@@ -30,7 +30,7 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.store import leases, nodes, trial_folder
+from hpo_batch.store import durations, leases, nodes, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
@@ -203,9 +203,27 @@ class Study:
         self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
         self._drop_checkpoints([claim.number])
 
+    def note_give_back(self, claim: Claim, cause: Cause) -> None:
+        """Write into the attempt's folder that it is given back, while it still runs: should it be killed before it
+        returns, whoever finds that gives it back in its worker's place. What it then returns counts all the same."""
+        self._keep(claim, GivenBack(cause=cause))
+
+    def took(self) -> tuple[durations.Took, ...]:
+        """How long the newest trials took, as far as this worker knows."""
+        return durations.newest(self._state)
+
+    def has_saved(self) -> bool:
+        """Whether a trial was seen to save a checkpoint, as far as this worker knows."""
+        return durations.has_saved(self._state)
+
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
         return self._state.trials[claim.number].state.ended
+
+    def is_followed(self, claim: Claim) -> bool:
+        """Whether the claim's trial has gone on in a later run of this worker's array task: this one is no more."""
+        trial = self._state.trials[claim.number]
+        return leases.follows(trial.attempt_facts(trial.attempt), self.owner.facts)
 
     def why_failed(self, claim: Claim) -> str:
         """What the journal says of a trial that has failed."""
@@ -291,7 +309,11 @@ class Study:
         Not before every claim: with 64 workers it means 64 processes to look at, which took longer than the claim.
         """
         self._last_look = time.monotonic()
-        return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+        return {number: str(facts["token"]) for number, facts in self._held() if self._is_gone(facts)}
+
+    def _is_gone(self, facts: Mapping[str, object]) -> bool:
+        """Whether the worker of an attempt is dead, or SLURM has started its array task anew, as this worker."""
+        return leases.follows(self.owner.facts, facts) or self._watch.is_dead(facts)
 
     def _kept(self, lost: Mapping[int, str]) -> dict[int, KeptEnd]:
         """How dead workers' attempts had ended before they could tell: they were killed, or the disk was full."""

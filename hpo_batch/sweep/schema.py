@@ -337,6 +337,8 @@ class Job(Table):
     """array throttle: tasks that run at once"""
     signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
     """seconds before the limit at which SLURM warns the worker; it may come up to 60 s early"""
+    grace_s: Annotated[Number, Field(ge=1, le=86400)] = 30.0
+    """seconds that the site leaves between SIGTERM (preemption, scancel) and SIGKILL: GraceTime, or else KillWait"""
     setup: tuple[str, ...] = ()
     """shell lines before the worker starts: module load, conda activate"""
     python: str | None = None

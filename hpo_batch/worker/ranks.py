@@ -33,7 +33,8 @@ from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job, Sweep
-from hpo_batch.worker.loop import Place
+from hpo_batch.worker.leaving import park
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.wire import Address, Message, Wire, connect, free_port, is_known, listen, look_up, publish
 
 log = logging.getLogger(__name__)
@@ -187,6 +188,9 @@ def follow(home: StudyHome, rank: Rank) -> Exit:
                     keeper.start(generation, address, wire.peer)
                 elif "end" in message:
                     keeper.end()
+                elif "park" in message:
+                    keeper.end()
+                    park()
                 elif "finish" in message:
                     return Exit.OK
             if (ended := keeper.ended()) is not None:
@@ -290,6 +294,12 @@ class Lead:
         self._selector.close()
         self._server.close()
         self._path.unlink(missing_ok=True)
+
+    def park(self) -> None:
+        """Have the other tasks wait for SLURM's kill: one that ended now would end the step, and with it the job."""
+        for peer in self._peers:
+            if peer.task is not None:
+                peer.task.send({"park": True})
 
     def objective(self, place: Place) -> Lead | Failed:
         """Start all ranks; itself, since it runs trials, or why the user's code cannot be loaded.

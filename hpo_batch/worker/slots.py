@@ -16,15 +16,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hpo_batch import processes
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import Exit, UserError
-from hpo_batch.records import Stopping
+from hpo_batch.records import Idle, IdleWhy, Stopping
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker import mps
@@ -37,6 +37,7 @@ SLOT_VARIABLE: Final = "HPO_BATCH_SLOT"
 """which worker of its array task a process is"""
 TALLY_VARIABLE: Final = "HPO_BATCH_TALLY"
 """the file into which it writes what it has done, as its last act"""
+COUNTS: Final = ("complete", "pruned", "failed", "given_back")
 MOST_RESTARTS: Final = 2
 """of one slot in one array task: a crash costs one attempt of a trial, and policy decides on that; a GPU or a node that
 kills whatever is started on it must not be asked for ever"""
@@ -127,11 +128,17 @@ def supervise(
     return ends.tally
 
 
-def write_tally(environ: Mapping[str, str], tally: Tally) -> None:
-    """The last act of a worker under a supervisor: without it, it is taken for one that was killed."""
+def write_tally(environ: Mapping[str, str], tally: Tally, *, cut_short: bool) -> None:
+    """The last act of a worker under a supervisor: without it, it is taken for one that was killed.
+
+    Args:
+        cut_short: it ends because the function of its trial does not return: another may follow it.
+    """
     if TALLY_VARIABLE in environ:
-        counts = {name: count for name, count in asdict(tally).items() if isinstance(count, int)}
-        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(counts))
+        told = {name: getattr(tally, name) for name in COUNTS}
+        no_time = tally.idle is not None and tally.idle.why is IdleWhy.NO_TIME
+        told |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
+        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(told))
 
 
 def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
@@ -194,9 +201,8 @@ def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
     except (OSError, ValueError):
         done = None
     if done is not None:
-        for name, count in done.items():
-            setattr(ends.tally, name, getattr(ends.tally, name) + count)
-        return True
+        _add(ends.tally, done)
+        return not done["cut_short"]
     if code < 0:
         processes.signal_group(one.process, signal.SIGKILL)  # what it had started
         hint = "; out of memory?" if code == -signal.SIGKILL else ""
@@ -205,8 +211,19 @@ def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
             one.slot.number, signal.Signals(-code).name, hint,
         )  # fmt: skip
         return False
-    if code in (Exit.OK, Exit.TRIALS_FAILED):  # by its watchdog: the function of its trial did not return
+    if code in (Exit.OK, Exit.TRIALS_FAILED):  # it could not write what it had done
         return code == Exit.OK
     log.warning("slot %s: the worker ended with exit code %s", one.slot.number, code)
     ends.codes.append(code)
     return True
+
+
+def _add(tally: Tally, done: Mapping[str, Any]) -> None:
+    """To what the task has done as a whole: the study is further if any worker has brought it forward."""
+    for name in COUNTS:
+        setattr(tally, name, getattr(tally, name) + done[name])
+    tally.progress = tally.progress or done["progress"]
+    if done["stopped"] is not None:
+        tally.stopped = Stopping(done["stopped"])
+    if done["no_time"]:
+        tally.idle = Idle(why=IdleWhy.NO_TIME)

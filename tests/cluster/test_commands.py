@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,6 +138,9 @@ def test_config_as_recorded() -> None:
         max_array_tasks=None,
         job_requeue=True,
         accounting=True,
+        enforced=(),
+        kill_wait_s=2.0,
+        preempts=True,
     )
     assert config.array_limit == 1001
 
@@ -213,6 +218,9 @@ def test_a_silent_slurm_is_unreachable(name: str, ask: Callable[[], object], fak
         ("scancel", lambda: commands.scancel(["7"])),
         ("scontrol", lambda: commands.requeue("7_1")),
         ("scontrol", commands.show_config),
+        ("scontrol", commands.show_partitions),
+        ("sacctmgr", lambda: commands.show_limits("me", cluster="c")),
+        ("sbatch", lambda: commands.check_script(Path(__file__), env=os.environ)),
     ],
 )
 class TestFailures:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.environment import environment_for, sbatch_environment
 from hpo_batch.launch.plan import Site, Standing, plan
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.store.home import StudyHome
@@ -32,6 +32,12 @@ KEPT = {"PATH": "/bin", "SLURM_CONF": "/etc/x", "SLURM_CLUSTERS": "b", "HPO_BATC
 
 def test_a_surrounding_job_does_not_leak_and_slurm_is_found() -> None:
     assert dict(sbatch_environment({**IN_A_TASK, **KEPT}, asked=()).env) == KEPT
+
+
+def test_a_scripts_own_lines_say_what_it_asks_for() -> None:
+    script = "#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --time=5\n#SBATCH --requeue\ntrue\n"
+    environ = {"SBATCH_PARTITION": "a", "SBATCH_TIMELIMIT": "7", "SBATCH_NO_REQUEUE": "1", "SBATCH_ACCOUNT": "b"}
+    assert dict(environment_for(script, environ)) == {"SBATCH_ACCOUNT": "b"}
 
 
 def test_gpus_that_the_user_chose_outside_of_jobs_stay() -> None:

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -140,6 +141,8 @@ class SlurmCluster:
         self.nodes = tuple(f"n{number}" for number in range(1, config.nodes + 1))
         self._ports: dict[str, int] = {}
         self._daemons: dict[str, _Daemon] = {}
+        self._without_daemon: dict[str, _Daemon] = {}
+        """keepers, by node, of what has outlived its slurmd"""
 
     @classmethod
     @contextmanager
@@ -226,8 +229,17 @@ class SlurmCluster:
         """As if its power failed: slurmd, steps and jobs are gone at once. SLURM notices within half a minute."""
         self._kill(_slurmd(node))
 
+    def kill_slurmd(self, node: str) -> None:
+        """Its slurmd alone: steps and jobs live on, and SLURM takes the node for dead within half a minute."""
+        daemon = self._daemons.pop(_slurmd(node))
+        daemon.kill_alone()
+        self._without_daemon[node] = daemon
+
     def start_node(self, node: str) -> None:
-        """Switch a killed node on again."""
+        """Switch a killed node on again; what had outlived its slurmd is killed."""
+        if (left := self._without_daemon.pop(node, None)) is not None:
+            left.kill()
+            left.wait()
         self._launch(_slurmd(node), "slurmd", "-D", "-N", node)
 
     def stop_controller(self) -> None:
@@ -277,7 +289,12 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """End every process of the cluster, jobs included. Safe to call twice."""
+        left = [self._without_daemon.pop(node) for node in list(self._without_daemon)]
+        for keeper in left:
+            keeper.kill()
         self._kill(*self._daemons)
+        for keeper in left:
+            keeper.wait()
 
     def _start(self) -> None:
         spools = [f"spool/{node}" for node in self.nodes]
@@ -524,6 +541,10 @@ class _Daemon:
         """Ask it to end, saving what it has to save."""
         self._keeper.terminate()
         self.wait()
+
+    def kill_alone(self) -> None:
+        """SIGKILL to it, and not to what it has started."""
+        os.kill(self._keeper.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
         """SIGKILL to it and to all that it started; returns before they are gone."""

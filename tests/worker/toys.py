@@ -74,6 +74,11 @@ def busy(trial: Trial) -> float:
     return trial.params["x"]
 
 
+def half_a_second(trial: Trial) -> float:
+    time.sleep(0.5)
+    return 0.5
+
+
 def prints_to_the_end(trial: Trial) -> float:
     print("printed")
     return 0.5
@@ -204,3 +209,38 @@ def second_seed_hangs(trial: Trial) -> float:
         (trial.checkpoint / "model").write_text("half")
         time.sleep(0.05)
     return float(trial.seed % 100)
+
+
+def breaks_with_its_children(trial: Trial) -> float:
+    """As a data loader, whose processes SLURM signals too: it raises instead of returning."""
+    import multiprocessing
+
+    if trial.attempt > 1:
+        return 0.5
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,), daemon=True)
+    child.start()
+    (trial.checkpoint / "epoch").write_text("0")
+    (trial.dir / "child").write_text(str(child.pid))
+    child.join()
+    raise RuntimeError(f"DataLoader worker (pid {child.pid}) is killed by signal: Terminated.")
+
+
+def leaves_children(trial: Trial) -> float:
+    """Three that would outlive it: a child, one of another session, and one whose parent has ended."""
+    import subprocess
+
+    line = f"exec sleep 98765.{os.getpid()}"
+    subprocess.Popen(["sh", "-c", line])
+    subprocess.Popen(["sh", "-c", line], start_new_session=True)
+    subprocess.run(["sh", "-c", f"setsid sleep 98765.{os.getpid()} & exit"], check=True)
+    if trial.params["n"] == 2:
+        raise RuntimeError("no luck")
+    return 0.5
+
+
+def waits_for_drain(trial: Trial) -> float | None:
+    assert trial.checkpoint
+    while not (trial.dir.parents[4] / "DRAIN").exists():
+        time.sleep(0.02)
+    time.sleep(0.1)
+    return None if trial.should_stop() else 0.5
