@@ -235,6 +235,13 @@ def _is_tracker(pid: int) -> bool:
         return False
 
 
+def kill_with_descendants(pid: int) -> None:
+    """SIGKILL to a process and all that descends from it, if they are this user's; one that is gone is no error."""
+    for one in (*_descendants(pid), pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(one, signal.SIGKILL)
+
+
 def _descendants(ancestor: int) -> set[int]:
     """Live processes that descend from ``ancestor``, or are of the session that it leads; none without ``/proc``."""
     children: dict[int, list[int]] = {}

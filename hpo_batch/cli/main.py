@@ -21,6 +21,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
         "status": "Show trials, workers and the best so far.",
         "logs": "Print what a trial wrote, or why it failed.",
+        "resume": "Go on with a study: add the workers that it lacks.",
+        "retry": "Try failed trials again, as trials of their own.",
+        "cancel": "End a study's workers; unfinished trials wait for resume.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {

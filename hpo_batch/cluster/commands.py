@@ -209,6 +209,25 @@ def squeue(
     return parse_squeue(done.stdout, named=bool(wanted))
 
 
+def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+    """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
+
+    An id may be another job's by now, a name of ours never is.
+
+    Raises:
+        CommandMissing: there is no squeue on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    wanted = set(names)
+    if not wanted:
+        return {}
+    done = _run(["squeue", "-h", "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("squeue", done)
+    pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    return {id: name for id, name in pairs if name in wanted}
+
+
 def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
     """All runs of the tasks of these jobs, oldest first; None where the site keeps no accounts.
 
@@ -230,8 +249,11 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[Array
     return parse_sacct(done.stdout)
 
 
-def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
+def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> None:
     """Cancel jobs and array tasks (`A_i`); one that has ended or is unknown is no mistake.
+
+    Args:
+        only_pending: leave alone what runs.
 
     Raises:
         CommandMissing: there is no scancel on this machine.
@@ -241,7 +263,7 @@ def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
     ids = list(dict.fromkeys(job_ids))
     if not ids:
         return
-    done = _run(["scancel", *ids], timeout_s=timeout_s)
+    done = _run(["scancel", *(["--state=PENDING"] if only_pending else []), *ids], timeout_s=timeout_s)
     said = done.stderr.splitlines()
     harmless = bool(said) and all(_is_harmless(line) for line in said)
     if done.returncode != 0 and not harmless:
@@ -262,6 +284,22 @@ def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
     done = _run(["scontrol", "requeue", task_id], timeout_s=timeout_s)
     if done.returncode != 0:
         raise _failure("scontrol requeue", done)
+
+
+def start_now(tasks: Iterable[ArrayTask], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: for example another user's job, or one that has started in the meantime.
+    """
+    ids = _joined(str(task) for task in tasks)
+    if not ids:
+        return
+    done = _run(["scontrol", "update", f"JobId={ids}", "StartTime=now"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol update", done)
 
 
 def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:

@@ -13,6 +13,7 @@ from hpo_batch import processes
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
 from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
+from hpo_batch.launch.collector import add_collector
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
@@ -28,10 +29,13 @@ from hpo_batch.sweep.schema import Job
 GPU_OPTIONS = ("gres", "gpus-per-node", "gpus-per-task", "gpus")
 
 
-def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission | None:
+def submit(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
     """Make or revise the study and start the plan's workers; None if no worker is to be started.
 
     A study that was made for workers which SLURM then refused is removed again.
+
+    Args:
+        resumes: how many submissions in a row collectors have made, this one included; they lift no marker.
 
     Raises:
         Irreconcilable, StorageError: see ``study.create``.
@@ -43,7 +47,7 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str]) -> Submission |
     try:
         # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
         with sharing.umask_for(shared=plan.sweep.study.shared):
-            return _start(plan, id, environ)
+            return _start(plan, id, environ, resumes)
     except SlurmError as error:
         if is_new and not isinstance(error, SubmissionUnknown):
             remove_unused(plan.home, id, above=above)
@@ -68,9 +72,9 @@ def _create(plan: Plan, toml: str) -> None:
         create(plan.home, plan.sweep, toml=toml, now=time.time())
 
 
-def _start(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission | None:
+def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Submission | None:
     home = plan.home
-    markers = take_markers(home)
+    markers = take_markers(home) if resumes == 0 else {}
     if plan.workers == 0:
         return None
     code = describe_code(home, id, workdir=plan.workdir, argv=command_line())
@@ -96,21 +100,26 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission | None
         is_open=not plan.is_local,
         submitter={} if plan.is_local else _this_process(),
         code=code,
+        resumes=resumes,
     )
     # written before sbatch: if we die in between, the job's name leads back to this line
     write_submission(home, submission)
     try:
-        if not plan.is_local:
-            return submit_arrays(plan, submission, environ=environ)
-        job_ids = start_workers(plan, submission=id, gpus=local_gpus(environ), environ=environ)
+        if plan.is_local:
+            job_ids = start_workers(plan, submission=id, gpus=local_gpus(environ), environ=environ)
+            submission = replace(submission, job_ids=job_ids)
+            write_submission(home, submission)
+        else:
+            submission = submit_arrays(plan, submission, environ=environ)
     except SubmissionUnknown:
         raise
     except HpoBatchError as error:
         write_submission(home, replace(submission, refused=str(error), is_open=False))
         put_back(home, markers)
         raise
-    submission = replace(submission, job_ids=job_ids)
-    write_submission(home, submission)
+    if submission.kind == "slurm" and (job.collect or job.auto_resume):
+        submission = add_collector(plan, submission, environ=environ)
+        write_submission(home, submission)
     return submission
 
 

@@ -114,6 +114,11 @@ class ScannedTrial:
         return self._params
 
     @property
+    def stored_params(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Parameters and distributions as the record that made the trial holds them; later records are not in it."""
+        return loads(self._raw_params), dict(distributions_of(self._distributions))
+
+    @property
     def steps(self) -> dict[int, float]:
         """Reported values by step; none where reports were left out (``JournalState``)."""
         return {} if self._steps is None else self._steps

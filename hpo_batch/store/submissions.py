@@ -47,7 +47,15 @@ class Submission:
     refused: str = ""
     """why nothing was started, in SLURM's words"""
     code: dict[str, Any] = field(default_factory=dict)
-    """git commit, whether there were changes, versions, command line"""
+    """git commit, whether there were changes, versions, command line, working directory"""
+    collector: str = ""
+    """id of the job that runs after the workers; it is not one of ``job_ids``"""
+    collector_refused: str = ""
+    """why that job was not taken; the workers run all the same"""
+    resumes: int = 0
+    """how many submissions in a row were made by collectors, this one included; 0: a person made it"""
+    cancelled: float = 0.0
+    """when its jobs were cancelled, in seconds since the epoch: what SLURM still shows of them is about to end"""
 
     @property
     def may_have_more(self) -> bool:

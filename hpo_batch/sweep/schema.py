@@ -349,6 +349,10 @@ class Job(Table):
     """further options of srun, such as those of a container"""
     sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
+    collect: Flag = False
+    """a small job after the workers, from template "collector", writes results/trials.csv into the study"""
+    auto_resume: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    """how often in a row that job may submit what is left; never after a cancel or a failure of everything"""
 
     @property
     def ranks(self) -> int:

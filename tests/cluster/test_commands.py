@@ -263,3 +263,22 @@ def test_requeue_names_the_task(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
     commands.requeue("7_1")
     assert [call["argv"] for call in fake.calls] == [["requeue", "7_1"]]
+
+
+def test_jobs_are_found_by_their_names(fake_command: Fake) -> None:
+    fake_command("squeue", stdout="7|toy-aa\n7|toy-aa\n9|toy-bb-collect\n8|toy-a\n")
+    assert commands.find_jobs(["toy-aa", "toy-bb-collect"]) == {"7": "toy-aa", "9": "toy-bb-collect"}
+    assert commands.find_jobs([]) == {}
+
+
+def test_tasks_are_let_go_in_one_call(fake_command: Fake) -> None:
+    fake = fake_command("scontrol")
+    commands.start_now([task("7_1"), task("7_2")])
+    commands.start_now([])
+    assert [call["argv"] for call in fake.calls] == [["update", "JobId=7_1,7_2", "StartTime=now"]]
+
+
+def test_only_waiting_tasks_are_cancelled_when_asked(fake_command: Fake) -> None:
+    fake = fake_command("scancel")
+    commands.scancel(["7"], only_pending=True)
+    assert [call["argv"] for call in fake.calls] == [["--state=PENDING", "7"]]
