@@ -23,6 +23,8 @@ from hpo_batch.store.decode import (
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
 SAMPLER = "hpo:sampler"
+REPLICATES = "hpo:replicates"
+"""a user attribute: the metrics of each seed of a complete trial that has several"""
 
 
 class Identity(msgspec.Struct):
@@ -192,6 +194,8 @@ class ScannedTrial:
             revision=facts.get("revision", 0),
             started=attempts[0].started if attempts else self.started,
             ended=self.ended,
+            replicates=tuple(self.user_attrs.get(REPLICATES, ())),
+            replicate_of=facts.get("replicate_of"),
         )
 
     def _attempt_record(self, number: int) -> Attempt:
