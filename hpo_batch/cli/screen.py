@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -51,6 +52,9 @@ def screen(
     if status.front:
         some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
         tell("front", f"{len(status.front)} trials that no other one beats in {status.metric}: {some}")
+    for parameter, drawn in itertools.groupby(status.shares, key=lambda share: share.parameter):
+        values = ", ".join(f"{s.value} {s.realised:.0%} (weight {s.planned:.0%})" for s in drawn)
+        tell("shares", f"{parameter}: {values}")
     if status.counts.remaining and status.counts.target:
         tell("eta", _eta(status.eta))
     if status.hours.used >= LEAST_HOURS:

@@ -23,6 +23,7 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.space.build import build
 from hpo_batch.store.front import front_trials
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
@@ -31,6 +32,7 @@ from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
+from hpo_batch.study.quota import Share, shares
 
 DIRECTION_MAXIMIZE = 2
 SCHEMA_VERSION: Final = 1
@@ -72,6 +74,8 @@ class StudyStatus:
     """nodes on which trials fail in a row while they do well on others"""
     front: tuple[int, ...] = ()
     """with several metrics: the trials that no other one beats in all of them"""
+    shares: tuple[Share, ...] = ()
+    """of the values that have weights, among the trials that were drawn"""
     markers: tuple[str, ...] = ()
     """CANCELLED, DRAIN"""
     slurm: str = NOT_ASKED
@@ -96,6 +100,7 @@ class StudyStatus:
             if best is None
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
             "front": list(self.front),
+            "shares": [share.as_json() for share in self.shares],
             "eta": self.eta.as_json(),
             "hours": self.hours.as_json(),
             "failures": dict(self.failures),
@@ -193,6 +198,7 @@ class View:
             counts=state.counts(),
             best=best_trial(state),
             front=tuple(front_trials(state)) if len(state.directions) > 1 else (),
+            shares=_shares(state, frozen),
             eta=expected,
             hours=_hours(home, state, every, live, frozen, expected, self._charged(submissions), now),
             failures={group.reason: group.trials for group in groups if group.trials},
@@ -326,6 +332,15 @@ def best_trial(state: JournalState) -> TrialRecord | None:
     done = map(state.trials.__getitem__, state.by_state[TrialState.COMPLETE])
     best = min(((sign * trial.values[0], trial.number) for trial in done if trial.values), default=None)
     return None if best is None else state.trials[best[1]].record()
+
+
+def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Share, ...]:
+    table = (frozen or {}).get("space", {})
+    if not any(isinstance(one, dict) and "weights" in one for one in table.values()):
+        return ()  # nothing is decoded of the trials of most studies
+    with_n_params = setting(frozen, "objective", "n_params", None) is not None
+    space, _ = build(table, with_n_params=with_n_params)
+    return tuple(shares(space, state.trials))
 
 
 def _newest_beginning(every: Iterable[Span], job: str) -> float | None:

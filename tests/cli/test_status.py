@@ -27,7 +27,7 @@ from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
 from tests.conftest import REPOSITORY
-from tests.study.helpers import claimed, complete, make, owner
+from tests.study.helpers import claimed, complete, make, owner, work
 
 SLURM = Submission(id="abc", kind="slurm", workers=2, walltime_s=60, submitted=time.time(), job_ids=("7",))
 
@@ -148,12 +148,19 @@ def keys(value: Any, path: str = "") -> set[str]:
     return found
 
 
+def test_shares_of_weighted_values_are_shown_beside_their_weights(root: Path, no_slurm: None) -> None:
+    home = make(
+        root, study="trials = 8", space="x = { low = 0.0, high = 1.0 }\nk = { choices = [1, 2], weights = [3, 1] }"
+    )
+    work(home)
+    assert "shares    k: 1 75% (weight 75%), 2 25% (weight 25%)" in "\n".join(screen(the_status(home), width=None))
+
+
 def test_the_documented_json_is_the_real_one(root: Path, no_slurm: None) -> None:
     from hpo_batch.records import Failed, Reason
 
-    home = make(
-        root, study="trials = 60", space="n = { low = 1, high = 100000 }", tables={"failures": "stop_after = 50"}
-    )
+    space = 'n = { low = 1, high = 100000 }\nkind = { choices = ["a", "b"], weights = [3, 1] }'
+    home = make(root, study="trials = 60", space=space, tables={"failures": "stop_after = 50"})
     write_submission(home, SLURM)
     for i, host in enumerate("aaaaaaaaaaxxxxx"):
         with Study.open(home, owner(i, host=host, worker=f"w-{i}")) as study:
