@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
 )
 @click.option("--top", type=click.IntRange(min=1), help="Only the best N trials.")
-@click.option("--best", is_flag=True, help="Only the best trial: the same as --top 1.")
+@click.option("--best", is_flag=True, help="Only the best trial: --top 1; with several metrics the Pareto front.")
 @click.option("--filter", "where", metavar="EXPR", help='Only trials for which it holds: "n_layers > 4", failed.')
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
 @root_option
@@ -61,7 +61,7 @@ def command(
         table = read_table(home)
         summary = _summary(home, table)
         click.echo(summary, err=True)
-        frame = _rows(table, where=where, top=1 if best else top, attempts=attempts, for_people=_is_for_people(chosen))
+        frame = _rows(table, where=where, top=top, best=best, attempts=attempts, for_people=_is_for_people(chosen))
         if len(homes) > 1:
             frame.insert(0, "study", home.name)
         frames.append(frame)
@@ -87,13 +87,39 @@ def print_summary(home: StudyHome, *, top: int) -> None:
 
     table = read_table(home)
     click.echo(_summary(home, table), err=True)
-    frame = _rows(table, where=None, top=top, attempts=False, for_people=True)
+    several = len(table.metrics) > 1
+    frame = _rows(table, where=None, top=None if several else top, best=several, attempts=False, for_people=True)
     click.echo(render(frame, "table").decode(), nl=False)
     if len(table.trials) > len(frame):
         click.echo(f"({len(table.trials) - len(frame)} more trials: {hint('collect', home.name)})", err=True)
 
 
-def _rows(table: TrialsTable, *, where: str | None, top: int | None, attempts: bool, for_people: bool) -> pd.DataFrame:
+def print_overview(homes: Sequence[StudyHome]) -> None:
+    """One line for each of several studies: how far it is, and its best."""
+    import pandas as pd
+
+    from hpo_batch.results.formats import render
+
+    rows = []
+    for home in homes:
+        table = read_table(home)
+        best = _rows(table, where=None, top=None, best=True, attempts=False, for_people=True)
+        first = best.iloc[0] if len(best) else None
+        rows.append(
+            {
+                "study": home.name,
+                "finished": f"{table.counts.finished} of {table.counts.target}",
+                "failed": table.counts.failed,
+                "best": None if first is None else first["number"],
+                **{metric: None if first is None else first[metric] for metric in table.metrics},
+            }
+        )
+    click.echo(f"\n{render(pd.DataFrame(rows), 'table').decode()}", nl=False)
+
+
+def _rows(
+    table: TrialsTable, *, where: str | None, top: int | None, best: bool = False, attempts: bool, for_people: bool
+) -> pd.DataFrame:
     from dataclasses import replace
 
     from hpo_batch.results.select import filtered
@@ -103,9 +129,12 @@ def _rows(table: TrialsTable, *, where: str | None, top: int | None, attempts: b
     if attempts:
         return table.attempts[table.attempts["number"].isin(chosen["number"])]
     narrowed = replace(table, trials=chosen)
-    if top is not None:
+    if best and len(table.metrics) > 1:
+        chosen = replace(table, trials=chosen[chosen["front"]]).best_first()
+    elif best or top is not None:
         if len(table.metrics) > 1:
-            raise UserError("with several metrics there is no single best trial: leave --top and --best out")
+            raise UserError("with several metrics there is no best trial: --best gives the Pareto front")
+        top = 1 if best else top
         complete = replace(table, trials=chosen[chosen["state"] == "COMPLETE"])
         chosen = (complete if where is None else narrowed).best_first(top)
     elif for_people:

@@ -12,7 +12,7 @@ import click
 
 from hpo_batch.cli.options import hint
 from hpo_batch.errors import Exit
-from hpo_batch.monitor.status import StudyStatus, last_words, study_statuses
+from hpo_batch.monitor.status import UNSEEN, StudyStatus, last_words, study_statuses
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -82,17 +82,19 @@ def _workers_left(homes: Sequence[StudyHome], asked: float) -> tuple[bool, float
         counts = [load_state(home).counts() for home in homes]
         return any(c.remaining or c.running for c in counts), asked
     statuses = study_statuses(homes)
-    left = any(status.workers or (status.unseen and status.counts.remaining) for status in statuses)
+    left = any(status.live_workers or (status.slurm == UNSEEN and status.counts.remaining) for status in statuses)
     return left, time.monotonic()
 
 
 def _report(homes: Sequence[StudyHome]) -> int:
-    from hpo_batch.cli.collect import print_summary
+    from hpo_batch.cli.collect import print_overview, print_summary
 
     statuses = study_statuses(homes)
     for home in homes:
         click.echo("", err=True)
         print_summary(home, top=SHOWN)
+    if len(homes) > 1:
+        print_overview(homes)
     _next_steps(homes, statuses)
     unfinished = any(status.counts.remaining for status in statuses)
     return Exit.TRIALS_FAILED if unfinished or any(s.counts.failed for s in statuses) else Exit.OK

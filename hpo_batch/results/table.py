@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.store.front import front_trials
 from hpo_batch.store.scan import JournalState
 
 
@@ -19,7 +22,9 @@ class TrialsTable:
 
     trials: pd.DataFrame
     """``number value datetime_start datetime_complete duration params_* user_attrs_* state`` as Optuna has them, then
-    ``name set origin reason message seed attempts seconds_total node gpus job submission``"""
+    ``name set origin reason message seed attempts seconds_total node gpus job submission``; with several metrics
+    ``front``, whether no other trial beats it in all of them; with several seeds ``n_seeds``, ``value_std`` and, as
+    JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``"""
     attempts: pd.DataFrame
     """``number attempt how started ended seconds node gpus job submission``"""
     metrics: tuple[str, ...]
@@ -28,11 +33,15 @@ class TrialsTable:
     source: str
 
     def best_first(self, top: int | None = None) -> pd.DataFrame:
-        """Complete trials from the best to the worst, then pruned, then the rest by number."""
+        """Complete trials from the best to the worst, then pruned, then the rest by number.
+
+        With several metrics those of the Pareto front come first, and the first metric decides among them.
+        """
         rank = {"COMPLETE": 0, "PRUNED": 1}
         frame = self.trials.assign(_rank=self.trials["state"].map(lambda state: rank.get(state, 2)))
-        by = ["_rank", "number"] if len(self.metrics) > 1 else ["_rank", "value", "number"]
-        ascending = [True] * len(by) if len(by) == 2 else [True, self.directions[0] == "minimize", True]
+        several = len(self.metrics) > 1
+        by = ["_rank", *(["front", f"values_{self.metrics[0]}"] if several else ["value"]), "number"]
+        ascending = [True, *([False] if several else []), self.directions[0] == "minimize", True]
         ordered = frame.sort_values(by, ascending=ascending, kind="stable").drop(columns="_rank")
         return ordered if top is None else ordered.head(top)
 
@@ -44,7 +53,7 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
     directions = tuple(names.get(d, "minimize") for d in state.directions)
     metrics = state.metrics or tuple(str(i) for i in range(len(directions)))
     return TrialsTable(
-        trials=_trials_frame(records, objectives=metrics),
+        trials=_trials_frame(records, objectives=metrics, front=front_trials(state)),
         attempts=_attempts_frame(records),
         metrics=metrics,
         directions=directions,
@@ -53,7 +62,7 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
     )
 
 
-def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str]) -> pd.DataFrame:
+def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str], front: Sequence[int]) -> pd.DataFrame:
     params = _union(record.params for record in records)
     metrics = _union(record.metrics for record in records)
     columns: dict[str, list[Any]] = {"number": [record.number for record in records]}
@@ -70,6 +79,10 @@ def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str]) 
     columns["state"] = [record.state.name for record in records]
     for name in ("name", "set", "note", "origin", "reason", "message"):
         columns[name] = [getattr(record, name) for record in records]
+    if len(objectives) > 1:
+        best = set(front)
+        columns["front"] = [record.number in best for record in records]
+    columns |= _replicates(records, objectives)
     columns["seed"] = [record.seeds[0] if record.seeds else None for record in records]
     columns["attempts"] = [len(record.attempts) for record in records]
     columns["seconds_total"] = [record.seconds_total for record in records]
@@ -83,6 +96,23 @@ def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str]) 
         frame[name] = pd.to_datetime(frame[name])
     frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
     return frame
+
+
+def _replicates(records: Sequence[TrialRecord], objectives: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns that only studies with several seeds have, for each trial or for each configuration."""
+    columns: dict[str, list[Any]] = {}
+    if any(record.replicate_of is not None for record in records):
+        columns["replicate_of"] = [record.replicate_of for record in records]
+    if all(len(record.seeds) < 2 for record in records):
+        return columns
+    columns["n_seeds"] = [len(record.replicates) or None for record in records]
+    columns["seeds"] = [json.dumps(record.seeds) for record in records]
+    for objective in objectives:
+        name = f"values_{objective}" if len(objectives) > 1 else "value"
+        values = [[seed[objective] for seed in record.replicates if objective in seed] for record in records]
+        columns[f"{name}_std"] = [statistics.stdev(each) if len(each) > 1 else None for each in values]
+        columns[f"{name}_by_seed"] = [json.dumps(each) if each else None for each in values]
+    return columns
 
 
 def _attempts_frame(records: Sequence[TrialRecord]) -> pd.DataFrame:

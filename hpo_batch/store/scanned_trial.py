@@ -23,6 +23,8 @@ from hpo_batch.store.decode import (
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
 SAMPLER = "hpo:sampler"
+REPLICATES = "hpo:replicates"
+"""a user attribute: the metrics of each seed of a complete trial that has several"""
 
 
 class Identity(msgspec.Struct):
@@ -150,6 +152,11 @@ class ScannedTrial:
     def key(self) -> str | None:
         return self.identity.key
 
+    def raw(self, name: str) -> bytes | None:
+        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        value = self._attrs.get(name)
+        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
+
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
         return self._facts(f"{ATTEMPT}{attempt}")
 
@@ -187,6 +194,8 @@ class ScannedTrial:
             revision=facts.get("revision", 0),
             started=attempts[0].started if attempts else self.started,
             ended=self.ended,
+            replicates=tuple(self.user_attrs.get(REPLICATES, ())),
+            replicate_of=facts.get("replicate_of"),
         )
 
     def _attempt_record(self, number: int) -> Attempt:

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
 from hpo_batch.records import Value
@@ -84,6 +84,9 @@ class Share:
     @property
     def realised(self) -> float:
         return self.count / self.drawn if self.drawn else 0.0
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "realised": self.realised}
 
 
 def shares(space: Space, trials: Iterable[ScannedTrial]) -> list[Share]:

@@ -19,8 +19,8 @@ from hpo_batch.launch.plan import Plan, Site, Standing, plan
 from hpo_batch.launch.refusals import likely_fix
 from hpo_batch.launch.submit import submit
 from hpo_batch.launch.undo import remove_unused
+from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting, workers_of
-from hpo_batch.monitor.status import live_workers
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.create import create
@@ -209,7 +209,7 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     assert not made.home.marker("DRAIN").exists()  # its workers may run
     # this process lives and the submission is young: it may be on its way
     assert is_starting(submission)
-    assert live_workers(made.home) == 4
+    assert live([made.home])[made.home.name].workers == 4
     # found by name: no more than are there, whoever else has a job like it
     (folder / "queue").write_text(
         "".join(f"7|{i}|RUNNING|None|0:01|1:00|n1|{submission.name}\n" for i in range(4))
@@ -238,7 +238,7 @@ def test_a_submitter_that_died_is_not_waited_for(slurm: Slurm, root: Path) -> No
 def test_without_lost_jobs_squeue_is_asked_for_ids(slurm: Slurm, root: Path) -> None:
     folder = slurm()
     go(a_plan(root))
-    live_workers(home_of(root, "quickstart"))
+    live([home_of(root, "quickstart")])
     assert (folder / "squeues").read_text().startswith("-h -r -j 100 -o ")
 
 
@@ -335,5 +335,5 @@ def test_a_submission_of_an_older_version_beside_a_lost_one(slurm: Slurm, root: 
     lines = [{"id": "old", "job_ids": ["5"], **old}, {"id": "lost", **old}]
     home.submissions.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "queue").write_text("5|0|RUNNING|None|0:01|1:00|n1|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||a.b-lost\n")
-    assert live_workers(home) == 2
+    assert live([home])[home.name].workers == 2
     assert "--name=a.b-old,a.b-lost" in (folder / "squeues").read_text()

@@ -30,7 +30,11 @@ def test_workers_share_the_gpus_of_their_tasks_and_are_requeued_together(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     path = tmp_path / "toy.toml"
-    text = SWEEP.format(name="toy", trials=12, function="sleeps").replace('template = "local"\nworkers = 2', "")
+    text = (
+        SWEEP.format(name="toy", trials=12, function="sleeps")
+        .replace("tests.cli.toys", "tests.slurm.toys")
+        .replace('template = "local"\nworkers = 2', "")
+    )
     path.write_text(f'{text}template = "cpu"\nworkers = 6\ncpus = 1\ngres = "gpu:a100:2"\nworkers_per_gpu = 2\n')
     assert run(["submit", str(path), "--root", str(root)]) == 0
     home = home_of(root, "toy")

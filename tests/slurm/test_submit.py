@@ -14,7 +14,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from hpo_batch.launch.sbatch import sbatch_text
-from hpo_batch.monitor.status import live_workers
+from hpo_batch.monitor.live import live
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
@@ -102,7 +102,7 @@ def test_what_is_above_the_largest_array_is_split(strict: SlurmCluster, submit: 
     shares = throttles(strict, submission.job_ids)
     assert sum(shares) == 6
     assert min(shares) >= 1
-    assert live_workers(home) == 12
+    assert live([home])[home.name].workers == 12
     assert "12 workers are at it already" in submit(*options)[1]
 
 
@@ -121,7 +121,7 @@ def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: 
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     assert (submission.workers, submission.asked, len(submission.job_ids)) == (6, 10, 2)
-    assert len(strict.squeue()) == live_workers(home) == 6
+    assert len(strict.squeue()) == live([home])[home.name].workers == 6
     assert {path.name for path in home.slurm.iterdir()} == {
         f"{submission.id}.pkl",
         f"{submission.id}.sh",
@@ -169,7 +169,7 @@ def test_a_refused_submission_leaves_a_study_as_it_was(slurm_cluster: SlurmClust
     assert home.marker("CANCELLED").read_text() == "by a test"
     assert {path.name for path in home.slurm.iterdir()} == files
     assert [bool(one.refused) for one in read_submissions(home)] == [False, True]
-    assert live_workers(home) == 1
+    assert live([home])[home.name].workers == 1
 
 
 LOST = {

@@ -15,6 +15,18 @@ def meets_preemption(trial: Trial) -> float | None:
     return kinds[trial.params["kind"]](trial)
 
 
+def sleeps(trial: Trial) -> float | None:
+    """A minute of steps, of which it saves the last one when it is told to stop."""
+    saved = trial.checkpoint / "step"
+    for step in range(int(saved.read_text()) + 1 if trial.resumes else 0, 600):
+        time.sleep(0.1)
+        trial.report(step, score=float(step))
+        if trial.should_stop():
+            saved.write_text(str(step))
+            return None
+    return 1.0
+
+
 def _study(trial: Trial) -> Path:
     return trial.dir.parents[4]
 
