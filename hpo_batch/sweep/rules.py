@@ -170,7 +170,7 @@ def _coverage_doubts(sweep: Sweep) -> list[str]:
     met = len({tuple(repr(p.configuration.values.get(name)) for name in names) for p in planned})
     drawn = wanted - len(planned)
     sure, by_chance = min(cells, met + int(drawn * share)), expected_distinct(wanted, cells)
-    needed = math.ceil((by_chance - met) / drawn * 100) / 100 if drawn > 0 else 1.0
+    needed = math.ceil((math.ceil(by_chance) - met) / drawn * 100) / 100 if drawn > 0 else 1.0
     if sure >= by_chance or not share < needed <= 1:
         return []
     few = f"sampler.coverage_share = {share:g} makes sure of {sure} of {cells} cells"
