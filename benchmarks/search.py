@@ -317,14 +317,22 @@ class Results:
         pairs = (self.of(figure, problem, s, workers, n) for s in (system, other))
         return [mine - theirs for mine, theirs in zip(*pairs, strict=True)]
 
-    def of_all(self, figure: str, system: str, workers: int, n: int) -> list[float]:
+    def groups(self) -> dict[str, list[str]]:
+        """Problems whose mean is told too."""
+        tables = [name for name in self.problems if PROBLEMS[name].is_table]
+        named = {"the tables": tables, "the functions": [p for p in self.problems if p not in tables]}
+        return {**{name: problems for name, problems in named.items() if problems}, "all": self.problems}
+
+    def of_all(self, figure: str, problems: Sequence[str], system: str, workers: int, n: int) -> list[float]:
         """Of every problem; empty if the system cannot search one of them."""
-        each = [self.of(figure, problem, system, workers, n) for problem in self.problems]
+        each = [self.of(figure, problem, system, workers, n) for problem in problems]
         return [value for values in each for value in values] if all(each) else []
 
-    def over_all(self, figure: str, system: str, other: str, workers: int, n: int) -> list[float]:
-        """Differences by seed, each the mean over the problems."""
-        each = [self.differences(figure, problem, system, other, workers, n) for problem in self.problems]
+    def mean_differences(
+        self, figure: str, problems: Sequence[str], system: str, other: str, workers: int, n: int
+    ) -> list[float]:
+        """By seed, each the mean over the problems."""
+        each = [self.differences(figure, problem, system, other, workers, n) for problem in problems]
         return [fmean(column) for column in zip(*each, strict=True)]
 
 
@@ -336,16 +344,16 @@ def report(results: Results, figure: str, system: str, other: str, marks: Sequen
     cases = list(itertools.product(results.workers, results.problems, marks))
     each = [results.differences(figure, problem, system, other, w, n) for w, problem, n in cases]
     p_values = [p_value(differences) for differences in each]
-    told = [f"{p:.3f} ({corrected:.2f})" for p, corrected in zip(p_values, holm(p_values), strict=True)]
+    told = [f"{_p(p)} ({corrected:.2f})" for p, corrected in zip(p_values, holm(p_values), strict=True)]
     for (w, problem, n), differences, p in zip(cases, each, told, strict=True):
         first, second, *rest = (_mean(results.of(figure, problem, s, w, n)) for s in (system, other, *others))
         change = _change(differences)
         yield f"| {w} | {problem} | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
-    for w, n in itertools.product(results.workers, marks):
-        differences = results.over_all(figure, system, other, w, n)
-        first, second, *rest = (_mean(results.of_all(figure, s, w, n)) for s in (system, other, *others))
-        change, p = _change(differences), f"{p_value(differences):.3f}"
-        yield f"| {w} | **all** | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
+    for w, (group, problems), n in itertools.product(results.workers, results.groups().items(), marks):
+        differences = results.mean_differences(figure, problems, system, other, w, n)
+        first, second, *rest = (_mean(results.of_all(figure, problems, s, w, n)) for s in (system, other, *others))
+        change, p = _change(differences), _p(p_value(differences))
+        yield f"| {w} | *{group}* | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
 
 
 def report_waste(results: Results) -> Iterator[str]:
@@ -382,6 +390,10 @@ def report_values(results: Results, system: str, other: str) -> Iterator[str]:
 
 def _mean(values: Sequence[float]) -> str:
     return f"{fmean(values):.3f}" if values else ""
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _change(differences: Sequence[float]) -> str:

@@ -44,6 +44,7 @@ class Problem:
     direction: str = "minimize"
     best: float
     median: float
+    is_table: bool = False
 
     def regret(self, loss: float) -> float:
         """0 for the best configuration there is, 1 for the median one."""
@@ -86,6 +87,7 @@ def table_problem(path: Path) -> Problem:
         noisy=lambda values, rng: float(seen[(*cell(values), rng.randrange(table.shape[-1]))]),
         told=(lambda loss: float(10.0**loss)) if minimize else (lambda loss: -loss),
         direction=direction,
+        is_table=True,
         best=float(mean.min()),
         median=float(np.median(mean)),
     )

@@ -136,6 +136,7 @@ def test_the_report_has_a_line_for_each_case() -> None:
     }
     search.PROBLEMS["constrained"] = a_problem()
     lines = list(search.report(search.Results(runs), "best", *names, [20]))
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[2].startswith("| 1 | constrained | 20 | 0.100 | 0.300 | **-0.200 [-0.200, -0.200]** |")
-    assert lines[3].startswith("| 1 | **all** | 20 | 0.100 | 0.300 |")
+    assert lines[3].startswith("| 1 | *the functions* | 20 | 0.100 | 0.300 |")
+    assert lines[4].startswith("| 1 | *all* | 20 | 0.100 | 0.300 |")
