@@ -214,7 +214,7 @@ class Sampler(Table):
     coverage: tuple[str, ...] = ()
     """parameters whose cells are counted as architecture, and preferred while untried"""
     coverage_share: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    """at least this share of the drawn trials are the first in their cell, as long as there is an untried one"""
+    """share of the trials that go to cells of the coverage parameters not tried yet"""
     duplicates: Literal["skip", "replicate"] = "skip"
     """"skip": a configuration is never trained twice; "replicate": a repeat becomes a trial with another seed"""
     options: Options = {}

@@ -245,18 +245,17 @@ def test_a_constraint_holds_for_every_trial(root: Path) -> None:
 
 def test_coverage_trials_go_to_cells_not_tried(root: Path) -> None:
     space = f"{CELLS}\nx = {{ low = 0.0, high = 1.0 }}"
-    sampler = 'name = "tpe"\nstartup_trials = 2\ncoverage = ["a", "b"]\ncoverage_share = 1'
+    sampler = 'name = "tpe"\nstartup_trials = 2\ncoverage = ["a", "b"]\ncoverage_share = 0.5'
     home = make(root, study="trials = 24", space=space, sampler=sampler)
     work(home, judge=lambda claim: complete(claim, float(claim.configuration.values["a"])))
     seen: set[tuple[Any, Any]] = set()
     origins = Counter(t.facts["origin"] for t in state_of(home).trials)
-    assert 1 <= origins["coverage"] <= 16  # some of the 16 cells are met by tpe itself
+    assert origins["coverage"] in (11, 12)  # one of the 12 cells may have been met by tpe itself
     assert origins.total() == 24
-    for number, trial in enumerate(state_of(home).trials, start=1):
+    for trial in state_of(home).trials:
         cell = (trial.params["a"], trial.params["b"])
         assert trial.facts["origin"] == "tpe" or cell not in seen
         seen.add(cell)
-        assert len(seen) == min(number, 16)
 
 
 def test_several_claims_at_once_are_as_many_as_there_are(root: Path) -> None:

@@ -252,23 +252,12 @@ def test_coverage_goes_to_untried_cells_for_its_share_and_is_stored_as_what_it_i
     work(home, judge=judge)
     trials = state_of(home).trials
     covering = [t for t in trials if t.facts["origin"] == "coverage"]
-    assert 1 <= len(covering) <= 20
+    assert 19 <= len(covering) <= 20
     met: set[tuple[Any, ...]] = set()
-    for number, trial in enumerate(trials, start=1):
+    for trial in trials:
         cell = (trial.params["a"], trial.params["b"])
         assert trial not in covering or cell not in met
         met.add(cell)
-        assert len(met) >= number // 2  # a proposal that is the first in its cell is left where it is, and counts
-
-
-def test_cells_that_extremes_or_other_arms_have_met_are_no_part_of_the_share(root: Path) -> None:
-    space = 'kind = { choices = ["x", "y"], weights = [1, 1] }\na = [1, 2, 3, 4, 5, 6, 7, 8, 9]\nz = [1, 2, 3, 4, 5, 6]'
-    home = make(root, study="trials = 22", space=space,
-                sampler='name = "tpe"\nextremes = ["a"]\ncoverage = ["kind", "a"]\ncoverage_share = 0.8')  # fmt: skip
-    work(home, judge=lambda claim: complete(claim, abs(float(claim.configuration.values["a"]) - 5)))
-    trials = state_of(home).trials
-    assert [str(t.facts["origin"]).startswith("extreme") for t in trials] == [True] * 2 + [False] * 20
-    assert len({(t.params["kind"], t.params["a"]) for t in trials}) >= 2 + 16
 
 
 def test_nsga2_goes_on_from_generation_to_generation_and_learns_from_planned_trials(root: Path) -> None:

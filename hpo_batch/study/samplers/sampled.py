@@ -56,8 +56,6 @@ class Sampled:
         self._listable = total is not None and total <= MOST_WALKED
         self._unseen: Unseen | None = None
         self._untried: dict[tuple[Value, ...], None] | None = None
-        self._met: set[tuple[Value, ...]] = set()
-        """cells of the coverage parameters, of all arms"""
         self._ranks = {p.name: _Ranks(p) for p in space.parameters}
         self._looked = self._drawn = self._covered = 0
 
@@ -141,11 +139,9 @@ class Sampled:
 
     def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:
         """The proposal in the nearest cell that nobody has tried; None if its other values do not fit there."""
-        names, untried = self._sweep.sampler.coverage, self._untried or {}
+        names, untried = self._sweep.sampler.coverage, list(self._untried or ())
+        near = rng.sample(untried, min(len(untried), MOST_COMPARED))
         values = candidate.configuration.values
-        if tuple(values[name] for name in names if name in values) in untried:
-            return candidate
-        near = rng.sample(list(untried), min(len(untried), MOST_COMPARED))
         ranks = [self._ranks[name] for name in names]
 
         def distance(cell: tuple[Value, ...]) -> float:
@@ -168,20 +164,16 @@ class Sampled:
         return self._space.resolve({**configuration.fixed, **configuration.searched})
 
     def _coverage_is_due(self, state: JournalState) -> bool:
-        """Whether a cell is untried, and fewer of the drawn trials than ``coverage_share`` were the first in theirs."""
+        """Whether a cell is untried, and fewer of the drawn trials than ``coverage_share`` went to one."""
         share, names = self._sweep.sampler.coverage_share, self._sweep.sampler.coverage
         if not share:
             return False
         if self._untried is None:
             self._untried = dict.fromkeys(projected_cells(self._arm_space, names))
         for trial in state.trials[self._looked :]:
-            cell = tuple(trial.params[name] for name in names if name in trial.params)
-            origin = trial.identity.origin
-            is_drawn = origin not in NOT_DRAWN and not str(origin).startswith("extreme")
-            self._drawn += is_drawn
-            self._covered += is_drawn and cell not in self._met
-            self._met.add(cell)
-            self._untried.pop(cell, None)
+            self._untried.pop(tuple(trial.params[name] for name in names if name in trial.params), None)
+            self._drawn += trial.identity.origin not in NOT_DRAWN
+            self._covered += trial.identity.origin == COVERAGE
         self._looked = len(state.trials)
         return bool(self._untried) and self._covered < int((self._drawn + 1) * share)
 
