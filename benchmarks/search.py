@@ -339,7 +339,7 @@ class Results:
 def report(results: Results, figure: str, system: str, other: str, marks: Sequence[int]) -> Iterator[str]:
     """Mean regrets, and what ``system`` is better (below 0) or worse (above 0) by than ``other``."""
     others = [s for s in results.systems if s not in (system, other)]
-    yield f"| workers | problem | trials | {system} | {other} | difference [95 %] | p (Holm) | {' | '.join(others)} |"
+    yield _row("workers", "problem", "trials", system, other, "difference [95 %]", "p (Holm)", *others)
     yield "|---:|---|---:|---:|---:|---|---:|" + "---:|" * len(others)
     cases = list(itertools.product(results.workers, results.problems, marks))
     each = [results.differences(figure, problem, system, other, w, n) for w, problem, n in cases]
@@ -347,13 +347,11 @@ def report(results: Results, figure: str, system: str, other: str, marks: Sequen
     told = [f"{_p(p)} ({corrected:.2f})" for p, corrected in zip(p_values, holm(p_values), strict=True)]
     for (w, problem, n), differences, p in zip(cases, each, told, strict=True):
         first, second, *rest = (_mean(results.of(figure, problem, s, w, n)) for s in (system, other, *others))
-        change = _change(differences)
-        yield f"| {w} | {problem} | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
+        yield _row(w, problem, n, first, second, _change(differences), p, *rest)
     for w, (group, problems), n in itertools.product(results.workers, results.groups().items(), marks):
         differences = results.mean_differences(figure, problems, system, other, w, n)
         first, second, *rest = (_mean(results.of_all(figure, problems, s, w, n)) for s in (system, other, *others))
-        change, p = _change(differences), _p(p_value(differences))
-        yield f"| {w} | *{group}* | {n} | {first} | {second} | {change} | {p} | {' | '.join(rest)} |"
+        yield _row(w, f"*{group}*", n, first, second, _change(differences), _p(p_value(differences)), *rest)
 
 
 def report_waste(results: Results) -> Iterator[str]:
@@ -386,6 +384,10 @@ def report_values(results: Results, system: str, other: str) -> Iterator[str]:
             for s in (system, other)
         ]
         yield f"| {name} | {n} | {problem.value(0):.4g} | {' | '.join(means)} | {problem.value(1):.4g} |"
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _mean(values: Sequence[float]) -> str:
