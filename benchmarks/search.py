@@ -285,7 +285,9 @@ def measure(wanted: Sequence[Run], trials: int, processes_at_once: int, keep: Pa
             kept = json.loads(line)
             done[Run(**kept["run"])] = {int(n): After(**figures) for n, figures in kept["after"].items()}
     missing = [run for run in wanted if run not in done]
-    with multiprocessing.get_context("fork").Pool(processes_at_once, maxtasksperchild=50) as pool:
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the children start none of ours
+        pool = stack.enter_context(multiprocessing.get_context("fork").Pool(processes_at_once, maxtasksperchild=50))
         for i, (run, figures, seconds) in enumerate(
             pool.imap_unordered(functools.partial(one, trials=trials), missing)
         ):
