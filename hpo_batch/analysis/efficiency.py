@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hpo_batch.analysis.frame import Data, Floats
 from hpo_batch.analysis.records import Efficiency
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
@@ -84,7 +86,7 @@ def _by_node(
 
 
 def _from_trials(trials: pd.DataFrame) -> Efficiency:
-    seconds = trial_seconds(trials)
+    seconds = _seconds(trials)
     if seconds is None:
         why = "neither attempts nor durations of trials are recorded"
         return Efficiency(
@@ -107,15 +109,21 @@ def _from_trials(trials: pd.DataFrame) -> Efficiency:
     )
 
 
-def trial_seconds(trials: pd.DataFrame) -> pd.Series[float] | None:
-    """Seconds that each trial took, whoever wrote them down; None if nobody did."""
+def trial_seconds(data: Data) -> Floats | None:
+    """Seconds that each complete trial took, whoever wrote them down; None if nobody did."""
+    seconds = _seconds(data.table.trials)
+    if seconds is None:
+        return None
+    by_number = dict(zip(data.table.trials["number"].tolist(), seconds.tolist(), strict=True))
+    return np.array([by_number[number] for number in data.numbers.tolist()], dtype=np.float64)
+
+
+def _seconds(trials: pd.DataFrame) -> pd.Series[float] | None:
     known = _column(trials, "seconds_total")
-    if known is None and "duration" in trials and trials["duration"].notna().any():
-        duration = trials["duration"]
-        known = duration.dt.total_seconds() if hasattr(duration, "dt") else pd.to_numeric(duration, errors="coerce")
-    if known is None:
-        known = _column(trials, "user_attrs_duration_sec", "user_attrs_duration_s", "user_attrs_seconds")
-    return known
+    if known is None and "duration" in trials and pd.api.types.is_timedelta64_dtype(trials["duration"]):
+        seconds = trials["duration"].dt.total_seconds()
+        known = seconds if seconds.notna().any() else None
+    return known if known is not None else _column(trials, "user_attrs_duration_sec", "user_attrs_duration_s")
 
 
 def _column(frame: pd.DataFrame, *names: str) -> pd.Series[float] | None:
