@@ -48,9 +48,7 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     best = max(range(len(values)), key=lambda i: sign * values[i])
     unexplained, more, why = _unexplained(rows[best], values[best] - estimate.value, params, pairs)
     text += f"; the best leads by {values[best] - estimate.value:+.4f}{_against(noise_sd)}{more}"
-    return Baseline(
-        value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why
-    )
+    return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
 
 
 def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:

@@ -71,7 +71,9 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     i, sd = data.best_row, _sd(noise)
     value = float(data.y[i])
     half = None if sd is None else 1.96 * sd
-    source = "noise floor unknown" if sd is None else f"best observed value, interval from the noise floor ({noise.source})"
+    source = (
+        "noise floor unknown" if sd is None else f"best observed value, interval from the noise floor ({noise.source})"
+    )
     counts, how = parameter_counts(data)
     return BudgetRow(
         label=name,
@@ -132,7 +134,10 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
     seen = relation.join(f"{rows[i].label} {rows[i].best.value:.4f}" for i in ranked)
     known = [sd for sd in sds if sd is not None]
     if len(known) < len(rows):
-        return Answer.CANNOT_TELL, f"{seen} as observed; the noise floor is unknown, so no order can be told from chance"
+        return (
+            Answer.CANNOT_TELL,
+            f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
+        )
     pairs = list(itertools.combinations(ranked, 2))
     z = [abs(rows[a].best.value - rows[b].best.value) / max(1e-300, math.hypot(known[a], known[b])) for a, b in pairs]
     adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])

@@ -23,13 +23,10 @@ from hpo_batch.space.parameters import Fixed, is_number
 from hpo_batch.space.space import Space
 
 ARCHITECTURE: Final = frozenset(
-    """d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units channels
-    n_layers n_layer layers num_layers num_encoder_blocks num_blocks n_blocks blocks depth num_hidden_layers
-    n_heads n_head heads num_heads nhead num_attention_heads d_ff ff_dim ffn_dim kernel_size patch_len patch_size""".split()
+    ["d_model", "hidden", "hidden_size", "hidden_dim", "hidden_units", "embed_dim", "embedding_dim", "dim", "width", "model_dim", "units", "channels", "n_layers", "n_layer", "layers", "num_layers", "num_encoder_blocks", "num_blocks", "n_blocks", "blocks", "depth", "num_hidden_layers", "n_heads", "n_head", "heads", "num_heads", "nhead", "num_attention_heads", "d_ff", "ff_dim", "ffn_dim", "kernel_size", "patch_len", "patch_size"]
 )
 TRAINING: Final = frozenset(
-    """learning_rate lr dropout dropout_rate weight_decay wd batch_size momentum label_smoothing optimizer optim
-    warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2""".split()
+    ["learning_rate", "lr", "dropout", "dropout_rate", "weight_decay", "wd", "batch_size", "momentum", "label_smoothing", "optimizer", "optim", "warmup", "warmup_steps", "warmup_ratio", "scheduler", "use_scheduler", "gradient_clip", "grad_clip", "epochs", "l2", "beta1", "beta2"]
 )
 MOST_GAPS: Final = 20
 MOST_MATRIX: Final = 400
@@ -205,7 +202,9 @@ def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) ->
     )
 
 
-def _cells(names: Sequence[str], rows: Sequence[Row], space: Space | None) -> tuple[list[tuple[Value, ...]], str] | None:
+def _cells(
+    names: Sequence[str], rows: Sequence[Row], space: Space | None
+) -> tuple[list[tuple[Value, ...]], str] | None:
     """The cells over ``names`` and what is to be said about them; None if they cannot be listed."""
     if space is not None and all(name in space.by_name for name in names):
         searched = [name for name in names if not isinstance(space.by_name[name], Fixed)]

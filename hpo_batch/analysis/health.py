@@ -131,7 +131,9 @@ def _under_trained(data: Data) -> list[Suspect]:
             found.setdefault(i, _suspect(data, i, "under-trained", text))
     if not found:
         for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True):
-            text = f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
+            text = (
+                f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
+            )
             found[i] = _suspect(data, i, "under-trained", text)
     return list(found.values())
 

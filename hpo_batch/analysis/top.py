@@ -25,7 +25,9 @@ MOST_LEVELS: Final = 50
 FLAT: Final = 0.01
 """difference of the last and the first mean below which the documents say flat"""
 FEW: Final = 5
-NOT_TESTED: Final = "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
+NOT_TESTED: Final = (
+    "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
+)
 
 
 def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled | None:
@@ -53,7 +55,12 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
 
 
 def _top(
-    owners: Sequence[str], budgets: Sequence[str | None], in_top: np.ndarray[tuple[int], np.dtype[np.bool_]], *, tied: int, unique: int
+    owners: Sequence[str],
+    budgets: Sequence[str | None],
+    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    *,
+    tied: int,
+    unique: int,
 ) -> TopShares:
     k = int(in_top.sum())
     studies = _shares(owners, in_top)
@@ -113,7 +120,9 @@ def _tied(y: Floats, best_first: np.ndarray[tuple[int], np.dtype[np.int64]], k: 
     return 0 if k >= len(y) else int((y[best_first[k:]] == y[best_first[k - 1]]).sum())
 
 
-def _effect(name: str, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Effect:
+def _effect(
+    name: str, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> Effect:
     levels = _levels(column)
     rows: tuple[ValueRow, ...] = ()
     if len(levels) <= MOST_LEVELS:
@@ -144,7 +153,9 @@ def naive_trend(means: Sequence[float]) -> str:
     return "increasing" if means[-1] > means[0] else "decreasing"
 
 
-def _row(value: Value, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ValueRow:
+def _row(
+    value: Value, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> ValueRow:
     here = np.array([type(v) is type(value) and v == value for v in column])
     values = y[here]
     return ValueRow(

@@ -42,6 +42,8 @@ class TrialsTable:
     """of the trials that tell them, by number; several where a trial has replicates"""
     sweep: Sweep | None = None
     """frozen with the study, or given beside a file"""
+    curves: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    """learning curves: the objective's metric by step, by trial, as reported"""
     notes: tuple[str, ...] = ()
     """what was assumed while reading, for people: one sentence each"""
 
@@ -80,6 +82,7 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
         source=source,
         label=source,
         seeds={record.number: record.seeds for record in records if record.seeds},
+        curves={record.number: record.steps for record in records if record.steps},
     )
 
 
