@@ -13,7 +13,7 @@ import pandas as pd
 
 from hpo_batch.analysis import answers
 from hpo_batch.analysis.baseline import baseline
-from hpo_batch.analysis.budgets import budgets, fidelity
+from hpo_batch.analysis.budgets import budgets, fidelity, single_sd
 from hpo_batch.analysis.correlations import correlations
 from hpo_batch.analysis.coverage import coverage
 from hpo_batch.analysis.curse import curse
@@ -29,6 +29,7 @@ from hpo_batch.analysis.noise import noise_floor
 from hpo_batch.analysis.records import (
     Effect,
     Elites,
+    Expected,
     Findings,
     Interaction,
     Noise,
@@ -61,7 +62,7 @@ def analyse(
     """All findings about the studies, most telling first. Any table will do: what cannot be computed says why."""
     known = known or Known()
     labels = _labels(tables)
-    data = [prepare(_with_counts(table, known)) for table in tables]
+    data = [prepare(table) for table in tables]
     studies = [_study(one, label, known, seed=seed) for one, label in zip(data, labels, strict=True)]
     studies, family = _adjusted(studies)
     single = [i for i, one in enumerate(data) if len(one.table.metrics) < 2]
@@ -85,51 +86,60 @@ def analyse(
 
 def _study(data: Data, label: str, known: Known, *, seed: int) -> StudyFindings:
     table = data.table
-    common = {
-        "label": label,
-        "metric": ", ".join(table.metrics) or data.metric,
-        "direction": ", ".join(table.directions) or data.direction,
-        "summary": summarise(data),
-        "coverage": coverage(data),
-        "collapse": collapse(data),
-        "efficiency": efficiency(table),
-    }
     if len(table.metrics) > 1:
-        return StudyFindings(
-            **common,
-            noise=Noise(sd=None, source="unknown", text="several metrics: no noise floor is computed"),
-            effects=(),
-            importance=None,
-            correlations=(),
-            interactions=(),
-            elites=None,
-            curse=None,
-            suspects=(),
-            baseline=None,
-            front=_front(data),
-        )
+        return _several_metrics(data, label)
     found = suspects(data)
     flagged = {suspect.number for suspect in found}
-    noise = noise_floor(data)
-    noise_sd = None if noise.sd is None else noise.sd.value
+    noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
+    noise_sd = single_sd(noise)
     best = elites(data)
     curves = {number: tuple(sorted(steps.items())) for number, steps in table.curves.items()}
     return StudyFindings(
-        **common,
+        label=label,
+        metric=data.metric,
+        direction=data.direction,
+        summary=summarise(data),
         noise=noise,
+        coverage=coverage(data),
         effects=effects(data, without=flagged),
         importance=importance(data, seed=seed),
         correlations=correlations(data),
         interactions=interactions(data),
         elites=best,
         curse=curse(data, noise),
+        collapse=collapse(data),
         suspects=found,
         baseline=baseline(data, noise_sd=noise_sd, value=known.baseline),
+        efficiency=efficiency(table),
         expected=_expected(data, best, noise_sd=noise_sd, seed=seed),
         history=tuple(zip(data.numbers.tolist(), data.y.tolist(), strict=True)),
         curves=curves,
         without=_without(data, flagged),
         fidelity=fidelity(curves, seed=seed),
+    )
+
+
+def _several_metrics(data: Data, label: str) -> StudyFindings:
+    """The front, and what needs no single best."""
+    summary = summarise(data)
+    return StudyFindings(
+        label=label,
+        metric=", ".join(data.table.metrics),
+        direction=", ".join(data.table.directions),
+        summary=replace(summary, mean=None, median=None, std=None, best=None, top=()),
+        noise=Noise(sd=None, source="unknown", text="several metrics: no noise floor is computed"),
+        coverage=coverage(data),
+        effects=(),
+        importance=None,
+        correlations=(),
+        interactions=(),
+        elites=None,
+        curse=None,
+        collapse=collapse(data),
+        suspects=(),
+        baseline=None,
+        efficiency=efficiency(data.table),
+        front=_front(data),
     )
 
 
@@ -140,7 +150,7 @@ def _adjusted(studies: Sequence[StudyFindings]) -> tuple[list[StudyFindings], in
     of_claims, of_screened = iter(holm(claims)), iter(holm(screened))
     found = []
     for study in studies:
-        noise_sd = None if study.noise.sd is None else study.noise.sd.value
+        noise_sd = single_sd(study.noise)
         settled_effects: tuple[Effect, ...] = tuple(
             settled(effect, p_holm=next(of_claims), noise_sd=noise_sd) for effect in study.effects
         )
@@ -159,7 +169,7 @@ def _without(data: Data, flagged: set[int]) -> Without | None:
     return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
 
 
-def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple:  # type: ignore[type-arg]
+def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:
     sweep = data.table.sweep
     if sweep is None or not sweep.expect:
         return ()
@@ -227,13 +237,6 @@ def _labels(tables: Sequence[TrialsTable]) -> list[str]:
         taken[label] = taken.get(label, 0) + 1
         labels.append(label if taken[label] == 1 else f"{label} ({taken[label]})")
     return labels
-
-
-def _with_counts(table: TrialsTable, known: Known) -> TrialsTable:
-    """The table with the number of cases for trials that do not report it."""
-    given = {"user_attrs_n_eval": known.n_eval, "user_attrs_n_pos": known.n_pos}
-    new = {name: n for name, n in given.items() if n is not None and name not in table.trials}
-    return replace(table, trials=table.trials.assign(**new)) if new else table
 
 
 def _warnings(data: Sequence[Data], labels: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ The order is what a reader should know first: what makes the numbers wrong, what
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from hpo_batch.analysis.effects import NO_TREND
 from hpo_batch.analysis.efficiency import bad_node
 from hpo_batch.analysis.frame import value_text
 from hpo_batch.analysis.records import (
@@ -112,7 +114,7 @@ def _suspects(study: StudyFindings) -> Iterator[Told]:
                 question=f"Can trial {number} be believed?",
                 answer=Answer.CANNOT_TELL,
                 text=f"{study.label}: trial {number} is suspect ({whys}): " + "; ".join(s.text for s in reasons),
-                do="look at its log; run the configuration again, or leave it out. Effects are given with and without it",
+                do="look at its log, run it again or leave it out: effects are given with and without it",
                 n=study.summary.n,
                 method="robust distance from the median, epochs and durations, equal configurations",
             ),
@@ -185,7 +187,7 @@ def _noise(study: StudyFindings) -> Iterator[Told]:
                 question="Is training deterministic?",
                 answer=Answer.NO,
                 n=alarm.count,
-                text=f"{study.label}: trials {trials} have equal configuration and seed, but different values: {values}",
+                text=f"{study.label}: trials {trials} have equal configuration and seed but other values: {values}",
                 do="find out what differs between the runs before small differences are believed",
             ),
         )
@@ -235,43 +237,40 @@ def _repeats(study: StudyFindings) -> Iterator[Told]:
 
 
 def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
-    common = {
-        "key": f"effect.{effect.parameter}",
-        "study": study.label,
-        "question": f"Does {effect.parameter} matter?",
-        "method": effect.method,
-        "n": study.summary.n,
-        "p": effect.p,
-        "p_holm": effect.p_holm,
-    }
     name = f"{study.label}: {effect.parameter}"
+    untold = Finding(
+        key=f"effect.{effect.parameter}",
+        study=study.label,
+        question=f"Does {effect.parameter} matter?",
+        answer=Answer.CANNOT_TELL,
+        text="",
+        method=effect.method,
+        n=study.summary.n,
+        p=effect.p,
+        p_holm=effect.p_holm,
+    )
     if not effect.varied:
         text = f"{name} was not varied: no statement about it is possible"
-        return 80.0, Finding(answer=Answer.NOT_MEASURED, text=text, **common)  # type: ignore[arg-type]
+        return 80.0, replace(untold, answer=Answer.NOT_MEASURED, text=text)
     if effect.p is None:
-        text = f"{name}: no test possible ({effect.why or 'too few trials'})"
-        return 75.0, Finding(answer=Answer.CANNOT_TELL, text=text, **common)  # type: ignore[arg-type]
+        return 75.0, replace(untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})")
     without = ""
     if effect.without_outliers is not None:
         without = f"; without the suspect trials p = {_p(effect.without_outliers)} before adjustment"
     if effect.p_holm is None or effect.p_holm >= ALPHA:
         detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
-        naive = (
-            f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
-            if effect.naive_trend not in ("", "flat")
-            else ""
-        )
         text = f"{name}: no clear effect (p {_p(effect.p_holm)} after Holm over {family} claims, {_p(effect.p)} alone"
-        text += f"{detect}){naive}{without}"
-        return 70.0, Finding(answer=Answer.CANNOT_TELL, text=text, **common)  # type: ignore[arg-type]
+        text += f"{detect})"
+        if effect.naive_trend not in ("", "flat"):
+            text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
+        return 70.0, replace(untold, text=text + without)
     ends = _ends(effect, maximise=study.direction == "maximize")
-    trend = "matters" if effect.trend == "no clear trend" else f"matters ({effect.trend})"
+    trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
     text = f"{name} {trend}: {ends}p {_p(effect.p_holm)} after Holm over {family} claims{without}"
-    if effect.trend == "no clear trend" and study.noise.sd is not None:
+    if effect.trend == NO_TREND and study.noise.sd is not None:
         text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
-    return 41.0 + effect.p_holm, Finding(
-        answer=Answer.YES, text=text, do=f"search {effect.parameter} further, or fix it after confirmation", **common
-    )  # type: ignore[arg-type]
+    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
+    return 41.0 + effect.p_holm, replace(untold, answer=Answer.YES, text=text, do=do)
 
 
 def _ends(effect: Effect, *, maximise: bool) -> str:

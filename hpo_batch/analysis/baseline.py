@@ -142,4 +142,4 @@ def _equal(a: Value, b: Value) -> bool:
 
 
 def _key(row: Row, *, without: str) -> Key:
-    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))  # type: ignore[type-var]
+    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))

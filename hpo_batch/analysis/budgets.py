@@ -42,7 +42,7 @@ def budgets(
     names = _names([studies[i] for i in kept], [labels[i] for i in kept])
     rows = tuple(_row(name, studies[i], noises[i]) for name, i in zip(names, kept, strict=True))
     sign = studies[kept[0]].sign
-    sds = [_sd(noises[i]) for i in kept]
+    sds = [single_sd(noises[i]) for i in kept]
     order, order_text = _order(rows, sds, sign=sign)
     slope = _slope(rows, sds)
     consistency = _consistency(names, [studies[i] for i in kept], [effects[i] for i in kept])
@@ -68,7 +68,7 @@ def _names(studies: Sequence[Data], labels: Sequence[str]) -> list[str]:
 
 
 def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
-    i, sd = data.best_row, _sd(noise)
+    i, sd = data.best_row, single_sd(noise)
     value = float(data.y[i])
     half = None if sd is None else 1.96 * sd
     source = (
@@ -92,8 +92,9 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     )
 
 
-def _sd(noise: Noise) -> float | None:
-    return None if noise.sd is None else noise.sd.value
+def singlesingle_sd(noise: Noise) -> float | None:
+    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
+    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
 
 
 def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
@@ -139,7 +140,7 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
             f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
         )
     pairs = list(itertools.combinations(ranked, 2))
-    z = [abs(rows[a].best.value - rows[b].best.value) / max(1e-300, math.hypot(known[a], known[b])) for a, b in pairs]
+    z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
     adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
     differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < 0.05]
     widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
@@ -165,7 +166,7 @@ def _holm(p: Sequence[float]) -> list[float]:
 
 
 def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
-    """Change of the best value for ten times as many parameters, by counts; by the labels' numbers where none is known."""
+    """Change of the best value for ten times as many parameters: by counts, else by the labels' numbers."""
     sizes = [math.sqrt(row.n_params[0] * row.n_params[1]) if row.n_params else None for row in rows]
     basis = "parameter counts (geometric middle of smallest and largest)"
     if not all(sizes):

@@ -22,12 +22,19 @@ from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed, is_number
 from hpo_batch.space.space import Space
 
-ARCHITECTURE: Final = frozenset(
-    ["d_model", "hidden", "hidden_size", "hidden_dim", "hidden_units", "embed_dim", "embedding_dim", "dim", "width", "model_dim", "units", "channels", "n_layers", "n_layer", "layers", "num_layers", "num_encoder_blocks", "num_blocks", "n_blocks", "blocks", "depth", "num_hidden_layers", "n_heads", "n_head", "heads", "num_heads", "nhead", "num_attention_heads", "d_ff", "ff_dim", "ffn_dim", "kernel_size", "patch_len", "patch_size"]
-)
-TRAINING: Final = frozenset(
-    ["learning_rate", "lr", "dropout", "dropout_rate", "weight_decay", "wd", "batch_size", "momentum", "label_smoothing", "optimizer", "optim", "warmup", "warmup_steps", "warmup_ratio", "scheduler", "use_scheduler", "gradient_clip", "grad_clip", "epochs", "l2", "beta1", "beta2"]
-)
+_ARCHITECTURE = """
+    d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units
+    channels n_layers n_layer layers num_layers num_encoder_blocks num_blocks n_blocks blocks depth
+    num_hidden_layers n_heads n_head heads num_heads nhead num_attention_heads d_ff ff_dim ffn_dim kernel_size
+    patch_len patch_size
+"""
+_TRAINING = """
+    learning_rate lr dropout dropout_rate weight_decay wd batch_size momentum label_smoothing optimizer optim
+    warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2
+"""
+ARCHITECTURE: Final = frozenset(_ARCHITECTURE.split())
+"""parameters that are architecture by their name; ratios are not, as in the documents"""
+TRAINING: Final = frozenset(_TRAINING.split())
 MOST_GAPS: Final = 20
 MOST_MATRIX: Final = 400
 """cells of a pair's matrix"""
@@ -116,8 +123,7 @@ def _sets(names: Sequence[str], architecture: Sequence[str]) -> list[tuple[str, 
     sets = [("architecture", shape), ("training", training), ("all", tuple(names))]
     told = [(label, chosen) for label, chosen in sets if chosen]
     # one parameter is no combination; and a set that is everything is called that
-    kept = [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
-    return kept
+    return [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
 
 
 def _plain(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -33,14 +35,15 @@ def efficiency(table: TrialsTable) -> Efficiency:
             key=lambda row: -row[1],
         )
     )
-    causes = ended[failed].fillna({"node": "unknown"}).groupby(["how", "node"], sort=True).size()
+    counted = Counter(zip(ended["how"][failed], _nodes(ended)[failed], strict=True))
+    causes = tuple((str(how), str(node), n) for (how, node), n in sorted(counted.items()))
     queue = _column(attempts, "queue_s", "queue_wait_s", "wait_s")
     return Efficiency(
         gpu_hours=gpu_hours,
         hours=float(hours.sum()),
         by_outcome=by_outcome,
         by_node=by_node,
-        failures=tuple((str(how), str(node), int(n)) for (how, node), n in causes.items()),
+        failures=causes,
         queue_wait_s=None if queue is None else float(queue.median()),
         text=_text(float(hours.sum()), gpu_hours, by_outcome, by_node),
         why="" if gpu_hours is not None else "no attempt says which GPUs it had: hours are those of workers",
@@ -76,13 +79,15 @@ def _gpu_hours(ended: pd.DataFrame, hours: pd.Series[float]) -> float | None:
 def _by_node(
     ended: pd.DataFrame, hours: pd.Series[float], failed: pd.Series[bool]
 ) -> tuple[tuple[str, float, int, int], ...]:
-    nodes = ended["node"].fillna("unknown").astype(str)
-    nodes = nodes.where(nodes != "", "unknown")
     rows = [
         (str(node), float(group.sum()), len(group), int(failed.loc[group.index].sum()))
-        for node, group in hours.groupby(nodes)
+        for node, group in hours.groupby(_nodes(ended))
     ]
     return tuple(sorted(rows, key=lambda row: -row[1]))
+
+
+def _nodes(attempts: pd.DataFrame) -> pd.Series[str]:
+    return attempts["node"].fillna("").astype(str).replace("", "unknown")
 
 
 def _from_trials(trials: pd.DataFrame) -> Efficiency:

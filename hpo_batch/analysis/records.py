@@ -288,7 +288,7 @@ class TopShares:
     """distinct configurations among the top k"""
     text: str = ""
     groups: tuple[tuple[str, str, int, float], ...] = ()
-    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials among the top k, base rate"""
+    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials of the top, base rate"""
     p: float | None = None
     """that chance gives the fullest study or group as many of the top k, for all of them together"""
 

@@ -104,7 +104,7 @@ def _shares(
 
 
 def _factors(labels: Sequence[str]) -> list[dict[str, str]]:
-    """What labels have in common beside what they differ in: ``a50-2m, a50-20m, a100-2m`` are two tiers, two budgets."""
+    """Words that some labels share and others do not: ``a50-2m, a50-20m, a100-2m`` are two tiers and two budgets."""
     words = [re.split(r"[^A-Za-z0-9.]+", label.removesuffix(".csv")) for label in labels]
     if len({len(w) for w in words}) != 1:
         return []
