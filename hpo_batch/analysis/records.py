@@ -117,8 +117,10 @@ class ValueRow:
     """of the complete trials"""
     top_share: float | None = None
     """share of this value among the top trials, beside ``share``, its base rate"""
+    distinct: int = 0
+    """trials of it less those that repeat another one exactly"""
     underpowered: bool = False
-    """n < 5: nothing is said of it"""
+    """fewer than five distinct trials: nothing is said of it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +145,14 @@ class Effect:
     """smallest difference between two values that would be found with 80 % power"""
     without_outliers: float | None
     """p of the same test without the flagged trials; None if none is flagged"""
+    rows_without: tuple[ValueRow, ...] = ()
+    """``rows`` without the flagged trials"""
     curve: tuple[tuple[float, Estimate], ...] = ()
     """continuous parameters: position on the parameter's own scale, adjusted mean"""
+    shape: str = ""
+    """the word for ``trend`` that the adjusted means have, whether or not the test carries it (``effects.settled``)"""
+    span: float | None = None
+    """largest less smallest adjusted mean, of values with at least five trials"""
     eta_squared: float | None = None
     seed_formula: float | None = None
     """the documents' "fraction of variance explained": eta squared times (n - 1) / n"""

@@ -1,4 +1,4 @@
-"""What SLURM's accounts say of the attempts: elapsed time, node, GPUs, queue wait. One sacct for all studies together."""
+"""What SLURM's accounts say of the attempts: elapsed time, GPUs, queue wait. One sacct for all studies together."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def join(attempts: pd.DataFrame, rows: Mapping[ArrayTask, Sequence[AccountingRow
     """Attempts with ``COLUMNS``. A run of a task may hold several attempts: each has its own part of the run's time."""
     facts = [_facts(attempt, rows) for attempt in attempts.to_dict("records")]
     added = {name: [fact[i] for fact in facts] for i, name in enumerate(COLUMNS)}
-    types = {"gpu_count": "Int64", "exit_code": "Int64", "job_state": object}
+    types: dict[str, Any] = {"gpu_count": "Int64", "exit_code": "Int64", "job_state": object}
     series = {
         name: pd.Series(cells, dtype=types.get(name, "float64"), index=attempts.index) for name, cells in added.items()
     }
