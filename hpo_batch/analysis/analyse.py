@@ -6,6 +6,7 @@ screen and a family of their own. Coverage, budgets and nodes are judged against
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -93,7 +94,7 @@ def _study(data: Data, label: str, known: Known, *, seed: int) -> StudyFindings:
     noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
     noise_sd = single_sd(noise)
     best = elites(data)
-    curves = {number: tuple(sorted(steps.items())) for number, steps in table.curves.items()}
+    curves = _curves(table)
     return StudyFindings(
         label=label,
         metric=data.metric,
@@ -167,6 +168,16 @@ def _without(data: Data, flagged: set[int]) -> Without | None:
     trials = data.table.trials
     kept = replace(data.table, trials=trials[~trials["number"].isin(list(flagged))])
     return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
+
+
+def _curves(table: TrialsTable) -> dict[int, tuple[tuple[int, float], ...]]:
+    """Finite reports by trial, in the order of their steps; of a step that was reported twice the last one."""
+    found: dict[int, dict[int, float]] = {}
+    reports = table.reports
+    for number, step, value in zip(*(reports[name].tolist() for name in ("number", "step", "value")), strict=True):
+        if math.isfinite(value):
+            found.setdefault(int(number), {})[int(step)] = float(value)
+    return {number: tuple(sorted(steps.items())) for number, steps in found.items()}
 
 
 def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:

@@ -92,7 +92,7 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     )
 
 
-def singlesingle_sd(noise: Noise) -> float | None:
+def single_sd(noise: Noise) -> float | None:
     """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
     return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
 
