@@ -58,7 +58,7 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
         yield _effect(effect, study, family=family)
     for pair in study.interactions:
         if pair.p_holm is not None and pair.p_holm < ALPHA:
-            text = f"{where}: {pair.a} and {pair.b} act together (p {_p(pair.p_holm)} after Holm over all pairs)"
+            text = f"{where}: {pair.a} and {pair.b} act together ({_p(pair.p_holm)} after Holm over all pairs)"
             yield (
                 45.0,
                 Finding(
@@ -256,17 +256,17 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
         return 75.0, replace(untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})")
     without = ""
     if effect.without_outliers is not None:
-        without = f"; without the suspect trials p = {_p(effect.without_outliers)} before adjustment"
+        without = f"; without the suspect trials {_p(effect.without_outliers)} before adjustment"
     if effect.p_holm is None or effect.p_holm >= ALPHA:
         detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
-        text = f"{name}: no clear effect (p {_p(effect.p_holm)} after Holm over {family} claims, {_p(effect.p)} alone"
+        text = f"{name}: no clear effect ({_p(effect.p_holm)} after Holm over {family} claims, {_p(effect.p)} by itself"
         text += f"{detect})"
         if effect.naive_trend not in ("", "flat"):
             text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
         return 70.0, replace(untold, text=text + without)
     ends = _ends(effect, maximise=study.direction == "maximize")
     trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
-    text = f"{name} {trend}: {ends}p {_p(effect.p_holm)} after Holm over {family} claims{without}"
+    text = f"{name} {trend}: {ends}{_p(effect.p_holm)} after Holm over {family} claims{without}"
     if effect.trend == NO_TREND and study.noise.sd is not None:
         text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
     do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
@@ -297,7 +297,7 @@ def _survivors(studies: Sequence[StudyFindings], *, family: int) -> Finding:
         if effect.p_holm is not None and effect.p_holm < ALPHA
     ]
     carried.sort(key=lambda pair: pair[1].p_holm or 0.0)
-    named = ", ".join(f"{label} {e.parameter} (p {_p(e.p_holm)})" for label, e in carried)
+    named = ", ".join(f"{label} {e.parameter} ({_p(e.p_holm)})" for label, e in carried)
     text = f"{len(carried)} of {family} claims about parameters survive the adjustment for all of them"
     return Finding(
         key="effects.survive",
@@ -504,7 +504,7 @@ def _efficiency(study: StudyFindings) -> Iterator[Told]:
                 p=p,
                 n=total,
                 text=f"{study.label}: {failed} of {n} attempts on {node} failed, {all_failed - failed} of {total - n} "
-                f"elsewhere (p {_p(p)}, over all nodes)",
+                f"elsewhere ({_p(p)}, over all nodes)",
                 method="hypergeometric test of each node, Holm over the nodes",
             ),
         )
@@ -603,8 +603,8 @@ def _top(heap: Pooled) -> Told:
 
 def _p(p: float | None) -> str:
     if p is None:
-        return "unknown"
-    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
+        return "p unknown"
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def _number(value: float | None) -> str:
