@@ -49,7 +49,9 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
     return Pooled(
         n=len(y),
         effects=tuple(_effect(name, column, y, in_top) for name, column in varied.items()),
-        correlations=tuple(c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None),
+        correlations=tuple(
+            c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None
+        ),
         top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len({rows[i] for i in best_first[:k]})),
     )
 
