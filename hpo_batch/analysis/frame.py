@@ -29,6 +29,8 @@ Ints = NDArray[np.int64]
 
 MOST_LEVELS = 5
 """a number with more values than this is a curve: a mean for each would rest on too few trials"""
+LARGEST = 1e150
+"""a metric beyond it has diverged, and counts as infinite: its square is"""
 LOG_SPAN = 10.0
 """choices and unknown ranges of positive numbers that span a decade are coded by their logarithm"""
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
@@ -93,6 +95,16 @@ class ParamInfo:
         if not self.log:
             return number
         return math.log10(number) if number > 0 else math.log10(self._smallest) - 1.0
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest place on the scale: of the space, or of what was seen where that reaches further.
+
+        Of an ordered category the places of what was seen: a value that nobody tried has none.
+        """
+        seen = self.level_positions
+        known = [self.position(value) for value in self.bounds or ()] if self.numeric else []
+        return min(float(seen.min()), *known, math.inf), max(float(seen.max()), *known, -math.inf)
 
     def label(self, value: Value) -> str:
         """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
@@ -377,4 +389,4 @@ def _python(cell: Any) -> Value | None:
 
 def _number(cell: Any) -> float:
     value = _python(cell)
-    return float(value) if isinstance(value, bool | int | float) and abs(value) < 1e308 else math.nan
+    return float(value) if isinstance(value, bool | int | float) and abs(value) <= LARGEST else math.nan
