@@ -29,8 +29,6 @@ Ints = NDArray[np.int64]
 
 MOST_LEVELS = 5
 """a number with more values than this is a curve: a mean for each would rest on too few trials"""
-LARGEST = 1e150
-"""a metric beyond it has diverged, and counts as infinite: its square is"""
 LOG_SPAN = 10.0
 """choices and unknown ranges of positive numbers that span a decade are coded by their logarithm"""
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
@@ -389,4 +387,4 @@ def _python(cell: Any) -> Value | None:
 
 def _number(cell: Any) -> float:
     value = _python(cell)
-    return float(value) if isinstance(value, bool | int | float) and abs(value) <= LARGEST else math.nan
+    return float(value) if isinstance(value, bool | int | float) and abs(value) < 1e308 else math.nan
