@@ -34,6 +34,8 @@ LOG_SPAN = 10.0
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
 """columns with one of these names tell replicates apart; they are not parameters"""
 TOP = 10
+LARGEST = 1e150
+"""a value beyond it, whose square is infinite, counts as not finite"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -220,7 +222,7 @@ def prepare(table: TrialsTable) -> Data:
     is_complete = [state == "COMPLETE" for state in frame["state"].tolist()]
     cells = frame[value].tolist() if value in frame.columns else [None] * len(frame)
     values = [_number(cell) for cell in cells]
-    kept = [i for i, complete in enumerate(is_complete) if complete and math.isfinite(values[i])]
+    kept = [i for i, complete in enumerate(is_complete) if complete and abs(values[i]) < LARGEST]
     number = frame["number"].tolist()
     kept.sort(key=lambda i: number[i])
     space = table.space

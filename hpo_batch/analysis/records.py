@@ -89,6 +89,8 @@ class TopTrial:
     count: int = 1
     """complete trials with this configuration"""
     tied: bool = False
+    values: tuple[float, ...] = ()
+    """several metrics: all of them, in the study's order; ``value`` is the first"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +287,10 @@ class TopShares:
     unique: int
     """distinct configurations among the top k"""
     text: str = ""
+    groups: tuple[tuple[str, str, int, float], ...] = ()
+    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials of the top, base rate"""
+    p: float | None = None
+    """that chance gives the fullest study or group as many of the top k, for all of them together"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,7 +324,8 @@ class Suspect:
     number: int
     value: float
     why: str
-    """``outlier``, ``under-trained`` or ``conflicts with its twin``"""
+    """``outlier`` (far worse than the rest), ``too good`` (far better), ``under-trained`` or ``conflicts with its
+    twin``"""
     text: str
 
 
@@ -372,6 +379,14 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Without:
+    """The same summary without the suspect trials. Effects have ``rows_without`` and ``without_outliers``."""
+
+    numbers: tuple[int, ...]
+    summary: Summary
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyFindings:
     """All about one study."""
 
@@ -398,6 +413,10 @@ class StudyFindings:
     """number and value of the complete trials in order"""
     curves: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     """learning curves: step and value by trial"""
+    without: Without | None = None
+    """None if no trial is suspect"""
+    fidelity: tuple[tuple[int, Estimate | None, int], ...] = ()
+    """step, rank correlation of the values there with those of the last step, trials that have both"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,6 +446,8 @@ class BudgetRow:
     params: Mapping[str, Value]
     n_params: tuple[int, int] | None
     """smallest and largest parameter count of a model in it"""
+    n_params_source: str = ""
+    """``recorded``, ``estimated: ...`` or ``not recorded``"""
 
 
 @dataclass(frozen=True, kw_only=True)
