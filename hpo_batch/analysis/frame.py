@@ -96,6 +96,16 @@ class ParamInfo:
             return number
         return math.log10(number) if number > 0 else math.log10(self._smallest) - 1.0
 
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest place on the scale: of the space, or of what was seen where that reaches further.
+
+        Of an ordered category the places of what was seen: a value that nobody tried has none.
+        """
+        seen = self.level_positions
+        known = [self.position(value) for value in self.bounds or ()] if self.numeric else []
+        return min(float(seen.min()), *known, math.inf), max(float(seen.max()), *known, -math.inf)
+
     def label(self, value: Value) -> str:
         """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
         text = value_text(value)

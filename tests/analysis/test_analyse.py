@@ -211,9 +211,8 @@ d_model = [1, 2, 3]
 n_layers = [1, 2, 3]
 [sampler]
 coverage = ["n_layers", "d_model"]
-[baseline]
+[baseline]                                # what it leaves out is the middle
 d_model = 1
-n_layers = 1
 [[trial]]
 name = "A1"
 set = "A"
@@ -236,13 +235,13 @@ def test_expectations_baseline_and_coverage_of_a_sweep(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text(SWEEP)
     (sweep,) = load(path)
-    names = {(2, 1): "A1", (3, 1): "A2"}
+    names = {(2, 2): "A1", (3, 2): "A2"}
     rows = [
         {"d_model": d, "n_layers": n, "value": 0.5 + 0.1 * d, "name": names.get((d, n)),
          "set": "A" if (d, n) in names else None, "seed": 1}
         for d, n in itertools.product([1, 2, 3], repeat=2)
     ]  # fmt: skip
-    rows += [{**rows[0], "seed": 2, "value": 0.601}, {**rows[4], "seed": 2, "value": 0.699}]
+    rows += [{**rows[1], "seed": 2, "value": 0.601}, {**rows[4], "seed": 2, "value": 0.699}]
     trials = table(rows, params=["d_model", "n_layers"], space=sweep.space, sweep=sweep, baseline=sweep.baseline)
     (study,) = analyse([trials]).studies
     assert study.noise.source == "replicates"
