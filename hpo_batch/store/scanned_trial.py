@@ -22,6 +22,7 @@ from hpo_batch.store.decode import (
 
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
+SAMPLER = "hpo:sampler"
 
 
 class Identity(msgspec.Struct):
@@ -112,6 +113,11 @@ class ScannedTrial:
         return self._params
 
     @property
+    def stored_params(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Parameters and distributions as the record that made the trial holds them; later records are not in it."""
+        return loads(self._raw_params), dict(distributions_of(self._distributions))
+
+    @property
     def steps(self) -> dict[int, float]:
         """Reported values by step; none where reports were left out (``JournalState``)."""
         return {} if self._steps is None else self._steps
@@ -160,8 +166,18 @@ class ScannedTrial:
         return self._facts(FACTS)
 
     @property
+    def noted_by_sampler(self) -> dict[str, Any]:
+        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
+        return self._facts(SAMPLER)
+
+    @property
     def key(self) -> str | None:
         return self.identity.key
+
+    def raw(self, name: str) -> bytes | None:
+        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        value = self._attrs.get(name)
+        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
 
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
         return self._facts(f"{ATTEMPT}{attempt}")
