@@ -23,6 +23,8 @@ from hpo_batch.store.decode import (
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
 SAMPLER = "hpo:sampler"
+REPLICATES = "hpo:replicates"
+"""a user attribute: the metrics of each seed of a complete trial that has several"""
 
 
 class Identity(msgspec.Struct):
@@ -141,14 +143,6 @@ class ScannedTrial:
     def raw_distributions(self) -> bytes | None:
         """The distributions that ``raw_params`` belong to; None if the parameters came, or were read, one by one."""
         return self._distributions if self._params is None else None
-
-    def has(self, name: str) -> bool:
-        return bool(self._attrs.get(name))
-
-    def raw(self, name: str) -> bytes:
-        """A system attribute as JSON."""
-        value = self._attrs[name]
-        return value if isinstance(value, bytes) else msgspec.json.encode(value)
 
     @property
     def note_of_others(self) -> str | None:

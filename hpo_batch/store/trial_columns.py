@@ -15,7 +15,7 @@ import msgspec
 from hpo_batch.records import TrialState
 from hpo_batch.store.decode import distribution_facts, distributions_of, loads
 from hpo_batch.store.scan import no_collections
-from hpo_batch.store.scanned_trial import ATTEMPT, FACTS, ScannedTrial, is_number
+from hpo_batch.store.scanned_trial import ATTEMPT, FACTS, REPLICATES, ScannedTrial, is_number
 
 Column = list[Any]
 
@@ -29,6 +29,7 @@ class _Facts(msgspec.Struct, gc=False):
     set: str | None = None
     note: str | None = None
     derived: dict[str, Any] = {}
+    replicate_of: int | None = None
 
 
 class _Attempt(msgspec.Struct, gc=False):
@@ -78,14 +79,16 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
             columns["reason"][i] = failure.get("reason", "unknown")
             columns["message"][i] = failure.get("message") or columns["message"][i]
     columns["seeds"] = [fact.seeds for fact in facts]
+    columns["replicate_of"] = [fact.replicate_of for fact in facts]
+    columns["replicates"] = [trial.user_attrs.get(REPLICATES) or [] for trial in trials]
     return columns
 
 
 def _decoded_facts(trials: Sequence[ScannedTrial]) -> list[_Facts]:
     nothing = _Facts()
     found: list[_Facts] = [nothing] * len(trials)
-    have = [i for i, trial in enumerate(trials) if trial.has(FACTS)]
-    for i, fact in zip(have, _all([trials[i].raw(FACTS) for i in have], _Facts), strict=True):
+    have, parts = _parts(trials, FACTS)
+    for i, fact in zip(have, _all(parts, _Facts), strict=True):
         found[i] = fact
     return found
 
@@ -100,11 +103,10 @@ class _Runs:
         self.seconds: list[float | None] = [None] * len(trials)
         for number in range(1, max((trial.attempt for trial in trials), default=0) + 1):
             name = f"{ATTEMPT}{number}"
-            have = [i for i, trial in enumerate(trials) if trial.attempt >= number and trial.has(name)]
-            attempts = _all([trials[i].raw(name) for i in have], _Attempt)
-            ended = [(i, trials[i].raw(f"hpo:ended:{number}")) for i in have if trials[i].has(f"hpo:ended:{number}")]
-            times = dict(zip((i for i, _ in ended), _all([raw for _, raw in ended], _Ending), strict=True))
-            for i, attempt in zip(have, attempts, strict=True):
+            have, parts = _parts(trials, name)
+            ended, endings = _parts(trials, f"hpo:ended:{number}")
+            times = dict(zip(ended, _all(endings, _Ending), strict=True))
+            for i, attempt in zip(have, _all(parts, _Attempt), strict=True):
                 self.first[i] = self.first[i] or attempt
                 self.last[i] = attempt
                 self.count[i] += 1
@@ -190,6 +192,12 @@ def _metrics(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         if any(value is not None for value in column):
             columns[f"metrics.{name}"] = column
     return columns
+
+
+def _parts(trials: Sequence[ScannedTrial], name: str) -> tuple[list[int], list[bytes]]:
+    """The trials that have a system attribute, by place, and the attribute as JSON."""
+    found = [(i, raw) for i, trial in enumerate(trials) if (raw := trial.raw(name)) is not None]
+    return [i for i, _ in found], [raw for _, raw in found]
 
 
 def _all(parts: Sequence[bytes], kind: Any) -> list[Any]:
