@@ -86,7 +86,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
         best = min(cells, key=lambda cell: (-cell[0] if largest else cell[0], cell[1]), default=None)
         rows.append(
             {
-                by: None if value != value else value,
+                by: None if pd.isna(value) else value,
                 "trials": len(part),
                 "complete": int(states.get("COMPLETE", 0)),
                 "pruned": int(states.get("PRUNED", 0)),
