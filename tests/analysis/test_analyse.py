@@ -241,7 +241,7 @@ def test_expectations_baseline_and_coverage_of_a_sweep(tmp_path: Path) -> None:
          "set": "A" if (d, n) in names else None, "seed": 1}
         for d, n in itertools.product([1, 2, 3], repeat=2)
     ]  # fmt: skip
-    rows += [{**rows[1], "seed": 2, "value": 0.601}, {**rows[4], "seed": 2, "value": 0.699}]
+    rows += [{**rows[1], "seed": 2, "value": 0.601}, {**rows[3], "seed": 2, "value": 0.699}]
     trials = table(rows, params=["d_model", "n_layers"], space=sweep.space, sweep=sweep, baseline=sweep.baseline)
     (study,) = analyse([trials]).studies
     assert study.noise.source == "replicates"
