@@ -264,7 +264,11 @@ def test_learning_curves_come_in_order() -> None:
         [{"number": i, "step": s, "value": row["value"] * s / 3} for i, row in enumerate(rows) for s in (3, 1, 2)]
         + [{"number": 0, "step": 1, "value": math.nan}]
     )
-    (study,) = analyse([table(rows, params=PARAMS, reports=reports)]).studies
+    found = analyse([table(rows, params=PARAMS, reports=reports)])
+    (study,) = found.studies
+    (finding,) = (f for f in found.findings if f.key == "fidelity")
+    assert finding.answer is Answer.YES
+    assert finding.do == "let a pruner begin at step 1 at the earliest"
     assert [step for step, _ in study.curves[0]] == [1, 2, 3]
     assert [(step, n) for step, _, n in study.fidelity] == [(1, 12), (2, 12)]
     assert study.fidelity[0][1] is not None
