@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.records import Counts
 from hpo_batch.results.infer import described, from_distributions
-from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, frame_of
+from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, frame_of, front_of
 from hpo_batch.space.words import listed, nearest
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _ReadOnlyJournal(path: str) -> Any:  # noqa: N802 - stands for a class of Op
 
 
 def _explained(place: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(_chain(error).split())
     if "no longer compatible" in text or "storage upgrade" in text or "revision" in text:
         return (
             f"'{place}' was written by another version of Optuna: on a copy of it, 'optuna storage upgrade --storage "
@@ -101,6 +101,16 @@ def _explained(place: str, error: Exception) -> str:
     if "No module named" in text or "Can't load plugin" in text:
         return f"'{place}' needs a database driver that is not installed ({text[:120]})"
     return f"cannot read the Optuna storage '{place}': {text[:300]}"
+
+
+def _chain(error: BaseException) -> str:
+    """An error and what it came from, the innermost first: Optuna's own words hide what the database said."""
+    texts: list[str] = []
+    at: BaseException | None = error
+    while at is not None and len(texts) < 10:
+        texts.insert(0, str(at))
+        at = at.__cause__ or at.__context__
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _table(study: optuna.Study, source: str) -> TrialsTable:
@@ -126,6 +136,9 @@ def _table(study: optuna.Study, source: str) -> TrialsTable:
     for name in ("name", "set", "note", "origin", "reason"):
         columns[name] = nothing
     columns["message"] = [trial.system_attrs.get("fail_reason") for trial in trials]
+    if several:
+        cells = [columns[f"values_{metric}"] for metric in metrics]
+        columns["front"] = front_of(cells, columns["state"], directions)
     columns |= dict.fromkeys(("seed", "attempts"), nothing)
     columns["seconds_total"] = spans
     columns |= dict.fromkeys(("node", "gpus", "job", "submission"), nothing)
