@@ -21,9 +21,10 @@ from hpo_batch.analysis.stats import Floats, clipped
 
 N_TREES = 64
 N_TREES_REFIT = 16
-"""of the forests of the null line, the stability range and the cross-validation"""
+"""of the forests of the null line and the stability range"""
+N_TREES_HELD_OUT = 32
 N_NULL = 30
-N_RESAMPLED = 20
+N_RESAMPLED = 12
 FOLDS = 5
 FEWEST = 15
 """distinct trials below which a forest says nothing"""
@@ -195,7 +196,7 @@ def _held_out_r2(inputs: Floats, y: Floats, random: np.random.Generator) -> floa
     folds = random.permutation(np.arange(len(y)) % FOLDS)
     predicted = np.empty(len(y))
     for fold in range(FOLDS):
-        forest = RandomForestRegressor(n_estimators=N_TREES, random_state=int(random.integers(2**31)))
+        forest = RandomForestRegressor(n_estimators=N_TREES_HELD_OUT, random_state=int(random.integers(2**31)))
         predicted[folds == fold] = forest.fit(inputs[folds != fold], y[folds != fold]).predict(inputs[folds == fold])
     return float(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2))
 
