@@ -59,6 +59,7 @@ def command(
     are written hold every column, tables for people the telling ones.
     """
     from hpo_batch.results.formats import format_of, render
+    from hpo_batch.store.scan import no_collections
 
     chosen = format_of(output, format_)
     if attempts and (top is not None or best or group):
@@ -68,12 +69,15 @@ def command(
     folder = logs_root(root)
     if not given["sources"] and not given["files"]:
         given["sources"] = tuple(str(home.path) for home in study_homes(None, folder))
-    tables = read_sources(**given, root=folder, reports=False, attempts=attempts, frozen=False, accounting=accounting)
-    for table in tables:
-        click.echo(_summary(table), err=True)
-    frame = _collected(tables, top=top, best=best, where=where, group=group, attempts=attempts,
-                       for_people=_is_for_people(chosen))  # fmt: skip
-    content = render(frame, chosen)
+    with no_collections():  # all that is read stays to the end
+        tables = read_sources(
+            **given, root=folder, reports=False, attempts=attempts, frozen=False, accounting=accounting
+        )
+        for table in tables:
+            click.echo(_summary(table), err=True)
+        frame = _collected(tables, top=top, best=best, where=where, group=group, attempts=attempts,
+                           for_people=_is_for_people(chosen))  # fmt: skip
+        content = render(frame, chosen)
     if output is None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -233,11 +237,11 @@ def _write(path: Path, content: bytes) -> None:
 
 def _in_shared_study(folder: Path) -> bool:
     """Whether a file below ``folder`` lies in the directory of a study that a group shares."""
-    from hpo_batch.study.create import read_revision, read_state
-
     for path in (folder, *folder.parents):
         home = StudyHome(path=path, name=path.name)
         if home.exists:
+            from hpo_batch.study.create import read_revision, read_state
+
             state = read_state(home)
             return bool(state.revision) and read_revision(home, state).study.shared
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,10 @@ def _json(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)  # JSON has no number for it, and it is not nothing
+    return value
 
 
 def _for_parquet(frame: pd.DataFrame) -> pd.DataFrame:

@@ -116,9 +116,9 @@ def _read(
     path, _, study = source.partition("#")
     if source.endswith(".toml"):
         return [(read(home), home) for home in find_homes(root, name_in_toml(source))]
-    if not Path(source).is_file() and Path(path).is_file() and study:
+    if not _is_file(source) and _is_file(path) and study:
         return [(table, None) for table in _storage(source, sweeps)]
-    if Path(source).is_file():
+    if _is_file(source):
         return [(table, None) for table in _file(Path(source), given, sweeps)]
     try:
         homes = find_homes(root, source)
@@ -127,6 +127,14 @@ def _read(
             raise UserError(f"no file '{Path(source).absolute()}'") from None
         raise
     return [(read(home), home) for home in homes]
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is a file; not where this user may not look: what the place means as a study is told instead."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:

@@ -75,9 +75,8 @@ def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     count = ["count"] if "count" in frame.columns else []
     front = ["front"] if "front" in frame.columns else []
     varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
-    state = [] if first and (frame["state"] == "COMPLETE").all() else ["state"]
     more = _filled(frame, "seconds_total", "replicate_of", "name", "set", "reason")
-    shown = frame[[*first, "number", *front, *values, *count, *spread, *varied, *state, *more]]
+    shown = frame[[*first, "number", *front, *values, *count, *spread, *varied, "state", *more]]
     metric = dict(zip(values, table.metrics, strict=True))
     stds = {f"{value}_std": f"{name} std" for value, name in metric.items()}
     renamed = shown.rename(columns={**metric, **stds, "n_seeds": "seeds", "seconds_total": "seconds"})

@@ -42,7 +42,7 @@ def test_a_repeated_configuration_is_one_row_with_its_count(table: TrialsTable) 
     rows = best[["rank", "number", "value", "count"]].to_records(index=False).tolist()
     assert rows == [(1, 1, 0.75, 3), (1, 3, 0.75, 1), (3, 0, 0.5, 1), (4, 7, 0.25, 2)]
     assert tied == 0
-    assert list(for_people(table, best).columns) == ["rank", "number", "auc", "count", "lr", "n"]
+    assert list(for_people(table, best).columns) == ["rank", "number", "auc", "count", "lr", "n", "state"]
 
 
 def test_ties_with_the_last_row_are_counted(table: TrialsTable) -> None:
@@ -82,6 +82,10 @@ def test_latex_is_for_papers(table: TrialsTable) -> None:
         "$-0.5$ & \\textbackslash{}\\textasciicircum{}\\textless{}\\textbar{}\\textgreater{} & 2 \\\\\n"
         "\\bottomrule\n\\end{tabular}\n"
     )
+
+
+def test_an_infinite_value_in_json_is_text(table: TrialsTable) -> None:
+    assert '"value": "inf"' in render(table.trials, "json").decode()
 
 
 def test_the_front_of_several_metrics(tmp_path: Path) -> None:
