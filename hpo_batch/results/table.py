@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.records import Counts, TrialRecord, TrialState, Value
+from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,30 @@ class TrialsTable:
     directions: tuple[str, ...]
     counts: Counts
     source: str
+    """where it comes from: a study's name, a path, a storage's URL"""
+    label: str = ""
+    """what a report calls it: short, and another for each table of one call"""
+    space: Space | None = None
+    space_is_inferred: bool = False
+    """the space is made of the values that were seen: what was never tried is not in it"""
+    baseline: Mapping[str, Value] | None = None
+    budget: str | None = None
+    seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """of the trials that tell them, by number; several where a trial has replicates"""
+    sweep: Sweep | None = None
+    """frozen with the study, or given beside a file"""
+    notes: tuple[str, ...] = ()
+    """what was assumed while reading, for people: one sentence each"""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that have a column, in its order."""
+        return tuple(str(c).removeprefix("params_") for c in self.trials.columns if str(c).startswith("params_"))
+
+    @property
+    def value_columns(self) -> tuple[str, ...]:
+        """One for each metric: ``value``, or ``values_<metric>`` where there are several."""
+        return ("value",) if len(self.metrics) == 1 else tuple(f"values_{metric}" for metric in self.metrics)
 
     def best_first(self, top: int | None = None) -> pd.DataFrame:
         """Complete trials from the best to the worst, then pruned, then the rest by number."""
@@ -50,6 +78,8 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
         directions=directions,
         counts=state.counts(),
         source=source,
+        label=source,
+        seeds={record.number: record.seeds for record in records if record.seeds},
     )
 
 
