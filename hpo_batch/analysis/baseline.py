@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from hpo_batch.analysis.coverage import label_of
+from hpo_batch.analysis.frame import Data, value_text
 from hpo_batch.analysis.records import Baseline, BaselinePair, Estimate
 from hpo_batch.records import Value
 
@@ -20,26 +20,19 @@ Row = Mapping[str, Value]
 Key = tuple[tuple[str, type, Value], ...]
 
 
-def baseline(
-    rows: Sequence[Row],
-    values: Sequence[float],
-    *,
-    params: Row | None,
-    value: float | None = None,
-    maximise: bool,
-    noise_sd: float | None,
-) -> Baseline | None:
+def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) -> Baseline | None:
     """The comparison; None if there is neither a baseline configuration nor a baseline value.
 
     Args:
-        rows: parameters of the complete trials.
-        values: their values.
-        params: the baseline's configuration, as far as known.
-        value: the metric of a baseline that is not among the trials.
+        data: its table knows the baseline's configuration, if anybody does.
         noise_sd: of one trial's value; None if unknown.
+        value: the metric of a baseline that is not among the trials.
     """
+    params = data.table.baseline
     if params is None and value is None:
         return None
+    rows, values = [data.configuration(i) for i in range(data.n)], data.y.tolist()
+    maximise = data.sign > 0
     own = [v for row, v in zip(rows, values, strict=True) if params is not None and _is(row, params)]
     estimate, why = _value(own, value, noise_sd)
     compared = len(values) - (len(own) if value is None else 0)
@@ -55,9 +48,7 @@ def baseline(
     best = max(range(len(values)), key=lambda i: sign * values[i])
     unexplained, more, why = _unexplained(rows[best], values[best] - estimate.value, params, pairs)
     text += f"; the best leads by {values[best] - estimate.value:+.4f}{_against(noise_sd)}{more}"
-    return Baseline(
-        value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why
-    )
+    return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
 
 
 def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:
@@ -129,7 +120,7 @@ def _unexplained(
     missing = [name for name in changed if name not in known]
     if not changed:
         return lead, "", ""
-    parts = [f"{name} = {label_of(best[name])} explains {difference:+.4f}" for name, difference in known.items()]
+    parts = [f"{name} = {value_text(best[name])} explains {difference:+.4f}" for name, difference in known.items()]
     rest = lead - sum(known.values())
     more = "; ".join(["", *parts, f"unexplained: {rest:+.4f}"])
     if missing:
@@ -151,4 +142,4 @@ def _equal(a: Value, b: Value) -> bool:
 
 
 def _key(row: Row, *, without: str) -> Key:
-    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))  # type: ignore[type-var]
+    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))

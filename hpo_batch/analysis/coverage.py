@@ -10,26 +10,31 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from hpo_batch.analysis.frame import Data, value_text
 from hpo_batch.analysis.records import Answer, Coverage, Estimate
 from hpo_batch.records import Value
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed, is_number
 from hpo_batch.space.space import Space
 
-ARCHITECTURE: Final = frozenset(
-    """d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units channels
-    n_layers n_layer layers num_layers num_encoder_blocks num_blocks n_blocks blocks depth num_hidden_layers
-    n_heads n_head heads num_heads nhead num_attention_heads d_ff ff_dim ffn_dim kernel_size patch_len patch_size""".split()
-)
-TRAINING: Final = frozenset(
-    """learning_rate lr dropout dropout_rate weight_decay wd batch_size momentum label_smoothing optimizer optim
-    warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2""".split()
-)
+_ARCHITECTURE = """
+    d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units
+    channels n_layers n_layer layers num_layers num_encoder_blocks num_blocks n_blocks blocks depth
+    num_hidden_layers n_heads n_head heads num_heads nhead num_attention_heads d_ff ff_dim ffn_dim kernel_size
+    patch_len patch_size
+"""
+_TRAINING = """
+    learning_rate lr dropout dropout_rate weight_decay wd batch_size momentum label_smoothing optimizer optim
+    warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2
+"""
+ARCHITECTURE: Final = frozenset(_ARCHITECTURE.split())
+"""parameters that are architecture by their name; ratios are not, as in the documents"""
+TRAINING: Final = frozenset(_TRAINING.split())
 MOST_GAPS: Final = 20
 MOST_MATRIX: Final = 400
 """cells of a pair's matrix"""
@@ -39,29 +44,33 @@ MOST_EXACT: Final = 20_000_000
 """steps of the exact distribution of distinct cells; above it, the normal one with the exact variance"""
 
 
-Row = dict[str, Value]
+Row = Mapping[str, Value]
 
 
-def coverage(
-    rows: Sequence[Row], names: Sequence[str], *, space: Space | None, architecture: Sequence[str] = ()
-) -> tuple[Coverage, ...]:
+def coverage(data: Data) -> tuple[Coverage, ...]:
     """Coverage of the architecture, of the training parameters, of all together, and of the pairs inside these sets.
 
-    Args:
-        rows: parameters of the complete trials, by name; inactive ones are left out.
-        names: the searched parameters, in order.
-        space: what is valid. Without it cells are the products of the values seen, which is said.
-        architecture: ``[sampler] coverage``; empty: guessed from names.
+    The architecture is ``[sampler] coverage`` where the sweep says it, else what is called like one.
     """
-    if not rows:
+    names = _searched(data)
+    if not data.n or not names:
         return ()
-    sets = _sets(names, architecture)
+    rows = [data.configuration(i) for i in range(data.n)]
+    space = None if data.table.space_is_inferred else data.space
+    sweep = data.table.sweep
+    sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
     found = [_coverage(label, chosen, rows, space) for label, chosen in sets]
-    pairs = [pair for label, chosen in sets if label != "all" for pair in itertools.combinations(chosen, 2)]
-    if len(sets) == 1:
-        pairs = list(itertools.combinations(sets[0][1][:6], 2))
-    matrices = [_matrix(pair, rows, space) for pair in dict.fromkeys(pairs)]
-    return (*(c for c in found if c is not None), *(m for m in matrices if m is not None))
+    combined = [chosen for label, chosen in sets if label != "all"] or [names[:6]]
+    pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
+    matrices = (_matrix(pair, rows, space) for pair in pairs)
+    return (*found, *(matrix for matrix in matrices if matrix is not None))
+
+
+def _searched(data: Data) -> tuple[str, ...]:
+    """What has cells: the space's searched parameters, or those that were seen to vary."""
+    if data.space is not None and not data.table.space_is_inferred:
+        return tuple(p.name for p in data.space.searched if p.name in data.by_name)
+    return tuple(param.name for param in data.varied)
 
 
 def random_distinct(cells: int, n: int) -> Estimate:
@@ -114,8 +123,7 @@ def _sets(names: Sequence[str], architecture: Sequence[str]) -> list[tuple[str, 
     sets = [("architecture", shape), ("training", training), ("all", tuple(names))]
     told = [(label, chosen) for label, chosen in sets if chosen]
     # one parameter is no combination; and a set that is everything is called that
-    kept = [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
-    return kept
+    return [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
 
 
 def _plain(name: str) -> str:
@@ -123,14 +131,14 @@ def _plain(name: str) -> str:
     return re.sub(r"\W+", "_", name.rsplit(".", 1)[-1]).strip("_").lower()
 
 
-def _coverage(label: str, names: tuple[str, ...], rows: Sequence[Row], space: Space | None) -> Coverage | None:
+def _coverage(label: str, names: tuple[str, ...], rows: Sequence[Row], space: Space | None) -> Coverage:
     tried = [tuple(row[name] for name in names) for row in rows if all(name in row for name in names)]
     listed = _cells(names, rows, space)
     if listed is None:
         if label != "all":
-            names_without = tuple(n for n in names if not _continuous(n, rows, space))
-            if len(names_without) > 1 and len(names_without) < len(names):
-                return _coverage(label, names_without, rows, space)
+            finite = tuple(n for n in names if not _continuous(n, rows, space))
+            if 1 < len(finite) < len(names):
+                return _coverage(label, finite, rows, space)
         return Coverage(
             label=label,
             parameters=names,
@@ -178,14 +186,14 @@ def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) ->
     """Trials of every combination of two parameters; combinations that cannot be are left out."""
     whole = _coverage(" x ".join(names), names, rows, space)
     listed = _cells(names, rows, space)
-    if whole is None or listed is None or len(listed[0]) > MOST_MATRIX:
+    if listed is None or len(listed[0]) > MOST_MATRIX:
         return None
     cells, _ = listed
     if any(len({_identity((cell[i],)) for cell in cells}) > MOST_LEVELS for i in (0, 1)):
         return None
     hits = Counter(_identity(tuple(row[n] for n in names)) for row in rows if all(n in row for n in names))
     ordered = sorted(cells, key=lambda cell: tuple(_order(value) for value in cell))
-    counts = tuple((tuple(label_of(v) for v in cell), hits.get(_identity(cell), 0)) for cell in ordered)
+    counts = tuple((tuple(value_text(v) for v in cell), hits.get(_identity(cell), 0)) for cell in ordered)
     return Coverage(
         label=whole.label,
         parameters=names,
@@ -200,7 +208,9 @@ def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) ->
     )
 
 
-def _cells(names: Sequence[str], rows: Sequence[Row], space: Space | None) -> tuple[list[tuple[Value, ...]], str] | None:
+def _cells(
+    names: Sequence[str], rows: Sequence[Row], space: Space | None
+) -> tuple[list[tuple[Value, ...]], str] | None:
     """The cells over ``names`` and what is to be said about them; None if they cannot be listed."""
     if space is not None and all(name in space.by_name for name in names):
         searched = [name for name in names if not isinstance(space.by_name[name], Fixed)]
@@ -235,12 +245,3 @@ def _identity(cell: tuple[Value, ...]) -> tuple[tuple[type, Value], ...]:
 
 def _order(value: Value) -> tuple[int, float, str]:
     return (0, float(value), "") if is_number(value) else (1, 0.0, str(value))
-
-
-def label_of(value: Value) -> str:
-    """A value as the documents write it: ``1e-05``, ``64``, ``true``."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    return str(value)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pandas as pd
 from scipy import stats
 
+from hpo_batch.analysis.frame import Data, Floats
 from hpo_batch.analysis.records import Efficiency
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
@@ -31,14 +35,15 @@ def efficiency(table: TrialsTable) -> Efficiency:
             key=lambda row: -row[1],
         )
     )
-    causes = ended[failed].fillna({"node": "unknown"}).groupby(["how", "node"], sort=True).size()
+    counted = Counter(zip(ended["how"][failed], _nodes(ended)[failed], strict=True))
+    causes = tuple((str(how), str(node), n) for (how, node), n in sorted(counted.items()))
     queue = _column(attempts, "queue_s", "queue_wait_s", "wait_s")
     return Efficiency(
         gpu_hours=gpu_hours,
         hours=float(hours.sum()),
         by_outcome=by_outcome,
         by_node=by_node,
-        failures=tuple((str(how), str(node), int(n)) for (how, node), n in causes.items()),
+        failures=causes,
         queue_wait_s=None if queue is None else float(queue.median()),
         text=_text(float(hours.sum()), gpu_hours, by_outcome, by_node),
         why="" if gpu_hours is not None else "no attempt says which GPUs it had: hours are those of workers",
@@ -74,17 +79,19 @@ def _gpu_hours(ended: pd.DataFrame, hours: pd.Series[float]) -> float | None:
 def _by_node(
     ended: pd.DataFrame, hours: pd.Series[float], failed: pd.Series[bool]
 ) -> tuple[tuple[str, float, int, int], ...]:
-    nodes = ended["node"].fillna("unknown").astype(str)
-    nodes = nodes.where(nodes != "", "unknown")
     rows = [
         (str(node), float(group.sum()), len(group), int(failed.loc[group.index].sum()))
-        for node, group in hours.groupby(nodes)
+        for node, group in hours.groupby(_nodes(ended))
     ]
     return tuple(sorted(rows, key=lambda row: -row[1]))
 
 
+def _nodes(attempts: pd.DataFrame) -> pd.Series[str]:
+    return attempts["node"].fillna("").astype(str).replace("", "unknown")
+
+
 def _from_trials(trials: pd.DataFrame) -> Efficiency:
-    seconds = trial_seconds(trials)
+    seconds = _seconds(trials)
     if seconds is None:
         why = "neither attempts nor durations of trials are recorded"
         return Efficiency(
@@ -107,15 +114,21 @@ def _from_trials(trials: pd.DataFrame) -> Efficiency:
     )
 
 
-def trial_seconds(trials: pd.DataFrame) -> pd.Series[float] | None:
-    """Seconds that each trial took, whoever wrote them down; None if nobody did."""
+def trial_seconds(data: Data) -> Floats | None:
+    """Seconds that each complete trial took, whoever wrote them down; None if nobody did."""
+    seconds = _seconds(data.table.trials)
+    if seconds is None:
+        return None
+    by_number = dict(zip(data.table.trials["number"].tolist(), seconds.tolist(), strict=True))
+    return np.array([by_number[number] for number in data.numbers.tolist()], dtype=np.float64)
+
+
+def _seconds(trials: pd.DataFrame) -> pd.Series[float] | None:
     known = _column(trials, "seconds_total")
-    if known is None and "duration" in trials and trials["duration"].notna().any():
-        duration = trials["duration"]
-        known = duration.dt.total_seconds() if hasattr(duration, "dt") else pd.to_numeric(duration, errors="coerce")
-    if known is None:
-        known = _column(trials, "user_attrs_duration_sec", "user_attrs_duration_s", "user_attrs_seconds")
-    return known
+    if known is None and "duration" in trials and pd.api.types.is_timedelta64_dtype(trials["duration"]):
+        seconds = trials["duration"].dt.total_seconds()
+        known = seconds if seconds.notna().any() else None
+    return known if known is not None else _column(trials, "user_attrs_duration_sec", "user_attrs_duration_s")
 
 
 def _column(frame: pd.DataFrame, *names: str) -> pd.Series[float] | None:

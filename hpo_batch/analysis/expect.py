@@ -65,9 +65,7 @@ def _judge(
     missing = sorted(name for name in statement.names if name not in groups or groups[name].empty)
     if missing:
         return Answer.CANNOT_TELL, f"no finished trial of {', '.join(missing)} to judge it by"
-    several = [
-        name for name in statement.names if len(groups[name]) > 1 and name in statement.expression.names
-    ]
+    several = [name for name in statement.names if len(groups[name]) > 1 and name in statement.expression.names]
     if several:
         return Answer.CANNOT_TELL, f"'{several[0]}' is several trials: write mean({several[0]}), max({several[0]}) ..."
     try:

@@ -88,7 +88,7 @@ class ParamInfo:
     def position(self, value: Value) -> float:
         """Where a value lies on the scale. A zero among positive numbers lies a decade below the smallest of them."""
         if not self.numeric:
-            return float(self._place[type(value), value])
+            return float(self.place(value))
         number = float(value)
         if not self.log:
             return number
@@ -98,6 +98,10 @@ class ParamInfo:
         """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
         text = value_text(value)
         return text if self._texts[text] < 2 or not isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    def place(self, value: Value) -> int:
+        """Index into ``levels``."""
+        return self._place[type(value), value]
 
     @cached_property
     def _texts(self) -> Counter[str]:

@@ -5,13 +5,12 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from hpo_batch.analysis.efficiency import trial_seconds
+from hpo_batch.analysis.frame import Data, Floats
 from hpo_batch.analysis.records import Answer, Collapse, Suspect
 
 NARROW: Final = 0.2
@@ -29,35 +28,27 @@ LEAST: Final = 5
 EPOCHS: Final = ("epochs_run", "checkpoint_epoch", "best_epoch", "epochs", "epoch", "n_epochs", "steps", "n_steps")
 
 
-def collapse(complete: pd.DataFrame) -> Collapse:
+def collapse(data: Data) -> Collapse:
     """Three states per trial and for the study. Without prediction ranges and recall: not measured, never "no"."""
-    spans, deviations, recalls = _span(complete), _metric(complete, "pred_std"), _metric(complete, "recall")
-    trials: list[tuple[int, Answer]] = []
-    for i, number in enumerate(complete["number"]):
-        span, deviation, recall = (s.iloc[i] if s is not None else np.nan for s in (spans, deviations, recalls))
-        trials.append((int(number), _trial(span, deviation, recall)))
-    measured = [answer for _, answer in trials if answer is not Answer.NOT_MEASURED]
-    span_mean = None if spans is None else _mean(spans)
-    recall_mean = None if recalls is None else _mean(recalls)
-    answer, text = _verdict(spans, deviations, recalls, measured=len(measured), n=len(trials))
-    return Collapse(answer=answer, trials=tuple(trials), prediction_range=span_mean, recall=recall_mean, text=text)
+    spans, deviations, recalls = _span(data), _metric(data, "pred_std"), _metric(data, "recall")
+    trials = tuple(
+        (int(number), _trial(span, deviation, recall))
+        for number, span, deviation, recall in zip(data.numbers, spans, deviations, recalls, strict=True)
+    )
+    measured = sum(answer is not Answer.NOT_MEASURED for _, answer in trials)
+    answer, text = _verdict(spans, deviations, recalls, measured=measured)
+    return Collapse(answer=answer, trials=trials, prediction_range=_mean(spans), recall=_mean(recalls), text=text)
 
 
-def _verdict(
-    spans: pd.Series[float] | None,
-    deviations: pd.Series[float] | None,
-    recalls: pd.Series[float] | None,
-    *,
-    measured: int,
-    n: int,
-) -> tuple[Answer, str]:
+def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: int) -> tuple[Answer, str]:
+    n = len(spans)
     if not measured:
         return Answer.NOT_MEASURED, (
             "not measured: no trial reports pred_min and pred_max, pred_std or recall, so nothing is known of collapse"
         )
-    zero = None if recalls is None or not recalls.notna().any() else float((recalls.dropna() == 0).mean())
-    span = None if spans is None else _mean(spans)
-    deviation = None if deviations is None else _mean(deviations)
+    span, deviation = _mean(spans), _mean(deviations)
+    known = recalls[np.isfinite(recalls)]
+    zero = float((known == 0).mean()) if len(known) else None
     parts = [f"measured in {measured} of {n} trials"]
     if span is not None:
         parts.append(f"mean range of predictions {span:.3g} (collapse below {NARROW})")
@@ -65,17 +56,12 @@ def _verdict(
         parts.append(f"mean standard deviation of predictions {deviation:.3g} (collapse below {FLAT})")
     if zero is not None:
         parts.append(f"zero recall in {zero:.0%} (collapse above {MOST_ZERO:.0%})")
-    collapsed = (
-        (span is not None and span < NARROW)
-        or (span is None and deviation is not None and deviation < FLAT)
-        or (zero is not None and zero > MOST_ZERO)
-    )
-    if collapsed:
-        answer = Answer.YES
-    else:
-        answer = Answer.NO if measured >= n / 2 else Answer.CANNOT_TELL
-    words = {Answer.YES: "collapsed", Answer.NO: "no collapse", Answer.CANNOT_TELL: "too few trials measured to tell"}
-    return answer, f"{words[answer]}: {', '.join(parts)}"
+    narrow = span < NARROW if span is not None else deviation is not None and deviation < FLAT
+    if narrow or (zero is not None and zero > MOST_ZERO):
+        return Answer.YES, f"collapsed: {', '.join(parts)}"
+    if measured < n / 2:
+        return Answer.CANNOT_TELL, f"too few trials measured to tell: {', '.join(parts)}"
+    return Answer.NO, f"no collapse: {', '.join(parts)}"
 
 
 def _trial(span: float, deviation: float, recall: float) -> Answer:
@@ -85,143 +71,125 @@ def _trial(span: float, deviation: float, recall: float) -> Answer:
     return Answer.YES if narrow or recall in (0.0, 1.0) else Answer.NO
 
 
-def _span(complete: pd.DataFrame) -> pd.Series[float] | None:
-    low, high = _metric(complete, "pred_min"), _metric(complete, "pred_max")
-    if low is not None and high is not None:
-        return high - low
-    return _metric(complete, "pred_range")
+def _span(data: Data) -> Floats:
+    span = _metric(data, "pred_max") - _metric(data, "pred_min")
+    return span if np.isfinite(span).any() else _metric(data, "pred_range")
 
 
-def _metric(complete: pd.DataFrame, name: str) -> pd.Series[float] | None:
-    """A metric by its name, or by that of the validation set; never of the training set."""
+def _metric(data: Data, name: str) -> Floats:
+    """A metric by its name, or by that of the validation set; never of the training set. NaN where it is not known."""
     for prefix in ("", "val_", "valid_", "validation_", "test_"):
-        column = f"user_attrs_{prefix}{name}"
-        if column in complete:
-            numbers = pd.to_numeric(complete[column], errors="coerce").astype(float)
-            if numbers.notna().any():
-                return numbers
-    return None
+        found = data.column(f"{prefix}{name}")
+        if found is not None and np.isfinite(found).any():
+            return found
+    return np.full(data.n, np.nan)
 
 
-def _mean(numbers: pd.Series[float]) -> float | None:
+def _mean(numbers: Floats) -> float | None:
     known = numbers[np.isfinite(numbers)]
-    return None if known.empty else float(known.mean())
+    return float(known.mean()) if len(known) else None
 
 
-def suspects(
-    complete: pd.DataFrame, keys: Sequence[str], *, maximise: bool, replicated: bool = False
-) -> tuple[Suspect, ...]:
-    """Trials that should be looked at before they are believed, by number.
-
-    Args:
-        complete: complete trials with a finite ``value``.
-        keys: each trial's configuration; equal keys are twins.
-        maximise: which side of the metric is the good one.
-        replicated: whether twins have seeds of their own: then they may differ.
-    """
-    short = _under_trained(complete)
-    found = [*_outliers(complete, keys, maximise=maximise), *short]
-    found += () if replicated else _conflicts(complete, keys, short={s.number for s in found})
+def suspects(data: Data) -> tuple[Suspect, ...]:
+    """Trials that should be looked at before they are believed, by number."""
+    found = [*_outliers(data), *_under_trained(data)]
+    found += _conflicts(data, short={s.number for s in found})
     return tuple(sorted(found, key=lambda suspect: (suspect.number, suspect.why)))
 
 
-def _outliers(complete: pd.DataFrame, keys: Sequence[str], *, maximise: bool) -> list[Suspect]:
-    values = complete["value"].astype(float)
+def _outliers(data: Data) -> list[Suspect]:
     # a configuration that was repeated with equal results counts once, or its repeats would hide all spread
-    once = ~pd.DataFrame({"key": list(keys), "value": list(values)}).duplicated().to_numpy()
-    z = _robust_z(values, values[once])
+    once = data.y[data.distinct]
+    z = _robust_z(data.y, once)
     if z is None:
         return []
-    far = z.abs() > FAR
-    if far[once].mean() > MOST_OUTLIERS:
+    far = np.abs(z) > FAR
+    if far[data.distinct].mean() > MOST_OUTLIERS:
         return []
-    median = float(values[once].median())
     found = []
-    for number, value, distance in zip(complete["number"][far], values[far], z[far], strict=True):
-        good = (distance > 0) == maximise
+    for i in np.flatnonzero(far):
+        good = data.sign * z[i] > 0
         side = (
             "better than all that the others suggest: look for a leak or an error before it is believed"
             if good
             else "far worse than the rest: look for a run that was cut short or went wrong"
         )
         text = (
-            f"trial {number} has {value:.4f}, {abs(distance):.1f} robust standard deviations from the median "
-            f"{median:.4f}: {side}"
+            f"trial {data.numbers[i]} has {data.y[i]:.4f}, {abs(z[i]):.1f} robust standard deviations from the median "
+            f"{np.median(once):.4f}: {side}"
         )
-        found.append(Suspect(number=int(number), value=float(value), why="too good" if good else "outlier", text=text))
+        found.append(_suspect(data, int(i), "too good" if good else "outlier", text))
     return found
 
 
-def _under_trained(complete: pd.DataFrame) -> list[Suspect]:
+def _under_trained(data: Data) -> list[Suspect]:
     found: dict[int, Suspect] = {}
     for name in EPOCHS:
-        epochs = _metric(complete, name)
-        if epochs is None:
-            continue
-        for number, value, count, median in _far_below(complete, epochs, share=0.5, far=2.5, log=False):
-            text = f"trial {number} has {name} {count:g} where the median is {median:g}: it was trained for less"
-            found.setdefault(number, Suspect(number=number, value=value, why="under-trained", text=text))
-    seconds = trial_seconds(complete)
-    if seconds is not None and not found:
-        for number, value, count, median in _far_below(complete, seconds, share=0.2, far=3.5, log=True):
-            text = f"trial {number} took {count:.3g} s where the median is {median:.3g} s: it may have been cut short"
-            found.setdefault(number, Suspect(number=number, value=value, why="under-trained", text=text))
+        epochs = data.column(name)
+        for i, count, median in _far_below(epochs, share=0.5, far=2.5, log=False):
+            text = f"trial {data.numbers[i]} has {name} {count:g}, the median is {median:g}: it was trained for less"
+            found.setdefault(i, _suspect(data, i, "under-trained", text))
+    if not found:
+        for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True):
+            text = (
+                f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
+            )
+            found[i] = _suspect(data, i, "under-trained", text)
     return list(found.values())
 
 
-def _far_below(
-    complete: pd.DataFrame, amount: pd.Series[float], *, share: float, far: float, log: bool
-) -> list[tuple[int, float, float, float]]:
-    """Number, value, amount and median amount of the trials below ``share`` of the median that stand apart there."""
-    known = amount[(amount > 0) & np.isfinite(amount)]
+def _far_below(amount: Floats | None, *, share: float, far: float, log: bool) -> list[tuple[int, float, float]]:
+    """Row, amount and median amount of the trials below ``share`` of the median that stand apart there."""
+    if amount is None:
+        return []
+    known = np.flatnonzero(np.isfinite(amount) & (amount > 0))
     if len(known) < LEAST:
         return []
-    median = float(known.median())
-    scale = np.log(known) if log else known
+    median = float(np.median(amount[known]))
+    scale = np.log(amount[known]) if log else amount[known]
     z = _robust_z(scale, scale)
-    low = known < share * median
+    low = amount[known] < share * median
     if z is not None:
         low &= z < -far
-    if not low.any() or low.mean() > MOST_OUTLIERS:
+    if low.mean() > MOST_OUTLIERS:
         return []
-    rows = complete.loc[known.index[low]]
-    return [
-        (int(number), float(value), float(count), median)
-        for number, value, count in zip(rows["number"], rows["value"], known[low], strict=True)
-    ]
+    return [(int(i), float(amount[i]), median) for i in known[low]]
 
 
-def _conflicts(complete: pd.DataFrame, keys: Sequence[str], *, short: set[int]) -> list[Suspect]:
-    """Twins with different values. Where one of them is suspect for another reason, only that one is blamed."""
-    groups: dict[str, list[tuple[int, float]]] = {}
-    for key, number, value in zip(keys, complete["number"], complete["value"], strict=True):
-        groups.setdefault(key, []).append((int(number), float(value)))
+def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
+    """Twins with different values and no seeds to explain them.
+
+    Where one of them is suspect for another reason, only that one is blamed.
+    """
     found = []
-    for twins in groups.values():
-        if len({value for _, value in twins}) < 2:
-            continue
-        blamed = [twin for twin in twins if twin[0] in short] or twins
-        for number, value in blamed:
-            others = ", ".join(f"trial {n} {v:.4f}" for n, v in twins if n != number)
-            text = f"trial {number} has {value:.4f}, its twin with the same configuration another value: {others}"
-            found.append(Suspect(number=number, value=value, why="conflicts with its twin", text=text))
+    for rows in data.configurations.values():
+        by_seed: dict[object, list[int]] = {}
+        for i in rows:
+            by_seed.setdefault(data.seeds[i], []).append(i)
+        for twins in by_seed.values():
+            if len(set(data.y[twins].tolist())) < 2:
+                continue
+            for i in [t for t in twins if int(data.numbers[t]) in short] or twins:
+                others = ", ".join(f"trial {data.numbers[t]} has {data.y[t]:.4f}" for t in twins if t != i)
+                text = (
+                    f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
+                    "that differ this is no noise floor"
+                )
+                found.append(_suspect(data, i, "conflicts with its twin", text))
     return found
 
 
-def _robust_z(values: pd.Series[float], reference: pd.Series[float]) -> pd.Series[float] | None:
+def _suspect(data: Data, row: int, why: str, text: str) -> Suspect:
+    return Suspect(number=int(data.numbers[row]), value=float(data.y[row]), why=why, text=text)
+
+
+def _robust_z(values: Floats, reference: Floats) -> Floats | None:
     """Distance from the median in robust standard deviations; None if the middle half has no spread to measure by."""
     if len(reference) < LEAST:
         return None
-    median = float(reference.median())
-    spread = 1.4826 * float((reference - median).abs().median())
+    median = float(np.median(reference))
+    spread = 1.4826 * float(np.median(np.abs(reference - median)))
     if spread == 0:
-        spread = float(reference.quantile(0.75) - reference.quantile(0.25)) / 1.349
-    return None if spread <= 0 or not np.isfinite(spread) else (values - median) / spread
-
-
-def by_number(found: Sequence[Suspect]) -> Mapping[int, tuple[str, ...]]:
-    """The reasons against each suspect trial."""
-    reasons: dict[int, list[str]] = {}
-    for suspect in found:
-        reasons.setdefault(suspect.number, []).append(suspect.why)
-    return {number: tuple(dict.fromkeys(whys)) for number, whys in reasons.items()}
+        low, high = np.quantile(reference, [0.25, 0.75])
+        spread = float(high - low) / 1.349
+    return (values - median) / spread if spread > 0 and np.isfinite(spread) else None

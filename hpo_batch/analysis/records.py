@@ -89,6 +89,8 @@ class TopTrial:
     count: int = 1
     """complete trials with this configuration"""
     tied: bool = False
+    values: tuple[float, ...] = ()
+    """several metrics: all of them, in the study's order; ``value`` is the first"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,10 @@ class ValueRow:
     """of the complete trials"""
     top_share: float | None = None
     """share of this value among the top trials, beside ``share``, its base rate"""
+    distinct: int = 0
+    """trials of it less those that repeat another one exactly"""
     underpowered: bool = False
-    """n < 5: nothing is said of it"""
+    """fewer than five distinct trials: nothing is said of it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +147,14 @@ class Effect:
     """smallest difference between two values that would be found with 80 % power"""
     without_outliers: float | None
     """p of the same test without the flagged trials; None if none is flagged"""
+    rows_without: tuple[ValueRow, ...] = ()
+    """``rows`` without the flagged trials"""
     curve: tuple[tuple[float, Estimate], ...] = ()
     """continuous parameters: position on the parameter's own scale, adjusted mean"""
+    shape: str = ""
+    """the word for ``trend`` that the adjusted means have, whether or not the test carries it (``effects.settled``)"""
+    span: float | None = None
+    """largest less smallest adjusted mean, of values with at least five trials"""
     eta_squared: float | None = None
     seed_formula: float | None = None
     """the documents' "fraction of variance explained": eta squared times (n - 1) / n"""
@@ -277,6 +287,10 @@ class TopShares:
     unique: int
     """distinct configurations among the top k"""
     text: str = ""
+    groups: tuple[tuple[str, str, int, float], ...] = ()
+    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials of the top, base rate"""
+    p: float | None = None
+    """that chance gives the fullest study or group as many of the top k, for all of them together"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +324,8 @@ class Suspect:
     number: int
     value: float
     why: str
-    """``outlier``, ``under-trained`` or ``conflicts with its twin``"""
+    """``outlier`` (far worse than the rest), ``too good`` (far better), ``under-trained`` or ``conflicts with its
+    twin``"""
     text: str
 
 
@@ -364,6 +379,14 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Without:
+    """The same summary without the suspect trials. Effects have ``rows_without`` and ``without_outliers``."""
+
+    numbers: tuple[int, ...]
+    summary: Summary
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyFindings:
     """All about one study."""
 
@@ -390,6 +413,10 @@ class StudyFindings:
     """number and value of the complete trials in order"""
     curves: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     """learning curves: step and value by trial"""
+    without: Without | None = None
+    """None if no trial is suspect"""
+    fidelity: tuple[tuple[int, Estimate | None, int], ...] = ()
+    """step, rank correlation of the values there with those of the last step, trials that have both"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -419,6 +446,8 @@ class BudgetRow:
     params: Mapping[str, Value]
     n_params: tuple[int, int] | None
     """smallest and largest parameter count of a model in it"""
+    n_params_source: str = ""
+    """``recorded``, ``estimated: ...`` or ``not recorded``"""
 
 
 @dataclass(frozen=True, kw_only=True)

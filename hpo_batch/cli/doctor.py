@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, name_in_toml, root_option, study_homes
+from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
 from hpo_batch.errors import Exit, StorageError, UserError
 from hpo_batch.store.home import StudyHome, find_remains
+from hpo_batch.sweep.name import name_in_toml
 
 if TYPE_CHECKING:
     from hpo_batch.store.finding import Finding

@@ -14,6 +14,7 @@ import click
 
 from hpo_batch.errors import UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home
+from hpo_batch.sweep.name import name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,19 +59,6 @@ def one_study(study: str | None, root: Path) -> StudyHome:
     if len(homes) > 1:
         raise UserError(f"'{study}' is several studies: {', '.join(home.name for home in homes)}; name one")
     return homes[0]
-
-
-def name_in_toml(path: str) -> str:
-    """``[study] name`` of a sweep file, without judging the rest of it."""
-    import tomli
-
-    try:
-        name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
-    except FileNotFoundError as error:
-        raise UserError(f"no sweep file '{path}'") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"'{path}' is not a sweep file: {error}") from error
-    return str(name)
 
 
 def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:

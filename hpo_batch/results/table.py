@@ -16,6 +16,9 @@ from hpo_batch.store.scan import JournalState
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
+ATTEMPT_COLUMNS = ("number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission")
+REPORT_COLUMNS = ("number", "step", "value")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialsTable:
@@ -42,6 +45,8 @@ class TrialsTable:
     """of the trials that tell them, by number; several where a trial has replicates"""
     sweep: Sweep | None = None
     """frozen with the study, or given beside a file"""
+    reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
+    """``number step value``: the objective's metric as the trials reported it; empty where that was not read"""
     notes: tuple[str, ...] = ()
     """what was assumed while reading, for people: one sentence each"""
 
@@ -80,6 +85,7 @@ def trials_table(state: JournalState, *, source: str) -> TrialsTable:
         source=source,
         label=source,
         seeds={record.number: record.seeds for record in records if record.seeds},
+        reports=_reports_frame(state),
     )
 
 
@@ -108,10 +114,17 @@ def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str]) 
     columns["gpus"] = [",".join(attempt.gpus) if attempt else None for attempt in last]
     columns["job"] = [attempt.job if attempt else None for attempt in last]
     columns["submission"] = [attempt.submission if attempt else None for attempt in last]
+    return frame_of(columns)
+
+
+def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
     frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
     for name in ("datetime_start", "datetime_complete"):
-        frame[name] = pd.to_datetime(frame[name])
-    frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
+        if name in columns:
+            frame[name] = pd.to_datetime(frame[name])
+    if "duration" in columns:
+        frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
     return frame
 
 
@@ -132,8 +145,19 @@ def _attempts_frame(records: Sequence[TrialRecord]) -> pd.DataFrame:
         for record in records
         for attempt in record.attempts
     ]
-    columns = ["number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
+
+
+def _reports_frame(state: JournalState) -> pd.DataFrame:
+    numbers: list[int] = []
+    steps: list[int] = []
+    values: list[float] = []
+    for trial in state.trials:
+        for step in sorted(trial.steps):
+            numbers.append(trial.number)
+            steps.append(step)
+            values.append(trial.steps[step])
+    return pd.DataFrame(dict(zip(REPORT_COLUMNS, (numbers, steps, values), strict=True)))
 
 
 def _dtype(values: Sequence[Any]) -> Any:

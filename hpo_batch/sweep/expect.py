@@ -84,7 +84,7 @@ class _Taken(ast.NodeTransformer):
     def __init__(self) -> None:
         self.found: dict[str, Statistic] = {}
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         plain = all(isinstance(argument, ast.Name) for argument in node.args) and not node.keywords
         if name == "share":
