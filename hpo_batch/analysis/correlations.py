@@ -23,7 +23,7 @@ MOST = 20
 def correlations(data: Data) -> tuple[Correlation, ...]:
     """Each number with the metric, then with each other. Repeats count as often as they were run.
 
-    ``depth / width`` and ``width * ratio`` of a network are numbers too, where its parameters are known by name.
+    The width of a network's inner layers and width by depth are numbers too, where their parameters are known by name.
     """
     numbers = {param.name: _raw(data, param.name) for param in data.varied if param.numeric}
     numbers |= _derived(numbers)
@@ -58,8 +58,11 @@ def _derived(numbers: dict[str, Floats]) -> dict[str, Floats]:
     depth = next((name for name in DEPTHS if name in numbers), None)
     ratio = next((name for name in RATIOS if name in numbers), None)
     found: dict[str, Floats] = {}
-    if width is not None and depth is not None and np.all(numbers[depth] != 0):
-        found[f"{width} / {depth}"] = numbers[width] / numbers[depth]
-    if width is not None and ratio is not None:
-        found[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
+    if width is None:
+        return found
+    widths = {width: numbers[width]}
+    if ratio is not None:
+        widths[f"{width} * {ratio}"] = found[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
+    if depth is not None and np.all(numbers[depth] != 0):
+        found |= {f"{name} / {depth}": column / numbers[depth] for name, column in widths.items()}
     return {name: column for name, column in found.items() if name not in numbers}

@@ -213,7 +213,7 @@ def prepare(table: TrialsTable) -> Data:
     kept = [i for i, complete in enumerate(is_complete) if complete and math.isfinite(values[i])]
     number = frame["number"].tolist()
     kept.sort(key=lambda i: number[i])
-    space: Space | None = getattr(table, "space", None)
+    space = table.space
     names = [str(c).removeprefix("params_") for c in frame.columns if str(c).startswith("params_")]
     params = tuple(
         _param(name, [_python(cell) for cell in _cells(frame[f"params_{name}"].tolist(), kept)], space)
@@ -229,7 +229,7 @@ def prepare(table: TrialsTable) -> Data:
         y=np.array([values[i] for i in kept], dtype=np.float64),
         params=params,
         keys=_keys(params, len(kept)),
-        seeds=_seeds(frame, kept),
+        seeds=_seeds(table, [int(number[i]) for i in kept], kept),
         seed_values=_seed_values(frame, value, kept),
         space=space,
         skipped=sum(is_complete) - len(kept),
@@ -340,12 +340,14 @@ def _keys(params: Sequence[ParamInfo], n: int) -> tuple[str, ...]:
     return tuple(",".join(map(str, column)) for column in codes.T.tolist()) if params else ("",) * n
 
 
-def _seeds(frame: Any, kept: Sequence[int]) -> tuple[Value | None, ...]:
-    """The seed of each trial, from the first column that has any."""
+def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> tuple[Value | None, ...]:
+    """The seed of each trial: as the table tells it, else from the first column of such a name that has any."""
+    if any(number in table.seeds for number in numbers):
+        return tuple(next(iter(table.seeds.get(number, ())), None) for number in numbers)
     columns = ("seed", *(f"{kind}_{name}" for name in SEED_NAMES for kind in ("params", "user_attrs")))
     for column in columns:
-        if column in frame.columns:
-            seeds = tuple(_python(cell) for cell in _cells(frame[column].tolist(), kept))
+        if column in table.trials.columns:
+            seeds = tuple(_python(cell) for cell in _cells(table.trials[column].tolist(), kept))
             if any(seed is not None for seed in seeds):
                 return seeds
     return (None,) * len(kept)

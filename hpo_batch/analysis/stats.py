@@ -15,6 +15,8 @@ ALPHA = 0.05
 POWER = 0.8
 CLIPPED = 0.1
 """share of the values at either end that tests see drawn in: a few diverged trials else own the variance"""
+LARGE = 100
+"""degrees of freedom above which a power needs no non-central distribution; scipy's gives NaN for many of them"""
 FENCE = 3.0
 """interquartile ranges beyond the quartiles from which a value is drawn in also where means are estimated"""
 
@@ -56,6 +58,8 @@ def mde(sd: float, n_a: float, n_b: float, *, alpha: float = ALPHA, power: float
         return None
     root = math.sqrt(n_a * n_b / (n_a + n_b))
     critical = float(stats.t.ppf(1 - alpha / 2, df))
+    if df > LARGE:
+        return sd * (critical + float(stats.norm.ppf(power))) / root
 
     def missing(effect: float) -> float:
         found = stats.nct.sf(critical, df, effect * root) + stats.nct.cdf(-critical, df, effect * root)

@@ -23,6 +23,8 @@ from hpo_batch.records import Value
 MOST = 200
 """trials a process is fitted to; its cost grows with their cube"""
 FEWEST = 8
+LEAST_NOISE = 0.05
+"""of the response's variance: few trials in many dimensions can be fitted without any, and then nothing is shrunken"""
 REFERENCES = 60
 """settings of the other parameters that a curve is averaged over"""
 MOST_HOT = 8
@@ -98,7 +100,9 @@ def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
     z = (response[np.isin(rows, chosen)] - center) / scale
     inputs = _inputs(data, chosen)
     signal = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(inputs.shape[1], 1.0), (0.1, 30.0), nu=2.5)
-    process = GaussianProcessRegressor(signal + WhiteKernel(0.3, (1e-5, 2.0)), random_state=0, optimizer=_optimise)
+    process = GaussianProcessRegressor(
+        signal + WhiteKernel(0.3, (LEAST_NOISE, 2.0)), random_state=0, optimizer=_optimise
+    )
     with warnings.catch_warnings():
         # a length at its bound means "this parameter does little": an answer, not a failure
         warnings.simplefilter("ignore", ConvergenceWarning)
