@@ -25,8 +25,11 @@ class Said:
 
     answer: Answer
     text: str
+    question: str = ""
     study: str = ""
     do: str = ""
+    detail: str = ""
+    """test, n and method, in small letters"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Table:
     numeric: frozenset[int] = frozenset()
     """columns that are aligned to the right"""
     note: str = ""
+    secondary: bool = False
+    """for those who want to know it exactly: folded in the HTML"""
 
 
 Block: TypeAlias = Text | Said | Table | Figure

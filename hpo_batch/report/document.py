@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hpo_batch.analysis.records import Answer, Effect, Finding, Findings, Importance, StudyFindings
+from hpo_batch.analysis.records import Answer, Correlation, Effect, Finding, Findings, Importance, StudyFindings
 from hpo_batch.report import figures, tables
 from hpo_batch.report.blocks import Block, Document, Part, Said, Section, Text
 from hpo_batch.report.figures import Figure
-from hpo_batch.report.text import NONE, clean, count, duration, hours, interval, number, percent
+from hpo_batch.report.text import NONE, clean, count, duration, hours, interval, number, p_value, percent
 from hpo_batch.report.trials import Drawn
 
-FIRST_SCREEN: Final = 8
+FIRST_SCREEN: Final = 6
 MOST_TO_DO: Final = 6
 
 Blocks = list[Block]
@@ -42,7 +42,8 @@ def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) ->
     return Document(
         title=_title(findings),
         subtitle=_subtitle(findings, version),
-        believe=tuple(_said(f) for f in findings.findings[:FIRST_SCREEN]) or (_nothing(findings),),
+        believe=tuple(_said(f, one=len(findings.studies) == 1) for f in findings.findings[:FIRST_SCREEN])
+        or (_nothing(findings),),
         believe_more=max(0, len(findings.findings) - FIRST_SCREEN),
         do=_to_do(findings),
         sections=tuple(section for section in sections if section is not None),
@@ -56,10 +57,15 @@ def comparison(findings: Findings, *, version: str) -> Document:
     blocks: Blocks = []
     if not alike:
         told = "; ".join(f"{study.label}: {study.metric}, {study.direction}" for study in studies)
-        blocks.append(Said(answer=Answer.CANNOT_TELL, text=f"The studies measure different things, so no value is compared ({told})."))
+        blocks.append(
+            Said(
+                answer=Answer.CANNOT_TELL,
+                text=f"The studies measure different things, so no value is compared ({told}).",
+            )
+        )
     blocks.append(tables.studies(studies))
     for study in studies:
-        blocks.append(_noise_said(study))
+        blocks.append(_noise_said(study, named=True))
     sections = [_section("beside", "Side by side", "How do the studies compare at a glance?", [Part(heading="", blocks=tuple(blocks))],
                          "A higher best value is no better study: it grows with the number of trials, and noise alone moves it.")]  # fmt: skip
     if alike:
@@ -97,12 +103,27 @@ def _subtitle(findings: Findings, version: str) -> str:
 
 def _nothing(findings: Findings) -> Said:
     if not any(study.summary.n for study in findings.studies):
-        return Said(answer=Answer.CANNOT_TELL, text="There is no complete trial with a finite value: nothing can be said of the metric.")
+        return Said(
+            answer=Answer.CANNOT_TELL,
+            text="There is no complete trial with a finite value: nothing can be said of the metric.",
+        )
     return Said(answer=Answer.CANNOT_TELL, text="No question of this report could be put to these trials.")
 
 
-def _said(finding: Finding) -> Said:
-    return Said(answer=finding.answer, text=finding.text, study=finding.study, do=finding.do)
+def _said(finding: Finding, *, one: bool = False, detailed: bool = False) -> Said:
+    """``one``: there is but one study, whose name need not be said with every sentence."""
+    tests = [f"p = {p_value(finding.p)}" if finding.p is not None else "",
+             f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None else "",
+             f"n = {finding.n}" if finding.n else "", finding.method]  # fmt: skip
+    return Said(
+        answer=finding.answer,
+        question=finding.question,
+        # its text may be read alone, so it begins with the study's name, which stands beside it here
+        text=finding.text.removeprefix(f"{finding.study}: ") if finding.study else finding.text,
+        study="" if one else finding.study,
+        do=finding.do if detailed else "",
+        detail="; ".join(part for part in tests if part).replace("= <", "<") if detailed else "",
+    )
 
 
 def _to_do(findings: Findings) -> tuple[str, ...]:
@@ -144,19 +165,32 @@ def _results(findings: Findings, names: dict[str, str]) -> Section | None:
         blocks: Blocks = []
         if s.n == 0:
             states = ", ".join(f"{n} {state.lower()}" for state, n in s.states.items() if n) or "none at all"
-            blocks.append(Said(answer=Answer.CANNOT_TELL, text=f"No complete trial with a finite value (trials: {states})."))
+            blocks.append(
+                Said(answer=Answer.CANNOT_TELL, text=f"No complete trial with a finite value (trials: {states}).")
+            )
         if s.skipped:
-            blocks.append(Text(text=f"{count(s.skipped, 'complete trial')} without a finite value: left out of everything."))
+            blocks.append(
+                Text(text=f"{count(s.skipped, 'complete trial')} without a finite value: left out of everything.")
+            )
         if study.front:
             blocks.append(Said(answer=Answer.YES, text=f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
                                "There is no single best one, so nothing that needs one is computed."))  # fmt: skip
-            blocks.append(tables.top(study.front, spread=None, caption=f"The Pareto front of {study.label}", metric=study.metric))
+            blocks.append(
+                tables.top(study.front, spread=None, caption=f"The Pareto front of {study.label}", metric=study.metric)
+            )
         if s.top:
-            blocks.append(tables.top(s.top, spread=s.std, caption=f"Best configurations of {study.label}", metric=study.metric))
+            blocks.append(
+                tables.top(s.top, spread=s.std, caption=f"Best configurations of {study.label}", metric=study.metric)
+            )
         if study.curse is not None:
-            c = study.curse
-            known = c.shrunken is not None or c.held_out is not None
-            blocks.append(Said(answer=Answer.YES if known else Answer.CANNOT_TELL, text=c.text))
+            known = study.curse.held_out is not None
+            blocks.append(
+                Said(
+                    answer=Answer.YES if known else Answer.CANNOT_TELL,
+                    question="How good is the best really?",
+                    text=study.curse.text,
+                )
+            )
         _add(blocks, figures.history(study, name=f"history-{names[study.label]}"))
         return blocks
 
@@ -172,22 +206,39 @@ def _results(findings: Findings, names: dict[str, str]) -> Section | None:
     )  # fmt: skip
 
 
-def _noise_said(study: StudyFindings) -> Said:
+def _noise_said(study: StudyFindings, *, named: bool = False) -> Said:
     noise = study.noise
     told = noise.text or (
-        "The noise floor is unknown." if noise.sd is None else f"Standard deviation {interval(noise.sd)}, from {noise.source}."
+        "The noise floor is unknown."
+        if noise.sd is None
+        else f"Standard deviation {interval(noise.sd)}, from {noise.source}."
     )
-    return Said(answer=Answer.NOT_MEASURED if noise.sd is None else Answer.YES, text=told, study=study.label)
+    answer = Answer.NOT_MEASURED if noise.sd is None else Answer.YES
+    return Said(answer=answer, question="Is the noise floor known?", text=told, study=study.label if named else "")
 
 
 def _noise(findings: Findings) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = [_noise_said(study)] if study.summary.n else []
         if study.noise.alarms:
-            blocks.append(Said(answer=Answer.NO, text="Training is not deterministic: the same configuration with the same seed gave different values."))
-            blocks.append(tables.repeated(study.noise.alarms, spread=study.summary.std, caption="Same configuration and seed, different values"))
+            blocks.append(
+                Said(
+                    answer=Answer.NO,
+                    question="Is training deterministic?",
+                    text="The same configuration with the same seed gave different values.",
+                )
+            )
+            blocks.append(
+                tables.repeated(
+                    study.noise.alarms,
+                    spread=study.summary.std,
+                    caption="Same configuration and seed, different values",
+                )
+            )
         if study.suspects:
             blocks.append(tables.suspects(study.suspects, spread=study.summary.std))
+            if study.without is not None:
+                blocks.append(tables.without(study, study.without))
         elif study.summary.n:
             blocks.append(Text(text="No trial stands out as divergent, under-trained or in conflict with its twin."))
         return blocks
@@ -206,14 +257,18 @@ def _coverage(findings: Findings, names: dict[str, str], *, pictures: bool = Tru
         if not pictures:
             return blocks
         for c in sets:
-            if c.gaps and c.label != "all":
-                missing = max(len(c.gaps), c.cells - c.found)
-                told = "; ".join(tables.params(gap) for gap in c.gaps)
-                more = f"; and {missing - len(c.gaps)} more" if missing > len(c.gaps) else ""
-                blocks.append(Text(text=f"Not tried of {c.label} ({missing} of {c.cells}): {told}{more}."))
-        _add(blocks, figures.coverage(study.coverage, name=f"coverage-{names[study.label]}", title=f"Coverage: {study.label}"))
+            if c.gaps and (c.label != "all" or len(sets) == 1):
+                blocks.append(tables.gaps(c))
+        _add(
+            blocks,
+            figures.coverage(study.coverage, name=f"coverage-{names[study.label]}", title=f"Coverage: {study.label}"),
+        )
         if study.summary.repeated:
-            blocks.append(tables.repeated(study.summary.repeated, spread=study.summary.std, caption="Configurations that ran more than once"))
+            blocks.append(
+                tables.repeated(
+                    study.summary.repeated, spread=study.summary.std, caption="Configurations that ran more than once"
+                )
+            )
         return blocks
 
     return _section(
@@ -228,13 +283,21 @@ def _effects(findings: Findings, names: dict[str, str]) -> Section | None:
         if not study.effects:
             return []
         spread = study.summary.std
-        blocks: Blocks = [tables.effects(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")]
+        blocks: Blocks = [
+            tables.effects(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")
+        ]
         _add(blocks, figures.effects(study.effects, metric=study.metric, spread=spread, name=f"effects-{names[study.label]}",
                                      title=f"Effect of each parameter on {_metric(study)}: {study.label}"))  # fmt: skip
         blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
+        if any(e.eta_squared is not None for e in study.effects):
+            blocks.append(tables.variance(study.effects, caption="Shares of the variance by the plain formulas"))
         constant = [e.parameter for e in study.effects if not e.varied]
         if constant:
-            blocks.append(Said(answer=Answer.NOT_MEASURED, text=f"Not varied, so no statement is possible: {', '.join(constant)}."))
+            blocks.append(
+                Said(
+                    answer=Answer.NOT_MEASURED, text=f"Not varied, so no statement is possible: {', '.join(constant)}."
+                )
+            )
         return blocks
 
     return _section(
@@ -256,7 +319,11 @@ def _importance(findings: Findings, names: dict[str, str]) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         found = study.importance
         if found is None:
-            return [Said(answer=Answer.CANNOT_TELL, text="No importances: there are too few trials or parameters.")] if study.summary.n else []
+            return (
+                [Said(answer=Answer.CANNOT_TELL, text="No importances: there are too few trials or parameters.")]
+                if study.summary.n
+                else []
+            )
         blocks: Blocks = []
         for where, each in (("", found), *found.branches):
             blocks += _importances(each, f"{study.label}{', ' if where else ''}{where}",
@@ -290,10 +357,15 @@ def _importances(found: Importance, label: str, *, name: str) -> Blocks:
 def _relations(findings: Findings) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
-        if study.correlations:
-            blocks.append(tables.correlations(study.correlations))
-        if study.interactions:
-            blocks.append(tables.interactions(study.interactions))
+        blocks += _correlations(study.correlations, study.metric)
+        tested = [i for i in study.interactions if i.p is not None]
+        if tested:
+            blocks.append(tables.interactions(tested))
+        untested = [i for i in study.interactions if i.p is None]
+        if untested:
+            why = untested[0].why if len({i.why for i in untested}) == 1 else ""
+            told = f"{count(len(untested), 'pair')} of parameters could not be tested{': ' if why else ''}{why}."
+            blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=told))
         return blocks
 
     return _section(
@@ -301,6 +373,15 @@ def _relations(findings: Findings) -> Section | None:
         "Correlation over trials that a sampler chose shows the sampler's habits as well as the metric's. An interaction that was not "
         "found may still be there: pairs need many trials.",
     )  # fmt: skip
+
+
+def _correlations(found: Sequence[Correlation], metric: str) -> Blocks:
+    with_metric = [c for c in found if metric in (c.a, c.b)]
+    rest = [c for c in found if metric not in (c.a, c.b)]
+    blocks: Blocks = [tables.correlations(with_metric, caption=f"Correlations with {metric}")] if with_metric else []
+    if rest:
+        blocks.append(tables.correlations(rest, caption="Correlations between parameters", secondary=True))
+    return blocks
 
 
 def _top(findings: Findings, names: dict[str, str], trials: dict[str, Drawn]) -> Section | None:
@@ -311,8 +392,18 @@ def _top(findings: Findings, names: dict[str, str], trials: dict[str, Drawn]) ->
         drawn = trials.get(study.label)
         if drawn is not None:
             spread, name = study.summary.std, names[study.label]
-            _add(blocks, figures.parallel(drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"parallel-{name}"))
-            _add(blocks, figures.slices(drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"slices-{name}"))
+            _add(
+                blocks,
+                figures.parallel(
+                    drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"parallel-{name}"
+                ),
+            )
+            _add(
+                blocks,
+                figures.slices(
+                    drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"slices-{name}"
+                ),
+            )
         return blocks
 
     return _section(
@@ -326,14 +417,24 @@ def _several(findings: Findings) -> Section | None:
     found = findings.budgets
     if found is None:
         return None
-    blocks: Blocks = [Said(answer=found.order, text=found.order_text or "Whether the best values can be ordered.")]
+    blocks: Blocks = [
+        Said(
+            answer=found.order,
+            question="Can the best values be put in an order?",
+            text=found.order_text or "Whether the best values can be ordered.",
+        )
+    ]
     if found.text and found.text != found.order_text:
         blocks.append(Text(text=found.text))
     metric = findings.studies[0].metric if findings.studies else "value"
     _add(blocks, figures.budgets(found, metric=metric, name="budgets"))
     blocks.append(tables.budgets(found))
     if found.slope is not None:
-        blocks.append(Text(text=f"Slope of the best value over the logarithm of the parameter count: {interval(found.slope)} ({found.slope.method}, n = {found.slope.n})."))
+        blocks.append(
+            Text(
+                text=f"Slope of the best value over the logarithm of the parameter count: {interval(found.slope)} ({found.slope.method}, n = {found.slope.n})."
+            )
+        )
     if found.consistency:
         blocks.append(tables.consistency(found))
     if found.transfer:
@@ -350,15 +451,26 @@ def _pooled(findings: Findings) -> Section | None:
     if found is None:
         return None
     top = found.top
-    blocks: Blocks = [Said(answer=top.confounded, text=top.text or f"Whether one study fills the top {top.k}.")]
+    blocks: Blocks = [
+        Said(
+            answer=top.confounded,
+            question=f"Does one study fill the top {top.k}?",
+            text=top.text or f"Whether one study fills the top {top.k}.",
+        )
+    ]
     _add(blocks, figures.shares(top.studies, k=top.k, name="shares", title=f"Who fills the top {top.k}"))
+    if top.groups:
+        blocks.append(tables.groups(top))
     spread = max((s.summary.std or 0.0 for s in findings.studies), default=0.0)
-    blocks.append(Text(text=f"{count(top.unique, 'distinct configuration')} among the top {top.k}; {count(found.n, 'trial')} in all."))
+    blocks.append(
+        Text(
+            text=f"{count(top.unique, 'distinct configuration')} among the top {top.k}; {count(found.n, 'trial')} in all."
+        )
+    )
     if found.effects:
         blocks.append(tables.effects(found.effects, spread=spread, caption="All studies in one heap"))
         blocks += tables.pooled(found, spread=spread)
-    if found.correlations:
-        blocks.append(tables.correlations(found.correlations))
+    blocks += _correlations(found.correlations, findings.studies[0].metric if findings.studies else "")
     return _section(
         "pooled", "All trials in one heap", "What do the trials of all studies show together?", [Part(heading="", blocks=tuple(blocks))],
         "Studies differ in more than the parameters shown: where one of them fills the top, shares of values are shares of that study.",
@@ -370,11 +482,19 @@ def _training(findings: Findings, names: dict[str, str]) -> Section | None:
         blocks: Blocks = []
         if study.summary.n:
             c = study.collapse
-            blocks.append(Said(answer=c.answer, text=c.text or "Whether models predict one thing for all.", study=study.label))
+            blocks.append(
+                Said(
+                    answer=c.answer,
+                    question="Did models collapse?",
+                    text=c.text or "Whether models predict one thing for all.",
+                )
+            )
             hit = [str(n) for n, answer in c.trials if answer is Answer.YES]
             if hit:
                 blocks.append(Text(text=f"Collapsed trials: {', '.join(hit[:40])}{' ...' if len(hit) > 40 else ''}."))
         _add(blocks, figures.curves(study, name=f"curves-{names[study.label]}"))
+        if study.fidelity:
+            blocks.append(tables.fidelity(study))
         if study.summary.n and not study.curves:
             blocks.append(Said(answer=Answer.NOT_MEASURED, text="No learning curves: the trials reported no steps."))
         return blocks
@@ -391,14 +511,24 @@ def _baseline(findings: Findings) -> Section | None:
         if found is None:
             return []
         answer = Answer.CANNOT_TELL if found.value is None else Answer.YES
-        blocks: Blocks = [Said(answer=answer, text=found.text or found.why)]
+        blocks: Blocks = [Said(answer=answer, question="Is the baseline known?", text=found.text or found.why)]
         if found.value is not None:
-            above = f"{found.n_above} of {count(found.n, 'trial')} ({percent(found.n_above / found.n)}) do better." if found.n else ""
-            blocks.append(Text(text=f"Baseline: {interval(found.value, study.summary.std)} (n = {found.value.n}). {above}"))
+            above = (
+                f"{found.n_above} of {count(found.n, 'trial')} ({percent(found.n_above / found.n)}) do better."
+                if found.n
+                else ""
+            )
+            blocks.append(
+                Text(text=f"Baseline: {interval(found.value, study.summary.std)} (n = {found.value.n}). {above}")
+            )
         if found.pairs:
             blocks.append(tables.baseline(found, spread=study.summary.std))
         if found.unexplained is not None:
-            blocks.append(Text(text=f"Of the best trial's lead, {number(found.unexplained, study.summary.std)} is unexplained by these single changes."))
+            blocks.append(
+                Text(
+                    text=f"Of the best trial's lead, {number(found.unexplained, study.summary.std)} is unexplained by these single changes."
+                )
+            )
         return blocks
 
     return _section(
@@ -413,13 +543,18 @@ def _hours(findings: Findings, names: dict[str, str]) -> Section | None:
         blocks: Blocks = []
         known = found.gpu_hours is not None or found.hours is not None
         told = found.text or found.why or "Times were not recorded."
-        blocks.append(Said(answer=Answer.YES if known else Answer.NOT_MEASURED, text=told, study=study.label))
+        blocks.append(
+            Said(answer=Answer.YES if known else Answer.NOT_MEASURED, question="Are the hours known?", text=told)
+        )
         parts = [f"GPU hours: {hours(found.gpu_hours)}"] if found.gpu_hours is not None else []
         parts += [f"hours of attempts: {hours(found.hours)}"] if found.hours is not None else []
         parts += [f"median wait in the queue: {duration(found.queue_wait_s)}"] if found.queue_wait_s is not None else []
         if parts:
             blocks.append(Text(text="; ".join(parts) + "."))
-        _add(blocks, figures.gpu_hours(found, name=f"hours-{names[study.label]}", title=f"Where the hours went: {study.label}"))
+        _add(
+            blocks,
+            figures.gpu_hours(found, name=f"hours-{names[study.label]}", title=f"Where the hours went: {study.label}"),
+        )
         return [*blocks, *tables.attempts(found)]
 
     return _section(
@@ -432,7 +567,12 @@ def _hours(findings: Findings, names: dict[str, str]) -> Section | None:
 def _expected(findings: Findings) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         return [
-            Said(answer=e.answer, text=f"{e.statement}: {e.text} ({e.expression})", do=e.then if e.answer is Answer.YES else "")
+            Said(
+                answer=e.answer,
+                question=f"Was it right that {e.statement}?",
+                text=f"{e.text} ({e.expression})",
+                do=e.then if e.answer is Answer.YES else "",
+            )
             for e in study.expected
         ]
 
@@ -443,7 +583,14 @@ def _expected(findings: Findings) -> Section | None:
 
 
 def _all(findings: Findings) -> Section | None:
-    blocks: Blocks = [tables.findings(findings.findings, family=findings.family)] if findings.findings else []
+    one = len(findings.studies) == 1
+    blocks: Blocks = [_said(finding, one=one, detailed=True) for finding in findings.findings]
+    if findings.family:
+        blocks.append(
+            Text(
+                text=f"p after Holm: adjusted for all {count(findings.family, 'claim')} of this report. No p: a count or a fact, not a claim."
+            )
+        )
     blocks += [Text(text=f"Left out or assumed: {clean(warning)}") for warning in findings.warnings]
     methods = dict.fromkeys(e.method for study in findings.studies for e in study.effects if e.method)
     blocks += [Text(text=f"Effects: {method}") for method in methods]

@@ -40,14 +40,20 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
     """Every value in the order of the trials, the best so far, and what noise makes of the best."""
     if len(study.history) < 2:
         return None
-    canvas = Canvas(width=680, height=290)
-    left, right, top, bottom = 62, 668, 30, 246
+    canvas = Canvas(width=860, height=320)
+    left, right, top, bottom = 62, 848, 34, 276
     values = [value for _, value in study.history]
     low, high = _inner_range(values)
-    x = scale([n for n, _ in study.history], start=left, end=right, pad=0.02)
+    first, last = study.history[0][0], study.history[-1][0]
+    # numbers that are somebody's identifiers would leave the axis almost empty
+    sparse = last - first > 20 * len(values)
+    place = {n: i if sparse else n for i, (n, _) in enumerate(study.history)}
+    x = scale(list(place.values()), start=left, end=right, pad=0.02)
     y = scale([low, high], start=bottom, end=top)
     canvas.y_axis(y, left=left, right=right, title=_metric(study))
-    canvas.x_axis(x, bottom=bottom, title="trial number")
+    canvas.x_axis(
+        x, bottom=bottom, title="trials, in the order of their numbers" if sparse else "trial number", most=10
+    )
     better = max if study.direction == "maximize" else min
     best = better(values)
     sd = study.noise.sd
@@ -61,12 +67,12 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
         told = f"trial {n}: {number(value, _spread(study))}"
         if not low <= value <= high:
             beyond += 1
-            canvas.triangle(x(n), _within(y, value), "d2", up=value > high, title=told)
+            canvas.triangle(x(place[n]), _within(y, value), "d2", up=value > high, title=told)
         elif n in suspects:
-            canvas.cross(x(n), y(value), "l2", title=f"{told}, {suspects[n].text}")
+            canvas.cross(x(place[n]), y(value), "l2", title=f"{told}, {suspects[n].text}")
         else:
-            canvas.dot(x(n), y(value), 3.2 if len(values) < 300 else 2, "d1 faint", title=told)
-    canvas.path(_staircase(study.history, better, x=x, y=y, end=right), "l1")
+            canvas.dot(x(place[n]), y(value), 3.2 if len(values) < 300 else 2, "d1 faint", title=told)
+    canvas.path(_staircase([(place[n], v) for n, v in study.history], better, x=x, y=y, end=right), "l1")
     within = "" if sd is None else f"{_within_noise(values, best, sd.value)} of {len(values)} trials lie in the band"
     alt = (
         f"Value of each of {len(values)} trials of {study.label} by number; the best is {number(best, _spread(study))}, "
@@ -214,10 +220,12 @@ def _matrix(matrix: Coverage) -> Panel:
     most = max([1, *counts.values()])
     size = 36 if len(columns) <= 8 else 26
     left = 18 + CHARACTER * min(10, max(len(short(row, 10)) for row in rows))
-    width = max(int(left + size * len(columns) + 8), 210)
-    canvas = Canvas(width=width, height=58 + 26 * len(rows) + 22)
+    width = max(int(left + size * len(columns) + 8), 250)
+    canvas = Canvas(width=width, height=58 + 26 * len(rows) + 14)
     letters = int(width / CHARACTER) - 2
-    canvas.text(4, 15, f"{matrix.parameters[0]} (down) \N{MULTIPLICATION SIGN} {matrix.parameters[1]}", "t b", most=letters)
+    each = int((width / 7.4 - 7) / 2)
+    down, across = (short(name, each) for name in matrix.parameters)
+    canvas.text(4, 15, f"{down} \N{DOWNWARDS ARROW}  {across} \N{RIGHTWARDS ARROW}", "t b", most=99)
     canvas.text(4, 32, f"{matrix.found} of {matrix.cells} tried", "t m", most=letters)
     for j, column in enumerate(columns):
         canvas.text(left + size * (j + 0.5), 52, column, "t m", anchor="middle", most=max(2, int(size / CHARACTER)))
@@ -262,7 +270,9 @@ def parallel(trials: Drawn, *, direction: str, metric: str, spread: float | None
         told = f"trial {trials.numbers[i]}: {metric} {number(trials.values[i], spread)}; {told}"
         canvas.path(points, "run best" if i == best else "run top" if i in quarter else "run", title=told, data=told)
     for j, axis in enumerate(axes):
-        _upright(canvas, left + gap * j, axis, top=top, bottom=bottom, letters=int(gap / CHARACTER) - 1, raised=j % 2 == 1)
+        _upright(
+            canvas, left + gap * j, axis, top=top, bottom=bottom, letters=int(gap / CHARACTER) - 1, raised=j % 2 == 1
+        )
     canvas.line(right, top, right, bottom, "axis")
     ticks = y.ticks(5)
     for tick in ticks:
@@ -270,7 +280,9 @@ def parallel(trials: Drawn, *, direction: str, metric: str, spread: float | None
     canvas.text(right, top - 12, metric, "t b", anchor="middle", most=16)
     left_out = len(trials.numbers) - len(chosen)
     more = f" {left_out} trials are left out, the best {len(chosen) // 2} are all there." if left_out else ""
-    hidden = f" {len(trials.axes) - len(axes)} further parameters are not drawn." if len(trials.axes) > len(axes) else ""
+    hidden = (
+        f" {len(trials.axes) - len(axes)} further parameters are not drawn." if len(trials.axes) > len(axes) else ""
+    )
     return Figure(
         name=name,
         title=f"All parameters of each trial: {trials.label}",
@@ -290,9 +302,16 @@ def _upright(
 ) -> None:  # fmt: skip
     canvas.line(x, top, x, bottom, "axis")
     name = f"{axis.name} ({axis.note})" if axis.note else axis.name
-    canvas.text(x, top - (28 if raised else 12), name, "t b", anchor="middle" if x > 60 else "start", most=max(8, letters * 2 - 4))
+    canvas.text(
+        x,
+        top - (28 if raised else 12),
+        name,
+        "t b",
+        anchor="middle" if x > 60 else "start",
+        most=max(8, letters * 2 - 4),
+    )
     for position, text in axis.ticks:
-        canvas.text(x + 5, bottom - position * (bottom - top) + 4, text, "t m", most=max(5, letters - 2))
+        canvas.text(x + 5, bottom - position * (bottom - top) + 4, text, "t m halo", most=max(5, letters - 2))
 
 
 def slices(trials: Drawn, *, direction: str, metric: str, spread: float | None, name: str) -> Figure | None:
@@ -343,8 +362,8 @@ def curves(study: StudyFindings, *, name: str) -> Figure | None:
     every = [value for n in chosen if n is not None for _, value in drawn[n] if math.isfinite(value)]
     if not every:
         return None
-    canvas = Canvas(width=680, height=290)
-    left, right, top, bottom = 62, 600, 30, 246
+    canvas = Canvas(width=860, height=320)
+    left, right, top, bottom = 62, 780, 34, 276
     steps = [step for n in chosen if n is not None for step, _ in drawn[n]]
     low, high = _inner_range(every)
     x, y = scale(steps, start=left, end=right, pad=0.0), scale([low, high], start=bottom, end=top)
@@ -411,11 +430,15 @@ def gpu_hours(found: Efficiency, *, name: str, title: str) -> Figure | None:
         return None
     nodes = [(node, spent, n, failed) for node, spent, n, failed in found.by_node if spent > 0][:MOST_LEVELS]
     word = "GPU hours" if found.gpu_hours is not None else "hours"
-    panels = [_bars([(o, h, f"{hours(h)}, {count(n, 'attempt')}", o == "complete") for o, h, n in rows], f"{word} by outcome")]
+    panels = [
+        _bars([(o, h, f"{hours(h)}, {count(n, 'attempt')}", o == "complete") for o, h, n in rows], f"{word} by outcome")
+    ]
     if len(nodes) > 1:
         texts = [(node, h, f"{hours(h)}, {failed} of {n} failed", True) for node, h, n, failed in nodes]
         panels.append(_bars(texts, f"{word} by node"))
-    return Figure(name=name, title=title, caption=f"{word} of attempts, as measured by the workers.", panels=tuple(panels))
+    return Figure(
+        name=name, title=title, caption=f"{word} of attempts, as measured by the workers.", panels=tuple(panels)
+    )
 
 
 def _bars(rows: Sequence[tuple[str, float, str, bool]], title: str) -> Panel:
@@ -440,7 +463,9 @@ def shares(rows: Sequence[tuple[str, int, float]], *, k: int, name: str, title: 
     left, right = 16 + named * CHARACTER * 1.08, 520.0
     canvas = Canvas(width=680, height=34 + 30 * len(rows) + 40)
     bottom = 30 + 30 * len(rows)
-    x = Scale(low=0.0, high=max([r[1] / max(1, k) for r in rows] + [r[2] for r in rows] + [1e-9]), start=left, end=right)
+    x = Scale(
+        low=0.0, high=max([r[1] / max(1, k) for r in rows] + [r[2] for r in rows] + [1e-9]), start=left, end=right
+    )
     for i, (study, n, base) in enumerate(rows):
         y = 28 + 30 * i
         share = n / max(1, k)

@@ -46,7 +46,10 @@ def _markdown(document: Document) -> Iterator[str]:
     if document.believe_more:
         yield f"{document.believe_more} further findings stand at the end."
     yield "## What to do next"
-    yield "\n".join(f"{i}. {escape(text)}" for i, text in enumerate(document.do, 1)) or "Nothing follows from these trials."
+    yield (
+        "\n".join(f"{i}. {escape(text)}" for i, text in enumerate(document.do, 1))
+        or "Nothing follows from these trials."
+    )
     for section in document.sections:
         yield f"## {escape(section.title)}"
         yield f"*{escape(section.question)}*"
@@ -78,9 +81,11 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def _said(said: Said, *, bullet: bool = False) -> str:
-    study = f"{escape(said.study)}: " if said.study else ""
-    do = f" Next: {escape(said.do)}" if said.do and not bullet else ""
-    return f"{'- ' if bullet else ''}**{_cell(said.answer)}** {study}{escape(said.text)}{do}"
+    head = ": ".join(escape(part) for part in (said.study, said.question) if part)
+    asked = f"{head} " if said.question else f"{head}: " if head else ""
+    do = f" Next: {escape(said.do)}." if said.do else ""
+    detail = f" ({escape(said.detail)})" if said.detail else ""
+    return f"{'- ' if bullet else ''}{asked}**{_cell(said.answer)}**: {escape(said.text)}{do}{detail}"
 
 
 def pipe_table(table: Table) -> str:
@@ -123,8 +128,8 @@ def terminal(document: Document, *, width: int = 100) -> str:
         return textwrap.fill(clean(text), width, subsequent_indent=indent, break_on_hyphens=False) or ""
 
     def said(each: Said) -> str:
-        study = f"{each.study}: " if each.study else ""
-        return wrapped(f"{SYMBOLS[each.answer]} {each.answer.value:<12} {study}{each.text}", "  ")
+        head = ": ".join(part for part in (each.study, each.question) if part)
+        return wrapped(f"{SYMBOLS[each.answer]} {head}{' ' if head else ''}{each.answer.value}: {each.text}", "  ")
 
     parts = [document.title, "\n".join(map(said, document.believe))]
     if document.do:

@@ -133,7 +133,14 @@ def reference() -> str:
         if name != current:
             described = inspect.getdoc(getattr(records, name)) or ""
             plain = "" if described.startswith(f"{name}(") else " ".join(described.split())
-            lines += ["", f"### {name}", "", *([plain, ""] if plain else []), "| key | type | meaning |", "|---|---|---|"]
+            lines += [
+                "",
+                f"### {name}",
+                "",
+                *([plain, ""] if plain else []),
+                "| key | type | meaning |",
+                "|---|---|---|",
+            ]
             current = name
         lines.append(f"| `{key}` | {kind} | {words.replace('|', chr(92) + '|')} |")
     return "\n".join(lines).strip() + "\n"

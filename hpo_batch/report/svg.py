@@ -90,7 +90,9 @@ def tick_labels(ticks: Sequence[float]) -> tuple[str, ...]:
     """Labels with as many digits as tell the ticks apart, and no more."""
     for digits in range(1, 13):
         texts = [f"{0.0 if abs(tick) < 1e-300 else tick:.{digits}g}" for tick in ticks]
-        exact = all(math.isclose(float(t), tick, rel_tol=1e-6, abs_tol=1e-12) for t, tick in zip(texts, ticks, strict=True))
+        exact = all(
+            math.isclose(float(t), tick, rel_tol=1e-6, abs_tol=1e-12) for t, tick in zip(texts, ticks, strict=True)
+        )
         if exact:
             break
     return tuple(text.replace("e-0", "e-").replace("e+0", "e+").replace("-", "\N{MINUS SIGN}", 1) if text[:1] == "-"
@@ -167,7 +169,7 @@ class Canvas:
             self.line(left, y(tick), right, y(tick), "grid")
             self.text(left - 6, y(tick) + 4, text, "t m", anchor="end")
         if title:
-            self.text(4, min(y.start, y.end) - 9, title, "t m", most=int((right - 4) / CHARACTER))
+            self.text(4, min(y.start, y.end) - 12, title, "t m", most=int((right - 4) / CHARACTER))
 
     def x_axis(self, x: Scale, *, bottom: float, title: str = "", most: int = 6) -> None:
         self.line(x.start, bottom, x.end, bottom, "axis")

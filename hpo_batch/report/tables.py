@@ -13,14 +13,16 @@ from hpo_batch.analysis.records import (
     Effect,
     Efficiency,
     Elites,
-    Finding,
     Importance,
     Interaction,
     Pooled,
     RepeatedConfiguration,
     StudyFindings,
     Suspect,
+    TopShares,
     TopTrial,
+    ValueRow,
+    Without,
 )
 from hpo_batch.records import Value
 from hpo_batch.report.blocks import Cell, Table
@@ -31,8 +33,9 @@ MOST_ROWS: Final = 60
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, text: Sequence[str] = (), note: str = ""
-) -> Table:
+    caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, text: Sequence[str] = (), note: str = "",
+    secondary: bool = False,
+) -> Table:  # fmt: skip
     """Columns hold numbers unless they are named in ``text``. Long tables are cut, which is told."""
     cut = len(rows) - MOST_ROWS
     more = f"{cut:,} further rows are in report.json." if cut > 0 else ""
@@ -42,6 +45,7 @@ def table(
         rows=tuple(tuple(row) for row in rows[:MOST_ROWS]),
         numeric=frozenset(i for i, name in enumerate(columns) if name not in text),
         note=" ".join(part for part in (note, more) if part),
+        secondary=secondary,
     )
 
 
@@ -52,7 +56,9 @@ def studies(all_of_them: Sequence[StudyFindings]) -> Table:
         best = NONE if s.best is None else number(s.best.value, spread)
         others = ", ".join(f"{n} {state.lower()}" for state, n in s.states.items() if n and state != "COMPLETE") or NONE
         shape = (number(s.mean, spread), number(s.median, spread), number(s.std, spread))
-        rows.append([study.label, study.metric, study.direction, str(s.n), others, str(s.unique), str(s.repeats), best, *shape])
+        rows.append(
+            [study.label, study.metric, study.direction, str(s.n), others, str(s.unique), str(s.repeats), best, *shape]
+        )
     return table(
         "The studies",
         ["study", "metric", "direction", "n", "not complete", "distinct", "repeats", "best", "mean", "median", "sd"],
@@ -64,13 +70,16 @@ def studies(all_of_them: Sequence[StudyFindings]) -> Table:
 
 def top(trials: Sequence[TopTrial], *, spread: float | None, caption: str, metric: str) -> Table:
     constant, names = _varying([trial.params for trial in trials])
+    several = any(t.values for t in trials)
     rows = [
-        [f"{t.rank}{' (tie)' if t.tied else ''}", str(t.number), number(t.value, spread), str(t.count)]
-        + [label(t.params.get(name)) for name in names]
+        [f"{t.rank}{' (tie)' if t.tied else ''}", str(t.number)]
+        + [number(v, spread) for v in (t.values if several else (t.value,))]
+        + [str(t.count), *(label(t.params.get(name)) for name in names)]
         for t in trials
     ]
     alike = f"Alike in all: {params(constant)}." if constant else ""
-    columns = ["rank", "trial", metric, "ran", *names]
+    columns = ["rank", "trial", *(metric.split(", ") if several else [metric]), "ran", *names]
+    rows = [row for row in rows if len(row) == len(columns)]
     return table(caption, columns, rows, note=f"Distinct configurations; ran: how often. {alike}".strip())
 
 
@@ -84,7 +93,9 @@ def _varying(all_params: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value
         return {}, names
     first = all_params[0]
     constant = {
-        name: first[name] for name in names if all(name in g and label(g[name]) == label(first[name]) for g in all_params)
+        name: first[name]
+        for name in names
+        if all(name in g and label(g[name]) == label(first[name]) for g in all_params)
     }
     return constant, [name for name in names if name not in constant]
 
@@ -95,7 +106,8 @@ def repeated(found: Sequence[RepeatedConfiguration], *, spread: float | None, ca
          params(r.params)]
         for r in found
     ]  # fmt: skip
-    return table(caption, ["ran", "trials", "values", "configuration"], rows, text=("trials", "values", "configuration"))
+    columns = ["ran", "trials", "values", "configuration"]
+    return table(caption, columns, rows, text=columns[1:], secondary=len(rows) > 3)
 
 
 def suspects(found: Sequence[Suspect], *, spread: float | None) -> Table:
@@ -109,7 +121,19 @@ def coverage(found: Sequence[Coverage]) -> Table:
         share = percent(c.found / c.cells) if c.cells else NONE
         reachable = percent(c.found / c.attainable) if c.attainable else NONE
         expected = NONE if c.random is None else _expected(c)
-        rows.append([c.label, str(c.found), str(c.cells or NONE), share, str(c.attainable), reachable, expected, c.answer, c.why])
+        rows.append(
+            [
+                c.label,
+                str(c.found),
+                str(c.cells or NONE),
+                share,
+                str(c.attainable),
+                reachable,
+                expected,
+                c.answer,
+                c.why,
+            ]
+        )
     return table(
         "Combinations tried",
         ["of", "tried", "valid", "share", "attainable", "of these", "random trials", "as random?", "remark"],
@@ -127,14 +151,23 @@ def _expected(c: Coverage) -> str:
 
 def effect(found: Effect, *, spread: float | None, caption: str, top_k: bool = False) -> Table:
     columns = ["value", "n", "share", "plain mean", "sd", "min", "max", "adjusted mean [95 %]"]
+    without = {row.label: row for row in found.rows_without}
+    columns += ["mean without suspects", "adjusted without suspects"] if without else []
+    columns += ["of the top"] if top_k else []
     rows = []
     for row in found.rows:
-        adjusted = "too few to say" if row.underpowered else interval(row.adjusted)
         shape = [number(v, spread) for v in (row.mean, row.std, row.min, row.max)]
-        rows.append([row.label, str(row.n), percent(row.share), *shape, adjusted])
+        rows.append([row.label, str(row.n), percent(row.share), *shape, _adjusted(row)])
+        if without:
+            other = without.get(row.label)
+            rows[-1] += [NONE, NONE] if other is None else [number(other.mean, spread), _adjusted(other)]
         if top_k:
             rows[-1].append(percent(row.top_share))
-    return table(caption, [*columns, "of the top"] if top_k else columns, rows, text=("value",))
+    return table(caption, columns, rows, text=("value",), secondary=True)
+
+
+def _adjusted(row: ValueRow) -> str:
+    return "too few to say" if row.underpowered else interval(row.adjusted)
 
 
 def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> Table:
@@ -143,13 +176,12 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
     for e in found:
         size = number(e.effect_size, 0.05)
         verdict = e.trend if e.varied else "not varied"
-        documents = f"{e.naive_trend or NONE}"
         row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
         row += [p_value(e.without_outliers)] if suspected else []
-        rows.append([*row, documents, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), e.why])
+        rows.append([*row, e.naive_trend or NONE, e.why])
     columns = ["parameter", "verdict", "p", "p after Holm", "epsilon squared", "detectable"]
     columns += ["p without suspects"] if suspected else []
-    columns += ["plain means alone", "eta squared", "eta squared (n-1)/n", "remark"]
+    columns += ["plain means alone", "remark"]
     return table(
         caption,
         columns,
@@ -160,13 +192,27 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
     )
 
 
+def variance(found: Sequence[Effect], *, caption: str) -> Table:
+    """What the plain formulas give, which do not adjust for anything."""
+    rows = [[e.parameter, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), number(e.effect_size, 0.05)]
+            for e in found if e.varied]  # fmt: skip
+    return table(caption, ["parameter", "eta squared", "eta squared (n-1)/n", "epsilon squared, adjusted"], rows,
+                 text=("parameter",), secondary=True,
+                 note="Eta squared does not add up to 1 where a sampler chose the trials, and is above 0 for a parameter "
+                 "that does nothing.")  # fmt: skip
+
+
 def importance(found: Importance, *, caption: str) -> Table:
     rows: list[list[Cell]] = [
         [r.parameter, number(r.value, 0.05), _stability(r.low, r.high), "above" if r.above_null else "below"]
         for r in found.rows
     ]
     line = "" if found.null_line is None else f" Null line at {number(found.null_line, 0.02)}."
-    fit = "" if found.surrogate_r2 is None else f" Cross-validated R squared of the forest: {number(found.surrogate_r2, 0.05)}."
+    fit = (
+        ""
+        if found.surrogate_r2 is None
+        else f" Cross-validated R squared of the forest: {number(found.surrogate_r2, 0.05)}."
+    )
     return table(caption, ["parameter", "importance", "stability", "null line"], rows, text=("parameter", "null line"),
                  note=f"{found.method}, n = {found.n}.{line}{fit}")  # fmt: skip
 
@@ -175,31 +221,42 @@ def _stability(low: float | None, high: float | None) -> str:
     return NONE if low is None or high is None else f"{number(low, 0.05)} to {number(high, 0.05)}"
 
 
-def correlations(found: Sequence[Correlation]) -> Table:
+def correlations(found: Sequence[Correlation], *, caption: str, secondary: bool = False) -> Table:
     rows = [
-        [c.a, c.b, number(c.pearson, 0.01), p_value(c.pearson_p), number(c.spearman, 0.01), p_value(c.spearman_p), str(c.n)]
+        [
+            c.a,
+            c.b,
+            number(c.pearson, 0.01),
+            p_value(c.pearson_p),
+            number(c.spearman, 0.01),
+            p_value(c.spearman_p),
+            str(c.n),
+        ]
         for c in found
     ]
-    return table("Correlations", ["of", "with", "Pearson", "its p", "Spearman", "its p ", "n"], rows, text=("of", "with"),
+    columns = ["of", "with", "Pearson", "p of Pearson", "Spearman", "p of Spearman", "n"]
+    return table(caption, columns, rows, text=("of", "with"), secondary=secondary,
                  note="Plain p of trials that the sampler chose: too small wherever it concentrated.")  # fmt: skip
 
 
 def interactions(found: Sequence[Interaction]) -> Table:
     rows = [[i.a, i.b, p_value(i.p), p_value(i.p_holm), str(i.n), i.why] for i in found]
-    return table("Interactions", ["of", "with", "p", "p after Holm", "n", "remark"], rows, text=("of", "with", "remark"))
+    return table(
+        "Interactions", ["of", "with", "p", "p after Holm", "n", "remark"], rows, text=("of", "with", "remark")
+    )
 
 
 def elites(found: Elites, *, spread: float | None) -> Table:
     rows = []
     for r in found.rows:
-        among = "; ".join(f"{text}: {percent(a)} of {percent(b)}" for text, a, b in r.shares[:6])
+        among = "; ".join(f"{text}: {percent(a)} ({percent(b)})" for text, a, b in r.shares[:6])
         span = NONE if r.low is None else f"{label(r.low)} to {label(r.high)}"
         rows.append([r.parameter, span, r.at_edge or "no", among or NONE, number(r.rho, 0.01), p_value(r.rho_p)])
     return table(
         f"The top quarter: {count(found.n, 'trial')} at {number(found.threshold, spread)} or better",
-        ["parameter", "range", "at an edge", "share among them, of its share of all", "Spearman", "p"],
+        ["parameter", "range", "at an edge", "share among them (of all)", "Spearman", "p"],
         rows,
-        text=("parameter", "range", "at an edge", "share among them, of its share of all"),
+        text=("parameter", "range", "at an edge", "share among them (of all)"),
     )
 
 
@@ -207,11 +264,25 @@ def budgets(found: Budgets) -> Table:
     spread = _budget_spread(found)
     rows = [
         [r.label, NONE if r.n_params is None else _range_text(r.n_params), str(r.n), interval(r.best, spread),
-         number(r.mean, spread), r.best.method, params(r.params)]
+         number(r.mean, spread), r.best.method, r.n_params_source, params(r.params)]
         for r in found.rows
     ]  # fmt: skip
-    columns = ["study", "model size", "n", "best [95 %]", "mean", "interval from", "configuration of the best"]
-    return table("Best of each", columns, rows, text=("study", "model size", "interval from", "configuration of the best"))
+    columns = [
+        "study",
+        "model size",
+        "n",
+        "best [95 %]",
+        "mean",
+        "interval from",
+        "size from",
+        "configuration of the best",
+    ]
+    return table(
+        "Best of each",
+        columns,
+        rows,
+        text=("study", "model size", "interval from", "size from", "configuration of the best"),
+    )
 
 
 def _budget_spread(found: Budgets) -> float | None:
@@ -252,16 +323,35 @@ def attempts(found: Efficiency) -> tuple[Table, ...]:
     return tuple(made)
 
 
-def findings(found: Sequence[Finding], *, family: int) -> Table:
-    rows: list[list[Cell]] = [
-        [f.answer, f.study or "all", f.question, f.text, p_value(f.p), p_value(f.p_holm), str(f.n or NONE), f.method]
-        for f in found
-    ]
-    columns = ["answer", "study", "question", "finding", "p", "p after Holm", "n", "method"]
+def gaps(found: Coverage) -> Table:
+    rows = [[label(gap.get(name)) for name in found.parameters] for gap in found.gaps]
+    missing = max(len(found.gaps), found.cells - found.found)
+    return table(f"Not tried of {found.label}: {missing} of {found.cells}", found.parameters, rows, secondary=len(rows) > 6,
+                 note="" if missing == len(rows) else f"The first {len(rows)} of {missing}.")  # fmt: skip
+
+
+def without(study: StudyFindings, found: Without) -> Table:
+    """The study with and without its suspects."""
+    rows = []
+    for name, s in (("all", study.summary), (f"without {', '.join(map(str, found.numbers[:8]))}", found.summary)):
+        best = None if s.best is None else s.best.value
+        rows.append([name, str(s.n), *(number(v, study.summary.std) for v in (best, s.mean, s.median, s.std))])
     return table(
-        "All findings", columns, rows, text=("answer", "study", "question", "finding", "method"),
-        note=f"p after Holm: adjusted for all {count(family, 'claim')} of this report. No p: a count or a fact, not a claim.",
-    )  # fmt: skip
+        "With and without the suspect trials", ["trials", "n", "best", "mean", "median", "sd"], rows, text=("trials",)
+    )
+
+
+def fidelity(study: StudyFindings) -> Table:
+    rows = [[str(step), interval(e), str(n)] for step, e, n in study.fidelity]
+    return table(
+        "Does an early step rank the trials as the last one does?", ["step", "rank correlation [95 %]", "n"], rows
+    )
+
+
+def groups(found: TopShares) -> Table:
+    rows = [[which, name, f"{n} of {found.k}", percent(base)] for which, name, n, base in found.groups]
+    columns = ["studies by", "group", f"of the top {found.k}", "of all"]
+    return table("Groups of studies", columns, rows, text=("studies by", "group"))
 
 
 def side_by_side(all_of_them: Sequence[StudyFindings]) -> Table:
@@ -291,5 +381,7 @@ def _verdict(e: Effect) -> str:
 
 def pooled(found: Pooled, *, spread: float | None) -> tuple[Table, ...]:
     return tuple(
-        effect(e, spread=spread, caption=f"{e.parameter}, all studies in one heap", top_k=True) for e in found.effects if e.rows
+        effect(e, spread=spread, caption=f"{e.parameter}, all studies in one heap", top_k=True)
+        for e in found.effects
+        if e.rows
     )

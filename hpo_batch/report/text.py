@@ -25,7 +25,9 @@ SYMBOLS: Final = {
 def clean(text: object) -> str:
     """One line without control characters and without marks that turn the direction of writing: those are spelt out."""
     return "".join(
-        c if unicodedata.category(c) not in ("Cc", "Cs", "Cf", "Zl", "Zp") or c == "\N{ZERO WIDTH JOINER}" else _spelt(c)
+        c
+        if unicodedata.category(c) not in ("Cc", "Cs", "Cf", "Zl", "Zp") or c == "\N{ZERO WIDTH JOINER}"
+        else _spelt(c)
         for c in " ".join(re.split(r"[\t\n\v\f\r ]+", str(text))).strip()
     )
 
@@ -54,11 +56,11 @@ def label(value: Value | None) -> str:
     return clean(value)
 
 
-def decimals(spread: float | None) -> int | None:
-    """Digits after the point that show ``spread`` with two significant digits; None if it says nothing."""
+def decimals(spread: float | None, *, digits: int = 2) -> int | None:
+    """Digits after the point that show ``spread`` with that many significant digits; None if it says nothing."""
     if spread is None or not math.isfinite(spread) or spread <= 0:
         return None
-    return max(0, min(12, 1 - math.floor(math.log10(spread))))
+    return max(0, min(12, digits - 1 - math.floor(math.log10(spread))))
 
 
 def number(value: float | None, spread: float | None = None) -> str:
@@ -85,7 +87,9 @@ def interval(estimate: Estimate | None, spread: float | None = None) -> str:
     low, high = estimate.low, estimate.high
     if low is None or high is None:
         return number(estimate.value, spread)
-    width = spread if spread is not None else (high - low) / 4
+    half = (high - low) / 2
+    # 0.7175 [0.7169, 0.7180], 0.712 [0.699, 0.725]: a second digit only where the first is a 1 or a 2
+    width = half * (10 if half > 0 and half / 10 ** math.floor(math.log10(half)) >= 3 else 1) if half > 0 else spread
     return f"{number(estimate.value, width)} [{number(low, width)}, {number(high, width)}]"
 
 

@@ -27,7 +27,9 @@ def write(folder: Path, document: Document, findings: Findings, *, version: str,
         raise UserError(f"'{folder}' is a file; -o takes a folder for the report")
     figures = folder / "figures"
     if folder.is_dir() and not (folder / MARK).exists() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' holds other files and no report; -o takes a new or an empty folder, or an older report's")
+        raise UserError(
+            f"'{folder}' holds other files and no report; -o takes a new or an empty folder, or an older report's"
+        )
     files = {
         folder / "report.md": markdown(document),
         folder / "report.html": html(document),
@@ -43,4 +45,6 @@ def write(folder: Path, document: Document, findings: Findings, *, version: str,
             if old not in files:
                 old.unlink()
     except OSError as error:
-        raise StorageError(f"cannot write the report to '{folder}': {error.strerror}; -o takes another folder") from error
+        raise StorageError(
+            f"cannot write the report to '{folder}': {error.strerror}; -o takes another folder"
+        ) from error

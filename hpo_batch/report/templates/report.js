@@ -27,6 +27,22 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// what does not scroll needs no stop of the Tab key
+const stops = [...document.querySelectorAll("[role=group][tabindex]")];
+const settle = () => stops.forEach((stop) => {
+  if (stop.scrollWidth > stop.clientWidth + 1) stop.setAttribute("tabindex", "0");
+  else stop.removeAttribute("tabindex");
+});
+settle();
+addEventListener("resize", settle);
+document.querySelectorAll("details").forEach((fold) => fold.addEventListener("toggle", settle));
+// on paper everything is open; afterwards it is as it was
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((fold) => { fold.open = true; });
+});
+addEventListener("afterprint", () => folded.forEach((fold) => { fold.open = false; }));
 for (const figure of document.querySelectorAll("figure")) {
   const tells = figure.querySelector(".tells");
   if (!tells) continue;
