@@ -11,7 +11,9 @@
     ├── CommandTimeout       3   an executable did not answer in time
     ├── SlurmError           3   SLURM refused, or could not be reached
     │   ├── SlurmRefused
+    │   │   └── SubmitLimit      no more jobs now; fewer may do
     │   └── SlurmUnreachable
+    │       └── SubmissionUnknown    sbatch gave no answer: the job may have been taken
     ├── StorageError         4   the study on disk cannot be read or written
     │   ├── JournalCorrupt
     │   └── LockTimeout
@@ -88,8 +90,16 @@ class SlurmRefused(SlurmError):
     pass
 
 
+class SubmitLimit(SlurmRefused):
+    """SLURM takes no job of this size now: a limit on the number of jobs, or on the size of an array."""
+
+
 class SlurmUnreachable(SlurmError):
     pass
+
+
+class SubmissionUnknown(SlurmUnreachable):
+    """sbatch ended without an answer: the job may have been taken, and is then found by its name."""
 
 
 class StorageError(HpoBatchError):

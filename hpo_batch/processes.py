@@ -6,6 +6,7 @@ Arguments are lists, never shell text. Every short command has a time limit; a f
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shlex
@@ -13,18 +14,21 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, Final, NoReturn
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
 log = logging.getLogger(__name__)
 
 Process = subprocess.Popen[bytes]
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +84,18 @@ def exists(executable: str) -> bool:
 def start(
     argv: Sequence[str],
     *,
-    stdout: Path,
-    stderr: Path,
+    stdout: Path | None,
+    stderr: Path | None,
     env: Mapping[str, str],
     cwd: Path | None = None,
 ) -> Process:
-    """Start a program in a session and process group of its own; its output is appended to files.
+    """Start a program in a session and process group of its own; its output is appended to files (None: to ours).
 
     A new session: Ctrl-C in the caller's terminal does not reach it; a signal to its group reaches all its children.
     """
     log.debug("start: %s", shlex.join(argv))
     try:
-        with stdout.open("ab") as out, stderr.open("ab") as err:
+        with _appended(stdout) as out, _appended(stderr) as err:
             return subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
@@ -106,6 +110,19 @@ def start(
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
+
+
+def _appended(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
+    return contextlib.nullcontext() if path is None else path.open("ab")
+
+
+def end_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when the process that started it is gone, however that ended.
+
+    Only Linux knows how; elsewhere nothing happens. For the very start: a parent that is gone already is not noticed.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def reap_in_background(process: Process) -> None:
@@ -169,15 +186,60 @@ def end_with_descendants(code: int) -> NoReturn:
 
     Those whose parents have ended are found only if this process leads its session, as detached workers do.
     """
+    end_descendants()
+    os._exit(code)
+
+
+def end_descendants(mark: str = "") -> None:
+    """Kill all that this process has started.
+
+    Those whose parents have ended are found only if this process leads its session, as detached workers do, or by what
+    they were started with.
+
+    Args:
+        mark: a variable that this process has set in its environment; empty: none.
+    """
     for _ in range(10):  # a process that forks while we look leaves another one
         pids = _descendants(os.getpid())
+        if mark:
+            pids |= set(with_environment(mark, os.environ.get(mark, ""))) - {os.getpid()}
+        pids = {pid for pid in pids if not _is_tracker(pid)}
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if not pids:
             break
         time.sleep(0.01)
-    os._exit(code)
+
+
+def become_sleeper(seconds: float) -> NoReturn:
+    """Kill all that this process has started, and let it be a program that sleeps and heeds no signal but SIGKILL.
+
+    The process keeps its number, so for SLURM the task goes on, while threads and memory are gone. May be called from
+    any thread.
+    """
+    end_descendants()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    # blocked, not ignored: the mask of this thread outlives execv, and no signal comes in between
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP})
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"import time; time.sleep({seconds:g})"])
+
+
+def _is_tracker(pid: int) -> bool:
+    """Whether it is the helper of multiprocessing, which ends by itself after it has removed what others left."""
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def kill_with_descendants(pid: int) -> None:
+    """SIGKILL to a process and all that descends from it, if they are this user's; one that is gone is no error."""
+    for one in (*_descendants(pid), pid):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(one, signal.SIGKILL)
 
 
 def _descendants(ancestor: int) -> set[int]:

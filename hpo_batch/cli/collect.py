@@ -58,7 +58,7 @@ def command(
     homes = [home for source in sources or (None,) for home in study_homes(source, folder)]
     frames = []
     for home in homes:
-        table = read_table(home)
+        table = read_table(home, attempts=attempts)
         summary = _summary(home, table)
         click.echo(summary, err=True)
         frame = _rows(table, where=where, top=1 if best else top, attempts=attempts, for_people=_is_for_people(chosen))
@@ -74,11 +74,11 @@ def command(
         click.echo(f"wrote {output.resolve()}", err=True)
 
 
-def read_table(home: StudyHome) -> TrialsTable:
+def read_table(home: StudyHome, *, attempts: bool = False) -> TrialsTable:
     from hpo_batch.monitor.status import load_state
     from hpo_batch.results.table import trials_table
 
-    return trials_table(load_state(home, metrics=True), source=home.name)
+    return trials_table(load_state(home, metrics=True), source=home.name, attempts=attempts)
 
 
 def print_summary(home: StudyHome, *, top: int) -> None:

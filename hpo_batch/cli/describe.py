@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hpo_batch.errors import StorageError, UserError
@@ -11,13 +13,13 @@ from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.placeholders import check_placeholders, split
 from hpo_batch.processes import exists
 from hpo_batch.records import Value
-from hpo_batch.space.cells import size
-from hpo_batch.space.parameters import Searched
+from hpo_batch.space.cells import expected_distinct, size
+from hpo_batch.space.parameters import Choices, Searched
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.rules import architecture_size, target, warnings
-from hpo_batch.sweep.schema import Objective, Sweep, tables_in
+from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
+from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
 OURS = "hpo_batch."
@@ -25,7 +27,7 @@ OURS = "hpo_batch."
 
 def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
     """What a sweep means, line by line, and what should be looked at."""
-    told = list(warnings(sweep)) + objective_warnings(sweep)
+    told = list(warnings(sweep)) + objective_warnings(sweep) + _sampler_warnings(sweep)
     if import_code:
         told += _import_warnings(sweep.objective)
     label = f", budget {sweep.budget}" if sweep.budget else ""
@@ -77,10 +79,19 @@ def _space_lines(sweep: Sweep) -> list[str]:
     else:
         valid = "unknown (too many to walk through)" if total.valid is None else f"{total.valid}"
         lines.append(f"  cells         {total.all} in all, {valid} valid")
+    for parameter in space.searched:
+        if isinstance(parameter, Choices) and parameter.weights is not None:
+            parts = zip(parameter.values, parameter.weights, strict=True)
+            planned = ", ".join(f"{value} {weight / sum(parameter.weights):.0%}" for value, weight in parts)
+            lines.append(f"  shares        {parameter.name}: {planned} of the drawn trials")
     architecture = architecture_size(sweep)
     if architecture is not None:
         names, count = architecture
-        lines.append(f"  architecture  {count} valid cells over {', '.join(names)}")
+        trials = target(sweep)
+        lines.append(
+            f"  architecture  {count} valid cells over {', '.join(names)}: "
+            f"{trials} trials can reach {min(trials, count)}, random draws {expected_distinct(trials, count):.1f}"
+        )
     return lines
 
 
@@ -98,6 +109,10 @@ def _parameter_count_lines(sweep: Sweep, told: list[str], *, import_code: bool) 
     except Exception as error:  # the user's function may raise anything
         told.append(f"parameter counts are not shown: {name}: {error}")
         return []
+    bounded = replace(sweep.space, n_params=count)
+    if any("n_params" in constraint.names for constraint in bounded.constraints.values()):
+        rare = rarely_valid(bounded, finite_too=True)
+        told += [f"space.constraints: {rare}"] if rare else []
     label = f"{sweep.budget} is " if sweep.budget else ""
     return [f"  parameters    {label}{_short(min(counts))} to {_short(max(counts))} (from {name})"]
 
@@ -139,6 +154,18 @@ def _repeated_names(sweep: Sweep) -> list[str]:
     return [" and ".join(same) for same in names.values() if len(same) > 1]
 
 
+def _sampler_warnings(sweep: Sweep) -> list[str]:
+    """Whether a sampler class of the user's is there, found out without importing it."""
+    name = sweep.sampler.name
+    if name in SAMPLERS:
+        return []
+    try:
+        find_function(name, cwd=Path(sweep.objective.cwd) if sweep.objective.cwd else None)
+    except UserError as error:
+        return [f"sampler.name: {error}"]
+    return []
+
+
 def objective_warnings(sweep: Sweep) -> list[str]:
     """Whether the objective is there, found out without importing or starting it."""
     objective = sweep.objective
@@ -160,8 +187,6 @@ def objective_warnings(sweep: Sweep) -> list[str]:
 
 
 def _missing_script(objective: Objective) -> list[str]:
-    from pathlib import Path
-
     words = split(objective.command or "")
     folder = Path(objective.cwd or ".")
     scripts = [word for word in words[1:2] if word.endswith((".py", ".sh")) and "{" not in word]

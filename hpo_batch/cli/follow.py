@@ -12,7 +12,7 @@ import click
 
 from hpo_batch.cli.options import hint
 from hpo_batch.errors import Exit
-from hpo_batch.monitor.status import StudyStatus, last_words, study_statuses
+from hpo_batch.monitor.status import UNSEEN, StudyStatus, last_words, study_statuses
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -82,7 +82,7 @@ def _workers_left(homes: Sequence[StudyHome], asked: float) -> tuple[bool, float
         counts = [load_state(home).counts() for home in homes]
         return any(c.remaining or c.running for c in counts), asked
     statuses = study_statuses(homes)
-    left = any(status.workers or (status.unseen and status.counts.remaining) for status in statuses)
+    left = any(status.live_workers or (status.slurm == UNSEEN and status.counts.remaining) for status in statuses)
     return left, time.monotonic()
 
 

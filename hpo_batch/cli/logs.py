@@ -1,9 +1,10 @@
-"""``hpo-batch logs``: what a trial wrote, attempt by attempt."""
+"""``hpo-batch logs``: what a trial wrote, attempt by attempt; or its worker, where an attempt left nothing."""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,67 +14,156 @@ from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbe
 from hpo_batch.errors import StorageError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hpo_batch.monitor.status import StudyReader
+    from hpo_batch.records import Attempt, TrialRecord
     from hpo_batch.store.home import StudyHome
-    from hpo_batch.store.scan import JournalState
+    from hpo_batch.store.scanned_trial import ScannedTrial
+    from hpo_batch.store.submissions import Submission
 
 FOLLOW_S = 0.5
+LAST_LINES = 40
+"""of a worker's log, where an attempt left nothing"""
 
 
 @click.command(name="logs")
 @click.argument("study_and_trial", nargs=-1, required=True, metavar="[STUDY] TRIAL")
 @click.option("--attempt", type=int, help="Which attempt [default: the last].")
-@click.option("-f", "--follow", is_flag=True, help="Go on printing while the trial runs.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing while the trial runs, also in its next attempt.")
+@click.option("--worker", is_flag=True, help="The log of the worker (array task) that ran it, instead.")
 @root_option
-def command(study_and_trial: tuple[str, ...], attempt: int | None, follow: bool, root: Path | None) -> None:
+def command(
+    study_and_trial: tuple[str, ...], attempt: int | None, follow: bool, worker: bool, root: Path | None
+) -> None:
     """Print what TRIAL (a number, a name, or 1-3) wrote, or why it failed. STUDY left out: the newest."""
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.status import StudyReader
 
     if len(study_and_trial) > 2:
         raise click.UsageError("give a study and a trial: hpo-batch logs STUDY TRIAL")
+    if worker and follow:
+        raise click.UsageError("--follow prints what a trial writes: leave --worker out")
+    if follow and attempt is not None:
+        raise click.UsageError("--follow goes on to the newest attempt: leave --attempt out")
     study = study_and_trial[0] if len(study_and_trial) == 2 else None
     home = one_study(study, logs_root(root))
-    state = load_state(home)
+    reader = StudyReader(home)
+    state = reader.read()
     names = {t.facts["name"]: t.number for t in state.trials if t.facts.get("name")}
     for number in trial_numbers(study_and_trial[-1], names, len(state.trials)):
-        _print_trial(home, state, number, attempt)
-        if follow:
-            _follow(home, number)
+        try:
+            if worker:
+                _print_worker(home, reader.read().trials[number], attempt)
+                continue
+            printed = _print_trial(home, reader.read().trials[number], attempt, follow=follow)
+            if follow:
+                _follow(home, reader, number, printed)
+        except PermissionError as error:
+            raise StorageError(f"no permission to read '{error.filename}'; its owner can give it") from error
 
 
-def _print_trial(home: StudyHome, state: JournalState, number: int, attempt: int | None) -> None:
-    trial = state.trials[number]
-    record = trial.record()
-    which = attempt or trial.attempt
+@dataclass(kw_only=True)
+class _Printed:
+    """How far the files of an attempt have been printed."""
+
+    attempt: int
+    at: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
+    told: str = ""
+    """the stream that was printed last: a change to the other one is told"""
+
+    def go_on(self, home: StudyHome, number: int) -> None:
+        for stream, start in self.at.items():
+            path = home.attempt(number, self.attempt) / stream
+            if path.is_file() and path.stat().st_size > start:
+                if self.told != stream:
+                    click.echo(f"--- {path}", err=True)
+                    self.told = stream
+                self.at[stream] = _copy(path, start)
+
+
+def _chosen(trial: ScannedTrial, attempt: int | None) -> int:
     if attempt is not None and not 1 <= attempt <= trial.attempt:
-        raise UserError(f"trial {number} has {trial.attempt} attempts; there is no attempt {attempt}")
+        raise UserError(f"trial {trial.number} has {trial.attempt} attempts; there is no attempt {attempt}")
+    return attempt or trial.attempt
+
+
+def _run_of(record: TrialRecord, which: int) -> Attempt | None:
+    return next((attempt for attempt in record.attempts if attempt.number == which), None)
+
+
+def _print_head(record: TrialRecord, which: int, run: Attempt | None, attempts: int) -> None:
     name = f" ({record.name})" if record.name else ""
     place = ""
-    if record.attempts:
-        run = record.attempts[min(which, len(record.attempts)) - 1]
+    if run is not None:
         gpus = f", GPU {','.join(run.gpus)}" if run.gpus else ""
-        place = f", attempt {which} of {trial.attempt} on {run.host} (job {run.job}{gpus})"
-    click.echo(f"trial {number}{name}: {record.state.name}{place}", err=True)
+        place = f", attempt {which} of {attempts} on {run.host} (job {run.job}{gpus})"
+    click.echo(f"trial {record.number}{name}: {record.state.name}{place}", err=True)
     if record.reason:
         click.echo(f"reason: {record.reason}: {record.message or 'no message'}", err=True)
+
+
+def _print_trial(home: StudyHome, trial: ScannedTrial, attempt: int | None, *, follow: bool) -> _Printed:
+    from hpo_batch.monitor.output import has_output
+
+    which, record = _chosen(trial, attempt), trial.record()
+    run = _run_of(record, which)
+    _print_head(record, which, run, trial.attempt)
+    printed = _Printed(attempt=which)
     repeats = trial.facts.get("repeats")
     if repeats is not None:
         click.echo(f"it has the configuration of trial {repeats} and was answered from it: see logs there", err=True)
-        return
-    folder = home.attempt(number, which)
-    try:
-        _print_streams(folder)
-    except PermissionError as error:
-        raise StorageError(f"no permission to read '{error.filename}'; its owner can give it") from error
-
-
-def _print_streams(folder: Path) -> None:
-    for stream in ("stdout", "stderr"):
-        path = folder / stream
-        if path.is_file() and path.stat().st_size:
-            click.echo(f"--- {path}", err=True)
-            _copy(path)
+        return printed
+    folder = home.attempt(record.number, which)
+    printed.go_on(home, record.number)
+    if has_output(folder):
+        return printed
     if not folder.is_dir():
         click.echo(f"no files of this attempt in {folder}", err=True)
+    elif run is not None:
+        click.echo(f"attempt {which} has printed nothing{_so_far(run)}", err=True)
+    if run is not None and not (follow and not run.ending):
+        _print_end_of_worker(home, run, record.number)
+    return printed
+
+
+def _so_far(run: Attempt) -> str:
+    return f"; it ended as '{run.ending}'" if run.ending else " yet"
+
+
+def _print_end_of_worker(home: StudyHome, run: Attempt, number: int) -> None:
+    """What the worker said of an attempt that left nothing: killed for memory, lost with its node, no module."""
+    from hpo_batch.monitor.output import about_trial, last_lines, worker_log
+
+    path = worker_log(home, run, _submissions(home))
+    if path is None:
+        click.echo(f"the log of its worker ({run.worker}, job {run.job}) is not there either", err=True)
+        return
+    with path.open("rb"):  # this user may look into it, or is told so
+        lines = about_trial(last_lines(path, 10_000), number, LAST_LINES)
+    click.echo(f"--- the end of its worker's log, {path}", err=True)
+    for line in lines:
+        click.echo(line)
+
+
+def _print_worker(home: StudyHome, trial: ScannedTrial, attempt: int | None) -> None:
+    from hpo_batch.monitor.output import worker_log
+
+    which, record = _chosen(trial, attempt), trial.record()
+    run = _run_of(record, which)
+    _print_head(record, which, run, trial.attempt)
+    if run is None:
+        raise UserError(f"no worker has run trial {record.number}: it has no log")
+    path = worker_log(home, run, _submissions(home))
+    if path is None:
+        raise StorageError(f"the log of worker {run.worker} (job {run.job}) is not in '{home.path}': was it removed?")
+    click.echo(f"--- {path}", err=True)
+    _copy(path)
+
+
+def _submissions(home: StudyHome) -> Sequence[Submission]:
+    from hpo_batch.store.submissions import read_submissions
+
+    return read_submissions(home)
 
 
 def _copy(path: Path, start: int = 0) -> int:
@@ -86,27 +176,17 @@ def _copy(path: Path, start: int = 0) -> int:
     return start + len(data)
 
 
-def _follow(home: StudyHome, number: int) -> None:
-    from hpo_batch.monitor.status import load_state
-
-    def current() -> tuple[int, bool]:
-        trial = load_state(home).trials[number]
-        return trial.attempt, trial.state.ended
-
-    attempt, ended = current()
-    at = {s: _size(home.attempt(number, attempt) / s) for s in ("stdout", "stderr")}
+def _follow(home: StudyHome, reader: StudyReader, number: int, printed: _Printed) -> None:
+    """Print on until the trial has ended, through all its further attempts."""
     while True:
-        for stream, start in at.items():
-            path = home.attempt(number, attempt) / stream
-            if _size(path) > start:
-                at[stream] = _copy(path, start)
-        if ended:
+        # first the state, then the files: what was written before the end is printed
+        trial = reader.read().trials[number]
+        printed.go_on(home, number)
+        if trial.attempt != printed.attempt:
+            record = trial.record()
+            _print_head(record, trial.attempt, _run_of(record, trial.attempt), trial.attempt)
+            printed = _Printed(attempt=trial.attempt)
+        elif trial.state.ended:
             return
-        time.sleep(FOLLOW_S)
-        newest, ended = current()
-        if newest != attempt:
-            attempt, at = newest, {"stdout": 0, "stderr": 0}
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+        else:
+            time.sleep(FOLLOW_S)

@@ -21,13 +21,19 @@ SECTIONS: dict[str, dict[str, str]] = {
         "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
         "status": "Show trials, workers and the best so far.",
         "logs": "Print what a trial wrote, or why it failed.",
+        "resume": "Go on with a study: add the workers that it lacks.",
+        "retry": "Try failed trials again, as trials of their own.",
+        "cancel": "End a study's workers; unfinished trials wait for resume.",
+        "explain": "Tell the story of a trial, and how to run it by hand.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
+        "report": "Write what the trials say and how sure it is: html, md, json, figures.",
+        "compare": "Put several studies beside each other.",
     },
-    "Keep": {"doctor": "Say whether a study on disk is healthy; make a lost journal again."},
+    "Keep": {"doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again."},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -12,9 +13,9 @@ from typing import Any, TypeVar
 
 import click
 
-from hpo_batch.errors import UserError
+from hpo_batch.errors import StorageError, UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home
-from hpo_batch.sweep.name import name_in_toml
+from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,6 +60,56 @@ def one_study(study: str | None, root: Path) -> StudyHome:
     if len(homes) > 1:
         raise UserError(f"'{study}' is several studies: {', '.join(home.name for home in homes)}; name one")
     return homes[0]
+
+
+def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
+    """As ``study_homes``, for commands that change something: left out, STUDY is the only one with trials left.
+
+    Raises:
+        UserError: it was left out, and several studies have trials left, or none.
+    """
+    if study is not None:
+        return study_homes(study, root)
+    from hpo_batch.monitor.status import load_state
+    from hpo_batch.store.home import all_homes
+
+    open_ = []
+    for home in all_homes(root):
+        with contextlib.suppress(StorageError):  # whoever means that one names it
+            counts = load_state(home).counts()
+            if counts.remaining or counts.running:
+                open_.append(home)
+    names = sorted({home.name.partition("/")[0] for home in open_})
+    if len(names) > 1:
+        raise UserError(f"several studies have trials left: {', '.join(names)}; name the one that is meant")
+    if not open_:
+        raise UserError(f"no study in {root} has trials left; name the one that is meant ('hpo-batch list')")
+    click.echo(f"study {names[0]} (the only one in {root} with trials left)", err=True)
+    return tuple(open_)
+
+
+def check_ours(home: StudyHome) -> None:
+    """Say early, in one line, that this user cannot change the study, and whose it is.
+
+    Raises:
+        StorageError: the study's directory, or the one that it would be made in, refuses writing.
+    """
+    from hpo_batch.store.home import check_enterable, check_writable, user_name
+
+    check_enterable(home.path)
+    try:
+        check_writable(home.path)
+    except StorageError as error:
+        if not home.exists:
+            raise
+        uid = home.path.stat().st_uid
+        if uid == os.geteuid():
+            raise  # of a read-only file system, for example
+        owner = user_name(uid)
+        raise StorageError(
+            f"no permission to write in '{home.path}': the study '{home.name}' is {owner}'s; ask {owner}, or for "
+            f"[study] shared = true, which opens it to a group"
+        ) from error
 
 
 def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,95 +15,103 @@ import click
 from hpo_batch.cli.options import logs_root, root_option, study_homes
 
 if TYPE_CHECKING:
-    from hpo_batch.monitor.status import StudyStatus
+    from hpo_batch.monitor.status import StudyStatus, View
     from hpo_batch.store.home import StudyHome
 
-WATCH_S = 60.0
+ASK_SLURM_EVERY_S = 60.0
+LOOK_EVERY_S = 2.0
+"""how often the journal is read on"""
 
 
 @click.command(name="status")
 @click.argument("study", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object per study in a list.")
-@click.option("-w", "--watch", is_flag=True, help=f"Show it again every {WATCH_S:.0f} s.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: see docs/status-json.md.")
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it; SLURM is asked once a minute. Ctrl-C ends it.")
+@click.option("--all", "all_workers", is_flag=True, help="List every worker, also where there are many.")
+@click.option("--accounting", is_flag=True, help="Ask sacct too: what SLURM has charged, and all idle time.")
 @root_option
-def command(study: str | None, as_json: bool, watch: bool, root: Path | None) -> None:
-    """Show trials, workers and the best so far of STUDY (left out: the newest)."""
-    from hpo_batch.monitor.status import study_statuses
+def command(
+    study: str | None, as_json: bool, watch: bool, all_workers: bool, accounting: bool, root: Path | None
+) -> None:
+    """Show trials, workers and the best so far of STUDY (left out: the newest).
+
+    Changes nothing. Asks SLURM once for all studies; what could not be seen is said.
+    """
+    from hpo_batch.monitor.status import View
 
     homes = study_homes(study, logs_root(root))
-    while True:
-        statuses = study_statuses(homes)
-        if as_json:
-            click.echo(json.dumps([status.as_json() for status in statuses], indent=2, ensure_ascii=False))
+    view = View(homes)
+    if not watch:
+        statuses = view.look(accounting=accounting)
+        click.echo(_json(statuses, indent=2) if as_json else _text(homes, statuses, all_workers=all_workers))
+        return
+    try:
+        if sys.stdout.isatty() and not as_json:
+            _redraw(view, homes, all_workers=all_workers, accounting=accounting)
         else:
-            if watch:
-                click.clear()
-            pairs = zip(homes, statuses, strict=True)
-            click.echo("\n\n".join("\n".join(_lines(status) + _ended_badly(home, status)) for home, status in pairs))
-        if not watch:
-            return
-        time.sleep(WATCH_S)
+            _print_changes(view, homes, as_json=as_json, all_workers=all_workers, accounting=accounting)
+    except KeyboardInterrupt:
+        return  # how one stops looking
+
+
+def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:
+    """Write each picture over the last one, in one write: nothing is blank in between."""
+    asked = float("-inf")
+    sys.stdout.write("\x1b[2J")
+    while True:
+        ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
+        asked = time.monotonic() if ask else asked
+        statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
+        height = shutil.get_terminal_size().lines
+        lines = _text(homes, statuses, all_workers=all_workers).splitlines()
+        now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
+        last = f"{now}; the journal is read every {LOOK_EVERY_S:g} s, SLURM is asked every {ASK_SLURM_EVERY_S:g} s"
+        if len(lines) > height - 2:
+            lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
+        body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
+        sys.stdout.write(f"\x1b[H{body}\x1b[J")
+        sys.stdout.flush()
+        time.sleep(LOOK_EVERY_S)
+
+
+def _print_changes(
+    view: View, homes: Sequence[StudyHome], *, as_json: bool, all_workers: bool, accounting: bool
+) -> None:
+    """No terminal: a picture for each change, JSON as one line."""
+    from hpo_batch.cli.screen import gist
+
+    asked, before = float("-inf"), None
+    while True:
+        ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
+        asked = time.monotonic() if ask else asked
+        statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
+        now = tuple(gist(status) for status in statuses)
+        if now != before:
+            text = _json(statuses) if as_json else _text(homes, statuses, all_workers=all_workers) + "\n"
+            click.echo(text)  # which flushes
+        before = now
+        time.sleep(LOOK_EVERY_S)
+
+
+def _json(statuses: Sequence[StudyStatus], *, indent: int | None = None) -> str:
+    return json.dumps([status.as_json() for status in statuses], indent=indent, ensure_ascii=False)
+
+
+def _text(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus], *, all_workers: bool) -> str:
+    from hpo_batch.cli.screen import screen
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    pairs = zip(homes, statuses, strict=True)
+    return "\n\n".join(
+        "\n".join(screen(status, width=width, all_workers=all_workers, words=_ended_badly(home, status)))
+        for home, status in pairs
+    )
 
 
 def _ended_badly(home: StudyHome, status: StudyStatus) -> list[str]:
     """Why no worker is there although trials are left, if the workers said so."""
     from hpo_batch.monitor.status import last_words
 
-    if status.workers or not status.counts.remaining:
+    if status.live_workers or not status.counts.remaining:
         return []
-    return [f"ended     {words}  ({log})" for log, words in last_words(home)]
-
-
-def _lines(status: StudyStatus) -> list[str]:
-    counts = status.counts
-    states = [
-        f"{count} {name}"
-        for name, count in (
-            ("running", counts.running),
-            ("waiting", counts.waiting),
-            ("complete", counts.complete),
-            ("pruned", counts.pruned),
-            ("failed", counts.failed),
-        )
-        if count
-    ]
-    lines = [
-        f"study     {status.name}  ({status.path})",
-        f"trials    {counts.finished} of {counts.target} finished: {', '.join(states) or 'none started'}",
-    ]
-    if status.best is not None and status.best.values:
-        named = f" ({status.best.name})" if status.best.name else ""
-        lines.append(f"best      {status.metric} {status.best.values[0]:.6g} by trial {status.best.number}{named}")
-    if status.failures:
-        lines.append("failures  " + ", ".join(f"{count} {reason}" for reason, count in status.failures.items()))
-    for node in status.failing_nodes:
-        advice = "; look at it, or leave it out with job.exclude" if node.is_to_blame else ""
-        lines.append(f"node      {node}{advice}")
-    lines += _worker_lines(status)
-    if status.unseen:
-        lines.append(f"unseen    {status.unseen}")
-    if counts.remaining and not status.workers and not status.unseen:
-        lines.append(f"next      {counts.remaining} trials are left and no worker is there: submit the sweep again")
-    return lines
-
-
-def _worker_lines(status: StudyStatus) -> list[str]:
-    if not status.workers:
-        return ["workers   none"]
-    head = f"workers   {len(status.workers)}"
-    rows: Sequence[str] = [
-        "  ".join(
-            part
-            for part in (
-                f"{worker.job:<16}",
-                f"{worker.state.lower():<10}",
-                f"{worker.node:<12}",
-                f"GPU {','.join(worker.gpus)}" if worker.gpus else "",
-                f"trial {worker.trial}" if worker.trial is not None else "",
-                worker.reason,
-            )
-            if part
-        ).rstrip()
-        for worker in status.workers
-    ]
-    return [head, *(f"  {row}" for row in rows)]
+    return [f"{words}  ({log})" for log, words in last_words(home)]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, root_option
+from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
 from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
+    from hpo_batch.errors import HpoBatchError
     from hpo_batch.launch.plan import Plan
+    from hpo_batch.monitor.live import Live
+    from hpo_batch.store.home import StudyHome
+    from hpo_batch.store.submissions import Submission
     from hpo_batch.sweep.schema import Sweep
 
 
@@ -21,6 +28,12 @@ if TYPE_CHECKING:
 @click.option("--local", is_flag=True, help="Run on this machine: the same as --set job.template=local.")
 @click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
 @click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
+@click.option("--partition", help="The same as --set job.partition=NAME.")
+@click.option("--account", help="The same as --set job.account=NAME.")
+@click.option("--qos", help="The same as --set job.qos=NAME.")
+@click.option("--constraint", help="The same as --set job.constraint=FEATURES.")
+@click.option("--exclude", help="The same as --set job.exclude=NODES.")
+@click.option("--dependency", help="The same as --set job.dependency=WHAT, such as afterok:1234.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
 @click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
@@ -35,18 +48,50 @@ def command(
     wait: bool,
     dry_run: bool,
     root: Path | None,
+    **of_job: str | None,
 ) -> int | None:
-    """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --qos=high"""
-    from hpo_batch.cli.describe import describe_sharing, objective_warnings
+    """Start SWEEP, or go on with it. What follows -- goes to sbatch: hpo-batch submit sweep.toml -- --exclusive
+
+    SBATCH_* variables fill what the sweep leaves open; the plan shows which.
+    """
+    from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
-    from hpo_batch.sweep.rules import warnings
 
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
     chosen += [f"study.trials={trials}"] if trials is not None else []
-    chosen += [f"job.sbatch.{key}={value}" for key, value in parse_sbatch_options(sbatch_options)]
+    chosen += [f"job.{key}={json.dumps(value)}" for key, value in of_job.items() if value is not None]
+    chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
     sweeps = load(sweep, overrides=chosen)
+    homes = [home_of(logs_root(root), one.path) for one in sweeps]
+    return start(sweeps, [sweep.read_text(encoding="utf-8")] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
+
+
+def start(
+    sweeps: Sequence[Sweep],
+    tomls: Sequence[str],
+    *,
+    homes: Sequence[StudyHome],
+    wait: bool,
+    dry_run: bool,
+    workdirs: Sequence[Path] = (),
+    after: str | None = None,
+) -> int | None:
+    """What submit and resume have in common: what is missing is counted and submitted by one process at a time.
+
+    Args:
+        workdirs: where each sweep's workers run; left out: here.
+        after: the submission whose collector asks; it may be told that it must not.
+    """
+    from hpo_batch.cli.describe import describe_sharing, objective_warnings
+    from hpo_batch.launch.submit import note_found
+    from hpo_batch.launch.turn import turn
+    from hpo_batch.monitor.live import live
+    from hpo_batch.store.home import check_enterable
+    from hpo_batch.study.create import read_state, what_changes
+    from hpo_batch.sweep.rules import warnings
+
     for one in sweeps:
         for warning in warnings(one):
             click.echo(f"warning: {warning}", err=True)
@@ -55,15 +100,48 @@ def command(
             raise UserError("\n".join(missing))
         for warning in missing:
             click.echo(f"warning: {warning}", err=True)
-    plans = [_plan(one, logs_root(root), dry_run=dry_run) for one in sweeps]
-    for plan in plans:
-        for warning in (*plan.warnings, *describe_sharing(plan.sweep, plan.home)[1]):
-            click.echo(f"warning: {warning}", err=True)
-    if dry_run:
+    for home in homes:
+        check_enterable(home.path) if dry_run else check_ours(home)
+    for home, one in zip(homes, sweeps, strict=True):
+        if home.exists:
+            what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
+    folders = list(workdirs) or [Path.cwd()] * len(sweeps)
+    with contextlib.ExitStack() as stack:
+        for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
+            stack.enter_context(turn(home, shared=one.study.shared))
+        there = live([home for home in homes if home.exists], ended=after is not None)
+        plans = [
+            _plan(one, home, there.get(home.name), workdir)
+            for one, home, workdir in zip(sweeps, homes, folders, strict=True)
+        ]
         for plan in plans:
-            click.echo("\n".join(_dry_run(plan)))
-        return None
-    return _submit(plans, sweep.read_text(encoding="utf-8"), wait=wait)
+            for warning in (*plan.warnings, *_code_warnings(plan), *describe_sharing(plan.sweep, plan.home)[1]):
+                click.echo(f"warning: {warning}", err=True)
+        if dry_run:
+            for plan in plans:
+                click.echo("\n".join(_dry_run(plan)))
+            return None
+        for home in homes:
+            if home.name in there:
+                note_found(home, there[home.name].queue)
+        resumes = 0
+        if after is not None:
+            (plan,) = plans
+            number = _next_resume(plan, after, there[plan.home.name])
+            if number is None:
+                return None
+            resumes = number
+        started, failed = _submit(plans, tomls, there, resumes=resumes)
+    code: int | None = None
+    if wait and started:
+        from hpo_batch.cli.follow import follow
+
+        code = follow([plan.home for plan in started])
+    elif started:
+        name = started[0].sweep.study.name
+        first = started[0].home.name
+        click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
+    return failed.exit_code if failed is not None else code if code is not None else Exit.OK
 
 
 def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -72,8 +150,6 @@ def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
     Raises:
         UserError: a word that is not a long option.
     """
-    import json
-
     options: list[tuple[str, str]] = []
     for word in words:
         if word.startswith("--") and len(word) > 2:
@@ -86,38 +162,91 @@ def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
     return options
 
 
-def _plan(sweep: Sweep, root: Path, *, dry_run: bool) -> Plan:
+def key_of_job(option: str) -> str:
+    """The key of ``[job]`` that says the same as an option of sbatch, if there is one: a plan must know of it."""
+    same = ("account", "constraint", "dependency", "exclude", "gpus-per-node", "gres", "nodelist", "partition", "qos")
+    if option in (*same, "reservation"):
+        return option.replace("-", "_")
+    return "walltime" if option == "time" else f"sbatch.{option}"
+
+
+def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Plan:
+    """Of a study that is there, or (``live`` is None) of one that is to be made."""
     import os
 
     from hpo_batch.cluster.gpus import local_gpus
     from hpo_batch.launch.plan import Site, Standing, plan
-    from hpo_batch.monitor.status import live_workers
     from hpo_batch.processes import exists
-    from hpo_batch.store.home import check_enterable, check_writable, home_of
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
 
-    home = home_of(root, sweep.path)
-    (check_enterable if dry_run else check_writable)(home.path)
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
-    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus)
+    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus, environ=os.environ)
     change = Change(created=True)
     standing = Standing(remaining=target(sweep))
-    if home.exists:
+    if live is not None:
         state = read_state(home)
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
-        standing = Standing(
-            remaining=max(0, target(sweep) - finished), finished=finished, live_workers=live_workers(home)
+        remaining = max(0, target(sweep) - finished)
+        standing = Standing(remaining=remaining, finished=finished, live_workers=live.workers)
+    return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
+
+
+def _code_warnings(plan: Plan) -> list[str]:
+    from hpo_batch.launch.provenance import code_changes
+    from hpo_batch.store.submissions import read_submissions
+
+    earlier = [s for s in read_submissions(plan.home) if s.code] if plan.workers else []
+    changes = code_changes(plan.home, earlier[-1].code, workdir=plan.workdir) if earlier else []
+    if not changes:
+        return []
+    what = "; ".join(changes)
+    return [f"the code in {plan.workdir} is not what the last submission of {plan.home.name} ran: {what}"]
+
+
+def _stays(plan: Plan) -> list[str]:
+    """Which trials stay after an edit of the sweep: all that have ended, and what the sampler makes of them."""
+    if not plan.change.lines:
+        return []
+    from hpo_batch.study.create import read_state
+    from hpo_batch.study.distributions import values_in
+
+    state = read_state(plan.home)
+    if not state.trials:
+        return []
+    outside = [trial.number for trial in state.trials if values_in(plan.sweep.space, trial) is None]
+    told = f"  all {len(state.trials)} trials stay"
+    if outside:
+        some = ", ".join(map(str, outside[:10])) + (", ..." if len(outside) > 10 else "")
+        told += (
+            f"; {len(outside)} of them lie outside of the space now ({some}): they count, the sampler leaves them out"
         )
-    return plan(home, sweep, change=change, site=site, standing=standing, workdir=Path.cwd())
+    return [told]
+
+
+def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
+    """Which of the resumes in a row this one is; None, and why, if the collector may not."""
+    from hpo_batch.launch.collector import how_they_ended, why_not
+    from hpo_batch.store.submissions import read_submissions
+    from hpo_batch.study.create import read_state
+
+    submissions = read_submissions(plan.home)
+    mine = next((s for s in submissions if s.id == after), None)
+    markers = [name for name in ("CANCELLED", "DRAIN") if plan.home.marker(name).exists()]
+    ended = how_they_ended(mine, live.queue) if mine is not None and not markers else []
+    reason = why_not(submissions, after, sweep=plan.sweep, state=read_state(plan.home), markers=markers, ended=ended)
+    if reason is not None or mine is None:
+        click.echo(f"{plan.home.name} is not resumed: {reason}", err=True)
+        return None
+    return mine.resumes + 1
 
 
 def _dry_run(plan: Plan) -> list[str]:
     from hpo_batch.launch.sbatch import sbatch_text
-    from hpo_batch.launch.submit import job_name
+    from hpo_batch.store.submissions import job_name
 
     lines = plan.lines()
     if plan.change.against:
@@ -128,14 +257,17 @@ def _dry_run(plan: Plan) -> list[str]:
             folder=plan.home.slurm,
             name=job_name(plan.home, "<id>"),
             workdir=plan.workdir,
-            tasks=plan.tasks,
+            tasks=plan.tasks if plan.tasks > 1 else None,
+            pickle="<id>.pkl",
         )
         lines += ["", text]
     return lines
 
 
-def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
-    """Every budget's study; one that cannot be submitted does not stop the others."""
+def _submit(
+    plans: list[Plan], tomls: Sequence[str], there: Mapping[str, Live], *, resumes: int
+) -> tuple[list[Plan], HpoBatchError | None]:
+    """Every budget's study; one that cannot be submitted does not stop the others. Those that were, and an error."""
     import os
 
     from hpo_batch.errors import HpoBatchError
@@ -143,11 +275,11 @@ def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
 
     failed: HpoBatchError | None = None
     started: list[Plan] = []
-    for plan in plans:
-        for line in plan.lines():
+    for plan, toml in zip(plans, tomls, strict=True):
+        for line in (*plan.lines(), *_stays(plan)):
             click.echo(line, err=True)
         try:
-            submission = submit(plan, toml=toml, environ=os.environ)
+            submission = submit(plan, toml=toml, environ=os.environ, resumes=resumes)
         except HpoBatchError as error:
             if len(plans) == 1:
                 raise
@@ -159,13 +291,41 @@ def _submit(plans: list[Plan], toml: str, *, wait: bool) -> int | None:
             what = "process" if plan.is_local else "job"
             plural = "es" if plan.is_local and plan.workers > 1 else ""
             click.echo(f"  started {what}{plural} {', '.join(submission.job_ids)}", err=True)
-    code: int | None = None
-    if wait and started:
-        from hpo_batch.cli.follow import follow
+            if submission.limit:
+                click.echo(
+                    f"warning: {submission.workers} of {submission.asked} workers were submitted, SLURM took no more: "
+                    f"{submission.limit}. The same command adds the others when there is room",
+                    err=True,
+                )
+            _tell_of_collector(plan, submission)
+        if plan.standing.remaining and plan.home.name in there:
+            _start_held_back(plan, there[plan.home.name])
+    return started, failed
 
-        code = follow([plan.home for plan in started])
-    elif started:
-        name = started[0].sweep.study.name
-        first = started[0].home.name
-        click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
-    return failed.exit_code if failed is not None else code if code is not None else Exit.OK
+
+def _tell_of_collector(plan: Plan, submission: Submission) -> None:
+    if submission.collector:
+        more = f", then resumes at most {plan.sweep.job.auto_resume} times" if plan.sweep.job.auto_resume else ""
+        click.echo(f"  job {submission.collector} collects after them{more}", err=True)
+    elif submission.collector_refused:
+        click.echo(
+            f"warning: the workers run, but the job that collects after them was not taken: "
+            f"{submission.collector_refused}. Put what it needs (often partition) into ./job_templates/collector.toml "
+            f"for the next time; after this one: {hint('collect', plan.home.name)}, {hint('resume', plan.home.name)}",
+            err=True,
+        )
+
+
+def _start_held_back(plan: Plan, live: Live) -> None:
+    """Requeued tasks wait two minutes on most sites; one whose user asked it to begin later waits as he said."""
+    from hpo_batch.cluster.commands import start_now
+    from hpo_batch.errors import CommandMissing, SlurmError
+
+    if not live.held_back or "begin" in plan.sweep.job.sbatch:
+        return
+    tasks = ", ".join(map(str, live.held_back))
+    try:
+        start_now(live.held_back)
+        click.echo(f"  requeued tasks start now instead of waiting: {tasks}", err=True)
+    except (SlurmError, CommandMissing) as error:
+        click.echo(f"warning: requeued tasks start later, when SLURM lets them ({tasks}): {error}", err=True)

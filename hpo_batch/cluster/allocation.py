@@ -35,6 +35,8 @@ class Allocation:
     restarts: int
     """How often SLURM has requeued the task."""
     partition: str | None
+    is_batch: bool = False
+    """Whether it is a batch job, which SLURM can requeue; not what salloc or srun started."""
 
 
 def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpus: int | None = None) -> Allocation:
@@ -59,6 +61,9 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
         deadline_s=_deadline(environ, now),
         restarts=_integer(environ, "SLURM_RESTART_COUNT") or 0,
         partition=_text(environ, "SLURM_JOB_PARTITION"),
+        # SLURM sets the one in batch scripts, submitit the other in its own
+        is_batch=single is not None
+        and (_text(environ, "ENVIRONMENT") == "BATCH" or _text(environ, "SUBMITIT_EXECUTOR") == "slurm"),
     )
 
 

@@ -9,13 +9,22 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
-from hpo_batch.cluster import states
+from hpo_batch.cluster import site, states
+from hpo_batch.cluster.site import Limit, Partition
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnreachable
+from hpo_batch.errors import (
+    CommandTimeout,
+    SlurmError,
+    SlurmRefused,
+    SlurmUnreachable,
+    SubmissionUnknown,
+    SubmitLimit,
+)
 from hpo_batch.processes import Completed, run
 
 log = logging.getLogger(__name__)
@@ -23,11 +32,21 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 60.0
 """SLURM's own retries on a controller that is down end after 9 s; a busy one may take longer to answer."""
 
+SBATCH_TIMEOUT_S = 180.0
+"""sbatch itself tries for two minutes where the controller has no room for another job."""
+
 _SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
 # The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
 _USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
 _UNKNOWN_ID = "Invalid job id specified"
+_NO_ROOM = re.compile(
+    r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
+)
+"""Fewer tasks may be accepted. `Job violates accounting/QOS policy` alone may mean a limit of time or size as well."""
+_POLICY = "Job violates accounting/QOS policy"
+_POLICY_LIMIT = re.compile(r"^(?:QOS|Assoc)\w+$", re.MULTILINE)
+_MAY_HAVE_BEEN_TAKEN = ("Socket timed out", "Zero Bytes were transmitted", "Unexpected message received")
 _UNREACHABLE = (
     "Unable to contact",
     "Unexpected message received",  # what `scontrol requeue` of 22.05 says when there is no controller
@@ -74,6 +93,8 @@ class QueueRow:
     left_s: float | None
     """To its time limit; None without one, and beyond it."""
     node: str
+    name: str = ""
+    """The job's name, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +130,12 @@ class SlurmConfig:
     job_requeue: bool
     """Whether jobs may be requeued that did not ask for it."""
     accounting: bool
+    enforced: tuple[str, ...] = ()
+    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
+    kill_wait_s: float = 30.0
+    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
+    preempts: bool = False
+    """Whether jobs may be preempted at all; how is the partition's."""
 
     @property
     def array_limit(self) -> int:
@@ -116,21 +143,89 @@ class SlurmConfig:
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
-def squeue(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, QueueRow]:
+def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SBATCH_TIMEOUT_S) -> str:
+    """Submit a script; the job's id.
+
+    Args:
+        env: environment of sbatch, which becomes the job's.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SubmitLimit: not so many tasks, or none now.
+        SlurmRefused: the job was not taken, in SLURM's words.
+        SubmissionUnknown: it may have been taken: look for its name.
+        SlurmUnreachable: no controller: it was not taken.
+    """
+    try:
+        done = run(["sbatch", "--parsable", str(script)], timeout_s=timeout_s, env=env)
+    except CommandTimeout as error:
+        raise SubmissionUnknown(str(error)) from error
+    if done.returncode == 0:
+        # with several clusters: `id;cluster`; a site's wrapper may write lines of its own
+        if (match := re.search(r"^(\d+)(?:;\S*)?$", done.stdout.strip(), re.MULTILINE)) is None:
+            raise SubmissionUnknown(f"sbatch wrote '{done.stdout.strip()}', which is no job id")
+        return match[1]
+    said = f"{done.stderr}\n{done.stdout}".strip()
+    words = own_words(said)
+    if any(sign in said for sign in _MAY_HAVE_BEEN_TAKEN):
+        raise SubmissionUnknown(f"sbatch got no answer: {words}")
+    if any(sign in said for sign in _UNREACHABLE):
+        raise SlurmUnreachable(f"sbatch could not reach SLURM: {words}; try again later")
+    named = _POLICY_LIMIT.search(re.sub(r"^\w+: error: ", "", said, flags=re.MULTILINE))
+    if _NO_ROOM.search(said) or (_POLICY in said and named is None):
+        raise SubmitLimit(words)
+    raise SlurmRefused(words)
+
+
+def own_words(text: str) -> str:
+    """What a command of SLURM said, on one line and without its own name."""
+    own = r"^\s*(?:\w+: (?:(?:error|fatal): )?)?(?:Batch job submission failed: )?"
+    lines = [re.sub(own, "", line).strip() for line in text.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gave no reason"
+
+
+def squeue(
+    job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = TIMEOUT_S
+) -> dict[ArrayTask, QueueRow]:
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
+
+    Args:
+        names: jobs of these names instead, whatever their ids: SLURM would give only those of both.
+        ended: those too that ended not long ago (MinJobAge, five minutes on most sites).
 
     Raises:
         CommandMissing: there is no squeue on this machine.
         SlurmUnreachable: no answer, or no controller.
     """
-    ids = _joined(job_ids)
-    if not ids:
+    ids, wanted = _joined(job_ids), _joined(names)
+    if not ids and not wanted:
         return {}
+    which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
+    fields = f"{_SQUEUE_FIELDS}|%j" if wanted else _SQUEUE_FIELDS
     # -r: one line for each pending task too.
-    done = _run(["squeue", "-h", "-r", "-j", ids, "-o", _SQUEUE_FIELDS], timeout_s=timeout_s)
+    done = _run(["squeue", "-h", "-r", *which, "-o", fields], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
-    return parse_squeue(done.stdout)
+    return parse_squeue(done.stdout, named=bool(wanted))
+
+
+def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+    """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
+
+    An id may be another job's by now, a name of ours never is.
+
+    Raises:
+        CommandMissing: there is no squeue on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    wanted = set(names)
+    if not wanted:
+        return {}
+    done = _run(["squeue", "-h", "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("squeue", done)
+    pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    return {id: name for id, name in pairs if name in wanted}
 
 
 def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
@@ -154,8 +249,11 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[Array
     return parse_sacct(done.stdout)
 
 
-def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
+def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> None:
     """Cancel jobs and array tasks (`A_i`); one that has ended or is unknown is no mistake.
+
+    Args:
+        only_pending: leave alone what runs.
 
     Raises:
         CommandMissing: there is no scancel on this machine.
@@ -165,7 +263,7 @@ def scancel(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
     ids = list(dict.fromkeys(job_ids))
     if not ids:
         return
-    done = _run(["scancel", *ids], timeout_s=timeout_s)
+    done = _run(["scancel", *(["--state=PENDING"] if only_pending else []), *ids], timeout_s=timeout_s)
     said = done.stderr.splitlines()
     harmless = bool(said) and all(_is_harmless(line) for line in said)
     if done.returncode != 0 and not harmless:
@@ -188,6 +286,22 @@ def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
         raise _failure("scontrol requeue", done)
 
 
+def start_now(tasks: Iterable[ArrayTask], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: for example another user's job, or one that has started in the meantime.
+    """
+    ids = _joined(str(task) for task in tasks)
+    if not ids:
+        return
+    done = _run(["scontrol", "update", f"JobId={ids}", "StartTime=now"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol update", done)
+
+
 def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     """The site's limits.
 
@@ -201,10 +315,61 @@ def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     return parse_config(done.stdout)
 
 
-def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`."""
+def show_partitions(*, timeout_s: float = TIMEOUT_S) -> tuple[Partition, ...]:
+    """The partitions that this user may see.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+    """
+    done = _run(["scontrol", "show", "partition", "-o"], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol show partition", done)
+    return site.parse_partitions(done.stdout)
+
+
+def show_limits(user: str, *, cluster: str, timeout_s: float = TIMEOUT_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
+    """Limits of the user's associations, and of every QOS by name: two calls, of the database.
+
+    Raises:
+        CommandMissing: there is no sacctmgr on this machine.
+        SlurmUnreachable: no answer, or no database.
+        SlurmRefused: the site does not show them.
+    """
+    shown = []
+    for words in (
+        ["assoc", "where", f"user={user}", f"cluster={cluster}", f"format={site.LIMIT_FIELDS}"],
+        ["qos", f"format={site.QOS_FIELDS}"],
+    ):
+        done = _run(["sacctmgr", "-n", "-P", "show", *words], timeout_s=timeout_s)
+        if done.returncode != 0:
+            raise _failure(f"sacctmgr show {words[0]}", done)
+        shown.append(done.stdout)
+    return site.parse_associations(shown[0]), site.parse_qos(shown[1])
+
+
+def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> str:
+    """What sbatch says of a script without submitting it: when and where it would start.
+
+    Args:
+        env: environment of sbatch, as it would be to submit it.
+
+    Raises:
+        CommandMissing: there is no sbatch on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: it would not be taken.
+    """
+    done = _run(["sbatch", "--test-only", str(script)], timeout_s=timeout_s, env=env)
+    if done.returncode != 0:
+        raise _failure("sbatch --test-only", done)
+    return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
+
+
+def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]:
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%j` behind them if ``named``."""
     rows: dict[ArrayTask, QueueRow] = {}
-    for line in text.splitlines():
+    for whole in text.splitlines():
+        line, _, name = whole.rpartition("|") if named else (whole, "", "")
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
@@ -220,6 +385,7 @@ def parse_squeue(text: str) -> dict[ArrayTask, QueueRow]:
             elapsed_s=_seconds(elapsed) or 0.0,
             left_s=_seconds(left),
             node=node,
+            name=name,
         )
     return rows
 
@@ -268,13 +434,17 @@ def parse_config(text: str) -> SlurmConfig:
         max_array_tasks=int(tasks[1]) if tasks else None,
         job_requeue=settings.get("JobRequeue", "1") != "0",
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
+        enforced=_words(settings.get("AccountingStorageEnforce", "none")),
+        kill_wait_s=_number(settings.get("KillWait", "30").partition(" ")[0]) or 0.0,
+        preempts=settings.get("PreemptType", "preempt/none") not in ("preempt/none", "(null)"),
     )
 
 
-def _run(argv: Sequence[str], *, timeout_s: float) -> Completed:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
-    # sacct's times in seconds since 1970, whatever the time zone and the user's format.
-    env["SLURM_TIME_FORMAT"] = "%s"
+def _run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+    if env is None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
+        # sacct's times in seconds since 1970, whatever the time zone and the user's format.
+        env["SLURM_TIME_FORMAT"] = "%s"
     try:
         return run(argv, timeout_s=timeout_s, env=env)
     except CommandTimeout as error:
@@ -325,6 +495,10 @@ def _seconds(text: str) -> float | None:
 def _number(text: str) -> float | None:
     """None for Unknown, None, UNLIMITED and Partition_Limit."""
     return float(text) if text.strip().isdigit() else None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return () if text in ("none", "(null)") else tuple(text.split(","))
 
 
 def _resource(tres: str, name: str) -> int:

@@ -85,6 +85,21 @@ def choose(gpus: tuple[Gpu, ...], allowed: tuple[str, ...] | None) -> tuple[Gpu,
     return tuple(chosen)
 
 
+def asked_gpus(*requests: str | None) -> int:
+    """GPUs per node that requests as SLURM spells them ask for: ``gpu:a100:4``, ``gpu:2(S:0-1)``, ``a100:1,v100:2``.
+
+    A request that names other resources first (``shard:2``) asks for no whole GPU.
+    """
+    return sum(_asked(part) for request in requests if request for part in request.split(","))
+
+
+def _asked(part: str) -> int:
+    words = part.strip().partition("(")[0].removeprefix("gres/").replace("=", ":").split(":")
+    if words[0] in ("shard", "mps", "nic", "craynetwork"):
+        return 0
+    return int(words[-1]) if words[-1].isdigit() else int(words[-1] not in ("", "none"))
+
+
 def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
         # nvidia-smi's query lists whole GPUs only; that the slice exists is taken from whoever named it.

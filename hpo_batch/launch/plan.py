@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
+from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.sbatch import asked_options
+from hpo_batch.launch.shape import shape_of
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.schema import Sweep
@@ -20,6 +24,8 @@ class Site:
     """``sbatch`` and ``srun`` are on PATH"""
     gpus: tuple[str, ...] = ()
     """of this machine, for local workers"""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """of whoever submits: ``SBATCH_*`` fill what the sweep leaves open"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class Plan:
     """0: nothing to do, or enough workers are there"""
     workdir: Path
     warnings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    """which variables of the caller's SLURM asks for too, and which do not count"""
 
     @property
     def is_local(self) -> bool:
@@ -51,7 +59,7 @@ class Plan:
     @property
     def tasks(self) -> int:
         """Array tasks that hold the workers."""
-        return self.workers
+        return shape_of(self.sweep.job).tasks_for(self.workers)
 
     @property
     def why_none(self) -> str:
@@ -69,18 +77,29 @@ class Plan:
             left += f", {self.standing.finished} finished before"
         if self.workers == 0:
             return [*told, f"  {left}; {self.why_none}"]
-        where = "local processes" if self.is_local else "array tasks" if self.workers > 1 else "batch job"
+        where = "local processes" if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
         asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPUs"]
         gpus = job.gres or job.gpus_per_node
         asked += [gpus] if gpus and not self.is_local else []
-        return [*told, f"  {left}; {self.workers} {where} from template '{job.template}': {', '.join(asked)}"]
+        shape = shape_of(job)
+        if shape.workers > 1:
+            where += f" of {shape.workers} workers each"
+            asked[1] += " per worker"
+        elif not self.is_local and job.ranks > 1:
+            where += f", each of {job.ranks} processes on {job.nodes} node{'s' if job.nodes > 1 else ''}"
+            asked[1] += " per process"
+        return [
+            *told,
+            f"  {left}; {self.tasks} {where} from template '{job.template}': {', '.join(asked)}",
+            *(f"  {line}" for line in self.environment),
+        ]
 
 
 def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
     """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
 
     Raises:
-        UserError: the template is for SLURM, and SLURM is not here.
+        UserError: the template is for SLURM, and SLURM is not here; an sbatch option that cannot be given.
     """
     job = sweep.job
     if job.scheduler == "slurm" and not site.has_slurm:
@@ -92,8 +111,12 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     told: list[str] = []
     if job.workers > standing.remaining > 0:
         told.append(f"{job.workers} workers were asked for, {standing.remaining} trials remain: fewer are started")
-    if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > len(site.gpus):
+    slots = len(site.gpus) * (job.workers_per_gpu or 1)
+    if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
         told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
+    variables: list[str] = []
+    if job.scheduler == "slurm":
+        variables = sbatch_environment(site.environ, asked=asked_options(job)).lines()
     return Plan(
         home=home,
         sweep=sweep,
@@ -102,4 +125,5 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         workers=max(0, wanted - standing.live_workers),
         workdir=workdir,
         warnings=tuple(told),
+        environment=tuple(variables),
     )

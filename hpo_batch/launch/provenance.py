@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         except importlib.metadata.PackageNotFoundError:
             continue
     facts: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "argv": list(argv)}
+    facts["workdir"] = str(workdir)
     commit = _git(workdir, "rev-parse", "HEAD")
     if commit is None:
         return {**facts, "commit": None}
@@ -43,6 +44,20 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         write_atomic(home.code / name, diff)
         facts["diff"] = f"{home.code.name}/{name}"
     return facts
+
+
+def code_changes(home: StudyHome, code: Mapping[str, Any], *, workdir: Path) -> list[str]:
+    """What of the code in ``workdir`` is not as a submission noted it; nothing where one of the two is unknown."""
+    before, after = code.get("commit"), _git(workdir, "rev-parse", "HEAD")
+    if before is None or after is None:
+        return []
+    changes = [f"commit {before[:10]} -> {after[:10]}"] if after.strip() != before else []
+    try:
+        kept = (home.path / code["diff"]).read_text() if "diff" in code else ""
+    except OSError:
+        return changes
+    now = _git(workdir, "diff", "HEAD", "--no-color") or ""
+    return [*changes, "other uncommitted changes"] if now.strip() != kept.strip() else changes
 
 
 def snapshot(home: StudyHome, submission: str, *, workdir: Path) -> Path:

@@ -1,30 +1,61 @@
-"""``[job]`` as submitit's parameters, and the sbatch text they make. Works without SLURM."""
+"""``[job]`` as submitit's parameters, and the sbatch text they make. Works without SLURM.
+
+One pickle serves all tasks of a submission: the script gives it, on the node, the name under which submitit's runner
+looks for it. So no job depends on what becomes of the submitter after sbatch. Submitit itself renames one pickle for
+each task then, and an array whose submitter was killed before that ends after a minute.
+"""
 
 from __future__ import annotations
 
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string  # private, but the executor cannot be made without srun
 
+from hpo_batch.errors import UserError
+from hpo_batch.launch.shape import Shape, shape_of
 from hpo_batch.sweep.schema import Job
+
+OURS = {
+    "array": "the workers are its tasks: say [job] workers and max_running",
+    "chdir": "workers start where submit is called: say [objective] cwd",
+    "error": "logs lie in the study's directory: see 'hpo-batch logs'",
+    "job-name": "workers are found by it",
+    "open-mode": "the log of a requeued worker goes on in the same file",
+    "output": "logs lie in the study's directory: see 'hpo-batch logs'",
+    "test-only": "say --dry-run",
+    "time": "workers plan with it: say [job] walltime",
+    "wait": "say --wait before --",
+    "wrap": "the script is made here: say [job] setup or python",
+}
+"""options of sbatch that cannot be given, and what to say instead"""
 
 
 def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
-    """Arguments of submitit's ``SlurmExecutor.update_parameters``. What the sweep leaves open is not asked of SLURM."""
+    """Arguments of submitit's ``_make_sbatch_string``. What the sweep leaves open is not asked of SLURM.
+
+    Raises:
+        UserError: ``[job] sbatch`` holds an option that is not the user's to give.
+    """
+    for key in job.sbatch:
+        if key in OURS:
+            raise UserError(f"the sbatch option --{key} cannot be given: {OURS[key]}")
     further: dict[str, Any] = {"requeue": True, "chdir": str(workdir), **job.sbatch}
     if job.reservation is not None:
         further["reservation"] = job.reservation
+    shape = shape_of(job)
     asked: dict[str, Any] = {
         "job_name": name,
         "time": math.ceil(job.walltime / 60),
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": job.cpus,
-        "mem": None if job.mem_gb is None else f"{math.ceil(job.mem_gb * 1024)}M",
+        "nodes": shape.nodes,
+        "ntasks_per_node": shape.tasks_per_node,
+        "cpus_per_task": shape.cpus,
+        "mem": None if shape.mem_gb is None else f"{math.ceil(shape.mem_gb * 1024)}M",
         "gres": job.gres,
         "gpus_per_node": job.gpus_per_node,
         "partition": job.partition,
@@ -38,8 +69,7 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         "setup": list(job.setup) or None,
         "signal_delay_s": min(job.signal_lead_s, int(job.walltime / 4)),
         "use_srun": job.srun,
-        # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
-        "srun_args": [f"--cpus-per-task={job.cpus}", *job.srun_args] if job.srun else None,
+        "srun_args": _srun_args(job, shape) if job.srun else None,
     }
     if not job.srun:
         # without srun only the batch shell is signalled: the worker must be that shell's process
@@ -47,7 +77,37 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     asked["additional_parameters"] = further
     # submitit's default, which sites that enforce wckeys refuse; None leaves it out
     asked["wckey"] = None
-    return {key: value for key, value in asked.items() if value is not None or key == "wckey"}
+    given = {key.replace("-", "_") for key in job.sbatch}
+    return {
+        key: value
+        for key, value in asked.items()
+        if key == "wckey" or (value is not None and key not in given)  # else the option would stand there twice
+    }
+
+
+def asked_options(job: Job) -> frozenset[str]:
+    """Long names of the sbatch options that the script will hold."""
+    asked = parameters(job, name="", workdir=Path("/"))
+    for key in ("array_parallelism", "setup", "signal_delay_s", "use_srun", "srun_args", "wckey"):
+        asked.pop(key, None)
+    further = asked.pop("additional_parameters")
+    always = ("array", "error", "open-mode", "output", "signal")
+    return frozenset((*(key.replace("_", "-") for key in (*asked, *further)), *always))
+
+
+def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
+    """What submitit's runner calls on the node."""
+    delayed = DelayedSubmission(worker)
+    delayed.set_timeout(math.ceil(job.walltime / 60), 3)
+    delayed.dump(path)
+
+
+def _srun_args(job: Job, shape: Shape) -> list[str]:
+    # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
+    arguments = [f"--cpus-per-task={shape.cpus}"]
+    if job.ranks > 1:
+        arguments.append("--kill-on-bad-exit=1")  # the others would wait for one that died until the time limit
+    return [*arguments, *job.srun_args]
 
 
 def python_command(job: Job) -> str:
@@ -56,12 +116,38 @@ def python_command(job: Job) -> str:
     return command if job.srun else f"exec {command}"
 
 
-def sbatch_text(job: Job, *, folder: Path, name: str, workdir: Path, tasks: int) -> str:
-    """The script that submitit would hand to sbatch for ``tasks`` array tasks."""
+def sbatch_text(
+    job: Job,
+    *,
+    folder: Path,
+    name: str,
+    workdir: Path,
+    tasks: int | None,
+    pickle: str,
+    max_running: int | None = None,
+) -> str:
+    """The script for an array of ``tasks`` tasks, or for a job that is none.
+
+    Args:
+        pickle: name of the worker's pickle in ``folder``.
+        max_running: this array's share of ``[job] max_running``.
+    """
+    asked = parameters(job, name=name, workdir=workdir)
+    if max_running is not None:
+        asked["array_parallelism"] = max_running
+    id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    link = f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
+    asked["setup"] = [link, *asked.get("setup", ())]
     text: str = _make_sbatch_string(
         command=f"{python_command(job)} -u -m submitit.core._submit {shlex.quote(str(folder))}",
         folder=folder,
-        map_count=tasks if tasks > 1 else None,
-        **parameters(job, name=name, workdir=workdir),
+        map_count=tasks,
+        **asked,
     )
+    return text
+
+
+def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:
+    """A script for one job with any command, from what ``parameters`` returned; its output goes to ``folder``."""
+    text: str = _make_sbatch_string(command=command, folder=folder, **asked)
     return text

@@ -1,45 +1,51 @@
-"""A study at a glance: trials by state, workers, the best trial, failures by reason.
+"""A study at a glance: trials by state, workers, the best trial, when it will be done, where the hours went, failures.
 
-Reads the journal and the submissions; asks SLURM once for all studies together, and says so if it gets no answer.
+Reads the journal, cards, leases and submissions; asks SLURM once for all studies together, and says what it could not
+see. A ``View`` stays and reads on, for those who look again and again.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from hpo_batch import processes
-from hpo_batch.cluster.commands import ArrayTask, QueueRow, squeue
-from hpo_batch.cluster.states import TaskState
-from hpo_batch.errors import HpoBatchError, StorageError
+from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
+from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.monitor import eta, failures, hours
+from hpo_batch.monitor.eta import Eta
+from hpo_batch.monitor.failures import FailureGroup
+from hpo_batch.monitor.hours import Hours
+from hpo_batch.monitor.queue import ask
+from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
-from hpo_batch.store import leases
+from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.scan import JournalState
+from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
 
 DIRECTION_MAXIMIZE = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerStatus:
-    """A worker that was started and, as far as can be told, has not ended."""
-
-    job: str
-    """array task ``A_i`` or ``local``"""
-    state: str
-    """SLURM's word, or ``running`` for a local process"""
-    node: str
-    reason: str = ""
-    """why it is pending"""
-    trial: int | None = None
-    gpus: tuple[str, ...] = ()
+SCHEMA_VERSION: Final = 1
+"""of ``as_json``, see docs/status-json.md: a key is added without a new one, but never changed or removed"""
+SQUEUE_TIMEOUT_S: Final = 10.0
+"""who looks does not wait as long as who submits; SLURM's own retries take 9 s"""
+SACCT_TIMEOUT_S: Final = 30.0
+LAST_TRIALS: Final = 1000
+"""from which the time of the next ones is estimated"""
+MOST_LOOKED_AT: Final = 1000
+"""lost attempts whose folders are looked at for their last sign of life"""
+ANSWERED: Final = "answered"
+UNSEEN: Final = "unseen"
+NOT_ASKED: Final = "not asked"
+LEASE_S: Final = 60.0
+"""where the frozen sweep cannot be read"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,31 +53,55 @@ class StudyStatus:
     name: str
     path: str
     metric: str
+    time: float
+    """when it was so, in seconds since the epoch"""
     counts: Counts
     best: TrialRecord | None
+    eta: Eta
+    hours: Hours
     failures: Mapping[str, int]
+    """failed trials by reason"""
+    failure_groups: tuple[FailureGroup, ...]
     workers: tuple[WorkerStatus, ...]
-    submissions: int
+    abandoned: tuple[int, ...] = ()
+    """running trials whose workers are gone"""
+    submissions: int = 0
     failing_nodes: tuple[FailingNode, ...] = ()
     """nodes on which trials fail in a row while they do well on others"""
-    unseen: str = ""
-    """what could not be asked, and why; empty if everything could"""
+    markers: tuple[str, ...] = ()
+    """CANCELLED, DRAIN"""
+    slurm: str = NOT_ASKED
+    """``answered``, ``unseen``, or ``not asked`` where no array was submitted"""
+    unseen: tuple[str, ...] = ()
+    """what could not be seen, and why; empty if everything could"""
+
+    @property
+    def live_workers(self) -> tuple[WorkerStatus, ...]:
+        return tuple(worker for worker in self.workers if worker.live)
 
     def as_json(self) -> dict[str, Any]:
         best = self.best
         return {
+            "schema_version": SCHEMA_VERSION,
             "study": self.name,
             "path": self.path,
             "metric": self.metric,
-            "trials": {**asdict(self.counts), "remaining": self.counts.remaining},
+            "time": self.time,
+            "trials": {**asdict(self.counts), "finished": self.counts.finished, "remaining": self.counts.remaining},
             "best": None
             if best is None
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
+            "eta": self.eta.as_json(),
+            "hours": self.hours.as_json(),
             "failures": dict(self.failures),
-            "workers": [asdict(worker) for worker in self.workers],
+            "failure_groups": [group.as_json() for group in self.failure_groups],
+            "workers": [worker.as_json() for worker in self.workers],
+            "abandoned": list(self.abandoned),
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
-            "unseen": self.unseen,
+            "markers": list(self.markers),
+            "slurm": self.slurm,
+            "unseen": list(self.unseen),
         }
 
 
@@ -90,20 +120,166 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
     return state
 
 
-def study_statuses(homes: Sequence[StudyHome]) -> list[StudyStatus]:
-    """The status of each study, with one squeue for all of them."""
-    submissions = {home.name: read_submissions(home) for home in homes}
-    rows, unseen = _ask_slurm([s for several in submissions.values() for s in several])
-    return [_status(home, submissions[home.name], rows, unseen) for home in homes]
+def study_statuses(homes: Sequence[StudyHome], *, accounting: bool = False) -> list[StudyStatus]:
+    """The status of each study, with one squeue for all of them, and one sacct if asked for."""
+    return View(homes).look(accounting=accounting)
 
 
-def live_workers(home: StudyHome) -> int:
-    """Workers of a study that run or will run. An unreachable SLURM raises: submitting blindly could double them."""
-    submissions = read_submissions(home)
-    slurm_ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
-    rows = squeue(slurm_ids) if slurm_ids else {}
-    local = _local_workers(home, submissions)
-    return len(local) + sum(1 for row in rows.values() if row.state.live)
+class View:
+    """Studies that are looked at again and again: the journals are read on, SLURM is asked when it is said."""
+
+    def __init__(self, homes: Sequence[StudyHome], *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._studies = [_Study(home) for home in homes]
+        self._queue: Answer | None = None
+        self._accounts: Mapping[ArrayTask, tuple[AccountingRow, ...]] | None = None
+        self._no_accounts = ""
+
+    def look(self, *, ask_slurm: bool = True, accounting: bool = False) -> list[StudyStatus]:
+        """The status of each study now.
+
+        Args:
+            ask_slurm: else SLURM's last answer counts still.
+            accounting: ask sacct too.
+
+        Raises:
+            StorageError: a study cannot be read.
+        """
+        submissions = {study.home.path: read_submissions(study.home) for study in self._studies}
+        every = [s for several in submissions.values() for s in several]
+        if ask_slurm or self._queue is None:
+            self._queue = _ask_slurm(every, now=self._clock())
+        if accounting:
+            self._accounts, self._no_accounts = _ask_accounts(every)
+        now = self._clock()
+        return [self._status(study, submissions[study.home.path], now) for study in self._studies]
+
+    def _status(self, study: _Study, submissions: Sequence[Submission], now: float) -> StudyStatus:
+        assert self._queue is not None
+        home, state, unseen = study.home, study.read(), []
+        frozen = read_frozen(home, state.revision)
+        if frozen is None and state.revision:
+            unseen.append(f"the frozen sweep '{home.revision(state.revision)}' cannot be read")
+        every = study.spans()
+        found = find_workers(
+            home.workers,
+            state,
+            submissions,
+            self._queue,
+            lease_s=float(setting(frozen, "study", "lease_s", LEASE_S)),
+            began=lambda job: _newest_beginning(every, job),
+            now=now,
+        )
+        slurm = NOT_ASKED
+        if any(s.kind == "slurm" and not s.refused for s in submissions):
+            slurm = UNSEEN if self._queue.unseen else ANSWERED
+            unseen += [self._queue.unseen] if self._queue.unseen else []
+        unseen += [*found.unseen, *_gone_folders(home, submissions)]
+        if self._no_accounts:
+            unseen.append(self._no_accounts)
+        live = [worker for worker in found.there if worker.live]
+        expected = _eta(state, study, live, now)
+        groups = study.failures(every)
+        return StudyStatus(
+            name=home.name,
+            path=str(home.path),
+            metric=", ".join(state.metrics) or "value",
+            time=now,
+            counts=state.counts(),
+            best=best_trial(state),
+            eta=expected,
+            hours=_hours(home, state, every, live, frozen, expected, self._charged(submissions), now),
+            failures={group.reason: group.trials for group in groups if group.trials},
+            failure_groups=groups,
+            workers=found.there,
+            abandoned=found.abandoned,
+            failing_nodes=failing_nodes(state),
+            submissions=sum(1 for submission in submissions if not submission.refused),
+            markers=tuple(name for name in ("CANCELLED", "DRAIN") if home.marker(name).exists()),
+            slurm=slurm,
+            unseen=tuple(unseen),
+        )
+
+    def _charged(self, submissions: Sequence[Submission]) -> Sequence[AccountingRow] | None:
+        """What sacct knows of a study's tasks; None if it was not asked, or keeps no accounts."""
+        if self._accounts is None:
+            return None
+        assert self._queue is not None
+        mine = {job for submission in submissions for job in self._queue.jobs_of(submission)}
+        return [row for task, rows in self._accounts.items() if task.job in mine for row in rows]
+
+
+class StudyReader:
+    """A study's journal, read on at each call, without a lock and without changing anything; reports are left out."""
+
+    def __init__(self, home: StudyHome) -> None:
+        self.home = home
+        self._begin()
+
+    def _begin(self) -> None:
+        self._journal = Journal(self.home.journal)
+        self.state = JournalState(reports=False, metrics=False)
+
+    def read(self) -> JournalState:
+        """The study as it is now.
+
+        Raises:
+            StorageError: the journal cannot be read, or holds no study.
+        """
+        try:
+            self._read_on()
+        except JournalCorrupt:
+            if not self._journal.cursor.offset:
+                raise
+            self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
+            self._read_on()
+        if self.state.study_name is None:
+            raise StorageError(f"the journal '{self.home.journal}' holds no study")
+        return self.state
+
+    def _read_on(self) -> None:
+        while lines := self._journal.read_new():
+            self.state.apply(lines)
+
+
+class _Study(StudyReader):
+    """Beside it what follows from the trials that have ended: it is not worked out anew."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._ended: list[Span] = []
+        self._seconds: list[tuple[float, bool]] = []
+        """of each trial that ended: all its attempts together, and whether it is finished"""
+        self._counted = 0
+        self._failures: tuple[FailureGroup, ...] = ()
+        self._failures_at: tuple[int, int] | None = None
+
+    def _read_on(self) -> None:
+        super()._read_on()
+        for _, number in itertools.islice(self.state.endings, self._counted, None):
+            trial = self.state.trials[number]
+            found = spans(trial)
+            self._ended += found
+            if found:
+                seconds = sum(span.seconds or 0.0 for span in found if span.how != "lost")
+                self._seconds.append((seconds, trial.state.finished))
+        self._counted = len(self.state.endings)
+
+    def spans(self) -> list[Span]:
+        """All attempts of the study."""
+        by_state = self.state.by_state
+        open_ones = sorted(by_state[TrialState.RUNNING] | by_state[TrialState.WAITING])
+        return self._ended + [span for number in open_ones for span in spans(self.state.trials[number])]
+
+    def last_seconds(self) -> list[tuple[float, bool]]:
+        return self._seconds[-LAST_TRIALS:]
+
+    def failures(self, every: Sequence[Span]) -> tuple[FailureGroup, ...]:
+        """Failed attempts by cause; looked at again only if another attempt has ended."""
+        now = (len(self.state.endings), sum(1 for span in every if span.ended is not None))
+        if now != self._failures_at:
+            self._failures, self._failures_at = failures.group(self.state, every), now
+        return self._failures
 
 
 def last_words(home: StudyHome) -> list[tuple[str, str]]:
@@ -111,8 +287,9 @@ def last_words(home: StudyHome) -> list[tuple[str, str]]:
     submissions = [s for s in read_submissions(home) if s.job_ids]
     if not submissions:
         return []
-    pattern = submissions[-1].log_pattern.replace("%A", submissions[-1].job_ids[0])
-    logs = sorted(home.path.glob(pattern.replace("%a", "*").replace("%i", "*")))
+    pattern = submissions[-1].log_pattern.replace("%a", "*").replace("%i", "*")
+    patterns = {pattern.replace("%A", id) for id in submissions[-1].job_ids}
+    logs = sorted(log for one in patterns for log in home.path.glob(one))
     told = []
     for log in logs:
         lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
@@ -145,67 +322,99 @@ def best_trial(state: JournalState) -> TrialRecord | None:
     return None if best is None else state.trials[best[1]].record()
 
 
-def _status(
-    home: StudyHome, submissions: Sequence[Submission], rows: Mapping[ArrayTask, QueueRow], unseen: str
-) -> StudyStatus:
-    state = load_state(home)
-    running = {}
-    for number in state.by_state[TrialState.RUNNING]:
-        facts = state.trials[number].attempt_facts(state.trials[number].attempt)
-        if facts:
-            running[facts["job"] if facts["job"] != "local" else facts["worker"]] = (number, tuple(facts["gpus"]))
-    mine = {int(id) for s in submissions if s.kind == "slurm" for id in s.job_ids}
-    workers = _local_workers(home, submissions)
-    for task, row in sorted(rows.items()):
-        if task.job in mine and row.state.live:
-            reason = row.reason if row.state is TaskState.PENDING else ""
-            workers.append(WorkerStatus(job=str(task), state=row.word, node=row.node, reason=reason))
-    placed = []
-    for worker in workers:
-        held = running.get(worker.job) or running.get(worker.job.removesuffix("_0"))
-        placed.append(worker if held is None else replace(worker, trial=held[0], gpus=held[1]))
-    failures = Counter(reason for reason, _ in state.endings if reason)
-    return StudyStatus(
-        name=home.name,
-        path=str(home.path),
-        metric=", ".join(state.metrics) or "value",
-        counts=state.counts(),
-        best=best_trial(state),
-        failures=dict(failures.most_common()),
-        workers=tuple(placed),
-        failing_nodes=failing_nodes(state),
-        submissions=sum(1 for submission in submissions if not submission.refused),
-        unseen=unseen,
+def _newest_beginning(every: Iterable[Span], job: str) -> float | None:
+    """When the newest attempt of an array task began; None if it had none."""
+    names = {job, job.removesuffix("_0")}
+    return max((span.started for span in every if span.job in names), default=None)
+
+
+def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus], now: float) -> Eta:
+    ended = study.last_seconds()
+    working = [worker for worker in live if worker.state == "running"]
+    return eta.estimate(
+        [seconds for seconds, _ in ended],
+        finished=sum(is_finished for _, is_finished in ended),
+        remaining=state.counts().remaining,
+        running=[worker.trial_s for worker in working if worker.trial_s is not None],
+        left=[worker.left_s for worker in working],
     )
 
 
-def _ask_slurm(submissions: Sequence[Submission]) -> tuple[Mapping[ArrayTask, QueueRow], str]:
-    # a job whose walltime is long over cannot be in the queue unless it was requeued: a day is allowed for that
-    now = time.time()
-    recent = [s for s in submissions if s.kind == "slurm" and now - s.submitted < s.walltime_s * 10 + 30 * 86400]
-    ids = [id for s in recent for id in s.job_ids]
+def _hours(
+    home: StudyHome,
+    state: JournalState,
+    every: Sequence[Span],
+    live: Sequence[WorkerStatus],
+    frozen: Mapping[str, Any] | None,
+    expected: Eta,
+    charged: Sequence[AccountingRow] | None,
+    now: float,
+) -> Hours:
+    working = {(worker.trial, worker.attempt) for worker in live}
+    looked = itertools.count()
+
+    def end_of(span: Span) -> float:
+        if span.ended is None and (span.trial, span.attempt) in working:
+            return now
+        noticed = now if span.ended is None else span.ended
+        seen = _last_sign(home.attempt(span.trial, span.attempt)) if next(looked) < MOST_LOOKED_AT else None
+        return noticed if seen is None else min(noticed, max(seen, span.started))
+
+    found = hours.add_up(
+        every,
+        state_of=lambda number: state.trials[number].state,
+        end_of=end_of,
+        workers=live,
+        share=1 / max(1, int(setting(frozen, "job", "workers_per_gpu", 1) or 1)),
+        work_s=expected.work_s,
+    )
+    if charged is None:
+        return found
+    allocated = sum(row.elapsed_s * (row.gpus if found.unit == "GPU" else 1) for row in charged) / hours.HOUR_S
+    return replace(found, allocated=allocated, idle=max(0.0, allocated - (found.used - found.idle)))
+
+
+def _last_sign(folder: Path) -> float | None:
+    """When something in an attempt's folder changed last; None if there is nothing to be seen."""
+    try:
+        with os.scandir(folder) as entries:
+            return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=None)
+    except OSError:
+        return None
+
+
+def _ask_slurm(submissions: Sequence[Submission], *, now: float) -> Answer:
+    # a job whose walltime is long over cannot be in the queue unless it was requeued: a month is allowed for that
+    recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
+    try:
+        queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
+        return Answer(rows=queue.rows, job_ids=queue.job_ids, asked=now)
+    except CommandMissing:
+        why = "there is no squeue on this machine"
+    except HpoBatchError as error:
+        why = str(error)
+    return Answer(asked=now, unseen=f"array tasks: {why}; workers are told by their leases, waiting ones not")
+
+
+def _ask_accounts(
+    submissions: Sequence[Submission],
+) -> tuple[Mapping[ArrayTask, tuple[AccountingRow, ...]] | None, str]:
+    ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
     if not ids:
         return {}, ""
     try:
-        return squeue(ids), ""
+        found = sacct(ids, timeout_s=SACCT_TIMEOUT_S)
+    except CommandMissing:
+        return None, "accounting: there is no sacct on this machine"
     except HpoBatchError as error:
-        return {}, f"workers in SLURM are unknown: {error}"
+        return None, f"accounting: {error}"
+    return (found, "") if found is not None else (None, "accounting: this site keeps no accounts")
 
 
-def _local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[WorkerStatus]:
-    """Local processes of this host, but for those proven gone: a card of such a one was left by a killed worker."""
-    found = []
-    carded = set()
-    for name, owner in leases.read_owners(home.workers).items():
-        here = owner.host == processes.host_name()
-        if owner.job == "local" and here and leases.is_dead_here(asdict(owner)) is not True:
-            carded.add(str(owner.pid))
-            found.append(WorkerStatus(job=name, state="running", node=owner.host, gpus=owner.gpus))
-    now = time.time()
-    for submission in submissions:
-        # a worker that has just been started has no card yet
-        if submission.kind == "local" and submission.host == processes.host_name() and now - submission.submitted < 60:
-            for pid in set(submission.job_ids) - carded:
-                if processes.is_alive(int(pid)):
-                    found.append(WorkerStatus(job=f"pid {pid}", state="starting", node=submission.host))
-    return found
+def _gone_folders(home: StudyHome, submissions: Iterable[Submission]) -> list[str]:
+    """What was removed although there must have been something in it."""
+    kinds = {s.kind for s in submissions if s.job_ids}
+    wanted = [(home.slurm, "logs of array tasks")] if "slurm" in kinds else []
+    wanted += [(home.path / "local", "logs of local workers")] if "local" in kinds else []
+    wanted += [(home.path / "trials", "output of trials")]
+    return [f"{what}: '{folder}' is not there" for folder, what in wanted if not folder.is_dir()]

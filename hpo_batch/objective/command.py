@@ -23,7 +23,7 @@ from hpo_batch.errors import CommandMissing, StorageError, UserError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.outcome import STOP_SIGNALS, Ended, is_signal, of_exit
+from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
@@ -39,8 +39,6 @@ TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
 """also the mark by which all processes of an attempt are found"""
 
 _STDERR_BYTES: Final = 16 << 10
-_RACE_S: Final = 2.0
-"""how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +54,8 @@ class CommandObjective:
     kill_s: float = 10.0
     """from SIGTERM to SIGKILL"""
     poll_s: float = 0.2
+    preempted_s: float = 30.0
+    """from the SIGTERM of SLURM to its SIGKILL: the command has two thirds of it"""
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
         """Run the command to its end.
@@ -79,7 +79,7 @@ class CommandObjective:
         except OSError as error:
             return Failed(reason=Reason.INVALID, message=f"the command could not be started: {error}")
         started = time.time()
-        stop = _Stop(grace_s=self.grace_s, kill_s=self.kill_s, process=process, folder=folder)
+        stop = _Stop(self, deadline=trial.deadline, process=process, folder=folder)
         try:
             code = self._watch(process, trial, inbox, stop)
         finally:
@@ -188,9 +188,13 @@ class _Inbox:
 class _Stop:
     """The escalation: stop file and SIGUSR2, SIGTERM after a grace, SIGKILL after another."""
 
-    def __init__(self, *, grace_s: float, kill_s: float, process: processes.Process, folder: Path) -> None:
-        self._grace_s = grace_s
-        self._kill_s = kill_s
+    def __init__(
+        self, objective: CommandObjective, *, deadline: float | None, process: processes.Process, folder: Path
+    ) -> None:
+        self._objective = objective
+        self._grace_s = objective.grace_s
+        self._kill_s = objective.kill_s
+        self._deadline = deadline
         self._process = process
         self._folder = folder
         self._since = 0.0
@@ -201,6 +205,7 @@ class _Stop:
         """Say so; ``by_slurm``: the first signal has come to all processes already."""
         self.why = why
         self._since = time.monotonic()
+        self._hurry(why)
         log.info("telling the command to stop (%s): '%s'", why, self._folder / STOP)
         try:
             write_atomic(self._folder / STOP, f"{why}\n", sync=False)
@@ -208,6 +213,16 @@ class _Stop:
             log.warning("cannot write the stop file '%s': %s", self._folder / STOP, error)
         if not by_slurm:
             self._send(signal.SIGUSR2)
+
+    def _hurry(self, why: Stopping) -> None:
+        """Both graces shorter, if SLURM would kill the command, and us, before they are over."""
+        left_s = float("inf")
+        if why in SIGNALLED:
+            left_s = self._objective.preempted_s
+        if self._deadline is not None:
+            left_s = min(left_s, max(1.0, self._deadline - time.time()))
+        share = min(1.0, left_s * 2 / 3 / (self._grace_s + self._kill_s))
+        self._grace_s, self._kill_s = share * self._grace_s, share * self._kill_s
 
     def go_on(self) -> None:
         """The next signal, if its time has come."""
@@ -261,7 +276,7 @@ def _why_slurm_stopped(code: int, trial: Trial) -> Stopping | None:
     """Why the trial stops, if the command died of a signal of SLURM's before our worker could pass it on."""
     if not is_signal(code, STOP_SIGNALS):
         return None
-    end = time.monotonic() + _RACE_S
+    end = time.monotonic() + RACE_S
     while trial.stopping is None and time.monotonic() < end:
         time.sleep(0.05)
     return trial.stopping

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.outcome import format_traceback, of_exception, of_return
+from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, was_hit
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import GivenBack, Outcome
 
@@ -41,6 +42,7 @@ class FunctionObjective:
             except (KeyboardInterrupt, StorageError):
                 raise
             except BaseException as error:
+                _await_signal(error, trial)
                 outcome = of_exception(error, wanted=self.wanted, progress=trial.progress)
                 if not (isinstance(error, SystemExit) and error.code in (None, 0)):
                     _print_traceback(error)
@@ -113,6 +115,13 @@ def _flush_c() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).fflush(None)
+
+
+def _await_signal(error: BaseException, trial: Trial) -> None:
+    """SLURM signals all processes of a step, and a data loader may die of it before this process is told."""
+    end = time.monotonic() + RACE_S
+    while was_hit(error) and trial.stopping is None and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _free_frames(error: BaseException) -> None:

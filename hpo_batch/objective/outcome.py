@@ -26,6 +26,10 @@ CONTINUE_LATER: Final = 75
 """Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
 STOP_SIGNALS: Final = frozenset({signal.SIGUSR2, signal.SIGTERM})
 """What tells a command to stop. SLURM sends them too, to all processes of a step near the end of a job."""
+SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
+"""a signal has come that may have ended processes which the objective had started"""
+RACE_S: Final = 2.0
+"""how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
 _MOST: Final = 400
 """characters of a message"""
@@ -38,6 +42,8 @@ _HOST_MEMORY = re.compile(
 )
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
 """a launcher, such as torchrun, tells of a process of its own"""
+_CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
+"""what a function meets when a process that it has started is gone, such as a data loader's"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -111,6 +117,10 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
         return of_return(None, wanted=wanted, progress=progress)
     if type(error).__name__ == "TrialPruned" and progress.stopping is not None:
         return of_stop(progress, wanted=wanted)  # how a function written for Optuna ends when it was told to stop
+    stopping = progress.stopping
+    if stopping in SIGNALLED or (stopping is Stopping.TIME_LIMIT and was_hit(error)):
+        # SLURM and terminals signal all processes: what breaks because others are gone is no failure of the trial's
+        return of_stop(progress, wanted=wanted)
     text = _text_of(error)
     if isinstance(error, SystemExit):
         reason, message = Reason.EXIT_CODE, f"the function called sys.exit({error.code!r})"
@@ -122,6 +132,11 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
         traceback=format_traceback(error),
         metrics=wanted.complete(progress.metrics),
     )
+
+
+def was_hit(error: BaseException) -> bool:
+    """Whether an exception may come of a signal that hit a process which the function had started."""
+    return any(_CHILD_GONE.search(f"{type(cause).__name__}: {_text_of(cause)}") for cause in _causes(error))
 
 
 def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBack:
@@ -170,7 +185,7 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
     # one that stood still may well end in a crash when it is told to stop
     stood_still = progress.stopping is Stopping.STALLED
-    if ended.code != 0 and not stood_still and not (was_stopped and _is_our_doing(ended)):
+    if ended.code != 0 and not stood_still and not (was_stopped and _is_our_doing(ended, progress.stopping)):
         return _of_crash(ended, wanted=wanted, progress=progress)
     bare = {} if ended.number is None or wanted.single is None else {wanted.single: ended.number}
     final = {**bare, **ended.printed, **ended.final}
@@ -260,9 +275,10 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
     )
 
 
-def _is_our_doing(ended: Ended) -> bool:
-    """Killed by a stop signal. Once our SIGTERM went out, any exit is: frameworks turn it into codes of their own."""
-    return is_signal(ended.code, STOP_SIGNALS | ended.sent) or signal.SIGTERM in ended.sent
+def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
+    """Killed by a stop signal. Once a SIGTERM went out, any exit is: frameworks turn it into codes of their own."""
+    was_told = signal.SIGTERM in ended.sent or stopping is Stopping.PREEMPTED
+    return was_told or is_signal(ended.code, STOP_SIGNALS | ended.sent)
 
 
 def _reason_of(error: BaseException) -> Reason:

@@ -87,6 +87,12 @@ class Trial:
     """CPU cores for this trial: pass it to ``torch.set_num_threads`` and to data loaders"""
     device: Literal["cuda", "cpu"]
     """where to train; the GPU that is yours is the only one visible"""
+    rank: int
+    """which of ``world_size`` processes this is that train the trial together; 0 if it is alone"""
+    world_size: int
+    """1 unless ``[job] nodes`` or ``tasks_per_node`` says otherwise"""
+    local_rank: int
+    """the same as ``rank``, counted on this node: ``torch.cuda.set_device(trial.local_rank)``"""
     deadline: float | None
     """when the walltime ends, in seconds since the epoch; ``should_stop()`` says yes early enough before it"""
 
@@ -105,6 +111,9 @@ class Trial:
         cpus: int = 1,
         device: Literal["cuda", "cpu"] = "cpu",
         deadline: float | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        local_rank: int = 0,
     ) -> None:
         self.number = number
         self.attempt = attempt
@@ -117,6 +126,9 @@ class Trial:
         self.cpus = cpus
         self.device = device
         self.deadline = deadline
+        self.rank = rank
+        self.world_size = world_size
+        self.local_rank = local_rank
         self._engine = engine
         self._step: int | None = None
         self._metrics: dict[str, float] = {}

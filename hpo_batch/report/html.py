@@ -45,4 +45,7 @@ def template(name: str) -> str:
 
 def _finalize(value: object) -> object:
     # control characters and marks of direction are no text; markup of ours passes as it is
-    return clean(value) if type(value) is str else value
+    if type(value) is not str:
+        return value
+    # blanks at the ends part words of the template
+    return f"{' ' * value.startswith(' ')}{clean(value)}{' ' * value.endswith(' ')}"

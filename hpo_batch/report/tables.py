@@ -52,7 +52,8 @@ def table(
 def studies(all_of_them: Sequence[StudyFindings]) -> Table:
     rows = []
     for study in all_of_them:
-        s, spread = study.summary, study.summary.std
+        s = study.summary
+        spread = _fine(s.std)
         best = NONE if s.best is None else number(s.best.value, spread)
         others = ", ".join(f"{n} {state.lower()}" for state, n in s.states.items() if n and state != "COMPLETE") or NONE
         shape = (number(s.mean, spread), number(s.median, spread), number(s.std, spread))
@@ -69,6 +70,7 @@ def studies(all_of_them: Sequence[StudyFindings]) -> Table:
 
 
 def top(trials: Sequence[TopTrial], *, spread: float | None, caption: str, metric: str) -> Table:
+    spread = _fine(spread)
     constant, names = _varying([trial.params for trial in trials])
     several = any(t.values for t in trials)
     rows = [
@@ -81,6 +83,11 @@ def top(trials: Sequence[TopTrial], *, spread: float | None, caption: str, metri
     columns = ["rank", "trial", *(metric.split(", ") if several else [metric]), "ran", *names]
     rows = [row for row in rows if len(row) == len(columns)]
     return table(caption, columns, rows, note=f"Distinct configurations; ran: how often. {alike}".strip())
+
+
+def _fine(spread: float | None) -> float | None:
+    """Digits for single values and means: what lies close together must not look tied."""
+    return None if spread is None else spread / 3
 
 
 def params(values: Mapping[str, Value | None]) -> str:

@@ -14,7 +14,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.records import Counts, Value
 from hpo_batch.results.columns import GROUPS, Columns, Roles, bare, direction_of, roles
 from hpo_batch.results.infer import described, infer_space
-from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable
+from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, shown
@@ -145,6 +145,9 @@ def _table(
     columns["state"] = states
     for name in ("name", "set", "note", "origin", "reason", "message"):
         columns[name] = _texts(frame, found, name)
+    if len(metrics) > 1:
+        cells = [columns[f"values_{metric}"].tolist() for metric in metrics]
+        columns["front"] = pd.Series(front_of(cells, states.tolist(), directions), dtype="boolean")
     columns["seed"] = _or_empty(frame, found, "seed", "Int64").astype("Int64")
     columns["attempts"] = _or_empty(frame, found, "attempts", "Int64").astype("Int64")
     seconds = _or_empty(frame, found, "seconds_total", "float64").astype("float64")

@@ -11,6 +11,7 @@ import pandas as pd
 import tabulate
 
 from hpo_batch.errors import UserError
+from hpo_batch.results.csv_text import csv_of
 
 FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
@@ -33,7 +34,7 @@ def format_of(output: Path | None, given: str | None) -> str:
 def render(frame: pd.DataFrame, format: str) -> bytes:
     """The frame in one of ``FORMATS``. CSV and JSON keep full precision; tables for people round."""
     if format == "csv":
-        return frame.to_csv(index=False).encode()
+        return csv_of(frame)
     if format == "json":
         return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     if format == "parquet":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.records import Counts
 from hpo_batch.results.infer import described, from_distributions
-from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, frame_of
+from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, frame_of, front_of
 from hpo_batch.space.words import listed, nearest
 
 if TYPE_CHECKING:
@@ -126,6 +126,9 @@ def _table(study: optuna.Study, source: str) -> TrialsTable:
     for name in ("name", "set", "note", "origin", "reason"):
         columns[name] = nothing
     columns["message"] = [trial.system_attrs.get("fail_reason") for trial in trials]
+    if several:
+        cells = [columns[f"values_{metric}"] for metric in metrics]
+        columns["front"] = front_of(cells, columns["state"], directions)
     columns |= dict.fromkeys(("seed", "attempts"), nothing)
     columns["seconds_total"] = spans
     columns |= dict.fromkeys(("node", "gpus", "job", "submission"), nothing)

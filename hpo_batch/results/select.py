@@ -42,16 +42,20 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
 
 def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that tell trials apart: values, varied parameters, state, time; names and reasons if any."""
-    values = [c for c in frame.columns if c == "value" or str(c).startswith("values_")]
+    values = ["value"] if len(table.metrics) == 1 else [f"values_{metric}" for metric in table.metrics]
+    spread = [name for name in ("n_seeds", *(f"{value}_std" for value in values)) if name in frame.columns]
+    front = ["front"] if "front" in frame.columns else []
     varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
-    shown = frame[["number", *values, *varied, "state", "seconds_total", *_filled(frame, "name", "set", "reason")]]
-    metric = dict(zip(values, table.metrics, strict=False))
-    renamed = shown.rename(columns={**metric, "seconds_total": "seconds"})
+    more = _filled(frame, "replicate_of", "name", "set", "reason")
+    shown = frame[["number", *front, *values, *spread, *varied, "state", "seconds_total", *more]]
+    metric = dict(zip(values, table.metrics, strict=True))
+    stds = {f"{value}_std": f"{name} std" for value, name in metric.items()}
+    renamed = shown.rename(columns={**metric, **stds, "n_seeds": "seeds", "seconds_total": "seconds"})
     return renamed.rename(columns=lambda name: str(name).removeprefix("params_"))
 
 
 def _filled(frame: pd.DataFrame, *names: str) -> list[str]:
-    return [name for name in names if frame[name].notna().any()]
+    return [name for name in names if name in frame.columns and frame[name].notna().any()]
 
 
 def _python(value: Any) -> Any:

@@ -116,6 +116,11 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
                 yield cell
 
 
+def expected_distinct(draws: int, cells: int) -> float:
+    """How many of ``cells`` equally likely ones random draws are expected to meet."""
+    return cells * -math.expm1(draws * math.log1p(-1 / cells)) if cells > 1 else float(min(draws, cells))
+
+
 def never_satisfied(space: Space) -> list[str]:
     """The constraints that are known to be broken by every configuration, each taken alone."""
     known = constants(space)
@@ -149,6 +154,17 @@ def pinned(space: Space, values: Mapping[str, Value]) -> Space:
         for p in space.parameters
     )
     return replace(space, parameters=parameters)
+
+
+def drawable(space: Space) -> Space:
+    """The space without the choices whose weight is 0."""
+    parameters: list[Parameter] = []
+    for p in space.parameters:
+        if isinstance(p, Choices) and p.weights is not None:
+            pairs = [(v, w) for v, w in zip(p.values, p.weights, strict=True) if w > 0]
+            p = replace(p, values=tuple(v for v, _ in pairs), weights=tuple(w for _, w in pairs))
+        parameters.append(p)
+    return replace(space, parameters=tuple(parameters))
 
 
 def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, Value]]:

@@ -57,7 +57,10 @@ class StudyHome:
         return self.path / "code"
 
     def marker(self, name: str) -> Path:
-        """``CANCELLED`` or ``DRAIN``: while the file is there, no worker starts another trial."""
+        """``CANCELLED`` or ``DRAIN``: while the file is there, no worker starts another trial.
+
+        The first stops those that run, too.
+        """
         return self.path / name
 
     def trial(self, number: int) -> Path:

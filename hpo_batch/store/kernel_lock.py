@@ -80,15 +80,25 @@ def _poll(fd: int, deadline: float) -> bool:
     return True
 
 
+def is_on_local_disk(path: str) -> bool:
+    """Whether the folder of ``path`` is on a file system of this host, whose kernel locks order all who see it."""
+    return _is_local(Path(path).parent.stat().st_dev)
+
+
 @lru_cache(maxsize=64)
 def _is_local(device: int) -> bool:
+    return file_system(device) in LOCAL_DISKS
+
+
+def file_system(device: int) -> str:
+    """Type of the file system with this device number, such as ``ext4`` or ``nfs4``; empty if it is not told."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             fields = line.split()
             if fields[2] == wanted:
-                return fields[fields.index("-") + 1] in LOCAL_DISKS
-    return False
+                return fields[fields.index("-") + 1]
+    return ""
 
 
 def _wait_in_queue(fd: int, deadline: float) -> bool:

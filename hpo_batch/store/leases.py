@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -63,6 +64,34 @@ def read_owners(folder: Path) -> dict[str, Owner]:
             facts = json.loads(path.read_text())
             owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
     return owners
+
+
+def let_go(folder: Path, owner: Owner) -> None:
+    """Remove the lease of a worker that is about to end without leaving ``held``."""
+    for path in (lease_path(folder, owner.worker), folder / f"{owner.worker}.json"):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether the worker behind ``later`` ran in a later run of the array task of the one behind ``earlier``.
+
+    SLURM has ended the earlier run, or takes it for ended: its slurmd may have died, and the worker live on.
+    """
+    jobs = [(facts.get("job", "local"), facts.get("submission", "")) for facts in (later, earlier)]
+    runs = [_run_of(str(facts.get("worker"))) for facts in (earlier, later)]
+    return jobs[0] == jobs[1] and jobs[0][0] != "local" and 0 <= runs[0] < runs[1]
+
+
+def is_followed(folder: Path, owner: Owner) -> bool:
+    """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
+    return any(follows(other.facts, owner.facts) for other in read_owners(folder).values())
+
+
+def _run_of(worker: str) -> int:
+    """How often the array task had been requeued when it started the worker: ``7-r2-0`` gives 2."""
+    match = re.search(r"-r(\d+)-", worker)
+    return int(match[1]) if match else -1
 
 
 def is_dead_here(facts: Mapping[str, Any]) -> bool | None:

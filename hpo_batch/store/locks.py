@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from hpo_batch import processes
 from hpo_batch.errors import LockTimeout, StorageError
-from hpo_batch.store.kernel_lock import kernel_lock
+from hpo_batch.store.kernel_lock import is_on_local_disk, kernel_lock
 from hpo_batch.store.leases import is_dead_here
 
 FOREIGN_GRACE_S = 30.0
@@ -89,7 +89,7 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None
 
     Args:
         in_order: whether we hold the kernel lock: then no other of our workers on this host holds this one, or breaks
-            it at the same time.
+            it at the same time. Of other hosts it is not believed to say anything.
     """
     seen, since, pause = None, time.monotonic(), 0.001
     while (taken := _take(path)) is None:
@@ -98,9 +98,11 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None
             seen, since = state, time.monotonic()
         watched = time.monotonic() - since
         if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
-            if in_order:
+            if in_order and is_on_local_disk(path):
                 _unlink(path)
                 continue
+            # a kernel lock of a network file system may order this host alone (NFS with local_lock, Lustre with
+            # localflock): another one may be breaking the same lock
             _break_alone(path, state, watched=watched)
         if time.monotonic() > deadline:
             raise LockTimeout(f"'{path}' is held by another program; delete it if none is running")
@@ -112,8 +114,7 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None
         # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove. A file
         # system that refuses now must not make a failure of what was done under the lock: others will break it
         with contextlib.suppress(OSError):
-            now = _identity(path)
-            if now is not None and now.inode == taken:
+            if _is_still(path, taken):
                 _unlink(path)
 
 
@@ -138,8 +139,12 @@ def _break_alone(path: str, state: Identity, *, watched: float) -> None:
             _unlink(folder / f"{name}.{gone}")
 
 
-def _take(path: str, *, at: str | None = None) -> int | None:
-    """The inode of the lock (or of the file ``at``, taken alike) if it is ours now."""
+def _take(path: str, *, at: str | None = None) -> int | str | None:
+    """What tells the lock (or the file ``at``, taken alike) from others, if it is ours now.
+
+    The inode of our card, which nobody else can get while the card is there. Without hard links what is written in it:
+    where the lock is a file of its own, the next one may get the inode of ours.
+    """
     card, lock = _card(path), at or path
     try:
         os.utime(card)  # Optuna's waiters tell by its time that the lock changes hands
@@ -156,12 +161,23 @@ def _take(path: str, *, at: str | None = None) -> int | None:
             fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None
+        text = json.dumps({**json.loads(_holder(os.getpid())), "token": secrets.token_hex(8)})
         try:
-            os.write(fd, _holder(os.getpid()).encode())
-            return os.fstat(fd).st_ino
+            os.write(fd, text.encode())
         finally:
             os.close(fd)
+        return text
     return os.lstat(card).st_ino
+
+
+def _is_still(path: str, taken: int | str) -> bool:
+    """Whether the lock is the one that ``_take`` took."""
+    if isinstance(taken, str):
+        with contextlib.suppress(FileNotFoundError):
+            return Path(path).read_bytes() == taken.encode()
+        return False
+    now = _identity(path)
+    return now is not None and now.inode == taken
 
 
 def _unlink(path: str | Path) -> None:

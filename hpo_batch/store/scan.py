@@ -127,7 +127,7 @@ class JournalState:
         if self._corrupt:
             raise JournalCorrupt(self._corrupt)
         try:
-            with contextlib.nullcontext() if len(lines) < PIECE else _no_collections():
+            with contextlib.nullcontext() if len(lines) < PIECE else no_collections():
                 for piece in _pieces(lines):
                     self._replay(piece)
         except JournalCorrupt as error:
@@ -287,7 +287,7 @@ def _pieces(lines: bytes) -> Iterator[memoryview]:
 
 
 @contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
     """All that a replay makes stays: the garbage collector would look at it again and again."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -22,6 +22,9 @@ from hpo_batch.store.decode import (
 
 ATTEMPT = "hpo:attempt:"
 FACTS = "hpo:trial"
+SAMPLER = "hpo:sampler"
+REPLICATES = "hpo:replicates"
+"""a user attribute: the metrics of each seed of a complete trial that has several"""
 
 
 class Identity(msgspec.Struct):
@@ -112,6 +115,11 @@ class ScannedTrial:
         return self._params
 
     @property
+    def stored_params(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Parameters and distributions as the record that made the trial holds them; later records are not in it."""
+        return loads(self._raw_params), dict(distributions_of(self._distributions))
+
+    @property
     def steps(self) -> dict[int, float]:
         """Reported values by step; none where reports were left out (``JournalState``)."""
         return {} if self._steps is None else self._steps
@@ -127,6 +135,22 @@ class ScannedTrial:
         return self._attempt
 
     @property
+    def raw_params(self) -> bytes:
+        """As they are in the file: the numbers that Optuna stores."""
+        return self._raw_params
+
+    @property
+    def raw_distributions(self) -> bytes | None:
+        """The distributions that ``raw_params`` belong to; None if the parameters came, or were read, one by one."""
+        return self._distributions if self._params is None else None
+
+    @property
+    def note_of_others(self) -> str | None:
+        """Why plain Optuna let the trial fail, in its words."""
+        text: str | None = self._attr("fail_reason") if "fail_reason" in self._attrs else None
+        return text
+
+    @property
     def system_attrs(self) -> dict[str, Any]:
         return {name: self._attr(name) for name in self._attrs}
 
@@ -136,8 +160,18 @@ class ScannedTrial:
         return self._facts(FACTS)
 
     @property
+    def noted_by_sampler(self) -> dict[str, Any]:
+        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
+        return self._facts(SAMPLER)
+
+    @property
     def key(self) -> str | None:
         return self.identity.key
+
+    def raw(self, name: str) -> bytes | None:
+        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        value = self._attrs.get(name)
+        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
 
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
         return self._facts(f"{ATTEMPT}{attempt}")
@@ -163,7 +197,7 @@ class ScannedTrial:
             state=self.state,
             values=self.values,
             params={**self.params, **facts.get("derived", {})},
-            metrics={name: value for name, value in self.user_attrs.items() if _is_number(value)},
+            metrics={name: value for name, value in self.user_attrs.items() if is_number(value)},
             steps=dict(self.steps),
             seeds=tuple(facts.get("seeds", ())),
             origin=facts.get("origin", "optuna"),
@@ -222,5 +256,5 @@ class ScannedTrial:
                 self.identity = _identity.decode(content)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

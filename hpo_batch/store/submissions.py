@@ -6,7 +6,7 @@ Each line repeats the whole submission; the last line of an id counts.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hpo_batch.errors import StorageError
@@ -23,6 +23,8 @@ class Submission:
     kind: Literal["slurm", "local"]
     workers: int
     walltime_s: float
+    workers_per_task: int = 1
+    """workers in one array task"""
     submitted: float
     """seconds since the epoch"""
     job_ids: tuple[str, ...] = ()
@@ -32,10 +34,39 @@ class Submission:
     log_pattern: str = ""
     """output of the workers, relative to the study's directory; %A, %a or %i stand for job, task and worker"""
     host: str = ""
+    name: str = ""
+    """of its jobs in SLURM; ends with the id"""
+    asked: int = 0
+    """workers that were wanted, of which ``workers`` were started"""
+    limit: str = ""
+    """why not all of them were, in SLURM's words"""
+    is_open: bool = False
+    """sbatch is being called, or its answer was lost: there may be jobs of its name that ``job_ids`` lacks"""
+    submitter: dict[str, Any] = field(default_factory=dict)
+    """the process that calls sbatch: host, boot, pid, start"""
     refused: str = ""
     """why nothing was started, in SLURM's words"""
     code: dict[str, Any] = field(default_factory=dict)
-    """git commit, whether there were changes, versions, command line"""
+    """git commit, whether there were changes, versions, command line, working directory"""
+    collector: str = ""
+    """id of the job that runs after the workers; it is not one of ``job_ids``"""
+    collector_refused: str = ""
+    """why that job was not taken; the workers run all the same"""
+    resumes: int = 0
+    """how many submissions in a row were made by collectors, this one included; 0: a person made it"""
+    cancelled: float = 0.0
+    """when its jobs were cancelled, in seconds since the epoch: what SLURM still shows of them is about to end"""
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether SLURM may have jobs of it whose ids were never written down: they are found by its name."""
+        return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
+
+
+def job_name(home: StudyHome, submission: str) -> str:
+    """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
+    readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
+    return f"{readable}-{submission}"
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:
@@ -61,5 +92,7 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
         known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
         with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours
             submission = Submission(**{**known, "job_ids": tuple(known.get("job_ids", ()))})
+            if submission.kind == "slurm" and not submission.name:  # written before names were kept
+                submission = replace(submission, name=job_name(home, submission.id))
             latest[submission.id] = submission
     return tuple(latest.values())

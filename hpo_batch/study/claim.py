@@ -10,8 +10,9 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, TypeAlias
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import (
@@ -32,8 +33,9 @@ from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.kept import KeptEnd
 from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.scanned_trial import FACTS, SAMPLER, ScannedTrial
 from hpo_batch.study import policy
+from hpo_batch.study.brackets import BRACKET, Brackets
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers import Candidate
@@ -90,6 +92,8 @@ class Claimant:
     owner: Owner
     writer: Writer
     now: float
+    brackets: Brackets | None = None
+    """of hyperband"""
 
     def seeds(self, number: int) -> tuple[int, ...]:
         """The trial's seed, from the study's seed and the trial's number."""
@@ -140,6 +144,7 @@ def tell(
     moved: bool,
     reported: Mapping[int, float] | None = None,
     time: float | None = None,
+    noted_by_sampler: Mapping[str, Any] | None = None,
 ) -> list[Record]:
     """Records for how the newest attempt of a trial ended.
 
@@ -147,18 +152,24 @@ def tell(
         moved: whether an attempt that failed had moved its checkpoint forward.
         reported: values by step that the attempt's own worker knows; they may not all be in the journal.
         time: of the end, by the clock of that worker; left out: now.
+        noted_by_sampler: attributes that the sampler has set when it heard of the end.
     """
     write, now = claimant.writer, claimant.now
     metrics = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
     # NaN and infinity, which JSON and plain Optuna cannot hold, stay in the attempt's own files
     noted = [write.metric(trial.trial_id, name, value) for name, value in metrics.items()]
+    if noted_by_sampler:
+        noted.append(write.trial_attr(trial.trial_id, SAMPLER, dict(noted_by_sampler)))
     if isinstance(outcome, Failed):
         return noted + end_attempt(claimant, trial, outcome.reason, outcome.message, moved=moved)
     if isinstance(outcome, Complete):
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
         last = {outcome.step: metrics.get(claimant.sweep.study.metric[0])}
-        value = {**last, **trial.steps, **(reported or {})}[outcome.step]
+        steps = {**last, **trial.steps, **(reported or {})}
+        value = steps[outcome.step]
+        if claimant.sweep.pruner.name == "wilcoxon":  # a step is an instance: the trial is worth what all of them are
+            value = fmean(known) if (known := [one for one in steps.values() if one is not None]) else None
         how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
     ending = {"how": how, "time": now if time is None else time}
     noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending))
@@ -217,7 +228,8 @@ def decide(
         except UserError as error:
             return Settled(records=_fail(claimant, trial, Reason.INVALID, f"{ENQUEUED} with plain Optuna: {error}"))
         if fits(configuration):
-            return _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
+            granted = _take(claimant, trial, configuration, resumes=newest_checkpoint(number))
+            return _with_bracket(claimant, state, trial, granted)
         too_long = True
     room = counts.target - counts.finished - counts.running - counts.waiting
     if room <= 0:
@@ -327,6 +339,8 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         origin=candidate.origin,
         name=planned.name if planned else None,
     )
+    facts = _trial_facts(claimant, claim.configuration, candidate.origin, planned, claim.seeds)
+    facts |= {**candidate.facts, **_bracket(claimant, state)}
     params, distributions = claimant.journal_params(claim.configuration)
     record = claimant.writer.create_trial(
         now=claimant.now,
@@ -334,11 +348,23 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         params=params,
         distributions=distributions,
         system_attrs={
-            "hpo:trial": _trial_facts(claimant, claim.configuration, candidate.origin, planned, claim.seeds),
+            FACTS: facts,
             "hpo:attempt:1": _attempt_facts(claimant, claim.token),
         },
     )
     return Granted(claim=claim, records=(record,))
+
+
+def _with_bracket(claimant: Claimant, state: JournalState, trial: ScannedTrial, granted: Granted) -> Granted:
+    """A bracket for a trial that was made without one, under another pruner."""
+    if claimant.brackets is None or trial.key is None or BRACKET in trial.facts:
+        return granted
+    facts = {**trial.facts, **_bracket(claimant, state)}
+    return replace(granted, records=(claimant.writer.trial_attr(trial.trial_id, FACTS, facts), *granted.records))
+
+
+def _bracket(claimant: Claimant, state: JournalState) -> dict[str, object]:
+    return {} if claimant.brackets is None else {BRACKET: claimant.brackets.due(state)}
 
 
 def answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record:

@@ -15,7 +15,7 @@ from hpo_batch.store.kept import kept_trials
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.rules import target
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.schema import SAMPLERS, Sweep
 
 
 def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
@@ -24,7 +24,9 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     Raises:
         Irreconcilable: a study of this name exists, and its trials mean something else.
         StorageError: the directory cannot be written, or the journal there is not ours.
+        UserError: the sampler or the pruner cannot be made as the sweep says.
     """
+    _check_classes(sweep)
     is_new = not home.exists
     if sweep.study.shared and is_new:
         sharing.make(home)
@@ -35,6 +37,21 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     if sweep.study.shared and not is_new:
         sharing.make(home)  # it may not have been shared before; only now that the sweep has been accepted
     return change
+
+
+def _check_classes(sweep: Sweep) -> None:
+    """Make the sampler and the pruner once if they could refuse something: no worker should be the first to find out.
+
+    Raises:
+        UserError: they do.
+    """
+    if sweep.sampler.name in SAMPLERS and not sweep.sampler.options and sweep.pruner.name == "none":
+        return
+    from hpo_batch.study.pruners import make_pruner  # these import Optuna, which those who only read do not need
+    from hpo_batch.study.samplers import check_sampler
+
+    check_sampler(sweep)
+    make_pruner(sweep.pruner)
 
 
 def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from hpo_batch.records import Value
@@ -66,3 +68,37 @@ class Quotas:
                     self._started[arm] += 1
         self._counted = len(trials)
         return sorted(self._share, key=lambda arm: self._started[arm] - self._share[arm] * (self._drawn + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Planned and realised share of one value of a weighted parameter among the trials that were drawn."""
+
+    parameter: str
+    value: Value
+    planned: float
+    count: int
+    drawn: int
+    """trials that were drawn, over all values"""
+
+    @property
+    def realised(self) -> float:
+        return self.count / self.drawn if self.drawn else 0.0
+
+
+def shares(space: Space, trials: Iterable[ScannedTrial]) -> list[Share]:
+    """The shares of all weighted values, in the order of the space; none without weights."""
+    drawn = [trial.params for trial in trials if trial.identity.origin not in NOT_DRAWN]
+    found: list[Share] = []
+    for parameter in space.searched:
+        if not isinstance(parameter, Choices) or parameter.weights is None:
+            continue
+        counts = Counter(repr(params.get(parameter.name)) for params in drawn)
+        for value, weight in zip(parameter.values, parameter.weights, strict=True):
+            planned = weight / sum(parameter.weights)
+            found.append(
+                Share(
+                    parameter=parameter.name, value=value, planned=planned, count=counts[repr(value)], drawn=len(drawn)
+                )
+            )
+    return found

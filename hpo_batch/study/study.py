@@ -18,6 +18,7 @@ from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
     Cause,
     Claim,
+    Complete,
     Configuration,
     Failed,
     GivenBack,
@@ -30,7 +31,8 @@ from hpo_batch.records import (
     Value,
     Verdict,
 )
-from hpo_batch.store import leases, nodes, trial_folder
+from hpo_batch.space.parameters import same
+from hpo_batch.store import durations, leases, nodes, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
@@ -38,6 +40,7 @@ from hpo_batch.store.journal import Journal
 from hpo_batch.store.kept import KeptEnd, kept_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,
     Drawn,
@@ -53,7 +56,7 @@ from hpo_batch.study.claim import (
 from hpo_batch.study.create import read_revision
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.history import PrunerHistory
-from hpo_batch.study.pruners import make_pruner
+from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.samplers import make_source
 from hpo_batch.sweep.planned import planned_trials
@@ -142,7 +145,7 @@ class Study:
             value = None
         if value is not None:
             self._reports_of(claim).note(step, float(value))
-        rung = self._pruner is not None and value is not None and step >= self.sweep.pruner.first_rung
+        rung = self._pruner is not None and value is not None and step >= decides_from(self.sweep.pruner)
         if not rung and self._clock() - self._last_flush < REPORT_EVERY_S:
             return Verdict.CONTINUE
         try:
@@ -163,10 +166,11 @@ class Study:
         """
         self._keep(claim, outcome)
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
+        noted = self._after_trial(claim, outcome)
 
         def records(trial: ScannedTrial) -> list[Record]:
             reported = self._reports_of(claim).values
-            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported)
+            return tell(self._claimant(), trial, outcome, moved=moved, reported=reported, noted_by_sampler=noted)
 
         self._patiently(claim, records)
         self._reports.pop(claim.token, None)
@@ -190,9 +194,27 @@ class Study:
         self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
         self._drop_checkpoints([claim.number])
 
+    def note_give_back(self, claim: Claim, cause: Cause) -> None:
+        """Write into the attempt's folder that it is given back, while it still runs: should it be killed before it
+        returns, whoever finds that gives it back in its worker's place. What it then returns counts all the same."""
+        self._keep(claim, GivenBack(cause=cause))
+
+    def took(self) -> tuple[durations.Took, ...]:
+        """How long the newest trials took, as far as this worker knows."""
+        return durations.newest(self._state)
+
+    def has_saved(self) -> bool:
+        """Whether a trial was seen to save a checkpoint, as far as this worker knows."""
+        return durations.has_saved(self._state)
+
     def has_ended(self, claim: Claim) -> bool:
         """Whether the claim's trial has ended, as far as this worker knows: a failed one may be tried again."""
         return self._state.trials[claim.number].state.ended
+
+    def is_followed(self, claim: Claim) -> bool:
+        """Whether the claim's trial has gone on in a later run of this worker's array task: this one is no more."""
+        trial = self._state.trials[claim.number]
+        return leases.follows(trial.attempt_facts(trial.attempt), self.owner.facts)
 
     def why_failed(self, claim: Claim) -> str:
         """What the journal says of a trial that has failed."""
@@ -277,7 +299,11 @@ class Study:
         Not before every claim: with 64 workers it means 64 processes to look at, which took longer than the claim.
         """
         self._last_look = time.monotonic()
-        return {number: str(facts["token"]) for number, facts in self._held() if self._watch.is_dead(facts)}
+        return {number: str(facts["token"]) for number, facts in self._held() if self._is_gone(facts)}
+
+    def _is_gone(self, facts: Mapping[str, object]) -> bool:
+        """Whether the worker of an attempt is dead, or SLURM has started its array task anew, as this worker."""
+        return leases.follows(self.owner.facts, facts) or self._watch.is_dead(facts)
 
     def _kept(self, lost: Mapping[int, str]) -> dict[int, KeptEnd]:
         """How dead workers' attempts had ended before they could tell: they were killed, or the disk was full."""
@@ -321,9 +347,19 @@ class Study:
 
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
-        index = self.owner.worker.rpartition("-")[2]
-        lane = int(index) if index.isdigit() else 0
+        index, _, slot = self.owner.worker.rpartition("-")[2].partition(".")
+        lane = (int(index) if index.isdigit() else 0) + (1009 * int(slot) if slot.isdigit() else 0)
         return (self.sweep.sampler.seed * 1_000_003 + len(self._state.trials) * 8191 + lane * 131 + arm) % 2**32
+
+    def _after_trial(self, claim: Claim, outcome: Outcome) -> Mapping[str, object]:
+        """What the sampler of the claim's quota arm wants noted with the trial."""
+        trial = self._state.trials[claim.number]
+        arm = next((a for a in self._sources if all(_has(trial, name, value) for name, value in a)), None)
+        if arm is None:
+            return {}
+        ended = {Complete: "COMPLETE", Failed: "FAIL"}.get(type(outcome), "PRUNED")
+        values = outcome.values if isinstance(outcome, Complete) else None
+        return self._sources[arm].after_trial(self._state, trial, ended, values)
 
     def _planned_left(self) -> bool:
         """Whether a planned trial has not been made yet: then the next claim needs no draw."""
@@ -403,6 +439,7 @@ class Study:
             owner=self.owner,
             writer=self._writer,
             now=self._clock(),
+            brackets=self._brackets,
         )
 
     def _read_anew(self, *, reports: bool) -> None:
@@ -427,6 +464,7 @@ class Study:
         self._pruner = make_pruner(sweep.pruner)
         self._journal_params = JournalParams(self._space)
         self._quotas = Quotas(self._space)
+        self._brackets = Brackets.of(sweep.pruner)
         self._sources = {arm: make_source(sweep, self._space, arm) for arm in self._quotas.arms}
         self._sweep = sweep
         self._revision = number
@@ -454,6 +492,10 @@ class _Reports:
         self.values[step] = value
         if step not in self.unwritten:
             self.unwritten.append(step)
+
+
+def _has(trial: ScannedTrial, name: str, value: Value) -> bool:
+    return name in trial.params and same(trial.params[name], value)
 
 
 def _holds(claim: Claim, trial: ScannedTrial) -> bool:

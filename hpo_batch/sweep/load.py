@@ -27,12 +27,16 @@ from hpo_batch.sweep.validate import known_keys, validate
 LATER: dict[str, str] = {
     "study.replicates": "several seeds for each trial",
     "study.import": "history from other studies",
-    "job.auto_resume": "resuming without being asked",
-    "job.workers_per_gpu": "several workers on one GPU",
     "previous": "what refine remembers",
 }
 """keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""
-LOCAL_KEYS = ("template", "workers", "walltime", "device", "cpus", "python", "setup")
+FROZEN = {
+    "job.template": "the study's job is kept as it was submitted; to take another template give the sweep's TOML",
+    "study.name": "a study keeps its name",
+    "budget": "a budget cannot be changed from outside; set the key itself",
+}
+"""what ``override`` cannot change in a sweep whose templates and budgets are merged already"""
+LOCAL_KEYS = ("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup")
 """keys of [job] that mean something without SLURM"""
 
 
@@ -65,6 +69,35 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
     except ValueError as error:
         raise SweepInvalid((printable(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
     return _Loader(path, Source(file=str(path), raw=raw, lines=lines), overrides).load()
+
+
+def override(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
+    """A frozen sweep with keys changed by ``--set``; its job is the one that was frozen, whatever templates say today.
+
+    Raises:
+        SweepInvalid: a text or what follows from it is a mistake; the error holds all of them.
+    """
+    if not overrides:
+        return sweep
+    raw: Raw = sweep.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raw.pop("budget", None)
+    sources = []
+    problems: list[Problem] = []
+    for text in overrides:
+        try:
+            source = Source(file=f"--set {text}", raw=_parse_override(text))
+        except UserError as error:
+            raise SweepInvalid((f"--set {text}: {error}",)) from error
+        for key, message in FROZEN.items():
+            if _has(source.raw, key.split(".")):
+                problems.append(Problem(key=tuple(key.split(".")), message=message))
+        sources.append(source)
+        raw = merge(raw, source.raw)
+    changed = None if problems else _validated(raw, problems)
+    if changed is None:
+        here = Source(file="the study's sweep", raw=raw)
+        raise SweepInvalid(tuple(str(put(problem, [here, *sources])) for problem in problems))
+    return changed.model_copy(update={"budget": sweep.budget})
 
 
 def _place(path: Path, text: str, error: ValueError) -> str:

@@ -5,7 +5,10 @@ Pure functions from a sweep to problems and warnings. Nothing here reads a file 
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from hpo_batch.space.build import RESERVED, as_choice_or_value, check_values
 from hpo_batch.space.cells import (
     MOST_WALKED,
     at_least,
+    drawable,
+    expected_distinct,
     is_empty,
     never_satisfied,
     projected_cells,
@@ -26,13 +31,20 @@ from hpo_batch.space.cells import (
     valid_cells,
 )
 from hpo_batch.space.conditions import Cycle, decision_order
+from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, nearest, shown
 from hpo_batch.sweep.expect import read_statement, why_unknown
+from hpo_batch.sweep.grid import left_out
+from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
-from hpo_batch.sweep.schema import PRUNERS, SAMPLERS, Sweep
+from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Sweep
 
+DRAWS = 4_096
+"""configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""
+RARE = 0.01
+"""share of valid configurations below which it is said how few they are"""
 MOST_ARMS = 1_000
 """combinations of weighted choices: each is kept to its share of the trials"""
 
@@ -80,9 +92,11 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     known = Known(told=told)
     _objective_rules(sweep, known, problems)
     _sampler_rules(sweep, known, problems)
+    _pruner_rules(sweep, known, problems)
     _metric_rules(sweep, known, problems)
     _trial_rules(sweep, known, problems)
     _expect_rules(sweep, known, problems)
+    _job_rules(sweep, known, problems)
     if not any(problem.key == ("space",) for problem in told):
         _space_rules(sweep, space, known, problems)
         _name_rules(sweep, known, problems)
@@ -105,6 +119,11 @@ def warnings(sweep: Sweep) -> list[str]:
     mixed = [p.name for p in sweep.space.searched if isinstance(p, Choices) and len({type(v) for v in p.values}) > 1]
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
     told += _too_few(sweep)
+    told += _grid_left_out(sweep)
+    told += _coverage_doubts(sweep)
+    rare = rarely_valid(sweep.space)
+    if rare and sweep.sampler.name not in ("grid", "list"):
+        told.append(f"space.constraints: {rare}; what is valid is searched, but drawing it takes long")
     return told
 
 
@@ -128,14 +147,70 @@ def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
     return names, sum(1 for _ in projected_cells(sweep.space, names))
 
 
+def _grid_left_out(sweep: Sweep) -> list[str]:
+    out = left_out(sweep)
+    if out is None:
+        return []
+    levels = "every value of every parameter appears"
+    if out.levels:
+        levels = f"without {listed(out.levels)}"
+    some = f"study.trials is {sweep.study.trials}, the grid has {out.cells} cells"
+    return [f"{some}: {out.run} run, as evenly as possible ({levels}), {out.cells - out.run} are left out"]
+
+
+def _coverage_doubts(sweep: Sweep) -> list[str]:
+    """Whether ``coverage_share`` makes sure of fewer cells than random draws are expected to meet."""
+    share, wanted = sweep.sampler.coverage_share, sweep.study.trials
+    architecture = architecture_size(sweep) if share and wanted else None
+    if architecture is None or wanted is None:
+        return []
+    names, cells = architecture
+    planned = planned_trials(sweep)
+    met = len({tuple(repr(p.configuration.values.get(name)) for name in names) for p in planned})
+    drawn = wanted - len(planned)
+    sure, by_chance = min(cells, met + int(drawn * share)), expected_distinct(wanted, cells)
+    needed = math.ceil((by_chance - met) / drawn * 100) / 100 if drawn > 0 else 1.0
+    if sure >= by_chance or not share < needed <= 1:
+        return []
+    few = f"sampler.coverage_share = {share:g} makes sure of {sure} of {cells} cells"
+    return [f"{few}; random draws are expected to meet {by_chance:.1f}, as {needed:g} would make sure of"]
+
+
+def rarely_valid(space: Space, *, finite_too: bool = False) -> str:
+    """What is wrong if next to nothing that is drawn at random keeps the constraints; an empty text if all is well.
+
+    Args:
+        finite_too: also of a space that can be walked through, of which ``size`` tells the truth if it has no
+            constraint on a function of the user's.
+    """
+    if not space.constraints or (size(space).all is not None and not finite_too):
+        return ""
+    rng = random.Random(0)
+    refused: Counter[str] = Counter()
+    for _ in range(DRAWS):
+        try:
+            why = space.why_constrained(at_random(space, rng).values)
+        except ExpressionError:
+            return ""  # told as a mistake of the condition or the derived value
+        if why is not None:
+            refused[why] += 1
+    valid = 1 - refused.total() / DRAWS
+    if valid >= RARE:
+        return ""
+    ((worst, count),) = refused.most_common(1)
+    kept = f"{valid:.1%}" if refused.total() < DRAWS else "none"
+    return f"{kept} of {DRAWS:,} configurations drawn at random is valid; {count:,} times: {worst}"
+
+
 def _too_few(sweep: Sweep) -> list[str]:
     """Whether the study ends before its target, since no configuration is trained twice."""
     wanted = sweep.study.trials
     if wanted is None or sweep.sampler.name == "list" or size(sweep.space).all is None:
         return []
     by_hand = {planned.configuration.key: planned.configuration for planned in planned_trials(sweep)}
-    beyond = sum(sweep.space.why_invalid(configuration) is not None for configuration in by_hand.values())
-    there = at_least(sweep.space, max(0, wanted - beyond))
+    space = drawable(sweep.space)
+    beyond = sum(space.why_invalid(configuration) is not None for configuration in by_hand.values())
+    there = at_least(space, max(0, wanted - beyond))
     if there is None or there + beyond >= wanted:
         return []
     return [f"study.trials is {wanted}, but there are {there + beyond} configurations: the study will end with these"]
@@ -153,10 +228,11 @@ def _objective_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> Non
 def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
     sampler = sweep.sampler
     name = sampler.name
-    if name not in SAMPLERS:
+    if name not in SAMPLERS and not re.fullmatch(ENTRY, name):
         message = f"'{name}' is not a sampler of this version"
         guess = nearest(name, SAMPLERS)
-        problems.append(Problem(key=("sampler", "name"), message=message, allowed=", ".join(SAMPLERS), guess=guess))
+        allowed = f'{", ".join(SAMPLERS)}, or "package.module:class"'
+        problems.append(Problem(key=("sampler", "name"), message=message, allowed=allowed, guess=guess))
     elif known.sound("study.trials", "sampler.name"):
         if sweep.study.trials is None and name not in ("grid", "list"):
             message = f"is missing: sampler '{name}' has no end of its own"
@@ -166,13 +242,53 @@ def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         if name == "list" and sampler.extremes:
             message = "a list runs its [[trial]]s and nothing else: remove the extremes, or choose another sampler"
             problems.append(Problem(key=("sampler", "extremes"), message=message))
-        if name in ("grid", "list") and sampler.coverage_share:
-            message = f"means nothing to sampler '{name}', which draws nothing"
+        if name in ("grid", "list", "qmc") and sampler.coverage_share:
+            why = "whose sequence covers the space by itself" if name == "qmc" else "which draws nothing"
+            message = f"means nothing to sampler '{name}', {why}"
             problems.append(Problem(key=("sampler", "coverage_share"), message=message))
-    if len(sweep.study.metric) > 1 and sweep.pruner.name != "none":
-        problems.append(Problem(key=("pruner", "name"), message="a pruner needs a single metric", allowed=PRUNERS[0]))
+        why_not = _why_not_here(sweep)
+        if why_not:
+            problems.append(Problem(key=("sampler", "name"), message=why_not))
+    if name in SAMPLER_OPTIONS and known.sound("sampler.options"):
+        problems += option_problems("sampler", f"sampler '{name}'", sampler.options, SAMPLER_OPTIONS[name], ELSEWHERE)
     if sampler.coverage_share and not sampler.coverage and known.sound("sampler.coverage"):
         problems.append(Problem(key=("sampler", "coverage_share"), message="needs the parameters in sampler.coverage"))
+
+
+def _why_not_here(sweep: Sweep) -> str:
+    """Why a sampler that exists cannot run this sweep; an empty text if it can."""
+    name = sweep.sampler.name
+    if name == "cmaes" and len(sweep.study.metric) > 1:
+        return "'cmaes' needs a single metric; nsga2, tpe and gp search several"
+    if name == "cmaes" and sweep.job.python is None and importlib.util.find_spec("cmaes") is None:
+        return "'cmaes' needs the package cmaes, which is not installed here: pip install 'hpo-batch[cmaes]'"
+    if re.fullmatch(r"optuna\..*:CmaEsSampler", name):
+        return 'Optuna\'s CmaEsSampler keeps its state pickled in the trials, which is never read; write name = "cmaes"'
+    if re.fullmatch(r"optuna\..*:(GridSampler|BruteForceSampler)", name):
+        return f"'{name}' numbers its cells by itself; write name = \"grid\""
+    return ""
+
+
+def _pruner_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    pruner = sweep.pruner
+    if not known.sound("pruner"):
+        return
+    if len(sweep.study.metric) > 1 and pruner.name != "none":
+        problems.append(Problem(key=("pruner", "name"), message="a pruner needs a single metric", allowed=PRUNERS[0]))
+    if pruner.around is not None and pruner.name != "patient":
+        message = f"means nothing to pruner '{pruner.name}'; name = \"patient\" waits before another pruner decides"
+        problems.append(Problem(key=("pruner", "around"), message=message))
+    options = PRUNER_OPTIONS[pruner.name]
+    if pruner.name == "patient" and pruner.around is not None:
+        options = {**PATIENT, **PRUNER_OPTIONS[pruner.around]}
+    problems += option_problems("pruner", f"pruner '{pruner.name}'", pruner.options, options, {})
+    if "threshold" in (pruner.name, pruner.around) and not {"lower", "upper"} & pruner.options.keys():
+        message = "threshold needs options = { lower = ... }, { upper = ... } or both"
+        problems.append(Problem(key=("pruner", "options"), message=message))
+    ends = [pruner.options.get(end) for end in ("lower", "upper")]
+    if all(isinstance(end, int | float) for end in ends) and ends[0] > ends[1]:  # type: ignore[operator]
+        message = f"lower ({ends[0]}) is above upper ({ends[1]}): every trial would be pruned"
+        problems.append(Problem(key=("pruner", "options", "lower"), message=message))
 
 
 def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
@@ -187,6 +303,23 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         for circle in cycle.circles:
             message = f"metrics are computed from each other in a circle: {' -> '.join((*circle, circle[0]))}"
             problems.append(Problem(key=("metrics", circle[0]), message=message))
+
+
+def _job_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    """How processes lie on GPUs and nodes: several workers to a GPU, or several processes to a worker, not both."""
+    job = sweep.job
+    if not known.sound("job"):
+        return
+    spread = "job.nodes" if job.nodes > 1 else "job.tasks_per_node"
+    if job.workers_per_gpu is not None and job.ranks > 1:
+        message = f"{spread} gives several processes to each worker: leave one of the two out"
+        problems.append(Problem(key=("job", "workers_per_gpu"), message=message))
+    if job.mps and job.workers_per_gpu is None:
+        message = "MPS lets workers share a GPU, and none do; say how many in job.workers_per_gpu"
+        problems.append(Problem(key=("job", "mps"), message=message))
+    if job.ranks > 1 and not job.srun:
+        message = f"only srun can start the processes that {spread} asks for"
+        problems.append(Problem(key=("job", "srun"), message=message, allowed="true"))
 
 
 def _trial_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
@@ -334,6 +467,11 @@ def _emptiness(space: Space, problems: list[Problem]) -> None:
             found.append(Problem(key=("space", "constraints", name), message=message))
     if not found and is_empty(space):
         found.append(Problem(key=("space", "constraints"), message="nothing in [space] satisfies all of them together"))
+    rare = rarely_valid(space) if not found else ""
+    if rare.startswith("none"):
+        worst = next((name for name in space.constraints if f"constraint '{name}'" in rare), None)
+        key = ("space", "constraints") if worst is None else ("space", "constraints", worst)
+        found.append(Problem(key=key, message=f"next to nothing in [space] satisfies it: {rare}"))
     problems += found
 
 

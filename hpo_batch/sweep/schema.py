@@ -33,8 +33,8 @@ from hpo_batch.space.space import Space
 from hpo_batch.space.words import shown
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 
-SAMPLERS = ("tpe", "random", "grid", "list")
-PRUNERS = ("none", "median", "percentile", "asha", "hyperband")
+SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2", "list")
+PRUNERS = ("none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon")
 ENTRY = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 KEPT_NAMES = ("baseline", "best", "elites")
 """what [expect] may name beside trials and sets"""
@@ -197,11 +197,12 @@ class Sampler(Table):
     """``[sampler]``: who proposes configurations."""
 
     name: str = "tpe"
-    """tpe, random, grid (every valid cell once) or list (the [[trial]]s only)"""
+    """tpe, random, grid (every valid cell once), qmc (one Sobol' sequence), gp, cmaes, nsga2, list (the [[trial]]s
+    only), or "package.module:class" of a sampler of Optuna's kind"""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
     """all randomness of the search and of the trials' seeds comes from it"""
-    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 10
-    """random trials before tpe models anything"""
+    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 5
+    """finished trials (extremes and planned ones count) before tpe, gp or cmaes model anything; random until then"""
     extremes: tuple[str, ...] = ()
     """parameters whose smallest and largest value are tried first, the others at the middle"""
     coverage: tuple[str, ...] = ()
@@ -211,18 +212,20 @@ class Sampler(Table):
     duplicates: Literal["skip"] = "skip"
     """a configuration is never trained twice"""
     options: Options = {}
-    """handed to Optuna's sampler class as they are"""
+    """of the sampler, such as n_ei_candidates; a class of your own is called with them"""
 
 
 class Pruner(Table):
     """``[pruner]``: who ends bad trials early."""
 
-    name: Literal["none", "median", "percentile", "asha", "hyperband"] = "none"
-    """none, median, percentile, asha (successive halving) or hyperband"""
+    name: Literal["none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon"] = "none"
+    """none, median, percentile, asha (successive halving), hyperband, patient, threshold or wilcoxon"""
     first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
-    """steps before the first decision"""
+    """steps before the first decision; to wilcoxon, whose steps are names of instances, so many of them"""
+    around: Literal["median", "percentile", "asha", "hyperband", "threshold"] | None = None
+    """of patient: the pruner that decides once there was no progress; left out: no progress is enough"""
     options: Options = {}
-    """handed to Optuna's pruner class as they are"""
+    """of the pruner, such as reduction_factor; patient's own (patience, min_delta) beside those of the one around"""
 
 
 class PlannedTrial(Table):
@@ -289,17 +292,26 @@ class Job(Table):
     scheduler: Literal["slurm", "local"] = "slurm"
     """set by templates"""
     workers: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
-    """array tasks, or local processes; each pulls trials until none is left"""
+    """processes that pull trials until none is left; an array task holds one, or as many as workers_per_gpu says"""
+    workers_per_gpu: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
+    """so many workers on each GPU of an array task, each with that GPU alone; left out: one worker per array task, with
+    all its GPUs"""
+    mps: Flag = False
+    """workers that share GPUs do so under an MPS daemon of their array task's own"""
+    nodes: Annotated[int, Field(ge=1, le=4096, strict=True)] = 1
+    """nodes of each worker: a trial runs on all of them at once"""
+    tasks_per_node: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
+    """processes of each worker on each of its nodes, started by srun: ranks of one trial, as a rule one for each GPU"""
     walltime: Seconds = 3600.0
     """limit of each array task"""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """"auto": the GPU that was allocated, else the CPU; "cuda": no GPU is an error"""
     cpus: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
-    """CPUs of each worker; torch's threads follow it"""
+    """CPUs of each process: of each worker, or of each of its ranks; torch's threads follow it"""
     mem_gb: Annotated[Number, Field(gt=0)] | None = None
-    """left out: the partition's default"""
+    """memory of each process, as with cpus; left out: the partition's default"""
     gres: str | None = None
-    """"gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
+    """of each node of an array task: "gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
     gpus_per_node: str | None = None
     """"a100:1", for sites without --gres"""
     partition: str | None = None
@@ -322,6 +334,8 @@ class Job(Table):
     """array throttle: tasks that run at once"""
     signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
     """seconds before the limit at which SLURM warns the worker; it may come up to 60 s early"""
+    grace_s: Annotated[Number, Field(ge=1, le=86400)] = 30.0
+    """seconds that the site leaves between SIGTERM (preemption, scancel) and SIGKILL: GraceTime, or else KillWait"""
     setup: tuple[str, ...] = ()
     """shell lines before the worker starts: module load, conda activate"""
     python: str | None = None
@@ -332,6 +346,15 @@ class Job(Table):
     """further options of srun, such as those of a container"""
     sbatch: dict[str, SbatchValue] = {}
     """further sbatch options by their long names"""
+    collect: Flag = False
+    """a small job after the workers, from template "collector", writes results/trials.csv into the study"""
+    auto_resume: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    """how often in a row that job may submit what is left; never after a cancel or a failure of everything"""
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one trial together."""
+        return self.nodes * self.tasks_per_node
 
 
 class Sweep(Table):

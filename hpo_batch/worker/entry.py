@@ -5,6 +5,7 @@ The pickle holds a path and nothing else: everything that a worker needs is in t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,29 +14,34 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo_batch import processes
-from hpo_batch.cluster import commands
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
-from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
+from hpo_batch.errors import Exit, StorageError, UserError
+from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load
-from hpo_batch.records import Failed, Owner, Reason, Stopping, TrialState
+from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.worker import ranks, slots
 from hpo_batch.worker.devices import choose_device
-from hpo_batch.worker.loop import Place, Tally, work
+from hpo_batch.worker.leaving import Departure, leave
+from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
 
 log = logging.getLogger(__name__)
 
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 INDEX_VARIABLE = "HPO_BATCH_WORKER"
-PARK_S = 600.0
+MARK = "HPO_BATCH_WORKER_NAME"
+"""set for all that a worker starts, so that what has left its family is found too"""
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
@@ -59,9 +65,11 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     Raises:
         HpoBatchError: the study, the device or the objective cannot be used.
     """
+    if slots.SLOT_VARIABLE in environ:
+        processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
-    _log_apart()
+    log_apart(slots.slot_label(environ))
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
     if not state.revision:
@@ -74,45 +82,140 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
     began = time.time()
-    device = choose_device(sweep, allocation)
-    log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
-    lead_s = min(float(sweep.job.signal_lead_s), sweep.job.walltime / 4)
+    owner = _owner(allocation, environ)
+    walltime_s = _walltime(home, sweep, owner.submission)
     place = Place(
-        device=device,
+        device="cpu",
         cpus=allocation.cpus,
-        deadline=_deadline(sweep, allocation),
-        lead_s=lead_s,
+        deadline=_deadline(walltime_s, allocation),
+        lead_s=min(float(sweep.job.signal_lead_s), walltime_s / 4),
         is_killed=allocation.job is not None,
+        is_sure=allocation.job is not None and allocation.deadline_s is not None,
+        grace_s=sweep.job.grace_s,
         began=began,
     )
-    wrong = _enter(sweep)
+    task = _Task(
+        home=home, sweep=sweep, allocation=allocation, owner=owner, place=place, signals=signals, environ=environ
+    )
+    if slots.is_supervisor(sweep.job, allocation, environ):
+        tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
+        task.leave(tally)
+        return task.exit_code(tally)
+    rank = ranks.rank_of(sweep.job, allocation, environ)
+    if rank is not None and rank.rank > 0:
+        return ranks.follow(home, rank)
+    device = choose_device(sweep, allocation)
+    log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
+    task = replace(task, place=replace(place, device=device))
+    if rank is None:
+        return task.exit_code(_work(task))
+    with ranks.led(home, sweep, rank) as lead:
+        return task.exit_code(_work(replace(task, lead=lead)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What a process in an array task, or a local worker, knows of itself."""
+
+    home: StudyHome
+    sweep: Sweep
+    allocation: Allocation
+    owner: Owner
+    place: Place
+    signals: Signals
+    environ: Mapping[str, str]
+    lead: ranks.Lead | None = None
+    """of the worker's other ranks, if it has any"""
+
+    def leave(self, tally: Tally, *, cut_short: bool = False) -> None:
+        """The last acts; does not return if this process waits for SLURM's kill.
+
+        Args:
+            cut_short: the worker ends because the function of its trial does not return.
+        """
+        log.info(
+            "worker ends: %s complete, %s pruned, %s failed, %s given back",
+            tally.complete, tally.pruned, tally.failed, tally.given_back,
+        )  # fmt: skip
+        if slots.SLOT_VARIABLE in self.environ:
+            slots.write_tally(self.environ, tally, cut_short=cut_short)  # what a task does once is its supervisor's
+            return
+        received, warned = self.signals.received, self.signals.warned
+        departure = Departure(
+            stopped=received or tally.stopped,
+            idle=tally.idle,
+            progress=tally.progress,
+            is_far=received is Stopping.TIME_LIMIT and warned is not None and self.place.is_far(warned),
+        )
+        leave(
+            self.home,
+            self.owner,
+            departure,
+            is_batch=self.allocation.is_batch,
+            was_preempted=lambda: self.signals.received is Stopping.PREEMPTED,
+            before_park=self.lead.park if self.lead is not None else _nothing,
+        )
+
+    def exit_code(self, tally: Tally) -> Exit:
+        if self.signals.received is Stopping.CANCELLED:
+            return Exit.INTERRUPTED
+        return Exit.TRIALS_FAILED if tally.failed else Exit.OK
+
+
+def _nothing() -> None:
+    return
+
+
+def _work(task: _Task) -> Tally:
+    """Run trials until nothing is left for this worker, and leave."""
+    sweep, lead = task.sweep, task.lead
+    wrong = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
     from hpo_batch.study.study import Study
 
-    with Study.open(home, _owner(allocation, environ), n_params=n_params) as study:
-        tally = work(study, wrong or _load(sweep), home=home, place=place, signals=signals)
-    _finish(home, signals, tally, allocation)
-    log.info(
-        "worker ends: %s complete, %s pruned, %s failed, %s given back",
-        tally.complete, tally.pruned, tally.failed, tally.given_back,
-    )  # fmt: skip
-    if signals.received is Stopping.CANCELLED:
-        return Exit.INTERRUPTED
-    return Exit.TRIALS_FAILED if tally.failed else Exit.OK
+    def depart(tally: Tally, *, cut_short: bool) -> None:
+        if lead is not None:
+            lead.end_processes()  # before the task waits for its end: they hold the GPUs' memory
+        processes.end_descendants(MARK)
+        task.leave(tally, cut_short=cut_short)
+
+    os.environ[MARK] = task.owner.worker
+    try:
+        with Study.open(task.home, task.owner, n_params=n_params) as study:
+            objective = wrong or (load_objective(sweep) if lead is None else lead.objective(task.place))
+            tally = work(
+                study,
+                objective,
+                home=task.home,
+                place=task.place,
+                signals=task.signals,
+                is_over=lambda: lead is not None and lead.is_over,
+                n_params=n_params,
+                leave=lambda tally: depart(tally, cut_short=True),
+            )
+    except BaseException:
+        processes.end_descendants(MARK)
+        raise
+    depart(tally, cut_short=False)
+    return tally
 
 
-def _log_apart() -> None:
-    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's."""
+def log_apart(label: str = "") -> None:
+    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's.
+
+    Args:
+        label: tells them from those of other processes in the same log.
+    """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT.replace(" %(message)", f"{label} %(message)")))
     for layer in OUR_LAYERS:
         logger = logging.getLogger(f"hpo_batch.{layer}")
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
 
 
-def _enter(sweep: Sweep) -> Failed | None:
+def enter(sweep: Sweep) -> Failed | None:
     """Go to the objective's working directory; a relative one starts where the worker was started."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's package lies where the worker was started
@@ -128,10 +231,13 @@ def _enter(sweep: Sweep) -> Failed | None:
     return None
 
 
-def _load(sweep: Sweep) -> Objective | Failed:
+def load_objective(sweep: Sweep) -> Objective | Failed:
     here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
     try:
-        return load(here, metrics=sweep.study.metric, computed=sweep.metrics)
+        objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
+        if isinstance(objective, CommandObjective):
+            return replace(objective, preempted_s=sweep.job.grace_s)
+        return objective
     except UserError as error:
         cause = error.__cause__
         text = "".join(traceback.format_exception(cause)) if cause else ""
@@ -152,6 +258,8 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         submission = environ.get("SLURM_JOB_NAME", "").rpartition("-")[2]
         job, _, index = allocation.job.partition("_")
         name = f"{job}-r{allocation.restarts}-{index or 0}"
+        if slots.SLOT_VARIABLE in environ:
+            name += f".{environ[slots.SLOT_VARIABLE]}"
     elif submission:
         name = f"{submission}-{index}"
     else:
@@ -168,33 +276,15 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
     )
 
 
-def _deadline(sweep: Sweep, allocation: Allocation) -> float | None:
+def _walltime(home: StudyHome, sweep: Sweep, submission: str) -> float:
+    """As it was when the worker was submitted: the sweep may have been edited since."""
+    with contextlib.suppress(StorageError):
+        return next((one.walltime_s for one in read_submissions(home) if one.id == submission), sweep.job.walltime)
+    return sweep.job.walltime
+
+
+def _deadline(walltime_s: float, allocation: Allocation) -> float | None:
     if allocation.deadline_s is not None:
         return allocation.deadline_s
     # SLURM tells the end of a job only since 23.02
-    return time.time() + sweep.job.walltime if allocation.job is not None else None
-
-
-def _finish(home: StudyHome, signals: Signals, tally: Tally, allocation: Allocation) -> None:
-    """In a batch task: after the warning of the limit ask for another run; after preemption wait to be requeued."""
-    if allocation.job is None or signals.received is None:
-        return
-    if signals.received is Stopping.TIME_LIMIT and _work_is_left(home) and tally.complete + tally.given_back > 0:
-        try:
-            log.info("the limit is near: asking SLURM to requeue %s", allocation.job)
-            commands.requeue(allocation.job)
-        except HpoBatchError as error:
-            log.warning("not requeued (%s): 'hpo-batch submit' again adds workers", error)
-            return
-    elif signals.received is not Stopping.PREEMPTED:
-        return
-    # a task that ends by itself counts as completed and is not requeued (SLURM before 24.05): wait for the kill
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(PARK_S)
-
-
-def _work_is_left(home: StudyHome) -> bool:
-    if home.marker("CANCELLED").exists() or home.marker("DRAIN").exists():
-        return False
-    state = read_state(home)
-    return bool(state.by_state[TrialState.WAITING]) or state.counts().remaining > 0
+    return time.time() + walltime_s if allocation.job is not None else None

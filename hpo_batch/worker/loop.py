@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,7 +26,6 @@ from hpo_batch.records import (
     Cause,
     Claim,
     Complete,
-    Configuration,
     Failed,
     GivenBack,
     Idle,
@@ -36,11 +35,13 @@ from hpo_batch.records import (
     Stopping,
     Verdict,
 )
-from hpo_batch.store import sharing
+from hpo_batch.store import leases, sharing
+from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
-from hpo_batch.worker.devices import Device
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.walltime import Fits, NParams
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
 
 if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
@@ -51,41 +52,10 @@ log = logging.getLogger(__name__)
 MARKERS_EVERY_S = 2.0
 """how often a running trial looks for the markers of cancel"""
 LOOK_AGAIN_S = 2.0
-LAST_WORDS_S = 10.0
-"""before SLURM kills the worker, to write that its attempt is given back"""
-EARLY_S = 60.0
-"""SLURM may send the warning of the limit so much too early"""
+CAUSES = {Stopping.PREEMPTED: Cause.PREEMPTED, Stopping.CANCELLED: Cause.CANCELLED}
+"""of attempts that the worker gives back itself; all others: the time limit"""
 SHARE_EVERY_S = 30.0
 """how often the files of a running trial are opened to the group of a shared study"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the worker runs."""
-
-    device: Device
-    cpus: int
-    deadline: float | None
-    """seconds since the epoch"""
-    lead_s: float
-    """a trial is asked to stop so long before the deadline"""
-    is_killed: bool = False
-    """whether the worker is killed at the deadline, as in SLURM"""
-    began: float = field(default_factory=time.time)
-    """when the worker came here"""
-
-    def was_whole(self, started: float, ended: float) -> bool:
-        """Whether an attempt from ``started`` to ``ended`` had about all the time that there is for a trial here."""
-        if self.deadline is None:
-            return False
-        whole = self.deadline - self.lead_s - self.began
-        return started - self.began <= 0.2 * whole and ended - started >= 0.8 * whole - EARLY_S
-
-    def limit(self) -> float:
-        """When an attempt is given back by the worker itself, if the objective does not stop."""
-        if self.deadline is None or not self.is_killed:
-            return float("inf")
-        return self.deadline - min(LAST_WORDS_S, self.lead_s / 4)
 
 
 @dataclass(kw_only=True)
@@ -98,6 +68,12 @@ class Tally:
     given_back: int = 0
     idle: Idle | None = None
     """why it found nothing more to do; None if it was told to stop"""
+    stopped: Stopping | None = field(default=None, compare=False)
+    """why its last trial had to stop, if that ended the worker"""
+    progress: bool = field(default=False, compare=False)
+    """whether the study is further than it was: a trial has ended, or goes on from a newer checkpoint"""
+    saves: bool = field(default=False, compare=False)
+    """whether a trial was seen to save a checkpoint"""
 
 
 class WorkerEngine:
@@ -127,7 +103,7 @@ class WorkerEngine:
 
     def stopping(self) -> Stopping | None:
         if self._signals.received is not None:
-            return self._signals.received
+            return self._why_signalled(self._signals.received)
         if self._pulse is not None and self._pulse.silent_s() > self._pulse.stall_s:
             return Stopping.STALLED
         now = time.time()
@@ -139,6 +115,23 @@ class WorkerEngine:
                 return Stopping.CANCELLED
         return None
 
+    def _why_signalled(self, received: Stopping) -> Stopping:
+        """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
+        if received is Stopping.PREEMPTED and self._home.marker("CANCELLED").exists():
+            return Stopping.CANCELLED
+        warned = self._signals.warned
+        if received is Stopping.TIME_LIMIT and warned is not None and self._place.is_far(warned):
+            return Stopping.PREEMPTED
+        return received
+
+
+Leave = Callable[[Tally], None]
+"""what a worker does last; returns if it just ends"""
+
+
+def _just_end(tally: Tally) -> None:
+    return
+
 
 def work(
     study: Study,
@@ -148,16 +141,24 @@ def work(
     place: Place,
     signals: Signals,
     sleep: Callable[[float], None] = time.sleep,
+    is_over: Callable[[], bool] = lambda: False,
+    n_params: NParams | None = None,
+    leave: Leave = _just_end,
 ) -> Tally:
     """Run trials until there is none for this worker, or it is told to stop.
 
     Args:
+        is_over: whether the objective can run no further trial.
         objective: what runs a trial; a ``Failed`` if it could not be loaded: then one trial is told so, and the worker
             ends, since every other trial would fail alike.
+        n_params: counts a model's parameters, for the prediction of a trial's time.
+        leave: called instead of a return to the caller if the function of a trial does not return.
     """
     tally = Tally()
+    fits = Fits(study, place, n_params=n_params)
     while signals.received is None:
-        given = study.claim(fits=lambda configuration: _fits(place, configuration))
+        fits.look(saves=tally.saves)
+        given = study.claim(fits=fits)
         if isinstance(given, Idle):
             if given.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
                 # one of the workers that hold the rest may be dead: its trial would be ours
@@ -165,6 +166,8 @@ def work(
                     # several looks for each duration of a lease: two with more than that between them prove no life
                     sleep(min(LOOK_AGAIN_S, study.sweep.study.lease_s / 4))
                 continue
+            if given.why is IdleWhy.NO_TIME and fits.refusal:
+                given = replace(given, detail=fits.refusal)
             tally.idle = given
             detail = f" ({given.detail})" if given.detail else ""
             log.info("no more trials for this worker: %s%s", given.why.value, detail)
@@ -172,18 +175,22 @@ def work(
         claim = given[0]
         began = time.time()
         try:
-            ended = _run(study, claim, objective, home=home, place=place, signals=signals)
+            ended = _run(study, claim, objective, home=home, place=place, signals=signals, tally=tally, leave=leave)
             _settle(study, claim, ended, tally, place=place, began=began)
         except Superseded as error:
             log.warning("%s: its outcome does not count", error)
+            if study.is_followed(claim):
+                log.warning("SLURM has started this array task anew elsewhere: this worker ends")
+                break
             continue
         except KeyboardInterrupt:
             with contextlib.suppress(StorageError):  # among them: its end was written already
                 study.give_back(claim, Cause.CANCELLED)
             raise
-        if isinstance(objective, Failed):
+        if isinstance(objective, Failed) or is_over():
             break
         if isinstance(ended, GivenBack) and ended.cause is not Cause.CHECKPOINTED:
+            tally.stopped = Stopping(ended.cause.value)
             break
         if isinstance(ended, Failed):
             tally.idle = _why_leave(study)
@@ -207,7 +214,15 @@ def _why_leave(study: Study) -> Idle | None:
 
 
 def _run(
-    study: Study, claim: Claim, objective: Objective | Failed, *, home: StudyHome, place: Place, signals: Signals
+    study: Study,
+    claim: Claim,
+    objective: Objective | Failed,
+    *,
+    home: StudyHome,
+    place: Place,
+    signals: Signals,
+    tally: Tally,
+    leave: Leave,
 ) -> Outcome | GivenBack:
     shared = study.sweep.study.shared
     if shared:
@@ -236,9 +251,21 @@ def _run(
         device=place.device,
         deadline=place.deadline,
     )
+
+    def note() -> None:
+        """At once, since the kill may follow at once: an attempt found dead with this does not count as lost."""
+        cause = CAUSES.get(engine.stopping() or Stopping.PREEMPTED, Cause.PREEMPTED)
+        study.note_give_back(claim, cause)
+
+    attempt = _Attempt(
+        study=study, claim=claim, trial=trial, engine=engine, place=place, signals=signals, pulse=pulse, tally=tally
+    )
+    signals.take_over()
     try:
-        return _watched(study, claim, objective, trial, place=place, pulse=pulse, engine=engine)
+        with signals.telling(note):
+            return attempt.run(objective, leave)
     finally:
+        tally.saves = tally.saves or has_checkpoint(folder)
         if shared:
             _open_to_group(folder)
 
@@ -249,45 +276,72 @@ def _open_to_group(folder: Path) -> None:
         sharing.open_to_group(folder)
 
 
-def _watched(
-    study: Study,
-    claim: Claim,
-    objective: Objective,
-    trial: Trial,
-    *,
-    place: Place,
-    pulse: Pulse | None,
-    engine: WorkerEngine,
-) -> Outcome | GivenBack:
-    """Run the objective; a function that neither returns nor listens is ended together with this worker."""
-    if not isinstance(objective, FunctionObjective) or (pulse is None and place.limit() == float("inf")):
-        return objective.run(trial)
-    began, thread = time.time(), threading.get_ident()
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """One run of the objective, and the watch over it: a function may neither return nor listen."""
 
-    def due() -> Ending | None:
+    study: Study
+    claim: Claim
+    trial: Trial
+    engine: WorkerEngine
+    place: Place
+    signals: Signals
+    pulse: Pulse | None
+    tally: Tally
+
+    def run(self, objective: Objective, leave: Leave) -> Outcome | GivenBack:
+        """A function that neither returns nor listens is ended together with this worker."""
+        if not isinstance(objective, FunctionObjective):
+            return objective.run(self.trial)
+        began, thread = time.time(), threading.get_ident()
+        every_s = 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
+
+        def last_words(ended: Ending) -> NoReturn:
+            self._last_words(ended, began=began, leave=leave)
+
+        with watched(lambda: self._due(thread), last_words, lock=self.engine.lock, every_s=every_s):
+            return objective.run(self.trial)
+
+    def _due(self, thread: int) -> Ending | None:
+        """How the attempt has to be ended now, because the objective does not do it."""
+        now, received, warned = time.time(), self.signals.received, self.signals.warned
+        if received is Stopping.PREEMPTED and warned is not None and now > warned + self.place.patience_s:
+            return GivenBack(cause=CAUSES.get(self.engine.stopping() or received, Cause.PREEMPTED))
+        if received is Stopping.TIME_LIMIT and warned is not None and self.place.is_far(warned):
+            return GivenBack(cause=Cause.PREEMPTED) if now > warned + self.place.patience_s else None
+        if now > self.place.limit(warned if received is Stopping.TIME_LIMIT else None):
+            return GivenBack(cause=CAUSES.get(self.engine.stopping() or Stopping.TIME_LIMIT, Cause.TIME_LIMIT))
+        pulse = self.pulse
         if pulse is not None and pulse.silent_s() > pulse.stall_s + min(GRACE_S, pulse.stall_s):
             where, stack = where_it_is(thread)
-            return stalled(trial.progress, wanted=engine.wanted, where=where, traceback=stack)
-        return GivenBack(cause=Cause.TIME_LIMIT) if time.time() > place.limit() else None
+            return stalled(self.trial.progress, wanted=self.engine.wanted, where=where, traceback=stack)
+        return None
 
-    def last_words(ended: Ending) -> NoReturn:
-        _last_words(study, claim, ended, place=place, began=began)
+    def _last_words(self, ended: Ending, *, began: float, leave: Leave) -> NoReturn:
+        """Tell the study how an attempt ended whose function does not return, and end the worker with it."""
+        study, claim = self.study, self.claim
+        try:
+            if isinstance(ended, Failed):
+                os.write(2, ended.traceback.encode(errors="backslashreplace"))  # the attempt's stderr
+            else:
+                self.tally.stopped = Stopping(ended.cause.value)
+            self.tally.saves = self.tally.saves or has_checkpoint(self.trial.dir)
+            _settle(study, claim, ended, self.tally, place=self.place, began=began)
+        except (StorageError, OSError) as error:
+            log.warning("trial %s: how it ended could not be written: %s", claim.number, error)
+        except Superseded as error:
+            log.warning("%s: its outcome does not count", error)
+        finally:
+            log.warning("the function of trial %s does not return and cannot be interrupted", claim.number)
+            self._end(Exit.TRIALS_FAILED if isinstance(ended, Failed) else Exit.OK, leave)
 
-    with watched(due, last_words, lock=engine.lock, every_s=1.0 if pulse is None else min(1.0, pulse.stall_s / 4)):
-        return objective.run(trial)
-
-
-def _last_words(study: Study, claim: Claim, ended: Ending, *, place: Place, began: float) -> NoReturn:
-    """Tell the study how an attempt ended whose function neither returns nor listens, and end the worker with it."""
-    try:
-        if isinstance(ended, Failed):
-            os.write(2, ended.traceback.encode(errors="backslashreplace"))  # the attempt's stderr
-        _settle(study, claim, ended, Tally(), place=place, began=began)
-    except (StorageError, OSError) as error:
-        log.warning("trial %s: how it ended could not be written: %s", claim.number, error)
-    finally:
-        log.warning("worker ends: the function of trial %s does not return and cannot be interrupted", claim.number)
-        processes.end_with_descendants(Exit.TRIALS_FAILED if isinstance(ended, Failed) else Exit.OK)
+    def _end(self, code: Exit, leave: Leave) -> NoReturn:
+        processes.end_descendants()
+        leases.let_go(self.study.home.workers, self.study.owner)
+        try:
+            leave(self.tally)
+        finally:
+            processes.end_with_descendants(code)
 
 
 def _settle(
@@ -297,7 +351,11 @@ def _settle(
     now = time.time()
     seconds = now - began
     if isinstance(ended, GivenBack):
-        study.give_back(claim, ended.cause, whole=place.was_whole(began, now))
+        whole = place.was_whole(began, now)
+        moved = moved_forward(study.home, claim.number, claim.attempt)
+        study.give_back(claim, ended.cause, whole=whole)
+        # one that had all the time and saved nothing may be the only one of its kind, unless none has finished yet
+        tally.progress = tally.progress or moved or study.has_ended(claim) or (whole and bool(study.took()))
         if study.has_ended(claim):
             tally.failed += 1
             log.warning("trial %s: failed after %.1f s: %s", claim.number, seconds, study.why_failed(claim))
@@ -306,6 +364,7 @@ def _settle(
         log.info("trial %s: given back after %.1f s (%s)", claim.number, seconds, ended.cause.value)
         return
     study.tell(claim, ended)
+    tally.progress = tally.progress or study.has_ended(claim)
     if isinstance(ended, Complete):
         tally.complete += 1
         log.info("trial %s: %s after %.1f s", claim.number, ", ".join(f"{v:.6g}" for v in ended.values), seconds)
@@ -317,11 +376,6 @@ def _settle(
         tally.failed += not goes_on
         why = f"{ended.reason.value}: {ended.message}"
         log.warning("trial %s: failed after %.1f s%s: %s", claim.number, seconds, goes_on, why)
-
-
-def _fits(place: Place, configuration: Configuration) -> bool:
-    """Whether there is time for a trial at all. What a trial needs is not predicted yet."""
-    return place.deadline is None or time.time() < place.deadline - place.lead_s
 
 
 def _named(claim: Claim) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -207,3 +208,53 @@ def test_a_study_of_plain_optuna_is_not_rebuilt(cli: Cli, root: Path) -> None:
     assert cli("doctor", "theirs", "--rebuild").code == 0
     assert cli("doctor", "theirs", "--rebuild", "--force").code == 4
     assert journal.read_bytes() == content
+
+
+def test_a_sweep_that_was_never_submitted_and_a_machine_without_slurm(
+    cli: Cli, write_sweep, root: Path, no_slurm: None
+) -> None:
+    local = cli("doctor", write_sweep())
+    assert (local.code, "slurm" in local.out) == (0, False)
+    assert "two processes of this host: kernel locks keep each other out" in local.out
+    path = write_sweep(name="far")
+    path.write_text(path.read_text().replace('"local"', '"cpu"'))
+    for argv, code in (([path], 0), ([], 0), ([path, "--cluster"], 3), (["--cluster"], 3)):
+        ended = cli("doctor", *argv)
+        assert ended.code == code
+        assert "there is no SLURM on this machine" in ended.out
+        assert "load SLURM" in ended.out
+    assert list(root.iterdir()) == []
+
+
+def test_a_slurm_that_refuses_to_answer_is_told_and_the_rest_is_done(cli: Cli, write_sweep) -> None:
+    path = write_sweep()
+    path.write_text(path.read_text().replace('"local"', '"cpu"'))
+    ended = cli("doctor", path, "--cluster")  # the guard of the tests answers
+    assert ended.code == 3
+    assert "'scontrol show config' failed with exit code 97" in ended.out
+    assert "no job was submitted" in ended.out
+    assert ended.out.count("keep each other out") == 2
+
+
+def test_findings_as_json(cli: Cli, write_sweep, root: Path) -> None:
+    path = write_sweep(trials=1)
+    cli("submit", path, "--wait")
+    shown = json.loads(cli("doctor", path, "--json").out)
+    assert shown["exit_code"] == 0
+    study, site = shown["examined"]
+    assert (study["kind"], study["name"], study["path"]) == ("study", "toy", str(root / "toy"))
+    assert (site["kind"], site["path"]) == ("site", str(root))
+    assert {tuple(finding) for part in (study, site) for finding in part["findings"]} == {
+        ("level", "about", "what", "do")
+    }
+    (root / "toy" / "journal.jsonl").unlink()
+    lost = cli("doctor", path, "--json")
+    assert (lost.code, json.loads(lost.out)["exit_code"]) == (4, 4)
+
+
+def test_two_nodes_need_a_sweep_for_slurm(cli: Cli, write_sweep) -> None:
+    refused = cli("doctor", write_sweep(), "--cluster")
+    assert refused.code == 2
+    assert "template 'local' runs on this machine" in refused.err
+    assert "--gpu goes with --cluster" in cli("doctor", "--gpu").err
+    assert "--rebuild goes with neither" in cli("doctor", "toy", "--rebuild", "--json").err

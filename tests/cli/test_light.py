@@ -35,7 +35,7 @@ def test_help_loads_nothing_heavy(argv: list[str], root: Path) -> None:
     assert loaded_after(*argv, root=root) == set()
 
 
-@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "0"], ["list"]])
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "0"], ["explain", "0"], ["list"]])
 def test_reading_a_study_needs_neither_optuna_nor_pandas(cli: Cli, write_sweep, root: Path, command: list[str]) -> None:
     assert cli("submit", write_sweep(trials=2), "--wait").code == 0
     assert loaded_after(*command, root=root) == set()

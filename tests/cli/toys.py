@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from pathlib import Path
 
 import hpo_batch
 
@@ -50,3 +53,36 @@ def first_hangs(trial: hpo_batch.Trial) -> float:
 
 def raises_always(trial: hpo_batch.Trial) -> float:
     raise RuntimeError("nothing works here")
+
+
+def count(values: dict[str, int]) -> int:
+    """A model's parameters, as [objective] n_params counts them."""
+    return 1000 * values["n"]
+
+
+def waits_for_file(trial: hpo_batch.Trial) -> float:
+    while not Path(os.environ["GO"]).exists():
+        time.sleep(0.05)
+    return float(trial.params["x"])
+
+
+def fails_unless_told(trial: hpo_batch.Trial) -> float:
+    if "TOLD" not in os.environ:
+        raise RuntimeError("nobody has told me how")
+    return float(trial.params["x"])
+
+
+def waits_or_stops(trial: hpo_batch.Trial) -> float | None:
+    while not Path(os.environ["GO"]).exists():
+        if trial.should_stop():
+            return None
+        time.sleep(0.05)
+    return float(trial.params["x"])
+
+
+def dies_after_one(trial: hpo_batch.Trial) -> float:
+    """The worker's second trial kills it, unless told otherwise."""
+    if "SECOND" in os.environ and "DONE_DYING" not in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.environ["SECOND"] = "1"
+    return float(trial.params["x"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,6 +138,9 @@ def test_config_as_recorded() -> None:
         max_array_tasks=None,
         job_requeue=True,
         accounting=True,
+        enforced=(),
+        kill_wait_s=2.0,
+        preempts=True,
     )
     assert config.array_limit == 1001
 
@@ -213,6 +218,9 @@ def test_a_silent_slurm_is_unreachable(name: str, ask: Callable[[], object], fak
         ("scancel", lambda: commands.scancel(["7"])),
         ("scontrol", lambda: commands.requeue("7_1")),
         ("scontrol", commands.show_config),
+        ("scontrol", commands.show_partitions),
+        ("sacctmgr", lambda: commands.show_limits("me", cluster="c")),
+        ("sbatch", lambda: commands.check_script(Path(__file__), env=os.environ)),
     ],
 )
 class TestFailures:
@@ -255,3 +263,22 @@ def test_requeue_names_the_task(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
     commands.requeue("7_1")
     assert [call["argv"] for call in fake.calls] == [["requeue", "7_1"]]
+
+
+def test_jobs_are_found_by_their_names(fake_command: Fake) -> None:
+    fake_command("squeue", stdout="7|toy-aa\n7|toy-aa\n9|toy-bb-collect\n8|toy-a\n")
+    assert commands.find_jobs(["toy-aa", "toy-bb-collect"]) == {"7": "toy-aa", "9": "toy-bb-collect"}
+    assert commands.find_jobs([]) == {}
+
+
+def test_tasks_are_let_go_in_one_call(fake_command: Fake) -> None:
+    fake = fake_command("scontrol")
+    commands.start_now([task("7_1"), task("7_2")])
+    commands.start_now([])
+    assert [call["argv"] for call in fake.calls] == [["update", "JobId=7_1,7_2", "StartTime=now"]]
+
+
+def test_only_waiting_tasks_are_cancelled_when_asked(fake_command: Fake) -> None:
+    fake = fake_command("scancel")
+    commands.scancel(["7"], only_pending=True)
+    assert [call["argv"] for call in fake.calls] == [["--state=PENDING", "7"]]

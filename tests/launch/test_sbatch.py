@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,32 +10,46 @@ import pytest
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.plan import Site, Standing, plan
-from hpo_batch.launch.sbatch import sbatch_text
+from hpo_batch.launch.sbatch import OURS, sbatch_text
+from hpo_batch.processes import run
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Job, Sweep
 from tests.conftest import REPOSITORY
 
-DATA = Path(__file__).parent / "data"
+GOLDEN = Path(__file__).parent / "golden"
 SITES = {
     "typed-gres": Job(gres="gpu:a100:1", cpus=8, walltime="4:00:00", partition="gpu", account="lab", python="python3"),
     "gpus-per-node": Job(gpus_per_node="a100:1", cpus=16, walltime="1-12", mem_gb=63.5, python="python3"),
+    "mig": Job(gres="gpu:a100_1g.10gb:1", cpus=4, walltime="4:00:00", qos="shared", python="python3"),
     "cpu": Job(cpus=4, walltime="90", max_running=3, python="python3", setup=("module load python/3.11",)),
     "container": Job(
+        gres="gpu:1", cpus=4, walltime="2:00:00", python="apptainer exec --nv '/data/my images/ml.sif' python"
+    ),
+    "container-srun": Job(
         gres="gpu:1", cpus=4, walltime="2:00:00", srun_args=("--container-image=ml.sqsh",), python="/opt/env/bin/python"
     ),
+    "multi-node": Job(gres="gpu:a100:2", cpus=4, walltime="1-0", python="python3", nodes=2, tasks_per_node=2),
+    "gpus-per-task": Job(cpus=4, walltime="60", python="python3", sbatch={"ntasks": 1, "gpus-per-task": "a100:1"}),
     "no-srun": Job(gres="gpu:1", walltime="1:00:00", srun=False, python="python3", sbatch={"exclusive": True}),
 }
 
 
+def text_of(
+    job: Job, *, tasks: int | None = 4, folder: str = "/study/slurm", workdir: str = "/home/user/project"
+) -> str:
+    id = "0123456789ab"
+    return sbatch_text(
+        job, folder=Path(folder), name=f"sweep-{id}", workdir=Path(workdir), tasks=tasks, pickle=f"{id}.pkl"
+    )
+
+
 @pytest.mark.parametrize("site", SITES)
 def test_sbatch_text_of_a_site(site: str) -> None:
-    """To accept a change on purpose: delete the file, run the test twice, read the difference."""
-    text = sbatch_text(
-        SITES[site], folder=Path("/study/slurm"), name="sweep-0123456789ab", workdir=Path("/home/user/project"), tasks=4
-    )
-    golden = DATA / f"{site}.sh"
+    """To accept a change on purpose: remove the files of ``golden/``, run this test twice, read ``git diff``."""
+    text = text_of(SITES[site])
+    golden = GOLDEN / f"{site}.sh"
     if not golden.exists():
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text)
@@ -42,9 +57,41 @@ def test_sbatch_text_of_a_site(site: str) -> None:
     assert text == golden.read_text()
 
 
+def test_no_site_without_its_text() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(SITES)
+
+
 def test_one_worker_is_no_array() -> None:
-    text = sbatch_text(Job(python="python3"), folder=Path("/s"), name="x-1", workdir=Path("/w"), tasks=1)
-    assert "--array" not in text
+    assert "--array" not in text_of(Job(python="python3"), tasks=None)
+
+
+def test_an_option_stands_in_the_script_once() -> None:
+    text = text_of(Job(partition="a", cpus=2, sbatch={"partition": "b", "cpus-per-task": 3}))
+    assert [line for line in text.splitlines() if "--partition" in line] == ["#SBATCH --partition=b"]
+    assert [line for line in text.splitlines() if line.startswith("#SBATCH --cpus-per-task")] == [
+        "#SBATCH --cpus-per-task=3"
+    ]
+
+
+@pytest.mark.parametrize("option", OURS)
+def test_options_that_are_ours_are_refused_with_what_to_say_instead(option: str) -> None:
+    with pytest.raises(UserError, match=f"--{option} cannot be given: "):
+        text_of(Job(sbatch={option: "x"}))
+
+
+def test_the_script_gives_the_pickle_the_name_that_submitit_looks_for(tmp_path: Path) -> None:
+    """Run by a shell, with the variables of an array task and of a plain job; twice, as after a requeue."""
+    folder = tmp_path / "a study's"
+    folder.mkdir()
+    (folder / "0123456789ab.pkl").write_text("the pickle")
+    text = text_of(Job(python="true", srun=False), folder=str(folder), workdir=str(tmp_path))
+    for name, variables in (
+        ("7_3", {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}),
+        ("8", {"SLURM_JOB_ID": "8"}),
+    ):
+        for _ in range(2):
+            run(["bash", "-c", text], timeout_s=30, env={**os.environ, **variables})
+        assert (folder / f"{name}_submitted.pkl").read_text() == "the pickle"
 
 
 def a_sweep(**job: object) -> Sweep:

@@ -225,6 +225,24 @@ def test_a_command_that_will_not_stop_is_made_to(
     assert json.loads((trial.dir / "exit.json").read_text())["signal"] == expected
 
 
+@pytest.mark.parametrize("by", ["preemption", "limit"])
+def test_a_command_that_will_not_stop_is_killed_before_slurm_kills_the_worker(
+    make_trial: Callable[..., Trial], make_python: MakeCommand, engine: FakeEngine, by: str
+) -> None:
+    """However long its graces are."""
+    code = (
+        "for name in ('SIGUSR2', 'SIGTERM'): signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        "report(step=1, loss=1)\n" + ENDLESS
+    )
+    why = Stopping.PREEMPTED if by == "preemption" else Stopping.TIME_LIMIT
+    engine.on_report = lambda step: setattr(engine, "reason", why)
+    trial = make_trial(deadline=time.time() + (1000 if by == "preemption" else 3))
+    outcome = make_python(code, grace_s=1e6, kill_s=1e6, preempted_s=3.0 if by == "preemption" else 1e6).run(trial)
+    assert outcome == GivenBack(cause=Cause(why.value))
+    told = json.loads((trial.dir / "exit.json").read_text())
+    assert told["signal"] == signal.SIGKILL
+
+
 def test_a_framework_that_turns_sigterm_into_an_exit_code_has_stopped(
     trial: Trial, make_python: MakeCommand, engine: FakeEngine
 ) -> None:

@@ -228,6 +228,35 @@ def test_exceptions_become_reasons(error: BaseException, reason: Reason, message
     assert len(outcome.message) <= 400
 
 
+LOADER = RuntimeError("DataLoader worker (pid 9) is killed by signal: Terminated. ")
+
+
+@pytest.mark.parametrize(
+    ("stopping", "error", "is_given_back"),
+    [
+        (Stopping.PREEMPTED, LOADER, True),
+        (Stopping.PREEMPTED, ConnectionResetError("by peer"), True),
+        (Stopping.CANCELLED, LOADER, True),
+        (Stopping.TIME_LIMIT, LOADER, True),
+        (Stopping.TIME_LIMIT, wrapped(LOADER), True),
+        (Stopping.TIME_LIMIT, ValueError("no data"), False),
+        (Stopping.TIME_LIMIT, RuntimeError("DataLoader worker (pid 9) is killed by signal: Killed. "), False),
+        (Stopping.PRUNED, LOADER, False),
+        (None, LOADER, False),
+    ],
+)
+def test_what_breaks_because_a_signal_hit_children_is_no_failure(
+    stopping: Stopping | None, error: BaseException, is_given_back: bool
+) -> None:
+    outcome = of_exception(error, wanted=wanted(), progress=progress(stopping))
+    assert isinstance(outcome, GivenBack) is is_given_back
+
+
+def test_a_command_may_end_as_it_likes_after_slurms_sigterm() -> None:
+    assert exited(code=1, told=progress(Stopping.PREEMPTED)) == GivenBack(cause=Cause.PREEMPTED)
+    assert isinstance(exited(code=1, told=progress(Stopping.TIME_LIMIT)), Failed)
+
+
 @pytest.mark.parametrize("error", [SystemExit(0), SystemExit(), TrialPruned()])
 def test_leaving_when_told_to_stop_is_no_failure(error: BaseException) -> None:
     told = progress(Stopping.PRUNED, step=2, auc=0.5)

@@ -10,6 +10,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -60,6 +61,8 @@ class ClusterConfig:
     min_job_age_s: int = 60
     """How long `squeue -t all` knows an ended job."""
     max_array_size: int = 1001
+    submit_limits: Mapping[str, int] = field(default_factory=dict)
+    """QOS by name, each with how many jobs and array tasks a user may have in it; needs accounting."""
     extra: str = ""
     """Lines for slurm.conf; a key given again wins."""
 
@@ -138,6 +141,8 @@ class SlurmCluster:
         self.nodes = tuple(f"n{number}" for number in range(1, config.nodes + 1))
         self._ports: dict[str, int] = {}
         self._daemons: dict[str, _Daemon] = {}
+        self._without_daemon: dict[str, _Daemon] = {}
+        """keepers, by node, of what has outlived its slurmd"""
 
     @classmethod
     @contextmanager
@@ -224,8 +229,17 @@ class SlurmCluster:
         """As if its power failed: slurmd, steps and jobs are gone at once. SLURM notices within half a minute."""
         self._kill(_slurmd(node))
 
+    def kill_slurmd(self, node: str) -> None:
+        """Its slurmd alone: steps and jobs live on, and SLURM takes the node for dead within half a minute."""
+        daemon = self._daemons.pop(_slurmd(node))
+        daemon.kill_alone()
+        self._without_daemon[node] = daemon
+
     def start_node(self, node: str) -> None:
-        """Switch a killed node on again."""
+        """Switch a killed node on again; what had outlived its slurmd is killed."""
+        if (left := self._without_daemon.pop(node, None)) is not None:
+            left.kill()
+            left.wait()
         self._launch(_slurmd(node), "slurmd", "-D", "-N", node)
 
     def stop_controller(self) -> None:
@@ -275,7 +289,12 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """End every process of the cluster, jobs included. Safe to call twice."""
+        left = [self._without_daemon.pop(node) for node in list(self._without_daemon)]
+        for keeper in left:
+            keeper.kill()
         self._kill(*self._daemons)
+        for keeper in left:
+            keeper.wait()
 
     def _start(self) -> None:
         spools = [f"spool/{node}" for node in self.nodes]
@@ -336,6 +355,11 @@ class SlurmCluster:
         self._launch("slurmdbd", "slurmdbd", "-D")
         self._wait_for_port("slurmdbd")
         self.run("sacctmgr", "-i", "add", "cluster", "test", timeout_s=_READY_TIMEOUT_S)
+        for qos, limit in self.config.submit_limits.items():
+            self.run("sacctmgr", "-i", "add", "qos", qos, f"MaxSubmitJobsPerUser={limit}", timeout_s=_READY_TIMEOUT_S)
+        if self.config.submit_limits:
+            allowed = ",".join(("normal", *self.config.submit_limits))
+            self.run("sacctmgr", "-i", "modify", "user", "root", "set", f"qos={allowed}", timeout_s=_READY_TIMEOUT_S)
 
     def _wait_for_port(self, daemon: str) -> None:
         def listens() -> bool:
@@ -415,6 +439,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={self._ports["slurmdbd"]}
 AccountingStoragePass={root}/run/munge.sock
 AccountingStorageTRES=gres/gpu"""
+            if config.submit_limits:
+                accounting += "\nAccountingStorageEnforce=limits,qos"
         else:
             accounting = "AccountingStorageType=accounting_storage/none"
         nodes = "\n".join(
@@ -515,6 +541,10 @@ class _Daemon:
         """Ask it to end, saving what it has to save."""
         self._keeper.terminate()
         self.wait()
+
+    def kill_alone(self) -> None:
+        """SIGKILL to it, and not to what it has started."""
+        os.kill(self._keeper.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
         """SIGKILL to it and to all that it started; returns before they are gone."""

@@ -1,5 +1,7 @@
 """Runs one daemon of a test cluster and ends it, with all that it started, when its owner is gone.
 
+On SIGUSR1 it kills the daemon alone and keeps what that had started.
+
 It is a child subreaper: steps, jobs and what jobs leave behind stay its descendants however often they fork, so ending
 a node means ending exactly these and nothing else, also after a SIGKILL of the test run. It ends when its standard
 input does, when its owner is dead, or when the daemon ends. Run by `cluster.py` as `keeper.py OWNER_PID ARGV...`; only
@@ -34,17 +36,24 @@ def main() -> None:
     signal.signal(signal.SIGHUP, lambda *_: None)
     daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, cwd="/")
     signal.signal(signal.SIGTERM, lambda *_: os.kill(daemon.pid, signal.SIGTERM))
+    alone: list[int] = []
+
+    def kill_alone(*_: object) -> None:
+        alone.append(daemon.pid)
+        os.kill(daemon.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGUSR1, kill_alone)
     try:
-        _wait(owner=owner, daemon=daemon.pid)
+        _wait(owner=owner, daemon=daemon.pid, alone=alone)
     finally:
         _end_all()
         # `_reap` has waited for it, which Popen cannot know: it would warn.
         daemon.returncode = 0
 
 
-def _wait(*, owner: int, daemon: int) -> None:
+def _wait(*, owner: int, daemon: int, alone: list[int]) -> None:
     # The owner's forked children may hold the pipe open after its death, hence the look at the parent.
-    while os.getppid() == owner and daemon not in _reap():
+    while os.getppid() == owner and (daemon not in _reap() or daemon in alone):
         ended, _, _ = select.select([0], [], [], _TICK_S)
         if ended:
             return

@@ -132,6 +132,10 @@ def test_format_1_goes_on(sample: Sample) -> None:
 def test_format_1_is_submitted_again(sample: Sample) -> None:
     """Keys that came later change nothing: a sweep that was not edited is the one that was frozen."""
     options = ("--local", "--workers", "2", "--root", "logs")
+    later = sample.run("submit", "sweep.toml", *options, "--trials", "9", "-n").out
+    told = [line.strip() for line in later.splitlines() if "changed" in line]
+    assert told == ["changed: sampler.startup_trials: 10 -> 5"]  # a default that has changed since is told
+    options += ("--set", "sampler.startup_trials=10")
     planned = sample.run("submit", "sweep.toml", *options, "--trials", "9", "-n")
     assert (planned.code, "changed" in planned.out) == (0, False), planned.out
     done = sample.run("submit", "sweep.toml", *options, "--trials", "10", "--wait")

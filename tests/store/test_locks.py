@@ -154,11 +154,45 @@ def test_a_file_system_without_hard_links_will_do(path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "link", refuse)
     with journal_lock(path):
-        assert json.loads(lock_file(path).read_text()) == me()
+        holder = json.loads(lock_file(path).read_text())
+        assert len(holder.pop("token")) == 16
+        assert holder == me()
         with pytest.raises(LockTimeout):
             locks._optuna_lock(str(lock_file(path)), deadline=0, in_order=False).__enter__()
     assert not lock_file(path).exists()
     assert [p.name for p in path.parent.iterdir() if not p.name.startswith(".")] == ["journal.jsonl.flock"]
+
+
+def test_without_hard_links_the_next_lock_with_our_inode_is_not_ours(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with journal_lock(path):  # broken while we were stopped, and taken by somebody whose file got the same inode
+        lock_file(path).write_text(json.dumps({**me(), "host": "elsewhere"}))
+    assert json.loads(lock_file(path).read_text())["host"] == "elsewhere"
+
+
+def test_on_a_network_file_system_a_lock_is_broken_as_if_there_were_no_kernel_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host may hold "the" kernel lock too, and be breaking the same lock."""
+    with dead_process() as pid:
+        stale = json.dumps({**me(), "pid": pid})
+    right = []
+    break_alone = locks._break_alone
+    monkeypatch.setattr(locks, "is_on_local_disk", lambda path: False)
+    monkeypatch.setattr(
+        locks, "_break_alone", lambda *given, **more: (right.append(given), break_alone(*given, **more))
+    )
+    for holder in (stale, json.dumps(me())):  # the second: ours, and it could not be removed when it was given up
+        lock_file(path).write_text(holder)
+        with journal_lock(path, timeout_s=5):
+            assert json.loads(lock_file(path).read_text()) == me()
+    assert len(right) == 2
+    assert [p.name for p in path.parent.iterdir() if ".lock-" in p.name] == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

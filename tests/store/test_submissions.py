@@ -8,7 +8,9 @@ from pathlib import Path
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 
-FIRST = Submission(id="a", kind="slurm", workers=4, walltime_s=60.0, submitted=1.5, gpus="gpu:1", code={"commit": "c"})
+FIRST = Submission(
+    id="a", kind="slurm", name="x-a", workers=4, walltime_s=60.0, submitted=1.5, gpus="gpu:1", code={"commit": "c"}
+)
 SECOND = Submission(id="b", kind="local", workers=1, walltime_s=60.0, submitted=2.5, job_ids=("17",))
 
 

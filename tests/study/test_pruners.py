@@ -70,9 +70,11 @@ def test_our_pruning_is_that_of_plain_optuna(root: Path) -> None:
     for name, pruner in (
         ("asha", optuna.pruners.SuccessiveHalvingPruner(min_resource=3)),
         ("median", optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)),
-        ("hyperband", optuna.pruners.HyperbandPruner(min_resource=3)),
+        ("threshold", optuna.pruners.ThresholdPruner(upper=0.75, n_warmup_steps=3)),
+        ("percentile", optuna.pruners.PercentilePruner(25.0, n_startup_trials=5, n_warmup_steps=3)),
     ):
-        home = with_pruner(root / name, f'name = "{name}"\nfirst_rung = 3')
+        options = "\noptions = { upper = 0.75 }" if name == "threshold" else ""
+        home = with_pruner(root / name, f'name = "{name}"\nfirst_rung = 3{options}')
         ours = train(home, 0, losses)
         study = optuna.create_study(study_name="s", pruner=pruner)
         theirs = []
@@ -159,6 +161,80 @@ def test_a_pruner_may_be_changed_for_a_study_that_runs(root: Path) -> None:
         assert run(study, claimed(study), 0.9) == 2
 
 
+def test_brackets_keep_their_shares_in_every_block_and_are_stored_when_a_trial_is_made(root: Path) -> None:
+    pruner = 'name = "hyperband"\nfirst_rung = 3\noptions = { max_resource = 27 }'
+    home = with_pruner(root, pruner)
+    in_processes([(train, home, i, [0.5 + 0.01 * n for n in range(12)]) for i in range(3)])
+    trials = state_of(home).trials
+    brackets = [t.facts["bracket"] for t in trials]
+    # 3 brackets with first rungs 3, 9 and 27: 9, 5 and 3 of 17
+    for start in range(0, 34, 17):
+        block = brackets[start : start + 17]
+        assert [block.count(b) for b in range(3)] == pytest.approx([9, 5, 3], abs=1)
+    for trial in trials:
+        ended = max(trial.steps)
+        assert ended in {0: (3, 9, 27), 1: (9, 27), 2: (27,)}[trial.facts["bracket"]]
+    assert sum(t.state is TrialState.PRUNED for t in trials) > 8
+
+
+def test_hyperband_finds_out_by_itself_how_long_a_training_is(root: Path) -> None:
+    home = with_pruner(root, 'name = "hyperband"\nfirst_rung = 3')
+    train(home, 0, [0.9 - 0.01 * n for n in range(10)])  # each better than all before it: all are complete
+    assert {t.facts["bracket"] for t in state_of(home).trials} == {0, 1, 2}
+
+
+def test_patient_waits_for_progress_to_end_and_may_ask_another_pruner(root: Path) -> None:
+    home = with_pruner(root, 'name = "patient"\noptions = { patience = 4 }')
+    with Study.open(home, owner()) as study:
+        claim = claimed(study)
+        losses = [0.9, 0.8, 0.7, *[0.75] * 20]
+        ends = [s for s, x in enumerate(losses, 1) if study.report(claim, s, {"loss": x}) is Verdict.PRUNE]
+    assert ends[0] == 8  # the best was step 3, and none of the 5 steps after it was as good
+    around = 'name = "patient"\naround = "median"\noptions = { patience = 4, n_startup_trials = 2 }'
+    home = with_pruner(root / "around", around)
+    with Study.open(home, owner()) as study:
+        for loss in (0.5, 0.6):
+            run(study, claimed(study), loss)
+        for level, is_pruned in ((0.1, False), (0.9, True)):  # neither makes progress, one is good
+            claim = claimed(study)
+            verdicts = {study.report(claim, step, {"loss": level + 0.001 * step}) for step in range(1, 10)}
+            assert (Verdict.PRUNE in verdicts) == is_pruned
+
+
+def test_wilcoxon_compares_the_same_instances_in_any_order(root: Path) -> None:
+    """Steps are names of instances; a pruned trial is worth the mean of those it has seen."""
+    home = with_pruner(root, 'name = "wilcoxon"\nfirst_rung = 5\noptions = { p_threshold = 0.05 }')
+    hard = {instance: float(instance % 7) for instance in range(30)}
+    with Study.open(home, owner()) as study:
+        claim = claimed(study)
+        for instance in range(30):
+            assert study.report(claim, instance, {"loss": hard[instance]}) is Verdict.CONTINUE
+        study.tell(claim, complete(claim, 3.0))
+        claim = claimed(study)
+        seen = []
+        for instance in reversed(range(30)):
+            seen.append(hard[instance] + 0.5 + 0.01 * instance)
+            if study.report(claim, instance, {"loss": seen[-1]}) is Verdict.PRUNE:
+                break
+        study.tell(claim, Pruned(step=instance, metrics={"loss": seen[-1]}))
+    trial = state_of(home).trials[1]
+    assert 5 <= len(seen) < 12
+    assert trial.values == pytest.approx((sum(seen) / len(seen),))
+
+
 def test_every_pruner_of_the_schema_can_be_made() -> None:
-    made = {name: make_pruner(Pruner(name=name)) for name in PRUNERS}  # type: ignore[arg-type]
+    options = {"threshold": {"upper": 1.0}}
+    made = {name: make_pruner(Pruner(name=name, options=options.get(name, {}))) for name in PRUNERS}  # type: ignore[arg-type]
     assert [name for name, pruner in made.items() if pruner is None] == ["none"]
+
+
+def test_a_trial_that_was_made_under_another_pruner_gets_a_bracket_with_its_next_attempt(root: Path) -> None:
+    home = with_pruner(root, 'name = "none"')
+    with Study.open(home, owner()) as study:
+        study.give_back(claimed(study), Cause.PREEMPTED)
+        pruner = 'name = "hyperband"\nfirst_rung = 3\noptions = { max_resource = 27 }'
+        revise(home, study="trials = 200", space="x = { low = 0.0, high = 1.0 }", tables={"pruner": pruner})
+        assert claimed(study).attempt == 2
+    (trial,) = state_of(home).trials
+    assert trial.facts["bracket"] == 0
+    assert trial.facts["origin"] == "random"

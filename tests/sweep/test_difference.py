@@ -34,7 +34,7 @@ def test_nothing_changed(load_one: LoadOne) -> None:
         ("y = 1", "y = true", "space.y: 1 -> True"),
         ("y = 1\n", "", "space.y: 1 -> (nothing)"),
         ("y = 1", "y = 1\n[job]\nwalltime = '2:00:00'", "job.walltime: 1-0:00:00 -> 2:00:00"),
-        ("y = 1", "y = 1\n[sampler]\noptions = { a = 1 }", "sampler.options.a: (nothing) -> 1"),
+        ("y = 1", "y = 1\n[sampler]\noptions = { group = true }", "sampler.options.group: (nothing) -> True"),
         ("params = { x = 2 }", "params = { x = 3 }",
          "trial.B: {'name': 'B', 'from': 'A', 'params': {'x': 2}} -> {'name': 'B', 'from': 'A', 'params': {'x': 3}}"),
         ('[[trial]]\nname = "B"\nfrom = "A"\nparams = { x = 2 }\n', "",

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo_batch.sweep.load import load
+from hpo_batch.sweep.difference import difference
+from hpo_batch.sweep.load import load, override
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Failures, Job, Sweep
 from tests.conftest import REPOSITORY
@@ -63,6 +64,7 @@ c = "d > 0"
 [metrics]
 m2 = "2 * loss"
 [sampler]
+name = "my.code:Sampler"
 options = { a = [1, 2.0, true, "x"], b = { c = 1e22 } }
 [baseline]
 x = 2
@@ -138,3 +140,17 @@ def test_any_stall(stall: str | None) -> None:
     again = Failures.model_validate_json(failures.model_dump_json())
     assert again == failures
     assert again.stall == {None: None, "0:00:05": 5.0, "2-00:00:00": 172800.0}[stall]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_frozen_sweep_with_a_key_changed_is_the_same_otherwise(path: Path) -> None:
+    for sweep in load(path):
+        frozen = Sweep.from_json(sweep.to_json())
+        assert override(frozen, []) == frozen
+        changed = override(frozen, ["job.workers=7", "job.auto_resume=2"])
+        assert difference(frozen, changed).lines == (
+            "job.auto_resume: 0 -> 2",
+            f"job.workers: {sweep.job.workers} -> 7",
+        )
+        assert not difference(frozen, changed).against
+        assert changed.path == sweep.path

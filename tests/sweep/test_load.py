@@ -244,7 +244,10 @@ def test_our_templates_hold_no_mistakes(load_one: LoadOne, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a1000", "no job template 'a1000'; there are a100, a100-shared, cpu, local, mine; did you mean 'a100'?"),
+        (
+            "a1000",
+            "no job template 'a1000'; there are a100, a100-shared, collector, cpu, local, mine; did you mean 'a100'?",
+        ),
         ("../job_templates/a100", "no job template '../job_templates/a100'; there are"),
         ("x" * 300, "no job template 'xxx"),
         ("", "no job template ''; there are"),

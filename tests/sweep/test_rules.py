@@ -78,7 +78,7 @@ def test_study_names(load_one: LoadOne, told: Told, name: str, reason: str) -> N
     ("text", "line"),
     [
         ("name = 'tpee'", "13: sampler.name: 'tpee' is not a sampler of this version; did you mean 'tpe'?"),
-        ("name = 'qmc'", "13: sampler.name: 'qmc' is not a sampler of this version (allowed: tpe, random, grid, list)"),
+        ("name = 'sobol'", "13: sampler.name: 'sobol' is not a sampler of this version (allowed: tpe, random, "),
         ("name = 'list'", "13: sampler.name: a list sampler needs [[trial]] tables"),
         ("coverage_share = 0.3", "13: sampler.coverage_share: needs the parameters in sampler.coverage"),
         ("coverage_share = 1.5\ncoverage = ['x']", "13: sampler.coverage_share: must be less than or equal to 1"),
@@ -298,3 +298,27 @@ def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> 
     ]
     assert warnings(load_one(text + "[[trial]]\nname = 'A'\nparams = { x = 9 }\n")) == []
     assert warnings(load_one(text, "study.trials=4")) == []
+
+
+@pytest.mark.parametrize(
+    ("job", "line"),
+    [
+        ("workers_per_gpu = 2\nnodes = 2", "13: job.workers_per_gpu: job.nodes gives several processes to each worker"),
+        (
+            "workers_per_gpu = 2\ntasks_per_node = 2",
+            "13: job.workers_per_gpu: job.tasks_per_node gives several processes",
+        ),
+        ("mps = true", "13: job.mps: MPS lets workers share a GPU, and none do"),
+        ("srun = false\nnodes = 2", "13: job.srun: only srun can start the processes that job.nodes asks for"),
+        ("workers_per_gpu = 0", "13: job.workers_per_gpu: must be greater than or equal to 1"),
+    ],
+)
+def test_processes_on_gpus_and_nodes(told: Told, job: str, line: str) -> None:
+    (found,) = told(f'{SPACE}[job]\ntemplate = "cpu"\n{job}\n')
+    assert found.startswith(f"sweep.toml:{line}")
+
+
+def test_a_local_run_ignores_nodes_and_keeps_what_shares_a_gpu(load_one: LoadOne) -> None:
+    shared = load_one(f'{SPACE}[job]\ntemplate = "local"\nworkers_per_gpu = 2\nmps = true\n').job
+    assert (shared.workers_per_gpu, shared.mps) == (2, False)
+    assert load_one(f'{SPACE}[job]\ntemplate = "local"\nnodes = 2\ntasks_per_node = 4\n').job.ranks == 1

@@ -60,6 +60,8 @@ def read_everything(reader: Person) -> None:
     failed = reader.run("logs", "toy", "0")
     assert (failed.code, "the first fails" in failed.out) == (0, True)
     assert reader.run("logs", "toy", "1", "-f").code == 0
+    assert "no such luck" in reader.run("explain", "toy", "0").out
+    assert reader.run("logs", "toy", "0", "--worker").code == 0
     rows = list(csv.DictReader(io.StringIO(reader.run("collect", "toy", "--format", "csv").out)))
     assert [row["state"] for row in rows] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
     assert reader.run("collect", "toy", "-o", reader.home / "own.json").code == 0

@@ -26,7 +26,8 @@ from hpo_batch.records import (
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
-from hpo_batch.worker.loop import Place, Tally, work
+from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
 from tests.study.helpers import checkpoints, claimed, make, owner, state_of
 
@@ -159,14 +160,18 @@ def test_a_trial_is_told_to_stop_by_signals_deadline_and_marker(study: Study) ->
         trial._engine._looked = 0.0  # type: ignore[attr-defined]  # as two seconds later
         found.append(trial._engine.stopping())
         signals.received = Stopping.PREEMPTED
-        found.append(trial._engine.stopping())
+        found.append(trial._engine.stopping())  # scancel, of which the marker tells
         study.home.marker("CANCELLED").unlink()
+        found.append(trial._engine.stopping())
         return FINE
 
     loop(study, run, signals=signals)
-    assert found == [None, Stopping.CANCELLED, Stopping.PREEMPTED]
+    assert found == [None, Stopping.CANCELLED, Stopping.CANCELLED, Stopping.PREEMPTED]
     late = Place(device="cpu", cpus=1, deadline=time.time() + 5, lead_s=10.0)
-    assert loop(study, run, place=late).idle == Idle(why=IdleWhy.NO_TIME)
+    idle = loop(study, run, place=late).idle
+    assert idle is not None
+    assert idle.why is IdleWhy.NO_TIME
+    assert idle.detail.endswith("left, and a trial is asked to stop 0:00:10 before")
 
 
 def test_a_worker_waits_for_a_far_trial_until_it_is_known_to_be_alive(home: StudyHome) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from hpo_batch.records import Failed, Reason, TrialState
-from hpo_batch.worker.loop import Place
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.watchdog import Ending, Pulse, watched
 
 from .conftest import Project
@@ -52,7 +52,8 @@ def test_a_function_that_hangs_is_told_and_ends_its_worker_and_no_other(project:
     assert dict(record.metrics) == {"loss": 0.75}
     assert "in hangs\n    threading.Event().wait()" in here.file("stderr")
     assert "trial 0: failed after" in worker.said
-    assert worker.said.rstrip().endswith("the function of trial 0 does not return and cannot be interrupted")
+    assert "the function of trial 0 does not return and cannot be interrupted" in worker.said
+    assert list(here.home.workers.iterdir()) == []
     again = here.run()
     assert again.process.returncode == 0
     counts = here.state.counts()

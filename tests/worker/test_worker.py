@@ -17,6 +17,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.worker.entry import Worker
 
 from .conftest import Project
+from .test_watchdog import sleepers
 
 Build = Callable[..., Project]
 KINDS = ("fine", "exception", "nan", "text", "none", "list", "other", "exit", "import")
@@ -217,6 +218,89 @@ def test_cancelling_ends_a_running_trial_and_starts_no_other(project: Build) -> 
     assert again.process.returncode == 0
     assert "no more trials for this worker: cancelled" in again.said
     assert here.state.trials[0].attempt == 1
+
+
+def test_draining_lets_running_trials_end_and_begins_no_other(project: Build) -> None:
+    here = project("waits_for_drain", study="trials = 3")
+    worker = here.start()
+    here.until(lambda: (here.home.attempt(0, 1) / "checkpoint").exists())
+    here.home.marker("DRAIN").touch()
+    assert worker.wait() == 0
+    assert [trial.state for trial in here.state.trials] == [TrialState.COMPLETE]
+    assert "no more trials for this worker: draining" in worker.said
+
+
+def test_a_function_that_breaks_because_slurm_hit_its_children_is_given_back(project: Build) -> None:
+    here = project("breaks_with_its_children", study="trials = 1")
+    worker = here.start()
+    child = here.home.attempt(0, 1) / "child"
+    here.until(lambda: child.exists() and child.read_text())
+    os.kill(int(child.read_text()), signal.SIGTERM)  # as SLURM does it: to all processes of a step
+    worker.process.terminate()
+    assert worker.wait() == 0
+    trial = here.state.trials[0]
+    assert (trial.state, trial.ending(1)["how"]) == (TrialState.WAITING, "preempted")
+    assert "is killed by signal: Terminated" in here.file("stderr")
+    assert here.run().process.returncode == 0
+    assert here.state.trials[0].state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_deaf_function_is_given_back_soon_after_sigterm(project: Build, killed: bool) -> None:
+    grace = 1000 if killed else 1
+    here = project("deaf", study="trials = 1", tables={"job": f'template = "local"\ngrace_s = {grace}'})
+    worker = here.start()
+    here.until(lambda: (here.home.attempt(0, 1) / "checkpoint" / "epoch").exists())
+    worker.process.terminate()
+    if killed:  # before its time: what it wrote down at once is told by the next worker
+        here.until(lambda: (here.home.attempt(0, 1) / "result.json").exists())
+        assert here.state.trials[0].state is TrialState.RUNNING
+        worker.process.kill()
+    worker.wait()
+    ending = here.start()
+    here.until(lambda: here.state.trials[0].attempt == 2)
+    ending.process.kill()
+    assert here.state.trials[0].ending(1)["how"] == "preempted"
+    assert worker.process.returncode == (-signal.SIGKILL if killed else 0)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_nothing_is_left_of_what_a_function_has_started(project: Build, n: int) -> None:
+    here = project("leaves_children", study="trials = 1", space=f"n = {n}\nx = {{ low = 0.0, high = 1.0 }}")
+    worker = here.run()
+    assert here.state.trials[0].state is (TrialState.COMPLETE if n == 1 else TrialState.FAIL)
+    assert sleepers(worker.process.pid) == []
+
+
+def test_a_preempted_batch_task_waits_for_its_end(project: Build) -> None:
+    """With nothing left of the worker: neither its lease nor its threads, nor a handler that could be called."""
+    here = project("long", study="trials = 1")
+    array = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "15", "SLURM_JOB_NAME": "s-abc"}
+    worker = here.start(**array, ENVIRONMENT="BATCH")
+    here.until(lambda: (here.home.attempt(0, 1) / "checkpoint" / "epoch").exists())
+    worker.process.terminate()
+    command = Path(f"/proc/{worker.process.pid}/cmdline")
+    here.until(lambda: b"time.sleep(" in command.read_bytes())
+    assert here.state.trials[0].ending(1)["how"] == "preempted"
+    assert list(here.home.workers.iterdir()) == []
+    worker.process.terminate()  # SLURM sends it again
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.process.wait(0.2)
+    worker.process.kill()
+    worker.wait()
+    assert "waiting, so that it is requeued if it was preempted" in worker.said
+    # its next run need not wait for a lease of the first
+    assert here.run(**array, SLURM_RESTART_COUNT="1").process.returncode == 0
+
+
+def test_no_trial_is_begun_that_would_not_come_to_its_end(project: Build) -> None:
+    job = {"job": 'template = "local"\nwalltime = "0:01:00"\nsignal_lead_s = 10'}
+    here = project("half_a_second", study="trials = 10000", tables=job)
+    # less than a trial takes is left before it would be asked to stop
+    worker = here.run(HPO_BATCH_DEADLINE=str(time.time() + 10 + 8))
+    assert worker.process.returncode == 0
+    assert "no more trials for this worker: no trial fits into the time that is left (0:00:" in worker.said
+    assert here.state.counts().complete == len(here.state.trials)
 
 
 def test_near_the_deadline_a_trial_is_given_back_and_none_is_begun(project: Build) -> None:

@@ -74,6 +74,11 @@ def busy(trial: Trial) -> float:
     return trial.params["x"]
 
 
+def half_a_second(trial: Trial) -> float:
+    time.sleep(0.5)
+    return 0.5
+
+
 def prints_to_the_end(trial: Trial) -> float:
     print("printed")
     return 0.5
@@ -124,8 +129,108 @@ def runs_out(trial: Trial) -> float:
     raise MemoryError
 
 
+def says_its_gpu(trial: Trial) -> float:
+    time.sleep(0.3)  # so that every worker gets a trial
+    print(os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_MPS_PIPE_DIRECTORY"), trial.cpus)
+    return trial.params["x"]
+
+
+def first_is_killed(trial: Trial) -> float:
+    """As by the kernel for want of memory; the others are at work meanwhile."""
+    if trial.number == 0 and trial.attempt == 1:
+        time.sleep(0.5)
+        os.kill(os.getpid(), 9)
+    time.sleep(0.2)
+    return trial.params["x"]
+
+
+def all_are_killed(trial: Trial) -> float:
+    os.kill(os.getpid(), 9)
+    return 0.5
+
+
+def trains_together(trial: Trial) -> float | None:
+    """As a user writes it for DDP: a process group of its own, and a collective in every step."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    assert (dist.get_rank(), dist.get_world_size()) == (trial.rank, trial.world_size)
+    saved = trial.checkpoint / "step"
+    first = int(saved.read_text()) + 1 if trial.resumes else 0
+    print("rank", trial.rank, "of", trial.world_size, "local", trial.local_rank, "from", first)
+    for step in range(first, trial.params["steps"]):
+        if trial.params["kind"] == "killed" and trial.attempt == 1 and trial.rank == 1 and step == 3:
+            os.kill(os.getpid(), 9)
+        if trial.params["kind"] == "raises" and trial.rank == 1 and step == 2:
+            raise ValueError("rank one has had enough")
+        if trial.params["kind"] == "hangs" and trial.rank == 1 and step == 2:
+            time.sleep(10_000)
+        total = torch.tensor([float(trial.rank + 1)])
+        dist.all_reduce(total)
+        if trial.rank == 0:
+            saved.write_text(str(step))
+        # what each rank reports differs: only rank 0's counts
+        trial.report(step, loss=trial.params["loss"] if trial.rank == 0 else -1.0)
+        if trial.should_stop():
+            print("stopped", trial.stopping, "at", step)
+            return None
+        if trial.params["kind"] == "long":
+            time.sleep(0.02)
+    print("sum", total.item(), "resumed", trial.resumes)
+    return trial.params["loss"] if trial.rank == 0 else None
+
+
+def asks_too_often(trial: Trial) -> float:
+    """Rank 0 asks three times, the others until the answer is yes."""
+    if trial.rank == 0:
+        assert [trial.should_stop() for _ in range(3)] == [False] * 3
+        return trial.params["loss"]
+    asked = 1
+    while not trial.should_stop():
+        asked += 1
+    print("asked", asked, "times")
+    return 0.0
+
+
 def fails_on_bad_nodes(trial: Trial) -> float:
     time.sleep(0.05)
     if os.environ["SLURMD_NODENAME"] == "bad":
         raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     return trial.params["x"]
+
+
+def breaks_with_its_children(trial: Trial) -> float:
+    """As a data loader, whose processes SLURM signals too: it raises instead of returning."""
+    import multiprocessing
+
+    if trial.attempt > 1:
+        return 0.5
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,), daemon=True)
+    child.start()
+    (trial.checkpoint / "epoch").write_text("0")
+    (trial.dir / "child").write_text(str(child.pid))
+    child.join()
+    raise RuntimeError(f"DataLoader worker (pid {child.pid}) is killed by signal: Terminated.")
+
+
+def leaves_children(trial: Trial) -> float:
+    """Three that would outlive it: a child, one of another session, and one whose parent has ended."""
+    import subprocess
+
+    line = f"exec sleep 98765.{os.getpid()}"
+    subprocess.Popen(["sh", "-c", line])
+    subprocess.Popen(["sh", "-c", line], start_new_session=True)
+    subprocess.run(["sh", "-c", f"setsid sleep 98765.{os.getpid()} & exit"], check=True)
+    if trial.params["n"] == 2:
+        raise RuntimeError("no luck")
+    return 0.5
+
+
+def waits_for_drain(trial: Trial) -> float | None:
+    assert trial.checkpoint
+    while not (trial.dir.parents[4] / "DRAIN").exists():
+        time.sleep(0.02)
+    time.sleep(0.1)
+    return None if trial.should_stop() else 0.5

@@ -15,6 +15,9 @@
 #SBATCH --signal=USR2@180
 #SBATCH --time=120
 
+# setup
+ln -sfn 0123456789ab.pkl /study/slurm/"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"_submitted.pkl
+
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /study/slurm/%A_%a_%t_log.out --error /study/slurm/%A_%a_%t_log.err --cpus-per-task=4 --container-image=ml.sqsh /opt/env/bin/python -u -m submitit.core._submit /study/slurm

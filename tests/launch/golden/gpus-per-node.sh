@@ -16,6 +16,9 @@
 #SBATCH --signal=USR2@180
 #SBATCH --time=2160
 
+# setup
+ln -sfn 0123456789ab.pkl /study/slurm/"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"_submitted.pkl
+
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /study/slurm/%A_%a_%t_log.out --error /study/slurm/%A_%a_%t_log.err --cpus-per-task=16 python3 -u -m submitit.core._submit /study/slurm

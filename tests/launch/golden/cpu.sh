@@ -15,6 +15,7 @@
 #SBATCH --time=90
 
 # setup
+ln -sfn 0123456789ab.pkl /study/slurm/"${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"_submitted.pkl
 module load python/3.11
 
 # command

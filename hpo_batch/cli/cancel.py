@@ -1,0 +1,70 @@
+"""``hpo-batch cancel``: end a study's workers, or let them finish what they have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, root_option
+
+if TYPE_CHECKING:
+    from hpo_batch.launch.cancel import Ended, Target
+    from hpo_batch.store.home import StudyHome
+
+
+@click.command(name="cancel")
+@click.argument("study", required=False)
+@click.option("--drain", is_flag=True, help="Let running trials finish; start no others.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@root_option
+def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> None:
+    """End the workers of STUDY (left out: the only one with trials left). Unfinished trials wait for resume."""
+    from hpo_batch.launch.cancel import cancel
+
+    homes = live_homes(study, logs_root(root))
+    for home in homes:
+        check_ours(home)
+    if not yes and sys.stdin.isatty():
+        what = "drain" if drain else "cancel"
+        click.confirm(f"{what} {', '.join(home.name for home in homes)}?", abort=True, err=True)
+    ended = cancel([_target(home) for home in homes], drain=drain, say=lambda text: click.echo(text, err=True))
+    for line in _lines(homes, ended, drain=drain):
+        click.echo(line, err=True)
+
+
+def _target(home: StudyHome) -> Target:
+    from hpo_batch.launch.cancel import Target
+    from hpo_batch.study.create import read_revision, read_state
+
+    state = read_state(home)
+    shared = bool(state.revision) and read_revision(home, state).study.shared
+    return Target(home=home, written_as=state.study_name, shared=shared)
+
+
+def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str]:
+    from hpo_batch.monitor.status import load_state
+
+    lines = []
+    for home in homes:
+        counts = load_state(home).counts()
+        marked = "no further trial starts" if drain else "cancelled"
+        left = (
+            f"{counts.remaining} of {counts.target} trials are left" if counts.remaining else "all trials are finished"
+        )
+        running = f", {counts.running} run to their end" if drain and counts.running else ""
+        lines.append(f"{home.name}: {marked}; {left}{running}")
+    if ended.jobs:
+        what = "jobs whose waiting tasks were cancelled" if drain else "cancelled jobs"
+        lines.append(f"  {what}: {', '.join(ended.jobs)}")
+    if ended.local:
+        lines.append(f"  local workers ended: {', '.join(worker.name for worker in ended.local)}")
+    for worker in ended.killed:
+        lines.append(f"  killed, since it did not end: {worker.name}; its trial is taken from its last checkpoint")
+    for worker in ended.left:
+        lines.append(f"  worker {worker.name} on {worker.host} cannot be ended from here: it ends when its trial looks")
+    lines.append(f"go on with: {hint('resume', homes[0].name.partition('/')[0])}")
+    return lines

@@ -1,0 +1,95 @@
+"""``hpo-batch explain``: the story of one trial, and how to run it again by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
+
+if TYPE_CHECKING:
+    from hpo_batch.monitor.explain import AttemptStory, Explanation
+
+INDENT = 10
+
+
+@click.command(name="explain")
+@click.argument("study_and_trial", nargs=-1, required=True, metavar="[STUDY] TRIAL")
+@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object per trial in a list.")
+@root_option
+def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) -> None:
+    """Tell where the configuration of TRIAL (a number, a name, or 1-3) came from, who ran it, and what happened.
+
+    At the end stand shell lines that run it again, outside the study and in a folder of their own.
+    """
+    from hpo_batch.monitor.explain import explain
+    from hpo_batch.monitor.status import load_state
+    from hpo_batch.store.submissions import read_submissions
+
+    if len(study_and_trial) > 2:
+        raise click.UsageError("give a study and a trial: hpo-batch explain STUDY TRIAL")
+    home = one_study(study_and_trial[0] if len(study_and_trial) == 2 else None, logs_root(root))
+    state = load_state(home, metrics=True)
+    names = {t.facts["name"]: t.number for t in state.trials if t.facts.get("name")}
+    numbers = trial_numbers(study_and_trial[-1], names, len(state.trials))
+    submissions = read_submissions(home)
+    stories = [explain(home, state, number, submissions=submissions) for number in numbers]
+    if as_json:
+        click.echo(json.dumps([story.as_json() for story in stories], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n\n".join("\n".join(_lines(story)) for story in stories))
+
+
+def _lines(story: Explanation) -> list[str]:
+    lines: list[str] = []
+
+    def tell(label: str, *texts: str) -> None:
+        lines.extend(f"{label if i == 0 else '':<{INDENT}}{text}" for i, text in enumerate(texts))
+
+    named = f" ({story.name})" if story.name else ""
+    value = f", {', '.join(f'{v:.6g}' for v in story.values)}" if story.values else ""
+    tell("trial", f"{story.number}{named} of {story.study}: {story.state}{value}")
+    tell("from", *story.came_from)
+    old = (
+        "" if story.revision == story.current_revision else f" (the sweep is at revision {story.current_revision} now)"
+    )
+    tell("sweep", f"sweep.{story.revision}.json{old}" if story.revision else "made outside of hpo-batch")
+    tell("params", *(f"{name} = {value!r}" for name, value in story.params.items()))
+    if story.seeds:
+        tell("seed", ", ".join(map(str, story.seeds)))
+    if story.metrics:
+        tell("metrics", *(f"{name} = {value:.6g}" for name, value in story.metrics.items()))
+    if story.repeated_by:
+        tell("same as", "the configuration is also that of " + ", ".join(f"trial {n}" for n in story.repeated_by))
+    if story.attempts:
+        tell("attempts", *_table(story.attempts))
+    tell("happened", *story.happened)
+    if story.last_lines:
+        tell("said", *story.last_lines)
+    if story.attempts:
+        tell("logs", hint("logs", story.study, str(story.number)), *_logs(story.attempts))
+    tell("by hand", *(f"# {note}" for note in story.by_hand.notes), *story.by_hand.lines)
+    return lines
+
+
+def _table(attempts: tuple[AttemptStory, ...]) -> list[str]:
+    rows = [("", "job", "node", "GPU", "from", "to", "how it ended")]
+    for one in attempts:
+        until = "" if one.ended is None else _clock(one.ended)
+        kept = ", left a checkpoint" if one.handed_on else ""
+        gpus = ",".join(one.gpus) or "none"
+        rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, one.told + kept))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _logs(attempts: tuple[AttemptStory, ...]) -> list[str]:
+    return [f"worker of attempt {one.number}: {one.log}" for one in attempts if one.log]
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,93 @@
+"""``hpo-batch resume``: go on with a study as it was last submitted, or with an edited sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo_batch.cli.options import live_homes, logs_root, name_in_toml, root_option
+from hpo_batch.errors import UserError
+
+if TYPE_CHECKING:
+    from hpo_batch.store.home import StudyHome
+
+
+@click.command(name="resume")
+@click.argument("study", required=False)
+@click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
+@click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
+@click.option("--auto", metavar="SUBMISSION", help="For the job that collects: only if job.auto_resume allows it.")
+@root_option
+def command(
+    study: str | None,
+    workers: int | None,
+    overrides: tuple[str, ...],
+    wait: bool,
+    dry_run: bool,
+    auto: str | None,
+    root: Path | None,
+) -> int | None:
+    """Add the workers that STUDY lacks: a name, its directory, or its (edited) TOML. Lifts cancel and drain.
+
+    A name takes the sweep as it was last submitted. Left out: the only study with trials left.
+    """
+    folder = logs_root(root)
+    chosen = [*overrides, *([f"job.workers={workers}"] if workers is not None else [])]
+    if study is not None and study.endswith(".toml"):
+        return _resume_file(Path(study), folder, chosen, wait=wait, dry_run=dry_run)
+    return resume_homes(live_homes(study, folder), chosen, wait=wait, dry_run=dry_run, auto=auto)
+
+
+def _resume_file(path: Path, root: Path, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
+    from hpo_batch.cli.submit import start
+    from hpo_batch.store.home import home_of
+    from hpo_batch.sweep.load import load
+
+    sweeps = load(path, overrides=overrides)
+    homes = [home_of(root, one.path) for one in sweeps]
+    if not any(home.exists for home in homes):
+        raise UserError(
+            f"there is no study '{name_in_toml(str(path))}' in {root} yet: 'hpo-batch submit {path}' starts it"
+        )
+    text = path.read_text(encoding="utf-8")
+    return start(sweeps, [text] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
+
+
+def resume_homes(
+    homes: Sequence[StudyHome], overrides: Sequence[str], *, wait: bool, dry_run: bool, auto: str | None = None
+) -> int | None:
+    """Go on with studies as they were last submitted."""
+    from hpo_batch.cli.submit import start
+    from hpo_batch.errors import StorageError
+    from hpo_batch.study.create import read_revision, read_state
+    from hpo_batch.sweep.load import override
+
+    sweeps, tomls = [], []
+    for home in homes:
+        state = read_state(home)
+        if not state.revision:
+            raise StorageError(f"no sweep in '{home.path}': submit its TOML")
+        sweeps.append(override(read_revision(home, state), overrides))
+        try:
+            tomls.append(home.sweep_toml.read_text(encoding="utf-8"))
+        except OSError:
+            tomls.append("")  # it is for people; what counts is the revision
+    workdirs = [_workdir(home) for home in homes]
+    return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, workdirs=workdirs, after=auto)
+
+
+def _workdir(home: StudyHome) -> Path:
+    """Where the workers of the last submission ran: the user's code is found from there."""
+    from hpo_batch.store.submissions import read_submissions
+
+    told = [str(s.code["workdir"]) for s in read_submissions(home) if s.code.get("workdir")]
+    if told and not Path(told[-1]).is_dir():
+        click.echo(
+            f"warning: {told[-1]}, where the workers of {home.name} ran, is not here; they run here now", err=True
+        )
+    return Path(told[-1]) if told and Path(told[-1]).is_dir() else Path.cwd()

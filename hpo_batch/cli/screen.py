@@ -1,0 +1,232 @@
+"""The screen of ``status``: a study's status as lines of text, as wide as the terminal, no longer than it must be."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from hpo_batch.cli.options import hint
+from hpo_batch.sweep.walltime import format_walltime
+
+if TYPE_CHECKING:
+    from hpo_batch.monitor.eta import Eta
+    from hpo_batch.monitor.failures import FailureGroup
+    from hpo_batch.monitor.hours import Hours
+    from hpo_batch.monitor.status import StudyStatus
+    from hpo_batch.monitor.workers import WorkerStatus
+
+INDENT = 10
+MOST_LISTED = 20
+"""workers; of more than that only the odd ones are listed"""
+MOST_ODD = 15
+MOST_PARAMS = 12
+LEAST_HOURS = 0.005
+"""of less nobody wants to know"""
+
+
+def screen(
+    status: StudyStatus, *, width: int | None, all_workers: bool = False, words: Sequence[str] = ()
+) -> list[str]:
+    """The lines for one study.
+
+    Args:
+        width: of the terminal; None to leave lines as long as they are.
+        all_workers: list every worker, however many they are.
+        words: how the workers of the newest submission ended, if they did so with an error.
+    """
+    lines: list[str] = []
+
+    def tell(label: str, text: str) -> None:
+        lines.extend(_wrapped(label, text, width))
+
+    tell("study", f"{status.name}  ({status.path})")
+    tell("trials", _trials(status))
+    for marker in status.markers:
+        why = {"CANCELLED": "cancelled: no worker starts a trial", "DRAIN": "drained: running trials are the last"}
+        tell("stopped", why[marker])
+    if status.best is not None and status.best.values:
+        tell("best", _best(status))
+    if status.counts.remaining and status.counts.target:
+        tell("eta", _eta(status.eta))
+    if status.hours.used >= LEAST_HOURS:
+        tell("hours", _hours(status.hours))
+    for i, group in enumerate(status.failure_groups):
+        tell("failures" if i == 0 else "", _failures(group))
+        for region in group.regions:
+            tell("", f"  {region}")
+    for node in status.failing_nodes:
+        advice = "; look at it, or leave it out with job.exclude" if node.is_to_blame else ""
+        tell("node", f"{node}{advice}")
+    lines += _workers(status, width, all_workers=all_workers)
+    if status.abandoned:
+        tell("left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over")
+    for text in status.unseen:
+        tell("unseen", text)
+    for text in words:
+        tell("ended", text)
+    if status.counts.remaining and not status.live_workers and status.slurm != "unseen":
+        tell("next", f"{status.counts.remaining} trials are left and no worker is there: submit the sweep again")
+    return lines
+
+
+def gist(status: StudyStatus) -> tuple[object, ...]:
+    """What changes only if something has happened: not the times that go on by themselves."""
+    workers = tuple((w.worker, w.job, w.state, w.node, w.trial, w.attempt, w.reason) for w in status.workers)
+    best = None if status.best is None else status.best.number
+    unseen = tuple(sorted(status.unseen))
+    return (status.name, status.counts, best, tuple(status.failures.items()), workers, status.abandoned, unseen)
+
+
+def _trials(status: StudyStatus) -> str:
+    counts = status.counts
+    told = (
+        ("running", counts.running),
+        ("waiting", counts.waiting),
+        ("complete", counts.complete),
+        ("pruned", counts.pruned),
+        ("failed", counts.failed),
+    )
+    states = ", ".join(f"{count} {name}" for name, count in told if count)
+    return f"{counts.finished} of {counts.target} finished: {states or 'none started'}"
+
+
+def _best(status: StudyStatus) -> str:
+    best = status.best
+    assert best is not None
+    assert best.values
+    named = f" ({best.name})" if best.name else ""
+    shown = [f"{name}={_value(value)}" for name, value in list(best.params.items())[:MOST_PARAMS]]
+    more = ", ..." if len(best.params) > MOST_PARAMS else ""
+    return f"{status.metric} {best.values[0]:.6g} by trial {best.number}{named}: {', '.join(shown)}{more}"
+
+
+def _value(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _eta(eta: Eta) -> str:
+    if eta.low_s is None or eta.high_s is None:
+        return f"unknown: {eta.why_unknown}"
+    low, high = _span(eta.low_s), _span(eta.high_s)
+    span = low if low == high else f"{low} to {high}"
+    each = f", about {_span(eta.per_trial_s)} for each trial" if eta.per_trial_s is not None else ""
+    workers = "1 worker" if eta.workers == 1 else f"{eta.workers} workers"
+    note = "; the workers' time limits end before" if eta.ends_before else ""
+    return f"{span} with the {workers} that run now{each} (from the last {eta.based_on}){note}"
+
+
+def _hours(hours: Hours) -> str:
+    parts = (
+        ("pruned", hours.pruned),
+        ("failed", hours.failed),
+        ("lost", hours.lost),
+        ("idle", hours.idle),
+    )
+    told = [f"{_hour(hours.used)} {hours.unit} hours used"]
+    told += [f"{_hour(hours.complete)} for complete trials"] if hours.complete else []
+    told += [f"{_hour(hours.running)} for trials at work"] if hours.running else []
+    wasted = ", ".join(f"{_hour(value)} {name}" for name, value in parts if value)
+    told += [f"{_hour(hours.wasted)} without a result ({wasted})"] if wasted else []
+    told += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
+    told += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
+    return ", ".join(told)
+
+
+def _hour(hours: float | None) -> str:
+    return "0" if not hours else f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}" if hours >= 0.001 else "<0.001"
+
+
+def _failures(group: FailureGroup) -> str:
+    if not group.trials:
+        return f"0 {group.reason} for good; {_times(group.attempts)} an attempt ended so and was tried again"
+    nodes = list(group.nodes.items())
+    where = ", ".join(f"{count} on {node}" for node, count in nodes[:3])
+    where += f", {sum(count for _, count in nodes[3:])} on {len(nodes) - 3} others" if len(nodes) > 3 else ""
+    again = f", {_times(group.attempts - group.trials)} tried again" if group.attempts > group.trials else ""
+    newest = f"; the newest: trial {group.newest}" if group.newest is not None else ""
+    return f"{group.trials} {group.reason}{f' ({where})' if where else ''}{again}{newest}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:20])
+    more = f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
+    return f"trial {shown}" if len(numbers) == 1 else f"trials {shown}{more}"
+
+
+def _workers(status: StudyStatus, width: int | None, *, all_workers: bool) -> list[str]:
+    workers = status.workers
+    if not workers:
+        return [f"{'workers':<{INDENT}}none"]
+    counts = Counter(worker.state for worker in workers)
+    summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    head = _wrapped("workers", f"{len(workers)}: {summary}", width)
+    listed: Iterable[WorkerStatus] = workers
+    left_out = ""
+    if len(workers) > MOST_LISTED and not all_workers:
+        odd = [worker for worker in workers if _is_odd(worker)]
+        head += _pending(workers, width)
+        listed = odd[:MOST_ODD]
+        rest = len(workers) - len(odd[:MOST_ODD])
+        left_out = f"  ({rest} {'more' if odd else 'workers'}, one line each: {hint('status', status.name, '--all')})"
+    rows = [_cells(worker, lease=worker.seen_s) for worker in listed]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        text = "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True) if w)
+        head.append(_cut(text.rstrip(), width))
+    return [*head, left_out] if left_out else head
+
+
+def _is_odd(worker: WorkerStatus) -> bool:
+    """What is neither at work nor waits in the queue."""
+    return worker.state not in ("running", "pending") or (worker.state == "running" and worker.trial is None)
+
+
+def _pending(workers: Sequence[WorkerStatus], width: int | None) -> list[str]:
+    """Why so many wait, reason by reason."""
+    reasons = Counter((worker.reason, worker.gloss) for worker in workers if worker.state == "pending")
+    lines: list[str] = []
+    for (reason, gloss), count in reasons.most_common():
+        lines += _wrapped("", f"{count} pending: {reason or 'no reason yet'}{f' ({gloss})' if gloss else ''}", width)
+    return lines
+
+
+def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
+    """The columns of one worker: who, state, where, GPU, trial, sign of life, and why it waits."""
+    who = worker.worker or f"pid {worker.pid}" if worker.job == "local" else worker.job
+    state = worker.state
+    if worker.word and worker.word.lower() not in (state, "running", "completing"):
+        state += f" {worker.word}"
+    trial = ""
+    if worker.trial is not None:
+        again = f"/{worker.attempt}" if worker.attempt and worker.attempt > 1 else ""
+        since = f" for {_span(worker.trial_s)}" if worker.trial_s is not None else ""
+        trial = f"trial {worker.trial}{again}{since}"
+    seen = f"seen {_span(lease)} ago" if lease is not None else ""
+    gloss = f" ({worker.gloss})" if worker.gloss else ""
+    gpus = f"GPU {','.join(worker.gpus)}" if worker.gpus else ""
+    return who, state, worker.node, gpus, trial, seen, f"{worker.reason}{gloss}"
+
+
+def _span(seconds: float | None) -> str:
+    """``12 s``, else ``1:02:03``."""
+    if seconds is None:
+        return "?"
+    return f"{seconds:.0f} s" if seconds < 60 else format_walltime(seconds)
+
+
+def _wrapped(label: str, text: str, width: int | None) -> list[str]:
+    if width is None:
+        return [f"{label:<{INDENT}}{text}"]
+    room = max(20, width - INDENT)
+    parts = textwrap.wrap(text, room, break_on_hyphens=False, subsequent_indent="  " if not label else "") or [""]
+    return [f"{label if i == 0 else '':<{INDENT}}{part}" for i, part in enumerate(parts)]
+
+
+def _cut(text: str, width: int | None) -> str:
+    return text if width is None or len(text) <= width else text[: max(1, width - 1)] + "…"

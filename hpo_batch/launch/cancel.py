@@ -1,0 +1,148 @@
+"""End the workers of studies: the marker first, so that nothing starts again, then one scancel and the processes here.
+
+No trial is touched: what workers give back, or leave behind when they are killed, waits for ``resume``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from hpo_batch import processes
+from hpo_batch.cluster import commands
+from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
+from hpo_batch.files import write_atomic
+from hpo_batch.launch.collector import collector_name
+from hpo_batch.launch.turn import turn
+from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
+from hpo_batch.store import sharing
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
+
+GRACE_S = 60.0
+"""for local workers to save a checkpoint and give their trials back"""
+LOOK_EVERY_S = 0.1
+TURN_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A study whose workers are to end."""
+
+    home: StudyHome
+    written_as: str | None
+    """the study's name in its journal: jobs of one that was moved since are called so"""
+    shared: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What was done."""
+
+    jobs: tuple[str, ...] = ()
+    """ids that were handed to scancel"""
+    local: tuple[LocalWorker, ...] = ()
+    """of this host, ended"""
+    killed: tuple[LocalWorker, ...] = ()
+    """those of them that had to be killed"""
+    left: tuple[LocalWorker, ...] = ()
+    """that could not be ended from here: of another host, or another user's"""
+
+
+def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, say: Callable[[str], None]) -> Ended:
+    """End all workers of the studies; or with ``drain`` only those that wait, and let the others finish their trials.
+
+    Done twice it does no more than once.
+
+    Raises:
+        StorageError: the marker cannot be written; nothing was ended.
+        SlurmError, CommandMissing: SLURM did not do it. The marker is there, so that workers end by themselves.
+    """
+    marker = "DRAIN" if drain else "CANCELLED"
+    for target in targets:
+        _mark(target, marker)
+    with contextlib.ExitStack() as stack:
+        for target in targets:
+            try:
+                stack.enter_context(turn(target.home, shared=target.shared, timeout_s=TURN_S))
+            except LockTimeout as error:
+                say(f"warning: {error}; what it submits ends by itself")
+            _mark(target, marker)  # a submission that was under way has removed it
+        submissions = {target.home.name: read_submissions(target.home) for target in targets}
+        jobs = _cancel_jobs(targets, submissions, drain=drain)
+    if drain:
+        return Ended(jobs=jobs)
+    found = {target.home.name: local_workers(target.home, submissions[target.home.name]) for target in targets}
+    here = [worker for several in found.values() for worker in several if worker.is_here]
+    left = [worker for several in found.values() for worker in several if not worker.is_here]
+    ids = [s.id for several in submissions.values() for s in several if s.kind == "local"]
+    ended, killed, refused = _end(here, ids, grace_s=grace_s, say=say)
+    return Ended(jobs=jobs, local=tuple(ended), killed=tuple(killed), left=(*left, *refused))
+
+
+def _mark(target: Target, name: str) -> None:
+    path = target.home.marker(name)
+    try:
+        with sharing.umask_for(shared=target.shared):
+            if not path.exists():
+                write_atomic(path, time.strftime("%Y-%m-%d %H:%M:%S\n"))
+    except OSError as error:
+        raise StorageError(f"cannot write '{path}': {error.strerror}; nothing was cancelled") from error
+
+
+def _cancel_jobs(
+    targets: Sequence[Target], submissions: dict[str, tuple[Submission, ...]], *, drain: bool
+) -> tuple[str, ...]:
+    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours."""
+    owners: dict[str, tuple[StudyHome, Submission]] = {}
+    for target in targets:
+        for submission in submissions[target.home.name]:
+            for study in {target.home.name, target.written_as or target.home.name}:
+                home = StudyHome(path=target.home.path, name=study)
+                if submission.kind == "slurm":
+                    owners[job_name(home, submission.id)] = (target.home, submission)
+                    if not drain:  # what was finished is collected then
+                        owners[collector_name(home, submission.id)] = (target.home, submission)
+    try:
+        found = commands.find_jobs(owners)
+        commands.scancel(sorted(found, key=int), only_pending=drain)
+    except (SlurmError, CommandMissing) as error:
+        ends = "no worker takes another trial" if drain else "workers end at their next look at it"
+        raise type(error)(f"{error}. The study is marked all the same: {ends}; try again to end its jobs") from error
+    if not drain:
+        for home, submission in {s.id: (home, s) for home, s in map(owners.__getitem__, found.values())}.values():
+            write_submission(home, replace(submission, cancelled=time.time()))
+    return tuple(found)
+
+
+def _end(
+    workers: Sequence[LocalWorker], submissions: Sequence[str], *, grace_s: float, say: Callable[[str], None]
+) -> tuple[list[LocalWorker], list[LocalWorker], list[LocalWorker]]:
+    """Ask the workers of this host to end, and kill those that do not: ended, killed among them, not ours."""
+    asked, refused = [], []
+    for worker in workers:
+        try:
+            os.kill(worker.pid, signal.SIGTERM)
+            asked.append(worker)
+        except PermissionError:
+            refused.append(worker)
+        except ProcessLookupError:
+            continue
+    if asked:
+        say(f"{len(asked)} local workers are told to end: they save and give back, {grace_s:.0f} s at most")
+    deadline = time.monotonic() + grace_s
+    while (rest := [w for w in asked if processes.is_alive(w.pid)]) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+    if rest:
+        for worker in rest:
+            processes.kill_with_descendants(worker.pid)
+        # what a killed worker had started may have left its session
+        for id in submissions:
+            for pid in processes.with_environment(SUBMISSION_VARIABLE, id):
+                if pid != os.getpid():
+                    processes.kill_with_descendants(pid)
+    return asked, rest, refused

@@ -1,0 +1,188 @@
+"""The job after the workers: a small one that waits for all of them, writes the table, and may submit what is left.
+
+It runs ``hpo-batch`` by command line and may run twice or never. No process waits for it on the login node.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hpo_batch.cluster import commands
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.errors import CommandMissing, HpoBatchError, SlurmError, UserError
+from hpo_batch.files import write_atomic
+from hpo_batch.launch.plan import Plan
+from hpo_batch.monitor.queue import Queue
+from hpo_batch.records import Cause, TrialState
+from hpo_batch.store.home import StudyHome, make_folder
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.submissions import Submission
+from hpo_batch.study.policy import why_tripped
+from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.templates import merge, read_template
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = "collector"
+INHERITED = ("account", "partition", "qos", "setup", "python")
+"""of the workers' job, where the collector's template is silent: whom the time is charged to, and the way to Python"""
+ENDED_BY_OTHERS = (TaskState.CANCELLED, TaskState.PREEMPTED)
+"""how SLURM says that a task was ended by scancel, or by preemption for good"""
+TOLD_TO_END = (Cause.PREEMPTED.value, Cause.CANCELLED.value)
+"""how the journal says that an attempt was ended by SIGTERM, or by a marker"""
+
+
+def collector_name(home: StudyHome, submission: str) -> str:
+    """Not one that ends like the workers' job: that is how workers are found."""
+    readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
+    return f"{readable}-{submission}-collect"
+
+
+def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, str]) -> Submission:
+    """Submit the job that waits for the submission's workers. A refusal is noted, not raised: the workers run."""
+    home, job = plan.home, plan.sweep.job
+    try:
+        make_folder(home.path / "results")
+        small = collector_job(job, near=plan.workdir)
+        path = home.slurm / f"{submission.id}_collector.sh"
+        write_atomic(path, script(plan, small, submission))
+        return replace(submission, collector=commands.sbatch(path, env=_environment(small, environ)))
+    except (HpoBatchError, OSError) as error:
+        return replace(submission, collector_refused=str(error))
+
+
+def _environment(small: Job, environ: Mapping[str, str]) -> dict[str, str]:
+    """Without what is a surrounding job's, and without the caller's SBATCH_*, which stand above a script's own options.
+
+    Whom the time is charged to is handed on where the job leaves it open.
+    """
+    kept = {"SLURM_CONF", "SLURM_CLUSTERS"}
+    kept |= {f"SBATCH_{key.upper()}" for key in ("account", "partition", "qos") if getattr(small, key) is None}
+    return {k: v for k, v in environ.items() if k in kept or not k.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
+
+
+def collector_job(job: Job, *, near: Path) -> Job:
+    """The template's keys, with what the workers' job says of the site.
+
+    Raises:
+        UserError: the template cannot be read, or has a mistake.
+    """
+    template = read_template(TEMPLATE, near)
+    asked = job.model_dump(mode="json", exclude_none=True)
+    given = {key: job.sbatch.get(key, asked.get(key)) for key in INHERITED}
+    raw = merge({key: value for key, value in given.items() if value}, template.raw)
+    try:
+        return Job.model_validate(raw)
+    except ValueError as error:
+        raise UserError(f"job template {template.path}: {'; '.join(str(error).splitlines())}") from error
+
+
+def script(plan: Plan, small: Job, submission: Submission) -> str:
+    """The collector's batch script."""
+    home, job = plan.home, plan.sweep.job
+    options: dict[str, object] = {
+        "job-name": collector_name(home, submission.id),
+        "output": str(home.slurm).replace("%", "%%") + "/%j_collector.log",
+        "open-mode": "append",
+        "dependency": f"afterany:{':'.join(submission.job_ids)}",
+        "nodes": 1,
+        "ntasks": 1,
+        "cpus-per-task": small.cpus,
+        "time": math.ceil(small.walltime / 60),
+        "chdir": submission.code.get("workdir", str(plan.workdir)),
+        "mem": None if small.mem_gb is None else f"{math.ceil(small.mem_gb * 1024)}M",
+        **{key: getattr(small, key) for key in ("account", "partition", "qos", "constraint", "exclude", "nodelist")},
+        "reservation": small.reservation,
+        "gres": small.gres,
+        **small.sbatch,
+    }
+    lines = [_option(key, value) for key, value in options.items() if value is not None]
+    program = [*(shlex.split(small.python) if small.python else [sys.executable]), "-m", "hpo_batch"]
+    here = ["--root", str(home.root)]
+    steps = [[*program, "collect", str(home.path), "-o", str(home.path / "results" / "trials.csv"), *here]]
+    if job.auto_resume:
+        steps.append([*program, "resume", str(home.path), "--auto", submission.id, *here])
+    return "\n".join(
+        (
+            "#!/bin/bash",
+            *lines,
+            "# runs once after the workers have ended; it may be run again by hand",
+            *small.setup,
+            "code=0",
+            *(f"{shlex.join(step)} || code=$?" for step in steps),
+            "exit $code",
+            "",
+        )
+    )
+
+
+def _option(key: str, value: object) -> str:
+    if value is True:
+        return f"#SBATCH --{key}"
+    return f"#SBATCH --{key}={shlex.quote(str(value))}"
+
+
+def how_they_ended(submission: Submission, queue: Queue) -> list[TaskState]:
+    """How SLURM says that the submission's tasks have ended, as far as anybody remembers.
+
+    Args:
+        queue: with the tasks that have ended, which squeue forgets after some minutes. sacct is asked too.
+    """
+    told = [row.state for row in queue.of(submission).values()]
+    try:
+        accounted = commands.sacct(submission.job_ids) or {}
+    except (SlurmError, CommandMissing) as error:
+        log.warning("how the workers' jobs ended is not in the accounts: %s", error)
+        return told
+    return told + [runs[-1].state for runs in accounted.values() if runs]
+
+
+def why_not(
+    submissions: Sequence[Submission],
+    id: str,
+    *,
+    sweep: Sweep,
+    state: JournalState,
+    markers: Iterable[str],
+    ended: Iterable[TaskState],
+) -> str | None:
+    """Why the collector of submission ``id`` does not submit what is left; None if it does."""
+    for marker in markers:
+        return "the study was cancelled" if marker == "CANCELLED" else "the study is being drained"
+    mine = next((s for s in submissions if s.id == id), None)
+    if mine is None:
+        return f"there is no submission '{id}'"
+    if mine.cancelled or any(one in ENDED_BY_OTHERS for one in ended):
+        return "workers were cancelled or preempted for good"
+    later = [s for s in submissions if s.submitted > mine.submitted and not s.refused]
+    if later:
+        return f"a later submission ({later[-1].id}) has its own collector, or was made to go on by hand"
+    if state.counts().remaining == 0:
+        return "nothing is left to do"
+    if mine.resumes >= sweep.job.auto_resume:
+        return f"it was resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
+    tripped = why_tripped(sweep, state)
+    if tripped:
+        return tripped
+    if _told_to_end(state, id):
+        return "a worker was told to end (SIGTERM or a marker), and nobody has gone on with its trial"
+    if not any(_ran_in(state, number, id) for number in range(len(state.trials))):
+        return "none of its workers has begun a trial: their logs say why"
+    return None
+
+
+def _told_to_end(state: JournalState, submission: str) -> bool:
+    waiting = (state.trials[number] for number in state.by_state[TrialState.WAITING])
+    last = [trial for trial in waiting if trial.attempt_facts(trial.attempt).get("submission") == submission]
+    return any(trial.ending(trial.attempt).get("how") in TOLD_TO_END for trial in last)
+
+
+def _ran_in(state: JournalState, number: int, submission: str) -> bool:
+    trial = state.trials[number]
+    return any(trial.attempt_facts(n).get("submission") == submission for n in range(1, trial.attempt + 1))

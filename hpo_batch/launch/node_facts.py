@@ -1,0 +1,51 @@
+"""What a node has for a worker: run there by ``store.contention``, in the Python that workers would have."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hpo_batch
+from hpo_batch.cluster import commands
+from hpo_batch.cluster.gpus import local_gpus, visible
+from hpo_batch.errors import HpoBatchError
+from hpo_batch.launch.environment import environment_for
+from hpo_batch.processes import run
+from hpo_batch.worker.devices import PROBE
+
+NEEDED = ("submitit", "optuna", "pydantic", "msgspec", "filelock")
+"""what a worker imports besides hpo-batch"""
+
+
+def facts(question: dict[str, Any]) -> dict[str, Any]:
+    """Everything that ``node_test`` judges, as JSON."""
+    return {
+        "hpo_batch": hpo_batch.__version__,
+        "place": str(Path(hpo_batch.__file__).parent),
+        "prefix": sys.prefix,
+        "lacking": [name for name in NEEDED if importlib.util.find_spec(name) is None],
+        "scontrol": _said(lambda: commands.show_config().version),
+        "sbatch": _said(lambda: _try_sbatch(Path(question["script"]))),
+        "given": list(visible(os.environ) or ()),
+        "gpus": [gpu.name for gpu in local_gpus(os.environ)],
+        "torch": _said(_torch) if question["gpus"] else None,
+    }
+
+
+def _try_sbatch(script: Path) -> str:
+    return commands.check_script(script, env=environment_for(script.read_text(), os.environ))
+
+
+def _torch() -> str:
+    return run([sys.executable, "-c", PROBE], timeout_s=120).stdout.strip()
+
+
+def _said(ask: Callable[[], str]) -> dict[str, str]:
+    try:
+        return {"said": ask()}
+    except HpoBatchError as error:
+        return {"failed": str(error)}

@@ -1,0 +1,99 @@
+"""When a study will be finished: from what its last trials took and the workers that are there. Queues are unknown.
+
+The time still to be worked is (trials left) x (mean time per finished trial, failures included), less what the running
+ones have done. Workers that take the next trial as soon as they are free need between that sum divided by their number,
+and a part of one long trial more (Graham's bound). The range adds the uncertainty of the sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+LEAST: Final = 3
+"""trials that must have ended before their times say anything"""
+QUANTILE: Final = 1.28
+"""of the normal distribution: 8 of 10 ranges should hold"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eta:
+    """Seconds from now; None where it cannot be told, and why."""
+
+    low_s: float | None = None
+    high_s: float | None = None
+    per_trial_s: float | None = None
+    """mean time of the trials that ended last, all their attempts together"""
+    work_s: float | None = None
+    """time that is still to be worked, over all workers"""
+    based_on: int = 0
+    """how many trials"""
+    workers: int = 0
+    """that were counted on"""
+    why_unknown: str = ""
+    ends_before: bool = False
+    """the time limits of the workers that run now end before the work is done"""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def estimate(
+    durations: Sequence[float],
+    *,
+    finished: int,
+    remaining: int,
+    running: Sequence[float],
+    left: Sequence[float | None],
+) -> Eta:
+    """When the rest will be done.
+
+    Args:
+        durations: seconds of the trials that ended last, failed ones included.
+        finished: how many of those count towards the target.
+        remaining: trials still to be finished, the running ones included.
+        running: seconds for which the trials that run now have been running.
+        left: for each worker that runs now, seconds to its time limit; None for no limit, or if it is not known.
+    """
+    workers = len(left)
+    known = Eta(based_on=len(durations), workers=workers)
+    if remaining == 0:
+        return Eta(low_s=0.0, high_s=0.0, work_s=0.0, based_on=len(durations), workers=workers)
+    if len(durations) < LEAST:
+        some = f"only {len(durations)} have" if durations else "none has"
+        return _unknown(known, f"{LEAST} trials must have ended to tell, {some}")
+    if finished == 0:
+        return _unknown(known, f"none of the last {len(durations)} trials has finished")
+    mean = math.fsum(durations) / len(durations)
+    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in durations) / (len(durations) - 1))
+    to_run = remaining * len(durations) / finished  # some will fail as others did
+    done = math.fsum(min(seconds, mean) for seconds in running)
+    work = max(0.0, to_run * mean - done)
+    doubt = QUANTILE * spread * math.sqrt(to_run + to_run**2 / len(durations))
+    known = Eta(based_on=len(durations), workers=workers, per_trial_s=mean, work_s=work)
+    if workers == 0:
+        return _unknown(known, "no worker is running")
+    busy = min(workers, remaining)
+    long = sorted(durations)[min(len(durations) - 1, math.ceil(0.9 * len(durations)) - 1)]
+    limits = [seconds for seconds in left if seconds is not None]
+    return Eta(
+        low_s=max(0.0, work - doubt) / busy,
+        high_s=(work + doubt) / busy + (1 - 1 / busy) * long,
+        per_trial_s=mean,
+        work_s=work,
+        based_on=len(durations),
+        workers=workers,
+        ends_before=len(limits) == len(left) and math.fsum(limits) < work,
+    )
+
+
+def _unknown(known: Eta, why: str) -> Eta:
+    return Eta(
+        based_on=known.based_on,
+        workers=known.workers,
+        per_trial_s=known.per_trial_s,
+        work_s=known.work_s,
+        why_unknown=why,
+    )

@@ -1,0 +1,376 @@
+"""All that a study knows of one trial, in words: where it came from, who ran it, what happened, how to run it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hpo_batch.errors import UserError
+from hpo_batch.monitor.output import last_lines, worker_log
+from hpo_batch.objective.placeholders import Template
+from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
+from hpo_batch.store.frozen import read_frozen, setting
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.submissions import Submission
+from hpo_batch.store.trial_folder import CHECKPOINT
+
+SCHEMA_VERSION: Final = 1
+LAST_LINES: Final = 10
+ENDINGS: Final = {
+    "complete": "complete",
+    "pruned": "pruned",
+    Cause.TIME_LIMIT.value: "given back before the time limit",
+    Cause.PREEMPTED.value: "given back: preempted",
+    Cause.DRAINED.value: "given back: drained",
+    Cause.CANCELLED.value: "given back: cancelled",
+    Cause.CHECKPOINTED.value: "given back: exit code 75, to go on later",
+    Reason.LOST.value: "lost: its worker ended without a word",
+}
+"""others are failures, told by their reason"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptStory:
+    """One attempt, as told."""
+
+    number: int
+    worker: str
+    job: str
+    node: str
+    gpus: tuple[str, ...]
+    started: float
+    """seconds since the epoch"""
+    ended: float | None
+    how: str
+    """as in the journal; empty while it runs"""
+    told: str
+    """the same in words"""
+    handed_on: bool
+    """whether it left a newer checkpoint than it took over"""
+    folder: str
+    log: str
+    """of its worker; empty if there is none any more"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByHand:
+    """Shell lines that run the trial again, outside the study."""
+
+    lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """what they cannot know"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    study: str
+    number: int
+    name: str | None
+    state: str
+    values: tuple[float, ...] | None
+    metrics: Mapping[str, float]
+    params: Mapping[str, Value]
+    seeds: tuple[int, ...]
+    origin: str
+    """as in the journal"""
+    came_from: tuple[str, ...]
+    """the same in words, first to last"""
+    revision: int
+    """of the sweep, under which it was made"""
+    current_revision: int
+    repeats: int | None
+    """the finished trial that it was answered from"""
+    repeated_by: tuple[int, ...]
+    """other trials with the same configuration"""
+    attempts: tuple[AttemptStory, ...]
+    reason: str | None
+    message: str | None
+    happened: tuple[str, ...]
+    last_lines: tuple[str, ...]
+    """of its stderr, else of its stdout, if it did not finish"""
+    by_hand: ByHand
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+
+def explain(
+    home: StudyHome,
+    state: JournalState,
+    number: int,
+    *,
+    submissions: Sequence[Submission],
+    directory: str | None = None,
+) -> Explanation:
+    """The story of a trial.
+
+    Args:
+        state: with metrics.
+        directory: where the trial is to write if it is run again; left out: a folder for temporary files.
+    """
+    trial = state.trials[number]
+    record = trial.record()
+    frozen = read_frozen(home, record.revision or state.revision)
+    attempts = tuple(_attempt(home, number, a, submissions, trial.ending(a.number)) for a in record.attempts)
+    same = [t.number for t in state.trials if t.key is not None and t.key == trial.key and t.number != number]
+    return Explanation(
+        study=home.name,
+        number=number,
+        name=record.name,
+        state=record.state.name,
+        values=record.values,
+        metrics=record.metrics,
+        params=record.params,
+        seeds=record.seeds,
+        origin=record.origin,
+        came_from=tuple(_came_from(record, trial.facts, frozen)),
+        revision=record.revision,
+        current_revision=state.revision,
+        repeats=trial.facts.get("repeats"),
+        repeated_by=tuple(same),
+        attempts=attempts,
+        reason=record.reason,
+        message=record.message,
+        happened=tuple(_happened(home, record, attempts, frozen, trial.facts)),
+        last_lines=tuple(_last_lines(home, record)),
+        by_hand=_by_hand(home, record, frozen, submissions, directory),
+    )
+
+
+def _attempt(
+    home: StudyHome, trial: int, attempt: Attempt, submissions: Sequence[Submission], ending: Mapping[str, Any]
+) -> AttemptStory:
+    how = attempt.ending
+    log = worker_log(home, attempt, submissions)
+    return AttemptStory(
+        number=attempt.number,
+        worker=attempt.worker,
+        job=attempt.job,
+        node=attempt.host,
+        gpus=attempt.gpus,
+        started=attempt.started,
+        ended=attempt.ended,
+        how=how,
+        told=ENDINGS.get(how, f"failed: {how}") if how else "still open",
+        handed_on=bool(ending.get("moved")),
+        folder=str(home.attempt(trial, attempt.number)),
+        log=str(log) if log else "",
+    )
+
+
+def _came_from(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> list[str]:
+    told = [_origin(record, facts, frozen)]
+    if record.note:
+        told.append(f"note: {record.note}")
+    if facts.get("retry_of") is not None:
+        told.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
+    if facts.get("repeats") is not None:
+        told.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
+    drawn = record.origin not in ("list", "baseline", "optuna", "enqueued")
+    told += _weights(record, frozen) if drawn else []
+    return told
+
+
+def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> str:
+    origin = record.origin
+    if origin == "list":
+        group = f", set {record.set}" if record.set else ""
+        return f"given by hand: [[trial]] '{record.name}'{group}"
+    if origin == "baseline":
+        return "the [baseline] of the sweep"
+    if origin.startswith("extreme: "):
+        end, _, name = origin.removeprefix("extreme: ").partition(" ")
+        word = "smallest" if end == "min" else "largest"
+        return f"a forced extreme ([sampler] extremes): the {word} value of {name}, the others at the middle"
+    if origin == "enqueued":
+        return "put into the queue with plain Optuna"
+    if not facts:
+        return "made with plain Optuna"
+    sampler, seed = setting(frozen, "sampler", "name", ""), setting(frozen, "sampler", "seed", 0)
+    covering = setting(frozen, "sampler", "coverage", [])
+    if origin == sampler or not sampler:
+        startup = setting(frozen, "sampler", "startup_trials", 0)
+        early = origin == "tpe" and record.number < startup
+        among = f"; one of the {startup} startup trials, most of which are drawn at random" if early else ""
+        return f"drawn by the sampler '{origin}' (seed {seed}){among}"
+    if origin == "coverage":
+        return f"drawn in a cell of {', '.join(covering)} that nobody had tried ([sampler] coverage_share)"
+    return f"drawn as '{origin}', for the sampler '{sampler}' (seed {seed})"
+
+
+def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
+    """The quotas that the trial's values belong to."""
+    told = []
+    for name, table in ((frozen or {}).get("space") or {}).items():
+        if isinstance(table, dict) and table.get("weights") and name in record.params:
+            weights = dict(zip(map(repr, table["choices"]), table["weights"], strict=False))
+            weight = weights.get(repr(record.params[name]))
+            if weight is not None:
+                share = weight / sum(weights.values())
+                told.append(f"{name} = {record.params[name]} has a quota of {share:.0%} of the drawn trials (weights)")
+    return told
+
+
+def _happened(
+    home: StudyHome,
+    record: TrialRecord,
+    attempts: Sequence[AttemptStory],
+    frozen: Mapping[str, Any] | None,
+    facts: Mapping[str, Any],
+) -> list[str]:
+    """Sentences, in order."""
+    told = []
+    for earlier in attempts[:-1]:
+        on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
+        kept = "; it left a checkpoint, from which the next one went on" if earlier.handed_on else ""
+        told.append(on + kept + _policy(earlier.how, frozen, again=True))
+    match record.state:
+        case TrialState.COMPLETE:
+            told.append("complete" if attempts else f"complete, with the values of trial {facts.get('repeats', '?')}")
+        case TrialState.PRUNED:
+            pruner = setting(frozen, "pruner", "name", "")
+            told.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")
+        case TrialState.FAIL:
+            reason = record.reason or "unknown"
+            told.append(f"failed: {reason}: {record.message or 'no message'}{_policy(reason, frozen, again=False)}")
+            told += _exit(home, record)
+        case TrialState.RUNNING:
+            told.append(f"attempt {attempts[-1].number} is running, or its worker was lost" if attempts else "running")
+        case TrialState.WAITING:
+            last = f": attempt {attempts[-1].number} was {attempts[-1].told}" if attempts else ""
+            told.append(f"waits for its next attempt{last}")
+    return told
+
+
+def _policy(how: str, frozen: Mapping[str, Any] | None, *, again: bool) -> str:
+    """What ``[failures]`` says of a reason."""
+    policy = setting(frozen, "failures", how, None)
+    if policy is None:
+        return ""
+    most = setting(frozen, "study", "max_attempts", 3)
+    if policy == "retry":
+        return f' ([failures] {how} = "retry", study.max_attempts = {most})'
+    return "" if again else f' ([failures] {how} = "fail": not tried again; "retry" would)'
+
+
+def _exit(home: StudyHome, record: TrialRecord) -> list[str]:
+    """How a command ended."""
+    if not record.attempts:
+        return []
+    try:
+        facts = json.loads((home.attempt(record.number, record.attempts[-1].number) / "exit.json").read_text())
+        code, signal, stopped = facts["exit_code"], facts["signal"], facts["stopped"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    how = f"exit code {code}" if signal is None else f"signal {signal}"
+    asked = f", told to stop: {stopped}" if stopped else ""
+    return [f"the command ended with {how} after {facts.get('seconds', 0):.1f} s{asked}"]
+
+
+def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
+    if record.state.finished or not record.attempts:
+        return []
+    folder = home.attempt(record.number, record.attempts[-1].number)
+    return last_lines(folder / "stderr", LAST_LINES) or last_lines(folder / "stdout", LAST_LINES)
+
+
+def _by_hand(
+    home: StudyHome,
+    record: TrialRecord,
+    frozen: Mapping[str, Any] | None,
+    submissions: Sequence[Submission],
+    directory: str | None,
+) -> ByHand:
+    """Shell lines with the same parameters and seed, in a folder of their own: the study is not touched."""
+    if frozen is None:
+        return ByHand(lines=(), notes=("the frozen sweep cannot be read: what was run is not known",))
+    readable = home.name.replace("/", "-")
+    folder = directory or str(Path(tempfile.gettempdir()) / f"hpo-batch-{readable}-{record.number}")
+    seed = record.seeds[0] if record.seeds else 0
+    cpus = int(setting(frozen, "job", "cpus", 1))
+    last = record.attempts[-1] if record.attempts else None
+    lines, notes = _where(home, frozen, submissions, last)
+    env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    has_gpu = bool(last and last.gpus) or setting(frozen, "job", "device", "auto") == "cuda"
+    python = setting(frozen, "job", "python", None) or shlex.quote(sys.executable)
+    if setting(frozen, "job", "setup", []):
+        notes.append("on the nodes [job] setup came before: " + "; ".join(setting(frozen, "job", "setup", [])))
+    function = setting(frozen, "objective", "function", None)
+    if function is not None:
+        arguments = {
+            "params": dict(record.params),
+            "seed": seed,
+            "number": record.number,
+            "dir": folder,
+            "cpus": cpus,
+            "device": "cuda" if has_gpu else "cpu",
+            "name": record.name,
+        }
+        told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
+        code = f"from hpo_batch.objective.by_hand import by_hand; by_hand({_literal(function)}, {told})"
+        return _in_subshell([*lines, f"{python} -c {shlex.quote(code)}"], notes)
+    contract = {
+        "HPO_BATCH_TRIAL": str(record.number),
+        "HPO_BATCH_ATTEMPT": "1",
+        "HPO_BATCH_TRIAL_DIR": folder,
+        "HPO_BATCH_CHECKPOINT_DIR": f"{folder}/{CHECKPOINT}",
+        "HPO_BATCH_METRICS_FILE": f"{folder}/reported.jsonl",
+        "HPO_BATCH_STOP_FILE": f"{folder}/stop",
+        "HPO_BATCH_SEED": str(seed),
+        "HPO_BATCH_PARAMS": json.dumps(dict(record.params), ensure_ascii=False),
+    }
+    facts = {"trial_dir": folder, "trial_seed": str(seed), "trial_number": str(record.number)}
+    try:
+        argv = Template.parse(setting(frozen, "objective", "command", "")).fill(record.params, facts)
+    except UserError as error:
+        return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
+    lines += [f"mkdir -p {shlex.quote(f'{folder}/{CHECKPOINT}')}"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in contract.items()]
+    return _in_subshell([*lines, shlex.join(argv)], notes)
+
+
+def _in_subshell(lines: Sequence[str], notes: Sequence[str]) -> ByHand:
+    """The directory and the variables are not those of the reader's shell afterwards."""
+    return ByHand(lines=("(", *lines, ")"), notes=tuple(notes))
+
+
+def _literal(value: object) -> str:
+    """Python source with double quotes: within the shell's single ones it stays readable."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(name)}: {_literal(inner)}" for name, inner in value.items()) + "}"
+    return repr(value)
+
+
+def _where(
+    home: StudyHome, frozen: Mapping[str, Any], submissions: Sequence[Submission], last: Attempt | None
+) -> tuple[list[str], list[str]]:
+    """The line that goes to where the trial ran, and what differs there today."""
+    submission = next((s for s in submissions if last is not None and s.id == last.submission), None)
+    code = submission.code if submission is not None else {}
+    notes = []
+    if code.get("snapshot"):
+        workdir: str | None = str(home.path / code["snapshot"])
+    else:
+        workdir = code.get("workdir")
+        commit = code.get("commit")
+        if commit:
+            changed = ", with uncommitted changes" if code.get("changed") else ""
+            diff = f" ('{home.path / code['diff']}')" if code.get("diff") else ""
+            notes.append(f"it ran with git commit {commit[:12]}{changed}{diff}; what lies there now may differ")
+    if workdir is None:
+        notes.append("go to the directory where the sweep was submitted first")
+    cwd = setting(frozen, "objective", "cwd", None)
+    lines = [f"cd {shlex.quote(workdir)}"] if workdir else []
+    lines += [f"cd {shlex.quote(str(cwd))}"] if cwd else []
+    return lines, notes

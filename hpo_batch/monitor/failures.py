@@ -1,0 +1,214 @@
+"""Failures grouped by cause, and where they concentrate: on a node, at a value, in a part of a parameter's range.
+
+A region is named only if chance does not explain it: Fisher's exact test, one-sided, of (in the region, elsewhere) by
+(failed for this cause, did not), at a level of 1 % for the whole screen: the p-value of each of the regions that were
+looked at is multiplied by their number (Bonferroni). And it must matter: three failures or more in it, and at least
+twice the rate of elsewhere. Where the cuts lie depends on which values were tried, not on which of them failed, so the
+test is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
+
+from hpo_batch.records import Reason, Value
+from hpo_batch.store.nodes import host_of
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.spans import Span
+
+LEVEL: Final = 0.01
+LEAST: Final = 3
+"""failures in a region"""
+TIMES: Final = 2.0
+"""the rate in a region against that of elsewhere"""
+LOOK_BACK: Final = 2000
+"""trials that ended last: the regions are looked for among them"""
+FEW: Final = 8
+"""values of a parameter up to which each is a region of its own, and each place between two is a cut"""
+SHOWN: Final = 2
+"""regions of one cause"""
+NODE: Final = "node"
+SUBSTITUTES: Final = frozenset(reason.value for reason in Reason)
+Column: TypeAlias = Sequence[Value | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where failures of one cause concentrate."""
+
+    parameter: str
+    """``node`` stands for where the trial ran"""
+    relation: str
+    """``==``, ``>=`` or ``<``"""
+    value: Value
+    failed: int
+    """trials in it that failed for the cause"""
+    ended: int
+    """trials in it that ended"""
+    failed_elsewhere: int
+    ended_elsewhere: int
+    p: float
+    """the chance of so many or more, times the regions looked at"""
+
+    def __str__(self) -> str:
+        value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
+        where = f"on {value}" if self.parameter == NODE else f"where {self.parameter} {self.relation} {value}"
+        all_failed = self.failed + self.failed_elsewhere
+        return (
+            f"{self.failed} of {all_failed} {where} ({self.failed} of {self.ended} trials failed so there, "
+            f"{self.failed_elsewhere} of {self.ended_elsewhere} elsewhere)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureGroup:
+    """Failures of one cause."""
+
+    reason: str
+    trials: int
+    """that failed for it"""
+    attempts: int
+    """that ended so, also those whose trial was tried again"""
+    nodes: Mapping[str, int]
+    """where the failed trials ran last, most first"""
+    newest: int | None
+    """number of the newest trial that failed for it"""
+    regions: tuple[Region, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "nodes": dict(self.nodes), "regions": [asdict(region) for region in self.regions]}
+
+
+def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...]:
+    """Failures by cause, the most frequent first; a cause whose trials were all tried again is one too."""
+    trials: dict[str, list[int]] = {}
+    for reason, number in state.endings:
+        if reason:
+            trials.setdefault(reason, []).append(number)
+    attempts = Counter(span.how for span in spans if span.how in SUBSTITUTES)
+    # an ordered end at the time limit is no failure
+    attempts.pop(Reason.TIME_LIMIT.value, None)
+    found = []
+    regions = _regions(state, {reason: set(numbers) for reason, numbers in trials.items() if len(numbers) >= LEAST})
+    for reason in sorted({*trials, *attempts}, key=lambda r: (-len(trials.get(r, ())), -attempts[r], r)):
+        numbers = trials.get(reason, [])
+        nodes = Counter(host for host in (host_of(state.trials[n]) for n in numbers) if host is not None)
+        found.append(
+            FailureGroup(
+                reason=reason,
+                trials=len(numbers),
+                attempts=max(attempts[reason], len(numbers)),
+                nodes=dict(nodes.most_common()),
+                newest=numbers[-1] if numbers else None,
+                regions=regions.get(reason, ()),
+            )
+        )
+    return tuple(found)
+
+
+def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, tuple[Region, ...]]:
+    """For each cause the regions that chance does not explain, the clearest first, each of another parameter."""
+    if not failed:
+        return {}
+    ended = [state.trials[number] for _, number in state.endings[-LOOK_BACK:]]
+    ended = [trial for trial in ended if trial.attempt]  # answered from another one: it ran nowhere
+    columns = _columns(ended)
+    candidates = [(name, *cut) for name, column in columns.items() for cut in _cuts(column)]
+    looked_at = len(candidates) * len(failed)
+    found: dict[str, tuple[Region, ...]] = {}
+    for reason, numbers in failed.items():
+        is_failed = [trial.number in numbers for trial in ended]
+        regions = []
+        for name, relation, value in candidates:
+            inside = [_holds(v, relation, value) for v in columns[name]]
+            region = _region(name, relation, value, inside=inside, failed=is_failed, looked_at=looked_at)
+            if region is not None:
+                regions.append(region)
+        best: dict[str, Region] = {}
+        for region in sorted(regions, key=lambda r: (r.p, -r.failed)):
+            best.setdefault(region.parameter, region)
+        found[reason] = tuple(list(best.values())[:SHOWN])
+    return found
+
+
+def _columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+    """The values of every parameter that was varied, derived ones left out, and the nodes."""
+    rows = [trial.params for trial in trials]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns: dict[str, Column] = {name: [row.get(name) for row in rows] for name in names if name != NODE}
+    columns[NODE] = [host_of(trial) for trial in trials]
+    return {name: column for name, column in columns.items() if len({(type(v), v) for v in column}) > 1}
+
+
+def _cuts(column: Column) -> Iterator[tuple[str, Value]]:
+    """The regions of one parameter: each of a few values; upper and lower parts of numbers."""
+    values = {(type(value), value): value for value in column if value is not None}
+    numeric = all(kind in (int, float) for kind, _ in values)
+    if not numeric or len(values) <= FEW:
+        yield from (("==", value) for value in values.values())
+    if not numeric or len(values) < 2:
+        return
+    ordered = sorted(float(value) for value in values.values())
+    if len(values) > FEW:
+        tried = sorted(float(value) for value in column if value is not None)
+        ordered = sorted({tried[len(tried) * quarter // 4] for quarter in (1, 2, 3)} - {tried[0]})
+    else:
+        ordered = ordered[1:]
+    exact = {float(value): value for value in values.values()}
+    for cut in ordered:
+        yield ">=", exact[cut]
+        yield "<", exact[cut]
+
+
+def _holds(value: Value | None, relation: str, bound: Value) -> bool:
+    if value is None:
+        return False
+    if relation == "==":
+        return type(value) is type(bound) and value == bound
+    is_above = float(value) >= float(bound)
+    return is_above if relation == ">=" else not is_above
+
+
+def _region(
+    name: str, relation: str, value: Value, *, inside: Sequence[bool], failed: Sequence[bool], looked_at: int
+) -> Region | None:
+    ended_in, all_failed = sum(inside), sum(failed)
+    failed_in = sum(map(min, inside, failed))
+    ended_out, failed_out = len(inside) - ended_in, all_failed - failed_in
+    if failed_in < LEAST or ended_out == 0 or failed_in * ended_out < TIMES * failed_out * ended_in:
+        return None
+    p = looked_at * chance(failed_in, ended_in, all_failed, len(inside))
+    if p > LEVEL:
+        return None
+    return Region(
+        parameter=name,
+        relation=relation,
+        value=value,
+        failed=failed_in,
+        ended=ended_in,
+        failed_elsewhere=failed_out,
+        ended_elsewhere=ended_out,
+        p=p,
+    )
+
+
+def chance(failed_in: int, ended_in: int, failed: int, ended: int) -> float:
+    """Fisher's exact test, one-sided: of ``ended`` trials ``failed`` failed; the chance that ``failed_in`` or more of
+    them are among ``ended_in`` that were picked without looking."""
+    most = min(failed, ended_in)
+    whole = _log_choose(ended, ended_in)
+    terms = (
+        _log_choose(failed, k) + _log_choose(ended - failed, ended_in - k) - whole for k in range(failed_in, most + 1)
+    )
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
+
+
+def _log_choose(n: int, k: int) -> float:
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

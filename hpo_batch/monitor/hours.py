@@ -1,0 +1,133 @@
+"""Where the GPU hours of a study went. From the journal and one squeue: sacct is asked only for what they do not know.
+
+Without GPUs the same sums are of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from hpo_batch.monitor.workers import WorkerStatus
+from hpo_batch.records import TrialState
+from hpo_batch.store.spans import Span
+
+HOUR_S: Final = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hours:
+    """Hours of GPUs (of workers, where there are no GPUs), by what came of them."""
+
+    unit: str
+    """``GPU`` or ``worker``"""
+    complete: float
+    """attempts of complete trials, those included that handed on a checkpoint"""
+    running: float
+    """attempts of trials that run or wait: still open, or ended with a checkpoint to go on from"""
+    pruned: float
+    failed: float
+    """trials that failed"""
+    lost: float
+    """attempts of other trials that led nowhere: lost, failed or interrupted without a newer checkpoint"""
+    idle: float
+    """of workers between and before their trials, as far as the journal and squeue know; sacct knows all"""
+    to_come: float | None
+    """about as much as the remaining trials will take; None if it is not known"""
+    allocated: float | None = None
+    """what SLURM has charged, from sacct; None if it was not asked or does not know"""
+
+    @property
+    def wasted(self) -> float:
+        return self.pruned + self.failed + self.lost + self.idle
+
+    @property
+    def used(self) -> float:
+        return self.complete + self.running + self.wasted
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "used": self.used, "wasted": self.wasted}
+
+
+@dataclass(kw_only=True)
+class _Life:
+    """Of one worker."""
+
+    gpus: int
+    first: float
+    last: float
+    busy: float = 0.0
+
+
+def add_up(
+    spans: Iterable[Span],
+    *,
+    state_of: Callable[[int], TrialState],
+    end_of: Callable[[Span], float],
+    workers: Sequence[WorkerStatus],
+    share: float,
+    work_s: float | None,
+) -> Hours:
+    """The sums.
+
+    Args:
+        end_of: when an attempt ended that has no end of its own, or one that is only when its loss was noticed.
+        share: of its GPUs that a worker has: 0.5 where two share one.
+        work_s: seconds that are still to be worked.
+    """
+    sums = {"complete": 0.0, "running": 0.0, "pruned": 0.0, "failed": 0.0, "lost": 0.0}
+    plain = dict(sums)
+    lives: dict[str, _Life] = {}
+    most_gpus = 0
+    for span in spans:
+        ended = span.ended
+        if ended is None or span.how == "lost":
+            ended = end_of(span)
+        seconds = max(0.0, ended - span.started)
+        kind = _kind(span, state_of(span.trial))
+        plain[kind] += seconds
+        sums[kind] += seconds * span.gpus
+        most_gpus = max(most_gpus, span.gpus)
+        life = lives.get(span.worker)
+        if life is None:
+            lives[span.worker] = _Life(gpus=span.gpus, first=span.started, last=ended, busy=seconds)
+        else:
+            life.first = min(life.first, span.started)
+            life.last = max(life.last, ended)
+            life.busy += seconds
+    has_gpus = most_gpus > 0 or any(worker.gpus for worker in workers)
+    idle = _idle(lives, workers, has_gpus=has_gpus)
+    factor = (share if has_gpus else 1.0) / HOUR_S
+    told = sums if has_gpus else plain
+    each = max(1, most_gpus) if has_gpus else 1
+    return Hours(
+        unit="GPU" if has_gpus else "worker",
+        **{name: value * factor for name, value in told.items()},
+        idle=idle * factor,
+        to_come=None if work_s is None else work_s * each * factor,
+    )
+
+
+def _kind(span: Span, state: TrialState) -> str:
+    if state is TrialState.FAIL:
+        return "failed"
+    led_on = span.moved or span.how in ("complete", "pruned") or span.ended is None
+    if not led_on:
+        return "lost"
+    if state is TrialState.COMPLETE:
+        return "complete"
+    return "pruned" if state is TrialState.PRUNED else "running"
+
+
+def _idle(lives: dict[str, _Life], workers: Sequence[WorkerStatus], *, has_gpus: bool) -> float:
+    """Seconds between attempts, and of array tasks that run without one."""
+    idle = 0.0
+    elapsed = {w.worker: w.elapsed_s for w in workers if w.worker and w.elapsed_s is not None and w.live}
+    for name, life in lives.items():
+        whole = elapsed.get(name, life.last - life.first)
+        idle += max(0.0, whole - life.busy) * (life.gpus if has_gpus else 1)
+    for worker in workers:
+        if worker.worker not in lives and worker.elapsed_s is not None:
+            idle += worker.elapsed_s * (len(worker.gpus) if has_gpus else 1)
+    return idle

@@ -1,0 +1,57 @@
+"""Where the output of attempts and of the workers behind them lies, and its ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hpo_batch.cluster.commands import ArrayTask
+from hpo_batch.records import Attempt
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import Submission
+
+STREAMS = ("stdout", "stderr")
+
+
+def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submission]) -> Path | None:
+    """The log of the array task or local worker that ran an attempt; None if there is none any more."""
+    if attempt.job == "local":
+        index = attempt.worker.rpartition("-")[2]
+        patterns = [s.log_pattern.replace("%i", index) for s in submissions if s.id == attempt.submission]
+        return _first(home.path / pattern for pattern in patterns)
+    task = ArrayTask.parse(attempt.job)
+    job, is_array = str(task.job), "_" in attempt.job
+    patterns = [s.log_pattern for s in submissions if job in s.job_ids and s.log_pattern]
+    filled = [p.replace("%A", job).replace("%a", str(task.index)) for p in patterns]
+    # an array that was split may end in a job of one task, which is no array
+    filled += [f"slurm/{job}_{task.index}_0_log.err"] if is_array else [f"slurm/{job}_0_log.err"]
+    return _first(home.path / name for name in filled)
+
+
+def has_output(folder: Path) -> bool:
+    """Whether an attempt has printed anything. Raises PermissionError if this user may not look."""
+    return any((folder / stream).is_file() and (folder / stream).stat().st_size for stream in STREAMS)
+
+
+def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
+    """The last lines of a file that may be long; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - most_bytes))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    # a progress bar draws over its own line
+    lines = [re.sub(r".*\r", "", line.rstrip("\r")) for line in text.split("\n")]
+    return [line for line in lines if line.strip()][-count:]
+
+
+def about_trial(lines: Sequence[str], number: int, count: int) -> list[str]:
+    """The part of a worker's log from where it began a trial on, its end; the log's end if it does not tell."""
+    start = max((i for i, line in enumerate(lines) if f" trial {number}" in line and ": attempt " in line), default=0)
+    return list(lines[start:][-count:])
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,49 @@
+"""What SLURM's words for a waiting job mean, for people who do not have them by heart. The words themselves stay."""
+
+from __future__ import annotations
+
+import re
+
+_MEANING = {
+    "Resources": "next in line, waits for free nodes or GPUs",
+    "Priority": "other jobs are before it",
+    "JobArrayTaskLimit": "the array's own limit, [job] max_running",
+    "BeginTime": "requeued: SLURM holds it back for about two minutes",
+    "Dependency": "waits for another job",
+    "DependencyNeverSatisfied": "the job it waits for has failed: it will never start",
+    "JobHeldUser": "held by its owner: 'scontrol release' lets it go",
+    "JobHeldAdmin": "held by the site's staff: ask them",
+    "JobHoldMaxRequeue": "held after too many failed starts: look at the node, then 'scontrol release'",
+    "launch failed requeued held": "could not be started and is held: look at the node, then 'scontrol release'",
+    "PartitionTimeLimit": "asks for more time than the partition allows: it will never start",
+    "PartitionNodeLimit": "asks for more nodes than the partition allows: it will never start",
+    "PartitionDown": "the partition is down",
+    "PartitionInactive": "the partition takes no jobs now",
+    "ReqNodeNotAvail": "nodes that it asks for are down, drained or reserved",
+    "Nodes required for job are DOWN": "no fitting node is up",
+    "NodeDown": "its node is down",
+    "Reservation": "waits for its reservation to begin",
+    "Licenses": "waits for a licence",
+    "BadConstraints": "no node has what it asks for: it will never start",
+    "InvalidQOS": "the QOS is not valid any more",
+    "InvalidAccount": "the account is not valid any more",
+}
+_FAMILIES = (
+    (re.compile(r"(QOS|Assoc)Max(Submit)?Job"), "limit on the number of jobs"),
+    (re.compile(r"QOSMax\w*PerUser"), "limit of the QOS for each user: waits for own jobs to end"),
+    (re.compile(r"QOS(Max|Grp)"), "limit of the QOS"),
+    (re.compile(r"Assoc(Max|Grp)"), "limit of the account or user"),
+    (re.compile(r"Max\w*PerAccount"), "limit of the account"),
+)
+
+
+def meaning(reason: str) -> str:
+    """A gloss for squeue's reason; empty for one that is not known, or says nothing."""
+    plain = reason.strip().strip("()")
+    if plain in _MEANING:
+        return _MEANING[plain]
+    # `ReqNodeNotAvail, UnavailableNodes:n[1-3]`
+    first = re.split(r"[,:(]", plain, maxsplit=1)[0].strip()
+    if first in _MEANING:
+        return _MEANING[first]
+    return next((told for pattern, told in _FAMILIES if pattern.match(first)), "")

@@ -1,0 +1,85 @@
+"""A value for a place between 0 and 1, and configurations at random. Called by samplers and by ``sweep/rules``."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+
+from hpo_batch.records import Configuration, Value
+from hpo_batch.space.cells import MOST_WALKED
+from hpo_batch.space.parameters import Choices, Integer, Real, Searched
+from hpo_batch.space.space import Space
+
+
+def value_at(parameter: Searched, share: float) -> Value:
+    """The value at ``share`` (0 <= share < 1) of all values: of choices, whole numbers or reals; of their logarithm
+    with ``log``. Each choice and each whole number has an equal part of the axis."""
+    if isinstance(parameter, Choices):
+        return parameter.values[min(int(share * parameter.count), parameter.count - 1)]
+    if isinstance(parameter, Integer):
+        if parameter.log:
+            # each number gets the share of the axis that rounds to it, as in Optuna
+            low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
+            return min(parameter.high, max(parameter.low, round(math.exp(low + share * (high - low)))))
+        last = (parameter.high - parameter.low) // parameter.step
+        return parameter.low + min(int(share * (last + 1)), last) * parameter.step
+    if parameter.step is not None:
+        steps = round((parameter.high - parameter.low) / parameter.step)
+        return parameter.normalise(parameter.low + min(int(share * (steps + 1)), steps) * parameter.step)
+    if parameter.log:
+        drawn = math.exp(math.log(parameter.low) * (1 - share) + math.log(parameter.high) * share)
+    else:
+        drawn = parameter.low * (1 - share) + parameter.high * share
+    return min(parameter.high, max(parameter.low, drawn))
+
+
+def at_random(space: Space, rng: random.Random) -> Configuration:
+    """A configuration that may break constraints: uniform over choices, whole numbers, reals or their logarithm."""
+    return space.decide(lambda parameter: _drawn(parameter, rng))
+
+
+def _drawn(parameter: Searched, rng: random.Random) -> Value:
+    if isinstance(parameter, Choices):
+        return rng.choice(parameter.values)
+    if isinstance(parameter, Integer) and not parameter.log:
+        # exact for ranges that a share, which has 53 bits, would not reach all of
+        return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
+    if isinstance(parameter, Real) and parameter.step is not None:
+        steps = rng.randrange(round((parameter.high - parameter.low) / parameter.step) + 1)
+        return parameter.normalise(parameter.low + steps * parameter.step)
+    return value_at(parameter, rng.random())
+
+
+def always_active(space: Space) -> list[Searched]:
+    """The searched parameters with more than one value that no condition on anything searched can switch off."""
+    always: set[str] = set()
+    decided: dict[str, Value] = {}
+    for name in space.order:
+        if name in space.varying:
+            # a child of something searched may be inactive, even if no value makes it so
+            is_free = space.is_searched(name) and space.varying.isdisjoint(space.parents[name])
+            if is_free and space.is_active(name, decided):
+                always.add(name)
+        elif space.is_active(name, decided):
+            derived = space.derived.get(name)
+            decided[name] = space.by_name[name].cells[0] if derived is None else derived.evaluate(decided)  # type: ignore[index]
+    return [parameter for parameter in space.searched if parameter.name in always and parameter.count != 1]
+
+
+def shuffled_cells(space: Space, arm: Mapping[str, Value], rng: random.Random) -> Iterator[Configuration]:
+    """The valid cells of an arm in a random order; of more than can be listed, so many drawn at random."""
+    names = [parameter.name for parameter in space.searched]
+    lists = [(arm[p.name],) if p.name in arm else p.cells or () for p in space.searched]
+    total = math.prod(map(len, lists))
+    indices: Iterable[int] = (rng.randrange(total) for _ in range(MOST_WALKED))
+    if total <= MOST_WALKED:
+        indices = rng.sample(range(total), total)
+    for index in indices:
+        values: dict[str, Value] = {}
+        for name, cells in zip(names, lists, strict=True):
+            index, place = divmod(index, len(cells))
+            values[name] = cells[place]
+        configuration = space.resolve(values)
+        if space.why_invalid(configuration) is None:
+            yield configuration

@@ -1,0 +1,28 @@
+"""The Pareto front: the trials that no other trial beats in one metric without being worse in another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo_batch.records import TrialState
+from hpo_batch.store.format import DIRECTIONS
+from hpo_batch.store.scan import JournalState
+
+
+def front_trials(state: JournalState) -> list[int]:
+    """Numbers of the complete trials on the front of a study's metrics, in order; with one metric, the best ones."""
+    done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
+    able = [trial for trial in done if trial.values is not None and len(trial.values) == len(state.directions)]
+    signs = [-1.0 if direction == DIRECTIONS["maximize"] else 1.0 for direction in state.directions]
+    losses = [tuple(s * v for s, v in zip(signs, trial.values or (), strict=True)) for trial in able]
+    return [able[place].number for place in on_front(losses)]
+
+
+def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
+    """Places of the tuples that no other one dominates; smaller is better. Equal ones are on it together."""
+    kept: list[tuple[float, ...]] = []
+    for loss in sorted(set(losses)):  # whoever dominates comes before whom it dominates
+        if not any(all(x <= y for x, y in zip(other, loss, strict=True)) for other in kept):
+            kept.append(loss)
+    front = set(kept)
+    return [place for place, loss in enumerate(losses) if loss in front]

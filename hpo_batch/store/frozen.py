@@ -1,0 +1,25 @@
+"""The frozen sweep of a revision as plain JSON: for readers that must not load pydantic. They trust it as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from hpo_batch.store.home import StudyHome
+
+
+def read_frozen(home: StudyHome, revision: int) -> Mapping[str, Any] | None:
+    """All tables of the sweep by name; None if the file is missing, may not be read, or is damaged."""
+    try:
+        found = msgspec.json.decode(home.revision(revision).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def setting(frozen: Mapping[str, Any] | None, table: str, key: str, default: Any) -> Any:
+    """A key of a table; ``default`` if it is not there."""
+    inside = (frozen or {}).get(table)
+    return inside.get(key, default) if isinstance(inside, dict) else default

@@ -1,0 +1,80 @@
+"""The attempts of trials as spans of time: only what sums over a whole study need, decoded at once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hpo_batch.store.scanned_trial import ATTEMPT, ScannedTrial
+
+ENDED = "hpo:ended:"
+
+
+class _Begun(msgspec.Struct):
+    started: float
+    worker: str = ""
+    job: str = ""
+    host: str = ""
+    gpus: list[str] = []
+
+
+class _Ended(msgspec.Struct):
+    how: str = ""
+    time: float | None = None
+    moved: bool = False
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """One attempt."""
+
+    trial: int
+    attempt: int
+    worker: str
+    job: str
+    host: str
+    gpus: int
+    started: float
+    """seconds since the epoch, by the clock of its host"""
+    ended: float | None
+    """None while it is open; that of a lost one is when its loss was noticed"""
+    how: str
+    """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it is open"""
+    moved: bool
+    """whether it left a newer checkpoint than it took over"""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else max(0.0, self.ended - self.started)
+
+
+_begun = msgspec.json.Decoder(_Begun)
+_ended = msgspec.json.Decoder(_Ended)
+
+
+def spans(trial: ScannedTrial) -> list[Span]:
+    """The attempts of a trial by number; one whose facts make no sense is left out."""
+    found = []
+    for number in range(1, trial.attempt + 1):
+        begun = trial.raw(f"{ATTEMPT}{number}")
+        if begun is None:
+            continue
+        ended = trial.raw(f"{ENDED}{number}")
+        try:
+            facts = _begun.decode(begun)
+            end = _ended.decode(ended) if ended is not None else _Ended()
+        except msgspec.DecodeError:
+            continue
+        found.append(
+            Span(
+                trial.number,
+                number,
+                facts.worker,
+                facts.job,
+                facts.host,
+                len(facts.gpus),
+                facts.started,
+                end.time,
+                end.how,
+                end.moved,
+            )
+        )
+    return found

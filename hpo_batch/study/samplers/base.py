@@ -1,0 +1,92 @@
+"""What a source of configurations gives: candidates nobody has tried, drawn outside the journal's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hpo_batch.records import Configuration
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
+
+SPARES = 16
+"""unseen cells that are offered with each other, for the case that other workers take the first ones"""
+RANDOM_DRAWS = 1024
+"""random configurations of a space whose cells cannot be listed, before it is given up"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    configuration: Configuration
+    origin: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """kept with the trial: ``sampler``, the attributes that Optuna's sampler set; ``index``, its place in a sequence"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    candidates: list[Candidate]
+    """unseen and valid, best first"""
+    used_up: bool = False
+    """there is no other"""
+    refused: str = ""
+    """if none is valid, as far as can be told: what spoke against most of them"""
+
+
+class Source(Protocol):
+    """Where the configurations of one quota arm come from. It lives as long as the revision of the sweep."""
+
+    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+        """Configurations that nobody has tried.
+
+        Args:
+            again: others took what the last draw gave: offer more.
+        """
+        ...
+
+    def after_trial(
+        self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
+    ) -> Mapping[str, Any]:
+        """What the sampler wants noted with a trial that ends now: Optuna's ``after_trial``.
+
+        Args:
+            ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
+        """
+        ...
+
+
+class Unseen:
+    """Configurations nobody has tried, out of a list that is walked through once: what was tried stays tried."""
+
+    def __init__(self, cells: Iterator[Configuration]) -> None:
+        self._cells = cells
+        self._kept: dict[str, Configuration] = {}
+
+    def first(self, count: int, *, tried: Container[str]) -> list[Configuration]:
+        """At most ``count``, in the order of the list; none if there are none left."""
+        self._kept = {key: configuration for key, configuration in self._kept.items() if key not in tried}
+        while len(self._kept) < count:
+            configuration = next(self._cells, None)
+            if configuration is None:
+                break
+            if configuration.key not in tried:
+                self._kept[configuration.key] = configuration
+        return list(self._kept.values())[:count]
+
+
+class Refusals:
+    """What spoke against the configurations that were drawn."""
+
+    def __init__(self) -> None:
+        self._count: dict[str, int] = {}
+
+    def note(self, why: str) -> None:
+        self._count[why] = self._count.get(why, 0) + 1
+
+    def __bool__(self) -> bool:
+        return bool(self._count)
+
+    def told(self) -> str:
+        worst = max(self._count, key=lambda why: self._count[why])
+        return f"no valid configuration in {sum(self._count.values())} draws; most often: {worst}"

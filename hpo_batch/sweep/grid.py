@@ -1,0 +1,58 @@
+"""Which cells of a grid run, and in which order; what a limit leaves out. The sampler and ``check`` use the same."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hpo_batch.records import Configuration
+from hpo_batch.space.cells import valid_cells
+from hpo_batch.space.space import Space
+from hpo_batch.space.strata import evenly, levels_of
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.schema import Sweep
+
+
+def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
+    """The valid cells: in product order if all are wanted, else so that the first ones have all levels evenly.
+
+    Args:
+        space: of the sweep; it may know how to count parameters.
+    """
+    if sweep.study.trials is None:
+        return valid_cells(space)
+    cells = list(valid_cells(space))
+    planned = [one.configuration for one in planned_trials(sweep, n_params=space.n_params)]
+    if sweep.study.trials >= len({c.key for c in cells} | {c.key for c in planned}):
+        return iter(cells)
+    return evenly(cells, seed=sweep.sampler.seed, taken=planned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What a limit leaves out of a grid."""
+
+    cells: int
+    """valid ones"""
+    run: int
+    """cells that run, planned trials among them"""
+    levels: tuple[str, ...]
+    """as ``name = value``: those of which no cell runs"""
+
+
+def left_out(sweep: Sweep) -> LeftOut | None:
+    """What ``study.trials`` leaves out of a grid; None if nothing, or if the sampler is no grid."""
+    wanted, space = sweep.study.trials, sweep.space
+    if sweep.sampler.name != "grid" or wanted is None:
+        return None
+    keys = {cell.key: cell for cell in valid_cells(space)}
+    planned = [one.configuration for one in planned_trials(sweep)]
+    if wanted >= len(keys.keys() | {c.key for c in planned}):
+        return None
+    room = max(0, wanted - len(planned))
+    run = [*planned, *itertools.islice(grid_cells(sweep, space), room)]
+    seen = {level for configuration in run for level in levels_of(configuration)}
+    every = dict.fromkeys(level for cell in keys.values() for level in levels_of(cell))
+    missing = tuple(f"{name} = {value}" for name, value in every if (name, value) not in seen)
+    return LeftOut(cells=len(keys), run=sum(c.key in keys for c in run), levels=missing)

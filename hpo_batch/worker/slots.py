@@ -1,0 +1,229 @@
+"""Several workers in one array task: a supervisor starts them as processes of their own and leaves when all have ended.
+
+One that crashes, or that the kernel kills for memory, ends nobody else; its attempt is found lost at once, since its
+process is gone from this host. The supervisor pulls no trials. What SLURM says it passes on, and what a task does once
+(to be requeued, to wait for the kill) it does when its last worker has ended. Called by ``entry``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from hpo_batch import processes
+from hpo_batch.cluster.allocation import Allocation
+from hpo_batch.cluster.gpus import local_gpus
+from hpo_batch.errors import Exit, UserError
+from hpo_batch.records import Idle, IdleWhy, Stopping
+from hpo_batch.store.home import StudyHome
+from hpo_batch.sweep.schema import Job
+from hpo_batch.worker import mps
+from hpo_batch.worker.loop import Tally
+from hpo_batch.worker.signals import Signals
+
+log = logging.getLogger(__name__)
+
+SLOT_VARIABLE: Final = "HPO_BATCH_SLOT"
+"""which worker of its array task a process is"""
+TALLY_VARIABLE: Final = "HPO_BATCH_TALLY"
+"""the file into which it writes what it has done, as its last act"""
+COUNTS: Final = ("complete", "pruned", "failed", "given_back")
+MOST_RESTARTS: Final = 2
+"""of one slot in one array task: a crash costs one attempt of a trial, and policy decides on that; a GPU or a node that
+kills whatever is started on it must not be asked for ever"""
+_LOOK_EVERY_S: Final = 0.2
+_PASSED_ON: Final = {
+    Stopping.TIME_LIMIT: signal.SIGUSR2,
+    Stopping.PREEMPTED: signal.SIGTERM,
+    Stopping.CANCELLED: signal.SIGINT,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The place of one worker in an array task."""
+
+    number: int
+    gpu: str | None
+    """for CUDA_VISIBLE_DEVICES; None leaves it as it is"""
+    cpus: int
+
+
+@dataclass(kw_only=True)
+class _Running:
+    slot: Slot
+    process: processes.Process
+    tally: Path
+    restarts: int = 0
+
+
+@dataclass(kw_only=True)
+class _Ends:
+    """How the workers of the task have ended."""
+
+    tally: Tally = field(default_factory=Tally)
+    codes: list[int] = field(default_factory=list)
+    """of those that could not work at all"""
+
+
+def is_supervisor(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> bool:
+    """Whether this process is to start workers rather than to be one. Local workers are started one by one."""
+    in_task = allocation.job is not None and SLOT_VARIABLE not in environ
+    return in_task and job.workers_per_gpu is not None and (job.mps or len(_gpus(job, allocation)) > 1)
+
+
+def slot_label(environ: Mapping[str, str]) -> str:
+    """What tells the log lines of one worker from those of the others in its task."""
+    return f" [slot {environ[SLOT_VARIABLE]}]" if SLOT_VARIABLE in environ else ""
+
+
+def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tuple[Slot, ...]:
+    """``workers_per_gpu`` on each GPU that the task has, or in all if it has none; the task's CPUs in equal shares."""
+    gpus = _gpus(job, allocation)
+    if job.mps and allocation.gpus:
+        # numbers would be counted twice: the daemon renumbers the GPUs that it is given
+        known = local_gpus(environ)
+        if len(known) == len(allocation.gpus):
+            names = {given: gpu.uuid for given, gpu in zip(allocation.gpus, known, strict=True)}
+        else:
+            names = {given: str(position) for position, given in enumerate(allocation.gpus)}
+        gpus = [names[gpu] if gpu is not None else None for gpu in gpus]
+    cpus = max(1, allocation.cpus // len(gpus))
+    return tuple(Slot(number=number, gpu=gpu, cpus=cpus) for number, gpu in enumerate(gpus))
+
+
+def supervise(
+    home: StudyHome, job: Job, allocation: Allocation, *, signals: Signals, environ: Mapping[str, str]
+) -> Tally:
+    """Run the workers of this array task to their ends; what they have done together.
+
+    Raises:
+        UserError: none of them could work; each has said why in the log.
+    """
+    slots = slots_of(job, allocation, environ)
+    log.info("%s workers in this array task, %s CPUs each", len(slots), slots[0].cpus)
+    ends = _Ends()
+    with contextlib.ExitStack() as stack:
+        reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hpo-batch-slots-")))
+        led = stack.enter_context(mps.daemon(environ)) if job.mps else {}
+        running = [_start(home, slot, reports, {**environ, **led}) for slot in slots]
+        try:
+            _watch(home, running, ends, signals, {**environ, **led})
+        finally:
+            for one in running:  # only if we ourselves failed
+                processes.signal_group(one.process, signal.SIGKILL)
+                processes.wait(one.process, 10.0)
+    if ends.codes and len(ends.codes) == len(slots):
+        raise UserError("none of the workers of this array task could work; each has said why above")
+    return ends.tally
+
+
+def write_tally(environ: Mapping[str, str], tally: Tally, *, cut_short: bool) -> None:
+    """The last act of a worker under a supervisor: without it, it is taken for one that was killed.
+
+    Args:
+        cut_short: it ends because the function of its trial does not return: another may follow it.
+    """
+    if TALLY_VARIABLE in environ:
+        told = {name: getattr(tally, name) for name in COUNTS}
+        no_time = tally.idle is not None and tally.idle.why is IdleWhy.NO_TIME
+        told |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
+        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(told))
+
+
+def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
+    """The GPU of each worker."""
+    each = job.workers_per_gpu or 1
+    return [gpu for gpu in allocation.gpus or (None,) for _ in range(each)]
+
+
+def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str], *, restarts: int = 0) -> _Running:
+    tally = reports / f"{slot.number}.{restarts}.json"
+    env = {
+        **environ,
+        SLOT_VARIABLE: str(slot.number),
+        TALLY_VARIABLE: str(tally),
+        "HPO_BATCH_CPUS": str(slot.cpus),
+    }
+    if slot.gpu is not None:
+        env["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    argv = [sys.executable, "-u", "-m", "hpo_batch", "worker", str(home.path)]
+    process = processes.start(argv, stdout=None, stderr=None, env=env)
+    return _Running(slot=slot, process=process, tally=tally, restarts=restarts)
+
+
+def _watch(home: StudyHome, running: list[_Running], ends: _Ends, signals: Signals, environ: Mapping[str, str]) -> None:
+    """Until all have ended; ``running`` is kept up to date."""
+    passed_on: Stopping | None = None
+    while running:
+        if signals.received is not passed_on and signals.received is not None:
+            passed_on = signals.received
+            _pass_on(running, passed_on)
+        for one in list(running):
+            code = processes.wait(one.process, 0.0)
+            if code is None:
+                continue
+            running.remove(one)
+            if _has_ended_well(one, code, ends) or signals.received is not None:
+                continue
+            if one.restarts < MOST_RESTARTS:
+                running.append(_start(home, one.slot, one.tally.parent, environ, restarts=one.restarts + 1))
+            else:
+                log.warning("slot %s: it is not started again", one.slot.number)
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _pass_on(running: list[_Running], why: Stopping) -> None:
+    """To the workers themselves, not to their groups: what they have started is theirs to end.
+
+    SLURM may have reached them before: a worker that hears a signal twice acts once.
+    """
+    for one in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one.process.pid, _PASSED_ON.get(why, signal.SIGTERM))
+            os.kill(one.process.pid, signal.SIGCONT)  # one that SLURM had suspended could not act on it
+
+
+def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
+    """Add up what a worker has done; False if it was killed or ended by its watchdog, so that another may follow it."""
+    try:
+        done = json.loads(one.tally.read_text())
+    except (OSError, ValueError):
+        done = None
+    if done is not None:
+        _add(ends.tally, done)
+        return not done["cut_short"]
+    if code < 0:
+        processes.signal_group(one.process, signal.SIGKILL)  # what it had started
+        hint = "; out of memory?" if code == -signal.SIGKILL else ""
+        log.warning(
+            "slot %s: the worker was killed by %s%s; the others go on",
+            one.slot.number, signal.Signals(-code).name, hint,
+        )  # fmt: skip
+        return False
+    if code in (Exit.OK, Exit.TRIALS_FAILED):  # it could not write what it had done
+        return code == Exit.OK
+    log.warning("slot %s: the worker ended with exit code %s", one.slot.number, code)
+    ends.codes.append(code)
+    return True
+
+
+def _add(tally: Tally, done: Mapping[str, Any]) -> None:
+    """To what the task has done as a whole: the study is further if any worker has brought it forward."""
+    for name in COUNTS:
+        setattr(tally, name, getattr(tally, name) + done[name])
+    tally.progress = tally.progress or done["progress"]
+    if done["stopped"] is not None:
+        tally.stopped = Stopping(done["stopped"])
+    if done["no_time"]:
+        tally.idle = Idle(why=IdleWhy.NO_TIME)

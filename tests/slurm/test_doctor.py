@@ -1,0 +1,119 @@
+"""``hpo-batch doctor --cluster`` on two real nodes, and what it says when something is wrong there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo_batch.cli.main import run
+from tests.cli.conftest import SWEEP
+from tests.conftest import REPOSITORY
+
+from .cluster import SlurmCluster
+
+Doctor = Callable[..., tuple[int, dict[tuple[str, str], str]]]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Callable[..., Path]:
+    def write(*keys: str) -> Path:
+        path = tmp_path / "toy.toml"
+        text = SWEEP.format(name="toy", trials=4, function="quadratic").replace('"local"', '"cpu"')
+        path.write_text(text + "".join(f"{key}\n" for key in keys))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def doctor(
+    slurm_cluster: SlurmCluster, sweep, root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Doctor:
+    """Exit code, and what was found by level and subject; nothing is left behind."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
+
+    def call(*keys: str, options: tuple[str, ...] = ("--cluster",)) -> tuple[int, dict[tuple[str, str], str]]:
+        capfd.readouterr()
+        code = run(["doctor", str(sweep(*keys)), "--json", *options])
+        shown: dict[str, Any] = json.loads(capfd.readouterr().out)
+        found: dict[tuple[str, str], str] = {}
+        for finding in shown["examined"][-1]["findings"]:
+            place = (finding["level"], finding["about"])
+            found[place] = f"{found.get(place, '')}{finding['what']}; {finding['do']}\n"
+        assert list(root.iterdir()) == []
+        slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], what="its job has ended")
+        return code, found
+
+    return call
+
+
+def test_two_nodes_that_have_all(doctor: Doctor) -> None:
+    code, found = doctor()
+    assert code == 0, found
+    assert not any(level == "bad" for level, _ in found)
+    locks = found["ok", "locks"]
+    assert locks.count("two processes of this host") == 2
+    assert "nodes n1 and n2: kernel locks keep each other out" in locks
+    assert "nodes n1 and n2: '.lock' files keep each other out" in locks
+    assert f"n1, n2: '{sys.executable}'" in found["ok", "python"]
+    assert "n1, n2: scontrol and sbatch work there" in found["ok", "nodes"]
+    assert "clocks of nodes and this host" in found["ok", "clocks"]
+    assert "may have 1001 tasks" in found["ok", "limits"]
+    assert "preempted (REQUEUE)" in found["ok", "preempt"]
+    assert "3 s to save (KillWait)" in found["note", "preempt"]
+    assert "sbatch would take the sweep's job" in found["ok", "slurm"]
+
+
+def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor) -> None:
+    code, found = doctor('python = "/nonexistent"')
+    assert code == 3
+    assert "/nonexistent: No such file or directory; set [job] python" in found["bad", "python"].replace(
+        "; srun: error: n2: task 1: Exited with exit code 2", ""
+    ).replace("; srun: error: n1: task 0: Exited with exit code 2", "")
+    code, found = doctor('gres = "gpu:a100:2"', options=("--cluster", "--gpu"))
+    assert code == 3
+    assert "n1, n2: GPU 0,1 was given, but torch" in found["bad", "gpus"]
+    code, found = doctor("srun = false")
+    assert code == 0
+    assert "one node answered (n1): [job] srun = false" in found["note", "nodes"]
+    assert "two processes of node n1: '.lock' files keep each other out" in found["ok", "locks"]
+
+
+def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmCluster, doctor: Doctor) -> None:
+    code, found = doctor("sbatch = { hold = true }", options=("--cluster", "--start-within", "1"))
+    assert code == 0
+    assert "did not start within 1 s: PENDING, JobHeldUser; it was cancelled" in found["note", "nodes"]
+    slurm_cluster.run("scontrol", "update", "PartitionName=urgent", "State=DOWN")
+    try:
+        code, found = doctor('partition = "urgent"')
+    finally:
+        slurm_cluster.run("scontrol", "update", "PartitionName=urgent", "State=UP")
+    assert code == 3
+    assert "partition 'urgent' is DOWN: it starts no jobs; ask your administrators" in found["bad", "slurm"]
+    assert "no job was submitted" in found["note", "nodes"]
+    code, found = doctor('partition = "nowhere"', options=())
+    assert code == 3
+    assert "no partition 'nowhere'; there are gpu, urgent" in found["bad", "slurm"]
+
+
+def test_ctrl_c_cancels_the_job_and_leaves_nothing(slurm_cluster: SlurmCluster, sweep, root: Path) -> None:
+    argv = [sys.executable, "-m", "hpo_batch", "doctor", str(sweep("sbatch = { hold = true }")), "--cluster"]
+    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
+    process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    slurm_cluster.wait_for(slurm_cluster.squeue, what="its job waits")
+    assert process.stderr is not None
+    assert b"for its start" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    process.stderr.close()
+    slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], what="its job is cancelled")
+    assert list(root.iterdir()) == []

@@ -1,0 +1,43 @@
+"""Attempts as spans of time: the same that a trial's record tells, at a fraction of the cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo_batch.records import Cause
+from hpo_batch.store.frozen import read_frozen, setting
+from hpo_batch.store.spans import spans
+from hpo_batch.study.study import Study
+from tests.study.helpers import checkpoints, claimed, complete, make, owner, state_of
+
+
+def test_they_tell_what_the_record_tells(root: Path) -> None:
+    home = make(root)
+    with Study.open(home, owner(gpus=("0", "1"), job="7_3", host="n1")) as study:
+        first = claimed(study)
+        (checkpoints(study, first) / "weights").write_text("1")
+        study.give_back(first, Cause.PREEMPTED)
+        claim = claimed(study)
+        study.tell(claim, complete(claim))
+        claimed(study)
+    state = state_of(home)
+    for before in (True, False):  # decoded and not
+        for trial in state.trials:
+            record = trial.record() if before else state_of(home).trials[trial.number].record()
+            found = spans(trial)
+            told = [(s.attempt, s.worker, s.job, s.host, s.gpus, s.started, s.ended, s.how) for s in found]
+            assert told == [
+                (a.number, a.worker, a.job, a.host, len(a.gpus), a.started, a.ended, a.ending) for a in record.attempts
+            ]
+    assert [span.moved for span in spans(state.trials[0])] == [True, False]
+    assert spans(state.trials[1])[0].seconds is None
+
+
+def test_the_frozen_sweep_as_it_stands(root: Path) -> None:
+    home = make(root)
+    frozen = read_frozen(home, 1)
+    assert setting(frozen, "study", "trials", 0) == 5
+    assert setting(frozen, "job", "never", "default") == "default"
+    home.revision(1).write_text("{")
+    assert read_frozen(home, 1) is None
+    assert setting(None, "study", "trials", 7) == 7
