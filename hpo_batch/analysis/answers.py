@@ -179,15 +179,16 @@ def _noise(study: StudyFindings) -> Iterator[Told]:
     for alarm in study.noise.alarms:
         values = ", ".join(f"{v:.4f}" for v in alarm.values)
         trials = ", ".join(str(n) for n in alarm.numbers)
+        explained = bool({s.number for s in study.suspects if s.why != "conflicts with its twin"} & set(alarm.numbers))
         yield (
-            4.0,
+            6.5 if explained else 4.0,
             Finding(
                 key=f"noise.alarm-{alarm.numbers[0]}",
                 study=study.label,
                 question="Is training deterministic?",
                 answer=Answer.NO,
                 n=alarm.count,
-                text=f"{study.label}: trials {trials} have equal configuration and seed but other values: {values}",
+                text=f"{study.label}: trials {trials} have one configuration and no seeds that differ, but {values}",
                 do="find out what differs between the runs before small differences are believed",
             ),
         )
@@ -340,7 +341,7 @@ def _coverage(coverage: Coverage, where: str) -> Told:
     if coverage.why:
         text += f" ({coverage.why})"
     below = coverage.answer is Answer.NO
-    return (52.0 if below else 85.0), Finding(
+    return (52.0 if below and coverage.label != "all" else 85.0), Finding(
         key=f"coverage.{coverage.label}",
         study=where,
         question=f"Was the {coverage.label} covered as well as random trials would?",
@@ -420,6 +421,8 @@ def _edges(study: StudyFindings) -> Iterator[Told]:
     for row in study.elites.rows if study.elites is not None else ():
         if row.at_edge:
             value = row.high if row.at_edge == "high" else row.low
+            if row.at_edge == "low" and not isinstance(value, str | bool) and value == 0:
+                continue  # most things that may be zero may not be less
             at = "" if value is None else f" ({value_text(value)})"
             yield (
                 60.0,

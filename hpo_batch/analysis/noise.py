@@ -80,7 +80,9 @@ def _from_validation_set(
     if negative is None and total is not None and positive is not None:
         negative = total - positive
     name = data.metric.lower()
-    if any(word in name for word in RANKING) and _both(positive, negative) and level is not None and 0 < level < 1:
+    # a column called "value" may be anything; who tells positives of a metric that is no share means an AUC
+    ranked = any(word in name for word in RANKING) or (n_pos is not None and not any(word in name for word in SHARES))
+    if ranked and _both(positive, negative) and level is not None and 0 < level < 1:
         assert positive is not None
         assert negative is not None
         se = hanley_mcneil(level, positive, negative)

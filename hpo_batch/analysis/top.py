@@ -49,7 +49,9 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
     return Pooled(
         n=len(y),
         effects=tuple(_effect(name, column, y, in_top) for name, column in varied.items()),
-        correlations=tuple(c for name, column in varied.items() if (c := _correlation(name, column, y)) is not None),
+        correlations=tuple(
+            c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None
+        ),
         top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len({rows[i] for i in best_first[:k]})),
     )
 
@@ -65,8 +67,10 @@ def _top(
     k = int(in_top.sum())
     studies = _shares(owners, in_top)
     factors = _factors(list(dict.fromkeys(owners)))
-    if any(budgets) and len(set(budgets)) < len(set(owners)) and len(set(budgets)) > 1:
-        factors.append({owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)})
+    if all(budgets) and 1 < len(set(budgets)) < len(set(owners)):
+        by_budget = {owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)}
+        lower = {owner: budget.lower() for owner, budget in by_budget.items()}
+        factors = [by_budget, *(f for f in factors if {o: word.lower() for o, word in f.items()} != lower)]
     groups = tuple(
         (" / ".join(dict.fromkeys(factor.values())), *share)
         for factor in factors
@@ -180,7 +184,7 @@ def _levels(column: Sequence[Value | None]) -> list[Value]:
     return sorted(seen.values(), key=str)
 
 
-def _correlation(name: str, column: Sequence[Value | None], y: Floats) -> Correlation | None:
+def _correlation(name: str, metric: str, column: Sequence[Value | None], y: Floats) -> Correlation | None:
     if not all(value is None or is_number(value) for value in column):
         return None
     there = np.array([value is not None for value in column])
@@ -190,7 +194,7 @@ def _correlation(name: str, column: Sequence[Value | None], y: Floats) -> Correl
     pearson, spearman = stats.pearsonr(x, y[there]), stats.spearmanr(x, y[there])
     return Correlation(
         a=name,
-        b="value",
+        b=metric,
         pearson=float(pearson.statistic),
         pearson_p=float(pearson.pvalue),
         spearman=float(spearman.statistic),

@@ -9,7 +9,8 @@ from hpo_batch.sweep.expect import read_statement, why_unknown
 from tests.sweep.conftest import LoadOne
 
 SPACE = "[space]\nx = [1, 2, 3]\ny = { low = 0.0, high = 1.0 }\n"
-TRIALS = "[[trial]]\nname = 'A1'\nset = 'A'\nparams = { x = 1, y = 0.5 }\n[[trial]]\nname = 'A2'\nset = 'A'\nparams = { x = 2, y = 0.5 }\n"
+TRIAL = "[[trial]]\nname = '{}'\nset = 'A'\nparams = {{ x = {}, y = 0.5 }}\n"
+TRIALS = TRIAL.format("A1", 1) + TRIAL.format("A2", 2)
 
 
 def test_statistics_are_taken_out_of_the_text() -> None:
@@ -28,9 +29,11 @@ def test_max_of_trials_and_max_of_numbers() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "mean()", "mean(1)", "mean(A + 1) > 2", "share(elites)", "share(elites, x.y)", "open('f')", "A.value > 1", "A >",
-     "mean(mean(A)) > 1", "x" * 600, "mean(A, key=1)", "[a for a in b]", "share('elites', x > 1)"],
-)  # fmt: skip
+    [
+        *("", "mean()", "mean(1)", "mean(A + 1) > 2", "mean(mean(A)) > 1", "mean(A, key=1)", "A >", "A.value > 1"),
+        *("share(elites)", "share(elites, x.y)", "share('elites', x > 1)", "open('f')", "[a for a in b]", "x" * 600),
+    ],
+)
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ExpressionError):
         read_statement(text)
