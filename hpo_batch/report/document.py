@@ -66,25 +66,39 @@ def comparison(findings: Findings, *, version: str) -> Document:
     blocks.append(tables.studies(studies))
     for study in studies:
         blocks.append(_noise_said(study, named=True))
-    sections = [_section("beside", "Side by side", "How do the studies compare at a glance?", [Part(heading="", blocks=tuple(blocks))],
-                         "A higher best value is no better study: it grows with the number of trials, and noise alone moves it.")]  # fmt: skip
+    sections = [
+        _section(
+            "beside",
+            "Side by side",
+            "How do the studies compare at a glance?",
+            [Part(heading="", blocks=tuple(blocks))],
+            "A higher best value is no better study: it grows with the number of trials, and noise alone moves it.",
+        )
+    ]
     if alike:
         sections.append(_several(findings))
     effects: Blocks = [tables.side_by_side(studies)] if any(study.effects for study in studies) else []
     if effects:
         sections.append(
-            _section("parameters", "Parameters", "Does each parameter do the same everywhere?", [Part(heading="", blocks=tuple(effects))],
-                     "'No clear trend' in one study and a trend in another is no contradiction: the first may have been too small to see it.")
-        )  # fmt: skip
+            _section(
+                "parameters",
+                "Parameters",
+                "Does each parameter do the same everywhere?",
+                [Part(heading="", blocks=tuple(effects))],
+                "'No clear trend' in one study and a trend in another is no "
+                "contradiction: the first may have been too small to see it.",
+            )
+        )
     sections.append(_coverage(findings, {}, pictures=False))
     return Document(
-        title="Comparison of " + (" and ".join(s.label for s in studies) if len(studies) < 4 else count(len(studies), "study", "studies")),
+        title="Comparison of "
+        + (" and ".join(s.label for s in studies) if len(studies) < 4 else count(len(studies), "study", "studies")),
         subtitle=_subtitle(findings, version),
         believe=tuple(_said(f) for f in findings.findings if not f.study)[:FIRST_SCREEN]
         or (Said(answer=Answer.CANNOT_TELL, text="No finding is about the studies together."),),
         do=_to_do(findings),
         sections=tuple(section for section in sections if section is not None),
-    )  # fmt: skip
+    )
 
 
 def _title(findings: Findings) -> str:
@@ -112,9 +126,12 @@ def _nothing(findings: Findings) -> Said:
 
 def _said(finding: Finding, *, one: bool = False, detailed: bool = False) -> Said:
     """``one``: there is but one study, whose name need not be said with every sentence."""
-    tests = [f"p = {p_value(finding.p)}" if finding.p is not None else "",
-             f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None else "",
-             f"n = {finding.n}" if finding.n else "", finding.method]  # fmt: skip
+    tests = [
+        f"p = {p_value(finding.p)}" if finding.p is not None else "",
+        f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None else "",
+        f"n = {finding.n}" if finding.n else "",
+        finding.method,
+    ]
     return Said(
         answer=finding.answer,
         question=finding.question,
@@ -141,9 +158,7 @@ def _file_names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _section(
-    key: str, title: str, question: str, parts: Sequence[Part], not_shown: str
-) -> Section | None:  # fmt: skip
+def _section(key: str, title: str, question: str, parts: Sequence[Part], not_shown: str) -> Section | None:
     kept = tuple(part for part in parts if part.blocks)
     return Section(key=key, title=title, question=question, parts=kept, not_shown=not_shown) if kept else None
 
@@ -173,8 +188,13 @@ def _results(findings: Findings, names: dict[str, str]) -> Section | None:
                 Text(text=f"{count(s.skipped, 'complete trial')} without a finite value: left out of everything.")
             )
         if study.front:
-            blocks.append(Said(answer=Answer.YES, text=f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
-                               "There is no single best one, so nothing that needs one is computed."))  # fmt: skip
+            blocks.append(
+                Said(
+                    answer=Answer.YES,
+                    text=f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
+                    "There is no single best one, so nothing that needs one is computed.",
+                )
+            )
             blocks.append(
                 tables.top(study.front, spread=None, caption=f"The Pareto front of {study.label}", metric=study.metric)
             )
@@ -200,10 +220,13 @@ def _results(findings: Findings, names: dict[str, str]) -> Section | None:
     else:
         parts = [Part(heading="", blocks=(Said(answer=Answer.CANNOT_TELL, text="There is no study to report on."),))]
     return _section(
-        "results", "Results", "What ran, and what came out best?", parts,
+        "results",
+        "Results",
+        "What ran, and what came out best?",
+        parts,
         "The best of many is partly luck: its value would be worse if it were trained again with another seed. "
         "Ranks within the noise are no ranks.",
-    )  # fmt: skip
+    )
 
 
 def _noise_said(study: StudyFindings, *, named: bool = False) -> Said:
@@ -244,10 +267,13 @@ def _noise(findings: Findings) -> Section | None:
         return blocks
 
     return _section(
-        "noise", "Noise and suspects", "How much does the metric move by itself, and which trials should be looked at first?",
+        "noise",
+        "Noise and suspects",
+        "How much does the metric move by itself, and which trials should be looked at first?",
         _each(findings, of),
-        "Repeats with the same seed say nothing about noise. What the seed does to one configuration need not be what it does to another.",
-    )  # fmt: skip
+        "Repeats with the same seed say nothing about noise. What the seed "
+        "does to one configuration need not be what it does to another.",
+    )
 
 
 def _coverage(findings: Findings, names: dict[str, str], *, pictures: bool = True) -> Section | None:
@@ -272,10 +298,14 @@ def _coverage(findings: Findings, names: dict[str, str], *, pictures: bool = Tru
         return blocks
 
     return _section(
-        "coverage", "Coverage", "How much of the space was tried?", _each(findings, of),
-        "Few trials in a region may be a sampler's good judgement or its blindness; coverage alone does not tell which. "
+        "coverage",
+        "Coverage",
+        "How much of the space was tried?",
+        _each(findings, of),
+        "Few trials in a region may be a sampler's good judgement "
+        "or its blindness; coverage alone does not tell which. "
         "Invalid combinations are not counted as gaps.",
-    )  # fmt: skip
+    )
 
 
 def _effects(findings: Findings, names: dict[str, str]) -> Section | None:
@@ -286,8 +316,16 @@ def _effects(findings: Findings, names: dict[str, str]) -> Section | None:
         blocks: Blocks = [
             tables.effects(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")
         ]
-        _add(blocks, figures.effects(study.effects, metric=study.metric, spread=spread, name=f"effects-{names[study.label]}",
-                                     title=f"Effect of each parameter on {_metric(study)}: {study.label}"))  # fmt: skip
+        _add(
+            blocks,
+            figures.effects(
+                study.effects,
+                metric=study.metric,
+                spread=spread,
+                name=f"effects-{names[study.label]}",
+                title=f"Effect of each parameter on {_metric(study)}: {study.label}",
+            ),
+        )
         blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
         if any(e.eta_squared is not None for e in study.effects):
             blocks.append(tables.variance(study.effects, caption="Shares of the variance by the plain formulas"))
@@ -301,10 +339,14 @@ def _effects(findings: Findings, names: dict[str, str]) -> Section | None:
         return blocks
 
     return _section(
-        "effects", "Effects", "What does each parameter do to the metric, the others held alike?", _each(findings, of),
-        "Effects are averages over the other parameters, not the effect at the best configuration. 'No clear trend' is not 'no effect': "
+        "effects",
+        "Effects",
+        "What does each parameter do to the metric, the others held alike?",
+        _each(findings, of),
+        "Effects are averages over the other parameters, not the effect "
+        "at the best configuration. 'No clear trend' is not 'no effect': "
         "see what difference could have been detected. Values outside those tried are not spoken of.",
-    )  # fmt: skip
+    )
 
 
 def _effect_table(effect: Effect, spread: float | None) -> Block:
@@ -326,15 +368,22 @@ def _importance(findings: Findings, names: dict[str, str]) -> Section | None:
             )
         blocks: Blocks = []
         for where, each in (("", found), *found.branches):
-            blocks += _importances(each, f"{study.label}{', ' if where else ''}{where}",
-                                   name=f"importance-{names[study.label]}{_suffix(where, found)}")  # fmt: skip
+            blocks += _importances(
+                each,
+                f"{study.label}{', ' if where else ''}{where}",
+                name=f"importance-{names[study.label]}{_suffix(where, found)}",
+            )
         return blocks
 
     return _section(
-        "importance", "Importance", "Which parameters explain the differences between trials?", _each(findings, of),
-        "Importance says how much of the variation goes with a parameter, not which value is good, and not that it matters near the best. "
+        "importance",
+        "Importance",
+        "Which parameters explain the differences between trials?",
+        _each(findings, of),
+        "Importance says how much of the variation goes with a parameter, "
+        "not which value is good, and not that it matters near the best. "
         "Bars below the null line are what a parameter reaches that does nothing.",
-    )  # fmt: skip
+    )
 
 
 def _suffix(where: str, found: Importance) -> str:
@@ -369,10 +418,14 @@ def _relations(findings: Findings) -> Section | None:
         return blocks
 
     return _section(
-        "relations", "Correlations and interactions", "What goes together?", _each(findings, of),
-        "Correlation over trials that a sampler chose shows the sampler's habits as well as the metric's. An interaction that was not "
+        "relations",
+        "Correlations and interactions",
+        "What goes together?",
+        _each(findings, of),
+        "Correlation over trials that a sampler chose shows the sampler's "
+        "habits as well as the metric's. An interaction that was not "
         "found may still be there: pairs need many trials.",
-    )  # fmt: skip
+    )
 
 
 def _correlations(found: Sequence[Correlation], metric: str) -> Blocks:
@@ -407,10 +460,14 @@ def _top(findings: Findings, names: dict[str, str], trials: dict[str, Drawn]) ->
         return blocks
 
     return _section(
-        "top", "The best quarter", "What do the best trials have in common?", _each(findings, of),
-        "A value is frequent among the best also where the sampler merely tried it often: compare with its share of all trials. "
+        "top",
+        "The best quarter",
+        "What do the best trials have in common?",
+        _each(findings, of),
+        "A value is frequent among the best also where the sampler "
+        "merely tried it often: compare with its share of all trials. "
         "A best value at an edge of the space says that the space may end too early, not what lies beyond.",
-    )  # fmt: skip
+    )
 
 
 def _several(findings: Findings) -> Section | None:
@@ -432,7 +489,8 @@ def _several(findings: Findings) -> Section | None:
     if found.slope is not None:
         blocks.append(
             Text(
-                text=f"Slope of the best value over the logarithm of the parameter count: {interval(found.slope)} ({found.slope.method}, n = {found.slope.n})."
+                text="Slope of the best value over the logarithm of the parameter count: "
+                f"{interval(found.slope)} ({found.slope.method}, n = {found.slope.n})."
             )
         )
     if found.consistency:
@@ -440,10 +498,13 @@ def _several(findings: Findings) -> Section | None:
     if found.transfer:
         blocks.append(tables.transfer(found))
     return _section(
-        "budgets", "Studies beside each other", "Do larger budgets do better, and do the studies agree?",
+        "budgets",
+        "Studies beside each other",
+        "Do larger budgets do better, and do the studies agree?",
         [Part(heading="", blocks=tuple(blocks))],
-        "Best values rest on one trial each. An order of them is no scaling law, and the label of a budget is not its parameter count.",
-    )  # fmt: skip
+        "Best values rest on one trial each. An order of them is no "
+        "scaling law, and the label of a budget is not its parameter count.",
+    )
 
 
 def _pooled(findings: Findings) -> Section | None:
@@ -464,7 +525,8 @@ def _pooled(findings: Findings) -> Section | None:
     spread = max((s.summary.std or 0.0 for s in findings.studies), default=0.0)
     blocks.append(
         Text(
-            text=f"{count(top.unique, 'distinct configuration')} among the top {top.k}; {count(found.n, 'trial')} in all."
+            text=f"{count(top.unique, 'distinct configuration')} among "
+            f"the top {top.k}; {count(found.n, 'trial')} in all."
         )
     )
     if found.effects:
@@ -472,9 +534,13 @@ def _pooled(findings: Findings) -> Section | None:
         blocks += tables.pooled(found, spread=spread)
     blocks += _correlations(found.correlations, findings.studies[0].metric if findings.studies else "")
     return _section(
-        "pooled", "All trials in one heap", "What do the trials of all studies show together?", [Part(heading="", blocks=tuple(blocks))],
-        "Studies differ in more than the parameters shown: where one of them fills the top, shares of values are shares of that study.",
-    )  # fmt: skip
+        "pooled",
+        "All trials in one heap",
+        "What do the trials of all studies show together?",
+        [Part(heading="", blocks=tuple(blocks))],
+        "Studies differ in more than the parameters shown: where one of "
+        "them fills the top, shares of values are shares of that study.",
+    )
 
 
 def _training(findings: Findings, names: dict[str, str]) -> Section | None:
@@ -500,9 +566,12 @@ def _training(findings: Findings, names: dict[str, str]) -> Section | None:
         return blocks
 
     return _section(
-        "training", "Training", "Did models collapse, and how did training go?", _each(findings, of),
+        "training",
+        "Training",
+        "Did models collapse, and how did training go?",
+        _each(findings, of),
         "No collapse by these measures is no proof of a sound model.",
-    )  # fmt: skip
+    )
 
 
 def _baseline(findings: Findings) -> Section | None:
@@ -526,15 +595,20 @@ def _baseline(findings: Findings) -> Section | None:
         if found.unexplained is not None:
             blocks.append(
                 Text(
-                    text=f"Of the best trial's lead, {number(found.unexplained, study.summary.std)} is unexplained by these single changes."
+                    text=f"Of the best trial's lead, {number(found.unexplained, study.summary.std)} "
+                    "is unexplained by these single changes."
                 )
             )
         return blocks
 
     return _section(
-        "baseline", "Against the baseline", "Is the search better than what there was before?", _each(findings, of),
-        "One trial per configuration cannot tell small differences from the seed; confirm with the same seeds for both.",
-    )  # fmt: skip
+        "baseline",
+        "Against the baseline",
+        "Is the search better than what there was before?",
+        _each(findings, of),
+        "One trial per configuration cannot tell small differences "
+        "from the seed; confirm with the same seeds for both.",
+    )
 
 
 def _hours(findings: Findings, names: dict[str, str]) -> Section | None:
@@ -558,10 +632,14 @@ def _hours(findings: Findings, names: dict[str, str]) -> Section | None:
         return [*blocks, *tables.attempts(found)]
 
     return _section(
-        "hours", "Hours", "Where did the time go?", _each(findings, of),
-        "Times are those of attempts, from claim to end; waiting inside SLURM's queue is not in them. A slow node and a node that drew long "
+        "hours",
+        "Hours",
+        "Where did the time go?",
+        _each(findings, of),
+        "Times are those of attempts, from claim to end; waiting inside "
+        "SLURM's queue is not in them. A slow node and a node that drew long "
         "trials look alike here.",
-    )  # fmt: skip
+    )
 
 
 def _expected(findings: Findings) -> Section | None:
@@ -577,9 +655,12 @@ def _expected(findings: Findings) -> Section | None:
         ]
 
     return _section(
-        "expected", "Expectations", "Did what was expected before the sweep come true?", _each(findings, of),
+        "expected",
+        "Expectations",
+        "Did what was expected before the sweep come true?",
+        _each(findings, of),
         "An expectation that held once may have held by chance.",
-    )  # fmt: skip
+    )
 
 
 def _all(findings: Findings) -> Section | None:
@@ -588,13 +669,18 @@ def _all(findings: Findings) -> Section | None:
     if findings.family:
         blocks.append(
             Text(
-                text=f"p after Holm: adjusted for all {count(findings.family, 'claim')} of this report. No p: a count or a fact, not a claim."
+                text=f"p after Holm: adjusted for all {count(findings.family, 'claim')} "
+                "of this report. No p: a count or a fact, not a claim."
             )
         )
     blocks += [Text(text=f"Left out or assumed: {clean(warning)}") for warning in findings.warnings]
     methods = dict.fromkeys(e.method for study in findings.studies for e in study.effects if e.method)
     blocks += [Text(text=f"Effects: {method}") for method in methods]
     return _section(
-        "findings", "All findings and methods", "What exactly was asked, and how?", [Part(heading="", blocks=tuple(blocks))],
-        f"Findings are about these trials. Numbers with full precision are in report.json; {NONE} stands where one cannot be given.",
-    )  # fmt: skip
+        "findings",
+        "All findings and methods",
+        "What exactly was asked, and how?",
+        [Part(heading="", blocks=tuple(blocks))],
+        "Findings are about these trials. Numbers with full precision "
+        f"are in report.json; {NONE} stands where one cannot be given.",
+    )

@@ -20,8 +20,8 @@ MOST_DOTS: Final = 2000
 MOST_CURVES: Final = 60
 MOST_PANELS: Final = 24
 TOP: Final = 0.25
-TRANSFORMED: Final = 2.0
-"""axes of the metric end this many interquartile ranges beyond the middle half: one divergent trial must not flatten the rest"""
+REACH: Final = 8.0
+"""axes of the metric end so many interquartile ranges beyond the middle half, lest one divergent trial flatten all"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
     canvas.path(_staircase([(place[n], v) for n, v in study.history], better, x=x, y=y, end=right), "l1")
     within = "" if sd is None else f"{_within_noise(values, best, sd.value)} of {len(values)} trials lie in the band"
     alt = (
-        f"Value of each of {len(values)} trials of {study.label} by number; the best is {number(best, _spread(study))}, "
+        f"Value of each of {len(values)} trials of {study.label} "
+        f"by number; the best is {number(best, _spread(study))}, "
         f"first reached by trial {next(n for n, v in study.history if v == best)}. {within}"
     )
     band = (
@@ -106,7 +107,8 @@ def effects(
     return Figure(
         name=name,
         title=title,
-        caption="Filled: mean with the other parameters held alike, 95 % interval. Hollow: plain mean of the trials, which the "
+        caption="Filled: mean with the other parameters held alike, 95 "
+        "% interval. Hollow: plain mean of the trials, which the "
         "sampler's choices bias. Grey numbers: trials. All panels share one scale."
         + (f" {more} further parameters are in the table only." if more else ""),
         panels=panels,
@@ -187,7 +189,8 @@ def importance(found: Importance, *, name: str, title: str) -> Figure | None:
     return Figure(
         name=name,
         title=title,
-        caption=f"Bars: {found.method or 'fANOVA'}, n = {found.n}. Whiskers: range over resampled trials and forest seeds "
+        caption=f"Bars: {found.method or 'fANOVA'}, n = {found.n}. "
+        "Whiskers: range over resampled trials and forest seeds "
         "(stability, not a confidence interval). Grey bars are below what parameters reach that do nothing.",
         panels=(
             canvas.panel(
@@ -207,7 +210,8 @@ def coverage(matrices: Sequence[Coverage], *, name: str, title: str) -> Figure |
     return Figure(
         name=name,
         title=title,
-        caption="Trials per combination; the darker the more. 0 in a dashed frame: nobody tried it. No frame: not valid.",
+        caption="Trials per combination; the darker the more. 0 in a "
+        "dashed frame: nobody tried it. No frame: not valid.",
         panels=tuple(_matrix(matrix) for matrix in shown),
     )
 
@@ -289,7 +293,8 @@ def parallel(trials: Drawn, *, direction: str, metric: str, spread: float | None
         caption=f"One line per trial. Blue: the top quarter; orange: the best, which may be luck.{more}{hidden}",
         panels=(
             canvas.panel(
-                f"Parallel coordinates of {count(len(chosen), 'trial')} over {', '.join(axis.name for axis in axes)}; best: "
+                f"Parallel coordinates of {count(len(chosen), 'trial')} "
+                f"over {', '.join(axis.name for axis in axes)}; best: "
                 + ", ".join(f"{axis.name} = {axis.values[best]}" for axis in axes if axis.positions[best] is not None)
             ),
         ),
@@ -297,9 +302,7 @@ def parallel(trials: Drawn, *, direction: str, metric: str, spread: float | None
     )
 
 
-def _upright(
-    canvas: Canvas, x: float, axis: Axis, *, top: float, bottom: float, letters: int, raised: bool
-) -> None:  # fmt: skip
+def _upright(canvas: Canvas, x: float, axis: Axis, *, top: float, bottom: float, letters: int, raised: bool) -> None:
     canvas.line(x, top, x, bottom, "axis")
     name = f"{axis.name} ({axis.note})" if axis.note else axis.name
     canvas.text(
@@ -333,19 +336,20 @@ def slices(trials: Drawn, *, direction: str, metric: str, spread: float | None, 
         for position, text in axis.ticks:
             canvas.text(x(position), bottom + 17, text, "t m", anchor="middle", most=letters)
         for i in chosen[::-1]:
-            position = axis.positions[i]
-            if position is None:
+            at = axis.positions[i]
+            if at is None:
                 continue
             told = f"trial {trials.numbers[i]}: {axis.values[i]}, {number(trials.values[i], spread)}"
             # equal values would hide each other: moved aside by their number, the same way every time
             aside = (trials.numbers[i] * 0.618 % 1 - 0.5) * 12
             kind = "d2" if i == best else "d1 faint" if i in quarter else "dq"
-            canvas.dot(x(position) + aside, _within(y, trials.values[i]), 4.2 if i == best else 2.8, kind, title=told)
+            canvas.dot(x(at) + aside, _within(y, trials.values[i]), 4.2 if i == best else 2.8, kind, title=told)
         panels.append(canvas.panel(f"{metric} of each trial by {axis.name}; best at {axis.values[best]}"))
     return Figure(
         name=name,
         title=f"Each parameter against {metric}: {trials.label}",
-        caption="Dots: trials, moved a little aside so that they do not hide each other. Blue: the top quarter; orange: the best. "
+        caption="Dots: trials, moved a little aside so that they do not "
+        "hide each other. Blue: the top quarter; orange: the best. "
         "How many there are shows where the sampler looked, not what is good.",
         panels=tuple(panels),
     )
@@ -475,8 +479,12 @@ def shares(rows: Sequence[tuple[str, int, float]], *, k: int, name: str, title: 
         canvas.text(max(x(share), x(base)) + 8, y + 13, f"{n} of {k}; {percent(base)} of all", "t m", most=30)
     canvas.text(left, bottom + 20, "bar: share of the top; line: share of all trials", "t m")
     told = "; ".join(f"{study}: {n} of {k}, base rate {percent(base)}" for study, n, base in rows)
-    return Figure(name=name, title=title, caption="Without the base rate beside it a share says nothing.",
-                  panels=(canvas.panel(f"Share of the top {k}: {told}"),))  # fmt: skip
+    return Figure(
+        name=name,
+        title=title,
+        caption="Without the base rate beside it a share says nothing.",
+        panels=(canvas.panel(f"Share of the top {k}: {told}"),),
+    )
 
 
 def _metric(study: StudyFindings) -> str:
@@ -497,7 +505,7 @@ def _inner_range(values: Sequence[float]) -> tuple[float, float]:
     if not ordered:
         return 0.0, 1.0
     first, last = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
-    room = 4 * TRANSFORMED * (last - first)
+    room = REACH * (last - first)
     if room <= 0:
         return ordered[0], ordered[-1]
     inside = [v for v in ordered if first - room <= v <= last + room]

@@ -12,11 +12,27 @@ from hpo_batch.report.figures import Figure
 from hpo_batch.report.text import SYMBOLS, clean
 
 _LATEX: Final = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "\N{MINUS SIGN}": r"$-$", "\N{EN DASH}": "--", "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
-    "\N{MULTIPLICATION SIGN}": r"$\times$", "[": "{[}", "]": "{]}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "\N{MINUS SIGN}": r"$-$",
+    "\N{EN DASH}": "--",
+    "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "[": "{[}",
+    "]": "{]}",
+}
 
 
 def escape(text: object) -> str:
@@ -100,7 +116,10 @@ def _cell(cell: Cell) -> str:
 
 def latex(document: Document) -> str:
     """All tables, for a paper: needs the package booktabs, and longtable for long ones; in UTF-8."""
-    head = "% Tables of a report by hpo-batch. \\usepackage{booktabs}; the text is UTF-8 (LuaLaTeX, XeLaTeX or a recent pdfLaTeX)."
+    head = (
+        "% Tables of a report by hpo-batch. \\usepackage{booktabs}; "
+        "the text is UTF-8 (LuaLaTeX, XeLaTeX or a recent pdfLaTeX)."
+    )
     return "\n\n".join([head, *(_latex(table) for table in document.tables)]) + "\n"
 
 
@@ -109,10 +128,21 @@ def _latex(table: Table) -> str:
     rows = [" & ".join(tex(cell) for cell in row) + r" \\" for row in table.rows]
     note = [rf"\\[2pt]{{\footnotesize {tex(table.note)}}}"] if table.note else []
     return "\n".join(
-        [r"\begin{table}", r"\centering", rf"\caption{{{tex(table.caption)}}}", rf"\begin{{tabular}}{{{columns}}}",
-         r"\toprule", " & ".join(tex(name) for name in table.columns) + r" \\", r"\midrule", *rows, r"\bottomrule",
-         r"\end{tabular}", *note, r"\end{table}"]
-    )  # fmt: skip
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{tex(table.caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(tex(name) for name in table.columns) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *note,
+            r"\end{table}",
+        ]
+    )
 
 
 def tex(cell: Cell) -> str:
@@ -155,7 +185,10 @@ def _columns(table: Table) -> list[str]:
     cells += [[cell.value if isinstance(cell, Answer) else clean(cell) for cell in row] for row in table.rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     lines = [
-        "  ".join(text.rjust(w) if i in table.numeric else text.ljust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            text.rjust(w) if i in table.numeric else text.ljust(w)
+            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in cells
-    ]  # fmt: skip
+    ]
     return [table.caption, lines[0], "  ".join("-" * w for w in widths), *lines[1:]]

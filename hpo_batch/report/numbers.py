@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from hpo_batch.analysis import records
 from hpo_batch.analysis.records import Findings
+from hpo_batch.records import Value
 
 FORMAT: Final = 1
 """raised when a key changes its meaning or goes; new keys do not raise it"""
@@ -90,7 +91,7 @@ def _records() -> list[type]:
 
 def _type(hint: Any, names: tuple[str, ...] | None) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint == records.Value:
+    if hint == Value:
         return "value"
     if origin in (typing.Union, types.UnionType):
         kept = [a for a in arguments if a is not type(None)]

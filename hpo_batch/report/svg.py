@@ -1,7 +1,7 @@
 """Small SVG drawings by hand: scales, axes, marks. Colours and letters come from ``templates/figure.css``.
 
-Hand-made because the same drawing must follow the reader's light or dark scheme inside the HTML and in a file of its own,
-keep its text as text, and be the same to the byte for the same numbers.
+Hand-made because the same drawing must follow the reader's light or dark scheme, inside the HTML and in a file of its
+own, keep its text as text, and be the same to the byte for the same numbers.
 """
 
 from __future__ import annotations
@@ -95,8 +95,12 @@ def tick_labels(ticks: Sequence[float]) -> tuple[str, ...]:
         )
         if exact:
             break
-    return tuple(text.replace("e-0", "e-").replace("e+0", "e+").replace("-", "\N{MINUS SIGN}", 1) if text[:1] == "-"
-                 else text.replace("e-0", "e-").replace("e+0", "e") for text in texts)  # fmt: skip
+    return tuple(
+        text.replace("e-0", "e-").replace("e+0", "e+").replace("-", "\N{MINUS SIGN}", 1)
+        if text[:1] == "-"
+        else text.replace("e-0", "e-").replace("e+0", "e")
+        for text in texts
+    )
 
 
 def escaped(text: object) -> str:
@@ -128,7 +132,8 @@ class Canvas:
 
     def rect(self, x: float, y: float, width: float, height: float, classes: str, *, title: str = "") -> None:
         self._mark(
-            f'rect class="{classes}" x="{x:.1f}" y="{y:.1f}" width="{max(0.0, width):.1f}" height="{max(0.0, height):.1f}"',
+            f'rect class="{classes}" x="{x:.1f}" y="{y:.1f}" width="{max(0.0, width):.1f}" '
+            f'height="{max(0.0, height):.1f}"',
             title,
         )
 
@@ -143,16 +148,24 @@ class Canvas:
         self._mark(f'path class="{classes}" d="M{x - 4:.1f} {y:.1f}h8l-4 {tip}z"', title)
 
     def text(
-        self, x: float, y: float, text: object, classes: str = "t", *, anchor: str = "start", most: int = 60,
+        self,
+        x: float,
+        y: float,
+        text: object,
+        classes: str = "t",
+        *,
+        anchor: str = "start",
+        most: int = 60,
         turned: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``most``: letters; a longer text is shortened and told in full by its tooltip."""
         shown = short(text, most)
         whole = clean(text)
         title = f"<title>{escaped(whole)}</title>" if shown != whole else ""
         turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
         self.marks.append(
-            f'<text class="{classes}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escaped(shown)}{title}</text>'
+            f'<text class="{classes}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>'
+            f"{escaped(shown)}{title}</text>"
         )
 
     def _mark(self, inside: str, title: str) -> None:

@@ -33,9 +33,14 @@ MOST_ROWS: Final = 60
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, text: Sequence[str] = (), note: str = "",
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    text: Sequence[str] = (),
+    note: str = "",
     secondary: bool = False,
-) -> Table:  # fmt: skip
+) -> Table:
     """Columns hold numbers unless they are named in ``text``. Long tables are cut, which is told."""
     cut = len(rows) - MOST_ROWS
     more = f"{cut:,} further rows are in report.json." if cut > 0 else ""
@@ -65,7 +70,8 @@ def studies(all_of_them: Sequence[StudyFindings]) -> Table:
         ["study", "metric", "direction", "n", "not complete", "distinct", "repeats", "best", "mean", "median", "sd"],
         rows,
         text=("study", "metric", "direction", "not complete"),
-        note="n: complete trials with a finite value. Repeats: trials that ran a configuration once more. sd: between trials.",
+        note="n: complete trials with a finite value. Repeats: trials "
+        "that ran a configuration once more. sd: between trials.",
     )
 
 
@@ -109,10 +115,14 @@ def _varying(all_params: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value
 
 def repeated(found: Sequence[RepeatedConfiguration], *, spread: float | None, caption: str) -> Table:
     rows = [
-        [str(r.count), ", ".join(map(str, r.numbers)), ", ".join(dict.fromkeys(number(v, spread) for v in r.values)),
-         params(r.params)]
+        [
+            str(r.count),
+            ", ".join(map(str, r.numbers)),
+            ", ".join(dict.fromkeys(number(v, spread) for v in r.values)),
+            params(r.params),
+        ]
         for r in found
-    ]  # fmt: skip
+    ]
     columns = ["ran", "trials", "values", "configuration"]
     return table(caption, columns, rows, text=columns[1:], secondary=len(rows) > 3)
 
@@ -146,7 +156,8 @@ def coverage(found: Sequence[Coverage]) -> Table:
         ["of", "tried", "valid", "share", "attainable", "of these", "random trials", "as random?", "remark"],
         rows,
         text=("of", "as random?", "remark"),
-        note="Attainable: as many as there were trials for. Random trials: what as many uniform draws find, 95 % range.",
+        note="Attainable: as many as there were trials for. Random "
+        "trials: what as many uniform draws find, 95 % range.",
     )
 
 
@@ -194,19 +205,28 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
         columns,
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
-        note="Verdict: from the adjusted test after Holm. Detectable: the smallest difference that would be found with 80 % power. "
+        note="Verdict: from the adjusted test after Holm. Detectable: the "
+        "smallest difference that would be found with 80 % power. "
         "Plain means alone: the word that they suggest, which is what not to rely on.",
     )
 
 
 def variance(found: Sequence[Effect], *, caption: str) -> Table:
     """What the plain formulas give, which do not adjust for anything."""
-    rows = [[e.parameter, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), number(e.effect_size, 0.05)]
-            for e in found if e.varied]  # fmt: skip
-    return table(caption, ["parameter", "eta squared", "eta squared (n-1)/n", "epsilon squared, adjusted"], rows,
-                 text=("parameter",), secondary=True,
-                 note="Eta squared does not add up to 1 where a sampler chose the trials, and is above 0 for a parameter "
-                 "that does nothing.")  # fmt: skip
+    rows = [
+        [e.parameter, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), number(e.effect_size, 0.05)]
+        for e in found
+        if e.varied
+    ]
+    return table(
+        caption,
+        ["parameter", "eta squared", "eta squared (n-1)/n", "epsilon squared, adjusted"],
+        rows,
+        text=("parameter",),
+        secondary=True,
+        note="Eta squared does not add up to 1 where a sampler chose the trials, and is above 0 for a parameter "
+        "that does nothing.",
+    )
 
 
 def importance(found: Importance, *, caption: str) -> Table:
@@ -220,8 +240,13 @@ def importance(found: Importance, *, caption: str) -> Table:
         if found.surrogate_r2 is None
         else f" Cross-validated R squared of the forest: {number(found.surrogate_r2, 0.05)}."
     )
-    return table(caption, ["parameter", "importance", "stability", "null line"], rows, text=("parameter", "null line"),
-                 note=f"{found.method}, n = {found.n}.{line}{fit}")  # fmt: skip
+    return table(
+        caption,
+        ["parameter", "importance", "stability", "null line"],
+        rows,
+        text=("parameter", "null line"),
+        note=f"{found.method}, n = {found.n}.{line}{fit}",
+    )
 
 
 def _stability(low: float | None, high: float | None) -> str:
@@ -242,8 +267,14 @@ def correlations(found: Sequence[Correlation], *, caption: str, secondary: bool 
         for c in found
     ]
     columns = ["of", "with", "Pearson", "p of Pearson", "Spearman", "p of Spearman", "n"]
-    return table(caption, columns, rows, text=("of", "with"), secondary=secondary,
-                 note="Plain p of trials that the sampler chose: too small wherever it concentrated.")  # fmt: skip
+    return table(
+        caption,
+        columns,
+        rows,
+        text=("of", "with"),
+        secondary=secondary,
+        note="Plain p of trials that the sampler chose: too small wherever it concentrated.",
+    )
 
 
 def interactions(found: Sequence[Interaction]) -> Table:
@@ -270,10 +301,18 @@ def elites(found: Elites, *, spread: float | None) -> Table:
 def budgets(found: Budgets) -> Table:
     spread = _budget_spread(found)
     rows = [
-        [r.label, NONE if r.n_params is None else _range_text(r.n_params), str(r.n), interval(r.best, spread),
-         number(r.mean, spread), r.best.method, r.n_params_source, params(r.params)]
+        [
+            r.label,
+            NONE if r.n_params is None else _range_text(r.n_params),
+            str(r.n),
+            interval(r.best, spread),
+            number(r.mean, spread),
+            r.best.method,
+            r.n_params_source,
+            params(r.params),
+        ]
         for r in found.rows
-    ]  # fmt: skip
+    ]
     columns = [
         "study",
         "model size",
@@ -306,14 +345,22 @@ def consistency(found: Budgets) -> Table:
 
 def transfer(found: Budgets) -> Table:
     rows = [[a, b, interval(e), str(n)] for a, b, e, n in found.transfer]
-    return table("Do they rank configurations alike?", ["of", "with", "rank correlation [95 %]", "configurations in both"],
-                 rows, text=("of", "with"))  # fmt: skip
+    return table(
+        "Do they rank configurations alike?",
+        ["of", "with", "rank correlation [95 %]", "configurations in both"],
+        rows,
+        text=("of", "with"),
+    )
 
 
 def baseline(found: Baseline, *, spread: float | None) -> Table:
     rows = [[p.parameter, label(p.value), interval(p.difference, spread), str(p.difference.n)] for p in found.pairs]
-    return table("One parameter changed from the baseline", ["parameter", "to", "difference [95 %]", "n"], rows,
-                 text=("parameter",))  # fmt: skip
+    return table(
+        "One parameter changed from the baseline",
+        ["parameter", "to", "difference [95 %]", "n"],
+        rows,
+        text=("parameter",),
+    )
 
 
 def attempts(found: Efficiency) -> tuple[Table, ...]:
@@ -333,8 +380,13 @@ def attempts(found: Efficiency) -> tuple[Table, ...]:
 def gaps(found: Coverage) -> Table:
     rows = [[label(gap.get(name)) for name in found.parameters] for gap in found.gaps]
     missing = max(len(found.gaps), found.cells - found.found)
-    return table(f"Not tried of {found.label}: {missing} of {found.cells}", found.parameters, rows, secondary=len(rows) > 6,
-                 note="" if missing == len(rows) else f"The first {len(rows)} of {missing}.")  # fmt: skip
+    return table(
+        f"Not tried of {found.label}: {missing} of {found.cells}",
+        found.parameters,
+        rows,
+        secondary=len(rows) > 6,
+        note="" if missing == len(rows) else f"The first {len(rows)} of {missing}.",
+    )
 
 
 def without(study: StudyFindings, found: Without) -> Table:
@@ -372,8 +424,13 @@ def side_by_side(all_of_them: Sequence[StudyFindings]) -> Table:
             row.append("not a parameter" if e is None else _verdict(e))
         rows.append(row)
     columns = ["parameter", *(study.label for study in all_of_them)]
-    return table("What each parameter does", columns, rows, text=columns,
-                 note="Only what the adjusted test carries after Holm gets a word of direction.")  # fmt: skip
+    return table(
+        "What each parameter does",
+        columns,
+        rows,
+        text=columns,
+        note="Only what the adjusted test carries after Holm gets a word of direction.",
+    )
 
 
 def _verdict(e: Effect) -> str:

@@ -1,4 +1,4 @@
-"""The trials themselves, as slice plots and parallel coordinates need them: values beside positions along each parameter."""
+"""The trials themselves, as slice plots and parallel coordinates need them: values, positions along each parameter."""
 
 from __future__ import annotations
 
