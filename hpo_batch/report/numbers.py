@@ -29,6 +29,8 @@ NAMES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("Coverage", "counts"): ("values", "n"),
     ("EliteRow", "shares"): ("value", "share_of_elites", "share_of_all"),
     ("TopShares", "studies"): ("study", "n", "base_rate"),
+    ("TopShares", "groups"): ("by", "group", "n", "base_rate"),
+    ("StudyFindings", "fidelity"): ("step", "rank_correlation", "n"),
     ("Collapse", "trials"): ("number", "answer"),
     ("Efficiency", "by_outcome"): ("outcome", "hours", "attempts"),
     ("Efficiency", "by_node"): ("node", "hours", "attempts", "failed"),
@@ -101,6 +103,8 @@ def _type(hint: Any, names: tuple[str, ...] | None) -> str:
         return f"list of {_type(arguments[0], names)}"
     if origin is tuple:
         parts = [_type(a, None) for a in arguments]
+        if names is None and len(set(parts)) == 1:
+            return f"{len(parts)} of {parts[0]}"
         if names is None:
             return f"list: {', '.join(parts)}"
         return "{" + ", ".join(f"{n}: {t}" for n, t in zip(names, parts, strict=True)) + "}"
@@ -143,7 +147,7 @@ def reference() -> str:
                 "|---|---|---|",
             ]
             current = name
-        lines.append(f"| `{key}` | {kind} | {words.replace('|', chr(92) + '|')} |")
+        lines.append(f"| `{key}` | {kind} | {words.replace('|', chr(92) + '|').replace('``', '`')} |")
     return "\n".join(lines).strip() + "\n"
 
 
