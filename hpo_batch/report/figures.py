@@ -396,7 +396,8 @@ def budgets(found: Budgets, *, metric: str, name: str) -> Figure | None:
         return None
     canvas = Canvas(width=680, height=64 + 42 * len(rows) + 20)
     longest = max(len(short(row.label, 24)) for row in rows)
-    left, right, top = 20 + longest * CHARACTER * 1.1, 560.0, 34
+    sized = max([0, *(len(_range_text(row.n_params)) for row in rows if row.n_params is not None)])
+    left, right, top = 20 + max(longest * 1.1, sized) * CHARACTER, 560.0, 34
     bottom = top + 42 * len(rows)
     ends = [v for row in rows for v in (row.best.value, row.best.low, row.best.high, row.mean) if v is not None]
     x = scale(ends, start=left, end=right)
@@ -407,7 +408,7 @@ def budgets(found: Budgets, *, metric: str, name: str) -> Figure | None:
         canvas.line(left, y, right, y, "grid")
         canvas.text(left - 8, y + (-1 if row.n_params else 4), row.label, "t b", anchor="end", most=24)
         if row.n_params is not None:
-            canvas.text(left - 8, y + 13, _range_text(row.n_params), "t m", anchor="end", most=24)
+            canvas.text(left - 8, y + 13, _range_text(row.n_params), "t m", anchor="end", most=40)
         canvas.dot(x(row.mean), y, 4, "hollow", title=f"mean {number(row.mean, spread)} of {row.n}")
         if row.best.low is not None and row.best.high is not None:
             canvas.line(x(row.best.low), y, x(row.best.high), y, "l1")
@@ -577,7 +578,7 @@ def _best_mean(adjusted: Estimate | None, mean: float | None) -> float | None:
 
 def _range_text(n_params: tuple[int, int]) -> str:
     low, high = (_large(n) for n in n_params)
-    return f"{low} parameters" if low == high else f"{low} to {high} parameters"
+    return low if low == high else f"{low} to {high}"
 
 
 def _large(n: int) -> str:

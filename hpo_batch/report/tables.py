@@ -194,6 +194,8 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
     for e in found:
         size = number(e.effect_size, 0.05)
         verdict = e.trend if e.varied else "not varied"
+        if e.varied and e.trend not in FOUND and e.p_holm is not None and e.p_holm < 0.05:
+            verdict = "matters, less than noise"
         row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
         row += [p_value(e.without_outliers)] if suspected else []
         rows.append([*row, e.naive_trend or NONE, e.why])
@@ -205,7 +207,7 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
         columns,
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
-        note="Verdict: from the adjusted test after Holm. Detectable: the "
+        note="Verdict: from the adjusted test after Holm; 'less than noise': than one trial moves by chance. Detectable: the "
         "smallest difference that would be found with 80 % power. "
         "Plain means alone: the word that they suggest, which is what not to rely on.",
     )
@@ -315,7 +317,7 @@ def budgets(found: Budgets) -> Table:
     ]
     columns = [
         "study",
-        "model size",
+        "parameters",
         "n",
         "best [95 %]",
         "mean",
@@ -327,7 +329,7 @@ def budgets(found: Budgets) -> Table:
         "Best of each",
         columns,
         rows,
-        text=("study", "model size", "interval from", "size from", "configuration of the best"),
+        text=("study", "parameters", "interval from", "size from", "configuration of the best"),
     )
 
 

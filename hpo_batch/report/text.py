@@ -90,7 +90,9 @@ def interval(estimate: Estimate | None, spread: float | None = None) -> str:
     half = (high - low) / 2
     # 0.7175 [0.7169, 0.7180], 0.712 [0.699, 0.725]: a second digit only where the first is a 1 or a 2
     width = half * (10 if half > 0 and half / 10 ** math.floor(math.log10(half)) >= 3 else 1) if half > 0 else spread
-    return f"{number(estimate.value, width)} [{number(low, width)}, {number(high, width)}]"
+    # the value itself as finely as its neighbours need it
+    fine = width if spread is None or width is None else min(width, spread)
+    return f"{number(estimate.value, fine)} [{number(low, width)}, {number(high, width)}]"
 
 
 def p_value(p: float | None) -> str:
