@@ -169,6 +169,8 @@ class Claim:
 class Complete:
     values: tuple[float, ...]
     metrics: Mapping[str, float]
+    replicates: tuple[Mapping[str, float], ...] = ()
+    """of a trial with several seeds: the metrics of each, in their order; values and metrics above are the means"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,12 +237,33 @@ class TrialRecord:
     revision: int
     started: float | None
     ended: float | None
+    replicates: tuple[Mapping[str, float], ...] = ()
+    """of a complete trial with several seeds: the metrics of each"""
+    replicate_of: int | None = None
+    """the trial whose configuration this one repeats with another seed"""
 
     @property
     def seconds_total(self) -> float | None:
         """Time of all ended attempts together; None before the first has ended."""
         spans = [a.ended - a.started for a in self.attempts if a.ended is not None]
         return sum(spans) if spans else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedTrial:
+    """A finished trial of another study, as samplers are shown it. It is no trial of the study that imports it."""
+
+    study: str
+    number: int
+    state: TrialState
+    params: Mapping[str, Value]
+    """searched and fixed values, as they were stored"""
+    values: tuple[float, ...]
+    """of this study's metrics; of a pruned trial what it reported last"""
+    step: int | None = None
+    """of a pruned trial: when that was"""
+    is_whole: bool = True
+    """False if plain Optuna made it, which knows nothing of fixed parameters"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,8 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
     origins = [f"{count} {kind}" for kind, count in by_origin.items()]
     rest = target(sweep) - len(planned)
     origins += [f"{rest} by {sweep.sampler.name}"] if rest and sweep.sampler.name != "list" else []
-    lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}")
+    seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
+    lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}{seeds}")
     repeats = _repeated_names(sweep)
     if repeats:
         told.append(f"{'; '.join(repeats)}: one configuration, trained once")
@@ -55,8 +56,9 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
         f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
         f"{job.cpus} CPUs{gpus}"
     )
+    history, differ = describe_imports(sweep, home)
     with_whom, doubts = describe_sharing(sweep, home)
-    return lines + with_whom, told + doubts
+    return lines + history + with_whom, told + differ + doubts
 
 
 def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
@@ -67,6 +69,24 @@ def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str
         return [f"  shared        with group {sharing.group_of(home)}: {home.path}"], sharing.doubts(home)
     except StorageError as error:
         return [], [f"study.shared: {error}"]
+
+
+def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
+    """What other studies give the sampler, and what may be meant otherwise.
+
+    Raises:
+        HpoBatchError: one of them is not there, or does not fit.
+    """
+    from hpo_batch.study.create import read_state
+    from hpo_batch.study.imported import gather, is_frozen
+
+    names = ", ".join(sweep.study.import_)
+    if not names:
+        return [], []
+    if home.exists and is_frozen(read_state(home), sweep):
+        return [f"  history       of {names}, as it was when the study imported it"], []
+    found = gather(home, sweep)
+    return [f"  history       {line}" for line in found.lines], list(found.doubts)
 
 
 def _space_lines(sweep: Sweep) -> list[str]:

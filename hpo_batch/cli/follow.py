@@ -87,12 +87,14 @@ def _workers_left(homes: Sequence[StudyHome], asked: float) -> tuple[bool, float
 
 
 def _report(homes: Sequence[StudyHome]) -> int:
-    from hpo_batch.cli.collect import print_summary
+    from hpo_batch.cli.collect import print_overview, print_summary
 
     statuses = study_statuses(homes)
     for home in homes:
         click.echo("", err=True)
         print_summary(home, top=SHOWN)
+    if len(homes) > 1:
+        print_overview(homes)
     _next_steps(homes, statuses)
     unfinished = any(status.counts.remaining for status in statuses)
     return Exit.TRIALS_FAILED if unfinished or any(s.counts.failed for s in statuses) else Exit.OK

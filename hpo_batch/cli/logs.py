@@ -67,18 +67,20 @@ class _Printed:
     """How far the files of an attempt have been printed."""
 
     attempt: int
-    at: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0})
-    told: str = ""
+    at: dict[Path, int] = field(default_factory=dict)
+    told: Path | None = None
     """the stream that was printed last: a change to the other one is told"""
 
     def go_on(self, home: StudyHome, number: int) -> None:
-        for stream, start in self.at.items():
-            path = home.attempt(number, self.attempt) / stream
+        from hpo_batch.monitor.output import streams
+
+        for path in streams(home.attempt(number, self.attempt)):
+            start = self.at.get(path, 0)
             if path.is_file() and path.stat().st_size > start:
-                if self.told != stream:
+                if self.told != path:
                     click.echo(f"--- {path}", err=True)
-                    self.told = stream
-                self.at[stream] = _copy(path, start)
+                    self.told = path
+                self.at[path] = _copy(path, start)
 
 
 def _chosen(trial: ScannedTrial, attempt: int | None) -> int:

@@ -21,10 +21,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
         "status": "Show trials, workers and the best so far.",
         "logs": "Print what a trial wrote, or why it failed.",
+        "explain": "Tell the story of a trial, and how to run it by hand.",
         "resume": "Go on with a study: add the workers that it lacks.",
         "retry": "Try failed trials again, as trials of their own.",
         "cancel": "End a study's workers; unfinished trials wait for resume.",
-        "explain": "Tell the story of a trial, and how to run it by hand.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {

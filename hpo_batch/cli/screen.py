@@ -48,6 +48,9 @@ def screen(
         tell("stopped", why[marker])
     if status.best is not None and status.best.values:
         tell("best", _best(status))
+    if status.front:
+        some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
+        tell("front", f"{len(status.front)} trials that no other one beats in {status.metric}: {some}")
     if status.counts.remaining and status.counts.target:
         tell("eta", _eta(status.eta))
     if status.hours.used >= LEAST_HOURS:

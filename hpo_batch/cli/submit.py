@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--exclude", help="The same as --set job.exclude=NODES.")
 @click.option("--dependency", help="The same as --set job.dependency=WHAT, such as afterok:1234.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
+@click.option("--start-from", metavar="BUDGET", help="Only this [[budget]] and those behind it.")
+@click.option("--only", metavar="NAMES", help="Of a list, only the [[trial]]s with these names: A1,A2.")
+@click.option("--set-of", metavar="SET", help="Of a list, only the [[trial]]s of this set.")
 @click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
 @root_option
@@ -45,6 +48,9 @@ def command(
     workers: int | None,
     trials: int | None,
     overrides: tuple[str, ...],
+    start_from: str | None,
+    only: str | None,
+    set_of: str | None,
     wait: bool,
     dry_run: bool,
     root: Path | None,
@@ -56,6 +62,7 @@ def command(
     """
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
+    from hpo_batch.sweep.part import part_of
 
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
@@ -63,7 +70,7 @@ def command(
     chosen += [f"study.trials={trials}"] if trials is not None else []
     chosen += [f"job.{key}={json.dumps(value)}" for key, value in of_job.items() if value is not None]
     chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
-    sweeps = load(sweep, overrides=chosen)
+    sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     homes = [home_of(logs_root(root), one.path) for one in sweeps]
     return start(sweeps, [sweep.read_text(encoding="utf-8")] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
 
@@ -84,7 +91,7 @@ def start(
         workdirs: where each sweep's workers run; left out: here.
         after: the submission whose collector asks; it may be told that it must not.
     """
-    from hpo_batch.cli.describe import describe_sharing, objective_warnings
+    from hpo_batch.cli.describe import describe_imports, describe_sharing, objective_warnings
     from hpo_batch.launch.submit import note_found
     from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
@@ -105,6 +112,10 @@ def start(
     for home, one in zip(homes, sweeps, strict=True):
         if home.exists:
             what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
+    for home, one in zip(homes, sweeps, strict=True):
+        lines, doubts = describe_imports(one, home)
+        for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
+            click.echo(line, err=True)
     folders = list(workdirs) or [Path.cwd()] * len(sweeps)
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
@@ -177,6 +188,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     from hpo_batch.cluster.gpus import local_gpus
     from hpo_batch.launch.plan import Site, Standing, plan
     from hpo_batch.processes import exists
+    from hpo_batch.study.comparable import wanted
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
@@ -190,7 +202,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
         state = read_state(home)
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
-        remaining = max(0, target(sweep) - finished)
+        remaining = max(0, wanted(sweep, state) - finished)
         standing = Standing(remaining=remaining, finished=finished, live_workers=live.workers)
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
@@ -205,26 +217,6 @@ def _code_warnings(plan: Plan) -> list[str]:
         return []
     what = "; ".join(changes)
     return [f"the code in {plan.workdir} is not what the last submission of {plan.home.name} ran: {what}"]
-
-
-def _stays(plan: Plan) -> list[str]:
-    """Which trials stay after an edit of the sweep: all that have ended, and what the sampler makes of them."""
-    if not plan.change.lines:
-        return []
-    from hpo_batch.study.create import read_state
-    from hpo_batch.study.distributions import values_in
-
-    state = read_state(plan.home)
-    if not state.trials:
-        return []
-    outside = [trial.number for trial in state.trials if values_in(plan.sweep.space, trial) is None]
-    told = f"  all {len(state.trials)} trials stay"
-    if outside:
-        some = ", ".join(map(str, outside[:10])) + (", ..." if len(outside) > 10 else "")
-        told += (
-            f"; {len(outside)} of them lie outside of the space now ({some}): they count, the sampler leaves them out"
-        )
-    return [told]
 
 
 def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
@@ -276,7 +268,7 @@ def _submit(
     failed: HpoBatchError | None = None
     started: list[Plan] = []
     for plan, toml in zip(plans, tomls, strict=True):
-        for line in (*plan.lines(), *_stays(plan)):
+        for line in plan.lines():
             click.echo(line, err=True)
         try:
             submission = submit(plan, toml=toml, environ=os.environ, resumes=resumes)

@@ -72,6 +72,7 @@ class Plan:
         job = self.sweep.job
         told = [f"study {self.home.name} in {self.home.path}"]
         told += [f"  changed: {line}" for line in self.change.lines]
+        told += [f"  {self.change.stays}"] if self.change.stays else []
         left = f"{self.standing.remaining} trials to finish"
         if self.standing.finished:
             left += f", {self.standing.finished} finished before"

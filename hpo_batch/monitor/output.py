@@ -29,9 +29,15 @@ def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submissi
     return _first(home.path / name for name in filled)
 
 
+def streams(folder: Path) -> list[Path]:
+    """The files that an attempt prints to: of a trial with several seeds those of each."""
+    seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    return [part / stream for part in (folder, *seeds) for stream in STREAMS]
+
+
 def has_output(folder: Path) -> bool:
     """Whether an attempt has printed anything. Raises PermissionError if this user may not look."""
-    return any((folder / stream).is_file() and (folder / stream).stat().st_size for stream in STREAMS)
+    return any(path.is_file() and path.stat().st_size for path in streams(folder))
 
 
 def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:

@@ -23,6 +23,7 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.store.front import front_trials
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
@@ -57,6 +58,7 @@ class StudyStatus:
     """when it was so, in seconds since the epoch"""
     counts: Counts
     best: TrialRecord | None
+    """None also with several metrics"""
     eta: Eta
     hours: Hours
     failures: Mapping[str, int]
@@ -68,6 +70,8 @@ class StudyStatus:
     submissions: int = 0
     failing_nodes: tuple[FailingNode, ...] = ()
     """nodes on which trials fail in a row while they do well on others"""
+    front: tuple[int, ...] = ()
+    """with several metrics: the trials that no other one beats in all of them"""
     markers: tuple[str, ...] = ()
     """CANCELLED, DRAIN"""
     slurm: str = NOT_ASKED
@@ -91,6 +95,7 @@ class StudyStatus:
             "best": None
             if best is None
             else {"number": best.number, "name": best.name, "values": best.values, "params": dict(best.params)},
+            "front": list(self.front),
             "eta": self.eta.as_json(),
             "hours": self.hours.as_json(),
             "failures": dict(self.failures),
@@ -187,6 +192,7 @@ class View:
             time=now,
             counts=state.counts(),
             best=best_trial(state),
+            front=tuple(front_trials(state)) if len(state.directions) > 1 else (),
             eta=expected,
             hours=_hours(home, state, every, live, frozen, expected, self._charged(submissions), now),
             failures={group.reason: group.trials for group in groups if group.trials},

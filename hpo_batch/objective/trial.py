@@ -76,7 +76,8 @@ class Trial:
     params: dict[str, Any]
     """the active parameters by name, fixed and derived ones included"""
     seed: int
-    """seed everything random with it: the same trial gets the same seed in every attempt"""
+    """seed everything random with it: the same in every attempt. With ``[study] replicates`` the function is called
+    once for each seed of the trial, each time with a ``Trial`` of its own: another seed, folder and checkpoint"""
     name: str | None
     """the name of a ``[[trial]]`` given by hand"""
     dir: Path

@@ -80,7 +80,7 @@ GROUPS: Final = ("study", "budget")
 _BOOKKEEPING: Final = _words(
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
     "checkpoint_epoch best_epoch last_epoch stopped_early early_stopped timestamp date time wall_time walltime "
-    "param_source forced_extreme extreme_type phase dry_run kind tier retry_of exit_code pid gpu_h gpu_hours "
+    "param_source forced_extreme extreme_type dry_run retry_of exit_code pid gpu_h gpu_hours "
     "n_eval n_pos n_neg n_params params_count parameter_count num_params num_parameters git_commit commit version "
     "config_source"
 )
@@ -148,12 +148,12 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
         UserError: a column that was named is not there, there is no objective, or no parameter.
     """
     columns = [str(c) for c in frame.columns]
-    for option, names in (("--value", given.value), ("--params", given.params), ("--ignore", given.ignore)):
+    for option, names in (("--value", given.value), ("--params", given.params)):
         for name in names:
-            _column(name, columns, option=option, file=file)
+            check_column(name, columns, option=option, file=file)
     for ours, theirs in given.mapping.items():
-        _column(theirs, columns, option=f"--map {ours}={theirs}", file=file)
-    left = [c for c in columns if c not in given.ignore and c not in given.value and c not in given.params]
+        check_column(theirs, columns, option=f"--map {ours}={theirs}", file=file)
+    left = [c for c in columns if c not in given.value and c not in given.params]
     known = _known(frame, left, given, file=file)
     left = [c for c in left if c not in known.values() and c not in GROUPS]
     values = given.value or _objective(left, frame, file=file)
@@ -256,7 +256,8 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     )
 
 
-def _column(name: str, columns: Sequence[str], *, option: str, file: str) -> None:
+def check_column(name: str, columns: Sequence[str], *, option: str, file: str) -> None:
+    """Raises UserError if there is no such column."""
     if name not in columns:
         close = nearest(name, columns)
         meant = f"; did you mean '{close}'?" if close else f"; there are {', '.join(columns)}"

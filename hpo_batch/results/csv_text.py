@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-_DAY = 86_400_000_000
+_SECOND = 1_000_000_000
+_DAY = 86_400 * _SECOND
 _SPECIAL = re.compile('[",\r\n]')
 
 
@@ -65,19 +66,20 @@ def _blanked(column: pd.Series[Any]) -> list[str]:
 
 
 def _spans(column: pd.Series[Any]) -> list[str]:
-    """Durations as ``0 days 00:00:01.500000``."""
+    """Durations as ``0 days 00:00:01``, with as many digits of the second as any of them needs: 0, 6 or 9."""
     there = column.notna()
-    whole = column[there].astype("timedelta64[us]").to_numpy().astype("int64")
-    if (whole < 0).any() or (whole % _DAY == 0).all():
+    spans = column[there].astype("timedelta64[ns]").to_numpy().astype("int64")
+    if (spans < 0).any() or (spans % _DAY == 0).all():
         return _blanked(column)  # pandas has other forms for these
-    texts = map(_span, whole.tolist())
+    digits = 9 if (spans % 1_000).any() else 6 if (spans % _SECOND).any() else 0
+    texts = (_span(ns, digits) for ns in spans.tolist())
     return [next(texts) if is_there else "" for is_there in there.tolist()]
 
 
-def _span(us: int) -> str:
-    days, us = divmod(us, _DAY)
-    seconds, us = divmod(us, 1_000_000)
+def _span(ns: int, digits: int) -> str:
+    days, ns = divmod(ns, _DAY)
+    seconds, ns = divmod(ns, _SECOND)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    fraction = f".{us:06}" if us else ""
+    fraction = f".{ns:09}"[: digits + 1] if digits else ""
     return f"{days} days {hours:02}:{minutes:02}:{seconds:02}{fraction}"

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
@@ -18,7 +18,9 @@ from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, shown
-from hpo_batch.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
 
 _STATES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("complete", "completed", "finished", "done", "success", "ok", "terminated"), "COMPLETE"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from hpo_batch.errors import HpoBatchError, StorageError, UserError
+from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.results.columns import Columns
 from hpo_batch.results.infer import described, from_distributions
 from hpo_batch.results.table import TrialsTable, trials_table
@@ -17,9 +18,12 @@ from hpo_batch.store.home import StudyHome, find_homes, newest_home
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.name import name_in_toml
-from hpo_batch.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
 
 SQLITE: Final = b"SQLite format 3\0"
+_SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".sqlite", ".sqlite3", ".log")
 
 
 def read_tables(
@@ -33,6 +37,8 @@ def read_tables(
     params: Sequence[str] = (),
     ignore: Sequence[str] = (),
     reports: bool = True,
+    attempts: bool = True,
+    frozen: bool = True,
     accounting: bool = False,
 ) -> tuple[TrialsTable, ...]:
     """The tables of all sources, in their order; each with a label of its own.
@@ -48,6 +54,8 @@ def read_tables(
         params: the columns that are parameters, for files.
         ignore: columns that are left out, for files.
         reports: read what trials reported step by step too.
+        attempts: fill in the table of attempts.
+        frozen: read the frozen sweeps of studies: space, baseline, expectations.
         accounting: ask SLURM, once, what it knows of the attempts.
 
     Raises:
@@ -62,15 +70,16 @@ def read_tables(
         ignore=tuple(ignore),
     )
     sweeps = _sweeps(sweep)
+    read = functools.partial(read_study, reports=reports, attempts=attempts, frozen=frozen)
     tables: list[TrialsTable] = []
     homes: list[StudyHome | None] = []
     for source in sources:
-        for table, home in _read(source, root, given, sweeps, reports=reports):
+        for table, home in _read(source, root, given, sweeps, read):
             tables.append(table)
             homes.append(home)
     if not sources:
         home = newest_home(root)
-        table = read_study(home, reports=reports)
+        table = read(home)
         tables.append(replace(table, notes=(f"the newest study in {root}", *table.notes)))
         homes.append(home)
     if accounting:
@@ -80,10 +89,14 @@ def read_tables(
     return _labelled(tables)
 
 
-def read_study(home: StudyHome, *, reports: bool = False) -> TrialsTable:
-    """A study's table with its frozen sweep."""
+def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True, frozen: bool = True) -> TrialsTable:
+    """A study's table, with its frozen sweep."""
     state = _replayed(home.journal, reports=reports)
-    table = trials_table(state, source=home.name)
+    table = trials_table(state, source=home.name, attempts=attempts)
+    if "/" in home.name:
+        table = replace(table, budget=home.name.rpartition("/")[2])
+    if not frozen:
+        return table
     if state.revision:
         from hpo_batch.study.create import read_revision
 
@@ -96,27 +109,27 @@ def read_study(home: StudyHome, *, reports: bool = False) -> TrialsTable:
 
 
 def _read(
-    source: str, root: Path, given: Columns, sweeps: Sequence[Sweep], *, reports: bool
+    source: str, root: Path, given: Columns, sweeps: Sequence[Sweep], read: Callable[[StudyHome], TrialsTable]
 ) -> list[tuple[TrialsTable, StudyHome | None]]:
     if "://" in source:
         return [(table, None) for table in _storage(source, sweeps)]
     path, _, study = source.partition("#")
-    if source.endswith(".toml") and Path(source).is_file():
-        return [(read_study(home, reports=reports), home) for home in find_homes(root, name_in_toml(source))]
+    if source.endswith(".toml"):
+        return [(read(home), home) for home in find_homes(root, name_in_toml(source))]
     if not Path(source).is_file() and Path(path).is_file() and study:
         return [(table, None) for table in _storage(source, sweeps)]
     if Path(source).is_file():
-        return [(table, None) for table in _file(Path(source), given, sweeps, reports=reports)]
+        return [(table, None) for table in _file(Path(source), given, sweeps)]
     try:
         homes = find_homes(root, source)
-    except HpoBatchError:
-        if Path(source).suffix.lower() in (".csv", ".json", ".parquet", ".db", ".sqlite", ".sqlite3", ".log", ".tsv"):
+    except StudyNotFound:
+        if Path(source).suffix.lower() in _SUFFIXES:
             raise UserError(f"no file '{Path(source).absolute()}'") from None
         raise
-    return [(read_study(home, reports=reports), home) for home in homes]
+    return [(read(home), home) for home in homes]
 
 
-def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], *, reports: bool) -> tuple[TrialsTable, ...]:
+def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
     """A file by what is in it, whatever it is called."""
     try:
         with path.open("rb") as file:
@@ -126,7 +139,7 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], *, reports: bool)
     if head.startswith(SQLITE):
         return _storage(str(path), sweeps)
     if head.lstrip().startswith(BEGINNING[:-1]):
-        state = _replayed(path, reports=reports)
+        state = _replayed(path, reports=True)
         if len(state.studies) > 1:
             return _storage(str(path), sweeps)
         table = trials_table(state, source=str(path))

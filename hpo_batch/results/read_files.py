@@ -18,6 +18,7 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.results.columns import check_column
 from hpo_batch.space.words import listed
 
 EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
@@ -58,7 +59,10 @@ def read_frame(
         text, notes = _decoded(data, path)
         frame, more = _csv(text, path, ignore)
         notes += more
-    frame = frame.drop(columns=[c for c in frame.columns if c in ignore])
+        ignore = ()
+    for name in ignore:
+        check_column(name, list(map(str, frame.columns)), option="--ignore", file=str(path))
+    frame = frame.drop(columns=list(ignore))
     empty = [str(c) for c in frame.columns if frame[c].isna().all() and c not in keep]
     if empty and len(frame):
         notes += (f"columns without any content left out: {listed(empty)}",)
@@ -89,6 +93,8 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         header.pop()  # a delimiter at the end of each line
     _check_header(header, path, ignore)
+    for name in ignore:
+        check_column(name, header, option="--ignore", file=str(path))
     width = len(header)
     for number, row in enumerate(rows[1:], start=2):
         if len(row) < width or any(cell.strip() for cell in row[width:]):

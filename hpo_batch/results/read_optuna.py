@@ -90,7 +90,7 @@ def _ReadOnlyJournal(path: str) -> Any:  # noqa: N802 - stands for a class of Op
 
 
 def _explained(place: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(_chain(error).split())
     if "no longer compatible" in text or "storage upgrade" in text or "revision" in text:
         return (
             f"'{place}' was written by another version of Optuna: on a copy of it, 'optuna storage upgrade --storage "
@@ -101,6 +101,16 @@ def _explained(place: str, error: Exception) -> str:
     if "No module named" in text or "Can't load plugin" in text:
         return f"'{place}' needs a database driver that is not installed ({text[:120]})"
     return f"cannot read the Optuna storage '{place}': {text[:300]}"
+
+
+def _chain(error: BaseException) -> str:
+    """An error and what it came from, the innermost first: Optuna's own words hide what the database said."""
+    texts: list[str] = []
+    at: BaseException | None = error
+    while at is not None and len(texts) < 10:
+        texts.insert(0, str(at))
+        at = at.__cause__ or at.__context__
+    return "; ".join(dict.fromkeys(texts))
 
 
 def _table(study: optuna.Study, source: str) -> TrialsTable:

@@ -10,6 +10,7 @@ import keyword
 import math
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -28,9 +29,9 @@ LARGEST_INTEGER = 2**53
 """Optuna keeps parameters as doubles: larger integers would change"""
 TOO_LARGE = "an integer of more than 53 bits does not survive Optuna"
 KEYS = {
-    "range": ("low", "high", "log", "step", "when", "limits"),
-    "choices": ("choices", "weights", "ordered", "when"),
-    "value": ("value", "when"),
+    "range": ("low", "high", "log", "step", "when", "limits", "before"),
+    "choices": ("choices", "weights", "ordered", "when", "before"),
+    "value": ("value", "when", "before"),
 }
 
 
@@ -160,17 +161,35 @@ def _from_table(name: str, raw: Mapping[str, Any], problems: list[Problem]) -> P
         message = f"'{k}' is not a key of a parameter with {'low and high' if kind == 'range' else kind}"
         problems.append(Problem(key=(*key, k), message=message, allowed=", ".join(allowed), guess=guess))
     if kind == "choices":
-        return _choices(name, raw, (*key, "choices"), problems)
+        return _with_before(_choices(name, raw, (*key, "choices"), problems), raw, problems)
     when = _when(raw, key, problems)
     if kind == "value":
         reason = as_choice_or_value(raw["value"])
         if reason:
             problems.append(Problem(key=(*key, "value"), message=reason))
             return None
-        return Fixed(name=name, value=raw["value"], when=when)
+        return _with_before(Fixed(name=name, value=raw["value"], when=when), raw, problems)
     if set(guesses.values()) & {"low", "high"}:
         return None  # the other end is there under a misspelt name, which was told
-    return _range(name, raw, when, problems)
+    return _with_before(_range(name, raw, when, problems), raw, problems)
+
+
+def _with_before(parameter: Parameter | None, raw: Mapping[str, Any], problems: list[Problem]) -> Parameter | None:
+    """The parameter with what older trials count as having: any value of its kind, also one that is no longer tried."""
+    if parameter is None or "before" not in raw:
+        return parameter
+    key = ("space", parameter.name, "before")
+    value = raw["before"]
+    reason = as_choice_or_value(value)
+    if reason is None and isinstance(parameter, Integer | Real):
+        if not is_finite(value):
+            reason = "the parameter is a number"
+        elif isinstance(parameter, Integer) and not isinstance(parameter.normalise(value), int):
+            reason = "the parameter is an integer"
+    if reason is not None:
+        problems.append(Problem(key=key, message=f"before = {shown(value)}: {reason}"))
+        return None
+    return replace(parameter, before=parameter.normalise(value))
 
 
 def _no_parameter(name: str, raw: Mapping[str, Any]) -> Problem:

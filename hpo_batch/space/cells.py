@@ -150,7 +150,9 @@ def is_empty(space: Space) -> bool:
 def pinned(space: Space, values: Mapping[str, Value]) -> Space:
     """The space with some searched parameters fixed: one arm of a quota, one level of a comparison."""
     parameters = tuple(
-        Fixed(name=p.name, value=values[p.name], when=p.when) if p.name in values and not isinstance(p, Fixed) else p
+        Fixed(name=p.name, value=values[p.name], when=p.when, before=p.before)
+        if p.name in values and not isinstance(p, Fixed)
+        else p
         for p in space.parameters
     )
     return replace(space, parameters=parameters)

@@ -60,6 +60,8 @@ class Fixed:
     name: str
     value: Value
     when: Expression | None = None
+    before: Value | None = None
+    """what trials made before the parameter was in the sweep count as having; None: nothing is known of them"""
 
     @property
     def count(self) -> int:
@@ -86,6 +88,7 @@ class Choices:
     weights: tuple[float, ...] | None = None
     """shares of started trials, one for each choice"""
     when: Expression | None = None
+    before: Value | None = None
 
     @property
     def count(self) -> int:
@@ -147,6 +150,7 @@ class Integer:
     limits: tuple[int, int] | None = None
     """``refine`` never goes beyond these"""
     when: Expression | None = None
+    before: Value | None = None
 
     ordered = True
     weights = None
@@ -190,6 +194,7 @@ class Real:
     log: bool = False
     limits: tuple[float, float] | None = None
     when: Expression | None = None
+    before: Value | None = None
 
     ordered = True
     weights = None

@@ -113,7 +113,7 @@ class Writer:
     def report(self, trial_id: int, step: int, value: float) -> Record:
         return self._record(Op.SET_TRIAL_INTERMEDIATE_VALUE, trial_id=trial_id, step=step, intermediate_value=value)
 
-    def metric(self, trial_id: int, name: str, value: float) -> Record:
+    def metric(self, trial_id: int, name: str, value: object) -> Record:
         return self._record(Op.SET_TRIAL_USER_ATTR, trial_id=trial_id, user_attr={name: value})
 
     def trial_attr(self, trial_id: int, key: str, value: object) -> Record:

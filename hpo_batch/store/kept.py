@@ -169,6 +169,7 @@ class _ResultFile(msgspec.Struct):
     message: str = ""
     traceback: str = ""
     metrics: dict[str, float | str] = {}
+    replicates: tuple[dict[str, float | str], ...] = ()
 
 
 def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
@@ -246,7 +247,8 @@ def _end(result: _ResultFile) -> KeptEnd | None:
 def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:
     metrics = {name: float(value) for name, value in result.metrics.items()}
     if result.outcome == KINDS[Complete] and all(map(math.isfinite, result.values)):
-        return Complete(values=result.values, metrics=metrics)
+        replicates = tuple({name: float(value) for name, value in seed.items()} for seed in result.replicates)
+        return Complete(values=result.values, metrics=metrics, replicates=replicates)
     if result.outcome == KINDS[Pruned]:
         return Pruned(step=result.step, metrics=metrics)
     if result.outcome == KINDS[Failed] and result.reason is not None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo_batch.errors import JournalCorrupt
-from hpo_batch.records import Configuration, Counts, TrialState
+from hpo_batch.records import Configuration, Counts, ImportedTrial, TrialState
 from hpo_batch.store.decode import (
     CreateStudy,
     CreateTrial,
@@ -72,6 +72,8 @@ class JournalState:
         self.armed = 0
         """how many trials had ended when the breaker was last armed"""
         self.failed_since_armed = 0
+        self.imported: tuple[ImportedTrial, ...] = ()
+        """finished trials of other studies, which samplers are shown beside these; not of the journal"""
         self._studies: dict[int, str] = {}
         self._next_study = 0
         self._ids: list[ScannedTrial | None] = []
@@ -116,6 +118,12 @@ class JournalState:
             pruned=count[TrialState.PRUNED],
             failed=count[TrialState.FAIL],
         )
+
+    def also_known_as(self, number: int, key: str) -> None:
+        """Note the key that a trial's configuration has today, beside the one it was made with."""
+        identity = self.trials[number].identity
+        self.number_of_key.setdefault(key, number)
+        self.made.add((identity.origin, identity.name, key))
 
     def apply(self, lines: bytes) -> None:
         """Replay whole lines of the journal.

@@ -210,6 +210,8 @@ class ScannedTrial:
             revision=facts.get("revision", 0),
             started=attempts[0].started if attempts else self.started,
             ended=self.ended,
+            replicates=tuple(self.user_attrs.get(REPLICATES, ())),
+            replicate_of=facts.get("replicate_of"),
         )
 
     def _attempt_record(self, number: int) -> Attempt:

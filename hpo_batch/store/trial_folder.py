@@ -6,7 +6,6 @@ The two files hold all that the journal knows of an attempt, so that it can be m
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -149,9 +148,12 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether something lies in the checkpoint folder of an attempt."""
-    with contextlib.suppress(OSError):
-        return any((folder / CHECKPOINT).iterdir())
-    return False
+    return holds_files(folder / CHECKPOINT)
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a file lies in a folder or below it; an empty folder is made for each seed that has not saved yet."""
+    return any(names for _, _, names in os.walk(folder))
 
 
 def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, facts: ClaimFacts, *, now: float) -> None:
@@ -163,9 +165,12 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
     Raises:
         StorageError: the folder cannot be written.
     """
-    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **vars(ended)}
+    record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **_facts_of(ended)}
     if not isinstance(ended, GivenBack):
         record["metrics"] = _in_json(ended.metrics)
+    if isinstance(ended, Complete):
+        replicates = [_in_json(metrics) for metrics in ended.replicates]
+        record |= {"replicates": replicates} if replicates else {}
     record["claim"] = _claim_record(claim, facts)
     folder = home.attempt(claim.number, claim.attempt)
     try:
@@ -180,6 +185,10 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
             write_atomic(folder / RESULT, content, sync_folder=False)
     except OSError as error:
         raise StorageError(f"cannot write '{folder / RESULT}': {error.strerror or error}") from error
+
+
+def _facts_of(ended: Outcome | GivenBack) -> dict[str, Any]:
+    return {name: value for name, value in vars(ended).items() if name != "replicates"}
 
 
 def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:

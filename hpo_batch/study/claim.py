@@ -6,7 +6,6 @@ that could be decided twice (target, repeats, quotas) is decided here, where onl
 
 from __future__ import annotations
 
-import hashlib
 import math
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,11 +32,12 @@ from hpo_batch.space.space import Space
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.kept import KeptEnd
 from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import FACTS, SAMPLER, ScannedTrial
+from hpo_batch.store.scanned_trial import FACTS, REPLICATES, SAMPLER, ScannedTrial
 from hpo_batch.study import policy
 from hpo_batch.study.brackets import BRACKET, Brackets
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
+from hpo_batch.study.replicates import finite, may_repeat, seeds_of
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
 from hpo_batch.sweep.schema import Sweep
@@ -96,9 +96,7 @@ class Claimant:
     """of hyperband"""
 
     def seeds(self, number: int) -> tuple[int, ...]:
-        """The trial's seed, from the study's seed and the trial's number."""
-        text = f"{self.sweep.sampler.seed}:{number}"
-        return (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big"),)
+        return seeds_of(self.sweep, number)
 
 
 def give_back_lost(
@@ -163,6 +161,8 @@ def tell(
     if isinstance(outcome, Failed):
         return noted + end_attempt(claimant, trial, outcome.reason, outcome.message, moved=moved)
     if isinstance(outcome, Complete):
+        if outcome.replicates:
+            noted.append(write.metric(trial.trial_id, REPLICATES, finite(outcome.replicates)))
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
         last = {outcome.step: metrics.get(claimant.sweep.study.metric[0])}
@@ -253,7 +253,8 @@ def decide(
         return Idle(why=IdleWhy.NO_TIME if too_long else IdleWhy.SPACE_USED_UP, detail="every listed trial has ended")
     for arm in claimant.quotas.in_order_due(state.trials):
         for candidate in drawn.candidates.get(arm, ()):
-            if candidate.configuration.key in state.number_of_key:
+            earlier = state.number_of_key.get(candidate.configuration.key)
+            if earlier is not None and not may_repeat(claimant.sweep, state.trials[earlier]):
                 continue
             if fits(candidate.configuration):
                 return _create(claimant, state, candidate, None)
@@ -341,6 +342,9 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
     )
     facts = _trial_facts(claimant, claim.configuration, candidate.origin, planned, claim.seeds)
     facts |= {**candidate.facts, **_bracket(claimant, state)}
+    earlier = state.number_of_key.get(claim.configuration.key)
+    if earlier is not None and planned is None:
+        facts["replicate_of"] = state.trials[earlier].facts.get("replicate_of", earlier)
     params, distributions = claimant.journal_params(claim.configuration)
     record = claimant.writer.create_trial(
         now=claimant.now,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
 from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.kept import kept_trials
 from hpo_batch.store.scan import JournalState
+from hpo_batch.study.comparable import translated_trial, wanted
+from hpo_batch.study.imported import ATTR as IMPORTED
+from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.sweep.difference import Change, difference
-from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import SAMPLERS, Sweep
 
 
@@ -23,11 +28,14 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
 
     Raises:
         Irreconcilable: a study of this name exists, and its trials mean something else.
+        UserError: a study of ``[study] import`` is not there, or does not fit.
         StorageError: the directory cannot be written, or the journal there is not ours.
         UserError: the sampler or the pruner cannot be made as the sweep says.
     """
     _check_classes(sweep)
     is_new = not home.exists
+    if is_new:
+        gather(home, sweep)  # what it cannot import is told before there is a directory
     if sweep.study.shared and is_new:
         sharing.make(home)
     else:
@@ -69,11 +77,19 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
             records += meaning(writer, sweep)
         if change.created or change.lines:
             number = state.revision + 1
+            if not is_frozen(state, sweep):
+                path = home.path / f"imported.{number}.jsonl"
+                content = encoded(gather(home, sweep).trials)
+                _write(path, content)
+                records.append(writer.study_attr(IMPORTED, attribute(sweep, file=path.name, content=content)))
             text = sweep.to_json()
             # the journal names a revision only when its file is complete on disk
             _write(home.revision(number), text)
             _write(home.sweep_toml, toml)
-            records.append(revision(writer, sweep, number=number, content=text.encode()))
+            records.append(revision(writer, sweep, number=number, content=text.encode(), wanted=wanted(sweep, state)))
+        elif wanted(sweep, state) != state.target:  # the journal was made again from its folders, by an older count
+            facts = {**state.attrs["hpo:revision"], "target": wanted(sweep, state)}
+            records.append(writer.study_attr("hpo:revision", facts))
         records.append(writer.study_attr("hpo:armed", now))
         transaction.append(records, sync=True)
     return change
@@ -91,9 +107,9 @@ def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
     return records
 
 
-def revision(writer: Writer, sweep: Sweep, *, number: int, content: bytes) -> Record:
-    """Which frozen sweep counts; ``content`` is that of its file."""
-    facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": target(sweep)}
+def revision(writer: Writer, sweep: Sweep, *, number: int, content: bytes, wanted: int) -> Record:
+    """Which frozen sweep counts; ``content`` is that of its file, ``wanted`` the number of finished trials."""
+    facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": wanted}
     return writer.study_attr("hpo:revision", facts)
 
 
@@ -112,7 +128,10 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
             )
         return Change(created=True)
     if state.revision:
-        return difference(read_revision(home, state), sweep)
+        had = {name for trial in state.trials for name in trial.params}
+        change = difference(read_revision(home, state), sweep, has_trials=bool(state.trials), had=had)
+        edited = any(line.startswith("space.") for line in change.lines) and not change.against
+        return replace(change, stays=_stays(sweep.space, state)) if edited and state.trials else change
     if not state.is_ours:
         raise StorageError(
             f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
@@ -122,6 +141,21 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
             f"'{home.path}' was left unfinished when the study was made with another direction; remove it and go on"
         )
     return Change(created=True)  # whoever made it was killed before it had a sweep: nothing can have run
+
+
+def _stays(space: Space, state: JournalState) -> str:
+    """Which trials lie in the space now, in words."""
+    against = {
+        trial.number: found for trial in state.trials if isinstance(found := translated_trial(space, trial), str)
+    }
+    if not against:
+        return f"all {len(state.trials)} trials lie in the space now"
+    numbers = ", ".join(map(str, list(against)[:10])) + (", ..." if len(against) > 10 else "")
+    why = Counter(against.values()).most_common(1)[0][0]
+    return (
+        f"{len(state.trials) - len(against)} of {len(state.trials)} trials lie in the space now. The others stay in "
+        f"the table and count, but the sampler does not see them: {numbers} (most often: {why})"
+    )
 
 
 def read_revision(home: StudyHome, state: JournalState) -> Sweep:
@@ -154,7 +188,7 @@ def read_state(home: StudyHome) -> JournalState:
     return state
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str | bytes) -> None:
     try:
         write_atomic(path, text)
     except OSError as error:
@@ -165,5 +199,6 @@ def _explain(home: StudyHome, change: Change) -> str:
     reasons = "; ".join(change.against)
     return (
         f"the study '{home.name}' exists in {home.path} and its trials do not fit this sweep: {reasons}. "
-        f"Give the sweep another [study] name, or remove that directory if it is not needed"
+        f'Give the sweep another [study] name; with import = ["{home.name}"] in [study] its sampler learns from the '
+        f"trials there"
     )

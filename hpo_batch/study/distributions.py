@@ -19,6 +19,7 @@ from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
 from hpo_batch.space.space import Space
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.study.comparable import translated_trial
 
 SOME_TIME = datetime.datetime(2000, 1, 1)
 """no sampler and no pruner looks at a trial's times, but Optuna wants some"""
@@ -86,18 +87,8 @@ def _internal(distribution: BaseDistribution, value: Value) -> float:
 
 def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:
     """A trial's searched values in today's space; None if it does not lie in it."""
-    values: dict[str, Value] = {}
-    for parameter in space.searched:
-        if parameter.name in trial.params:
-            values[parameter.name] = parameter.normalise(trial.params[parameter.name])
-            if parameter.why_outside(values[parameter.name]) is not None:
-                return None
-        elif parameter.when is None:
-            return None
-    for fixed in space.fixed:
-        if fixed.name in trial.params and fixed.why_outside(trial.params[fixed.name]) is not None:
-            return None
-    return values
+    found = translated_trial(space, trial)
+    return None if isinstance(found, str) else dict(found.searched)
 
 
 def frozen_trial(

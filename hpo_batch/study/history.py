@@ -26,9 +26,8 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
+from hpo_batch.study.others import OUT_OF_THE_WAY, Others
 
-OUT_OF_THE_WAY = 1 << 40
-"""added to numbers and ids of trials that are shown to samplers, which take one with the number of a proposal for it"""
 BEST = 0.1
 """share of a capped history that is kept for the best trials, however old: a model is of what is good"""
 UNPICKLED = "cma:"
@@ -91,11 +90,14 @@ class SamplerHistory:
         self._ranked: dict[int, list[tuple[float, int]]] = {}
         """by metric: loss and number of complete trials, the best first, as many as there is room for"""
         self._looked = 0
+        self._others = Others(space, self._distributions)
 
     def study(self, state: JournalState, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
         """A study to ask for proposals."""
         storage = _Shown()
-        storage.given = self._shown(state)
+        own = self._others.as_one(state, self._shown(state))
+        room = None if self._cap is None else self._cap - len(own)
+        storage.given = [*self._others.imported(state, room=room), *own]
         return study_in_memory(state, sampler, storage)
 
     def noting(self, study: optuna.Study, number: int) -> Noting | None:

@@ -28,12 +28,16 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.locks import journal_lock
 from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.scanned_trial import REPLICATES, ScannedTrial
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
 from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.imported import ATTR as IMPORTED
+from hpo_batch.study.imported import found_again
 from hpo_batch.study.quota import Quotas
+from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.planned import Planned, planned_trials
+from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
 
 Completed = Callable[[Mapping[str, float]], Mapping[str, float]]
@@ -145,7 +149,9 @@ class _Rebuilder:
         """The whole journal."""
         writer, sweep = self._writer, self._sweep
         self._append([writer.create_study(sweep.path, sweep.study.direction), *meaning(writer, sweep)])
-        self._append([revision(writer, sweep, number=self._number, content=content)])
+        imported = found_again(self._home, sweep)
+        self._append([writer.study_attr(IMPORTED, imported)] if imported is not None else [])
+        self._append([revision(writer, sweep, number=self._number, content=content, wanted=target(sweep))])
         trials = list(kept_trials(self._home))
         made = {_identity(trial) for trial in trials}
         repeats = [planned for planned in self._claimant.planned if _identity_of(planned) not in made]
@@ -301,13 +307,15 @@ def _ordered(attempt: KeptAttempt, until: float) -> KeptEnd | None:
     return end if end is not None and isinstance(end.ended, Failed | GivenBack) and end.time <= until else None
 
 
-def _metrics(kept: KeptTrial, end: KeptEnd | None) -> dict[str, float]:
+def _metrics(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
     """As the journal had them: those of attempts that failed and were tried again, then those of the last."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, object] = {}
     told = [_ordered(attempt, until) for attempt, until in _with_end(kept, math.inf)][:-1]
     for one in (*told, end):
         if one is not None and not isinstance(one.ended, GivenBack):
             metrics |= {name: value for name, value in one.ended.metrics.items() if math.isfinite(value)}
+    if end is not None and isinstance(end.ended, Complete) and end.ended.replicates:
+        metrics[REPLICATES] = finite(end.ended.replicates)
     return metrics
 
 

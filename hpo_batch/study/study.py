@@ -53,9 +53,11 @@ from hpo_batch.study.claim import (
     not_made,
     tell,
 )
+from hpo_batch.study.comparable import note_todays_keys
 from hpo_batch.study.create import read_revision
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.history import PrunerHistory
+from hpo_batch.study.imported import read_imported
 from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.samplers import make_source
@@ -156,6 +158,17 @@ class Study:
         except StorageError as error:
             log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
             return Verdict.CONTINUE
+
+    def write_reports(self, claim: Claim) -> None:
+        """Write the reports that wait, if that works now: what they tell of is done, and will not be reported again.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere.
+        """
+        try:
+            self._flush(claim)
+        except StorageError as error:
+            log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
 
     def tell(self, claim: Claim, outcome: Outcome) -> None:
         """Write how the attempt ended. The result lies in the attempt's folder before the journal is told.
@@ -262,6 +275,7 @@ class Study:
                 return stop
             self._sync()
             self._load_revision()
+            self._note_todays_keys()
             drawn = self._draw(again=redraws > 0)
             looked = must_look or time.monotonic() - self._last_look > LOOK_EVERY_S
             lost = self._lost() if looked else {}
@@ -445,6 +459,7 @@ class Study:
     def _read_anew(self, *, reports: bool) -> None:
         self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
         self._pruner_history = PrunerHistory()
+        self._translated = 0
         self._sync()
 
     def _sync(self) -> None:
@@ -471,6 +486,12 @@ class Study:
         if (self._pruner or self._planned) and not self._state.reports:
             # pruners compare reports, and a planned trial that repeats a finished one is answered with its reports
             self._read_anew(reports=True)
+        self._state.imported = read_imported(self.home, self._state)
+        self._translated = 0
+
+    def _note_todays_keys(self) -> None:
+        note_todays_keys(self._space, self._state.trials[self._translated :], self._state.also_known_as)
+        self._translated = len(self._state.trials)
 
     def _marker(self) -> Idle | None:
         for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):

@@ -5,10 +5,12 @@ Everything may change that leaves finished trials comparable; what changes their
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpo_batch.space.parameters import Choices, Fixed
+from hpo_batch.space.words import shown
 from hpo_batch.sweep.schema import Sweep
 
 MEANING = ("study.metric", "study.direction", "metrics", "objective.function", "objective.command")
@@ -25,9 +27,17 @@ class Change:
     """each changed key with its old and new value, ready to print"""
     against: tuple[str, ...] = ()
     """why old trials and new sweep do not belong together"""
+    stays: str = ""
+    """which trials the sampler goes on with, in words; empty if the space is the same, or if there are none"""
 
 
-def difference(old: Sweep, new: Sweep) -> Change:
+def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collection[str] = ()) -> Change:
+    """What changed.
+
+    Args:
+        has_trials: whether there are trials that a new parameter could leave without a value.
+        had: parameters that some of them have, also if ``old`` does not.
+    """
     before, after = (_flat(sweep.model_dump(mode="json", by_alias=True, exclude_none=True)) for sweep in (old, new))
     lines: list[str] = []
     against: list[str] = []
@@ -36,9 +46,25 @@ def difference(old: Sweep, new: Sweep) -> Change:
             continue
         line = f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
         (against if key.startswith(MEANING) else lines).append(line)
-    added = [p.name for p in new.space.parameters if p.name not in old.space.by_name]
-    against += [f"space.{name} is new: finished trials have no value for it" for name in added]
+    if has_trials:
+        known = {*old.space.by_name, *had}
+        added = [p.name for p in new.space.parameters if p.name not in known and p.before is None]
+        against += [
+            f"space.{name} is new, and the trials there have no value for it; say in its table what they count with, "
+            f"such as {name} = {{ {_example(new, name)}, before = ... }}"
+            for name in added
+        ]
     return Change(lines=tuple(lines), against=tuple(against))
+
+
+def _example(sweep: Sweep, name: str) -> str:
+    """The beginning of a parameter's table in the file."""
+    parameter = sweep.space.by_name[name]
+    if isinstance(parameter, Choices):
+        return f"choices = [{', '.join(shown(value) for value in parameter.values[:4])}]"
+    if isinstance(parameter, Fixed):
+        return f"value = {shown(parameter.value)}"
+    return f"low = {parameter.low!r}, high = {parameter.high!r}"
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

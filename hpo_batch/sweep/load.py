@@ -25,8 +25,6 @@ from hpo_batch.sweep.templates import Raw, merge, read_template
 from hpo_batch.sweep.validate import known_keys, validate
 
 LATER: dict[str, str] = {
-    "study.replicates": "several seeds for each trial",
-    "study.import": "history from other studies",
     "previous": "what refine remembers",
 }
 """keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""

@@ -86,6 +86,12 @@ def resolve_planned(
             yield ("baseline",), Planned(configuration=configuration, origin="baseline")
 
 
+def complete_params(sweep: Sweep, trial: PlannedTrial) -> dict[str, Value]:
+    """The ``params`` of a ``[[trial]]`` together with those that it takes from others."""
+    by_name = {one.name: one for one in reversed(sweep.trial)}
+    return _params(_line(trial, by_name, ()), {**_middle(sweep), **(sweep.baseline or {})})
+
+
 def _line(trial: PlannedTrial, by_name: Mapping[str, PlannedTrial], without: Collection[str]) -> list[PlannedTrial]:
     """The trial, the one it takes values from, and so on; empty if one of them is in ``without``."""
     line: dict[str, PlannedTrial] = {}

@@ -94,6 +94,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     _sampler_rules(sweep, known, problems)
     _pruner_rules(sweep, known, problems)
     _metric_rules(sweep, known, problems)
+    _import_rules(sweep, problems)
     _trial_rules(sweep, known, problems)
     _expect_rules(sweep, known, problems)
     _job_rules(sweep, known, problems)
@@ -205,6 +206,8 @@ def rarely_valid(space: Space, *, finite_too: bool = False) -> str:
 def _too_few(sweep: Sweep) -> list[str]:
     """Whether the study ends before its target, since no configuration is trained twice."""
     wanted = sweep.study.trials
+    if sweep.sampler.duplicates == "replicate":
+        return []
     if wanted is None or sweep.sampler.name == "list" or size(sweep.space).all is None:
         return []
     by_hand = {planned.configuration.key: planned.configuration for planned in planned_trials(sweep)}
@@ -251,6 +254,11 @@ def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
             problems.append(Problem(key=("sampler", "name"), message=why_not))
     if name in SAMPLER_OPTIONS and known.sound("sampler.options"):
         problems += option_problems("sampler", f"sampler '{name}'", sampler.options, SAMPLER_OPTIONS[name], ELSEWHERE)
+    if name in ("grid", "list", "qmc") and sampler.duplicates == "replicate":
+        message = (
+            f"means nothing to sampler '{name}', which proposes nothing twice; for several seeds: study.replicates"
+        )
+        problems.append(Problem(key=("sampler", "duplicates"), message=message))
     if sampler.coverage_share and not sampler.coverage and known.sound("sampler.coverage"):
         problems.append(Problem(key=("sampler", "coverage_share"), message="needs the parameters in sampler.coverage"))
 
@@ -297,12 +305,32 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         problems.append(Problem(key=("study", "direction"), message=message, allowed="minimize, maximize"))
     if len(set(sweep.study.metric)) != len(sweep.study.metric):
         problems.append(Problem(key=("study", "metric"), message="a metric is named twice"))
+    if len(sweep.study.metric) > 1:
+        for what, expectation in sweep.expect.items():
+            text = expectation if isinstance(expectation, str) else expectation.if_
+            if "best" in _names_in(text):
+                message = "with several metrics there is no single 'best' trial to expect something of"
+                problems.append(Problem(key=("expect", what), message=message))
     try:
         decision_order({name: sorted(parse(text).names) for name, text in sweep.metrics.items()})
     except Cycle as cycle:
         for circle in cycle.circles:
             message = f"metrics are computed from each other in a circle: {' -> '.join((*circle, circle[0]))}"
             problems.append(Problem(key=("metrics", circle[0]), message=message))
+
+
+def _names_in(text: str) -> set[str]:
+    """The identifiers of an expectation, whose language is richer than that of constraints."""
+    return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)))
+
+
+def _import_rules(sweep: Sweep, problems: list[Problem]) -> None:
+    """What can be told without looking at the other studies; ``study.imported`` tells the rest."""
+    names = sweep.study.import_
+    if {sweep.study.name, sweep.path} & set(names):
+        problems.append(Problem(key=("study", "import"), message="a study cannot import itself"))
+    if len(set(names)) < len(names):
+        problems.append(Problem(key=("study", "import"), message="a study is named twice"))
 
 
 def _job_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:

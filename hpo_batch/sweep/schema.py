@@ -164,6 +164,12 @@ class Study(Table):
     """"minimize" or "maximize"; as many as metrics"""
     trials: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
     """finished (complete + pruned) trials wanted, over all workers and submissions; a grid or list may leave it out"""
+    replicates: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
+    """seeds each trial is trained with, one after the other; its value is their mean, the first one decides pruning"""
+    import_: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(alias="import")
+    ] = ()
+    """names or directories of other studies: history for the sampler, not trials of this study"""
     max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
     """attempts of a trial that may fail or be lost; one that saved a newer checkpoint does not count"""
     max_failed: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -209,8 +215,8 @@ class Sampler(Table):
     """parameters whose cells are counted as architecture, and preferred while untried"""
     coverage_share: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """share of the trials that go to cells of the coverage parameters not tried yet"""
-    duplicates: Literal["skip"] = "skip"
-    """a configuration is never trained twice"""
+    duplicates: Literal["skip", "replicate"] = "skip"
+    """"skip": a configuration is never trained twice; "replicate": a repeat becomes a trial with another seed"""
     options: Options = {}
     """of the sampler, such as n_ei_candidates; a class of your own is called with them"""
 

@@ -40,6 +40,7 @@ from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker.place import Place
+from hpo_batch.worker.replicates import Seeds
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.walltime import Fits, NParams
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
@@ -100,6 +101,11 @@ class WorkerEngine:
                 self._pulse.beat()
             # a pruner may look at a computed metric: it is computed from what this step reported
             return self._study.report(self._claim, step, self.wanted.complete(metrics))
+
+    def seed_is_done(self) -> None:
+        """The first seed of a trial has a result: it is not run again, whatever happens to the others."""
+        with self.lock:
+            self._study.write_reports(self._claim)
 
     def stopping(self) -> Stopping | None:
         if self._signals.received is not None:
@@ -291,8 +297,16 @@ class _Attempt:
 
     def run(self, objective: Objective, leave: Leave) -> Outcome | GivenBack:
         """A function that neither returns nor listens is ended together with this worker."""
+        seeds = Seeds(
+            seeds=self.claim.seeds,
+            engine=self.engine,
+            wanted=self.engine.wanted,
+            checkpoint=self.trial.dir / CHECKPOINT,
+            first_is_done=self.engine.seed_is_done,
+            keeps=self.study.sweep.study.keep_checkpoints == "all",
+        )
         if not isinstance(objective, FunctionObjective):
-            return objective.run(self.trial)
+            return seeds.run(objective, self.trial)
         began, thread = time.time(), threading.get_ident()
         every_s = 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
 
@@ -300,7 +314,7 @@ class _Attempt:
             self._last_words(ended, began=began, leave=leave)
 
         with watched(lambda: self._due(thread), last_words, lock=self.engine.lock, every_s=every_s):
-            return objective.run(self.trial)
+            return seeds.run(objective, self.trial)
 
     def _due(self, thread: int) -> Ending | None:
         """How the attempt has to be ended now, because the objective does not do it."""

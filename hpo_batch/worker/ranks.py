@@ -32,7 +32,6 @@ from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.trial_folder import CHECKPOINT
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.worker.leaving import park
 from hpo_batch.worker.place import Place
@@ -335,7 +334,7 @@ class Lead:
             "seed": trial.seed,
             "name": trial.name,
             "dir": str(trial.dir.absolute()),
-            "checkpoint": str((trial.dir / CHECKPOINT).absolute()),
+            "checkpoint": str(trial.checkpoint.absolute()),  # not that of the attempt: each seed has its own
             "resumes": trial.resumes,
             "cpus": trial.cpus,
             "device": trial.device,

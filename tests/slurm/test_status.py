@@ -107,7 +107,14 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "collect": ("toy", "--format", "csv"),
         "doctor": ("toy",),
     }
-    for name in {name for section in SECTIONS.values() for name in section} & commands.keys():
+    at_the_end: dict[str, tuple[object, ...]] = {
+        "retry": ("toy",),
+        "resume": ("toy", "--dry-run"),
+        "cancel": ("toy", "-y"),
+    }
+    every = {name for section in SECTIONS.values() for name in section}
+    assert every == commands.keys() | at_the_end.keys() | {"worker"}
+    for name in commands:
         cli(name, *commands[name])
         made = count()
         assert made.get("squeue", 0) <= 1, (name, made)
@@ -135,6 +142,13 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
     code, out, err = cli("logs", "toy", "0")
     assert code == 0
     assert f"{job}_0" in err + out
+    count()
+    for name, argv in at_the_end.items():
+        cli(name, *argv)
+        made = count()
+        assert made.get("squeue", 0) <= 1, (name, made)
+        assert made.get("sacct", 0) == 0, (name, made)
+        assert made.get("scancel", 0) <= 1, (name, made)
 
 
 def test_without_accounting_all_but_the_charged_hours_is_there(

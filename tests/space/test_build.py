@@ -137,7 +137,7 @@ def test_hints_are_given_only_where_they_help() -> None:
     assert "quoted" not in told({"x": {"log": True}})[0][1]
     assert "quoted" not in told({"x": {"lo": 1, "hi": 2}})[0][1]
     _, (problem,) = build({"x": {"hihg": 2.0, "low": 1.0}})
-    assert (problem.guess, problem.allowed) == ("high", "low, high, log, step, when, limits")
+    assert (problem.guess, problem.allowed) == ("high", "low, high, log, step, when, limits, before")
     _, (problem,) = build({"x": {"chioces": [1]}})
     assert problem.guess == "choices"
 

@@ -58,6 +58,7 @@ def test_tpe_models_parameters_together(root: Path) -> None:
     sweep = sweep_of(root, Text(study="trials = 30", space=SPACE, sampler='name = "tpe"\nstartup_trials = 3'))
     history = SamplerHistory(sweep.space)
     source = make_source(sweep, sweep.space, ())
+    source.draw(state_of(home), seed=0, again=False)  # it learns what was tried
     model = source._make(sweep.space, 0)  # type: ignore[attr-defined]
     study = history.study(state_of(home), model)
     assert len(study.get_trials(deepcopy=False)) == 6

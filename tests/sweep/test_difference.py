@@ -63,5 +63,26 @@ def test_changes_of_meaning(load_one: LoadOne, before: str, after: str, line: st
 
 def test_a_new_parameter_has_no_value_in_old_trials(load_one: LoadOne) -> None:
     change = difference(load_one(SPACE), load_one(SPACE + "y = [1, 2]\n"))
-    assert change.against == ("space.y is new: finished trials have no value for it",)
+    assert change.against == (
+        "space.y is new, and the trials there have no value for it; say in its table what they count with, such as "
+        "y = { choices = [1, 2], before = ... }",
+    )
     assert change.lines == ("space.y: (nothing) -> [1, 2]",)
+
+
+@pytest.mark.parametrize(
+    ("given", "example"),
+    [
+        ("y = 3", "y = { value = 3, before = ... }"),
+        ("y = { low = 0.0, high = 1.0 }", "y = { low = 0.0, high = 1.0, before = ... }"),
+    ],
+)
+def test_the_way_out_is_shown_for_each_kind_of_parameter(load_one: LoadOne, given: str, example: str) -> None:
+    (why,) = difference(load_one(SPACE), load_one(f"{SPACE}{given}\n")).against
+    assert why.endswith(example)
+
+
+def test_a_new_parameter_with_a_stated_value_goes_on(load_one: LoadOne) -> None:
+    new = load_one(SPACE + "y = { choices = [1, 2], before = 1 }\n")
+    assert difference(load_one(SPACE), new).against == ()
+    assert difference(load_one(SPACE), load_one(SPACE + "y = [1, 2]\n"), has_trials=False).against == ()

@@ -84,7 +84,7 @@ def test_study_names(load_one: LoadOne, told: Told, name: str, reason: str) -> N
         ("coverage_share = 1.5\ncoverage = ['x']", "13: sampler.coverage_share: must be less than or equal to 1"),
         ("name = 'grid'\ncoverage = ['x']\ncoverage_share = 0.3\n[space.lr]\nstep = 1e-5\nhigh = 1.1e-4\nlog = false",
          "15: sampler.coverage_share: means nothing to sampler 'grid', which draws nothing"),
-        ("duplicates = 'replicate'", "13: sampler.duplicates: 'replicate' is not allowed (allowed: skip)"),
+        ("duplicates = 'keep'", "13: sampler.duplicates: 'keep' is not allowed (allowed: skip, replicate)"),
         ("extremes = ['y']", "13: sampler.extremes: 'y' is not a parameter of [space] (allowed: x, lr, kind)"),
         ("coverage = ['lrr']", "13: sampler.coverage: 'lrr' is not a parameter of [space]; did you mean 'lr'?"),
         ("extremes = ['kind']", "13: sampler.extremes: 'kind' has no order: its smallest and largest value"),

@@ -77,6 +77,18 @@ def test_ranks_train_together_and_a_failed_one_ends_the_attempt_everywhere(proje
     assert list(here.home.slurm.iterdir()) == []
 
 
+def test_each_seed_of_a_trial_has_all_ranks_and_its_own_checkpoint(project: Build) -> None:
+    here = project("trains_together", study="replicates = 2", rest=trial("a", "killed", loss=0.25), **of(2))
+    workers = start(here, 2)
+    assert [worker.wait() for worker in workers] == [0, 0], workers[0].said
+    record = here.state.trials[0].record()
+    assert [attempt.ending for attempt in record.attempts] == ["lost", "complete"], workers[0].said
+    assert (record.values, len(record.replicates)) == ((0.25,), 2)
+    assert here.file("stdout", 0, 2).startswith("rank 0 of 2 local 0 from 3\n")
+    assert here.file("seed-2/stdout", 0, 2).startswith("rank 0 of 2 local 0 from 0\n")
+    assert here.file("seed-2/rank-1/stdout", 0, 2).startswith("rank 1 of 2 local 0 from 0\n")
+
+
 def test_all_ranks_are_told_to_stop_at_the_same_step(project: Build) -> None:
     pruner = 'name = "median"\nfirst_rung = 1\noptions = { n_startup_trials = 1, n_warmup_steps = 0 }'
     text = trial("good", "fine", loss=0.25) + trial("bad", "long", steps=500, loss=0.75)

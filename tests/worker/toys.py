@@ -201,6 +201,16 @@ def fails_on_bad_nodes(trial: Trial) -> float:
     return trial.params["x"]
 
 
+def second_seed_hangs(trial: Trial) -> float:
+    """In its first attempt the second seed never returns."""
+    print("seed", trial.seed)
+    trial.report(1, loss=trial.seed % 100)
+    while trial.attempt == 1 and trial.dir.name == "seed-2":
+        (trial.checkpoint / "model").write_text("half")
+        time.sleep(0.05)
+    return float(trial.seed % 100)
+
+
 def breaks_with_its_children(trial: Trial) -> float:
     """As a data loader, whose processes SLURM signals too: it raises instead of returning."""
     import multiprocessing

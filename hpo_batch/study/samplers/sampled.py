@@ -20,6 +20,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.quota import NOT_DRAWN, Arm
+from hpo_batch.study.replicates import may_repeat
 from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
 from hpo_batch.study.samplers.models import Asked, make, model_of
 from hpo_batch.sweep.schema import Sweep
@@ -46,7 +47,7 @@ class Sampled:
             missing=self._model.missing,
             by_step=sweep.pruner.name != "wilcoxon",
         )
-        self._tried: Mapping[str, int] = {}
+        self._state: JournalState | None = None
         self._kept: optuna.samplers.BaseSampler | None = None
         made = self._make(self._arm_space, 0)  # options that it refuses are told before the first claim
         if self._model.kept:
@@ -59,12 +60,12 @@ class Sampled:
         self._looked = self._drawn = self._covered = 0
 
     def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
-        self._tried = state.number_of_key
+        self._state = state
         found: dict[str, Candidate] = {}
         refusals = Refusals()
         repeated = False
         for candidate in self._proposals(state, seed):
-            if candidate.configuration.key in state.number_of_key:
+            if self._is_used(candidate.configuration.key):
                 repeated = True
                 continue
             why = self._space.why_invalid(candidate.configuration)
@@ -78,6 +79,12 @@ class Sampled:
         if found or repeated or not refusals or (self._listable and state.number_of_key):
             return Draw(candidates=list(found.values()), used_up=not found)
         return Draw(candidates=[], used_up=True, refused=refusals.told())
+
+    def _is_used(self, key: str) -> bool:
+        """Whether a configuration was tried and is not to be trained again."""
+        assert self._state is not None
+        earlier = self._state.number_of_key.get(key)
+        return earlier is not None and not may_repeat(self._sweep, self._state.trials[earlier])
 
     def after_trial(
         self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
@@ -186,7 +193,7 @@ class Sampled:
         def is_new(values: Mapping[str, Value]) -> bool:
             narrow = space.resolve({**single, **values})
             configuration = self._space.resolve({**narrow.fixed, **narrow.searched})
-            return configuration.key not in self._tried and self._space.why_constrained(configuration.values) is None
+            return not self._is_used(configuration.key) and self._space.why_constrained(configuration.values) is None
 
         return make(Asked(sweep=self._sweep, space=space, seed=seed, is_new=is_new))
 

@@ -1,0 +1,66 @@
+"""A part of what a file describes: the budgets from one on, some trials of a list. The rest is for another time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo_batch.errors import UserError
+from hpo_batch.space.words import listed, nearest
+from hpo_batch.sweep.planned import complete_params
+from hpo_batch.sweep.schema import Sweep
+
+
+def part_of(
+    sweeps: Sequence[Sweep], *, start_from: str | None = None, only: str | None = None, set_of: str | None = None
+) -> tuple[Sweep, ...]:
+    """The budgets from ``start_from`` on, and of their lists the trials that are named, or that belong to a set.
+
+    Raises:
+        UserError: there is no such budget, trial or set, or the sweep is no list.
+    """
+    chosen = tuple(sweeps)
+    if start_from is not None:
+        budgets = [sweep.budget for sweep in sweeps if sweep.budget is not None]
+        if start_from not in budgets:
+            raise UserError(f"--start-from: no [[budget]] is called '{start_from}'{_meant(start_from, budgets)}")
+        chosen = chosen[budgets.index(start_from) :]
+    if only is not None and set_of is not None:
+        raise UserError("give either --only or --set-of, not both")
+    if only is None and set_of is None:
+        return chosen
+    return tuple(_some_trials(sweep, only=only, set_of=set_of) for sweep in chosen)
+
+
+def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep:
+    option = "--only" if only is not None else "--set-of"
+    if sweep.sampler.name != "list":
+        kind = sweep.sampler.name
+        raise UserError(
+            f"{option} is for [sampler] name = \"list\"; with '{kind}' all [[trial]]s run before anything is drawn"
+        )
+    if only is not None:
+        names = [name.strip() for name in only.split(",") if name.strip()]
+        known = [trial.name for trial in sweep.trial]
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is not None:
+            raise UserError(f"--only: no [[trial]] is called '{unknown}'{_meant(unknown, known)}")
+    else:
+        names = [trial.name for trial in sweep.trial if trial.set == set_of]
+    if not names:
+        sets = sorted({trial.set for trial in sweep.trial if trial.set is not None})
+        raise UserError(f"{option}: no [[trial]] belongs to it{_meant(set_of or '', sets)}")
+    kept = []
+    for trial in sweep.trial:
+        if trial.name not in names:
+            continue
+        if trial.from_ is not None and trial.from_ not in ("baseline", *names):
+            # whose values it takes does not run now
+            trial = trial.model_copy(update={"from_": None, "params": complete_params(sweep, trial)})
+        kept.append(trial)
+    study = sweep.study.model_copy(update={"trials": None})
+    return sweep.model_copy(update={"trial": tuple(kept), "study": study})
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    guess = nearest(name, known)
+    return f"; did you mean '{guess}'?" if guess else f"; there are {listed(known)}" if known else "; there are none"

@@ -1,0 +1,155 @@
+"""Several seeds of one trial under one claim: one after the other, each with its own folder and checkpoint.
+
+What the seeds have come to lies in the attempt's checkpoint folder, ``seed-1.json`` beside ``seed-1/``: so it goes on
+to the next attempt like any checkpoint, and an attempt that finished a seed has moved its trial forward.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from hpo_batch.errors import StorageError
+from hpo_batch.files import write_atomic
+from hpo_batch.objective.metrics import Wanted
+from hpo_batch.objective.outcome import of_stop
+from hpo_batch.objective.trial import Engine, Progress, Trial
+from hpo_batch.records import Complete, Failed, GivenBack, Outcome, Stopping, Verdict
+from hpo_batch.store.trial_folder import holds_files
+
+log = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    def run(self, trial: Trial) -> Outcome | GivenBack: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """The seeds of a claim, and what is needed to run them in turn."""
+
+    seeds: tuple[int, ...]
+    engine: Engine
+    wanted: Wanted
+    checkpoint: Path
+    """of the attempt"""
+    first_is_done: Callable[[], None]
+    """called when the first seed, whose reports the study has, is done"""
+    keeps: bool = False
+    """whether the checkpoints of seeds that are done stay"""
+
+    def run(self, objective: Runs, trial: Trial) -> Outcome | GivenBack:
+        """Run a trial with each of its seeds that has no result yet, and put their results together.
+
+        Only the first seed's reports go to the study, and only the first can be pruned. One that fails, or is given
+        back, ends the attempt; those that are done are not run again.
+
+        Raises:
+            StorageError, Superseded: as the objective.
+        """
+        if len(self.seeds) == 1:
+            return objective.run(trial)
+        done: list[Complete] = []
+        for i, seed in enumerate(self.seeds):
+            kept = _kept(self.checkpoint / f"seed-{i + 1}.json", seed)
+            if kept is not None:
+                done.append(kept)
+                continue
+            why = self.engine.stopping() if i else None
+            if why is not None:
+                return of_stop(Progress(step=None, metrics={}, stopping=why), wanted=self.wanted)
+            ended = objective.run(self._trial(trial, i))
+            if isinstance(ended, Failed):
+                which = f"seed {i + 1} of {len(self.seeds)} ({seed})"
+                return replace(ended, message=f"{which}: {ended.message}")
+            if not isinstance(ended, Complete):
+                return ended
+            if i == 0:
+                self.first_is_done()
+            self._keep(i, ended)
+            done.append(ended)
+            values = ", ".join(f"{value:.6g}" for value in ended.values)
+            log.info("trial %s: seed %s of %s: %s", trial.number, i + 1, len(self.seeds), values)
+        return together(done)
+
+    def _trial(self, trial: Trial, i: int) -> Trial:
+        """The trial as the objective sees it with one of its seeds."""
+        checkpoint = self.checkpoint / f"seed-{i + 1}"
+        folder = trial.dir if i == 0 else trial.dir / f"seed-{i + 1}"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make the folder of a seed, '{folder}': {error.strerror}") from error
+        return Trial(
+            number=trial.number,
+            attempt=trial.attempt,
+            params=trial.params,
+            seed=self.seeds[i],
+            dir=folder,
+            checkpoint=checkpoint,
+            engine=self.engine if i == 0 else _LaterSeed(self.engine),
+            name=trial.name,
+            resumes=trial.resumes and holds_files(checkpoint),
+            cpus=trial.cpus,
+            device=trial.device,
+            deadline=trial.deadline,
+        )
+
+    def _keep(self, i: int, ended: Complete) -> None:
+        """Note a seed's result for this attempt and the next ones, which need its checkpoint no more."""
+        path = self.checkpoint / f"seed-{i + 1}.json"
+        metrics = {name: value if math.isfinite(value) else str(value) for name, value in ended.metrics.items()}
+        record = {"seed": self.seeds[i], "values": ended.values, "metrics": metrics}
+        try:
+            self.checkpoint.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, msgspec.json.encode(record) + b"\n")
+        except OSError as error:
+            log.warning("the result of seed %s is not kept for a next attempt, '%s': %s", i + 1, path, error)
+            return
+        if not self.keeps:
+            shutil.rmtree(self.checkpoint / f"seed-{i + 1}", ignore_errors=True)
+
+
+class _LaterSeed:
+    """The engine of the seeds behind the first: a report is a sign of life and no more."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        return self._engine.report(step, {})
+
+    def stopping(self) -> Stopping | None:
+        return self._engine.stopping()
+
+
+def together(done: Sequence[Complete]) -> Complete:
+    """The outcome of a trial from those of its seeds: means, and what each has given."""
+    names = dict.fromkeys(name for one in done for name in one.metrics)
+    values = tuple(statistics.mean(column) for column in zip(*(one.values for one in done), strict=True))
+    metrics = {name: statistics.mean([one.metrics[name] for one in done if name in one.metrics]) for name in names}
+    return Complete(values=values, metrics=metrics, replicates=tuple(dict(one.metrics) for one in done))
+
+
+class _SeedFile(msgspec.Struct):
+    seed: int
+    values: tuple[float, ...]
+    metrics: dict[str, float | str]
+
+
+def _kept(path: Path, seed: int) -> Complete | None:
+    """The result of a seed that an earlier attempt has finished; None if there is none that can be read."""
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=_SeedFile)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    metrics = {name: float(value) for name, value in file.metrics.items()}
+    return Complete(values=file.values, metrics=metrics) if file.seed == seed else None
