@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from hpo_batch.analysis import answers
-from hpo_batch.analysis.baseline import baseline
+from hpo_batch.analysis.baseline import baseline, baseline_rows
 from hpo_batch.analysis.budgets import budgets, fidelity, single_sd
 from hpo_batch.analysis.correlations import correlations
 from hpo_batch.analysis.coverage import coverage
@@ -193,10 +193,7 @@ def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: 
         groups["elites"] = (
             frame[data.sign * frame["value"] >= data.sign * threshold] if threshold is not None else frame[:0]
         )
-        if data.table.baseline is not None:
-            usual = data.table.baseline
-            here = [all(data.configuration(i).get(n) == v for n, v in usual.items()) for i in range(data.n)]
-            groups["baseline"] = frame[here]
+        groups["baseline"] = frame.iloc[baseline_rows(data)]
     names = [trial.name for trial in sweep.trial] + [trial.set for trial in sweep.trial if trial.set]
     return judge(sweep.expect, groups, noise_sd=noise_sd, known=names, seed=seed)
 

@@ -25,6 +25,8 @@ from hpo_batch.analysis.records import (
 )
 
 ALPHA = 0.05
+TRUSTED = 0.7
+"""rank correlation with the last step from which an earlier one may stand for it"""
 Told = tuple[float, Finding]
 """how early it is told, and what"""
 
@@ -81,6 +83,7 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
     yield from _best(study)
     yield from _edges(study)
     yield from _importance(study)
+    yield from _fidelity(study)
     for expected in study.expected:
         yield _expected(expected, where)
     yield from _efficiency(study)
@@ -366,7 +369,7 @@ def _collapse(study: StudyFindings) -> Told:
         study=study.label,
         question="Did models collapse to one prediction?",
         answer=answer,
-        text=f"{study.label}: probability collapse {study.collapse.text}",
+        text=f"{study.label}: collapse of predictions: {study.collapse.text}",
         do=do,
         n=study.summary.n,
         method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
@@ -461,6 +464,32 @@ def _importance(study: StudyFindings) -> Iterator[Told]:
             text=text,
             method=found.method,
             n=found.n,
+        ),
+    )
+
+
+def _fidelity(study: StudyFindings) -> Iterator[Told]:
+    known = [(step, rho, n) for step, rho, n in study.fidelity if rho is not None]
+    if not known:
+        return
+    trusted = [step for step, rho, _ in known if rho.value >= TRUSTED]
+    told = ", ".join(f"step {step} {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]" for step, rho, _ in known)
+    text = (
+        f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} (n = {known[0][2]}"
+    )
+    text += ", trials that went all the way)"
+    do = f"let a pruner begin at step {trusted[0]} at the earliest" if trusted else "do not prune by these steps"
+    yield (
+        74.0,
+        Finding(
+            key="fidelity",
+            study=study.label,
+            question="Do early steps tell which trials end well?",
+            answer=Answer.YES if trusted else Answer.NO,
+            text=text,
+            do=do,
+            n=known[0][2],
+            method=f"Spearman; a step is trusted from {TRUSTED} on",
         ),
     )
 

@@ -14,7 +14,9 @@ from scipy import stats
 
 from hpo_batch.analysis.frame import Data, value_text
 from hpo_batch.analysis.records import Baseline, BaselinePair, Estimate
+from hpo_batch.errors import UserError
 from hpo_batch.records import Value
+from hpo_batch.sweep.planned import resolve_planned
 
 Row = Mapping[str, Value]
 Key = tuple[tuple[str, type, Value], ...]
@@ -28,12 +30,12 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
         noise_sd: of one trial's value; None if unknown.
         value: the metric of a baseline that is not among the trials.
     """
-    params = data.table.baseline
+    params = baseline_configuration(data)
     if params is None and value is None:
         return None
     rows, values = [data.configuration(i) for i in range(data.n)], data.y.tolist()
     maximise = data.sign > 0
-    own = [v for row, v in zip(rows, values, strict=True) if params is not None and _is(row, params)]
+    own = [values[i] for i in baseline_rows(data)]
     estimate, why = _value(own, value, noise_sd)
     compared = len(values) - (len(own) if value is None else 0)
     if estimate is None:
@@ -49,6 +51,23 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     unexplained, more, why = _unexplained(rows[best], values[best] - estimate.value, params, pairs)
     text += f"; the best leads by {values[best] - estimate.value:+.4f}{_against(noise_sd)}{more}"
     return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
+
+
+def baseline_configuration(data: Data) -> Row | None:
+    """The baseline's parameters; what the sweep leaves out of it is the middle of the space."""
+    given, sweep = data.table.baseline, data.table.sweep
+    if sweep is not None and sweep.baseline is not None:
+        for key, planned in resolve_planned(sweep):
+            if key == ("baseline",) and not isinstance(planned, UserError):
+                values = planned.configuration.values
+                return {name: values[name] for name in data.by_name if name in values} or values
+    return given
+
+
+def baseline_rows(data: Data) -> list[int]:
+    """Rows of the trials with the baseline's configuration."""
+    params = baseline_configuration(data)
+    return [] if params is None else [i for i in range(data.n) if _is(data.configuration(i), params)]
 
 
 def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:

@@ -179,7 +179,7 @@ def _answer(found: int, expected: Estimate | None) -> Answer:
         return Answer.CANNOT_TELL
     if found < expected.low:
         return Answer.NO
-    return Answer.YES if found >= math.floor(expected.value) else Answer.CANNOT_TELL
+    return Answer.YES if found >= expected.value - 0.5 else Answer.CANNOT_TELL
 
 
 def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) -> Coverage | None:

@@ -200,7 +200,10 @@ def _adjusted_levels(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> d
         return {}
     if np.max(leverages(design)) > 1 - 1e-9:
         return {}
-    fit = OLS(fenced(data.y[rows]), design).fit(cov_type="HC3")
+    # in a unit of their own: squares of very small or large numbers are none
+    y = fenced(data.y[rows])
+    unit = float(np.ptp(y)) or 1.0
+    fit = OLS(y / unit, design).fit(cov_type="HC3")
     wide = float(stats.t.ppf(1 - ALPHA / 2, len(rows) - design.shape[1]))
     covariance = np.asarray(fit.cov_params())
     found = {}
@@ -208,7 +211,8 @@ def _adjusted_levels(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> d
         contrast = np.concatenate([columns.mean(axis=0), np.zeros(len(levels) - 1)])
         if i:
             contrast[columns.shape[1] + i - 1] = 1.0
-        mean, error = float(contrast @ fit.params), math.sqrt(max(0.0, float(contrast @ covariance @ contrast)))
+        mean = unit * float(contrast @ fit.params)
+        error = unit * math.sqrt(max(0.0, float(contrast @ covariance @ contrast)))
         found[level] = Estimate(
             value=mean,
             low=mean - wide * error,
@@ -357,8 +361,9 @@ def _detectable(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> float 
     spare = len(rows) - int(np.linalg.matrix_rank(design))
     if spare < 2:
         return None
-    left = residual(fenced(data.y[rows])[:, None], design)
-    sd = math.sqrt(float(np.sum(left**2)) / spare)
+    y = fenced(data.y[rows])
+    unit = float(np.ptp(y)) or 1.0
+    sd = unit * math.sqrt(float(np.sum(residual(y[:, None] / unit, design) ** 2)) / spare)
     if param.kind == "continuous":
         return mde(sd, len(rows) / 2, len(rows) / 2)
     counts = np.bincount(param.codes[rows])

@@ -22,10 +22,12 @@ LEAST_ATTEMPTS = 3
 def efficiency(table: TrialsTable) -> Efficiency:
     """From attempts; from the trials' own times where there are none (a CSV, a foreign storage)."""
     attempts = table.attempts
-    if attempts.empty or not attempts["seconds"].notna().any():
+    # SLURM's accounts know the end of attempts that were killed
+    seconds = _column(attempts, "elapsed_s", "seconds")
+    if seconds is None:
         return _from_trials(table.trials)
-    ended = attempts[attempts["seconds"].notna()]
-    hours = ended["seconds"].astype(float) / 3600
+    ended = attempts[seconds.notna()]
+    hours = seconds[seconds.notna()] / 3600
     gpu_hours = _gpu_hours(ended, hours)
     failed = ended["how"].isin(FAILURES)
     by_node = _by_node(ended, hours, failed)
@@ -37,7 +39,8 @@ def efficiency(table: TrialsTable) -> Efficiency:
     )
     counted = Counter(zip(ended["how"][failed], _nodes(ended)[failed], strict=True))
     causes = tuple((str(how), str(node), n) for (how, node), n in sorted(counted.items()))
-    queue = _column(attempts, "queue_s", "queue_wait_s", "wait_s")
+    # one wait for all attempts of a run of an array task
+    queue = _column(attempts.drop_duplicates("job"), "queue_wait_s")
     return Efficiency(
         gpu_hours=gpu_hours,
         hours=float(hours.sum()),

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hpo_batch.analysis.frame import Data, ParamInfo
 from hpo_batch.analysis.records import EliteRow, Elites
 from hpo_batch.analysis.stats import Floats, clipped, correlation
-from hpo_batch.records import Value
 
 QUARTER = 0.25
 FEWEST = 4
@@ -89,23 +88,9 @@ def _has_edges(param: ParamInfo) -> bool:
 
 
 def _edge(param: ParamInfo, positions: Floats) -> list[str]:
-    low, high = _ends(param)
+    low, high = param.ends
     close = CLOSE * (high - low)
     return ["low" if at <= low + close else "high" if at >= high - close else "" for at in positions.tolist()]
-
-
-def _ends(param: ParamInfo) -> tuple[float, float]:
-    assert param.bounds is not None
-
-    def end(value: Value) -> float:
-        # an ordered category's end may never have been tried: then what was tried first or last is its end
-        try:
-            return param.position(value)
-        except KeyError:
-            return float("nan")
-
-    ends = np.array([end(param.bounds[0]), end(param.bounds[1]), *param.level_positions[[0, -1]]])
-    return float(np.nanmin(ends)), float(np.nanmax(ends))
 
 
 def _fitted_edges(data: Data, rows: NDArray[np.int64], *, seed: int) -> dict[str, str]:
@@ -116,11 +101,10 @@ def _fitted_edges(data: Data, rows: NDArray[np.int64], *, seed: int) -> dict[str
     random = np.random.default_rng(seed)
     if len(rows) > MOST_FITTED:
         rows = np.sort(random.choice(rows, MOST_FITTED, replace=False))
-    scaled, centers = [], []
+    scaled = []
     for param in params:
-        low, high = _ends(param)
+        low, high = param.ends
         scaled.append((param.positions[rows] - low) / (high - low))
-        centers.append((low, high))
     x = np.column_stack([np.ones(len(rows)), *scaled, *(column**2 for column in scaled)])
     y = data.sign * clipped(data.y[rows])
     counts = {param.name: {"low": 0, "high": 0, "": 0} for param in params}

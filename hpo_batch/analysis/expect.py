@@ -65,7 +65,7 @@ def _judge(
     missing = sorted(name for name in statement.names if name not in groups or groups[name].empty)
     if missing:
         return Answer.CANNOT_TELL, f"no finished trial of {', '.join(missing)} to judge it by"
-    several = [name for name in statement.names if len(groups[name]) > 1 and name in statement.expression.names]
+    several = [n for n in sorted(statement.expression.names & groups.keys()) if len(groups[n]) > 1 and n != "baseline"]
     if several:
         return Answer.CANNOT_TELL, f"'{several[0]}' is several trials: write mean({several[0]}), max({several[0]}) ..."
     try:
@@ -89,13 +89,14 @@ def _needs_noise(statement: Statement) -> bool:
 
 
 def _observed(statement: Statement, groups: Groups) -> dict[str, Value]:
+    """What each name of the expression comes to; a baseline that ran several times stands for its mean."""
     values: dict[str, Value] = {}
     for name in statement.expression.names:
         if name in statement.statistics:
             statistic = statement.statistics[name]
             values[name] = _statistic(statistic, _values(statistic, groups), groups)
         else:
-            values[name] = float(groups[name]["value"].iloc[0])
+            values[name] = float(groups[name]["value"].mean())
     return values
 
 
@@ -137,7 +138,7 @@ def _share_of_draws(statement: Statement, groups: Groups, *, noise_sd: float, se
                 drawn = _values(statistic, groups) + moved[i, columns]
                 values[name] = _statistic(statistic, drawn, groups)
             else:
-                values[name] = float(groups[name]["value"].iloc[0] + moved[i, where[name][0]])
+                values[name] = float(groups[name]["value"].mean() + moved[i, where[name]].mean())
         true += statement.expression.truth(values)
     return true / DRAWS
 

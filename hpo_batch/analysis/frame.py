@@ -34,6 +34,8 @@ LOG_SPAN = 10.0
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
 """columns with one of these names tell replicates apart; they are not parameters"""
 TOP = 10
+LARGEST = 1e150
+"""a value beyond it, whose square is infinite, counts as not finite"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +95,16 @@ class ParamInfo:
         if not self.log:
             return number
         return math.log10(number) if number > 0 else math.log10(self._smallest) - 1.0
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest place on the scale: of the space, or of what was seen where that reaches further.
+
+        Of an ordered category the places of what was seen: a value that nobody tried has none.
+        """
+        seen = self.level_positions
+        known = [self.position(value) for value in self.bounds or ()] if self.numeric else []
+        return min(float(seen.min()), *known, math.inf), max(float(seen.max()), *known, -math.inf)
 
     def label(self, value: Value) -> str:
         """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
@@ -210,7 +222,7 @@ def prepare(table: TrialsTable) -> Data:
     is_complete = [state == "COMPLETE" for state in frame["state"].tolist()]
     cells = frame[value].tolist() if value in frame.columns else [None] * len(frame)
     values = [_number(cell) for cell in cells]
-    kept = [i for i, complete in enumerate(is_complete) if complete and math.isfinite(values[i])]
+    kept = [i for i, complete in enumerate(is_complete) if complete and abs(values[i]) < LARGEST]
     number = frame["number"].tolist()
     kept.sort(key=lambda i: number[i])
     space = table.space

@@ -210,8 +210,7 @@ def _encoded(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> tuple[Floa
         if param.ordered:
             at = param.positions[rows]
             columns.append(at)
-            ends = [float(at.min()), float(at.max()), *(param.position(v) for v in param.bounds or ())]
-            bounds.append((min(ends), max(ends)))
+            bounds.append(param.ends)
         else:
             codes = param.codes[rows]
             levels, counts = np.unique(codes, return_counts=True)

@@ -70,15 +70,16 @@ def curve(param: ParamInfo, rows: NDArray[np.int64]) -> Floats:
 def independent(columns: Floats) -> Floats:
     """The columns without those that are combinations of earlier ones."""
     kept: list[int] = []
-    basis = np.empty((len(columns), 0))
+    basis = np.empty_like(columns, order="F")
     for i in range(columns.shape[1]):
         column = columns[:, i]
-        rest = column - basis @ (basis.T @ column)
-        rest -= basis @ (basis.T @ rest)
+        known = basis[:, : len(kept)]
+        rest = column - known @ (known.T @ column)
+        rest -= known @ (known.T @ rest)
         size = float(np.linalg.norm(rest))
         if size > TOLERANCE * max(1.0, float(np.linalg.norm(column))):
+            basis[:, len(kept)] = rest / size
             kept.append(i)
-            basis = np.column_stack([basis, rest / size])
     return columns[:, kept]
 
 
@@ -89,17 +90,17 @@ def residual(columns: Floats, base: Floats) -> Floats:
 
 
 def f_test(y: Floats, base: Floats, own: Floats) -> tuple[float, int, float] | None:
-    """Whether ``own`` adds to a model with ``base``: p, degrees of freedom, share of the variance (partial epsilon²).
+    """Whether ``own`` adds to a model with ``base``: p, degrees of freedom, share of the variance (epsilon squared).
 
     None if there is nothing to test with.
     """
-    full = np.hstack([base, own])
-    rank_base, rank = np.linalg.matrix_rank(base), np.linalg.matrix_rank(full)
-    df, spare = int(rank - rank_base), int(len(y) - rank)
+    base = independent(base)
+    full = independent(np.hstack([base, own]))
+    df, spare = full.shape[1] - base.shape[1], len(y) - full.shape[1]
     if df < 1 or spare < 1:
         return None
-    rss_base = float(np.sum(residual(y[:, None], base) ** 2))
-    rss = float(np.sum(residual(y[:, None], full) ** 2))
+    rss_base = float(np.sum(_left(y, base) ** 2))
+    rss = float(np.sum(_left(y, full) ** 2))
     gained = max(0.0, rss_base - rss)
     if rss_base <= 1e-20 * max(1.0, float(np.sum(y**2))):
         return None
@@ -108,6 +109,12 @@ def f_test(y: Floats, base: Floats, own: Floats) -> tuple[float, int, float] | N
     p = float(stats.f.sf((gained / df) / (rss / spare), df, spare))
     total = float(np.sum((y - y.mean()) ** 2))
     return p, df, max(0.0, (gained - df * rss / spare) / total)
+
+
+def _left(y: Floats, columns: Floats) -> Floats:
+    """Residuals of a model with independent columns."""
+    q = np.linalg.qr(columns)[0]
+    return np.asarray(y - q @ (q.T @ y), dtype=np.float64)
 
 
 def _coded(param: ParamInfo, rows: NDArray[np.int64], *, curved: bool) -> Floats:

@@ -97,10 +97,13 @@ def eta_squared(y: Floats, codes: NDArray[np.int64]) -> float | None:
 
 
 def clipped(y: Floats, share: float = CLIPPED) -> Floats:
-    """Values with both ends drawn in to the quantiles ``share`` and ``1 - share``; ranks if nothing varies then."""
+    """Values with both ends drawn in to the quantiles ``share`` and ``1 - share``, as places between those, 0 to 1.
+
+    Ranks if nothing varies then. For tests and shares of variance, which do not change with the scale.
+    """
     low, high = np.quantile(y, [share, 1 - share])
     if high > low:
-        return np.clip(y, low, high)
+        return np.asarray((np.clip(y, low, high) - low) / (high - low), dtype=np.float64)
     return np.asarray(stats.rankdata(y) / len(y), dtype=np.float64)
 
 

@@ -96,7 +96,8 @@ def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
 
     response = fenced(data.y[rows])
     chosen = _spread(rows, data)
-    center, scale = float(response.mean()), float(response.std())
+    center, unit = float(response.mean()), float(np.ptp(response))
+    scale = unit * float(((response - center) / unit).std())  # the square of a small number may be none
     z = (response[np.isin(rows, chosen)] - center) / scale
     inputs = _inputs(data, chosen)
     signal = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(inputs.shape[1], 1.0), (0.1, 30.0), nu=2.5)

@@ -41,7 +41,9 @@ def table(
     more = {"counts": Counts(target=len(rows), complete=len(rows)), "source": "study", "label": "study", **more}
     return TrialsTable(
         trials=frame,
-        attempts=pd.DataFrame(list(attempts), columns=ATTEMPTS),
+        attempts=pd.DataFrame(
+            list(attempts), columns=list(dict.fromkeys([*ATTEMPTS, *(k for a in attempts for k in a)]))
+        ),
         metrics=metrics,
         directions=directions,
         **more,

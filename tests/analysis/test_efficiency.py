@@ -40,6 +40,15 @@ def test_gpu_hours_count_every_gpu() -> None:
     assert "3 GPU hours" in found.text
 
 
+def test_what_slurm_knows_better() -> None:
+    one = attempt(0, "complete") | {"job": "7_0", "elapsed_s": 3600.0, "gpu_hours": 4.0, "queue_wait_s": 60.0}
+    two = attempt(1, "lost", hours=None) | {"job": "7_0", "elapsed_s": 1800.0, "gpu_hours": 2.0, "queue_wait_s": 60.0}
+    three = attempt(2, "complete") | {"job": "7_1", "elapsed_s": 3600.0, "gpu_hours": 4.0, "queue_wait_s": 100.0}
+    found = used(one, two, three)
+    assert (found.hours, found.gpu_hours, found.queue_wait_s) == (2.5, 10.0, 80.0)
+    assert found.failures == (("lost", "a", 1),)
+
+
 def test_hours_of_a_file_are_those_of_its_trials() -> None:
     rows = [{"x": 1, "value": 0.5, "seconds_total": 3600.0}, {"x": 2, "state": "FAIL", "seconds_total": 1800.0}]
     found = efficiency(table(rows, params=["x"]))
