@@ -69,7 +69,7 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
                     question="Which parameters act together?",
                     answer=Answer.YES,
                     text=text,
-                    do="judge the two together, not each by its mean",
+                    do=f"judge {pair.a} and {pair.b} together, not each by its mean",
                     p=pair.p,
                     p_holm=pair.p_holm,
                     n=pair.n,
@@ -117,7 +117,7 @@ def _suspects(study: StudyFindings) -> Iterator[Told]:
                 question=f"Can trial {number} be believed?",
                 answer=Answer.CANNOT_TELL,
                 text=f"{study.label}: trial {number} is suspect ({whys}): " + "; ".join(s.text for s in reasons),
-                do="look at its log, run it again or leave it out: effects are given with and without it",
+                do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
                 n=study.summary.n,
                 method="robust distance from the median, epochs and durations, equal configurations",
             ),
@@ -155,7 +155,7 @@ def _influence(study: StudyFindings) -> Iterator[Told]:
             question="Do suspect trials decide the report?",
             answer=Answer.YES if changed else Answer.NO,
             text=text,
-            do="believe no effect that hangs on them" if changed else "",
+            do=f"believe no effect that hangs on trials {who}" if changed else "",
             n=study.summary.n,
             method="means with and without them",
         ),
@@ -555,7 +555,7 @@ def _budgets(beside: Budgets) -> Iterator[Told]:
             method="differences of the bests against the noise floor, Holm",
             do=""
             if beside.order is Answer.YES
-            else "confirm each one's finalists with common seeds before comparing them",
+            else "confirm the finalists of each study with common seeds before comparing them",
         ),
     )
     slope = beside.slope

@@ -144,8 +144,16 @@ def _said(finding: Finding, *, one: bool = False, detailed: bool = False) -> Sai
 
 
 def _to_do(findings: Findings) -> tuple[str, ...]:
-    wanted = dict.fromkeys(finding.do for finding in findings.findings if finding.do)
-    return tuple(wanted)[:MOST_TO_DO]
+    wanted: dict[str, list[str]] = {}
+    for finding in findings.findings:
+        if finding.do:
+            wanted.setdefault(finding.do, []).append(finding.study)
+    told = []
+    for do, studies in wanted.items():
+        named = [study for study in dict.fromkeys(studies) if study]
+        is_told = len(findings.studies) > 1 and 0 < len(named) < len(findings.studies)
+        told.append(f"{do} ({', '.join(named)})" if is_told else do)
+    return tuple(told)[:MOST_TO_DO]
 
 
 def _file_names(labels: Sequence[str]) -> dict[str, str]:
