@@ -222,7 +222,8 @@ def _matrix(matrix: Coverage) -> Panel:
     columns.sort(key=_by_size)
     counts = dict(matrix.counts)
     most = max([1, *counts.values()])
-    size = 36 if len(columns) <= 8 else 26
+    longest = max(len(str(column)) for column in columns)
+    size = max(36, min(72, int(CHARACTER * longest) + 10)) if len(columns) <= 8 else 26
     left = 18 + CHARACTER * min(10, max(len(short(row, 10)) for row in rows))
     width = max(int(left + size * len(columns) + 8), 250)
     canvas = Canvas(width=width, height=58 + 26 * len(rows) + 14)
