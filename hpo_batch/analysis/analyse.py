@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from hpo_batch.analysis import answers
 from hpo_batch.analysis.baseline import baseline, baseline_rows
@@ -61,7 +62,13 @@ def analyse(
     tables: Sequence[TrialsTable], *, seed: int = 0, top: int = MOST_TOP, known: Known | None = None
 ) -> Findings:
     """All findings about the studies, most telling first. Any table will do: what cannot be computed says why."""
-    known = known or Known()
+    # hundreds of small factorizations: threads wait for each other longer than one computes, several times longer on a
+    # machine that does other things, and their number would decide the last digits
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _analyse(tables, seed=seed, top=top, known=known or Known())
+
+
+def _analyse(tables: Sequence[TrialsTable], *, seed: int, top: int, known: Known) -> Findings:
     labels = _labels(tables)
     data = [prepare(table) for table in tables]
     studies = [_study(one, label, known, seed=seed) for one, label in zip(data, labels, strict=True)]

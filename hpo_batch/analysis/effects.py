@@ -186,7 +186,7 @@ def _adjusted_levels(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> d
     levels = levels[counts > 1]
     if len(levels) < 2 or len(levels) > MOST_COMPARED:
         return {}
-    from statsmodels.api import OLS
+    from statsmodels.regression.linear_model import OLS  # statsmodels.api loads all of it
 
     base = others(data, rows, [param.name], own=len(levels) - 1)
     # a trial that alone decides a column is fitted exactly: it says nothing of the rest, and HC3 would divide by zero

@@ -85,8 +85,8 @@ def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64
     groups, labels = _groups(param, rows)
     if len(labels) <= 2:
         return groups, labels
-    before = [int(np.sum(groups < i)) for i in range(1, len(labels))]
-    cut = 1 + int(np.argmin(np.abs(np.array(before) - len(rows) / 2)))
+    before = np.cumsum(np.bincount(groups))[:-1]
+    cut = 1 + int(np.argmin(np.abs(before - len(rows) / 2)))
     codes = (groups >= cut).astype(np.int64)
     return codes, [f"{labels[0]} to {labels[cut - 1]}", f"{labels[cut]} to {labels[-1]}"]
 

@@ -24,11 +24,14 @@ SYMBOLS: Final = {
 
 def clean(text: object) -> str:
     """One line without control characters and without marks that turn the direction of writing: those are spelt out."""
+    line = " ".join(re.split(r"[\t\n\v\f\r ]+", str(text))).strip()
+    if line.isascii() and line.isprintable():
+        return line
     return "".join(
         c
         if unicodedata.category(c) not in ("Cc", "Cs", "Cf", "Zl", "Zp") or c == "\N{ZERO WIDTH JOINER}"
         else _spelt(c)
-        for c in " ".join(re.split(r"[\t\n\v\f\r ]+", str(text))).strip()
+        for c in line
     )
 
 

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from hpo_batch.analysis import analyse as analyse_module
 from hpo_batch.analysis.analyse import Known, analyse
 from hpo_batch.analysis.records import Answer, Findings
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sweep.load import load
 from tests.analysis.tables import table
+
+pytestmark = pytest.mark.usefixtures("small_forests")
 
 
 def random_rows(n: int, *, seed: int = 0) -> list[dict[str, Any]]:
@@ -157,8 +161,13 @@ def one_effect(n: int = 80) -> Findings:
     return analyse([table(rows, params=["depth", "width"])])
 
 
-def test_a_strong_effect_is_told_and_nothing_else() -> None:
-    found = one_effect()
+@pytest.fixture(scope="module")
+def strong(small_forests: None) -> Findings:
+    return one_effect()
+
+
+def test_a_strong_effect_is_told_and_nothing_else(strong: Findings) -> None:
+    found = strong
     answers = {f.key: f.answer for f in found.findings}
     assert answers["effect.depth"] is Answer.YES
     assert answers["effect.width"] is Answer.CANNOT_TELL
@@ -179,8 +188,24 @@ def test_the_family_is_that_of_all_studies() -> None:
     assert (many.studies[0].effects[0].p_holm or 0) >= (alone.studies[0].effects[0].p_holm or 0)
 
 
-def test_equal_input_gives_equal_findings() -> None:
-    assert one_effect() == one_effect()
+def test_equal_input_gives_equal_findings(strong: Findings) -> None:
+    assert one_effect() == strong
+
+
+def test_one_thread_computes_and_the_callers_threads_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+    whole = analyse_module._analyse
+    monkeypatch.setattr(
+        analyse_module, "_analyse", lambda *args, **more: (seen.append(threads()), whole(*args, **more))[1]
+    )
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        analyse([table(random_rows(8), params=PARAMS)])
+        assert threads() == before
+    assert seen == [{1}]
 
 
 def test_several_metrics_give_the_front_and_no_single_best() -> None:

@@ -23,6 +23,8 @@ from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.space import Space
 from tests.analysis.simulate import table
 
+pytestmark = pytest.mark.usefixtures("small_forests")
+
 Rows = Sequence[tuple[Mapping[str, Any], float | None]]
 
 PARTS: dict[str, Callable[[Data], Any]] = {

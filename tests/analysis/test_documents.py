@@ -30,7 +30,10 @@ TPE = tuple(f"fints_hpo_a100_{budget.lower()}_tpe.csv" for budget in BUDGETS)
 TWOPHASE = tuple(f"fints_hpo_{tier}_twophase.csv" for tier in ("a100_2m", "a100_20m", "a50_2m", "a50_20m", "a50_200m"))
 GRID = "gainakt4_phase1_26_experiments.csv"
 
-pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the reference files in {REFERENCE}")
+pytestmark = [
+    pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the reference files in {REFERENCE}"),
+    pytest.mark.usefixtures("small_forests"),  # the documents have no fANOVA to compare with
+]
 
 
 @functools.cache

@@ -59,8 +59,9 @@ def test_the_page_is_sound_on_every_screen(browser: Any, tmp_path: Path, made: s
         assert page.title() == document.title.replace("\n", " ")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-        violations = axe.Axe().run(page)["violations"]
-        assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
+        if made == "all" or width == 390:  # names change the layout, which the narrow screen shows; colours they do not
+            violations = axe.Axe().run(page)["violations"]
+            assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
         context.close()
 
 
