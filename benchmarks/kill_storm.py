@@ -62,9 +62,9 @@ device = "cpu"
 workers = 2
 """
 SBATCH = """#!/bin/sh
-touch "$(dirname "$0")/$(sed -n 's/.*--job-name=.*-//p' "$1").called"
+touch "$(dirname "$0")/$(sed -n 's/.*--job-name=.*-//p' "$2").called"
 [ "$STORM_SBATCH" = before ] && kill -9 $PPID && exit 1
-echo "Submitted batch job 7"
+echo 7
 [ "$STORM_SBATCH" = after ] && kill -9 $PPID
 exit 0
 """

@@ -1,15 +1,16 @@
-"""``hpo-batch collect``: the trials of one or more studies as a table, on stdout or in a file."""
+"""``hpo-batch collect``: the trials of studies, files and storages as a table, on stdout or in a file."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
+from hpo_batch.cli.sources import read_sources, source_options
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.store.home import StudyHome
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="collect")
-@click.argument("sources", nargs=-1, metavar="[STUDY ...]")
+@source_options
 @click.option(
     "--format",
     "format_",
@@ -30,68 +31,131 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
 )
-@click.option("--top", type=click.IntRange(min=1), help="Only the best N trials.")
-@click.option("--best", is_flag=True, help="Only the best trial: --top 1; with several metrics the Pareto front.")
+@click.option("--top", type=click.IntRange(min=1), help="Only the best N configurations, each once with its count.")
+@click.option("--best", is_flag=True, help="Only the best one: --top 1; with several metrics the Pareto front.")
 @click.option("--filter", "where", metavar="EXPR", help='Only trials for which it holds: "n_layers > 4", failed.')
+@click.option(
+    "--group", metavar="COLUMN", help="One row per value: budget, study, n_layers; with --top the best of each."
+)
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
+@click.option("--accounting", is_flag=True, help="With --attempts: what SLURM says of them, by one sacct.")
 @root_option
 def command(
-    sources: tuple[str, ...],
     format_: str | None,
     output: Path | None,
     top: int | None,
     best: bool,
     where: str | None,
+    group: str | None,
     attempts: bool,
+    accounting: bool,
     root: Path | None,
+    **given: Any,
 ) -> None:
-    """Make a table of the trials of each STUDY (left out: the newest).
+    """Make a table of the trials of each SOURCE (left out: the newest study).
 
-    Files hold every column, tables for people the telling ones.
+    SOURCE is a study's name, directory or TOML, a CSV, JSON or Parquet file, or an Optuna storage: a SQLite file, a
+    journal, a URL; '#NAME' behind it picks one of its studies. What is assumed of a file is told on stderr. Files that
+    are written hold every column, tables for people the telling ones.
     """
-    import pandas as pd
-
     from hpo_batch.results.formats import format_of, render
+    from hpo_batch.store.scan import no_collections
 
     chosen = format_of(output, format_)
+    if attempts and (top is not None or best or group):
+        raise UserError("--attempts lists attempts: --top, --best and --group are for trials")
+    if accounting and not attempts:
+        raise UserError("--accounting is about attempts: add --attempts")
     folder = logs_root(root)
-    homes = [home for source in sources or (None,) for home in study_homes(source, folder)]
-    frames = []
-    for home in homes:
-        table = read_table(home)
-        summary = _summary(home, table)
-        click.echo(summary, err=True)
-        frame = _rows(table, where=where, top=top, best=best, attempts=attempts, for_people=_is_for_people(chosen))
-        if len(homes) > 1:
-            frame.insert(0, "study", home.name)
-        frames.append(frame)
-    content = render(frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True), chosen)
+    if not given["sources"] and not given["files"]:
+        given["sources"] = tuple(str(home.path) for home in study_homes(None, folder))
+    with no_collections():  # all that is read stays to the end
+        tables = read_sources(
+            **given, root=folder, reports=False, attempts=attempts, frozen=False, accounting=accounting
+        )
+        for table in tables:
+            click.echo(_summary(table), err=True)
+        frame = _collected(tables, top=top, best=best, where=where, group=group, attempts=attempts,
+                           for_people=_is_for_people(chosen))  # fmt: skip
+        content = render(frame, chosen)
     if output is None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        _write(output, content, homes)
+        _write(output, content)
         click.echo(f"wrote {output.resolve()}", err=True)
 
 
-def read_table(home: StudyHome) -> TrialsTable:
-    from hpo_batch.monitor.status import load_state
-    from hpo_batch.results.table import trials_table
+def _collected(
+    tables: Sequence[TrialsTable],
+    *,
+    top: int | None,
+    best: bool,
+    where: str | None,
+    group: str | None,
+    attempts: bool,
+    for_people: bool,
+) -> pd.DataFrame:
+    """One frame for all tables, with a column for the study where there are several."""
+    from hpo_batch.results.select import joined
 
-    return trials_table(load_state(home, metrics=True), source=home.name)
+    if group is not None:
+        return _groups(tables, group, where=where, top=1 if best else top, for_people=for_people)
+    frames = [
+        _rows(table, where=where, top=top, best=best, attempts=attempts, for_people=for_people) for table in tables
+    ]
+    if len(tables) == 1:
+        return frames[0]
+    return joined(tables, frames)
+
+
+def _groups(
+    tables: Sequence[TrialsTable], group: str, *, where: str | None, top: int | None, for_people: bool
+) -> pd.DataFrame:
+    """A row for each group of the trials of all tables, or the best configurations of each."""
+    from dataclasses import replace
+
+    import pandas as pd
+
+    from hpo_batch.results.select import check_alike, filtered, joined
+    from hpo_batch.results.top import group_column, grouped
+
+    check_alike(tables, "--group")
+    frame = joined(tables, [table.trials for table in tables])
+    if where is not None:
+        frame = filtered(frame, where)
+    if top is None:
+        return grouped(tables[0], frame, group)
+    table = replace(tables[0], trials=frame)
+    column = group_column(frame, group)
+    frames = []
+    for value, part in frame.groupby(column, sort=True, dropna=False):
+        rows = _rows(replace(table, trials=part), where=None, top=top, attempts=False, for_people=for_people)
+        if group in rows.columns:
+            rows = rows.drop(columns=group)
+        rows.insert(0, group, value)
+        frames.append(rows)
+    return pd.concat(frames, ignore_index=True) if frames else frame
+
+
+def read_table(home: StudyHome, *, attempts: bool = False) -> TrialsTable:
+    from hpo_batch.results.read import read_study
+
+    return read_study(home, attempts=attempts, frozen=False)
 
 
 def print_summary(home: StudyHome, *, top: int) -> None:
-    """The summary line on stderr and the best trials on stdout."""
+    """The summary line on stderr and the best configurations on stdout."""
     from hpo_batch.results.formats import render
 
     table = read_table(home)
-    click.echo(_summary(home, table), err=True)
+    click.echo(_summary(table), err=True)
     several = len(table.metrics) > 1
     frame = _rows(table, where=None, top=None if several else top, best=several, attempts=False, for_people=True)
     click.echo(render(frame, "table").decode(), nl=False)
-    if len(table.trials) > len(frame):
-        click.echo(f"({len(table.trials) - len(frame)} more trials: {hint('collect', home.name)})", err=True)
+    shown = int(frame["count"].sum()) if "count" in frame.columns else len(frame)
+    if len(table.trials) > shown:
+        click.echo(f"({len(table.trials) - shown} more trials: {hint('collect', home.name)})", err=True)
 
 
 def print_overview(homes: Sequence[StudyHome]) -> None:
@@ -124,19 +188,24 @@ def _rows(
 
     from hpo_batch.results.select import filtered
     from hpo_batch.results.select import for_people as telling
+    from hpo_batch.results.top import top_configurations
 
     chosen = table.trials if where is None else filtered(table.trials, where)
     if attempts:
         return table.attempts[table.attempts["number"].isin(chosen["number"])]
     narrowed = replace(table, trials=chosen)
     if best and len(table.metrics) > 1:
-        chosen = replace(table, trials=chosen[chosen["front"]]).best_first()
+        chosen = replace(table, trials=chosen[chosen["front"].astype(bool)]).best_first()
     elif best or top is not None:
         if len(table.metrics) > 1:
             raise UserError("with several metrics there is no best trial: --best gives the Pareto front")
-        top = 1 if best else top
-        complete = replace(table, trials=chosen[chosen["state"] == "COMPLETE"])
-        chosen = (complete if where is None else narrowed).best_first(top)
+        top = 1 if best or top is None else top
+        if where is not None and not (chosen["state"] == "COMPLETE").any():
+            chosen = narrowed.best_first(top)  # --filter failed --top 3: the first of them
+        else:
+            chosen, tied = top_configurations(table, chosen, top)
+            if tied:
+                click.echo(f"{table.label}: {tied} more with the value of the last one shown", err=True)
     elif for_people:
         chosen = narrowed.best_first()
     return telling(table, chosen) if for_people else chosen
@@ -146,29 +215,33 @@ def _is_for_people(format: str) -> bool:
     return format in ("table", "md", "latex")
 
 
-def _summary(home: StudyHome, table: TrialsTable) -> str:
+def _summary(table: TrialsTable) -> str:
     counts = table.counts
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []
     more = f" ({', '.join(parts)})" if parts else ""
-    return f"{home.name}: {counts.finished} of {counts.target} trials finished{more}"
+    return f"{table.label}: {counts.finished} of {counts.target} trials finished{more}"
 
 
-def _write(path: Path, content: bytes, homes: Sequence[StudyHome]) -> None:
+def _write(path: Path, content: bytes) -> None:
     from hpo_batch.files import write_atomic
     from hpo_batch.store.sharing import umask_for
 
     path = path.absolute()
-    inside = [home for home in homes if path.parent.resolve().is_relative_to(home.path)]
     try:
-        with umask_for(shared=any(_is_shared(home) for home in inside)):
+        with umask_for(shared=_in_shared_study(path.parent.resolve())):
             write_atomic(path, content)
     except OSError as error:
         raise StorageError(f"cannot write '{path}': {error.strerror}; -o takes any file that you may write") from error
 
 
-def _is_shared(home: StudyHome) -> bool:
-    from hpo_batch.study.create import read_revision, read_state
+def _in_shared_study(folder: Path) -> bool:
+    """Whether a file below ``folder`` lies in the directory of a study that a group shares."""
+    for path in (folder, *folder.parents):
+        home = StudyHome(path=path, name=path.name)
+        if home.exists:
+            from hpo_batch.study.create import read_revision, read_state
 
-    state = read_state(home)
-    return bool(state.revision) and read_revision(home, state).study.shared
+            state = read_state(home)
+            return bool(state.revision) and read_revision(home, state).study.shared
+    return False

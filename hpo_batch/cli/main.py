@@ -30,6 +30,8 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Read": {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
+        "report": "Write what the trials say and how sure it is: html, md, json, figures.",
+        "compare": "Put several studies beside each other.",
     },
     "Keep": {"doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again."},
 }

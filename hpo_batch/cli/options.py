@@ -15,6 +15,7 @@ import click
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home
+from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,19 +110,6 @@ def check_ours(home: StudyHome) -> None:
             f"no permission to write in '{home.path}': the study '{home.name}' is {owner}'s; ask {owner}, or for "
             f"[study] shared = true, which opens it to a group"
         ) from error
-
-
-def name_in_toml(path: str) -> str:
-    """``[study] name`` of a sweep file, without judging the rest of it."""
-    import tomli
-
-    try:
-        name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
-    except FileNotFoundError as error:
-        raise UserError(f"no sweep file '{path}'") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"'{path}' is not a sweep file: {error}") from error
-    return str(name)
 
 
 def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:

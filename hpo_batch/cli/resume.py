@@ -83,11 +83,14 @@ def resume_homes(
 
 def _workdir(home: StudyHome) -> Path:
     """Where the workers of the last submission ran: the user's code is found from there."""
-    from hpo_batch.store.submissions import read_submissions
+    from hpo_batch.store.submissions import read_submissions, workdir_of
 
-    told = [str(s.code["workdir"]) for s in read_submissions(home) if s.code.get("workdir")]
-    if told and not Path(told[-1]).is_dir():
+    told = [workdir for s in read_submissions(home) if (workdir := workdir_of(home, s)) is not None]
+    if not told:
+        return Path.cwd()
+    if not told[-1].is_dir():
         click.echo(
             f"warning: {told[-1]}, where the workers of {home.name} ran, is not here; they run here now", err=True
         )
-    return Path(told[-1]) if told and Path(told[-1]).is_dir() else Path.cwd()
+        return Path.cwd()
+    return told[-1]

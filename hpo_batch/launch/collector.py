@@ -22,7 +22,7 @@ from hpo_batch.monitor.queue import Queue
 from hpo_batch.records import Cause, TrialState
 from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.scan import JournalState
-from hpo_batch.store.submissions import Submission
+from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.templates import merge, read_template
@@ -95,7 +95,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
         "ntasks": 1,
         "cpus-per-task": small.cpus,
         "time": math.ceil(small.walltime / 60),
-        "chdir": submission.code.get("workdir", str(plan.workdir)),
+        "chdir": str(workdir_of(home, submission) or plan.workdir),
         "mem": None if small.mem_gb is None else f"{math.ceil(small.mem_gb * 1024)}M",
         **{key: getattr(small, key) for key in ("account", "partition", "qos", "constraint", "exclude", "nodelist")},
         "reservation": small.reservation,

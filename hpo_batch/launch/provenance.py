@@ -14,6 +14,7 @@ from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import write_atomic
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import told_workdir
 
 PACKAGES = ("hpo-batch", "torch", "optuna", "submitit", "numpy", "pandas", "scikit-learn")
 GIT_TIMEOUT_S = 30.0
@@ -31,7 +32,7 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         except importlib.metadata.PackageNotFoundError:
             continue
     facts: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "argv": list(argv)}
-    facts["workdir"] = str(workdir)
+    facts["workdir"] = told_workdir(home, workdir)
     commit = _git(workdir, "rev-parse", "HEAD")
     if commit is None:
         return {**facts, "commit": None}

@@ -18,7 +18,7 @@ from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, V
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.scan import JournalState
-from hpo_batch.store.submissions import Submission
+from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.store.trial_folder import CHECKPOINT
 
 SCHEMA_VERSION: Final = 1
@@ -362,7 +362,8 @@ def _where(
     if code.get("snapshot"):
         workdir: str | None = str(home.path / code["snapshot"])
     else:
-        workdir = code.get("workdir")
+        ran_in = None if submission is None else workdir_of(home, submission)
+        workdir = None if ran_in is None else str(ran_in)
         commit = code.get("commit")
         if commit:
             changed = ", with uncommitted changes" if code.get("changed") else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import tabulate
 
 from hpo_batch.errors import UserError
+from hpo_batch.results.csv_text import csv_of
 
 FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
@@ -33,20 +35,51 @@ def format_of(output: Path | None, given: str | None) -> str:
 def render(frame: pd.DataFrame, format: str) -> bytes:
     """The frame in one of ``FORMATS``. CSV and JSON keep full precision; tables for people round."""
     if format == "csv":
-        return frame.to_csv(index=False).encode()
+        return csv_of(frame)
     if format == "json":
         return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     if format == "parquet":
         buffer = io.BytesIO()
         _for_parquet(frame).to_parquet(buffer, index=False)
         return buffer.getvalue()
-    kinds = {"table": "simple", "md": "pipe", "latex": "latex_booktabs"}
+    if format == "latex":
+        return _latex(frame).encode()
+    kinds = {"table": "simple", "md": "pipe"}
     rows = [[_cell(value, format) for value in row] for row in frame.itertuples(index=False, name=None)]
     headers = [_cell(name, format) for name in frame.columns]
     text = tabulate.tabulate(
         rows, headers=headers, tablefmt=kinds[format], disable_numparse=True, colalign=_align(frame)
     )
     return (text + "\n").encode()
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+          ">": r"\textgreater{}", "|": r"\textbar{}", **{c: "\\" + c for c in "&%$#_{}"}}  # fmt: skip
+
+
+def _latex(frame: pd.DataFrame) -> str:
+    """A booktabs table as papers have it: numbers to the right, powers of ten written out, all text escaped."""
+    sides = "".join("r" if side == "right" else "l" for side in _align(frame) or ["l"] * len(frame.columns))
+    lines = ["% \\usepackage{booktabs}", f"\\begin{{tabular}}{{{sides}}}", "\\toprule"]
+    lines.append(" & ".join(_escaped(_cell(name, "latex")) for name in frame.columns) + r" \\")
+    lines.append("\\midrule")
+    for row in frame.itertuples(index=False, name=None):
+        lines.append(" & ".join(_latex_cell(value) for value in row) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _latex_cell(value: Any) -> str:
+    text = _cell(value, "latex")
+    if isinstance(value, float) and "e" in text:
+        digits, _, power = text.partition("e")
+        return f"$10^{{{int(power)}}}$" if digits == "1" else rf"${digits} \times 10^{{{int(power)}}}$"
+    if isinstance(value, int | float) and not isinstance(value, bool) and text.startswith("-"):
+        return f"${text}$"
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
 
 
 def _align(frame: pd.DataFrame) -> list[str] | None:
@@ -81,7 +114,10 @@ def _json(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)  # JSON has no number for it, and it is not nothing
+    return value
 
 
 def _for_parquet(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,21 +34,49 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
                 f"--filter: '{name}' is not a column, a parameter or a metric; there are {', '.join(known)}"
             )
         columns[name] = column
-    kept = []
-    for _, row in frame.astype(object).iterrows():
-        values = {name: _python(row[column]) for name, column in columns.items()}
-        kept.append(None not in values.values() and expression.truth(values))
+    cells = [[_python(value) for value in frame[column].tolist()] for column in columns.values()]
+    kept = [
+        None not in values and expression.truth(dict(zip(columns, values, strict=True)))
+        for values in (zip(*cells, strict=True) if cells else [()] * len(frame))
+    ]
     return frame[pd.Series(kept, index=frame.index, dtype=bool)]
+
+
+def check_alike(tables: Sequence[TrialsTable], option: str) -> None:
+    """Raises UserError if the values of several studies cannot be compared: other metrics, or other directions."""
+    kinds = {(table.metrics, table.directions) for table in tables}
+    if len(kinds) > 1:
+        told = "; ".join(
+            f"{table.label} {', '.join(f'{m} ({d})' for m, d in zip(table.metrics, table.directions, strict=True))}"
+            for table in tables
+        )
+        raise UserError(f"{option}: the studies do not have the same objective: {told}; --value, --direction")
+
+
+def joined(tables: Sequence[TrialsTable], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The frames of several tables below each other, with columns ``study`` and, where there are any, ``budget``."""
+    budgets = any(table.budget is not None for table in tables)
+    named = []
+    for table, frame in zip(tables, frames, strict=True):
+        one = frame.copy(deep=False)
+        if budgets:
+            one.insert(0, "budget", pd.Series([table.budget] * len(one), index=one.index, dtype=object))
+        one.insert(0, "study", pd.Series([table.label] * len(one), index=one.index, dtype=object))
+        named.append(one)
+    filled = [frame for frame in named if len(frame)] or named[:1]
+    return pd.concat(filled, ignore_index=True)
 
 
 def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that tell trials apart: values, varied parameters, state, time; names and reasons if any."""
     values = ["value"] if len(table.metrics) == 1 else [f"values_{metric}" for metric in table.metrics]
     spread = [name for name in ("n_seeds", *(f"{value}_std" for value in values)) if name in frame.columns]
+    first = ["rank"] if "rank" in frame.columns else []
+    count = ["count"] if "count" in frame.columns else []
     front = ["front"] if "front" in frame.columns else []
     varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
-    more = _filled(frame, "replicate_of", "name", "set", "reason")
-    shown = frame[["number", *front, *values, *spread, *varied, "state", "seconds_total", *more]]
+    more = _filled(frame, "seconds_total", "replicate_of", "name", "set", "reason")
+    shown = frame[[*first, "number", *front, *values, *count, *spread, *varied, "state", *more]]
     metric = dict(zip(values, table.metrics, strict=True))
     stds = {f"{value}_std": f"{name} std" for value, name in metric.items()}
     renamed = shown.rename(columns={**metric, **stds, "n_seeds": "seeds", "seconds_total": "seconds"})

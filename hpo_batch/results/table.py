@@ -5,15 +5,24 @@ from __future__ import annotations
 import datetime
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from hpo_batch.records import Counts, TrialRecord, TrialState
-from hpo_batch.store.front import front_trials
+from hpo_batch.records import Counts, Value
+from hpo_batch.space.space import Space
+from hpo_batch.store.front import on_front
 from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.trial_columns import trial_columns
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
+
+ATTEMPT_COLUMNS = ("number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission")
+REPORT_COLUMNS = ("number", "step", "value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,32 @@ class TrialsTable:
     directions: tuple[str, ...]
     counts: Counts
     source: str
+    """where it comes from: a study's name, a path, a storage's URL"""
+    label: str = ""
+    """what a report calls it: short, and another for each table of one call"""
+    space: Space | None = None
+    space_is_inferred: bool = False
+    """the space is made of the values that were seen: what was never tried is not in it"""
+    baseline: Mapping[str, Value] | None = None
+    budget: str | None = None
+    seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """of the trials that tell them, by number; several where a trial has replicates"""
+    sweep: Sweep | None = None
+    """frozen with the study, or given beside a file"""
+    reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
+    """``number step value``: the objective's metric as the trials reported it; empty where that was not read"""
+    notes: tuple[str, ...] = ()
+    """what was assumed while reading, for people: one sentence each"""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that have a column, in its order."""
+        return tuple(str(c).removeprefix("params_") for c in self.trials.columns if str(c).startswith("params_"))
+
+    @property
+    def value_columns(self) -> tuple[str, ...]:
+        """One for each metric: ``value``, or ``values_<metric>`` where there are several."""
+        return ("value",) if len(self.metrics) == 1 else tuple(f"values_{metric}" for metric in self.metrics)
 
     def best_first(self, top: int | None = None) -> pd.DataFrame:
         """Complete trials from the best to the worst, then pruned, then the rest by number.
@@ -40,82 +75,108 @@ class TrialsTable:
         rank = {"COMPLETE": 0, "PRUNED": 1}
         frame = self.trials.assign(_rank=self.trials["state"].map(lambda state: rank.get(state, 2)))
         several = len(self.metrics) > 1
-        by = ["_rank", *(["front", f"values_{self.metrics[0]}"] if several else ["value"]), "number"]
+        by = ["_rank", *(["front", self.value_columns[0]] if several else ["value"]), "number"]
         ascending = [True, *([False] if several else []), self.directions[0] == "minimize", True]
         ordered = frame.sort_values(by, ascending=ascending, kind="stable").drop(columns="_rank")
         return ordered if top is None else ordered.head(top)
 
 
-def trials_table(state: JournalState, *, source: str) -> TrialsTable:
-    """The table of a study's journal."""
-    records = [trial.record() for trial in state.trials]
+def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> TrialsTable:
+    """The table of a study's journal.
+
+    Args:
+        attempts: fill in the table of attempts too.
+    """
     names = {1: "minimize", 2: "maximize"}
     directions = tuple(names.get(d, "minimize") for d in state.directions)
-    metrics = state.metrics or tuple(str(i) for i in range(len(directions)))
+    metrics = state.metrics or (("value",) if len(directions) == 1 else tuple(map(str, range(len(directions)))))
+    columns = trial_columns(state.trials, objectives=len(metrics))
     return TrialsTable(
-        trials=_trials_frame(records, objectives=metrics, front=front_trials(state)),
-        attempts=_attempts_frame(records),
+        trials=_trials_frame(columns, objectives=metrics, directions=directions),
+        attempts=_attempts_frame(state.trials) if attempts else frame_of({name: [] for name in ATTEMPT_COLUMNS}),
         metrics=metrics,
         directions=directions,
         counts=state.counts(),
         source=source,
+        label=source,
+        seeds={
+            number: tuple(seeds) for number, seeds in zip(columns["number"], columns["seeds"], strict=True) if seeds
+        },
+        reports=_reports_frame(state),
     )
 
 
-def _trials_frame(records: Sequence[TrialRecord], *, objectives: Sequence[str], front: Sequence[int]) -> pd.DataFrame:
-    params = _union(record.params for record in records)
-    metrics = _union(record.metrics for record in records)
-    columns: dict[str, list[Any]] = {"number": [record.number for record in records]}
+def _trials_frame(
+    found: Mapping[str, list[Any]], *, objectives: Sequence[str], directions: Sequence[str]
+) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {"number": found["number"]}
     for i, objective in enumerate(objectives):
-        name = f"values_{objective}" if len(objectives) > 1 else "value"
-        columns[name] = [_value(record, i) for record in records]
-    columns["datetime_start"] = [_time(record.started) for record in records]
-    columns["datetime_complete"] = [_time(record.ended) for record in records]
-    columns["duration"] = [_duration(record) for record in records]
-    for name in params:
-        columns[f"params_{name}"] = [record.params.get(name) for record in records]
-    for name in metrics:
-        columns[f"user_attrs_{name}"] = [record.metrics.get(name) for record in records]
-    columns["state"] = [record.state.name for record in records]
-    for name in ("name", "set", "note", "origin", "reason", "message"):
-        columns[name] = [getattr(record, name) for record in records]
+        columns[f"values_{objective}" if len(objectives) > 1 else "value"] = found[f"value.{i}"]
+    columns["datetime_start"] = found["started"]
+    columns["datetime_complete"] = found["ended"]
+    columns["duration"] = found["duration"]
+    for ours, theirs in (("params_", "params."), ("user_attrs_", "metrics.")):
+        for name in found:
+            if name.startswith(theirs):
+                columns[ours + name.removeprefix(theirs)] = found[name]
+    for name in ("state", "name", "set", "note", "origin", "reason", "message"):
+        columns[name] = found[name]
     if len(objectives) > 1:
-        best = set(front)
-        columns["front"] = [record.number in best for record in records]
-    columns |= _replicates(records, objectives)
-    columns["seed"] = [record.seeds[0] if record.seeds else None for record in records]
-    columns["attempts"] = [len(record.attempts) for record in records]
-    columns["seconds_total"] = [record.seconds_total for record in records]
-    last = [record.attempts[-1] if record.attempts else None for record in records]
-    columns["node"] = [attempt.host if attempt else None for attempt in last]
-    columns["gpus"] = [",".join(attempt.gpus) if attempt else None for attempt in last]
-    columns["job"] = [attempt.job if attempt else None for attempt in last]
-    columns["submission"] = [attempt.submission if attempt else None for attempt in last]
-    frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
-    for name in ("datetime_start", "datetime_complete"):
-        frame[name] = pd.to_datetime(frame[name])
-    frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
-    return frame
+        values = [found[f"value.{i}"] for i in range(len(objectives))]
+        columns["front"] = front_of(values, found["state"], directions)
+    columns |= _replicates(found, objectives)
+    columns["seed"] = [seeds[0] if seeds else None for seeds in found["seeds"]]
+    for name in ("attempts", "seconds_total", "node", "gpus", "job", "submission"):
+        columns[name] = found[name]
+    return frame_of(columns)
 
 
-def _replicates(records: Sequence[TrialRecord], objectives: Sequence[str]) -> dict[str, list[Any]]:
+def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
+    """For each trial whether it is complete and on the Pareto front.
+
+    Args:
+        values: one column for each metric.
+    """
+    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+    able = []
+    losses = []
+    for i, (state, *cells) in enumerate(zip(states, *values, strict=True)):
+        if state == "COMPLETE" and not any(cell is None or cell != cell for cell in cells):
+            able.append(i)
+            losses.append(tuple(sign * cell for sign, cell in zip(signs, cells, strict=True)))
+    best = {able[place] for place in on_front(losses)}
+    return [i in best for i in range(len(states))]
+
+
+def _replicates(found: Mapping[str, list[Any]], objectives: Sequence[str]) -> dict[str, list[Any]]:
     """Columns that only studies with several seeds have, for each trial or for each configuration."""
     columns: dict[str, list[Any]] = {}
-    if any(record.replicate_of is not None for record in records):
-        columns["replicate_of"] = [record.replicate_of for record in records]
-    if all(len(record.seeds) < 2 for record in records):
+    if any(number is not None for number in found["replicate_of"]):
+        columns["replicate_of"] = found["replicate_of"]
+    if all(len(seeds) < 2 for seeds in found["seeds"]):
         return columns
-    columns["n_seeds"] = [len(record.replicates) or None for record in records]
-    columns["seeds"] = [json.dumps(record.seeds) for record in records]
+    columns["n_seeds"] = [len(each) or None for each in found["replicates"]]
+    columns["seeds"] = [json.dumps(seeds) for seeds in found["seeds"]]
     for objective in objectives:
         name = f"values_{objective}" if len(objectives) > 1 else "value"
-        values = [[seed[objective] for seed in record.replicates if objective in seed] for record in records]
+        values = [[seed[objective] for seed in each if objective in seed] for each in found["replicates"]]
         columns[f"{name}_std"] = [statistics.stdev(each) if len(each) > 1 else None for each in values]
         columns[f"{name}_by_seed"] = [json.dumps(each) if each else None for each in values]
     return columns
 
 
-def _attempts_frame(records: Sequence[TrialRecord]) -> pd.DataFrame:
+def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
+    frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
+    for name in ("datetime_start", "datetime_complete"):
+        if name in columns:
+            frame[name] = pd.to_datetime(frame[name])
+    if "duration" in columns:
+        frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
+    return frame
+
+
+def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
     rows = [
         {
             "number": record.number,
@@ -129,11 +190,22 @@ def _attempts_frame(records: Sequence[TrialRecord]) -> pd.DataFrame:
             "job": attempt.job,
             "submission": attempt.submission,
         }
-        for record in records
+        for record in (trial.record() for trial in trials)
         for attempt in record.attempts
     ]
-    columns = ["number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
+
+
+def _reports_frame(state: JournalState) -> pd.DataFrame:
+    numbers: list[int] = []
+    steps: list[int] = []
+    values: list[float] = []
+    for trial in state.trials:
+        for step in sorted(trial.steps):
+            numbers.append(trial.number)
+            steps.append(step)
+            values.append(trial.steps[step])
+    return pd.DataFrame(dict(zip(REPORT_COLUMNS, (numbers, steps, values), strict=True)))
 
 
 def _dtype(values: Sequence[Any]) -> Any:
@@ -148,22 +220,5 @@ def _dtype(values: Sequence[Any]) -> Any:
     return object
 
 
-def _union(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All keys, in the order of their first appearance."""
-    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
-
-
-def _value(record: TrialRecord, index: int) -> float | None:
-    # a failed trial has no value, whatever somebody else's tool may have stored
-    if record.state is TrialState.FAIL or record.values is None or index >= len(record.values):
-        return None
-    return record.values[index]
-
-
 def _time(seconds: float | None) -> datetime.datetime | None:
     return None if seconds is None else datetime.datetime.fromtimestamp(seconds)
-
-
-def _duration(record: TrialRecord) -> float | None:
-    """From the first start to the end, as Optuna counts it; ``seconds_total`` leaves out waiting between attempts."""
-    return None if record.started is None or record.ended is None else record.ended - record.started

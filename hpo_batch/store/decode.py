@@ -22,26 +22,26 @@ LAST_OP = max(Op)
 NOTHING = msgspec.Raw(b"{}")
 
 
-class CreateStudy(msgspec.Struct, tag_field="op_code", tag=0):
+class CreateStudy(msgspec.Struct, tag_field="op_code", tag=0, gc=False):
     study_name: str
     directions: list[int]
     worker_id: str = ""
 
 
-class DeleteStudy(msgspec.Struct, tag_field="op_code", tag=1):
+class DeleteStudy(msgspec.Struct, tag_field="op_code", tag=1, gc=False):
     study_id: int
 
 
-class SetStudyUserAttr(msgspec.Struct, tag_field="op_code", tag=2):
+class SetStudyUserAttr(msgspec.Struct, tag_field="op_code", tag=2, gc=False):
     """Notes of a dashboard: nobody here asks for them."""
 
 
-class SetStudySystemAttr(msgspec.Struct, tag_field="op_code", tag=3):
+class SetStudySystemAttr(msgspec.Struct, tag_field="op_code", tag=3, gc=False):
     study_id: int
     system_attr: dict[str, Any]
 
 
-class CreateTrial(msgspec.Struct, tag_field="op_code", tag=4):
+class CreateTrial(msgspec.Struct, tag_field="op_code", tag=4, gc=False):
     study_id: int
     datetime_start: str | None = None
     datetime_complete: str | None = None
@@ -55,14 +55,14 @@ class CreateTrial(msgspec.Struct, tag_field="op_code", tag=4):
     intermediate_values: msgspec.Raw = NOTHING
 
 
-class SetTrialParam(msgspec.Struct, tag_field="op_code", tag=5):
+class SetTrialParam(msgspec.Struct, tag_field="op_code", tag=5, gc=False):
     trial_id: int
     param_name: str
     param_value_internal: float
     distribution: str
 
 
-class SetTrialStateValues(msgspec.Struct, tag_field="op_code", tag=6):
+class SetTrialStateValues(msgspec.Struct, tag_field="op_code", tag=6, gc=False):
     trial_id: int
     state: int
     values: list[float] | None = None
@@ -70,26 +70,26 @@ class SetTrialStateValues(msgspec.Struct, tag_field="op_code", tag=6):
     datetime_complete: str | None = None
 
 
-class SetTrialIntermediateValue(msgspec.Struct, tag_field="op_code", tag=7):
+class SetTrialIntermediateValue(msgspec.Struct, tag_field="op_code", tag=7, gc=False):
     trial_id: int
     step: int
     intermediate_value: float | None = None
 
 
-class SetTrialUserAttr(msgspec.Struct, tag_field="op_code", tag=8):
+class SetTrialUserAttr(msgspec.Struct, tag_field="op_code", tag=8, gc=False):
     trial_id: int
     user_attr: dict[str, Any]
 
 
-class LeftOutReport(msgspec.Struct, tag_field="op_code", tag=7):
+class LeftOutReport(msgspec.Struct, tag_field="op_code", tag=7, gc=False):
     """A report that the reader has no use for: its fields are not even decoded."""
 
 
-class LeftOutMetric(msgspec.Struct, tag_field="op_code", tag=8):
+class LeftOutMetric(msgspec.Struct, tag_field="op_code", tag=8, gc=False):
     """The same of a metric."""
 
 
-class SetTrialSystemAttr(msgspec.Struct, tag_field="op_code", tag=9):
+class SetTrialSystemAttr(msgspec.Struct, tag_field="op_code", tag=9, gc=False):
     trial_id: int
     system_attr: dict[str, msgspec.Raw]
 

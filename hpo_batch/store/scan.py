@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,6 +81,8 @@ class JournalState:
         self._first_kinds: dict[str, tuple[int, object]] = {}
         self._distributions: dict[bytes, bytes] = {}
         """each set of distributions once, for all trials that have it"""
+        self._distributions_of: dict[str, dict[str, None]] = {}
+        """different distributions of each parameter, as Optuna wrote them, in the order of the file"""
 
     @property
     def target(self) -> int:
@@ -90,6 +93,15 @@ class JournalState:
     def metrics(self) -> tuple[str, ...]:
         """Names of the objectives; a journal that is not ours gives none."""
         return tuple(self.attrs.get("hpo:metrics") or self.attrs.get("study:metric_names") or ())
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """Names of all studies in the journal; the trials are those of the first."""
+        return tuple(self._studies.values())
+
+    def distributions(self) -> dict[str, tuple[dict[str, Any], ...]]:
+        """The distributions that each parameter had: ``{"name": "IntDistribution", "attributes": {...}}``."""
+        return {name: tuple(map(json.loads, texts)) for name, texts in self._distributions_of.items()}
 
     @property
     def revision(self) -> int:
@@ -123,7 +135,7 @@ class JournalState:
         if self._corrupt:
             raise JournalCorrupt(self._corrupt)
         try:
-            with contextlib.nullcontext() if len(lines) < PIECE else _no_collections():
+            with contextlib.nullcontext() if len(lines) < PIECE else no_collections():
                 for piece in _pieces(lines):
                     self._replay(piece)
         except JournalCorrupt as error:
@@ -255,6 +267,7 @@ class JournalState:
             self.number_of_key.setdefault(Configuration(searched=trial.params, fixed={}).key, trial.number)
 
     def _note_kind(self, trial: ScannedTrial, name: str, distribution: str) -> None:
+        self._distributions_of.setdefault(name, {})[distribution] = None
         first = self._first_kinds.get(name)
         if first is None or trial.number < first[0]:
             self._first_kinds[name] = (trial.number, distribution_facts(distribution).kind)
@@ -282,7 +295,7 @@ def _pieces(lines: bytes) -> Iterator[memoryview]:
 
 
 @contextlib.contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
     """All that a replay makes stays: the garbage collector would look at it again and again."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -135,6 +135,22 @@ class ScannedTrial:
         return self._attempt
 
     @property
+    def raw_params(self) -> bytes:
+        """As they are in the file: the numbers that Optuna stores."""
+        return self._raw_params
+
+    @property
+    def raw_distributions(self) -> bytes | None:
+        """The distributions that ``raw_params`` belong to; None if the parameters came, or were read, one by one."""
+        return self._distributions if self._params is None else None
+
+    @property
+    def note_of_others(self) -> str | None:
+        """Why plain Optuna let the trial fail, in its words."""
+        text: str | None = self._attr("fail_reason") if "fail_reason" in self._attrs else None
+        return text
+
+    @property
     def system_attrs(self) -> dict[str, Any]:
         return {name: self._attr(name) for name in self._attrs}
 
@@ -181,7 +197,7 @@ class ScannedTrial:
             state=self.state,
             values=self.values,
             params={**self.params, **facts.get("derived", {})},
-            metrics={name: value for name, value in self.user_attrs.items() if _is_number(value)},
+            metrics={name: value for name, value in self.user_attrs.items() if is_number(value)},
             steps=dict(self.steps),
             seeds=tuple(facts.get("seeds", ())),
             origin=facts.get("origin", "optuna"),
@@ -242,5 +258,5 @@ class ScannedTrial:
                 self.identity = _identity.decode(content)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

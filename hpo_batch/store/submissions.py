@@ -6,7 +6,9 @@ Each line repeats the whole submission; the last line of an id counts.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from hpo_batch.errors import StorageError
@@ -67,6 +69,20 @@ def job_name(home: StudyHome, submission: str) -> str:
     """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
     readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
     return f"{readable}-{submission}"
+
+
+def told_workdir(home: StudyHome, workdir: Path) -> str:
+    """A working directory as it is noted: from the study's directory if one holds the other, so that both may move."""
+    study, workdir = home.path.absolute(), workdir.absolute()
+    if study.is_relative_to(workdir) or workdir.is_relative_to(study):
+        return os.path.relpath(workdir, study)
+    return str(workdir)
+
+
+def workdir_of(home: StudyHome, submission: Submission) -> Path | None:
+    """Where the workers of a submission ran; None if that was not noted."""
+    told = submission.code.get("workdir")
+    return Path(os.path.normpath(home.path.absolute() / told)) if told else None
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:

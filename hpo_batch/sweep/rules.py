@@ -35,6 +35,7 @@ from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, nearest, shown
+from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
@@ -95,6 +96,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     _metric_rules(sweep, known, problems)
     _import_rules(sweep, problems)
     _trial_rules(sweep, known, problems)
+    _expect_rules(sweep, known, problems)
     _job_rules(sweep, known, problems)
     if not any(problem.key == ("space",) for problem in told):
         _space_rules(sweep, space, known, problems)
@@ -115,8 +117,6 @@ def warnings(sweep: Sweep) -> list[str]:
             told.append(f"space.{parameter.name} is the integers 0 and 1; write 0.0 and 1.0 for real numbers")
     if sweep.job.walltime <= sweep.job.signal_lead_s and sweep.job.scheduler == "slurm":
         told.append(f"job.walltime is not above job.signal_lead_s ({sweep.job.signal_lead_s} s): no trial would start")
-    if sweep.expect:
-        told.append(f"[expect]: {len(sweep.expect)} expectations are stored with the study and not judged yet")
     mixed = [p.name for p in sweep.space.searched if isinstance(p, Choices) and len({type(v) for v in p.values}) > 1]
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
     told += _too_few(sweep)
@@ -378,6 +378,31 @@ def _trial_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         for circle in cycle.circles:
             message = f"trials take their values from each other in a circle: {' -> '.join((*circle, circle[0]))}"
             problems.append(Problem(key=("trial", place[circle[0]], "from"), message=message))
+
+
+def _expect_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+    """Expectations can be read, and what they name is in the sweep."""
+    trials = [trial.name for trial in sweep.trial]
+    sets = [trial.set for trial in sweep.trial if trial.set]
+    parameters = [name for name in sweep.space_table if name not in RESERVED]
+    derived = sweep.space_table.get("derived", {})
+    parameters += derived if isinstance(derived, Mapping) else ()
+    for text, entry in sweep.expect.items():
+        key = ("expect", text) if isinstance(entry, str) else ("expect", text, "if")
+        if any(problem.key[:2] in (("expect",), ("expect", text)) for problem in known.told):
+            continue
+        try:
+            statement = read_statement(entry if isinstance(entry, str) else entry.if_)
+        except ExpressionError as error:
+            problems.append(Problem(key=key, message=str(error)))
+            continue
+        message = why_unknown(statement, trials=trials, sets=sets) if known.sound("trial") else ""
+        for statistic in statement.statistics.values():
+            for name in sorted(statistic.where.names if statistic.where else ()):
+                if name not in parameters:
+                    message = message or f"'{name}' is not a parameter of [space]"
+        if message:
+            problems.append(Problem(key=key, message=message))
 
 
 def _space_rules(sweep: Sweep, space: Space, known: Known, problems: list[Problem]) -> None:

@@ -105,6 +105,8 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "explain": ("toy", "0"),
         "list": (),
         "collect": ("toy", "--format", "csv"),
+        "report": ("toy", "-o", tmp_path / "report"),
+        "compare": ("toy", "toy"),
         "doctor": ("toy",),
     }
     at_the_end: dict[str, tuple[object, ...]] = {

@@ -280,7 +280,7 @@ def test_architecture(load_one: LoadOne) -> None:
         ("", []),
         ("flag = { low = 0, high = 1 }", ["space.flag is the integers 0 and 1; write 0.0 and 1.0 for real numbers"]),
         ("kind = ['a', 1]", ["space.kind mixes types of values"]),
-        ("[expect]\n'a b' = 'mean(A) > 1'\nc = { if = 'x', then = 'y' }", ["[expect]: 2 expectations are stored"]),
+        ("[expect]\n'a b' = 'best > 1'\nc = { if = 'share(elites, x > 1) > 0.5', then = 'y' }", []),
         ("[job]\ntemplate = 'cpu'\nwalltime = '2'", ["job.walltime is not above job.signal_lead_s (180 s)"]),
         ("[job]\nwalltime = '2'", []),
     ],

@@ -111,7 +111,7 @@ def test_a_colleague_sees_stops_and_takes_over_a_running_trial(person: People) -
     until(lambda: list(study.rglob("private")))
     shown = bob.run("status", "toy").out
     assert "1 running" in shown
-    assert re.search(r"workers   1\n.*running .*trial 0", shown)
+    assert re.search(r"workers   1: 1 running\n.*running .*trial 0", shown)
     assert (
         "1 workers are at it already: none is added" in bob.run("submit", bob.sweep(function="long"), "--trials", 1).err
     )
@@ -159,7 +159,7 @@ def test_where_the_system_hides_the_processes_of_others(person: People, hidden: 
     study = alice.root / "toy"
     until(lambda: list(study.rglob("private")))
     shown = bob.run("status", "toy", before=as_bob).out
-    assert re.search(r"workers   1\n.*running .*trial 0", shown), shown
+    assert re.search(r"workers   1: 1 running\n.*running .*trial 0", shown), shown
     again = bob.run("submit", bob.sweep(function="long", study="shared = true\nlease_s = 2"), "-n", before=as_bob)
     assert "workers are at it already" in again.err + again.out
     worker = bob.run("worker", "toy", before=as_bob)

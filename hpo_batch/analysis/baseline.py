@@ -1,0 +1,164 @@
+"""What was gained over the baseline, and which changed parameter it can be put down to.
+
+By matched pairs: two trials that differ in one parameter and in nothing else. A difference of group means mixes the
+effects of all parameters that were drawn unevenly; a pair does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from hpo_batch.analysis.frame import Data, value_text
+from hpo_batch.analysis.records import Baseline, BaselinePair, Estimate
+from hpo_batch.errors import UserError
+from hpo_batch.records import Value
+from hpo_batch.sweep.planned import resolve_planned
+
+Row = Mapping[str, Value]
+Key = tuple[tuple[str, type, Value], ...]
+
+
+def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) -> Baseline | None:
+    """The comparison; None if there is neither a baseline configuration nor a baseline value.
+
+    Args:
+        data: its table knows the baseline's configuration, if anybody does.
+        noise_sd: of one trial's value; None if unknown.
+        value: the metric of a baseline that is not among the trials.
+    """
+    params = baseline_configuration(data)
+    if params is None and value is None:
+        return None
+    rows, values = [data.configuration(i) for i in range(data.n)], data.y.tolist()
+    maximise = data.sign > 0
+    own = [values[i] for i in baseline_rows(data)]
+    estimate, why = _value(own, value, noise_sd)
+    compared = len(values) - (len(own) if value is None else 0)
+    if estimate is None:
+        pairs = _pairs(rows, values, params or {}, noise_sd)
+        return Baseline(value=None, n_above=0, n=compared, pairs=pairs, unexplained=None, text=why, why=why)
+    sign = 1.0 if maximise else -1.0
+    above = sum(sign * v > sign * estimate.value for v in values)
+    pairs = _pairs(rows, values, params or {}, noise_sd)
+    text = f"{above} of {compared} trials are better than the baseline ({estimate.value:.4f}, {estimate.method})"
+    if not values:
+        return Baseline(value=estimate, n_above=0, n=0, pairs=(), unexplained=None, text=text, why="no complete trial")
+    best = max(range(len(values)), key=lambda i: sign * values[i])
+    unexplained, more, why = _unexplained(rows[best], values[best] - estimate.value, params, pairs)
+    text += f"; the best leads by {values[best] - estimate.value:+.4f}{_against(noise_sd)}{more}"
+    return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
+
+
+def baseline_configuration(data: Data) -> Row | None:
+    """The baseline's parameters; what the sweep leaves out of it is the middle of the space."""
+    given, sweep = data.table.baseline, data.table.sweep
+    if sweep is not None and sweep.baseline is not None:
+        for key, planned in resolve_planned(sweep):
+            if key == ("baseline",) and not isinstance(planned, UserError):
+                values = planned.configuration.values
+                return {name: values[name] for name in data.by_name if name in values} or values
+    return given
+
+
+def baseline_rows(data: Data) -> list[int]:
+    """Rows of the trials with the baseline's configuration."""
+    params = baseline_configuration(data)
+    return [] if params is None else [i for i in range(data.n) if _is(data.configuration(i), params)]
+
+
+def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:
+    if value is not None:
+        half = None if noise_sd is None else 1.96 * noise_sd
+        low, high = (None, None) if half is None else (value - half, value + half)
+        return Estimate(value=value, low=low, high=high, method="given", n=1), ""
+    if not own:
+        return None, "the baseline has not been run: nothing to compare with; add it as a trial"
+    mean = float(np.mean(own))
+    if noise_sd is None:
+        return Estimate(value=mean, low=None, high=None, method="noise floor unknown", n=len(own)), ""
+    half = 1.96 * noise_sd / math.sqrt(len(own))
+    n = len(own)
+    method = f"mean of {n} run{'s' if n > 1 else ''}"
+    return Estimate(value=mean, low=mean - half, high=mean + half, method=method, n=n), ""
+
+
+def _pairs(
+    rows: Sequence[Row], values: Sequence[float], params: Row, noise_sd: float | None
+) -> tuple[BaselinePair, ...]:
+    """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest."""
+    found = []
+    for name, usual in params.items():
+        cells: dict[Key, dict[tuple[type, Value], list[float]]] = {}
+        for row, value in zip(rows, values, strict=True):
+            if name in row:
+                cell = cells.setdefault(_key(row, without=name), {})
+                cell.setdefault((type(row[name]), row[name]), []).append(value)
+        differences: dict[tuple[type, Value], list[float]] = {}
+        for cell in cells.values():
+            at_usual = next((vs for (_, v), vs in cell.items() if _equal(v, usual)), None)
+            if at_usual is None:
+                continue
+            for changed, vs in cell.items():
+                if not _equal(changed[1], usual):
+                    differences.setdefault(changed, []).append(float(np.mean(vs) - np.mean(at_usual)))
+        found += [
+            BaselinePair(parameter=name, value=changed[1], difference=_difference(diffs, noise_sd))
+            for changed, diffs in sorted(differences.items(), key=lambda item: str(item[0][1]))
+        ]
+    return tuple(found)
+
+
+def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimate:
+    mean, n = float(np.mean(differences)), len(differences)
+    if n > 1:
+        half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n))
+        method = f"mean of {n} matched pairs, t interval"
+    elif noise_sd is not None:
+        half, method = 1.96 * noise_sd * math.sqrt(2), "one matched pair, interval from the noise floor"
+    else:
+        return Estimate(value=mean, low=None, high=None, method="one matched pair, noise floor unknown", n=1)
+    return Estimate(value=mean, low=mean - half, high=mean + half, method=method, n=n)
+
+
+def _unexplained(
+    best: Row, lead: float, params: Row | None, pairs: Sequence[BaselinePair]
+) -> tuple[float | None, str, str]:
+    """What is left of the lead after the pairs, in words too, and why there is no such number."""
+    if not params:
+        why = "the baseline's configuration is not known: what its lead comes from cannot be told"
+        return None, "", why
+    changed = [name for name, usual in params.items() if name in best and not _equal(best[name], usual)]
+    known: dict[str, float] = {}
+    for pair in pairs:
+        if pair.parameter in changed and _equal(best[pair.parameter], pair.value):
+            known[pair.parameter] = pair.difference.value
+    missing = [name for name in changed if name not in known]
+    if not changed:
+        return lead, "", ""
+    parts = [f"{name} = {value_text(best[name])} explains {difference:+.4f}" for name, difference in known.items()]
+    rest = lead - sum(known.values())
+    more = "; ".join(["", *parts, f"unexplained: {rest:+.4f}"])
+    if missing:
+        more += f" (no two trials differ in nothing but {' or '.join(missing)})"
+    return rest, more, f"no matched pair for {', '.join(missing)}" if missing else ""
+
+
+def _against(noise_sd: float | None) -> str:
+    return " (noise floor unknown)" if noise_sd is None else f" (noise of a difference: {noise_sd * math.sqrt(2):.4f})"
+
+
+def _is(row: Row, params: Row) -> bool:
+    return all(name in row and _equal(row[name], value) for name, value in params.items()) and bool(params)
+
+
+def _equal(a: Value, b: Value) -> bool:
+    # a baseline given as 1 in a TOML is the 1.0 of a CSV; true is not 1
+    return isinstance(a, bool) is isinstance(b, bool) and a == b
+
+
+def _key(row: Row, *, without: str) -> Key:
+    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))

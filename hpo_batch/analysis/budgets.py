@@ -1,0 +1,323 @@
+"""Budgets (or any studies) beside each other: their bests with intervals, whether these have an order, what transfers.
+
+Three maxima of three searches differ by chance. They are ordered only where the noise floor says that they differ, and
+"cannot tell" is the usual answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from scipy import stats
+
+from hpo_batch.analysis.frame import Data, Floats
+from hpo_batch.analysis.records import Answer, BudgetRow, Budgets, Effect, Estimate, Noise
+from hpo_batch.records import Value
+
+LEAST_COMMON: Final = 5
+"""configurations that both budgets must have for a rank correlation"""
+RESAMPLES: Final = 1000
+COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
+_NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
+_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+
+
+def budgets(
+    studies: Sequence[Data],
+    labels: Sequence[str],
+    noises: Sequence[Noise],
+    effects: Sequence[Sequence[Effect]],
+    *,
+    seed: int = 0,
+) -> Budgets | None:
+    """None for fewer than two studies with trials, and where their metrics or directions differ."""
+    kept = [i for i, data in enumerate(studies) if data.n]
+    if len(kept) < 2 or len({(studies[i].metric, studies[i].direction) for i in kept}) > 1:
+        return None
+    names = _names([studies[i] for i in kept], [labels[i] for i in kept])
+    rows = tuple(_row(name, studies[i], noises[i]) for name, i in zip(names, kept, strict=True))
+    sign = studies[kept[0]].sign
+    sds = [single_sd(noises[i]) for i in kept]
+    order, order_text = _order(rows, sds, sign=sign)
+    slope = _slope(rows, sds)
+    consistency = _consistency(names, [studies[i] for i in kept], [effects[i] for i in kept])
+    transfer = tuple(
+        (names[a], names[b], *_transfer(studies[kept[a]], studies[kept[b]], seed=seed))
+        for a, b in itertools.combinations(range(len(kept)), 2)
+    )
+    return Budgets(
+        rows=rows,
+        order=order,
+        order_text=order_text,
+        slope=slope,
+        consistency=consistency,
+        transfer=transfer,
+        text=_text(rows, slope),
+    )
+
+
+def _names(studies: Sequence[Data], labels: Sequence[str]) -> list[str]:
+    """Labels of the budgets where each study has another, else those of the studies."""
+    given = [data.table.budget for data in studies]
+    return [str(b) for b in given] if all(given) and len(set(given)) == len(given) else list(labels)
+
+
+def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
+    i, sd = data.best_row, single_sd(noise)
+    value = float(data.y[i])
+    half = None if sd is None else 1.96 * sd
+    source = (
+        "noise floor unknown" if sd is None else f"best observed value, interval from the noise floor ({noise.source})"
+    )
+    counts, how = parameter_counts(data)
+    return BudgetRow(
+        label=name,
+        n=data.n,
+        best=Estimate(
+            value=value,
+            low=None if half is None else value - half,
+            high=None if half is None else value + half,
+            method=source,
+            n=data.n,
+        ),
+        mean=float(data.y.mean()),
+        params=data.configuration(i),
+        n_params=counts,
+        n_params_source=how,
+    )
+
+
+def single_sd(noise: Noise) -> float | None:
+    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
+    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
+
+
+def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
+    """Smallest and largest parameter count of the models tried, and where it comes from."""
+    counts = data.column(*COUNTS)
+    if counts is None:
+        known = next((data.by_name[name] for name in COUNTS if name in data.by_name), None)
+        counts = known.positions if known is not None and known.numeric and not known.log else None
+    if counts is not None and np.isfinite(counts).any():
+        return (int(np.nanmin(counts)), int(np.nanmax(counts))), "recorded"
+    estimated = [n for i in range(data.n) if (n := _encoder_weights(data.configuration(i))) is not None]
+    if estimated and len(estimated) == data.n:
+        return (min(estimated), max(estimated)), "estimated: weights of the transformer's layers alone"
+    return None, "not recorded"
+
+
+def _encoder_weights(params: Mapping[str, Value]) -> int | None:
+    """Attention and feed-forward matrices of ``n_layers`` transformer layers; None if this is none."""
+    width = _whole(params, "d_model", "hidden_size")
+    layers = _whole(params, "n_layers", "num_layers", "num_encoder_blocks")
+    inner, ratio = _whole(params, "d_ff", "ffn_dim"), params.get("d_ff_ratio")
+    if inner is None and width is not None and isinstance(ratio, int | float):
+        inner = round(width * ratio)
+    if width is None or layers is None or inner is None:
+        return None
+    return layers * (4 * width * width + 2 * width * inner)
+
+
+def _whole(params: Mapping[str, Value], *names: str) -> int | None:
+    values = (params.get(name) for name in names)
+    return next((int(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
+
+
+def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: float) -> tuple[Answer, str]:
+    """The full order of the bests and whether it is more than noise: every pair, after Holm over the pairs."""
+    ranked = sorted(range(len(rows)), key=lambda i: -sign * rows[i].best.value)
+    relation = " > " if sign > 0 else " < "
+    seen = relation.join(f"{rows[i].label} {rows[i].best.value:.4f}" for i in ranked)
+    known = [sd for sd in sds if sd is not None]
+    if len(known) < len(rows):
+        return (
+            Answer.CANNOT_TELL,
+            f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
+        )
+    pairs = list(itertools.combinations(ranked, 2))
+    z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
+    adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
+    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < 0.05]
+    widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
+    noise = (
+        f"the largest difference is {widest:.4f}, the standard error of a difference "
+        f"{math.hypot(max(known), max(known)):.4f}"
+    )
+    if len(differ) == len(pairs):
+        return Answer.YES, f"{seen}: every two of them differ by more than noise ({noise})"
+    if not differ:
+        return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {noise}"
+    apart = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
+    return Answer.CANNOT_TELL, f"{seen} as observed; only {apart} is more than noise ({noise})"
+
+
+def _holm(p: Sequence[float]) -> list[float]:
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, worst = [1.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
+        adjusted[i] = worst
+    return adjusted
+
+
+def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
+    """Change of the best value for ten times as many parameters: by counts, else by the labels' numbers."""
+    sizes = [math.sqrt(row.n_params[0] * row.n_params[1]) if row.n_params else None for row in rows]
+    basis = "parameter counts (geometric middle of smallest and largest)"
+    if not all(sizes):
+        sizes, basis = [_size_of(row.label) for row in rows], "the labels' numbers, which are not parameter counts"
+    x = np.array([math.log10(size) for size in sizes if size])
+    if len(x) < len(rows) or np.ptp(x) == 0:
+        return None
+    y = np.array([row.best.value for row in rows])
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    known = [sd for sd in sds if sd is not None]
+    half = None
+    if len(known) == len(rows):
+        half = 1.96 * math.sqrt(float((centred**2) @ np.square(known))) / float(centred @ centred)
+        how = "interval from the noise floor"
+    elif len(rows) > 2:
+        rest = y - y.mean() - slope * centred
+        se = math.sqrt(float(rest @ rest) / (len(rows) - 2) / float(centred @ centred))
+        half, how = float(stats.t.ppf(0.975, len(rows) - 2)) * se, "t interval from the scatter around the line"
+    else:
+        how = "two points, noise floor unknown"
+    return Estimate(
+        value=slope,
+        low=None if half is None else slope - half,
+        high=None if half is None else slope + half,
+        method=f"best value per factor ten of size, by {basis}; {how}",
+        n=len(rows),
+    )
+
+
+def _size_of(label: str) -> float | None:
+    """``20M`` as a number, also as a word of a longer label."""
+    for word in re.split(r"[\s_/:-]+", label):
+        match = _NUMBER.match(word)
+        if match and match.group(2):
+            return float(match.group(1)) * _UNITS[match.group(2).lower()]
+    return None
+
+
+def _consistency(
+    names: Sequence[str], studies: Sequence[Data], effects: Sequence[Sequence[Effect]]
+) -> tuple[tuple[str, Mapping[str, Value | None], Answer], ...]:
+    """Every parameter of any study: its value in the best trial of each, and whether that says anything.
+
+    Bests that agree are told; bests that differ contradict each other only if the parameter has an effect that survives
+    in two studies, which could have chosen each other's value. Else it is the luck of one trial.
+    """
+    parameters = dict.fromkeys(name for data in studies for name in data.by_name)
+    carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < 0.05} for some in effects]
+    found = []
+    for parameter in parameters:
+        if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):
+            continue
+        best = [data.configuration(data.best_row).get(parameter) for data in studies]
+        alike = {(type(value), value) for value in best}
+        sure = [i for i, some in enumerate(carried) if parameter in some and best[i] is not None]
+        if None in best:
+            answer = Answer.NOT_MEASURED
+        elif len(alike) == 1:
+            answer = Answer.YES
+        elif any(
+            (type(best[a]), best[a]) != (type(best[b]), best[b])
+            and _offered(studies[a], parameter, best[b])
+            and _offered(studies[b], parameter, best[a])
+            for a, b in itertools.combinations(sure, 2)
+        ):
+            answer = Answer.NO
+        else:
+            answer = Answer.CANNOT_TELL
+        found.append((parameter, dict(zip(names, best, strict=True)), answer))
+    return tuple(found)
+
+
+def _offered(data: Data, parameter: str, value: Value | None) -> bool:
+    return any(type(level) is type(value) and level == value for level in data.by_name[parameter].levels)
+
+
+def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
+    """Rank correlation over the configurations that both studies have."""
+    of_a, of_b = _by_configuration(a), _by_configuration(b)
+    common = [key for key in of_a if key in of_b]
+    x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
+    return rank_correlation(x, y, seed=seed), len(common)
+
+
+def _by_configuration(data: Data) -> dict[frozenset[tuple[str, type, Value]], float]:
+    found = {}
+    for rows in data.configurations.values():
+        key = frozenset((name, type(value), value) for name, value in data.configuration(rows[0]).items())
+        found[key] = float(data.y[rows].mean())
+    return found
+
+
+def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
+    """Spearman with a percentile bootstrap; None below five points or without any variation."""
+    n = len(x)
+    if n < LEAST_COMMON or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, n, size=(RESAMPLES, n))
+    ranks_x, ranks_y = stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1)
+    ranks_x -= ranks_x.mean(axis=1, keepdims=True)
+    ranks_y -= ranks_y.mean(axis=1, keepdims=True)
+    scale = np.sqrt((ranks_x**2).sum(axis=1) * (ranks_y**2).sum(axis=1))
+    usable = scale > 0
+    rhos = (ranks_x * ranks_y).sum(axis=1)[usable] / scale[usable]
+    low, high = np.quantile(rhos, [0.025, 0.975])
+    return Estimate(
+        value=float(stats.spearmanr(x, y).statistic),
+        low=float(low),
+        high=float(high),
+        method=f"Spearman, percentile interval of {RESAMPLES} resamples",
+        n=n,
+    )
+
+
+def fidelity(
+    curves: Mapping[int, Sequence[tuple[int, float]]], *, seed: int = 0, most: int = 8
+) -> tuple[tuple[int, Estimate | None, int], ...]:
+    """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
+
+    Only trials that went all the way are compared: those that were pruned have no last value.
+    """
+    if not curves:
+        return ()
+    last = max(step for curve in curves.values() for step, _ in curve) if any(curves.values()) else 0
+    whole = {number: dict(curve) for number, curve in curves.items() if curve and curve[-1][0] == last}
+    steps = sorted({step for curve in whole.values() for step in curve if step < last})
+    wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+    found = []
+    for step in dict.fromkeys(wanted):
+        both = [curve for curve in whole.values() if step in curve]
+        x, y = np.array([c[step] for c in both]), np.array([c[last] for c in both])
+        found.append((step, rank_correlation(x, y, seed=seed), len(both)))
+    return tuple(found)
+
+
+def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
+    counted = [
+        f"{row.label}: {_millions(row.n_params[0])} to {_millions(row.n_params[1])} parameters ({row.n_params_source})"
+        for row in rows
+        if row.n_params
+    ]
+    text = "; ".join(counted) if counted else "parameter counts of the models are not recorded"
+    if slope is None:
+        return f"{text}; no slope over size: sizes are not known"
+    if slope.low is None or slope.high is None:
+        return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
+    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "no slope can be told from noise"
+    return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2g} M" if count < 1e8 else f"{count / 1e6:.0f} M"

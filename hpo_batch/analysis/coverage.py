@@ -1,0 +1,247 @@
+"""How much of the space was tried, beside what was attainable and what random trials would have found.
+
+A share of all cells alone says little: 26 of 75 is half of what 50 trials could reach, and less than 50 random trials
+would have found.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from hpo_batch.analysis.frame import Data, value_text
+from hpo_batch.analysis.records import Answer, Coverage, Estimate
+from hpo_batch.records import Value
+from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
+from hpo_batch.space.parameters import Fixed, is_number
+from hpo_batch.space.space import Space
+
+_ARCHITECTURE = """
+    d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units
+    channels n_layers n_layer layers num_layers num_encoder_blocks num_blocks n_blocks blocks depth
+    num_hidden_layers n_heads n_head heads num_heads nhead num_attention_heads d_ff ff_dim ffn_dim kernel_size
+    patch_len patch_size
+"""
+_TRAINING = """
+    learning_rate lr dropout dropout_rate weight_decay wd batch_size momentum label_smoothing optimizer optim
+    warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2
+"""
+ARCHITECTURE: Final = frozenset(_ARCHITECTURE.split())
+"""parameters that are architecture by their name; ratios are not, as in the documents"""
+TRAINING: Final = frozenset(_TRAINING.split())
+MOST_GAPS: Final = 20
+MOST_MATRIX: Final = 400
+"""cells of a pair's matrix"""
+MOST_LEVELS: Final = 20
+"""values of a parameter of a matrix"""
+MOST_EXACT: Final = 20_000_000
+"""steps of the exact distribution of distinct cells; above it, the normal one with the exact variance"""
+
+
+Row = Mapping[str, Value]
+
+
+def coverage(data: Data) -> tuple[Coverage, ...]:
+    """Coverage of the architecture, of the training parameters, of all together, and of the pairs inside these sets.
+
+    The architecture is ``[sampler] coverage`` where the sweep says it, else what is called like one.
+    """
+    names = _searched(data)
+    if not data.n or not names:
+        return ()
+    rows = [data.configuration(i) for i in range(data.n)]
+    space = None if data.table.space_is_inferred else data.space
+    sweep = data.table.sweep
+    sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
+    found = [_coverage(label, chosen, rows, space) for label, chosen in sets]
+    combined = [chosen for label, chosen in sets if label != "all"] or [names[:6]]
+    pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
+    matrices = (_matrix(pair, rows, space) for pair in pairs)
+    return (*found, *(matrix for matrix in matrices if matrix is not None))
+
+
+def _searched(data: Data) -> tuple[str, ...]:
+    """What has cells: the space's searched parameters, or those that were seen to vary."""
+    if data.space is not None and not data.table.space_is_inferred:
+        return tuple(p.name for p in data.space.searched if p.name in data.by_name)
+    return tuple(param.name for param in data.varied)
+
+
+def random_distinct(cells: int, n: int) -> Estimate:
+    """Distinct cells that ``n`` uniform draws with replacement find: expectation and 95 % interval."""
+    expected = cells * -math.expm1(n * math.log1p(-1 / cells)) if cells > 1 else 1.0
+    if n * min(n, cells) <= MOST_EXACT:
+        cumulated = np.cumsum(_occupancy(cells, n))
+        low = int(np.searchsorted(cumulated, 0.025))
+        high = int(np.searchsorted(cumulated, 0.975))
+        method = "exact distribution"
+    else:
+        variance = _occupancy_variance(cells, n)
+        half = 1.96 * math.sqrt(max(0.0, variance))
+        low, high = math.floor(expected - half), math.ceil(min(cells, expected + half))
+        method = "exact expectation and variance, normal interval"
+    return Estimate(
+        value=expected, low=float(low), high=float(high), method=f"{n} uniform draws over {cells} cells, {method}", n=n
+    )
+
+
+def below_random(cells: int, n: int, found: int) -> float | None:
+    """Probability that so many uniform draws find ``found`` distinct cells or fewer; None where it is not exact."""
+    if n * min(n, cells) > MOST_EXACT:
+        return None
+    return float(min(1.0, _occupancy(cells, n)[: found + 1].sum()))
+
+
+def _occupancy(cells: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Probability of 0, 1, 2, ... distinct cells after ``n`` draws."""
+    most = min(n, cells)
+    seen = np.arange(most + 1) / cells
+    p = np.zeros(most + 1)
+    p[0] = 1.0
+    for _ in range(n):
+        p[1:] = p[1:] * seen[1:] + p[:-1] * (1 - seen[:-1])
+        p[0] = 0.0
+    return p
+
+
+def _occupancy_variance(cells: int, n: int) -> float:
+    one = math.exp(n * math.log1p(-1 / cells)) if cells > 1 else 0.0
+    two = math.exp(n * math.log1p(-2 / cells)) if cells > 2 else 0.0
+    return cells * (cells - 1) * two + cells * one - cells**2 * one**2
+
+
+def _sets(names: Sequence[str], architecture: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    given = tuple(name for name in architecture if name in names)
+    shape = given or tuple(name for name in names if _plain(name) in ARCHITECTURE)
+    training = tuple(name for name in names if _plain(name) in TRAINING and name not in shape)
+    sets = [("architecture", shape), ("training", training), ("all", tuple(names))]
+    told = [(label, chosen) for label, chosen in sets if chosen]
+    # one parameter is no combination; and a set that is everything is called that
+    return [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
+
+
+def _plain(name: str) -> str:
+    """``model.d_model`` and ``--d-model`` are ``d_model``."""
+    return re.sub(r"\W+", "_", name.rsplit(".", 1)[-1]).strip("_").lower()
+
+
+def _coverage(label: str, names: tuple[str, ...], rows: Sequence[Row], space: Space | None) -> Coverage:
+    tried = [tuple(row[name] for name in names) for row in rows if all(name in row for name in names)]
+    listed = _cells(names, rows, space)
+    if listed is None:
+        if label != "all":
+            finite = tuple(n for n in names if not _continuous(n, rows, space))
+            if 1 < len(finite) < len(names):
+                return _coverage(label, finite, rows, space)
+        return Coverage(
+            label=label,
+            parameters=names,
+            found=len({_identity(cell) for cell in tried}),
+            cells=0,
+            attainable=len(tried),
+            random=None,
+            gaps=(),
+            answer=Answer.CANNOT_TELL,
+            why="a continuous parameter has no cells to count, or there are too many",
+        )
+    cells, why = listed
+    known = {_identity(cell) for cell in cells}
+    hits = Counter(_identity(cell) for cell in tried)
+    inside = {identity for identity in hits if identity in known}
+    outside = len(hits) - len(inside)
+    if outside:
+        why = (why + "; " if why else "") + f"{outside} tried lie outside the space and are not counted"
+    n = sum(hits[identity] for identity in inside)
+    expected = random_distinct(len(cells), n) if n and cells else None
+    gaps = itertools.islice((cell for cell in cells if _identity(cell) not in hits), MOST_GAPS)
+    return Coverage(
+        label=label,
+        parameters=names,
+        found=len(inside),
+        cells=len(cells),
+        attainable=min(n, len(cells)),
+        random=expected,
+        gaps=tuple(dict(zip(names, cell, strict=True)) for cell in gaps),
+        answer=_answer(len(inside), expected),
+        why=why,
+    )
+
+
+def _answer(found: int, expected: Estimate | None) -> Answer:
+    """NO: fewer than 97.5 % of random searches; YES: not fewer than they find on average."""
+    if expected is None or expected.low is None:
+        return Answer.CANNOT_TELL
+    if found < expected.low:
+        return Answer.NO
+    return Answer.YES if found >= expected.value - 0.5 else Answer.CANNOT_TELL
+
+
+def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) -> Coverage | None:
+    """Trials of every combination of two parameters; combinations that cannot be are left out."""
+    whole = _coverage(" x ".join(names), names, rows, space)
+    listed = _cells(names, rows, space)
+    if listed is None or len(listed[0]) > MOST_MATRIX:
+        return None
+    cells, _ = listed
+    if any(len({_identity((cell[i],)) for cell in cells}) > MOST_LEVELS for i in (0, 1)):
+        return None
+    hits = Counter(_identity(tuple(row[n] for n in names)) for row in rows if all(n in row for n in names))
+    ordered = sorted(cells, key=lambda cell: tuple(_order(value) for value in cell))
+    counts = tuple((tuple(value_text(v) for v in cell), hits.get(_identity(cell), 0)) for cell in ordered)
+    return Coverage(
+        label=whole.label,
+        parameters=names,
+        found=whole.found,
+        cells=whole.cells,
+        attainable=whole.attainable,
+        random=whole.random,
+        gaps=whole.gaps,
+        counts=counts,
+        answer=whole.answer,
+        why=whole.why,
+    )
+
+
+def _cells(
+    names: Sequence[str], rows: Sequence[Row], space: Space | None
+) -> tuple[list[tuple[Value, ...]], str] | None:
+    """The cells over ``names`` and what is to be said about them; None if they cannot be listed."""
+    if space is not None and all(name in space.by_name for name in names):
+        searched = [name for name in names if not isinstance(space.by_name[name], Fixed)]
+        total = size(space, searched).all
+        if total is None or total > MOST_WALKED:
+            return None
+        return list(projected_cells(space, names)), ""
+    seen = [_seen(name, rows) for name in names]
+    if any(_continuous(name, rows, None) for name in names) or math.prod(len(s) for s in seen) > MOST_WALKED:
+        return None
+    return list(itertools.product(*seen)), "cells are the products of the values seen: the space is not known"
+
+
+def _seen(name: str, rows: Sequence[Row]) -> list[Value]:
+    values = {_identity((row[name],)): row[name] for row in rows if name in row}
+    return sorted(values.values(), key=_order)
+
+
+def _continuous(name: str, rows: Sequence[Row], space: Space | None) -> bool:
+    if space is not None and name in space.by_name:
+        return space.by_name[name].count is None
+    values = _seen(name, rows)
+    n = sum(name in row for row in rows)
+    reals = all(isinstance(value, float) for value in values)
+    return bool(values) and reals and len(values) > max(10, n // 2)
+
+
+def _identity(cell: tuple[Value, ...]) -> tuple[tuple[type, Value], ...]:
+    # 1, 1.0 and true are equal to Python, not to a sweep
+    return tuple((type(value), value) for value in cell)
+
+
+def _order(value: Value) -> tuple[int, float, str]:
+    return (0, float(value), "") if is_number(value) else (1, 0.0, str(value))

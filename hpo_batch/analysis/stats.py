@@ -1,0 +1,124 @@
+"""Small statistics that several parts of analysis use. Plain numbers and arrays in, plain numbers out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+
+ALPHA = 0.05
+POWER = 0.8
+CLIPPED = 0.1
+"""share of the values at either end that tests see drawn in: a few diverged trials else own the variance"""
+LARGE = 100
+"""degrees of freedom above which a power needs no non-central distribution; scipy's gives NaN for many of them"""
+FENCE = 3.0
+"""interquartile ranges beyond the quartiles from which a value is drawn in also where means are estimated"""
+
+
+def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Adjusted p-values of a family of claims. A claim without a test (None or NaN) is not one of the family."""
+    tested = [i for i, p in enumerate(p_values) if p is not None and not math.isnan(p)]
+    adjusted: list[float | None] = [None] * len(p_values)
+    if tested:
+        from statsmodels.stats.multitest import multipletests
+
+        found = multipletests([p_values[i] for i in tested], alpha=ALPHA, method="holm")[1]
+        for i, p in zip(tested, found, strict=True):
+            adjusted[i] = float(p)
+    return tuple(adjusted)
+
+
+def sem(values: Floats) -> float | None:
+    """Standard error of a mean; None for fewer than two values."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+
+
+def hanley_mcneil(auc: float, n_pos: float, n_neg: float) -> float:
+    """Standard error of an area under the ROC curve (Hanley and McNeil 1982)."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    variance = auc * (1 - auc) + (n_pos - 1) * (q1 - auc**2) + (n_neg - 1) * (q2 - auc**2)
+    return math.sqrt(max(0.0, variance) / (n_pos * n_neg))
+
+
+def binomial_se(share: float, n: float) -> float:
+    """Standard error of a share of ``n`` cases, such as an accuracy."""
+    return math.sqrt(max(0.0, share * (1 - share)) / n)
+
+
+def mde(sd: float, n_a: float, n_b: float, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
+    """The smallest difference of two means that a two-sided t-test finds with this power; None below two per group."""
+    df = n_a + n_b - 2
+    if min(n_a, n_b) < 2 or not sd > 0:
+        return None
+    root = math.sqrt(n_a * n_b / (n_a + n_b))
+    critical = float(stats.t.ppf(1 - alpha / 2, df))
+    if df > LARGE:
+        return sd * (critical + float(stats.norm.ppf(power))) / root
+
+    def missing(effect: float) -> float:
+        found = stats.nct.sf(critical, df, effect * root) + stats.nct.cdf(-critical, df, effect * root)
+        return float(found) - power
+
+    high = 1.0
+    while missing(high) < 0 and high < 1e3:
+        high *= 2
+    return sd * float(optimize.brentq(missing, 1e-6, high)) if high < 1e3 else None
+
+
+def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
+    """Spread within groups of at least two values, with its degrees of freedom; None if there is no such group."""
+    used = [np.asarray(group, dtype=np.float64) for group in groups if len(group) > 1]
+    df = sum(len(group) - 1 for group in used)
+    if not df:
+        return None
+    squares = sum(float(np.sum((group - group.mean()) ** 2)) for group in used)
+    return math.sqrt(squares / df), df
+
+
+def sd_interval(sd: float, df: int, *, level: float) -> tuple[float, float]:
+    """Interval of a standard deviation of normal values, by the chi-square distribution."""
+    tail = (1 - level) / 2
+    return sd * math.sqrt(df / stats.chi2.ppf(1 - tail, df)), sd * math.sqrt(df / stats.chi2.ppf(tail, df))
+
+
+def eta_squared(y: Floats, codes: NDArray[np.int64]) -> float | None:
+    """Share of the variance between the groups; None if nothing varies."""
+    total = float(np.sum((y - y.mean()) ** 2)) if len(y) else 0.0
+    if total <= 0:
+        return None
+    between = sum(np.sum(codes == c) * (y[codes == c].mean() - y.mean()) ** 2 for c in np.unique(codes))
+    return float(between) / total
+
+
+def clipped(y: Floats, share: float = CLIPPED) -> Floats:
+    """Values with both ends drawn in to the quantiles ``share`` and ``1 - share``, as places between those, 0 to 1.
+
+    Ranks if nothing varies then. For tests and shares of variance, which do not change with the scale.
+    """
+    low, high = np.quantile(y, [share, 1 - share])
+    if high > low:
+        return np.asarray((np.clip(y, low, high) - low) / (high - low), dtype=np.float64)
+    return np.asarray(stats.rankdata(y) / len(y), dtype=np.float64)
+
+
+def fenced(y: Floats) -> Floats:
+    """Values with what lies far outside drawn in to Tukey's outer fences. Where half the values are equal, all stay."""
+    low, high = np.quantile(y, [0.25, 0.75])
+    margin = FENCE * (high - low)
+    return np.clip(y, low - margin, high + margin) if margin > 0 else y
+
+
+def correlation(a: Floats, b: Floats) -> tuple[float | None, float | None, float | None, float | None]:
+    """Pearson's r and p, Spearman's rho and p; None for what does not vary or has fewer than three values."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None, None, None, None
+    # values far apart in size overflow when squared: r does not change with the scale
+    a, b = (a - a.mean()) / np.max(np.abs(a - a.mean())), (b - b.mean()) / np.max(np.abs(b - b.mean()))
+    pearson, spearman = stats.pearsonr(a, b), stats.spearmanr(a, b)
+    return float(pearson[0]), float(pearson[1]), float(spearman[0]), float(spearman[1])

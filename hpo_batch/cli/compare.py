@@ -1,0 +1,73 @@
+"""``hpo-batch compare``: several studies beside each other, with what can and cannot be told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.cli.report import analysed, known_options
+from hpo_batch.cli.sources import read_sources, source_options
+from hpo_batch.errors import StorageError, UserError
+
+SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".txt": "table"}
+
+
+@click.command(name="compare")
+@source_options
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "md", "html", "json", "latex"]),
+    help="How to write it [default: the output file's suffix, else a table].",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
+)
+@known_options
+@root_option
+def command(
+    format_: str | None,
+    output: Path | None,
+    n_eval: int | None,
+    n_pos: int | None,
+    baseline: float | None,
+    seed: int,
+    root: Path | None,
+    **given: Any,
+) -> None:
+    """Compare the studies of each SOURCE (at least two): best values, noise, coverage, what each parameter does.
+
+    What the trials do not carry is called 'cannot tell' or 'not measured', not 'no'.
+    """
+    from hpo_batch import __version__
+    from hpo_batch.files import dump_json, write_atomic
+    from hpo_batch.report.document import comparison
+    from hpo_batch.report.html import html
+    from hpo_batch.report.markdown import latex, markdown, terminal
+    from hpo_batch.report.numbers import as_json
+
+    if output is not None and format_ is None and output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"'{output.name}' does not tell a format; add --format, or end it in {', '.join(SUFFIXES)}")
+    chosen = format_ or (SUFFIXES[output.suffix.lower()] if output is not None else "table")
+    tables = read_sources(**given, root=logs_root(root), reports=True)
+    if len(tables) < 2:
+        raise UserError(f"compare takes at least two studies, here is {len(tables)}; 'hpo-batch report' is for one")
+    findings = analysed(tables, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
+    document = comparison(findings, version=__version__)
+    if chosen == "json":
+        content = dump_json(as_json(findings, version=__version__, sources=tuple(table.source for table in tables)))
+    else:
+        content = {"table": terminal, "md": markdown, "html": html, "latex": latex}[chosen](document)
+    if output is None:
+        click.echo(content, nl=False)
+        return
+    try:
+        write_atomic(output.absolute(), content)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write '{output}': {error.strerror}; -o takes any file that you may write"
+        ) from error
+    click.echo(f"wrote {output.resolve()}", err=True)

@@ -1,0 +1,387 @@
+"""Somebody else's table to ours: columns found or mapped, states and numbers checked, a table for each study in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from hpo_batch.errors import UserError
+from hpo_batch.records import Counts, Value
+from hpo_batch.results.columns import GROUPS, Columns, Roles, bare, direction_of, roles
+from hpo_batch.results.infer import described, infer_space
+from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
+from hpo_batch.space.parameters import Choices
+from hpo_batch.space.space import Space
+from hpo_batch.space.words import listed, shown
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
+
+_STATES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("complete", "completed", "finished", "done", "success", "ok", "terminated"), "COMPLETE"),
+    **dict.fromkeys(("pruned", "stopped", "early_stopped"), "PRUNED"),
+    **dict.fromkeys(("fail", "failed", "error", "errored", "crashed", "killed", "timeout", "preempted"), "FAIL"),
+    **dict.fromkeys(("running", "pending"), "RUNNING"),
+    **dict.fromkeys(("waiting", "queued"), "WAITING"),
+}  # fmt: skip
+DIRECTIONS: Final = {"max": "maximize", "maximise": "maximize", "maximize": "maximize",
+                     "min": "minimize", "minimise": "minimize", "minimize": "minimize"}  # fmt: skip
+_LABEL: Final = re.compile(r"(?<![0-9a-zA-Z.])([0-9]+(?:\.[0-9]+)?[kmb])(?![0-9a-zA-Z])", re.IGNORECASE)
+TEXTS: Final = ("name", "set", "note", "origin", "reason", "message", "node", "gpus", "job", "submission")
+
+
+def tables_of(
+    frame: pd.DataFrame,
+    given: Columns,
+    *,
+    source: str,
+    label: str,
+    notes: Sequence[str] = (),
+    sweeps: Sequence[Sweep] = (),
+) -> tuple[TrialsTable, ...]:
+    """The studies in a frame: one, or as many as a column ``study`` or ``budget`` names.
+
+    Args:
+        given: what the user said of the columns.
+        source: for messages.
+        label: what the study is called where the frame does not tell.
+        notes: what was assumed so far.
+        sweeps: what the trials come from, if the user knows: one, or one for each budget.
+
+    Raises:
+        UserError: columns that cannot be told apart, numbers there twice, states or directions nobody knows.
+    """
+    if frame.empty:
+        raise UserError(f"{source}: a header and no trials")
+    names = None if not sweeps else [p.name for p in sweeps[0].space.parameters]
+    if sweeps and not given.value:
+        given = _with_objective(frame, given, sweeps[0])
+    found = roles(frame, given, file=source, space=names)
+    tables = []
+    for part, budget, name in _parts(frame, label, given):
+        sweep = sweep_for(sweeps, budget, source=source)
+        tables.append(_table(part, found, given, source=source, label=name, budget=budget, notes=notes, sweep=sweep))
+    return tuple(tables)
+
+
+def budget_in(label: str) -> str | None:
+    """A label of a budget in a file's name: ``hpo_200m_tpe`` is ``200M``; None if there is none, or several."""
+    found = {match[1].upper() for match in _LABEL.finditer(label.replace("_", " ").replace("-", " "))}
+    return found.pop() if len(found) == 1 else None
+
+
+def _with_objective(frame: pd.DataFrame, given: Columns, sweep: Sweep) -> Columns:
+    metrics = sweep.study.metric
+    if all(metric in frame.columns for metric in metrics):
+        return replace(given, value=tuple(metrics), directions=given.directions or tuple(sweep.study.direction))
+    return replace(given, directions=given.directions or tuple(sweep.study.direction))
+
+
+def _parts(frame: pd.DataFrame, label: str, given: Columns) -> list[tuple[pd.DataFrame, str | None, str]]:
+    """Rows, budget and label of each study in the frame."""
+    keys = [name for name in GROUPS if name in frame.columns and name not in (*given.params, *given.value)]
+    keys = [name for name in keys if name not in given.mapping.values() and frame[name].notna().all()]
+    if not keys:
+        return [(frame, budget_in(label), label)]
+    parts = []
+    for values, rows in frame.groupby(keys, sort=False):
+        here = dict(zip(keys, (str(v) for v in values), strict=True))
+        budget = here.get("budget")
+        name = here.get("study", label)
+        if budget is None:
+            budget = name.rpartition("/")[2] if "/" in name else budget_in(name)
+        elif "/" not in name:
+            name = f"{name}/{budget}"
+        parts.append((rows.reset_index(drop=True), budget, name))
+    return parts
+
+
+def sweep_for(sweeps: Sequence[Sweep], budget: str | None, *, source: str) -> Sweep | None:
+    if len(sweeps) <= 1:
+        return sweeps[0] if sweeps else None
+    for sweep in sweeps:
+        if budget is not None and sweep.budget is not None and sweep.budget.lower() == budget.lower():
+            return sweep
+    known = ", ".join(str(sweep.budget) for sweep in sweeps)
+    raise UserError(
+        f"{source}: --sweep has the budgets {known}, and it is not known to which of them the trials belong: name the "
+        "file after it, or add a column 'budget'"
+    )
+
+
+def _table(
+    frame: pd.DataFrame,
+    found: Roles,
+    given: Columns,
+    *,
+    source: str,
+    label: str,
+    budget: str | None,
+    notes: Sequence[str],
+    sweep: Sweep | None,
+) -> TrialsTable:
+    told = list(notes)
+    metrics = tuple(_metric(column) for column in found.values)
+    directions = _directions(metrics, given.directions, source=source, notes=told)
+    columns: dict[str, Any] = {"number": _numbers(frame, found, source=source, label=label, notes=told)}
+    values = {}
+    for column, metric in zip(found.values, metrics, strict=True):
+        values["value" if len(metrics) == 1 else f"values_{metric}"] = _floats(frame[column], column, source=source)
+    states = _states(frame, found, values, source=source, notes=told)
+    for name, series in values.items():
+        _tell_odd_values(series, states, found.values, notes=told)
+        columns[name] = series.where(states != "FAIL")
+    started, ended, duration = _times(frame, found, notes=told)
+    columns |= {"datetime_start": started, "datetime_complete": ended, "duration": duration}
+    space = None if sweep is None else sweep.space
+    for column in found.params:
+        name = bare(column, given.mapping)
+        columns[f"params_{name}"] = _parameter(frame[column], space, name)
+    for column in found.attrs:
+        columns[f"user_attrs_{bare(column, given.mapping)}"] = frame[column]
+    columns["state"] = states
+    for name in ("name", "set", "note", "origin", "reason", "message"):
+        columns[name] = _texts(frame, found, name)
+    if len(metrics) > 1:
+        cells = [columns[f"values_{metric}"].tolist() for metric in metrics]
+        columns["front"] = pd.Series(front_of(cells, states.tolist(), directions), dtype="boolean")
+    columns["seed"] = _or_empty(frame, found, "seed", "Int64").astype("Int64")
+    columns["attempts"] = _or_empty(frame, found, "attempts", "Int64").astype("Int64")
+    seconds = _or_empty(frame, found, "seconds_total", "float64").astype("float64")
+    columns["seconds_total"] = seconds.where(seconds.notna(), duration.dt.total_seconds())
+    for name in ("node", "gpus", "job", "submission"):
+        columns[name] = _texts(frame, found, name)
+    trials = pd.DataFrame({name: _reset(series) for name, series in columns.items()})
+    if sweep is None:
+        space = infer_space(trials)
+        told.append(f"space inferred from the values seen, --sweep gives the true one: {described(space)}")
+    told.append(_columns_told(found, given, metrics, directions))
+    counts = states.value_counts()
+    number_seed = trials[["number", "seed"]].dropna()
+    return TrialsTable(
+        trials=trials,
+        attempts=pd.DataFrame(columns=list(ATTEMPT_COLUMNS)),
+        metrics=metrics,
+        directions=directions,
+        counts=Counts(
+            target=len(trials),
+            waiting=int(counts.get("WAITING", 0)),
+            running=int(counts.get("RUNNING", 0)),
+            complete=int(counts.get("COMPLETE", 0)),
+            pruned=int(counts.get("PRUNED", 0)),
+            failed=int(counts.get("FAIL", 0)),
+        ),
+        source=source,
+        label=label,
+        space=space,
+        space_is_inferred=sweep is None,
+        baseline=None if sweep is None else sweep.baseline,
+        budget=budget if sweep is None or sweep.budget is None else sweep.budget,
+        seeds={int(n): (int(s),) for n, s in zip(number_seed["number"], number_seed["seed"], strict=True)},
+        sweep=sweep,
+        notes=tuple(told),
+    )
+
+
+def _metric(column: str) -> str:
+    return column.removeprefix("values_") if column.startswith("values_") else bare(column, {})
+
+
+def _directions(metrics: Sequence[str], given: Sequence[str], *, source: str, notes: list[str]) -> tuple[str, ...]:
+    if given:
+        if len(given) not in (1, len(metrics)):
+            raise UserError(f"{source}: {len(given)} directions for {len(metrics)} metrics ({', '.join(metrics)})")
+        unknown = [direction for direction in given if direction.lower() not in DIRECTIONS]
+        if unknown:
+            raise UserError(f"--direction: '{unknown[0]}' is neither maximize nor minimize")
+        found = tuple(DIRECTIONS[direction.lower()] for direction in given)
+        return found if len(found) == len(metrics) else found * len(metrics)
+    directions = []
+    for metric in metrics:
+        direction = direction_of(metric)
+        if direction is None:
+            notes.append(
+                f"'{metric}' is taken as to maximize, which its name does not tell: --direction says otherwise"
+            )
+        directions.append(direction or "maximize")
+    return tuple(directions)
+
+
+def _numbers(frame: pd.DataFrame, found: Roles, *, source: str, label: str, notes: list[str]) -> pd.Series[Any]:
+    column = found.ours.get("number")
+    if column is None:
+        notes.append("no column of trial numbers: rows are numbered from 0")
+        return pd.Series(range(len(frame)), dtype="int64")
+    try:
+        numbers = frame[column].astype("int64")
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{source}: column '{column}' does not hold trial numbers ({error}); --map number=COLUMN"
+        ) from error
+    twice = numbers[numbers.duplicated(keep=False)]
+    if len(twice):
+        first = int(twice.iloc[0])
+        rows = [str(i + 1) for i in numbers.index[numbers == first]][:5]
+        several = f" of '{label}'" if label not in source else ""
+        raise UserError(
+            f"{source}: the number {first} stands in column '{column}'{several} {len(rows)} times (trials in rows "
+            f"{', '.join(rows)}); {twice.nunique()} numbers are not unique: give each study a file of its own, or say "
+            f"--ignore {column} to number the rows"
+        )
+    return numbers
+
+
+def _floats(column: pd.Series[Any], name: str, *, source: str) -> pd.Series[Any]:
+    if column.isna().all():
+        raise UserError(f"{source}: the objective's column '{name}' is empty: no trial has a value")
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        texts = [value for value in column.tolist() if isinstance(value, str)]
+        odd = f"; '{texts[0][:60]}' is no number" if texts else ""
+        raise UserError(f"{source}: the objective's column '{name}' does not hold numbers{odd}")
+    return column.astype("Float64").astype(float)
+
+
+def _states(
+    frame: pd.DataFrame, found: Roles, values: Mapping[str, pd.Series[Any]], *, source: str, notes: list[str]
+) -> pd.Series[Any]:
+    missing = pd.DataFrame(values).isna().any(axis=1)
+    column = found.ours.get("state")
+    if column is None:
+        if missing.any():
+            notes.append(
+                f"{_n(int(missing.sum()), 'row')} without a value: counted as failed, there is no column 'state'"
+            )
+        return pd.Series(["FAIL" if is_missing else "COMPLETE" for is_missing in missing], dtype=object)
+    states = []
+    for i, word in enumerate(frame[column].tolist()):
+        state = _STATES.get(str(word).rpartition(".")[2].strip().lower())
+        if state is None:
+            raise UserError(
+                f"{source}: row {i + 1} has the state {shown(word)}, which is none of COMPLETE, PRUNED, FAIL, RUNNING, "
+                f"WAITING; --ignore {column} if the column is something else"
+            )
+        states.append(state)
+    return pd.Series(states, dtype=object)
+
+
+def _tell_odd_values(
+    series: pd.Series[Any], states: pd.Series[Any], columns: Sequence[str], *, notes: list[str]
+) -> None:
+    done = series[(states == "COMPLETE").to_numpy()]
+    where = f" in '{columns[0]}'" if len(columns) == 1 else ""
+    infinite = int(sum(math.isinf(value) for value in done))
+    empty = int(done.isna().sum())
+    if infinite:
+        notes.append(f"{_n(infinite, 'complete trial')} with an infinite value{where}: no analysis uses them")
+    if empty:
+        notes.append(f"{_n(empty, 'complete trial')} without a value{where}: no analysis uses them")
+    failed = int(series[(states == "FAIL").to_numpy()].notna().sum())
+    if failed:
+        notes.append(f"{_n(failed, 'failed trial')} with a value{where}: a failure has none, it is left out")
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Series[Any]:
+    """Values in the type of their parameter; whole numbers that were written as 128.0 are whole numbers again."""
+    if space is not None and name in space.by_name:
+        parameter = space.by_name[name]
+        values = [None if _is_empty(value) else parameter.normalise(_plain(value)) for value in column.tolist()]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {int}:
+            return pd.Series(values, dtype="Int64")
+        if kinds == {float} and not isinstance(parameter, Choices):
+            return pd.Series([math.nan if value is None else float(value) for value in values], dtype="float64")
+        return column if not kinds or kinds & {bool} else pd.Series(values, dtype=object).infer_objects()
+    if pd.api.types.is_float_dtype(column):
+        there = column.dropna()
+        if len(there) and bool((there % 1 == 0).all()) and bool((there.abs() < 2**53).all()):
+            return column.astype("Int64")
+    return column
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value
+
+
+def _plain(value: Any) -> Value:
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _times(
+    frame: pd.DataFrame, found: Roles, *, notes: list[str]
+) -> tuple[pd.Series[Any], pd.Series[Any], pd.Series[Any]]:
+    started, ended = (_time(frame, found, name, notes) for name in ("datetime_start", "datetime_complete"))
+    spans = pd.Series(pd.NaT, index=range(len(frame)), dtype="timedelta64[us]")
+    column = found.ours.get("duration")
+    if column is not None and pd.api.types.is_numeric_dtype(frame[column]):
+        spans = pd.to_timedelta(frame[column].astype("Float64").astype(float), unit="s").astype("timedelta64[us]")
+    elif column is not None:
+        spans = pd.to_timedelta(frame[column], errors="coerce").astype("timedelta64[us]")
+    if started.notna().any() and ended.notna().any():
+        spans = spans.where(spans.notna(), ended - started)
+    return started, ended, spans
+
+
+def _time(frame: pd.DataFrame, found: Roles, name: str, notes: list[str]) -> pd.Series[Any]:
+    column = found.ours.get(name)
+    nothing = pd.Series(pd.NaT, index=range(len(frame)), dtype="datetime64[us]")
+    if column is None:
+        return nothing
+    if pd.api.types.is_datetime64_any_dtype(frame[column]):
+        times = frame[column]
+    else:
+        texts = frame[column].map(lambda value: None if _is_empty(value) else str(value).replace("_", "T"))
+        try:
+            times = pd.to_datetime(texts, errors="coerce", format="ISO8601")
+        except (ValueError, TypeError):
+            times = nothing
+        if times.isna().sum() > frame[column].isna().sum():
+            notes.append(f"column '{column}' does not hold times: left out")
+            return nothing
+    if getattr(times.dt, "tz", None) is not None:
+        times = times.dt.tz_convert(None)
+    return times.astype("datetime64[us]")
+
+
+def _texts(frame: pd.DataFrame, found: Roles, name: str) -> pd.Series[Any]:
+    column = found.ours.get(name)
+    if column is None:
+        return pd.Series([None] * len(frame), dtype=object)
+    return pd.Series([None if _is_empty(value) else str(value) for value in frame[column].tolist()], dtype=object)
+
+
+def _or_empty(frame: pd.DataFrame, found: Roles, name: str, dtype: str) -> pd.Series[Any]:
+    column = found.ours.get(name)
+    if column is None:
+        return pd.Series([None] * len(frame), dtype=dtype)
+    return frame[column].astype("Float64") if dtype == "float64" else frame[column]
+
+
+def _reset(series: pd.Series[Any]) -> pd.Series[Any]:
+    return series.reset_index(drop=True)
+
+
+def _columns_told(found: Roles, given: Columns, metrics: Sequence[str], directions: Sequence[str]) -> str:
+    objective = ", ".join(f"{metric} ({direction})" for metric, direction in zip(metrics, directions, strict=True))
+    params = ", ".join(
+        column if bare(column, given.mapping) == column else f"{bare(column, given.mapping)} (column {column})"
+        for column in found.params
+    )
+    known = ", ".join(column for ours, column in found.ours.items() if ours not in ("number", "state"))
+    rest = "; ".join(
+        part
+        for part in (
+            f"measurements and remarks: {listed(found.attrs)}" if found.attrs else "",
+            f"bookkeeping: {known}" if known else "",
+        )
+        if part
+    )
+    return f"objective {objective}; parameters: {params or 'none'}" + (f"; {rest}" if rest else "")

@@ -1,0 +1,243 @@
+"""CSV, JSON and Parquet files of anybody to a plain frame: one row per trial, columns as the file names them.
+
+Spreadsheets' habits are undone where they are plain (a byte order mark, semicolons, decimal commas); what could mean
+two things is refused. Which column is what is decided in ``columns``.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from hpo_batch.errors import StorageError, UserError
+from hpo_batch.results.columns import check_column
+from hpo_batch.space.words import listed
+
+EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
+"""cells that hold nothing, in lower case"""
+_INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
+_TRUTH: Final = {"true": True, "false": False}
+
+
+def read_frame(
+    path: Path, *, ignore: Collection[str] = (), keep: Collection[str] = ("value",)
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows of a file, and what was taken for granted.
+
+    Args:
+        ignore: columns that nobody needs: they may be there twice.
+        keep: columns that are kept even if they are empty.
+
+    Raises:
+        UserError: the file is empty, is none of the formats, or says something in two ways.
+        StorageError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read '{path}': {error.strerror}") from error
+    if not data.strip(b"\0 \r\n\t\xef\xbb\xbf"):
+        raise UserError(f"'{path}' is empty")
+    notes: tuple[str, ...] = ()
+    if data.startswith(b"PAR1"):
+        frame = _parquet(data, path)
+    elif data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"[", b"{"):
+        frame = _json(data, path)
+    else:
+        text, notes = _decoded(data, path)
+        frame, more = _csv(text, path, ignore)
+        notes += more
+        ignore = ()
+    for name in ignore:
+        check_column(name, list(map(str, frame.columns)), option="--ignore", file=str(path))
+    frame = frame.drop(columns=list(ignore))
+    empty = [str(c) for c in frame.columns if frame[c].isna().all() and c not in keep]
+    if empty and len(frame):
+        notes += (f"columns without any content left out: {listed(empty)}",)
+        frame = frame.drop(columns=empty)
+    return frame, notes
+
+
+def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
+    is_wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if not is_wide and b"\0" in data:
+        raise UserError(f"'{path}' is neither CSV, JSON, Parquet nor an Optuna storage: it has bytes of zero in it")
+    try:
+        return data.decode("utf-16" if is_wide else "utf-8-sig"), ()
+    except UnicodeDecodeError as error:
+        if is_wide:
+            raise UserError(f"'{path}' is not UTF-16 text that can be read: {error}") from error
+    return data.decode("cp1252", errors="replace"), ("not UTF-8: read as Windows-1252 (Western European)",)
+
+
+def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    delimiter = _delimiter(text)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise UserError(f"'{path}' is not a CSV file that can be read: {error}") from error
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    header = [name.strip() for name in rows[0]]
+    while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
+        header.pop()  # a delimiter at the end of each line
+    _check_header(header, path, ignore)
+    for name in ignore:
+        check_column(name, header, option="--ignore", file=str(path))
+    width = len(header)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) < width or any(cell.strip() for cell in row[width:]):
+            raise UserError(
+                f"'{path}': row {number} has {len(row)} fields, its header {width}: "
+                f"{'was it cut off, or is it still being written?' if number == len(rows) else 'a delimiter too many?'}"
+            )
+    texts = {name: [row[i].strip() for row in rows[1:]] for i, name in enumerate(header) if name not in ignore}
+    commas = [name for name, cells in texts.items() if delimiter != "," and _has_commas(cells)]
+    if commas and all(_is_ambiguous(texts[name]) for name in commas):
+        cell = next(cell for cell in texts[commas[0]] if "," in cell)
+        raise UserError(
+            f"'{path}': column '{commas[0]}': '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; "
+            "write its numbers without commas"
+        )
+    columns = {}
+    for name, cells in texts.items():
+        columns[name] = _typed([cell.replace(",", ".") for cell in cells] if name in commas else cells)
+    notes = (f"decimal commas read as points in {listed(commas)}",) if commas else ()
+    return pd.DataFrame(columns), notes
+
+
+def _delimiter(text: str) -> str:
+    """What separates the fields of the first line that is not blank, outside of quotes."""
+    first = next(line for line in text.splitlines() if line.strip())
+    bare = re.sub(r'"[^"]*"', "", first)
+    counts = {delimiter: bare.count(delimiter) for delimiter in ",;\t|"}
+    return max(counts, key=lambda delimiter: counts[delimiter])
+
+
+def _check_header(header: Sequence[str], path: Path, ignore: Collection[str]) -> None:
+    twice = [name for name, count in collections.Counter(header).items() if count > 1 and name and name not in ignore]
+    if twice:
+        places = [i for i, name in enumerate(header, start=1) if name == twice[0]]
+        raise UserError(
+            f"'{path}' has the column '{twice[0]}' {len(places)} times (columns {', '.join(map(str, places))}): rename "
+            f"them, or leave them out with --ignore {twice[0]}"
+        )
+    nameless = [i for i, name in enumerate(header, start=1) if not name]
+    if nameless and nameless != [1]:  # pandas writes its index into a first column without a name
+        raise UserError(f"'{path}': column {nameless[-1]} has no name")
+
+
+def _has_commas(cells: Sequence[str]) -> bool:
+    there = [cell for cell in cells if cell.lower() not in EMPTY]
+    return any("," in cell for cell in there) and all(
+        _COMMA.fullmatch(cell) or _THOUSANDS.fullmatch(cell) for cell in there
+    )
+
+
+def _is_ambiguous(cells: Sequence[str]) -> bool:
+    return all(_THOUSANDS.fullmatch(cell) for cell in cells if "," in cell)
+
+
+def _typed(cells: Sequence[str]) -> pd.Series[Any]:
+    """Texts as whole numbers, numbers or truth values if all of them are; empty ones stay empty."""
+    lower = [cell.lower() for cell in cells]
+    there = {cell for cell in dict.fromkeys(cells) if cell.lower() not in EMPTY}
+    if there and all(_INTEGER.fullmatch(cell) for cell in there):
+        numbers = {cell: int(cell) for cell in there}
+        if all(abs(number) < 2**63 for number in numbers.values()):
+            return pd.Series([numbers.get(cell) for cell in cells], dtype="Int64")
+    if there and all(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) for cell in there):
+        floats = {cell: float(cell) for cell in there}
+        return pd.Series([floats.get(cell, float("nan")) for cell in cells], dtype="float64")
+    if there and all(cell.lower() in _TRUTH for cell in there):
+        return pd.Series([_TRUTH.get(cell) for cell in lower], dtype="boolean")
+    return pd.Series([None if low in EMPTY else cell for cell, low in zip(cells, lower, strict=True)], dtype=object)
+
+
+def _json(data: bytes, path: Path) -> pd.DataFrame:
+    """A list of objects, one object per line, or an object of columns; objects inside become columns of their own."""
+    text = data.decode("utf-8-sig", errors="replace")
+    try:
+        content = json.loads(text)
+    except ValueError as whole:
+        try:
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError:
+            raise UserError(f"'{path}' is not JSON that can be read: {whole}") from whole
+    except RecursionError as error:
+        raise UserError(f"'{path}' is not JSON that can be read: it is nested too deeply") from error
+    if isinstance(content, dict):
+        content = _records(content, path)
+    if not content:
+        raise UserError(f"'{path}' is empty: no trials in it")
+    if not all(isinstance(row, dict) for row in content):
+        raise UserError(f"'{path}' is JSON, but not a list of trials: each is an object like {{\"value\": 0.5, ...}}")
+    rows = [_flat(row) for row in content]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pd.DataFrame({name: _series([row.get(name) for row in rows], path, name) for name in names})
+
+
+def _records(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    trials = content.get("trials")
+    if isinstance(trials, list):
+        return trials
+    lengths = {len(cells) for cells in content.values() if isinstance(cells, list)}
+    if len(lengths) == 1 and all(isinstance(cells, list) for cells in content.values()):
+        return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
+    raise UserError(f"'{path}' is JSON, but not a table: wanted is a list of objects, one for each trial")
+
+
+_INNER: Final = {"params": "params_", "parameters": "params_", "hyperparameters": "params_", "config": "params_",
+                 "metrics": "user_attrs_", "user_attrs": "user_attrs_", "results": "user_attrs_"}  # fmt: skip
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            prefix = _INNER.get(name, f"{name}.")
+            flat.update({f"{prefix}{inner}": cell for inner, cell in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(io.BytesIO(data))
+    except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
+        raise UserError(f"'{path}' is not a Parquet file that can be read: {error}") from error
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        kept = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+        is_span = pd.api.types.is_timedelta64_dtype(column)
+        columns[str(name)] = column if kept or is_span else _series(column.tolist(), path, str(name))
+    return pd.DataFrame(columns)
+
+
+def _series(cells: Sequence[Any], path: Path, name: str) -> pd.Series[Any]:
+    """Cells of a format that has types: kept, if they are values at all."""
+    found = [None if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell else cell for cell in cells]
+    kinds = {type(cell) for cell in found if cell is not None}
+    if kinds == {bool}:
+        return pd.Series(found, dtype="boolean")
+    if kinds == {int} and all(cell is None or abs(cell) < 2**63 for cell in found):
+        return pd.Series(found, dtype="Int64")
+    if kinds and kinds <= {int, float}:
+        return pd.Series([float("nan") if cell is None else float(cell) for cell in found], dtype="float64")
+    bad = next((cell for cell in found if isinstance(cell, list | dict | set | tuple)), None)
+    if bad is not None:
+        found = [json.dumps(cell, default=str) if isinstance(cell, list | dict) else cell for cell in found]
+    return pd.Series(found, dtype=object)

@@ -1,0 +1,103 @@
+"""The best distinct configurations, and trials by group: tables that say how many trials stand behind each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from hpo_batch.errors import UserError
+from hpo_batch.results.table import TrialsTable
+from hpo_batch.space.words import listed
+
+
+def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, int]:
+    """The ``k`` best configurations among complete trials, one row each, and how many more share the last one's value.
+
+    A row is the configuration's best trial, with ``rank`` (equal values share it) and ``count``, its complete trials.
+    """
+    done = frame[(frame["state"] == "COMPLETE").to_numpy()]
+    done = done[done["value"].map(math.isfinite).to_numpy(dtype=bool)] if len(done) else done
+    ordered = done.sort_values(["value", "number"], ascending=[table.directions[0] == "minimize", True], kind="stable")
+    params = [c for c in frame.columns if str(c).startswith("params_")]
+    keys = _keys(ordered, params)
+    count: dict[Any, int] = {}
+    first: list[int] = []
+    for place, key in enumerate(keys):
+        count[key] = count.get(key, 0) + 1
+        if count[key] == 1:
+            first.append(place)
+    values = [float(v) for v in ordered["value"].iloc[first]]
+    ranks: dict[float, int] = {}
+    for place, value in enumerate(values, start=1):
+        ranks.setdefault(value, place)
+    best = ordered.iloc[first[:k]].copy()
+    best.insert(0, "rank", pd.Series([ranks[v] for v in values[:k]], index=best.index, dtype="int64"))
+    at = list(best.columns).index("value") + 1
+    best.insert(at, "count", pd.Series([count[keys[p]] for p in first[:k]], index=best.index, dtype="int64"))
+    return best, sum(1 for value in values[k:] if value == values[k - 1])
+
+
+def _keys(frame: pd.DataFrame, columns: Sequence[str]) -> list[Any]:
+    """The configuration of each row: ``1``, ``1.0`` and ``true`` are three values, nothing is one too."""
+    if not columns:
+        return frame["number"].tolist()
+    cells = [
+        [None if v is None or v is pd.NA or v != v else (type(v), v) for v in frame[name].tolist()] for name in columns
+    ]
+    return list(zip(*cells, strict=True))
+
+
+def group_column(frame: pd.DataFrame, by: str) -> str:
+    """The column that a name means.
+
+    Raises:
+        UserError: there is none.
+    """
+    column = next((c for c in (by, f"params_{by}", f"user_attrs_{by}") if c in frame.columns), None)
+    if column is None:
+        known = sorted({str(c).removeprefix("params_").removeprefix("user_attrs_") for c in frame.columns})
+        raise UserError(f"--group: '{by}' is not a column, a parameter or a metric; there are {listed(known)}")
+    return column
+
+
+def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """One row for each value of a column: trials by state, the best value, mean and standard deviation (ddof = 1).
+
+    These are plain means: a sampler does not try all values alike often, so they compare values only where a report's
+    adjusted ones agree.
+
+    Raises:
+        UserError: there is no such column.
+    """
+    column = group_column(frame, by)
+    if len(table.metrics) > 1:
+        raise UserError("--group compares values of one metric, and there are several")
+    largest = table.directions[0] == "maximize"
+    rows = []
+    for value, part in frame.groupby(column, sort=True, dropna=False):
+        done = part[(part["state"] == "COMPLETE").to_numpy()]
+        numbers = done["value"].astype(float)
+        numbers = numbers[numbers.map(math.isfinite).to_numpy(dtype=bool)] if len(numbers) else numbers
+        states = part["state"].value_counts()
+        cells = list(zip(numbers.tolist(), done.loc[numbers.index, "number"].tolist(), strict=True))
+        best = min(cells, key=lambda cell: (-cell[0] if largest else cell[0], cell[1]), default=None)
+        rows.append(
+            {
+                by: None if pd.isna(value) else value,
+                "trials": len(part),
+                "complete": int(states.get("COMPLETE", 0)),
+                "pruned": int(states.get("PRUNED", 0)),
+                "failed": int(states.get("FAIL", 0)),
+                "best": None if best is None else best[0],
+                "best trial": None if best is None else best[1],
+                "mean": float(numbers.mean()) if len(numbers) else None,
+                "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
+            }
+        )
+    groups = pd.DataFrame(rows)
+    if not groups.empty:
+        groups["best trial"] = groups["best trial"].astype("Int64")
+    return groups

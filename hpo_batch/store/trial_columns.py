@@ -1,0 +1,209 @@
+"""All trials of a study column by column: what ``ScannedTrial.record`` tells of one, for many in a quarter of the time.
+
+The parts of the trials that are still JSON are decoded in one call each. No record, no attempt becomes an object of its
+own here; a test holds the columns to what the records say.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from hpo_batch.records import TrialState
+from hpo_batch.store.decode import distribution_facts, distributions_of, loads
+from hpo_batch.store.scan import no_collections
+from hpo_batch.store.scanned_trial import ATTEMPT, FACTS, REPLICATES, ScannedTrial, is_number
+
+Column = list[Any]
+
+
+class _Facts(msgspec.Struct, gc=False):
+    """Of ``hpo:trial``, what a table shows."""
+
+    seeds: list[int] = []
+    origin: str = "optuna"
+    name: str | None = None
+    set: str | None = None
+    note: str | None = None
+    derived: dict[str, Any] = {}
+    replicate_of: int | None = None
+
+
+class _Attempt(msgspec.Struct, gc=False):
+    job: str
+    host: str
+    started: float
+    gpus: list[str] = []
+    submission: str = ""
+
+
+class _Ending(msgspec.Struct, gc=False):
+    time: float | None = None
+
+
+def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[str, Column]:
+    """Columns by name: ``number value.0 ... started ended duration params.* metrics.* state name ...``.
+
+    Args:
+        trials: of one study, all of them, in the order of their numbers.
+        objectives: how many values a trial has.
+    """
+    with no_collections():
+        return _columns(trials, objectives)
+
+
+def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Column]:
+    columns: dict[str, Column] = {"number": [trial.number for trial in trials]}
+    fail = TrialState.FAIL
+    for i in range(objectives):
+        # a failed trial has no value, whatever somebody else's tool may have stored
+        columns[f"value.{i}"] = [
+            None if t.state is fail or t.values is None or i >= len(t.values) else t.values[i] for t in trials
+        ]
+    facts = _decoded_facts(trials)
+    runs = _Runs(trials)
+    columns |= runs.columns(trials)
+    columns |= _params(trials, [fact.derived for fact in facts])
+    columns |= _metrics(trials)
+    columns["state"] = [trial.state.name for trial in trials]
+    for name in ("name", "set", "note", "origin"):
+        columns[name] = [getattr(fact, name) for fact in facts]
+    columns["reason"] = [None] * len(trials)
+    columns["message"] = [trial.note_of_others for trial in trials]
+    for i, trial in enumerate(trials):
+        if trial.state is fail:
+            failure = trial.failure
+            columns["reason"][i] = failure.get("reason", "unknown")
+            columns["message"][i] = failure.get("message") or columns["message"][i]
+    columns["seeds"] = [fact.seeds for fact in facts]
+    columns["replicate_of"] = [fact.replicate_of for fact in facts]
+    columns["replicates"] = [trial.user_attrs.get(REPLICATES) or [] for trial in trials]
+    return columns
+
+
+def _decoded_facts(trials: Sequence[ScannedTrial]) -> list[_Facts]:
+    nothing = _Facts()
+    found: list[_Facts] = [nothing] * len(trials)
+    have, parts = _parts(trials, FACTS)
+    for i, fact in zip(have, _all(parts, _Facts), strict=True):
+        found[i] = fact
+    return found
+
+
+class _Runs:
+    """The attempts of all trials: the last of each, and their times together."""
+
+    def __init__(self, trials: Sequence[ScannedTrial]) -> None:
+        self.first: list[_Attempt | None] = [None] * len(trials)
+        self.last: list[_Attempt | None] = [None] * len(trials)
+        self.count = [0] * len(trials)
+        self.seconds: list[float | None] = [None] * len(trials)
+        for number in range(1, max((trial.attempt for trial in trials), default=0) + 1):
+            name = f"{ATTEMPT}{number}"
+            have, parts = _parts(trials, name)
+            ended, endings = _parts(trials, f"hpo:ended:{number}")
+            times = dict(zip(ended, _all(endings, _Ending), strict=True))
+            for i, attempt in zip(have, _all(parts, _Attempt), strict=True):
+                self.first[i] = self.first[i] or attempt
+                self.last[i] = attempt
+                self.count[i] += 1
+                ending = times.get(i)
+                if ending is not None and ending.time is not None:
+                    self.seconds[i] = (self.seconds[i] or 0) + (ending.time - attempt.started)
+
+    def columns(self, trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+        local = datetime.datetime.fromtimestamp
+        started: Column = [t.started if a is None else a.started for t, a in zip(trials, self.first, strict=True)]
+        ended: Column = [t.ended for t in trials]
+        return {
+            "started": [None if time is None else local(time) for time in started],
+            "ended": [None if time is None else local(time) for time in ended],
+            "duration": [None if a is None or b is None else b - a for a, b in zip(started, ended, strict=True)],
+            "attempts": self.count,
+            "seconds_total": self.seconds,
+            "node": [None if a is None else a.host for a in self.last],
+            "gpus": [None if a is None else ",".join(a.gpus) for a in self.last],
+            "job": [None if a is None else a.job for a in self.last],
+            "submission": [None if a is None else a.submission for a in self.last],
+        }
+
+
+def _params(trials: Sequence[ScannedTrial], derived: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    """Searched, fixed and derived values, in the order of their first appearance."""
+    stored = _stored_params(trials)
+    names: dict[str, None] = {}
+    for kinds in dict.fromkeys((tuple(own), tuple(more)) for own, more in zip(stored, derived, strict=True)):
+        names |= dict.fromkeys((*kinds[0], *kinds[1]))
+    columns: dict[str, Column] = {}
+    by_set: dict[bytes | None, list[int]] = {}
+    for i, trial in enumerate(trials):
+        by_set.setdefault(trial.raw_distributions, []).append(i)
+    calls = {
+        key: {name: _external(text) for name, text in distributions_of(key).items()}
+        for key in by_set
+        if key is not None
+    }
+    for name in names:
+        column: Column = [None] * len(trials)
+        for key, members in by_set.items():
+            call = None if key is None else calls[key].get(name)
+            for i in members:
+                value = stored[i].get(name)
+                if value is not None:
+                    column[i] = value if call is None else call(value)
+        columns[f"params.{name}"] = column
+    for i, values in enumerate(derived):
+        for name, value in values.items():
+            columns[f"params.{name}"][i] = value
+    return columns
+
+
+def _stored_params(trials: Sequence[ScannedTrial]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = [{}] * len(trials)
+    raw = [i for i, trial in enumerate(trials) if trial.raw_distributions is not None]
+    for i, values in zip(raw, _all([trials[i].raw_params for i in raw], dict[str, Any]), strict=True):
+        found[i] = values
+    for i, trial in enumerate(trials):
+        if trial.raw_distributions is None:
+            found[i] = trial.params
+    return found
+
+
+def _external(distribution: str) -> Callable[[float], Any]:
+    """What makes the value that users know out of the number that Optuna stores."""
+    known = distribution_facts(distribution)
+    if known.choices:
+        choices = known.choices
+        return lambda value: choices[int(value)]
+    return int if known.is_integer else float
+
+
+def _metrics(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+    notes = [trial.user_attrs for trial in trials]
+    names: dict[str, None] = {}
+    for kind in dict.fromkeys(tuple(note) for note in notes):
+        names |= dict.fromkeys(kind)
+    columns = {}
+    for name in names:
+        column = [value if is_number(value := note.get(name)) else None for note in notes]
+        if any(value is not None for value in column):
+            columns[f"metrics.{name}"] = column
+    return columns
+
+
+def _parts(trials: Sequence[ScannedTrial], name: str) -> tuple[list[int], list[bytes]]:
+    """The trials that have a system attribute, by place, and the attribute as JSON."""
+    found = [(i, raw) for i, trial in enumerate(trials) if (raw := trial.raw(name)) is not None]
+    return [i for i, _ in found], [raw for _, raw in found]
+
+
+def _all(parts: Sequence[bytes], kind: Any) -> list[Any]:
+    """Many parts of JSON, decoded at once. Plain Optuna's NaN and Infinity are no JSON: then one by one."""
+    try:
+        found: list[Any] = msgspec.json.decode(b"[" + b",".join(parts) + b"]", type=list[kind])
+        return found
+    except msgspec.DecodeError:
+        return [msgspec.convert(loads(part), kind, strict=False) for part in parts]

@@ -1,0 +1,111 @@
+"""The language of ``[expect]``: an expression in which trials, sets, ``best``, ``baseline`` and ``elites`` may stand.
+
+``mean(A3, A4) > mean(A1, A2)`` and ``share(elites, encoder == 'cnn') > 0.8``: functions over groups of trials are taken
+out of the text and named, what is left is an ordinary expression over their results. Whether it holds is judged by
+analysis; here is only what it says.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hpo_batch.errors import ExpressionError
+from hpo_batch.expressions import MAX_LENGTH, Expression, parse
+from hpo_batch.space.words import listed, nearest
+
+GROUPS: Final = ("best", "baseline", "elites")
+"""what may be named beside trials and sets"""
+STATISTICS: Final = ("mean", "median", "max", "min", "std", "count")
+"""of the metric over the trials of all arguments"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistic:
+    """``mean(A1, A2)``: a statistic of the metric; ``share(elites, encoder == 'cnn')``: a share of trials."""
+
+    name: str
+    groups: tuple[str, ...]
+    where: Expression | None = None
+    """the condition of a share, over the trials' parameters"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """An expectation that could be read."""
+
+    text: str
+    expression: Expression
+    """over the names of ``statistics``, and trials or groups of one trial that stand alone"""
+    statistics: Mapping[str, Statistic]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Trials, sets and groups that it mentions."""
+        alone = self.expression.names - self.statistics.keys()
+        return alone.union(*(statistic.groups for statistic in self.statistics.values()))
+
+
+def read_statement(text: str) -> Statement:
+    """Raises ExpressionError, which names the piece that is not allowed."""
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(f"an expectation has {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval")
+        taken = _Taken()
+        left = ast.unparse(ast.fix_missing_locations(taken.visit(tree)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        parse(text)  # says it better
+        raise ExpressionError(f"'{text}' cannot be read") from None
+    expression = parse(left)
+    used = {name: statistic for name, statistic in taken.found.items() if name in expression.names}
+    return Statement(text=text.strip(), expression=expression, statistics=used)
+
+
+def why_unknown(statement: Statement, *, trials: Collection[str], sets: Collection[str]) -> str:
+    """What is wrong with the names in it, or nothing."""
+    known = {*GROUPS, *trials, *sets}
+    for name in sorted(statement.names):
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f"; did you mean '{guess}'?" if guess else ""
+            return f"'{name}' is neither a trial nor a set{hint} (known are {listed(sorted(known))})"
+    return ""
+
+
+class _Taken(ast.NodeTransformer):
+    """Replaces calls of statistics by names. All else is left to ``expressions`` to allow or refuse."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Statistic] = {}
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        plain = all(isinstance(argument, ast.Name) for argument in node.args) and not node.keywords
+        if name == "share":
+            return self._share(node)
+        # max(A1, A2) is a statistic of trials, max(1, 2) is arithmetic; both may be meant by max(a, b)
+        if name in STATISTICS and (plain or name not in ("max", "min")):
+            if not plain or not node.args:
+                raise ExpressionError(f"'{ast.unparse(node)}': {name}() takes names of trials and sets")
+            groups = tuple(argument.id for argument in node.args if isinstance(argument, ast.Name))
+            return self._named(Statistic(name=name, groups=groups))
+        return self.generic_visit(node)
+
+    def _share(self, node: ast.Call) -> ast.AST:
+        if len(node.args) != 2 or node.keywords or not isinstance(node.args[0], ast.Name):
+            raise ExpressionError(
+                f"'{ast.unparse(node)}': share() takes a set (or elites) and a condition: share(elites, dropout > 0.3)"
+            )
+        where = parse(ast.unparse(node.args[1]))
+        return self._named(Statistic(name="share", groups=(node.args[0].id,), where=where))
+
+    def _named(self, statistic: Statistic) -> ast.AST:
+        name = f"_statistic_{len(self.found)}"
+        self.found[name] = statistic
+        return ast.Name(id=name, ctx=ast.Load())

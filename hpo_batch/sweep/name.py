@@ -1,0 +1,24 @@
+"""Which study a sweep file speaks of, without judging the rest of it: all that readers need, without pydantic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tomli
+
+from hpo_batch.errors import UserError
+
+
+def name_in_toml(path: str) -> str:
+    """``[study] name`` of a sweep file.
+
+    Raises:
+        UserError: there is no such file, or no such key in it.
+    """
+    try:
+        name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
+    except FileNotFoundError as error:
+        raise UserError(f"no sweep file '{path}'") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"'{path}' is not a sweep file: {error}") from error
+    return str(name)

@@ -1,0 +1,18 @@
+"""Forests small enough for tests that ask nothing of the null line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hpo_batch.analysis import importance
+
+
+@pytest.fixture(scope="module")
+def small_forests() -> Iterator[None]:
+    """fANOVA with a rough null line and range; test_parts and test_simulations hold those of full size."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"N_NULL": 3, "N_RESAMPLED": 3, "N_TREES": 16, "N_TREES_HELD_OUT": 8}.items():
+            patch.setattr(importance, name, value)
+        yield

@@ -1,0 +1,51 @@
+"""report.json: documented, complete, and nothing in it that is no JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from hpo_batch.analysis.records import Findings
+from hpo_batch.report.numbers import FORMAT, NAMES, as_json, reference
+from tests.conftest import REPOSITORY
+from tests.report.made import empty, findings
+
+DOCUMENT = REPOSITORY / "docs" / "report-json.md"
+
+
+def test_the_document_lists_the_keys_as_they_are() -> None:
+    text = DOCUMENT.read_text()
+    hint = "run 'python -m hpo_batch.report.numbers' and put its output behind '## Keys' in docs/report-json.md"
+    assert text.split("## Keys\n\n", 1)[1] == reference(), hint
+
+
+@pytest.mark.parametrize("made", [findings(), empty()], ids=["all", "empty"])
+def test_every_number_is_there_and_is_json(made: Findings) -> None:
+    told = json.loads(json.dumps(as_json(made, version="1", sources=("a.csv",)), allow_nan=False))
+    assert told["format"] == FORMAT
+    assert told["sources"] == ["a.csv"]
+    assert set(told) == {"format", "hpo_batch", "sources", *(field.name for field in dataclasses.fields(made))}
+
+
+def test_estimates_carry_method_and_n_and_tuples_have_names() -> None:
+    first = as_json(findings(), version="1")["studies"][0]
+    sd = first["noise"]["sd"]
+    assert (sd["method"], sd["n"], sd["level"]) == ("OLS on ranks, HC3", 12, 0.95)
+    assert first["efficiency"]["by_node"][0] == {"node": "n1", "hours": 8.0, "attempts": 30, "failed": 0}
+    assert first["history"][0]["number"] == 0
+    assert first["curves"]["8"][1] == {"step": 2, "value": None}  # NaN is no number
+    assert first["collapse"]["answer"] == "not measured"
+    assert first["importance"]["branches"][0]["importance"]["rows"][0]["parameter"] == "kernel"
+
+
+def test_no_tuple_of_several_things_is_left_nameless() -> None:
+    assert "list: " not in reference()
+    assert all(len(set(names)) == len(names) for names in NAMES.values())
+
+
+def test_numbers_are_not_rounded() -> None:
+    mean = as_json(findings(), version="1")["studies"][0]["summary"]["mean"]
+    assert math.isclose(mean, 0.7089, rel_tol=0, abs_tol=0)

@@ -1,0 +1,49 @@
+"""Numbers with the digits that their uncertainty allows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from hpo_batch.analysis.records import Estimate
+from hpo_batch.report.svg import Scale, tick_labels
+from hpo_batch.report.text import clean, interval, label, number, p_value, short
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "wanted"),
+    [
+        (0.717712, 0.0032, "0.7177"), (0.717712, 0.032, "0.718"), (1234.5, 120.0, "1234"), (0.5, None, "0.5"),
+        (-0.2114, 0.01, "\N{MINUS SIGN}0.211"), (None, 0.1, "\N{EN DASH}"), (math.nan, 0.1, "\N{EN DASH}"),
+        (math.inf, None, "\N{EN DASH}"), (8.7e7, 1.0, "8.7e+07"), (-1e-9, 0.1, "0.00"), (3.0, 0.0, "3"),
+    ],
+)  # fmt: skip
+def test_digits_follow_the_uncertainty(value: float | None, spread: float | None, wanted: str) -> None:
+    assert number(value, spread) == wanted
+
+
+def test_intervals_and_p_values() -> None:
+    assert interval(Estimate(value=0.71752, low=0.71692, high=0.71803, method="", n=5)) == "0.7175 [0.7169, 0.7180]"
+    assert interval(Estimate(value=0.5, low=None, high=None, method="", n=1)) == "0.5"
+    assert interval(None) == "\N{EN DASH}"
+    assert [p_value(p) for p in (0.0001, 0.0402, 0.35, None)] == ["< 0.001", "0.040", "0.35", "\N{EN DASH}"]
+
+
+def test_names() -> None:
+    assert clean("a\x00b\u202ec\nd") == "a\\u0000b\\u202ec d"
+    assert short("a" * 50 + "_end", 12).endswith("end")
+    assert len(short("a" * 50, 12)) == 12
+    assert [label(v) for v in (True, 1e-05, 64, "x", None)] == ["true", "1e-05", "64", "x", "\N{EN DASH}"]
+
+
+def test_ticks_are_round_and_few() -> None:
+    assert Scale(low=0.0, high=1.0, start=0, end=1).ticks() == (0.0, 0.2, 0.4, pytest.approx(0.6), 0.8, 1.0)
+    assert tick_labels(Scale(low=1e-5, high=1e-1, start=0, end=1, log=True).ticks()) == (
+        "1e-5",
+        "0.0001",
+        "0.001",
+        "0.01",
+        "0.1",
+    )
+    assert Scale(low=5.0, high=5.0, start=0, end=1).ticks() == (5.0,)
