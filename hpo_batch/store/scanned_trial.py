@@ -35,6 +35,8 @@ class Identity(msgspec.Struct):
     name: str | None = None
 
 
+STATES = {state.value: state for state in TrialState}
+NONE = b"{}"
 _identity = msgspec.json.Decoder(Identity)
 NOBODY = Identity()
 
@@ -64,7 +66,7 @@ class ScannedTrial:
     ) -> None:
         self.trial_id = trial_id
         self.number = number
-        self.state = TrialState(line.state) if line.state is not None else TrialState.RUNNING
+        self.state = STATES[line.state or 0]
         self.values: tuple[float, ...] | None = None
         if line.values is not None:
             self.values = tuple(line.values)
@@ -77,10 +79,13 @@ class ScannedTrial:
         self._params: dict[str, Value] | None = None
         # copied: a part of a line would keep the whole line in memory
         self._attrs: dict[str, Any] = {name: bytes(value) for name, value in line.system_attrs.items()}
-        self._user_attrs: dict[str, Any] | None = loads(bytes(line.user_attrs)) if metrics else None
+        # most trials begin with neither notes nor reports
+        self._user_attrs: dict[str, Any] | None = None
+        if metrics and (notes := bytes(line.user_attrs)) != NONE:
+            self._user_attrs = loads(notes)
         self._steps: dict[int, float] | None = None
-        if reports:
-            self._steps = {int(step): value for step, value in loads(bytes(line.intermediate_values)).items()}
+        if reports and (steps := bytes(line.intermediate_values)) != NONE:
+            self._steps = {int(step): value for step, value in loads(steps).items()}
         self._attempt = 0
         self.identity = NOBODY
         for name, value in self._attrs.items():
@@ -243,7 +248,7 @@ class ScannedTrial:
         if isinstance(record, SetTrialSystemAttr):
             self._note(record.system_attr)
         elif isinstance(record, SetTrialUserAttr):
-            self._user_attrs = {**(self._user_attrs or {}), **record.user_attr}
+            self._user_attrs = {**self._user_attrs, **record.user_attr} if self._user_attrs else record.user_attr
         elif record.intermediate_value is not None:
             if self._steps is None:
                 self._steps = {}

@@ -7,6 +7,7 @@ own here; a test holds the columns to what the records say.
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     columns |= _metrics(trials)
     columns["state"] = [trial.state.name for trial in trials]
     for name in ("name", "set", "note", "origin"):
-        columns[name] = [getattr(fact, name) for fact in facts]
+        columns[name] = list(map(operator.attrgetter(name), facts))
     columns["reason"] = [None] * len(trials)
     columns["message"] = [trial.note_of_others for trial in trials]
     for i, trial in enumerate(trials):
@@ -150,13 +151,16 @@ def _params(trials: Sequence[ScannedTrial], derived: Sequence[Mapping[str, Any]]
         column: Column = [None] * len(trials)
         for key, members in by_set.items():
             call = None if key is None else calls[key].get(name)
-            for i in members:
-                value = stored[i].get(name)
-                if value is not None:
-                    column[i] = value if call is None else call(value)
+            values: Column = [stored[i].get(name) for i in members]
+            if call is not None:
+                values = (
+                    list(map(call, values)) if None not in values else [v if v is None else call(v) for v in values]
+                )
+            for i, value in zip(members, values, strict=True):
+                column[i] = value
         columns[f"params.{name}"] = column
-    for i, values in enumerate(derived):
-        for name, value in values.items():
+    for i, more in enumerate(derived):
+        for name, value in more.items():
             columns[f"params.{name}"][i] = value
     return columns
 
