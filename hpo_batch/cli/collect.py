@@ -114,7 +114,7 @@ def _csv(home: StudyHome) -> bytes:
     from hpo_batch.results.csv_text import csv_of_columns
     from hpo_batch.results.study_columns import study_columns
 
-    state = load_state(home, metrics=True)
+    state = load_state(home, metrics=True, finding=False)
     click.echo(_summary(home.name, state.counts()), err=True)
     return csv_of_columns(study_columns(state).columns)
 

@@ -115,13 +115,14 @@ class StudyStatus:
         }
 
 
-def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
+def load_state(home: StudyHome, *, metrics: bool = False, finding: bool = True) -> JournalState:
     """The journal, read without a lock and without changing anything; reports are left out.
 
     Args:
         metrics: keep what was noted with each trial.
+        finding: keep by what workers find trials.
     """
-    state = JournalState(reports=False, metrics=metrics)
+    state = JournalState(reports=False, metrics=metrics, finding=finding)
     journal = Journal(home.journal)
     while lines := journal.read_new():
         state.apply(lines)

@@ -46,10 +46,12 @@ class JournalState:
     Args:
         reports: keep reports. A worker without a pruner has no use for them, and they are most of the file.
         metrics: keep metrics and what else was noted with a trial.
+        finding: keep by what workers find trials: ``number_of_key``, ``made``, ``endings``. A table has no use for it.
     """
 
-    def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
+    def __init__(self, *, reports: bool = True, metrics: bool = True, finding: bool = True) -> None:
         self.reports = reports
+        self.finding = finding
         self.metrics_kept = metrics
         self.study_name: str | None = None
         self.directions: tuple[int, ...] = ()
@@ -248,12 +250,16 @@ class JournalState:
             self._note_end(trial)
 
     def _note_facts(self, trial: ScannedTrial) -> None:
+        if not self.finding:
+            return
         identity = trial.identity
         if identity.key is not None:
             self.number_of_key[identity.key] = trial.number
             self.made.add((identity.origin, identity.name, identity.key))
 
     def _note_end(self, trial: ScannedTrial) -> None:
+        if not self.finding:
+            return
         reason = (trial.reason or "unknown") if trial.state is TrialState.FAIL else ""
         self.endings.append((reason, trial.number))
         self.failed_since_armed += bool(reason)

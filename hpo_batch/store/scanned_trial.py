@@ -38,7 +38,6 @@ class Identity(msgspec.Struct):
 STATES = {state.value: state for state in TrialState}
 NONE = b"{}"
 _identity = msgspec.json.Decoder(Identity)
-NOBODY = Identity()
 
 
 class ScannedTrial:
@@ -49,12 +48,12 @@ class ScannedTrial:
         "_attrs",
         "_distributions",
         "_ended",
+        "_identity",
         "_params",
         "_raw_params",
         "_started",
         "_steps",
         "_user_attrs",
-        "identity",
         "number",
         "state",
         "trial_id",
@@ -87,11 +86,9 @@ class ScannedTrial:
         if reports and (steps := bytes(line.intermediate_values)) != NONE:
             self._steps = {int(step): value for step, value in loads(steps).items()}
         self._attempt = 0
-        self.identity = NOBODY
-        for name, value in self._attrs.items():
-            if name == FACTS:
-                self.identity = _identity.decode(value)
-            elif name.startswith(ATTEMPT):
+        self._identity: Identity | None = None
+        for name in self._attrs:
+            if name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
 
     def end(self, time: str | None) -> None:
@@ -168,6 +165,13 @@ class ScannedTrial:
     def noted_by_sampler(self) -> dict[str, Any]:
         """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
         return self._facts(SAMPLER)
+
+    @property
+    def identity(self) -> Identity:
+        if self._identity is None:
+            facts = self.raw(FACTS)
+            self._identity = Identity() if facts is None else _identity.decode(facts)
+        return self._identity
 
     @property
     def key(self) -> str | None:
@@ -256,11 +260,11 @@ class ScannedTrial:
 
     def _note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
         for name, value in attrs.items():
-            content = self._attrs[name] = bytes(value)
+            self._attrs[name] = bytes(value)
             if name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
             elif name == FACTS:
-                self.identity = _identity.decode(content)
+                self._identity = None
 
 
 def is_number(value: object) -> bool:
