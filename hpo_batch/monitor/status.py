@@ -115,14 +115,13 @@ class StudyStatus:
         }
 
 
-def load_state(home: StudyHome, *, metrics: bool = False, finding: bool = True) -> JournalState:
+def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
     """The journal, read without a lock and without changing anything; reports are left out.
 
     Args:
         metrics: keep what was noted with each trial.
-        finding: keep by what workers find trials.
     """
-    state = JournalState(reports=False, metrics=metrics, finding=finding)
+    state = JournalState(reports=False, metrics=metrics)
     journal = Journal(home.journal)
     while lines := journal.read_new():
         state.apply(lines)

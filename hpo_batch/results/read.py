@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.results.columns import Columns
 from hpo_batch.results.infer import described, from_distributions
+from hpo_batch.results.study_columns import replayed
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.store.damage import BEGINNING
 from hpo_batch.store.home import StudyHome, find_homes, newest_home
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.name import name_in_toml
 
@@ -91,7 +91,7 @@ def read_tables(
 
 def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True, frozen: bool = True) -> TrialsTable:
     """A study's table, with its frozen sweep."""
-    state = _replayed(home.journal, reports=reports)
+    state = replayed(home.journal, reports=reports)
     table = trials_table(state, source=home.name, attempts=attempts)
     if "/" in home.name:
         table = replace(table, budget=home.name.rpartition("/")[2])
@@ -147,7 +147,7 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTa
     if head.startswith(SQLITE):
         return _storage(str(path), sweeps)
     if head.lstrip().startswith(BEGINNING[:-1]):
-        state = _replayed(path, reports=True)
+        state = replayed(path, reports=True)
         if len(state.studies) > 1:
             return _storage(str(path), sweeps)
         table = trials_table(state, source=str(path))
@@ -164,16 +164,6 @@ def _storage(source: str, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
     from hpo_batch.results.read_optuna import read_storage
 
     return tuple(_with_sweep(table, sweeps) for table in read_storage(source))
-
-
-def _replayed(path: Path, *, reports: bool) -> JournalState:
-    state = JournalState(reports=reports)
-    journal = Journal(path)
-    while lines := journal.read_new():
-        state.apply(lines)
-    if state.study_name is None:
-        raise StorageError(f"the journal '{path}' holds no study")
-    return state
 
 
 def _with_distributions(table: TrialsTable, state: JournalState) -> TrialsTable:

@@ -9,9 +9,12 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hpo_batch.errors import StorageError
 from hpo_batch.store.front import front_of
+from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.trial_columns import trial_columns
 
@@ -28,6 +31,21 @@ class StudyColumns:
     directions: tuple[str, ...]
     seeds: Sequence[Sequence[int]]
     """of each trial; none where they are not known"""
+
+
+def replayed(path: Path, *, reports: bool) -> JournalState:
+    """A study's journal, for tables: without what only workers ask for.
+
+    Raises:
+        StorageError: it holds no study, or cannot be read.
+    """
+    state = JournalState(reports=reports, finding=False)
+    journal = Journal(path)
+    while lines := journal.read_new():
+        state.apply(lines)
+    if state.study_name is None:
+        raise StorageError(f"the journal '{path}' holds no study")
+    return state
 
 
 def study_columns(state: JournalState) -> StudyColumns:

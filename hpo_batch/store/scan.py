@@ -152,15 +152,20 @@ class JournalState:
             raise JournalCorrupt(f"the journal has a record that makes no sense: {record}"[:200]) from error
         _check_format(self.attrs)  # again: whoever caught it once must not go on
 
-    def _note_in_trial(self, record: SetTrialIntermediateValue | SetTrialUserAttr) -> None:
+    def _note_report(self, record: SetTrialIntermediateValue) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is not None and record.intermediate_value is not None:
+            trial.note_report(record.step, record.intermediate_value)
+
+    def _note_metric(self, record: SetTrialUserAttr) -> None:
         trial = self._changing(record.trial_id)
         if trial is not None:
-            trial.apply(record)
+            trial.note_metrics(record.user_attr)
 
     def _note_of_ours(self, record: SetTrialSystemAttr) -> None:
         trial = self._changing(record.trial_id)
         if trial is not None:
-            trial.apply(record)
+            trial.note(record.system_attr)
             if FACTS in record.system_attr:
                 self._note_facts(trial)
 
@@ -288,8 +293,8 @@ _APPLY: Mapping[type, Callable[[JournalState, Any], None]] = {
     CreateTrial: JournalState._create_trial,
     SetTrialParam: JournalState._set_param,
     SetTrialStateValues: JournalState._change_state,
-    SetTrialIntermediateValue: JournalState._note_in_trial,
-    SetTrialUserAttr: JournalState._note_in_trial,
+    SetTrialIntermediateValue: JournalState._note_report,
+    SetTrialUserAttr: JournalState._note_metric,
     SetTrialSystemAttr: JournalState._note_of_ours,
 }
 

@@ -11,9 +11,6 @@ import msgspec
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 from hpo_batch.store.decode import (
     CreateTrial,
-    SetTrialIntermediateValue,
-    SetTrialSystemAttr,
-    SetTrialUserAttr,
     distributions_of,
     external_value,
     loads,
@@ -247,18 +244,16 @@ class ScannedTrial:
         """A system attribute of ours; empty if there is none."""
         return self._attr(name) or {}
 
-    def apply(self, record: SetTrialIntermediateValue | SetTrialUserAttr | SetTrialSystemAttr) -> None:
-        """A change of the trial that does not end it."""
-        if isinstance(record, SetTrialSystemAttr):
-            self._note(record.system_attr)
-        elif isinstance(record, SetTrialUserAttr):
-            self._user_attrs = {**self._user_attrs, **record.user_attr} if self._user_attrs else record.user_attr
-        elif record.intermediate_value is not None:
-            if self._steps is None:
-                self._steps = {}
-            self._steps[record.step] = record.intermediate_value
+    def note_report(self, step: int, value: float) -> None:
+        if self._steps is None:
+            self._steps = {}
+        self._steps[step] = value
 
-    def _note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+    def note_metrics(self, attrs: dict[str, Any]) -> None:
+        self._user_attrs = {**self._user_attrs, **attrs} if self._user_attrs else attrs
+
+    def note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+        """System attributes."""
         for name, value in attrs.items():
             self._attrs[name] = bytes(value)
             if name.startswith(ATTEMPT):
