@@ -144,15 +144,21 @@ def _params(trials: Sequence[ScannedTrial], derived: Sequence[Mapping[str, Any]]
         else _of_one_set([trials[i].raw_params for i in members], key)
         for key, members in by_set.items()
     }
-    kinds = dict.fromkeys(
-        (tuple(trial.params) if (key := trial.raw_distributions) is None else key, tuple(more))
-        for trial, more in zip(trials, derived, strict=True)
-    )
+    kinds: Mapping[tuple[Any, tuple[str, ...]], None] = dict.fromkeys((key, ()) for key in by_set)
+    if None in by_set or any(derived):  # then trials of one set may differ
+        kinds = dict.fromkeys(
+            (tuple(trial.params) if (key := trial.raw_distributions) is None else key, tuple(more))
+            for trial, more in zip(trials, derived, strict=True)
+        )
     names: dict[str, None] = {}
     for own, more in kinds:
         names |= dict.fromkeys((*(stored[own] if isinstance(own, bytes) else own), *more))
     columns: dict[str, Column] = {}
     for name in names:
+        if len(by_set) == 1:
+            (only,) = stored.values()
+            columns[f"params.{name}"] = only.get(name) or [None] * len(trials)
+            continue
         column: Column = [None] * len(trials)
         for key, members in by_set.items():
             for i, value in zip(members, stored[key].get(name, ()), strict=False):
