@@ -370,7 +370,8 @@ READERS = {
 
 READING = "| finished trials | what | CPU s | seconds | MB |\n|---:|---|---:|---:|---:|"
 REPORTERS = {
-    "hpo-batch report": "import sys; sys.argv = ['hpo-batch', 'report', 'bench', '--root', {root!r}, '-o', {root!r} + '/report']; "
+    "hpo-batch report": "import sys; "
+    "sys.argv = ['hpo-batch', 'report', 'bench', '--root', {root!r}, '-o', {root!r} + '/report']; "
     "from hpo_batch.cli.main import main; main()",
 }
 
