@@ -92,7 +92,7 @@ def read_tables(
 def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True, frozen: bool = True) -> TrialsTable:
     """A study's table, with its frozen sweep."""
     state = _replayed(home.journal, reports=reports)
-    table = trials_table(state, source=home.name, attempts=attempts)
+    table = replace(trials_table(state, source=home.name, attempts=attempts), home=home.path)
     if "/" in home.name:
         table = replace(table, budget=home.name.rpartition("/")[2])
     if not frozen:
