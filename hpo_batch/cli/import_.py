@@ -62,6 +62,8 @@ def command(
     from hpo_batch.sweep.load import load
 
     folder = logs_root(root)
+    for file in files:
+        _check_is_file(file, folder)
     sweeps = load(into)
     sweep = _chosen(sweeps, budget, into)
     home = home_of(folder, _name(name, files, sweep, into))
@@ -113,7 +115,6 @@ def _read(
     from hpo_batch.results.rows import rows_of
     from hpo_batch.study.adopt import fitting
 
-    _check_is_file(file, folder)
     tables = read_tables(
         [file],
         root=folder,
@@ -260,7 +261,8 @@ def _name(name: str | None, files: Sequence[str], sweep: Sweep, into: Path) -> s
 def _made_name(file: str) -> str:
     """A study's name out of that of a file, or of the study in it."""
     place, _, study = file.partition("#")
-    text = study if study and not Path(file).is_file() else Path(place if study else file).stem
+    is_file = _path(file) == Path(file)
+    text = study if study and not is_file else Path(file if is_file else _label(place)).stem
     made = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:80].rstrip("._-")
     made = made.removesuffix(".toml")
     return made if re.search(r"[a-z_.]", made) else f"import-{made}".rstrip("-")
@@ -307,7 +309,7 @@ def _path(file: str) -> Path | None:
 def _label(file: str) -> str:
     """Short, and without what a URL may hold: a password."""
     if "://" in file:
-        return file.rpartition("/")[2].rpartition("@")[2] or file.partition("://")[0]
+        return file.partition("?")[0].rpartition("/")[2].rpartition("@")[2] or file.partition("://")[0]
     return Path(file).name
 
 

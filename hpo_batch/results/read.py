@@ -164,7 +164,8 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], of_files: Sequenc
     from hpo_batch.results.foreign import tables_of
     from hpo_batch.results.read_files import read_frame
 
-    frame, notes = read_frame(path, ignore=given.ignore, keep=given.value or ("value",))
+    metrics = [metric for sweep in of_files for metric in sweep.study.metric]
+    frame, notes = read_frame(path, ignore=given.ignore, keep=given.value or ("value", *metrics))
     return tables_of(frame, given, source=str(path), label=path.stem, notes=notes, sweeps=of_files)
 
 
