@@ -211,11 +211,13 @@ def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
     """Of an imported trial, the file that it is from and what its columns were taken for."""
     if "adopted" not in facts:
         return []
-    one = attrs[ADOPTED]["files"][facts["adopted"]["file"]]
+    row, files = facts["adopted"], attrs.get(ADOPTED, {}).get("files", [])
+    if row["file"] >= len(files):  # of a copy that somebody has made of the trials alone
+        return [f"imported: trial {row['number']} of a file that is not known any more"]
+    one = files[row["file"]]
     digest = f" (sha256 {one['sha256']})" if one["sha256"] else ""
     columns = ", ".join(f"{ours} from column {theirs}" for ours, theirs in one["columns"].items())
-    told = f"imported: trial {facts['adopted']['number']} of {one['source']}{digest}"
-    return [told, *([columns] if columns else [])]
+    return [f"imported: trial {row['number']} of {one['source']}{digest}", *([columns] if columns else [])]
 
 
 def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
