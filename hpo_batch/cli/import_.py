@@ -86,7 +86,7 @@ def command(
         check_ours(home)
         adopt(home, settled(sweep, home.name, trials=len(taken)), taken, facts={"files": facts})
         click.echo(f"made the study '{home.name}' in {home.path}, with {trials}", err=True)
-    _say_what_to_add(home, sweep, into, budget=budget, folder=folder)
+    _say_what_to_add(home, sweep, into, budget=budget, folder=folder, is_made=not dry_run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +139,12 @@ def _read(
     notes: dict[str, None] = {}
     columns: dict[str, str] = {}
     for table in tables:
-        if budget is not None and len(tables) > 1 and (table.budget or "").lower() in others:
+        is_others = budget is not None and (table.budget or "").lower() in others
+        if is_others and len(tables) > 1:
             left[f"of budget {table.budget}"] += len(table.trials)
             continue
+        if is_others:
+            notes[f"by its name it is of budget {table.budget}; it is taken for {budget}, as --budget says"] = None
         found = rows_of(table, sweep, given, file=number)
         rows += found.rows
         left += found.left
@@ -171,10 +174,13 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def _tell(found: _Found, into: Path) -> None:
     """What was assumed, and which rows were taken."""
+    from hpo_batch.space.words import shown
+
     for note in found.notes:
         click.echo(f"{found.label}: {note}", err=True)
-    for name, value in found.fitting.assumed.items():
-        click.echo(f"{found.label}: '{name}' is not told of all trials: {value!r} is meant, as {into} has it", err=True)
+    assumed = ", ".join(f"{name} = {shown(value)}" for name, value in found.fitting.assumed.items())
+    if assumed:
+        click.echo(f"{found.label}: not told of all trials, and meant as {into} fixes it: {assumed}", err=True)
     against = found.fitting.against
     left = [_counted(found.left)] if found.left else []
     if against:
@@ -183,7 +189,9 @@ def _tell(found: _Found, into: Path) -> None:
     click.echo(f"{found.label}: {len(found.fitting.taken)} of {found.count} trials taken{more}", err=True)
 
 
-def _say_what_to_add(home: StudyHome, sweep: Sweep, into: Path, *, budget: str | None, folder: Path) -> None:
+def _say_what_to_add(
+    home: StudyHome, sweep: Sweep, into: Path, *, budget: str | None, folder: Path, is_made: bool
+) -> None:
     import json
 
     named = sweep.study.import_
@@ -202,7 +210,8 @@ def _say_what_to_add(home: StudyHome, sweep: Sweep, into: Path, *, budget: str |
     instead = ", in place of the import there" if named else ""
     click.echo(f"for the sampler to know them, put this line into {where} of {into}{instead}:", err=True)
     click.echo(line if budget is None else f"study.{line}")
-    click.echo(f"next: {hint('check', str(into))}   {hint('collect', home.name)}", err=True)
+    if is_made:
+        click.echo(f"next: {hint('check', str(into))}   {hint('collect', home.name)}", err=True)
 
 
 def _has_read(folder: Path, path: str, sweep: Sweep) -> bool:

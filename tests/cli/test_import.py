@@ -109,7 +109,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert (done.code, done.out) == (0, 'import = ["runs"]\n')
     for words in (
         "runs.csv: 3 of 8 trials taken; left out: 1 failed, 1 without a finite value, 3 not in the space (most often: ",
-        "'epochs' is not told of all trials: 12 is meant",
+        f"not told of all trials, and meant as {sweep} fixes it: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
         f"put this line into [study] of {sweep}",
@@ -311,7 +311,7 @@ def test_fixed_derived_and_inactive_parameters(cli: Cli, tmp_path: Path, sweep: 
     done = cli("import", agree, "--into", sweep, "-n")
     assert "1 of 2 trials taken" in done.err
     assert "'epochs' is 30 there and fixed to 12 here" in done.err
-    assert "is not told of all" not in done.err
+    assert "not told of all" not in done.err
     for line, why in (
         ("0.5,0.01,1,adam,0.9,2", "its parameter 'momentum' is not active"),
         ("0.5,0.01,1,sgd,,2", "no value for parameter 'momentum'"),
@@ -406,6 +406,9 @@ def test_budgets(cli: Cli, tmp_path: Path, root: Path) -> None:
     assert "the [[budget]] '2M'" in done.err
     assert "1 of budget 20M" in done.err
     assert [r["params_epochs"] for r in rows(cli("collect", "runs", "--format", "csv"))] == ["5", "5"]
+    labelled = file(tmp_path, CSV, "runs_20m.csv")
+    assert "by its name it is of budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
+    assert "by its name" not in cli("import", labelled, "--into", path, "--budget", "20M", "-n").err
     named = sweep_file(tmp_path, more=budgets.replace('"2M"\n', '"2M"\n' + done.out))
     checked = cli("check", named)
     assert checked.code == 0, checked.err
