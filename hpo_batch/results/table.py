@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -39,6 +40,8 @@ class TrialsTable:
     counts: Counts
     source: str
     """where it comes from: a study's name, a path, a storage's URL"""
+    home: Path | None = None
+    """the study's directory; None for what is no study of ours"""
     label: str = ""
     """what a report calls it: short, and another for each table of one call"""
     space: Space | None = None
