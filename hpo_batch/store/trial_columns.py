@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import TrialState
 from hpo_batch.store.decode import distribution_facts, distributions_of, loads
 from hpo_batch.store.scan import no_collections
@@ -52,9 +53,15 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
     Args:
         trials: of one study, all of them, in the order of their numbers.
         objectives: how many values a trial has.
+
+    Raises:
+        JournalCorrupt: what is noted with a trial makes no sense.
     """
-    with no_collections():
-        return _columns(trials, objectives)
+    try:
+        with no_collections():
+            return _columns(trials, objectives)
+    except msgspec.MsgspecError as error:  # these parts of the records are decoded here for the first time
+        raise JournalCorrupt(f"the journal has a trial with a record that makes no sense: {error}") from error
 
 
 def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Column]:
