@@ -71,6 +71,7 @@ def read_sources(
         UserError: see ``read_tables``.
     """
     from hpo_batch.results.read import read_tables
+    from hpo_batch.space.words import printable
 
     mapping = {}
     for text in maps:
@@ -91,7 +92,7 @@ def read_sources(
     )
     for table in tables:
         for note in table.notes:
-            click.echo(f"{table.label}: {note}", err=True)
+            click.echo(printable(f"{table.label}: {note}"), err=True)
     return tables
 
 

@@ -13,6 +13,7 @@ import tabulate
 
 from hpo_batch.errors import UserError
 from hpo_batch.results.csv_text import csv_of
+from hpo_batch.space.words import printable
 
 FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
@@ -93,7 +94,7 @@ def _cell(value: Any, format: str) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.5g}"
-    text = " ".join(str(value).split())
+    text = printable(str(value))
     if format == "md":
         return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return text
