@@ -10,6 +10,7 @@ renaming (a floor that stores one result file per trial, syncs it, and checks no
     .venv/bin/python benchmarks/claims.py --growth 100 1000 10000 100000
     .venv/bin/python benchmarks/claims.py --exactly 1000 --workers 64
     .venv/bin/python benchmarks/claims.py --reading 10000 100000
+    .venv/bin/python benchmarks/claims.py --reporting 1000
 """
 
 from __future__ import annotations
@@ -367,7 +368,15 @@ READERS = {
 """whole processes, as a user starts them"""
 
 
-def reading(trials: int, folder: Path, *, runs: int = 3) -> Iterator[str]:
+READING = "| finished trials | what | CPU s | seconds | MB |\n|---:|---|---:|---:|---:|"
+REPORTERS = {
+    "hpo-batch report": "import sys; "
+    "sys.argv = ['hpo-batch', 'report', 'bench', '--root', {root!r}, '-o', {root!r} + '/report']; "
+    "from hpo_batch.cli.main import main; main()",
+}
+
+
+def reading(trials: int, folder: Path, readers: dict[str, str], *, runs: int = 3) -> Iterator[str]:
     """Rows: seconds and memory of what reads a study of so many finished trials, in turn; medians."""
     # in a process of its own: the memory of what is started from here must not be counted with it
     filling = multiprocessing.get_context("spawn").Process(target=prefilled, args=(folder, "random", trials))
@@ -375,10 +384,11 @@ def reading(trials: int, folder: Path, *, runs: int = 3) -> Iterator[str]:
     filling.join()
     home = home_of(folder, "bench")
     texts = {"root": str(folder), "journal": str(home.journal), "out": str(folder / "out.csv")}
-    seconds: dict[str, list[float]] = {name: [] for name in READERS}
+    seconds: dict[str, list[float]] = {name: [] for name in readers}
+    cpu: dict[str, list[float]] = {name: [] for name in readers}
     megabytes: dict[str, float] = {}
     for _ in range(runs):
-        for name, code in READERS.items():
+        for name, code in readers.items():
             began = time.perf_counter()
             process = subprocess.Popen([sys.executable, "-c", code.format(**texts)], stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)  # fmt: skip
@@ -386,9 +396,11 @@ def reading(trials: int, folder: Path, *, runs: int = 3) -> Iterator[str]:
             if status:
                 raise RuntimeError(f"{name} ended with {status}")
             seconds[name].append(time.perf_counter() - began)
+            cpu[name].append(usage.ru_utime + usage.ru_stime)
             megabytes[name] = usage.ru_maxrss / 1024
-    for name in READERS:
-        yield f"| {trials} | {name} | {statistics.median(seconds[name]):.2f} | {megabytes[name]:.0f} |"
+    for name in readers:
+        middle = f"{statistics.median(cpu[name]):.2f} | {statistics.median(seconds[name]):.2f}"
+        yield f"| {trials} | {name} | {middle} | {megabytes[name]:.0f} |"
 
 
 def main() -> None:
@@ -401,6 +413,7 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="*", default=["random", "tpe"])
     parser.add_argument("--exactly", type=int, default=None, help="trials that the workers are asked for")
     parser.add_argument("--reading", type=int, nargs="*", default=None, help="finished trials to measure reading at")
+    parser.add_argument("--reporting", type=int, nargs="*", default=None, help="finished trials to measure a report at")
     parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
     options = parser.parse_args()
     # removed at the end: ext4 takes longer to make files for a while after many were removed
@@ -416,9 +429,13 @@ def rows(options: argparse.Namespace, folders: Iterator[Path]) -> Iterator[str]:
             for trials in options.growth:
                 yield growth(sampler, trials, next(folders))
     elif options.reading is not None:
-        yield "| finished trials | what | seconds | MB |\n|---:|---|---:|---:|"
+        yield READING
         for trials in options.reading:
-            yield from reading(trials, next(folders))
+            yield from reading(trials, next(folders), READERS)
+    elif options.reporting is not None:
+        yield READING
+        for trials in options.reporting:
+            yield from reading(trials, next(folders), REPORTERS)
     elif options.exactly is not None:
         yield "| workers | asked for | in the journal | repeats | died | seconds |\n|---:|---:|---|---:|---:|---:|"
         for workers in options.workers:

@@ -141,8 +141,17 @@ def _plain(name: str) -> str:
 
 
 def _coverage(label: str, names: tuple[str, ...], rows: Sequence[Row], space: Space | None) -> Coverage:
+    return _covered(label, names, rows, space, _cells(names, rows, space))
+
+
+def _covered(
+    label: str,
+    names: tuple[str, ...],
+    rows: Sequence[Row],
+    space: Space | None,
+    listed: tuple[list[tuple[Value, ...]], str] | None,
+) -> Coverage:
     tried = [tuple(row[name] for name in names) for row in rows if all(name in row for name in names)]
-    listed = _cells(names, rows, space)
     if listed is None:
         if label != "all":
             finite = tuple(n for n in names if not _continuous(n, rows, space))
@@ -193,13 +202,14 @@ def _answer(found: int, expected: Estimate | None) -> Answer:
 
 def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) -> Coverage | None:
     """Trials of every combination of two parameters; combinations that cannot be are left out."""
-    whole = _coverage(" x ".join(names), names, rows, space)
-    listed = _cells(names, rows, space)
+    # one more than is shown will do: a parameter of 100,000 values has a pair with every other one
+    listed = _cells(names, rows, space, most=MOST_MATRIX + 1)
     if listed is None or len(listed[0]) > MOST_MATRIX:
         return None
     cells, _ = listed
     if any(len({_identity((cell[i],)) for cell in cells}) > MOST_LEVELS for i in (0, 1)):
         return None
+    whole = _covered(" x ".join(names), names, rows, space, listed)
     hits = Counter(_identity(tuple(row[n] for n in names)) for row in rows if all(n in row for n in names))
     ordered = sorted(cells, key=lambda cell: tuple(_order(value) for value in cell))
     counts = tuple((tuple(value_text(v) for v in cell), hits.get(_identity(cell), 0)) for cell in ordered)
@@ -218,19 +228,21 @@ def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) ->
 
 
 def _cells(
-    names: Sequence[str], rows: Sequence[Row], space: Space | None
+    names: Sequence[str], rows: Sequence[Row], space: Space | None, *, most: int | None = None
 ) -> tuple[list[tuple[Value, ...]], str] | None:
-    """The cells over ``names`` and what is to be said about them; None if they cannot be listed."""
+    """The cells over ``names``, or the first ``most``, and what is to be said; None if they cannot be listed."""
     if space is not None and all(name in space.by_name for name in names):
         searched = [name for name in names if not isinstance(space.by_name[name], Fixed)]
         total = size(space, searched).all
         if total is None or total > MOST_WALKED:
             return None
-        return list(projected_cells(space, names)), ""
+        return list(itertools.islice(projected_cells(space, names), most)), ""
     seen = [_seen(name, rows) for name in names]
     if any(_continuous(name, rows, None) for name in names) or math.prod(len(s) for s in seen) > MOST_WALKED:
         return None
-    return list(itertools.product(*seen)), "cells are the products of the values seen: the space is not known"
+    return list(
+        itertools.islice(itertools.product(*seen), most)
+    ), "cells are the products of the values seen: the space is not known"
 
 
 def _seen(name: str, rows: Sequence[Row]) -> list[Value]:

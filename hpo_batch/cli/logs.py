@@ -115,6 +115,9 @@ def _print_trial(home: StudyHome, trial: ScannedTrial, attempt: int | None, *, f
     if repeats is not None:
         click.echo(f"it has the configuration of trial {repeats} and was answered from it: see logs there", err=True)
         return printed
+    if record.origin == "import":
+        click.echo("it was imported, and ran elsewhere: nothing was written here", err=True)
+        return printed
     folder = home.attempt(record.number, which)
     printed.go_on(home, record.number)
     if has_output(folder):

@@ -6,6 +6,7 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 from __future__ import annotations
 
 import importlib
+import keyword
 import logging
 import os
 import sys
@@ -14,7 +15,8 @@ import click
 
 from hpo_batch.errors import Exit, HpoBatchError, JournalCorrupt
 
-# command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it
+# command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
+# behind it where Python keeps the name for itself
 SECTIONS: dict[str, dict[str, str]] = {
     "Make": {"check": "Say what a sweep file means, and every mistake in it."},
     "Run": {
@@ -33,7 +35,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "report": "Write what the trials say and how sure it is: html, md, json, figures.",
         "compare": "Put several studies beside each other.",
     },
-    "Keep": {"doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again."},
+    "Keep": {
+        "import": "Make a study of somebody's finished trials, as history for a sweep.",
+        "doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again.",
+    },
 }
 
 
@@ -46,7 +51,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):
             return None
-        command = importlib.import_module(f"hpo_batch.cli.{name}").command
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        command = importlib.import_module(f"hpo_batch.cli.{module}").command
         assert isinstance(command, click.Command)
         return command
 

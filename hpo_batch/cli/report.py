@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The folder [default: 'report' in the folder of a single study, else './report'].",
+    help="The folder [default: 'report' in the study's folder if all is of one study, else './report'].",
 )
 @click.option("--top", type=click.IntRange(min=1), default=60, help="Whose shares are compared [default: 60].")
 @known_options
@@ -96,9 +97,9 @@ def analysed(
 
 
 def _folder(tables: tuple[TrialsTable, ...]) -> Path:
-    """Inside the study's own folder where there is one study and it may be written to."""
-    if len(tables) == 1:
-        home = Path(tables[0].source)
-        if (home / "journal.jsonl").is_file():
-            return home / "report"
-    return Path("report")
+    """Inside the study's own directory, or that of its budgets, if all is of one study and it may be written to."""
+    homes = {table.home for table in tables}
+    if len(homes) > 1:  # budgets lie beside each other in the study's directory
+        homes = {table.home.parent if table.home is not None and "/" in table.source else None for table in tables}
+    home = homes.pop() if len(homes) == 1 else None
+    return home / "report" if home is not None and os.access(home, os.W_OK) else Path("report")

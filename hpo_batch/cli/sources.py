@@ -20,6 +20,7 @@ OPTIONS = ("sources", "files", "sweep", "maps", "value", "direction", "params", 
 
 def source_options(command: F) -> F:
     """``[SOURCE ...] --from --sweep --map --value --direction --params --ignore``; hand them to ``read_sources``."""
+    command = column_options(command)
     for decorate in reversed(
         (
             click.argument("sources", nargs=-1, metavar="[SOURCE ...]"),
@@ -35,6 +36,16 @@ def source_options(command: F) -> F:
                 type=click.Path(path_type=Path, dir_okay=False),
                 help="The sweep whose space the trials of a file are from [default: inferred and shown].",
             ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def column_options(command: F) -> F:
+    """``--map --value --direction --params --ignore``: what the columns of a file are."""
+    for decorate in reversed(
+        (
             click.option(
                 "--map", "maps", multiple=True, metavar="NAME=COLUMN", help="What a file's column is: lr=col."
             ),
@@ -73,20 +84,16 @@ def read_sources(
     from hpo_batch.results.read import read_tables
     from hpo_batch.space.words import printable
 
-    mapping = {}
-    for text in maps:
-        ours, equals, theirs = text.partition("=")
-        if not ours or not equals or not theirs:
-            raise UserError(f"--map: '{text}' is not NAME=COLUMN")
-        mapping[ours] = theirs
+    mapping = parse_maps(maps)
     tables = read_tables(
         (*sources, *files),
         root=root,
         sweep=sweep,
+        into=None,
         mapping=mapping,
         value=value,
         directions=direction,
-        params=_split(params),
+        params=split_names(params),
         ignore=ignore,
         **more,
     )
@@ -96,5 +103,16 @@ def read_sources(
     return tables
 
 
-def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
+def parse_maps(texts: tuple[str, ...]) -> dict[str, str]:
+    """Our name -> the file's. Raises UserError for a text without both."""
+    mapping = {}
+    for text in texts:
+        ours, equals, theirs = text.partition("=")
+        if not ours or not equals or not theirs:
+            raise UserError(f"--map: '{text}' is not NAME=COLUMN")
+        mapping[ours] = theirs
+    return mapping
+
+
+def split_names(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())

@@ -23,6 +23,8 @@ from hpo_batch.store.trial_folder import CHECKPOINT
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
+ADOPTED: Final = "hpo:adopted"
+"""of the study: where imported trials are from"""
 ENDINGS: Final = {
     "complete": "complete",
     "pruned": "pruned",
@@ -130,7 +132,7 @@ def explain(
         params=record.params,
         seeds=record.seeds,
         origin=record.origin,
-        came_from=tuple(_came_from(record, trial.facts, frozen)),
+        came_from=(*_adopted(trial.facts, state.attrs), *_came_from(record, trial.facts, frozen)),
         revision=record.revision,
         current_revision=state.revision,
         repeats=trial.facts.get("repeats"),
@@ -166,14 +168,14 @@ def _attempt(
 
 
 def _came_from(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> list[str]:
-    told = [_origin(record, facts, frozen)]
+    told = [_origin(record, facts, frozen)] if record.origin != "import" else []
     if record.note:
         told.append(f"note: {record.note}")
     if facts.get("retry_of") is not None:
         told.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
     if facts.get("repeats") is not None:
         told.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
-    drawn = record.origin not in ("list", "baseline", "optuna", "enqueued")
+    drawn = record.origin not in ("list", "baseline", "optuna", "enqueued", "import")
     told += _weights(record, frozen) if drawn else []
     return told
 
@@ -205,6 +207,19 @@ def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, 
     return f"drawn as '{origin}', for the sampler '{sampler}' (seed {seed})"
 
 
+def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
+    """Of an imported trial, the file that it is from and what its columns were taken for."""
+    if "adopted" not in facts:
+        return []
+    row, files = facts["adopted"], attrs.get(ADOPTED, {}).get("files", [])
+    if row["file"] >= len(files):  # of a copy that somebody has made of the trials alone
+        return [f"imported: trial {row['number']} of a file that is not known any more"]
+    one = files[row["file"]]
+    digest = f" (sha256 {one['sha256']})" if one["sha256"] else ""
+    columns = ", ".join(f"{ours} from column {theirs}" for ours, theirs in one["columns"].items())
+    return [f"imported: trial {row['number']} of {one['source']}{digest}", *([columns] if columns else [])]
+
+
 def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
     """The quotas that the trial's values belong to."""
     told = []
@@ -233,7 +248,8 @@ def _happened(
         told.append(on + kept + _policy(earlier.how, frozen, again=True))
     match record.state:
         case TrialState.COMPLETE:
-            told.append("complete" if attempts else f"complete, with the values of trial {facts.get('repeats', '?')}")
+            answered = "repeats" in facts
+            told.append(f"complete, with the values of trial {facts['repeats']}" if answered else "complete")
         case TrialState.PRUNED:
             pruner = setting(frozen, "pruner", "name", "")
             told.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")

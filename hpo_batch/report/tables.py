@@ -207,8 +207,8 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
         columns,
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
-        note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, or "
-        "than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
+        note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
+        "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
         "Plain means alone: the word that they suggest, which is what not to rely on.",
     )
 

@@ -64,7 +64,7 @@ def tables_of(
     notes = (*notes, *told)
     names = None if not sweeps else [p.name for p in sweeps[0].space.parameters]
     if sweeps and not given.value:
-        given = _with_objective(frame, given, sweeps[0])
+        given = _with_objective(frame, given, sweeps[0], source=source)
     try:
         found = roles(frame, given, file=source, space=names)
     except UserError as error:
@@ -123,11 +123,16 @@ def budget_in(label: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _with_objective(frame: pd.DataFrame, given: Columns, sweep: Sweep) -> Columns:
+def _with_objective(frame: pd.DataFrame, given: Columns, sweep: Sweep, *, source: str) -> Columns:
     metrics = sweep.study.metric
-    if all(metric in frame.columns for metric in metrics):
-        return replace(given, value=tuple(metrics), directions=given.directions or tuple(sweep.study.direction))
-    return replace(given, directions=given.directions or tuple(sweep.study.direction))
+    given = replace(given, directions=given.directions or tuple(sweep.study.direction))
+    for names in (tuple(metrics), tuple(f"values_{metric}" for metric in metrics)):
+        if all(name in frame.columns for name in names):
+            return replace(given, value=names)
+    if len(metrics) > 1:
+        options = " ".join(f"--value COLUMN_OF_{metric}" for metric in metrics)
+        raise UserError(f"{source}: the sweep's metrics ({', '.join(metrics)}) are not all columns: {options}")
+    return given
 
 
 def _parts(frame: pd.DataFrame, label: str, given: Columns) -> list[tuple[pd.DataFrame, str | None, str]]:

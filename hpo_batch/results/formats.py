@@ -5,36 +5,17 @@ from __future__ import annotations
 import io
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import tabulate
 
-from hpo_batch.errors import UserError
 from hpo_batch.results.csv_text import csv_of
 from hpo_batch.space.words import printable
 
-FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
-SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
-
-
-def format_of(output: Path | None, given: str | None) -> str:
-    """The format asked for, else that of the file's suffix, else a table.
-
-    Raises:
-        UserError: the suffix says nothing, or Parquet without a file.
-    """
-    if given is None and output is not None and output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"'{output.name}' does not tell a format; add --format, one of {', '.join(FORMATS)}")
-    chosen = given or (SUFFIXES[output.suffix.lower()] if output is not None else "table")
-    if chosen == "parquet" and output is None:
-        raise UserError("parquet is not text: give a file with -o")
-    return chosen
-
 
 def render(frame: pd.DataFrame, format: str) -> bytes:
-    """The frame in one of ``FORMATS``. CSV and JSON keep full precision; tables for people round."""
+    """The frame in one of ``output_format.FORMATS``. CSV and JSON keep full precision; tables for people round."""
     if format == "csv":
         return csv_of(frame)
     if format == "json":

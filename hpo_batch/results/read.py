@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.results.columns import Columns
 from hpo_batch.results.infer import described, from_distributions
+from hpo_batch.results.study_columns import replayed
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.store.damage import BEGINNING
 from hpo_batch.store.home import StudyHome, find_homes, newest_home
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.name import name_in_toml
 
@@ -31,6 +31,7 @@ def read_tables(
     *,
     root: Path,
     sweep: Path | None = None,
+    into: Sweep | None = None,
     mapping: Mapping[str, str] | None = None,
     value: Sequence[str] = (),
     directions: Sequence[str] = (),
@@ -48,6 +49,7 @@ def read_tables(
             ``#name`` for one of several studies in it). None: the newest study below ``root``.
         root: the logs directory.
         sweep: a TOML file with the space, for files and storages that do not tell it.
+        into: a sweep whose parameters and metrics are looked for in files; it does not say what studies are.
         mapping: our name of a column -> the file's, for files.
         value: columns with the objectives, for files.
         directions: ``maximize`` or ``minimize``, for files.
@@ -71,10 +73,11 @@ def read_tables(
     )
     sweeps = _sweeps(sweep)
     read = functools.partial(read_study, reports=reports, attempts=attempts, frozen=frozen)
+    of_files = sweeps if into is None else (into,)
     tables: list[TrialsTable] = []
     homes: list[StudyHome | None] = []
     for source in sources:
-        for table, home in _read(source, root, given, sweeps, read):
+        for table, home in _read(source, root, given, sweeps, of_files, read):
             tables.append(table)
             homes.append(home)
     if not sources:
@@ -91,8 +94,8 @@ def read_tables(
 
 def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True, frozen: bool = True) -> TrialsTable:
     """A study's table, with its frozen sweep."""
-    state = _replayed(home.journal, reports=reports)
-    table = trials_table(state, source=home.name, attempts=attempts)
+    state = replayed(home.journal, reports=reports)
+    table = replace(trials_table(state, source=home.name, attempts=attempts), home=home.path)
     if "/" in home.name:
         table = replace(table, budget=home.name.rpartition("/")[2])
     if not frozen:
@@ -109,7 +112,12 @@ def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True,
 
 
 def _read(
-    source: str, root: Path, given: Columns, sweeps: Sequence[Sweep], read: Callable[[StudyHome], TrialsTable]
+    source: str,
+    root: Path,
+    given: Columns,
+    sweeps: Sequence[Sweep],
+    of_files: Sequence[Sweep],
+    read: Callable[[StudyHome], TrialsTable],
 ) -> list[tuple[TrialsTable, StudyHome | None]]:
     if "://" in source:
         return [(table, None) for table in _storage(source, sweeps)]
@@ -119,7 +127,7 @@ def _read(
     if not _is_file(source) and _is_file(path) and study:
         return [(table, None) for table in _storage(source, sweeps)]
     if _is_file(source):
-        return [(table, None) for table in _file(Path(source), given, sweeps)]
+        return [(table, None) for table in _file(Path(source), given, sweeps, of_files)]
     try:
         homes = find_homes(root, source)
     except StudyNotFound:
@@ -152,7 +160,7 @@ def _no_file(path: str) -> str | None:
     return None
 
 
-def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
+def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], of_files: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
     """A file by what is in it, whatever it is called."""
     try:
         with path.open("rb") as file:
@@ -162,7 +170,7 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTa
     if head.startswith(SQLITE):
         return _storage(str(path), sweeps)
     if head.lstrip().startswith(BEGINNING[:-1]):
-        state = _replayed(path, reports=True)
+        state = replayed(path, reports=True)
         if len(state.studies) > 1:
             return _storage(str(path), sweeps)
         table = trials_table(state, source=str(path))
@@ -171,24 +179,15 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep]) -> tuple[TrialsTa
     from hpo_batch.results.foreign import tables_of
     from hpo_batch.results.read_files import read_frame
 
-    frame, notes = read_frame(path, ignore=given.ignore, keep=given.value or ("value",))
-    return tables_of(frame, given, source=str(path), label=path.stem, notes=notes, sweeps=sweeps)
+    metrics = [metric for sweep in of_files for metric in sweep.study.metric]
+    frame, notes = read_frame(path, ignore=given.ignore, keep=given.value or ("value", *metrics))
+    return tables_of(frame, given, source=str(path), label=path.stem, notes=notes, sweeps=of_files)
 
 
 def _storage(source: str, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
     from hpo_batch.results.read_optuna import read_storage
 
     return tuple(_with_sweep(table, sweeps) for table in read_storage(source))
-
-
-def _replayed(path: Path, *, reports: bool) -> JournalState:
-    state = JournalState(reports=reports)
-    journal = Journal(path)
-    while lines := journal.read_new():
-        state.apply(lines)
-    if state.study_name is None:
-        raise StorageError(f"the journal '{path}' holds no study")
-    return state
 
 
 def _with_distributions(table: TrialsTable, state: JournalState) -> TrialsTable:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from hpo_batch.records import Counts, Value
+from hpo_batch.results.study_columns import study_columns
 from hpo_batch.space.space import Space
-from hpo_batch.store.front import on_front
+from hpo_batch.store.front import front_of as front_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.store.trial_columns import trial_columns
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
@@ -41,6 +40,8 @@ class TrialsTable:
     counts: Counts
     source: str
     """where it comes from: a study's name, a path, a storage's URL"""
+    home: Path | None = None
+    """the study's directory; None for what is no study of ours"""
     label: str = ""
     """what a report calls it: short, and another for each table of one call"""
     space: Space | None = None
@@ -87,82 +88,18 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
     Args:
         attempts: fill in the table of attempts too.
     """
-    names = {1: "minimize", 2: "maximize"}
-    directions = tuple(names.get(d, "minimize") for d in state.directions)
-    metrics = state.metrics or (("value",) if len(directions) == 1 else tuple(map(str, range(len(directions)))))
-    columns = trial_columns(state.trials, objectives=len(metrics))
+    study = study_columns(state)
     return TrialsTable(
-        trials=_trials_frame(columns, objectives=metrics, directions=directions),
+        trials=frame_of(study.columns),
         attempts=_attempts_frame(state.trials) if attempts else frame_of({name: [] for name in ATTEMPT_COLUMNS}),
-        metrics=metrics,
-        directions=directions,
+        metrics=study.metrics,
+        directions=study.directions,
         counts=state.counts(),
         source=source,
         label=source,
-        seeds={
-            number: tuple(seeds) for number, seeds in zip(columns["number"], columns["seeds"], strict=True) if seeds
-        },
+        seeds={number: tuple(seeds) for number, seeds in enumerate(study.seeds) if seeds},
         reports=_reports_frame(state),
     )
-
-
-def _trials_frame(
-    found: Mapping[str, list[Any]], *, objectives: Sequence[str], directions: Sequence[str]
-) -> pd.DataFrame:
-    columns: dict[str, list[Any]] = {"number": found["number"]}
-    for i, objective in enumerate(objectives):
-        columns[f"values_{objective}" if len(objectives) > 1 else "value"] = found[f"value.{i}"]
-    columns["datetime_start"] = found["started"]
-    columns["datetime_complete"] = found["ended"]
-    columns["duration"] = found["duration"]
-    for ours, theirs in (("params_", "params."), ("user_attrs_", "metrics.")):
-        for name in found:
-            if name.startswith(theirs):
-                columns[ours + name.removeprefix(theirs)] = found[name]
-    for name in ("state", "name", "set", "note", "origin", "reason", "message"):
-        columns[name] = found[name]
-    if len(objectives) > 1:
-        values = [found[f"value.{i}"] for i in range(len(objectives))]
-        columns["front"] = front_of(values, found["state"], directions)
-    columns |= _replicates(found, objectives)
-    columns["seed"] = [seeds[0] if seeds else None for seeds in found["seeds"]]
-    for name in ("attempts", "seconds_total", "node", "gpus", "job", "submission"):
-        columns[name] = found[name]
-    return frame_of(columns)
-
-
-def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
-    """For each trial whether it is complete and on the Pareto front.
-
-    Args:
-        values: one column for each metric.
-    """
-    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
-    able = []
-    losses = []
-    for i, (state, *cells) in enumerate(zip(states, *values, strict=True)):
-        if state == "COMPLETE" and not any(cell is None or cell != cell for cell in cells):
-            able.append(i)
-            losses.append(tuple(sign * cell for sign, cell in zip(signs, cells, strict=True)))
-    best = {able[place] for place in on_front(losses)}
-    return [i in best for i in range(len(states))]
-
-
-def _replicates(found: Mapping[str, list[Any]], objectives: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns that only studies with several seeds have, for each trial or for each configuration."""
-    columns: dict[str, list[Any]] = {}
-    if any(number is not None for number in found["replicate_of"]):
-        columns["replicate_of"] = found["replicate_of"]
-    if all(len(seeds) < 2 for seeds in found["seeds"]):
-        return columns
-    columns["n_seeds"] = [len(each) or None for each in found["replicates"]]
-    columns["seeds"] = [json.dumps(seeds) for seeds in found["seeds"]]
-    for objective in objectives:
-        name = f"values_{objective}" if len(objectives) > 1 else "value"
-        values = [[seed[objective] for seed in each if objective in seed] for each in found["replicates"]]
-        columns[f"{name}_std"] = [statistics.stdev(each) if len(each) > 1 else None for each in values]
-        columns[f"{name}_by_seed"] = [json.dumps(each) if each else None for each in values]
-    return columns
 
 
 def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hpo_batch.records import TrialState
 from hpo_batch.store.format import DIRECTIONS
@@ -26,3 +27,20 @@ def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
             kept.append(loss)
     front = set(kept)
     return [place for place, loss in enumerate(losses) if loss in front]
+
+
+def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
+    """For each trial whether it is complete and on the Pareto front.
+
+    Args:
+        values: one column for each metric.
+    """
+    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+    able = []
+    losses = []
+    for i, (state, *cells) in enumerate(zip(states, *values, strict=True)):
+        if state == "COMPLETE" and not any(cell is None or cell != cell for cell in cells):
+            able.append(i)
+            losses.append(tuple(sign * cell for sign, cell in zip(signs, cells, strict=True)))
+    best = {able[place] for place in on_front(losses)}
+    return [i in best for i in range(len(states))]

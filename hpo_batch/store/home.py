@@ -181,9 +181,9 @@ def _home_at(path: Path, root: Path) -> StudyHome:
 
 
 def _folders(path: Path) -> list[Path]:
-    """Folders in ``path``; none where this user may not look."""
+    """Folders in ``path``, but for what is being made or removed; none where this user may not look."""
     try:
-        return sorted(folder for folder in path.iterdir() if folder.is_dir())
+        return sorted(folder for folder in path.iterdir() if not folder.name.startswith(".") and folder.is_dir())
     except OSError:
         return []
 

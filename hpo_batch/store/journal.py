@@ -20,7 +20,7 @@ from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, still_the_s
 from hpo_batch.store.format import Record
 from hpo_batch.store.locks import journal_lock
 
-PIECE = 1 << 24
+PIECE = 1 << 22
 """bytes that are read at once without the lock: 64 workers of one node may open the same large journal"""
 KEPT_BYTES = 256
 """of what was read last: enough to hold a time or a token, which no other journal has at that place"""

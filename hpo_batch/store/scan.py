@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hpo_batch.errors import JournalCorrupt
@@ -19,8 +19,6 @@ from hpo_batch.store.decode import (
     CreateStudy,
     CreateTrial,
     DeleteStudy,
-    LeftOutMetric,
-    LeftOutReport,
     Line,
     SetStudySystemAttr,
     SetTrialIntermediateValue,
@@ -34,13 +32,12 @@ from hpo_batch.store.decode import (
     external_value,
 )
 from hpo_batch.store.format import FORMAT, STUDY_ID
-from hpo_batch.store.scanned_trial import FACTS, ScannedTrial
+from hpo_batch.store.scanned_trial import FACTS, STATES, ScannedTrial
 
 OURS = "hpo-batch-"
 """how the ids of our writers begin"""
-PIECE = 1 << 22
-"""bytes that are decoded at once: the records of a large journal need not all be in memory at one time"""
-STATES = {state.value: state for state in TrialState}
+PIECE = 1 << 18
+"""bytes that are decoded at once: few enough that their records are still in the processor's cache when applied"""
 
 
 class JournalState:
@@ -49,10 +46,12 @@ class JournalState:
     Args:
         reports: keep reports. A worker without a pruner has no use for them, and they are most of the file.
         metrics: keep metrics and what else was noted with a trial.
+        finding: keep by what workers find trials: ``number_of_key``, ``made``, ``endings``. A table has no use for it.
     """
 
-    def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
+    def __init__(self, *, reports: bool = True, metrics: bool = True, finding: bool = True) -> None:
         self.reports = reports
+        self.finding = finding
         self.metrics_kept = metrics
         self.study_name: str | None = None
         self.directions: tuple[int, ...] = ()
@@ -146,62 +145,61 @@ class JournalState:
         record: Line | None = None
         try:
             for record in decode_lines(lines, reports=self.reports, metrics=self.metrics_kept):
-                kind = type(record)
-                if kind is LeftOutReport or kind is LeftOutMetric:
-                    continue
-                self._apply(record)
+                apply = _APPLY.get(type(record))
+                if apply is not None:
+                    apply(self, record)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise JournalCorrupt(f"the journal has a record that makes no sense: {record}"[:200]) from error
         _check_format(self.attrs)  # again: whoever caught it once must not go on
 
-    def _apply(self, record: Line | None) -> None:
-        if isinstance(record, SetTrialStateValues):
-            trial = self._changing(record.trial_id)
-            if trial is not None:
-                self._change_state(trial, record)
-        elif isinstance(record, CreateTrial):
-            self._create_trial(record)
-        elif isinstance(record, SetTrialIntermediateValue | SetTrialUserAttr):
-            trial = self._changing(record.trial_id)
-            if trial is not None:
-                trial.apply(record)
-        elif isinstance(record, SetTrialSystemAttr):
-            trial = self._changing(record.trial_id)
-            if trial is not None:
-                trial.apply(record)
-                if FACTS in record.system_attr:
-                    self._note_facts(trial)
-        elif isinstance(record, SetTrialParam):
-            trial = self._changing(record.trial_id)
-            if trial is not None and self._is_like_others(record):
-                trial.params[record.param_name] = external_value(record.distribution, record.param_value_internal)
-                self._note_kind(trial, record.param_name, record.distribution)
-        elif isinstance(record, CreateStudy | DeleteStudy | SetStudySystemAttr):
-            self._study(record)
+    def _note_report(self, record: SetTrialIntermediateValue) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is not None and record.intermediate_value is not None:
+            trial.note_report(record.step, record.intermediate_value)
+
+    def _note_metric(self, record: SetTrialUserAttr) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is not None:
+            trial.note_metrics(record.user_attr)
+
+    def _note_of_ours(self, record: SetTrialSystemAttr) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is not None:
+            trial.note(record.system_attr)
+            if FACTS in record.system_attr:
+                self._note_facts(trial)
+
+    def _set_param(self, record: SetTrialParam) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is not None and self._is_like_others(record):
+            trial.params[record.param_name] = external_value(record.distribution, record.param_value_internal)
+            self._note_kind(trial, record.param_name, record.distribution)
 
     def _changing(self, trial_id: int) -> ScannedTrial | None:
         """The trial that a record changes; None if there is none, or it has ended: such a record changes nothing."""
         trial = self._ids[trial_id] if 0 <= trial_id < len(self._ids) else None
         return None if trial is None or trial.state.ended else trial
 
-    def _study(self, record: CreateStudy | DeleteStudy | SetStudySystemAttr) -> None:
-        if isinstance(record, CreateStudy):
-            if record.study_name in self._studies.values():
-                return
-            if self._next_study == STUDY_ID:
-                self.study_name = record.study_name
-                self.directions = tuple(record.directions)
-                self.is_ours = record.worker_id.startswith(OURS)
-            self._studies[self._next_study] = record.study_name
-            self._next_study += 1
-        elif isinstance(record, DeleteStudy):
-            name = self._studies.pop(record.study_id, None)
-            if record.study_id == STUDY_ID and name is not None:
-                raise JournalCorrupt(
-                    f"the study '{name}' was deleted from its journal by a program of Optuna's; "
-                    f"restore the journal from a backup, or remove the study's directory to begin anew"
-                )
-        elif record.study_id == STUDY_ID and STUDY_ID in self._studies:
+    def _create_study(self, record: CreateStudy) -> None:
+        if record.study_name in self._studies.values():
+            return
+        if self._next_study == STUDY_ID:
+            self.study_name = record.study_name
+            self.directions = tuple(record.directions)
+            self.is_ours = record.worker_id.startswith(OURS)
+        self._studies[self._next_study] = record.study_name
+        self._next_study += 1
+
+    def _delete_study(self, record: DeleteStudy) -> None:
+        name = self._studies.pop(record.study_id, None)
+        if record.study_id == STUDY_ID and name is not None:
+            raise JournalCorrupt(
+                f"the study '{name}' was deleted from its journal by a program of Optuna's; "
+                f"restore the journal from a backup, or remove the study's directory to begin anew"
+            )
+
+    def _note_in_study(self, record: SetStudySystemAttr) -> None:
+        if record.study_id == STUDY_ID and STUDY_ID in self._studies:
             self.attrs.update(record.system_attr)
             _check_format(self.attrs)
             if "hpo:armed" in record.system_attr:
@@ -213,17 +211,18 @@ class JournalState:
         if record.study_id != STUDY_ID:
             self._ids.append(None)
             return
-        distributions = self._distributions.get(bytes(record.distributions))
+        distributions = bytes(record.distributions)
+        known = self._distributions.get(distributions)
         trial = ScannedTrial(
             len(self._ids),
             len(self.trials),
             record,
-            distributions=bytes(record.distributions) if distributions is None else distributions,
+            distributions=distributions if known is None else known,
             reports=self.reports,
             metrics=self.metrics_kept,
         )
-        if distributions is None:
-            self._know(trial, bytes(record.distributions))
+        if known is None:
+            self._know(trial, distributions)
         self._ids.append(trial)
         self.trials.append(trial)
         self.by_state[trial.state].add(trial.number)
@@ -237,7 +236,10 @@ class JournalState:
         for name, text in distributions_of(distributions).items():
             self._note_kind(trial, name, text)
 
-    def _change_state(self, trial: ScannedTrial, record: SetTrialStateValues) -> None:
+    def _change_state(self, record: SetTrialStateValues) -> None:
+        trial = self._changing(record.trial_id)
+        if trial is None:
+            return
         state = STATES[record.state]
         if state is trial.state is TrialState.RUNNING:
             return
@@ -253,12 +255,16 @@ class JournalState:
             self._note_end(trial)
 
     def _note_facts(self, trial: ScannedTrial) -> None:
+        if not self.finding:
+            return
         identity = trial.identity
         if identity.key is not None:
             self.number_of_key[identity.key] = trial.number
             self.made.add((identity.origin, identity.name, identity.key))
 
     def _note_end(self, trial: ScannedTrial) -> None:
+        if not self.finding:
+            return
         reason = (trial.reason or "unknown") if trial.state is TrialState.FAIL else ""
         self.endings.append((reason, trial.number))
         self.failed_since_armed += bool(reason)
@@ -278,6 +284,21 @@ class JournalState:
         return first is None or first[1] == distribution_facts(line.distribution).kind
 
 
+# By type: a large journal has a million records, and asking each what it is took a third of the replay. What is not
+# here changes nothing: a dashboard's notes, what was left out, what is newer than this program.
+_APPLY: Mapping[type, Callable[[JournalState, Any], None]] = {
+    CreateStudy: JournalState._create_study,
+    DeleteStudy: JournalState._delete_study,
+    SetStudySystemAttr: JournalState._note_in_study,
+    CreateTrial: JournalState._create_trial,
+    SetTrialParam: JournalState._set_param,
+    SetTrialStateValues: JournalState._change_state,
+    SetTrialIntermediateValue: JournalState._note_report,
+    SetTrialUserAttr: JournalState._note_metric,
+    SetTrialSystemAttr: JournalState._note_of_ours,
+}
+
+
 def _check_format(attrs: Mapping[str, Any]) -> None:
     """At the mark itself, which is the first record of its format: what follows may make no sense to us."""
     found = attrs.get("hpo:format", FORMAT)
@@ -286,7 +307,7 @@ def _check_format(attrs: Mapping[str, Any]) -> None:
 
 
 def _pieces(lines: bytes) -> Iterator[memoryview]:
-    """Whole lines, a few megabytes each."""
+    """Whole lines, about ``PIECE`` bytes each."""
     view, start = memoryview(lines), 0
     while start < len(lines):
         end = lines.find(b"\n", start + PIECE) + 1 or len(lines)

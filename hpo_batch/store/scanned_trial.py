@@ -11,9 +11,6 @@ import msgspec
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 from hpo_batch.store.decode import (
     CreateTrial,
-    SetTrialIntermediateValue,
-    SetTrialSystemAttr,
-    SetTrialUserAttr,
     distributions_of,
     external_value,
     loads,
@@ -35,8 +32,9 @@ class Identity(msgspec.Struct):
     name: str | None = None
 
 
+STATES = {state.value: state for state in TrialState}
+NONE = b"{}"
 _identity = msgspec.json.Decoder(Identity)
-NOBODY = Identity()
 
 
 class ScannedTrial:
@@ -47,12 +45,12 @@ class ScannedTrial:
         "_attrs",
         "_distributions",
         "_ended",
+        "_identity",
         "_params",
         "_raw_params",
         "_started",
         "_steps",
         "_user_attrs",
-        "identity",
         "number",
         "state",
         "trial_id",
@@ -64,7 +62,7 @@ class ScannedTrial:
     ) -> None:
         self.trial_id = trial_id
         self.number = number
-        self.state = TrialState(line.state) if line.state is not None else TrialState.RUNNING
+        self.state = STATES[line.state or 0]
         self.values: tuple[float, ...] | None = None
         if line.values is not None:
             self.values = tuple(line.values)
@@ -77,16 +75,17 @@ class ScannedTrial:
         self._params: dict[str, Value] | None = None
         # copied: a part of a line would keep the whole line in memory
         self._attrs: dict[str, Any] = {name: bytes(value) for name, value in line.system_attrs.items()}
-        self._user_attrs: dict[str, Any] | None = loads(bytes(line.user_attrs)) if metrics else None
+        # most trials begin with neither notes nor reports
+        self._user_attrs: dict[str, Any] | None = None
+        if metrics and (notes := bytes(line.user_attrs)) != NONE:
+            self._user_attrs = loads(notes)
         self._steps: dict[int, float] | None = None
-        if reports:
-            self._steps = {int(step): value for step, value in loads(bytes(line.intermediate_values)).items()}
+        if reports and (steps := bytes(line.intermediate_values)) != NONE:
+            self._steps = {int(step): value for step, value in loads(steps).items()}
         self._attempt = 0
-        self.identity = NOBODY
-        for name, value in self._attrs.items():
-            if name == FACTS:
-                self.identity = _identity.decode(value)
-            elif name.startswith(ATTEMPT):
+        self._identity: Identity | None = None
+        for name in self._attrs:
+            if name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
 
     def end(self, time: str | None) -> None:
@@ -165,6 +164,13 @@ class ScannedTrial:
         return self._facts(SAMPLER)
 
     @property
+    def identity(self) -> Identity:
+        if self._identity is None:
+            facts = self.raw(FACTS)
+            self._identity = Identity() if facts is None else _identity.decode(facts)
+        return self._identity
+
+    @property
     def key(self) -> str | None:
         return self.identity.key
 
@@ -238,24 +244,22 @@ class ScannedTrial:
         """A system attribute of ours; empty if there is none."""
         return self._attr(name) or {}
 
-    def apply(self, record: SetTrialIntermediateValue | SetTrialUserAttr | SetTrialSystemAttr) -> None:
-        """A change of the trial that does not end it."""
-        if isinstance(record, SetTrialSystemAttr):
-            self._note(record.system_attr)
-        elif isinstance(record, SetTrialUserAttr):
-            self._user_attrs = {**(self._user_attrs or {}), **record.user_attr}
-        elif record.intermediate_value is not None:
-            if self._steps is None:
-                self._steps = {}
-            self._steps[record.step] = record.intermediate_value
+    def note_report(self, step: int, value: float) -> None:
+        if self._steps is None:
+            self._steps = {}
+        self._steps[step] = value
 
-    def _note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+    def note_metrics(self, attrs: dict[str, Any]) -> None:
+        self._user_attrs = {**self._user_attrs, **attrs} if self._user_attrs else attrs
+
+    def note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+        """System attributes."""
         for name, value in attrs.items():
-            content = self._attrs[name] = bytes(value)
+            self._attrs[name] = bytes(value)
             if name.startswith(ATTEMPT):
                 self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
             elif name == FACTS:
-                self.identity = _identity.decode(content)
+                self._identity = None
 
 
 def is_number(value: object) -> bool:

@@ -7,7 +7,9 @@ own here; a test holds the columns to what the records say.
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -70,7 +72,7 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     columns |= _metrics(trials)
     columns["state"] = [trial.state.name for trial in trials]
     for name in ("name", "set", "note", "origin"):
-        columns[name] = [getattr(fact, name) for fact in facts]
+        columns[name] = list(map(operator.attrgetter(name), facts))
     columns["reason"] = [None] * len(trials)
     columns["message"] = [trial.note_of_others for trial in trials]
     for i, trial in enumerate(trials):
@@ -133,27 +135,34 @@ class _Runs:
 
 def _params(trials: Sequence[ScannedTrial], derived: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
     """Searched, fixed and derived values, in the order of their first appearance."""
-    stored = _stored_params(trials)
-    names: dict[str, None] = {}
-    for kinds in dict.fromkeys((tuple(own), tuple(more)) for own, more in zip(stored, derived, strict=True)):
-        names |= dict.fromkeys((*kinds[0], *kinds[1]))
-    columns: dict[str, Column] = {}
     by_set: dict[bytes | None, list[int]] = {}
     for i, trial in enumerate(trials):
         by_set.setdefault(trial.raw_distributions, []).append(i)
-    calls = {
-        key: {name: _external(text) for name, text in distributions_of(key).items()}
-        for key in by_set
-        if key is not None
+    stored = {
+        key: _one_by_one([trials[i].params for i in members])
+        if key is None
+        else _of_one_set([trials[i].raw_params for i in members], key)
+        for key, members in by_set.items()
     }
+    kinds: Mapping[tuple[Any, tuple[str, ...]], None] = dict.fromkeys((key, ()) for key in by_set)
+    if None in by_set or any(derived):  # then trials of one set may differ
+        kinds = dict.fromkeys(
+            (tuple(trial.params) if (key := trial.raw_distributions) is None else key, tuple(more))
+            for trial, more in zip(trials, derived, strict=True)
+        )
+    names: dict[str, None] = {}
+    for own, more in kinds:
+        names |= dict.fromkeys((*(stored[own] if isinstance(own, bytes) else own), *more))
+    columns: dict[str, Column] = {}
     for name in names:
+        if len(by_set) == 1:
+            (only,) = stored.values()
+            columns[f"params.{name}"] = only.get(name) or [None] * len(trials)
+            continue
         column: Column = [None] * len(trials)
         for key, members in by_set.items():
-            call = None if key is None else calls[key].get(name)
-            for i in members:
-                value = stored[i].get(name)
-                if value is not None:
-                    column[i] = value if call is None else call(value)
+            for i, value in zip(members, stored[key].get(name, ()), strict=False):
+                column[i] = value
         columns[f"params.{name}"] = column
     for i, values in enumerate(derived):
         for name, value in values.items():
@@ -161,15 +170,30 @@ def _params(trials: Sequence[ScannedTrial], derived: Sequence[Mapping[str, Any]]
     return columns
 
 
-def _stored_params(trials: Sequence[ScannedTrial]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = [{}] * len(trials)
-    raw = [i for i, trial in enumerate(trials) if trial.raw_distributions is not None]
-    for i, values in zip(raw, _all([trials[i].raw_params for i in raw], dict[str, Any]), strict=True):
-        found[i] = values
-    for i, trial in enumerate(trials):
-        if trial.raw_distributions is None:
-            found[i] = trial.params
-    return found
+def _of_one_set(params: Sequence[bytes], distributions: bytes) -> dict[str, Column]:
+    """Values that users know, of trials with the same distributions."""
+    calls = {name: _external(text) for name, text in distributions_of(distributions).items()}
+    # a class for these parameters: half of the time that a dict for each trial takes
+    names = {f"p{i}": name for i, name in enumerate(loads(params[0]))}
+    kinds = [(field, float if calls.get(name) is float else Any) for field, name in names.items()]
+    try:
+        row = msgspec.defstruct("Row", kinds, rename=names, forbid_unknown_fields=True, gc=False)
+        rows = msgspec.json.decode(b"[" + b",".join(params) + b"]", type=list[row])  # type: ignore[valid-type]
+    except ValueError:  # plain Optuna's NaN, other parameters than the first trial has, a name that no class may use
+        values = _one_by_one([loads(each) for each in params])
+    else:
+        values = {name: list(map(operator.attrgetter(field), rows)) for field, name in names.items()}
+        calls = {name: call for name, call in calls.items() if call is not float}  # they are floats already
+    for name, column in values.items():
+        call = calls.get(name)
+        if call is not None:
+            values[name] = [value if value is None else call(value) for value in column]
+    return values
+
+
+def _one_by_one(rows: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _external(distribution: str) -> Callable[[float], Any]:
@@ -188,7 +212,9 @@ def _metrics(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         names |= dict.fromkeys(kind)
     columns = {}
     for name in names:
-        column = [value if is_number(value := note.get(name)) else None for note in notes]
+        column: Column = [note.get(name) for note in notes]
+        if set(map(type, column)) != {float} or not isfinite(sum(column)):  # one that is not finite makes the sum so
+            column = [value if is_number(value) else None for value in column]
         if any(value is not None for value in column):
             columns[f"metrics.{name}"] = column
     return columns

@@ -29,6 +29,7 @@ from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, r
 from hpo_batch.store.locks import journal_lock
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import REPLICATES, ScannedTrial
+from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
 from hpo_batch.study.distributions import JournalParams
@@ -152,6 +153,9 @@ class _Rebuilder:
         imported = found_again(self._home, sweep)
         self._append([writer.study_attr(IMPORTED, imported)] if imported is not None else [])
         self._append([revision(writer, sweep, number=self._number, content=content, wanted=target(sweep))])
+        adopted = kept_records(self._home)
+        self.state.apply(b"".join(line + b"\n" for line in adopted))
+        self._lines += adopted
         trials = list(kept_trials(self._home))
         made = {_identity(trial) for trial in trials}
         repeats = [planned for planned in self._claimant.planned if _identity_of(planned) not in made]
@@ -373,6 +377,7 @@ def _keep(home: StudyHome) -> Path | None:
 def unkept(home: StudyHome, state: JournalState) -> tuple[int, ...]:
     """Finished trials of a journal whose result the folders do not have: a rebuild would lose them."""
     have = {trial.number for trial in kept_trials(home) if trial.end and isinstance(trial.end.ended, Complete | Pruned)}
+    have |= set(range(kept_count(home)))
     return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and not _is_answer(t))
 
 

@@ -41,8 +41,12 @@ KEPT_NAMES = ("baseline", "best", "elites")
 MOST_NESTED = 20
 
 
-def _study_name(name: str) -> str:
-    """A study's name is a folder and an argument: digits only would be a trial, 1-3 trials, x.toml a sweep file."""
+def study_name(name: str) -> str:
+    """A study's name is a folder and an argument: digits only would be a trial, 1-3 trials, x.toml a sweep file.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) or re.fullmatch(r"[0-9-]+", name):
         rules = "use at most 100 of a-z 0-9 . _ -, begin with a letter or digit, not only digits"
         raise ValueError(f"{shown(name)} cannot be a study's name: {rules}")
@@ -156,7 +160,7 @@ def tables_in(annotation: Any) -> list[type[Table]]:
 class Study(Table):
     """``[study]``: what is wanted, and how the study is kept."""
 
-    name: Annotated[str, AfterValidator(_study_name)]
+    name: Annotated[str, AfterValidator(study_name)]
     """name of the study and of its folder: a-z 0-9 . _ -, not only digits"""
     metric: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     """the returned metric to optimise, or a name of [metrics]; a list for several"""

@@ -33,6 +33,9 @@ def test_each_budget_is_a_study(cli: Cli, write_sweep: Callable[..., Path], root
     status = cli("status", "toy").out
     assert "toy/small" in status
     assert "4 of 4 finished" in status
+    both, one = (Path(cli("report", name).out.strip()) for name in ("toy", "toy/small"))
+    assert both.parent == (root / "toy" / "report").resolve()
+    assert one.parent == (root / "toy" / "small" / "report").resolve()
     assert "study.trials: 3 -> 4" in cli("submit", path, "--wait", "--trials", "4").err  # options beat budgets
 
 

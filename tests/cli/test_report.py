@@ -48,6 +48,10 @@ def test_a_report_of_a_study(cli: Cli, write_sweep, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "r" / "report.json").read_text())
     assert told["studies"][0]["direction"] == "minimize"
     assert told["studies"][0]["summary"]["n"] == 6
+    ended = cli("report", "toy")
+    page = Path(ended.out.strip())
+    assert page.parent.name == "report"
+    assert (page.parent.parent / "journal.jsonl").is_file()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

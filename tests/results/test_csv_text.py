@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import random
 import struct
+from typing import Any
 
 import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hpo_batch.results.csv_text import csv_of
+from hpo_batch.results.csv_text import csv_of, csv_of_columns
+from hpo_batch.results.table import frame_of
 
 
 def floats() -> list[float | None]:
@@ -48,3 +54,46 @@ def test_every_kind_of_column() -> None:
 def test_nothing_at_all() -> None:
     frame = pd.DataFrame({"a": pd.Series([], dtype="float64"), "b": pd.Series([], dtype="timedelta64[us]")})
     assert csv_of(frame).decode() == frame.to_csv(index=False) == "a,b\n"
+
+
+def same(columns: dict[str, list[Any]]) -> None:
+    columns = {"number": list(range(len(next(iter(columns.values()))))), **columns}
+    frame = frame_of(columns)
+    assert csv_of_columns(columns).decode() == csv_of(frame).decode() == frame.to_csv(index=False)
+
+
+def test_columns_need_no_frame() -> None:
+    values = floats()
+    n = len(values)
+    same(
+        {
+            "value": values,
+            "params_a": [0.00002, 3, None, 1e22][:n] * (n // 4) + [None] * (n % 4),
+            "params_b": [1, None] * (n // 2) + [2] * (n % 2),
+            "params_c": [True, None] * (n // 2) + [False] * (n % 2),
+            "params_d": [True, 1, 1.0, "1", None, 'a,"b"', float("nan")] * (n // 7) + [None] * (n % 7),
+            "params_e": ["two\nlines", "", "é", None] * (n // 4) + ["x"] * (n % 4),
+            "note": [None] * n,
+        }
+    )
+    same({"value": [], "datetime_start": [], "duration": []})
+
+
+@given(st.lists(st.floats() | st.none()))
+def test_reals_as_columns(values: list[float | None]) -> None:
+    same({"value": values})
+
+
+@given(st.lists(st.none() | st.floats(-1e5, 1e9), min_size=1))
+def test_durations_as_columns(values: list[float | None]) -> None:
+    same({"duration": values})
+    same({"duration": [None if value is None else abs(value) for value in values]})
+    same({"duration": [None if value is None else round(value) for value in values]})
+
+
+@pytest.mark.parametrize("unit", [86_400_000_000, 3_600_000_000, 1_000_000, 1_000, 1])
+@given(counts=st.lists(st.none() | st.integers(0, 20_000)))
+def test_times_as_columns(unit: int, counts: list[int | None]) -> None:
+    first = datetime.datetime(2026, 1, 2)
+    times = [None if n is None else first + datetime.timedelta(microseconds=unit * n) for n in counts]
+    same({"datetime_start": times, "datetime_complete": times})

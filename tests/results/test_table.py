@@ -11,7 +11,8 @@ import pytest
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.records import TrialState
-from hpo_batch.results.formats import FORMATS, format_of, render
+from hpo_batch.results.formats import render
+from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.results.select import filtered, for_people
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.store.format import Writer

@@ -97,6 +97,8 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
     assert all(w["gloss"] for w in waiting)
     assert (found["slurm"], found["unseen"], found["abandoned"]) == ("answered", [], [])
 
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("score,x,n\n0.5,0.25,1\n")
     commands: dict[str, tuple[object, ...]] = {
         "check": (sweep,),
         "submit": (sweep, "--workers", "3"),
@@ -107,6 +109,7 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "collect": ("toy", "--format", "csv"),
         "report": ("toy", "-o", tmp_path / "report"),
         "compare": ("toy", "toy"),
+        "import": (theirs, "--into", sweep),
         "doctor": ("toy",),
     }
     at_the_end: dict[str, tuple[object, ...]] = {
