@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpo_batch.analysis.effects import NO_TREND
+from hpo_batch.analysis.effects import NO_TREND, POWERED, resolved
 from hpo_batch.analysis.efficiency import bad_node
 from hpo_batch.analysis.frame import value_text
 from hpo_batch.analysis.records import (
@@ -16,17 +16,30 @@ from hpo_batch.analysis.records import (
     Budgets,
     Coverage,
     Effect,
+    Estimate,
     Expected,
     Finding,
+    Interaction,
     Pooled,
+    RepeatedConfiguration,
     StudyFindings,
     Suspect,
     ValueRow,
 )
+from hpo_batch.records import Value
 
 ALPHA = 0.05
 TRUSTED = 0.7
 """rank correlation with the last step from which an earlier one may stand for it"""
+MOST_APART = 2
+"""trials that are suspect for the same reasons and have a finding each; of more, one finding tells"""
+MOST_NUMBERS = 8
+"""numbers of trials in a sentence"""
+MATTERS = 10.0
+"""told earlier than this: without it the report would be read wrongly"""
+SUSPECTED = "robust distance from the median, epochs and durations, equal configurations"
+SPACES = {"all": "whole space", "training": "training parameters"}
+"""sets of parameters as a sentence has them"""
 Told = tuple[float, Finding]
 """how early it is told, and what"""
 
@@ -53,6 +66,8 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
         yield 0.0, _nothing(study)
         yield from _efficiency(study)
         return
+    if study.summary.n > 1 and study.summary.std == 0:
+        yield 0.5, _constant(study)
     yield from _suspects(study)
     yield from _noise(study)
     yield from _repeats(study)
@@ -60,22 +75,7 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
         yield _effect(effect, study, family=family)
     for pair in study.interactions:
         if pair.p_holm is not None and pair.p_holm < ALPHA:
-            text = f"{where}: {pair.a} and {pair.b} act together ({_p(pair.p_holm)} after Holm over all pairs)"
-            yield (
-                45.0,
-                Finding(
-                    key=f"interaction.{pair.a}.{pair.b}",
-                    study=where,
-                    question="Which parameters act together?",
-                    answer=Answer.YES,
-                    text=text,
-                    do=f"judge {pair.a} and {pair.b} together, not each by its mean",
-                    p=pair.p,
-                    p_holm=pair.p_holm,
-                    n=pair.n,
-                    method="F-test of the product",
-                ),
-            )
+            yield 39.0, _interaction(pair, study)
     for coverage in study.coverage:
         if not coverage.counts:
             yield _coverage(coverage, where)
@@ -89,16 +89,55 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
     yield from _efficiency(study)
 
 
+def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
+    best = study.direction == "maximize"
+    told = sorted(
+        (mean, f"{mean:.4f} at {pair.a} {a} with {pair.b} {b}")
+        for a, b, n, mean in pair.cells
+        if mean is not None and n >= POWERED
+    )
+    ends = f": plain mean {told[-1 if best else 0][1]}, {told[0 if best else -1][1]}" if len(told) > 1 else ""
+    return Finding(
+        key=f"interaction.{pair.a}.{pair.b}",
+        study=study.label,
+        question=f"Do {pair.a} and {pair.b} act together?",
+        answer=Answer.YES,
+        text=f"{study.label}: what {pair.a} does depends on {pair.b}{ends} ({_p(pair.p_holm)} after Holm over all "
+        "pairs)",
+        do=f"judge {pair.a} and {pair.b} together, not each by its mean",
+        p=pair.p,
+        p_holm=pair.p_holm,
+        n=pair.n,
+        method="F-test of the product",
+    )
+
+
 def _nothing(study: StudyFindings) -> Finding:
     states = ", ".join(f"{n} {state}" for state, n in study.summary.states.items()) or "no trials"
     why = f"; {study.summary.skipped} complete without a finite value" if study.summary.skipped else ""
     return Finding(
         key="trials",
         study=study.label,
-        question="What is there to analyse?",
-        answer=Answer.CANNOT_TELL,
+        question="Is there anything to analyse?",
+        answer=Answer.NO,
         text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said of parameters",
-        do="look at the failures first: status and explain say why trials ended",
+        do="look at the failures first: in a study of hpo-batch, status and explain say why trials ended"
+        if set(study.summary.states) != {"PRUNED"}
+        else "let the pruner begin later, or some trials go on to their end",
+    )
+
+
+def _constant(study: StudyFindings) -> Finding:
+    value = "-" if study.summary.best is None else f"{study.summary.best.value:.4g}"
+    return Finding(
+        key="trials.constant",
+        study=study.label,
+        question="Does the metric move at all?",
+        answer=Answer.NO,
+        text=f"{study.label}: {study.metric} is {value} in all {study.summary.n} trials: no trial is the best, and "
+        "nothing can be said of parameters",
+        do="look whether the objective computes the metric, before anything is tuned",
+        n=study.summary.n,
     )
 
 
@@ -106,29 +145,64 @@ def _suspects(study: StudyFindings) -> Iterator[Told]:
     by_number: dict[int, list[Suspect]] = {}
     for suspect in study.suspects:
         by_number.setdefault(suspect.number, []).append(suspect)
+    alike: dict[tuple[str, ...], list[int]] = {}
     for number, reasons in by_number.items():
-        whys = " and ".join(dict.fromkeys(s.why for s in reasons))
-        serious = len(reasons) > 1 or reasons[0].why != "outlier"
-        yield (
-            (5.0 if serious else 15.0),
-            Finding(
-                key=f"health.trial-{number}",
-                study=study.label,
-                question=f"Can trial {number} be believed?",
-                answer=Answer.CANNOT_TELL,
-                text=f"{study.label}: trial {number} is suspect ({whys}): " + "; ".join(s.text for s in reasons),
-                do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
-                n=study.summary.n,
-                method="robust distance from the median, epochs and durations, equal configurations",
-            ),
-        )
-    if study.without is not None:
-        yield from _influence(study)
+        alike.setdefault(tuple(dict.fromkeys(s.why for s in reasons)), []).append(number)
+    influence = _influence(study)
+    for whys, numbers in alike.items():
+        # far worse than the rest is what a search does at times; anything else makes numbers wrong
+        weight = 5.0 if whys != ("outlier",) else 5.5 if influence is not None and influence[0] < MATTERS else 46.0
+        if len(numbers) > MOST_APART:
+            yield weight, _suspects_alike(study, whys, numbers, by_number[numbers[0]])
+        else:
+            yield from ((weight, _suspect(study, whys, number, by_number[number])) for number in numbers)
+    if influence is not None:
+        yield influence
 
 
-def _influence(study: StudyFindings) -> Iterator[Told]:
+def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Sequence[Suspect]) -> Finding:
+    return Finding(
+        key=f"health.trial-{number}",
+        study=study.label,
+        question=f"Can trial {number} be believed?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: trial {number} is suspect ({' and '.join(whys)}). {_reasons(number, reasons)}",
+        do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
+        n=study.summary.n,
+        method=SUSPECTED,
+    )
+
+
+def _suspects_alike(
+    study: StudyFindings, whys: Sequence[str], numbers: Sequence[int], reasons: Sequence[Suspect]
+) -> Finding:
+    return Finding(
+        key=f"health.{'-'.join(why.replace(' ', '-') for why in whys)}",
+        study=study.label,
+        question=f"Can the {len(numbers)} trials that stand out be believed?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: {len(numbers)} trials are suspect ({' and '.join(whys)}): {_some(numbers)}. "
+        f"Of trial {numbers[0]}: {_reasons(numbers[0], reasons).removeprefix('It ')}",
+        do="look at the logs of the trials that stand out, run them again or leave them out: effects are given without "
+        "them too",
+        n=study.summary.n,
+        method=SUSPECTED,
+    )
+
+
+def _reasons(number: int, reasons: Sequence[Suspect]) -> str:
+    return "It " + ". It ".join(s.text.removeprefix(f"trial {number} ") for s in reasons)
+
+
+def _some(numbers: Sequence[int]) -> str:
+    more = len(numbers) - MOST_NUMBERS
+    return ", ".join(map(str, numbers[:MOST_NUMBERS])) + (f" and {more} more" if more > 0 else "")
+
+
+def _influence(study: StudyFindings) -> Told | None:
     """What the differences between values become without the suspect trials."""
-    assert study.without is not None
+    if study.without is None:
+        return None
     parts, changed = [], False
     for effect in study.effects:
         before, after = _spread(effect.rows), _spread(effect.rows_without)
@@ -138,8 +212,8 @@ def _influence(study: StudyFindings) -> Iterator[Told]:
         changed |= after < 0.5 * before or after > 2 * before
         changed |= _crosses(effect)
     if not parts:
-        return
-    who = ", ".join(str(n) for n in study.without.numbers)
+        return None
+    who = _some(study.without.numbers)
     without = study.without.summary
     text = (
         f"{study.label}: largest difference between the means of a parameter's values with and without the suspect "
@@ -147,15 +221,17 @@ def _influence(study: StudyFindings) -> Iterator[Told]:
         f"mean {_number(study.summary.mean)} -> {_number(without.mean)}, standard deviation "
         f"{_number(study.summary.std)} -> {_number(without.std)}"
     )
-    yield (
-        (6.0 if changed else 30.0),
+    return (
+        (6.0 if changed else 47.0),
         Finding(
             key="health.influence",
             study=study.label,
             question="Do suspect trials decide the report?",
             answer=Answer.YES if changed else Answer.NO,
             text=text,
-            do=f"believe no effect that hangs on trials {who}" if changed else "",
+            do=f"believe no effect that hangs on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
+            if changed
+            else "",
             n=study.summary.n,
             method="means with and without them",
         ),
@@ -179,24 +255,18 @@ def _spread(rows: Sequence[ValueRow]) -> float | None:
 
 
 def _noise(study: StudyFindings) -> Iterator[Told]:
+    blamed = {s.number for s in study.suspects if s.why != "conflicts with its twin"}
+    open_: list[RepeatedConfiguration] = []
+    explained: list[RepeatedConfiguration] = []
     for alarm in study.noise.alarms:
-        values = ", ".join(f"{v:.4f}" for v in alarm.values)
-        trials = ", ".join(str(n) for n in alarm.numbers)
-        explained = bool({s.number for s in study.suspects if s.why != "conflicts with its twin"} & set(alarm.numbers))
-        yield (
-            6.5 if explained else 4.0,
-            Finding(
-                key=f"noise.alarm-{alarm.numbers[0]}",
-                study=study.label,
-                question="Is training deterministic?",
-                answer=Answer.NO,
-                n=alarm.count,
-                text=f"{study.label}: trials {trials} have one configuration and no seeds that differ, but {values}",
-                do="find out what differs between the runs before small differences are believed",
-            ),
-        )
+        (explained if blamed & set(alarm.numbers) else open_).append(alarm)
+    for alarms, weight in ((open_, 4.0), (explained, 6.5)):
+        if alarms:
+            yield weight, _not_deterministic(study, alarms)
     sd = study.noise.sd
     known = sd is not None
+    if _is_all_noise(study):
+        yield 38.0, _all_noise(study)
     text = study.noise.text or ("noise floor unknown: no ranking claim is testable" if not known else "")
     do = "" if known else "run the best configurations again with other seeds, or report n_eval and n_pos"
     yield (
@@ -204,7 +274,7 @@ def _noise(study: StudyFindings) -> Iterator[Told]:
         Finding(
             key="noise.floor",
             study=study.label,
-            question="How much does the metric move by chance?",
+            question="Is it known how much the metric moves by chance?",
             answer=Answer.YES if known else Answer.NOT_MEASURED,
             text=f"{study.label}: {text}",
             do=do,
@@ -215,15 +285,78 @@ def _noise(study: StudyFindings) -> Iterator[Told]:
     )
 
 
+def _is_all_noise(study: StudyFindings) -> bool:
+    """Whether all trials together vary no more than one configuration does from seed to seed."""
+    sd, spread = study.noise.sd, study.summary.std
+    return study.noise.source == "replicates" and sd is not None and spread is not None and 0 < spread <= sd.value
+
+
+def _all_noise(study: StudyFindings) -> Finding:
+    noise = study.noise.sd.value if study.noise.sd is not None else None
+    return Finding(
+        key="noise.share",
+        study=study.label,
+        question="Do configurations differ by more than chance?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: all {study.summary.n} trials vary by {_number(study.summary.std)} (standard deviation), "
+        f"no more than one configuration does from seed to seed ({_number(noise)}): chance explains all differences",
+        do="search a wider space, or measure with less noise (more seeds, a larger validation set): these trials do "
+        "not tell configurations apart",
+        n=study.summary.n,
+        method="standard deviation of all trials beside the pooled one within configurations",
+    )
+
+
+def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfiguration]) -> Finding:
+    widest = max(alarms, key=lambda alarm: max(alarm.values) - min(alarm.values))
+    trials, values = _some(widest.numbers), ", ".join(f"{v:.4f}" for v in widest.values[:MOST_NUMBERS])
+    values += ", ..." if len(widest.values) > MOST_NUMBERS else ""
+    one = f"trials {trials} have one configuration and no seeds that differ, but {values}"
+    many = (
+        f"{len(alarms)} configurations ran more than once without seeds that differ, and gave different values, by up "
+        f"to {max(widest.values) - min(widest.values):.3g} (trials {trials}: {values})"
+    )
+    return Finding(
+        key=f"noise.alarm-{alarms[0].numbers[0]}" if len(alarms) == 1 else "noise.alarms",
+        study=study.label,
+        question="Is training deterministic?",
+        answer=Answer.NO,
+        n=sum(alarm.count for alarm in alarms),
+        text=f"{study.label}: {one if len(alarms) == 1 else many}",
+        do="find out what differs between runs of one configuration, or record their seeds, before small differences "
+        "are believed",
+        method="trials with equal configuration",
+    )
+
+
 def _repeats(study: StudyFindings) -> Iterator[Told]:
     summary = study.summary
     if not summary.repeats:
+        return
+    if summary.replicates == summary.repeats:
+        text = (
+            f"{study.label}: {summary.repeats} of {summary.n} trials ran one of {summary.unique} configurations again, "
+            "with seeds of their own: they measure noise"
+        )
+        yield (
+            83.0,
+            Finding(
+                key="repeats",
+                study=study.label,
+                question="Were trials wasted on repeats?",
+                answer=Answer.NO,
+                text=text,
+                n=summary.n,
+                method="complete trials less distinct configurations, seeds considered",
+            ),
+        )
         return
     alike = all(len(set(r.values)) == 1 for r in summary.repeated)
     more = "all gave the same values again: they carry no information on noise" if alike else "some gave other values"
     text = (
         f"{study.label}: {summary.repeats} of {summary.n} trials ({summary.repeats / summary.n:.1%}) repeated one of "
         f"{summary.unique} configurations; {more}"
+        f"{f'; {summary.replicates} of them had seeds of their own and measure noise' if summary.replicates else ''}"
     )
     yield (
         55.0,
@@ -260,25 +393,40 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
         return 75.0, replace(untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})")
     without = ""
     if effect.without_outliers is not None:
-        without = f"; without the suspect trials {_p(effect.without_outliers)} before adjustment"
+        others = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
+        without = f"; without the suspect trials {others}{_p(effect.without_outliers)} before adjustment"
     if effect.p_holm is None or effect.p_holm >= ALPHA:
         detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
-        text = f"{name}: no clear effect ({_p(effect.p_holm)} after Holm over {family} claims, {_p(effect.p)} by itself"
+        text = (
+            f"{name}: no clear effect ({_p(effect.p_holm)} after Holm over {_claims(family)}, {_p(effect.p)} by itself"
+        )
         text += f"{detect})"
         if effect.naive_trend not in ("", "flat"):
             text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
         return 70.0, replace(untold, text=text + without)
-    ends = _ends(effect, maximise=study.direction == "maximize")
+    ends = _ends(effect.rows, maximise=study.direction == "maximize")
     trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
-    text = f"{name} {trend}: {ends}{_p(effect.p_holm)} after Holm over {family} claims{without}"
-    if effect.trend == NO_TREND and study.noise.sd is not None:
+    text = f"{name} {trend}: {ends}{_p(effect.p_holm)} after Holm over {_claims(family)}{without}"
+    if not resolved(effect):
+        text += "; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
+    elif effect.trend == NO_TREND and study.noise.sd is not None:
         text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
     do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
     return 41.0 + effect.p_holm, replace(untold, answer=Answer.YES, text=text, do=do)
 
 
-def _ends(effect: Effect, *, maximise: bool) -> str:
-    rows = [row for row in effect.rows if row.adjusted is not None and not row.underpowered]
+def _moved(effect: Effect) -> bool:
+    """Whether the adjusted means without the suspect trials differ much more, or much less, than with them."""
+    spans = [
+        max(heights) - min(heights)
+        for rows in (effect.rows, effect.rows_without)
+        if (heights := [row.adjusted.value for row in rows if row.adjusted is not None and not row.underpowered])
+    ]
+    return len(spans) == 2 and not 0.5 * spans[1] <= spans[0] <= 2 * spans[1]
+
+
+def _ends(found: Sequence[ValueRow], *, maximise: bool) -> str:
+    rows = [row for row in found if row.adjusted is not None and not row.underpowered]
     if len(rows) < 2:
         return ""
     told = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
@@ -301,15 +449,18 @@ def _survivors(studies: Sequence[StudyFindings], *, family: int) -> Finding:
         if effect.p_holm is not None and effect.p_holm < ALPHA
     ]
     carried.sort(key=lambda pair: pair[1].p_holm or 0.0)
-    named = ", ".join(f"{label} {e.parameter} ({_p(e.p_holm)})" for label, e in carried)
-    text = f"{len(carried)} of {family} claims about parameters survive the adjustment for all of them"
+    one = len(studies) == 1
+    named = ", ".join(f"{'' if one else f'{label} '}{e.parameter} ({_p(e.p_holm)})" for label, e in carried)
+    verb = "survives" if len(carried) < 2 else "survive"
+    together = [i for study in studies for i in study.interactions if i.p_holm is not None and i.p_holm < ALPHA]
+    text = f"{len(carried) or 'none'} of {_claims(family)} about parameters {verb} the adjustment for all of them"
     return Finding(
         key="effects.survive",
         study="",
-        question="Which parameters matter?",
+        question="Does any parameter matter?",
         answer=Answer.YES if carried else Answer.CANNOT_TELL,
         text=f"{text}{': ' if named else ''}{named}",
-        do="" if carried else "more trials, or fewer parameters, before any of them is fixed",
+        do="" if carried or together else "run more trials, or search fewer parameters, before any of them is fixed",
         method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
         n=family,
     )
@@ -317,13 +468,14 @@ def _survivors(studies: Sequence[StudyFindings], *, family: int) -> Finding:
 
 def _coverage(coverage: Coverage, where: str) -> Told:
     names = ", ".join(coverage.parameters)
-    what = f"{coverage.label} ({names})" if coverage.label != "all" else f"all of {names}"
+    called = SPACES.get(coverage.label, coverage.label)
+    what = f"the {called} ({names})"
     if coverage.random is None or not coverage.cells:
         text = f"{where}: coverage of {what} cannot be counted: {coverage.why or 'no cells'}"
         return 90.0, Finding(
             key=f"coverage.{coverage.label}",
             study=where,
-            question=f"How much of the {coverage.label} was tried?",
+            question=f"{'Were' if called.endswith('s') else 'Was'} the {called} covered as well as by random trials?",
             answer=Answer.CANNOT_TELL,
             text=text,
             method="distinct cells",
@@ -347,7 +499,7 @@ def _coverage(coverage: Coverage, where: str) -> Told:
     return (52.0 if below and coverage.label != "all" else 85.0), Finding(
         key=f"coverage.{coverage.label}",
         study=where,
-        question=f"Was the {coverage.label} covered as well as random trials would?",
+        question=f"{'Were' if called.endswith('s') else 'Was'} the {called} covered as well as by random trials?",
         answer=coverage.answer,
         text=text,
         do="give a share of the trials to cells not tried yet ([sampler] coverage_share)" if below else "",
@@ -369,7 +521,7 @@ def _collapse(study: StudyFindings) -> Told:
         study=study.label,
         question="Did models collapse to one prediction?",
         answer=answer,
-        text=f"{study.label}: collapse of predictions: {study.collapse.text}",
+        text=f"{study.label}: {study.collapse.text}",
         do=do,
         n=study.summary.n,
         method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
@@ -383,7 +535,7 @@ def _best(study: StudyFindings) -> Iterator[Told]:
             Finding(
                 key="best.optimism",
                 study=study.label,
-                question="How good is the best really?",
+                question="Is it known how good the best really is?",
                 answer=Answer.YES if study.curse.held_out is not None else Answer.CANNOT_TELL,
                 text=f"{study.label}: {study.curse.text}",
                 do="" if study.curse.held_out is not None else "confirm the top few with new seeds",
@@ -421,25 +573,38 @@ def _beats(study: StudyFindings) -> Answer:
 
 
 def _edges(study: StudyFindings) -> Iterator[Told]:
+    """One finding for all parameters at an end: as many as there are would bury the others."""
+    best = study.summary.best
+    at_end = []
     for row in study.elites.rows if study.elites is not None else ():
+        value = None if best is None else best.params.get(row.parameter)
+        if row.at_edge == "low" and not isinstance(value, str | bool) and value == 0:
+            continue  # most things that may be zero may not be less
         if row.at_edge:
-            value = row.high if row.at_edge == "high" else row.low
-            if row.at_edge == "low" and not isinstance(value, str | bool) and value == 0:
-                continue  # most things that may be zero may not be less
-            at = "" if value is None else f" ({value_text(value)})"
-            yield (
-                60.0,
-                Finding(
-                    key=f"edge.{row.parameter}",
-                    study=study.label,
-                    question=f"Is the range of {row.parameter} too small?",
-                    answer=Answer.CANNOT_TELL,
-                    n=study.elites.n if study.elites else 0,
-                    text=f"{study.label}: the best of {row.parameter} lies at the {row.at_edge} end of its range{at}",
-                    do=f"widen {row.parameter} at its {row.at_edge} end in the next sweep",
-                    method="best trial at the edge, or the fitted optimum in 95 % of resamples",
-                ),
-            )
+            at_end.append((row.parameter, row.at_edge, value))
+    if not at_end or study.elites is None:
+        return
+    survive = {e.parameter for e in study.effects if e.p_holm is not None and e.p_holm < ALPHA}
+    carried = [f"{name} at its {end} end" for name, end, _ in at_end if name in survive]
+    doubt = "" if len(carried) == len(at_end) else "; where a parameter has no clear effect, that may be chance"
+    named = ", ".join(
+        f"{name} ({end}{'' if value is None else f'; the best trial has {_value(value)}'})"
+        for name, end, value in at_end
+    )
+    yield (
+        (60.0 if carried else 83.5),
+        Finding(
+            key="edges",
+            study=study.label,
+            question="Does the range of a parameter end too early?",
+            answer=Answer.CANNOT_TELL,
+            n=study.elites.n,
+            text=f"{study.label}: the best trial, or the optimum of a fitted curve, lies at an end of the range of "
+            f"{named}{doubt}",
+            do=f"widen in the next sweep: {', '.join(carried)}" if carried else "",
+            method="best trial at the edge, or the fitted optimum in 95 % of resamples",
+        ),
+    )
 
 
 def _importance(study: StudyFindings) -> Iterator[Told]:
@@ -450,16 +615,20 @@ def _importance(study: StudyFindings) -> Iterator[Told]:
         text = f"{study.label}: importances cannot be interpreted ({found.why or 'the model explains too little'})"
         answer = Answer.CANNOT_TELL
     else:
+        unclear = {e.parameter for e in study.effects if e.p_holm is None or e.p_holm >= ALPHA}
         above = [f"{row.parameter} {row.value:.2f}" for row in found.rows if row.above_null]
-        answer = Answer.YES if above else Answer.CANNOT_TELL
+        doubtful = [row.parameter for row in found.rows if row.above_null and row.parameter in unclear]
+        answer = Answer.YES if len(above) > len(doubtful) else Answer.CANNOT_TELL
         line = f" (line of parameters that do nothing: {found.null_line:.2f})" if found.null_line is not None else ""
         text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
+        if doubtful:
+            text += f"; the tests of effects, which are to be believed, do not confirm {', '.join(doubtful)}"
     yield (
         65.0,
         Finding(
             key="importance",
             study=study.label,
-            question="What explains the differences between trials?",
+            question="Does a parameter explain the differences between trials?",
             answer=answer,
             text=text,
             method=found.method,
@@ -514,7 +683,7 @@ def _efficiency(study: StudyFindings) -> Iterator[Told]:
         Finding(
             key="efficiency",
             study=study.label,
-            question="Where did the hours go?",
+            question="Is it known where the hours went?",
             answer=Answer.NOT_MEASURED if used.hours is None else Answer.YES,
             text=f"{study.label}: {used.text}",
             method="sum over attempts",
@@ -574,7 +743,7 @@ def _budgets(beside: Budgets) -> Iterator[Told]:
         ),
     )
     for parameter, best, answer in beside.consistency:
-        values = ", ".join(f"{label} {'-' if v is None else value_text(v)}" for label, v in best.items())
+        values = ", ".join(f"{label} {'-' if v is None else _value(v)}" for label, v in best.items())
         words = {
             Answer.YES: "the best trials agree",
             Answer.NO: "the best trials differ, and the parameter matters in two of the studies",
@@ -593,7 +762,12 @@ def _budgets(beside: Budgets) -> Iterator[Told]:
                 method="value of each study's best trial",
             ),
         )
+    apart = [pair for pair in beside.transfer if pair[2] is None]
+    if len(apart) > 1:
+        yield 73.0, _no_transfer(apart)
     for a, b, rho, n in beside.transfer:
+        if rho is None and len(apart) > 1:
+            continue
         if rho is None:
             text = f"{a} and {b} have {n} configurations in common: too few to see whether ranks transfer"
             answer = Answer.CANNOT_TELL
@@ -617,6 +791,20 @@ def _budgets(beside: Budgets) -> Iterator[Told]:
         )
 
 
+def _no_transfer(pairs: Sequence[tuple[str, str, Estimate | None, int]]) -> Finding:
+    most = max(n for *_, n in pairs)
+    return Finding(
+        key="budgets.transfer",
+        study="",
+        question="Does what is good in one study do well in the others?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{len(pairs)} pairs of studies have too few configurations in common to see whether ranks transfer "
+        f"({most} at the most)",
+        n=len(pairs),
+        method="configurations that both have",
+    )
+
+
 def _top(heap: Pooled) -> Told:
     top = heap.top
     confounded = top.confounded is not Answer.NO
@@ -633,10 +821,19 @@ def _top(heap: Pooled) -> Told:
     )
 
 
+def _claims(family: int) -> str:
+    return f"{family} claim{'' if family == 1 else 's'}"
+
+
 def _p(p: float | None) -> str:
     if p is None:
         return "p unknown"
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def _value(value: Value) -> str:
+    """A parameter's value with the digits that a reader needs."""
+    return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
 def _number(value: float | None) -> str:

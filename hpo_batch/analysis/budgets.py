@@ -306,9 +306,7 @@ def fidelity(
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
     counted = [
-        f"{row.label}: {_millions(row.n_params[0])} to {_millions(row.n_params[1])} parameters ({row.n_params_source})"
-        for row in rows
-        if row.n_params
+        f"{row.label}: {_range(*row.n_params)} parameters ({row.n_params_source})" for row in rows if row.n_params
     ]
     text = "; ".join(counted) if counted else "parameter counts of the models are not recorded"
     if slope is None:
@@ -317,6 +315,10 @@ def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
         return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
     verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "no slope can be told from noise"
     return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
+
+
+def _range(low: int, high: int) -> str:
+    return _millions(low) if low == high else f"{_millions(low)} to {_millions(high)}"
 
 
 def _millions(count: int) -> str:

@@ -55,7 +55,7 @@ def coverage(data: Data) -> tuple[Coverage, ...]:
     names = _searched(data)
     if not data.n or not names:
         return ()
-    rows = [data.configuration(i) for i in range(data.n)]
+    rows = [data.configuration(i) for i in _draws(data)]
     space = None if data.table.space_is_inferred else data.space
     sweep = data.table.sweep
     sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
@@ -64,6 +64,15 @@ def coverage(data: Data) -> tuple[Coverage, ...]:
     pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
     matrices = (_matrix(pair, rows, space) for pair in pairs)
     return (*found, *(matrix for matrix in matrices if matrix is not None))
+
+
+def _draws(data: Data) -> list[int]:
+    """The trials that could have tried something else: of a configuration with several seeds those of one seed."""
+    kept = []
+    for rows in data.configurations.values():
+        most = Counter(data.seeds[i] for i in rows).most_common(1)[0][0]
+        kept += [i for i in rows if data.seeds[i] == most]
+    return sorted(kept)
 
 
 def _searched(data: Data) -> tuple[str, ...]:

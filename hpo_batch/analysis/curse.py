@@ -13,8 +13,8 @@ from hpo_batch.analysis.surrogate import Z, surrogate
 
 
 def curse(data: Data, noise: Noise) -> Curse | None:
-    """The best value, what a model expects at its configuration, what other seeds of it gave; None without trials."""
-    if not data.n:
+    """The best value, what a model expects at its configuration, what other seeds of it gave; None if none is best."""
+    if not data.n or (data.n > 1 and np.ptp(data.y) == 0):
         return None
     row = data.best_row
     best = float(data.y[row])
@@ -75,6 +75,8 @@ def _held_out(data: Data, row: int) -> Estimate | None:
 
 
 def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate | None, noise: Noise) -> str:
+    if data.n == 1:
+        return f"the only trial shows {best:.4g}: it was not chosen among others, and nothing tells how much is luck"
     said = [f"the best of {data.n} trials shows {best:.4g}, which is optimistic"]
     if held_out is not None:
         said.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")

@@ -64,10 +64,21 @@ def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:
 
 
 def settled(effect: Effect, *, p_holm: float | None, noise_sd: float | None = None) -> Effect:
-    """The effect with its adjusted p, and with a trend if that and the noise floor (if known) carry it."""
+    """The effect with its adjusted p, and with a trend if that, the noise floor (if known) and the curve carry it."""
     carried = p_holm is not None and p_holm < ALPHA and bool(effect.shape)
     above_noise = noise_sd is None or (effect.span is not None and effect.span > noise_sd)
-    return replace(effect, p_holm=p_holm, trend=effect.shape if carried and above_noise else NO_TREND)
+    return replace(
+        effect, p_holm=p_holm, trend=effect.shape if carried and above_noise and resolved(effect) else NO_TREND
+    )
+
+
+def resolved(effect: Effect) -> bool:
+    """Whether a curve moves by more than its band is wide to one side; a few far values can flatten it."""
+    if effect.kind == "levels" or effect.span is None:
+        return True
+    powered = [row.adjusted for row in effect.rows if row.adjusted is not None and not row.underpowered]
+    halves = [(e.high - e.low) / 2 for e in powered if e.high is not None and e.low is not None]
+    return not halves or effect.span > max(halves)
 
 
 def _effect(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> Effect:
@@ -122,6 +133,7 @@ def _test(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> tuple[float 
         return None, None, f"only {len(rows)} distinct trials have it: no test", ""
     if np.ptp(data.y[rows]) == 0:
         return None, None, "the metric is the same in all of these trials", ""
+    apart, enough = len(rows) - int(counts.max()), min(POWERED, len(rows) // 3)
     rows = _comparable(param, rows)
     if len(rows) < FEWEST or len(np.unique(param.codes[rows])) < 2:
         return None, None, f"{seen} values in {int(counts.sum())} trials: too few of each for a test", ""
@@ -131,6 +143,8 @@ def _test(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> tuple[float 
     free = independent(np.hstack([base.columns, own])).shape[1] - base.columns.shape[1]
     if free < own.shape[1] and (twins := _twins(data, param, rows)):
         return None, None, f"cannot be told apart from {' and '.join(twins)}: they always changed together", ""
+    if apart < enough:
+        return None, None, f"all but {apart} distinct trial{'s' if apart > 1 else ''} have one value of it", ""
     tested = f_test(y, base.columns, own)
     if tested is None:
         return None, None, "too few trials for the number of parameters and values", ""

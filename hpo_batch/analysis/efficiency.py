@@ -105,15 +105,18 @@ def _from_trials(trials: pd.DataFrame) -> Efficiency:
     by_outcome = tuple(
         sorted(((str(s), float(g.sum()), len(g)) for s, g in hours.groupby(states)), key=lambda row: -row[1])
     )
+    ended = trials.loc[hours.index]
+    has_nodes = "node" in ended and ended["node"].notna().any()
+    by_node = _by_node(ended, hours, ended["state"] == "FAIL") if has_nodes else ()
     return Efficiency(
         gpu_hours=None,
         hours=float(hours.sum()),
         by_outcome=by_outcome,
-        by_node=(),
+        by_node=by_node,
         failures=(),
         queue_wait_s=None,
-        text=_text(float(hours.sum()), None, by_outcome, ()),
-        why="hours are the trials' own durations: attempts, nodes and GPUs are not recorded",
+        text=_text(float(hours.sum()), None, by_outcome, by_node),
+        why=f"hours are the trials' own durations: attempts{'' if by_node else ', nodes'} and GPUs are not recorded",
     )
 
 
@@ -150,7 +153,8 @@ def _text(
     by_outcome: tuple[tuple[str, float, int], ...],
     by_node: tuple[tuple[str, float, int, int], ...],
 ) -> str:
-    spent = f"{hours:.3g} hours" if gpu_hours is None else f"{gpu_hours:.3g} GPU hours ({hours:.3g} hours of workers)"
+    worked = f"{hours:.3g} hours" if hours >= 0.1 else f"{3600 * hours:.3g} seconds"
+    spent = worked if gpu_hours is None else f"{gpu_hours:.3g} GPU hours ({worked} of workers)"
     parts = [f"{outcome} {h / hours:.0%} ({n})" for outcome, h, n in by_outcome if hours > 0]
     nodes = f" on {len(by_node)} node{'s' if len(by_node) > 1 else ''}" if by_node else ""
     return f"{spent}{nodes}" + (f": {', '.join(parts)}" if parts else "")

@@ -273,6 +273,7 @@ def summarise(data: Data) -> Summary:
         best=top[0] if top else None,
         top=top,
         skipped=data.skipped,
+        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.configurations.values()),
     )
 
 

@@ -5,6 +5,7 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,10 @@ FAR: Final = 5.0
 """robust standard deviations from the median"""
 MOST_OUTLIERS: Final = 0.1
 """a larger share of trials far off is a second group, not outliers"""
+MOST_CONFLICTS: Final = 4
+"""trials that conflict with a twin, beyond which (and a tenth of all) it is the study that is not deterministic"""
+TRAINING_S: Final = 1.0
+"""seconds below which nothing was trained, and durations are those of the machine's moods"""
 LEAST: Final = 5
 """trials without which nothing stands out"""
 EPOCHS: Final = ("epochs_run", "checkpoint_epoch", "best_epoch", "epochs", "epoch", "n_epochs", "steps", "n_steps")
@@ -44,7 +49,7 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     n = len(spans)
     if not measured:
         return Answer.NOT_MEASURED, (
-            "not measured: no trial reports pred_min and pred_max, pred_std or recall, so nothing is known of collapse"
+            "whether predictions collapsed was not measured: no trial reports pred_min and pred_max, pred_std or recall"
         )
     span, deviation = _mean(spans), _mean(deviations)
     known = recalls[np.isfinite(recalls)]
@@ -58,10 +63,10 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
         parts.append(f"zero recall in {zero:.0%} (collapse above {MOST_ZERO:.0%})")
     narrow = span < NARROW if span is not None else deviation is not None and deviation < FLAT
     if narrow or (zero is not None and zero > MOST_ZERO):
-        return Answer.YES, f"collapsed: {', '.join(parts)}"
+        return Answer.YES, f"predictions collapsed: {', '.join(parts)}"
     if measured < n / 2:
-        return Answer.CANNOT_TELL, f"too few trials measured to tell: {', '.join(parts)}"
-    return Answer.NO, f"no collapse: {', '.join(parts)}"
+        return Answer.CANNOT_TELL, f"too few trials measured to tell of collapsed predictions: {', '.join(parts)}"
+    return Answer.NO, f"no collapse of predictions: {', '.join(parts)}"
 
 
 def _trial(span: float, deviation: float, recall: float) -> Answer:
@@ -109,14 +114,14 @@ def _outliers(data: Data) -> list[Suspect]:
     found = []
     for i in np.flatnonzero(far):
         good = data.sign * z[i] > 0
-        side = (
-            "better than all that the others suggest: look for a leak or an error before it is believed"
+        side, do = (
+            ("far better than the rest", "look for a leak or an error before it is believed")
             if good
-            else "far worse than the rest: look for a run that was cut short or went wrong"
+            else ("far worse than the rest", "look for a run that was cut short or went wrong")
         )
         text = (
-            f"trial {data.numbers[i]} has {data.y[i]:.4f}, {abs(z[i]):.1f} robust standard deviations from the median "
-            f"{np.median(once):.4f}: {side}"
+            f"trial {data.numbers[i]} has {data.y[i]:.4f}, {side} ({abs(z[i]):.1f} robust standard deviations from the "
+            f"median {np.median(once):.4f}): {do}"
         )
         found.append(_suspect(data, int(i), "too good" if good else "outlier", text))
     return found
@@ -130,7 +135,7 @@ def _under_trained(data: Data) -> list[Suspect]:
             text = f"trial {data.numbers[i]} has {name} {count:g}, the median is {median:g}: it was trained for less"
             found.setdefault(i, _suspect(data, i, "under-trained", text))
     if not found:
-        for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True):
+        for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True, least=TRAINING_S):
             text = (
                 f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
             )
@@ -138,14 +143,19 @@ def _under_trained(data: Data) -> list[Suspect]:
     return list(found.values())
 
 
-def _far_below(amount: Floats | None, *, share: float, far: float, log: bool) -> list[tuple[int, float, float]]:
-    """Row, amount and median amount of the trials below ``share`` of the median that stand apart there."""
+def _far_below(
+    amount: Floats | None, *, share: float, far: float, log: bool, least: float = 0.0
+) -> list[tuple[int, float, float]]:
+    """Row, amount and median amount of the trials below ``share`` of the median that stand apart there; none if the
+    median is below ``least``."""
     if amount is None:
         return []
     known = np.flatnonzero(np.isfinite(amount) & (amount > 0))
     if len(known) < LEAST:
         return []
     median = float(np.median(amount[known]))
+    if median < least:
+        return []
     scale = np.log(amount[known]) if log else amount[known]
     z = _robust_z(scale, scale)
     low = amount[known] < share * median
@@ -159,24 +169,31 @@ def _far_below(amount: Floats | None, *, share: float, far: float, log: bool) ->
 def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
     """Twins with different values and no seeds to explain them.
 
-    Where one of them is suspect for another reason, only that one is blamed.
+    Where one of them is suspect for another reason, only that one is blamed. Where many configurations do it, no trial
+    is: training is not deterministic, which ``noise`` tells.
     """
     found = []
+    groups = list(_twins(data))
+    if sum(map(len, groups)) > max(MOST_CONFLICTS, MOST_OUTLIERS * data.n):
+        groups = [twins for twins in groups if any(int(data.numbers[t]) in short for t in twins)]
+    for twins in groups:
+        for i in [t for t in twins if int(data.numbers[t]) in short] or twins:
+            others = ", ".join(f"trial {data.numbers[t]} has {data.y[t]:.4f}" for t in twins if t != i)
+            text = (
+                f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
+                "that differ this is no noise floor"
+            )
+            found.append(_suspect(data, i, "conflicts with its twin", text))
+    return found
+
+
+def _twins(data: Data) -> Iterator[list[int]]:
+    """Rows of each configuration and seed that have more than one value."""
     for rows in data.configurations.values():
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)
-        for twins in by_seed.values():
-            if len(set(data.y[twins].tolist())) < 2:
-                continue
-            for i in [t for t in twins if int(data.numbers[t]) in short] or twins:
-                others = ", ".join(f"trial {data.numbers[t]} has {data.y[t]:.4f}" for t in twins if t != i)
-                text = (
-                    f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
-                    "that differ this is no noise floor"
-                )
-                found.append(_suspect(data, i, "conflicts with its twin", text))
-    return found
+        yield from (twins for twins in by_seed.values() if len(set(data.y[twins].tolist())) > 1)
 
 
 def _suspect(data: Data, row: int, why: str, text: str) -> Suspect:

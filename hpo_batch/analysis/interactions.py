@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_batch.analysis.frame import Data, ParamInfo
+from hpo_batch.analysis.frame import Data, ParamInfo, value_text
 from hpo_batch.analysis.linear import curve, dummies, f_test, others
 from hpo_batch.analysis.records import Interaction
-from hpo_batch.analysis.stats import clipped
+from hpo_batch.analysis.stats import clipped, fenced
+from hpo_batch.records import Value
 
 PER_CELL = 10
 """distinct trials wanted for each cell of a pair"""
@@ -45,7 +46,8 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     if len(labels_a) < 2 or len(labels_b) < 2:
         why = "one of them does not vary where both are active"
     elif len(rows) < PER_CELL * cells:
-        why = f"{len(rows)} distinct trials for {cells} combinations: {PER_CELL * cells} are wanted"
+        fewest = min(n for _, _, n, _ in _cells(data, rows, codes_a, labels_a, codes_b, labels_b))
+        why = f"{len(rows)} distinct trials in {cells} combinations, {fewest} in the rarest: {PER_CELL} each are wanted"
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:
@@ -71,7 +73,10 @@ def _tested(
         main_a, main_b = curve(a, rows), curve(b, rows)
         both = main_a[:, :1] * main_b[:, :1]
     rest = others(data, rows, [a.name, b.name], own=main_a.shape[1] + main_b.shape[1] + both.shape[1])
-    found = f_test(clipped(data.y[rows]), np.hstack([rest.columns, main_a, main_b]), both)
+    # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more
+    y = fenced(data.y[rows])
+    y = (y - y.min()) / (np.ptp(y) or 1.0)
+    found = f_test(y, np.hstack([rest.columns, main_a, main_b]), both)
     return (found[0], "") if found else (None, "their combinations cannot be told apart in these trials")
 
 
@@ -88,7 +93,12 @@ def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64
     before = np.cumsum(np.bincount(groups))[:-1]
     cut = 1 + int(np.argmin(np.abs(before - len(rows) / 2)))
     codes = (groups >= cut).astype(np.int64)
-    return codes, [f"{labels[0]} to {labels[cut - 1]}", f"{labels[cut]} to {labels[-1]}"]
+    ends = [_short(param.levels[i]) for i in np.unique(param.codes[rows]).tolist()]
+    return codes, [f"{ends[0]} to {ends[cut - 1]}", f"{ends[cut]} to {ends[-1]}"]
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else value_text(value)
 
 
 def _cells(

@@ -135,6 +135,8 @@ def _coded(param: ParamInfo, rows: NDArray[np.int64], *, curved: bool) -> Floats
 
 
 def _scaled(positions: Floats) -> Floats:
+    # huge numbers overflow when squared
+    positions = positions / (np.nanmax(np.abs(positions), initial=0.0) or 1.0)
     known = positions[~np.isnan(positions)]
     spread = float(np.std(known)) if len(known) else 0.0
     if not spread > 0:

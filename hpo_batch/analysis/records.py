@@ -78,6 +78,8 @@ class Summary:
     """distinct configurations, best first; ties in value share their rank"""
     skipped: int = 0
     """complete trials without a finite value: left out of everything"""
+    replicates: int = 0
+    """of the repeats, those with a seed of their own: they measure noise"""
 
 
 @dataclass(frozen=True, kw_only=True)

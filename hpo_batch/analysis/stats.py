@@ -62,8 +62,9 @@ def mde(sd: float, n_a: float, n_b: float, *, alpha: float = ALPHA, power: float
         return sd * (critical + float(stats.norm.ppf(power))) / root
 
     def missing(effect: float) -> float:
-        found = stats.nct.sf(critical, df, effect * root) + stats.nct.cdf(-critical, df, effect * root)
-        return float(found) - power
+        # scipy gives NaN for the far tail of large effects, where there is nothing to add
+        far = float(stats.nct.cdf(-critical, df, effect * root))
+        return float(stats.nct.sf(critical, df, effect * root)) + (0.0 if math.isnan(far) else far) - power
 
     high = 1.0
     while missing(high) < 0 and high < 1e3:
@@ -118,7 +119,15 @@ def correlation(a: Floats, b: Floats) -> tuple[float | None, float | None, float
     """Pearson's r and p, Spearman's rho and p; None for what does not vary or has fewer than three values."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None, None, None, None
-    # values far apart in size overflow when squared: r does not change with the scale
-    a, b = (a - a.mean()) / np.max(np.abs(a - a.mean())), (b - b.mean()) / np.max(np.abs(b - b.mean()))
+    a, b = _in_unit(a), _in_unit(b)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:  # told apart by less than a float can hold beside their mean
+        return None, None, None, None
     pearson, spearman = stats.pearsonr(a, b), stats.spearmanr(a, b)
     return float(pearson[0]), float(pearson[1]), float(spearman[0]), float(spearman[1])
+
+
+def _in_unit(values: Floats) -> Floats:
+    """Distances from the mean, in parts of the largest: huge numbers overflow when squared, and r has no scale."""
+    values = values / np.max(np.abs(values))
+    away = values - values.mean()
+    return np.asarray(away / (np.max(np.abs(away)) or 1.0), dtype=np.float64)

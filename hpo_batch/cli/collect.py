@@ -248,10 +248,12 @@ def _is_for_people(format: str) -> bool:
 
 
 def _summary(label: str, counts: Counts) -> str:
+    from hpo_batch.space.words import printable
+
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []
     more = f" ({', '.join(parts)})" if parts else ""
-    return f"{label}: {counts.finished} of {counts.target} trials finished{more}"
+    return f"{printable(label)}: {counts.finished} of {counts.target} trials finished{more}"
 
 
 def _write(path: Path, content: bytes) -> None:

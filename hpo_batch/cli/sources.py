@@ -82,6 +82,7 @@ def read_sources(
         UserError: see ``read_tables``.
     """
     from hpo_batch.results.read import read_tables
+    from hpo_batch.space.words import printable
 
     mapping = parse_maps(maps)
     tables = read_tables(
@@ -98,7 +99,7 @@ def read_sources(
     )
     for table in tables:
         for note in table.notes:
-            click.echo(f"{table.label}: {note}", err=True)
+            click.echo(printable(f"{table.label}: {note}"), err=True)
     return tables
 
 

@@ -215,7 +215,7 @@ def _results(findings: Findings, names: dict[str, str]) -> Section | None:
             blocks.append(
                 Said(
                     answer=Answer.YES if known else Answer.CANNOT_TELL,
-                    question="How good is the best really?",
+                    question="Is it known how good the best really is?",
                     text=study.curse.text,
                 )
             )
@@ -256,14 +256,14 @@ def _noise(findings: Findings) -> Section | None:
                 Said(
                     answer=Answer.NO,
                     question="Is training deterministic?",
-                    text="The same configuration with the same seed gave different values.",
+                    text="Runs of one configuration, without seeds that differ, gave different values.",
                 )
             )
             blocks.append(
                 tables.repeated(
                     study.noise.alarms,
                     spread=study.summary.std,
-                    caption="Same configuration and seed, different values",
+                    caption="One configuration, no seeds that differ, different values",
                 )
             )
         if study.suspects:
@@ -420,8 +420,9 @@ def _relations(findings: Findings) -> Section | None:
             blocks.append(tables.interactions(tested))
         untested = [i for i in study.interactions if i.p is None]
         if untested:
-            why = untested[0].why if len({i.why for i in untested}) == 1 else ""
-            told = f"{count(len(untested), 'pair')} of parameters could not be tested{': ' if why else ''}{why}."
+            first = untested[0]
+            one = f" ({first.a} and {first.b})" if len(untested) == 1 else f", {first.a} and {first.b} for example"
+            told = f"{count(len(untested), 'pair')} of parameters could not be tested{one}: {first.why}."
             blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=told))
         return blocks
 

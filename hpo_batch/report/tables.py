@@ -195,7 +195,7 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
         size = number(e.effect_size, 0.05)
         verdict = e.trend if e.varied else "not varied"
         if e.varied and e.trend not in FOUND and e.p_holm is not None and e.p_holm < 0.05:
-            verdict = "matters, less than noise"
+            verdict = "matters, no trend"
         row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
         row += [p_value(e.without_outliers)] if suspected else []
         rows.append([*row, e.naive_trend or NONE, e.why])
@@ -207,8 +207,8 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
         columns,
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
-        note="Verdict: from the adjusted test after Holm; 'less than noise': than one trial moves by chance. "
-        "Detectable: the smallest difference that would be found with 80 % power. "
+        note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
+        "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
         "Plain means alone: the word that they suggest, which is what not to rely on.",
     )
 

@@ -14,6 +14,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.records import Counts, Value
 from hpo_batch.results.columns import GROUPS, Columns, Roles, bare, direction_of, roles
 from hpo_batch.results.infer import described, infer_space
+from hpo_batch.results.read_files import EMPTY_COLUMNS
 from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
@@ -32,6 +33,7 @@ _STATES: Final[Mapping[str, str]] = {
 DIRECTIONS: Final = {"max": "maximize", "maximise": "maximize", "maximize": "maximize",
                      "min": "minimize", "minimise": "minimize", "minimize": "minimize"}  # fmt: skip
 _LABEL: Final = re.compile(r"(?<![0-9a-zA-Z.])([0-9]+(?:\.[0-9]+)?[kmb])(?![0-9a-zA-Z])", re.IGNORECASE)
+_NUMBERS: Final = ("number", "trial", "trial_number", "trial_id")
 TEXTS: Final = ("name", "set", "note", "origin", "reason", "message", "node", "gpus", "job", "submission")
 
 
@@ -58,15 +60,61 @@ def tables_of(
     """
     if frame.empty:
         raise UserError(f"{source}: a header and no trials")
+    frame, told = _without_others_habits(frame, given)
+    notes = (*notes, *told)
     names = None if not sweeps else [p.name for p in sweeps[0].space.parameters]
     if sweeps and not given.value:
         given = _with_objective(frame, given, sweeps[0], source=source)
-    found = roles(frame, given, file=source, space=names)
+    try:
+        found = roles(frame, given, file=source, space=names)
+    except UserError as error:
+        empty = next((note for note in notes if note.startswith(EMPTY_COLUMNS)), "")
+        raise UserError(f"{error}{f'; {empty}' if empty else ''}") from None
     tables = []
     for part, budget, name in _parts(frame, label, given):
         sweep = sweep_for(sweeps, budget, source=source)
         tables.append(_table(part, found, given, source=source, label=name, budget=budget, notes=notes, sweep=sweep))
     return tuple(tables)
+
+
+_DASHBOARD: Final = ((r"Param (.+)", r"params_\1"), (r"UserAttribute (.+)", r"user_attrs_\1"),
+                     (r"Objective ([0-9]+)", r"values_\1"), ("Value", "value"))  # fmt: skip
+_OF_MANY: Final = ("experiment_id", "exp_id", "run", "id")
+"""names that may mean the trial, or what all trials belong to"""
+
+
+def _without_others_habits(frame: pd.DataFrame, given: Columns) -> tuple[pd.DataFrame, list[str]]:
+    """optuna-dashboard's names as Optuna's; without what numbers not the trials but all of them together."""
+    told = []
+    named = {*given.value, *given.params, *given.mapping.values()}
+    columns = [str(name) for name in frame.columns]
+    if {"Number", "State"} <= set(columns) and any(name.startswith("Param ") for name in columns):
+        new = {c: new for c in columns if c not in named and (new := _renamed(c)) != c and new not in columns}
+        frame = frame.rename(columns=new)
+        told.append("names of columns as optuna-dashboard writes them")
+    for name in columns:
+        if name.lower() in _OF_MANY and name not in named and len(frame) > 1 and frame[name].nunique(dropna=False) == 1:
+            frame = frame.drop(columns=name)
+            told.append(f"'{name}' is the same in all rows: it is no number of trials, and left out")
+        elif name.lower() in _NUMBERS and name not in named and _has_holes(frame[name]):
+            frame = frame.rename(columns={name: f"user_attrs_{name}"})
+            told.append(f"{_n(int(frame[f'user_attrs_{name}'].isna().sum()), 'row')} without a number in '{name}'")
+    return frame, told
+
+
+def _renamed(column: str) -> str:
+    for pattern, ours in _DASHBOARD:
+        if re.fullmatch(pattern, column):
+            return re.sub(pattern, ours, column)
+    return column
+
+
+def _has_holes(column: pd.Series[Any]) -> bool:
+    """Whether these are whole numbers, but for some rows that have none."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column) or not column.isna().any():
+        return False
+    there = column.dropna().astype("float64")
+    return len(there) > 0 and bool((there % 1 == 0).all()) and bool(there.is_unique)
 
 
 def budget_in(label: str) -> str | None:
@@ -147,6 +195,7 @@ def _table(
     for column in found.params:
         name = bare(column, given.mapping)
         columns[f"params_{name}"] = _parameter(frame[column], space, name)
+    told += _gaps([(bare(column, given.mapping), frame[column]) for column in found.params])
     for column in found.attrs:
         columns[f"user_attrs_{bare(column, given.mapping)}"] = frame[column]
     columns["state"] = states
@@ -310,6 +359,22 @@ def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Ser
         if len(there) and bool((there % 1 == 0).all()) and bool((there.abs() < 2**53).all()):
             return column.astype("Int64")
     return column
+
+
+def _gaps(columns: Sequence[tuple[str, pd.Series[Any]]]) -> list[str]:
+    """What is told of parameters that some trials have no value of, or an infinite one."""
+    empty, infinite = [], []
+    for name, column in columns:
+        if missing := int(column.isna().sum()):
+            empty.append(f"{name} in {missing}")
+        if pd.api.types.is_float_dtype(column) and (odd := int(column.isin([math.inf, -math.inf]).sum())):
+            infinite.append(f"{name} in {odd}")
+    told = []
+    if empty:
+        told.append(f"parameters without a value are taken as not active: {listed(empty)} of {len(columns[0][1])} rows")
+    if infinite:
+        told.append(f"infinite values of parameters are taken as none: {listed(infinite)} of {len(columns[0][1])} rows")
+    return told
 
 
 def _is_empty(value: object) -> bool:

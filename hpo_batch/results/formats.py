@@ -11,6 +11,7 @@ import pandas as pd
 import tabulate
 
 from hpo_batch.results.csv_text import csv_of
+from hpo_batch.space.words import printable
 
 
 def render(frame: pd.DataFrame, format: str) -> bytes:
@@ -74,7 +75,7 @@ def _cell(value: Any, format: str) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.5g}"
-    text = " ".join(str(value).split())
+    text = printable(str(value))
     if format == "md":
         return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return text

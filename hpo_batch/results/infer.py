@@ -23,6 +23,8 @@ LOG_FROM = 100.0
 def infer_space(trials: pd.DataFrame) -> Space:
     """One parameter per ``params_*`` column."""
     names = [str(c) for c in trials.columns if str(c).startswith("params_")]
+    if len(names) > 1:
+        trials = trials.drop_duplicates(names)  # a value that is there again in a replicate was not chosen again
     found = (_parameter(name.removeprefix("params_"), trials[name]) for name in names)
     return Space(parameters=tuple(p for p in found if p is not None))
 
@@ -40,13 +42,26 @@ def _parameter(name: str, column: pd.Series[Any]) -> Parameter | None:
     if len(values) <= MOST_LEVELS and len(there) >= 1.5 * len(values):
         return Choices(name=name, values=tuple(sorted(values, key=float)), ordered=True)
     low, high = min(values, key=float), max(values, key=float)
-    is_log = numbers[0] > 0 and numbers[-1] / numbers[0] >= LOG_FROM
+    is_log = _looks_logarithmic(numbers)
     if all(isinstance(v, int) for v in values):
         assert isinstance(low, int)
         assert isinstance(high, int)
         step = math.gcd(*(int(v) - low for v in values)) if not is_log else 1
         return Integer(name=name, low=low, high=high, step=step, log=is_log)
     return Real(name=name, low=float(low), high=float(high), log=is_log)
+
+
+def _looks_logarithmic(numbers: Sequence[float]) -> bool:
+    """Whether positive numbers, by size, were drawn over decades.
+
+    The least of many even draws is small too: of n about a part in n of the largest, and a tenth of them lies below a
+    tenth of the largest.
+    """
+    low, high = numbers[0], numbers[-1]
+    if low <= 0 or high / low < LOG_FROM:
+        return False
+    small = sum(number <= high / 10 for number in numbers)
+    return high / low >= 30 * len(numbers) or small > 0.2 * len(numbers)
 
 
 def distinct(column: pd.Series[Any]) -> list[Value]:

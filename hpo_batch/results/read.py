@@ -131,6 +131,8 @@ def _read(
     try:
         homes = find_homes(root, source)
     except StudyNotFound:
+        if (told := _no_file(source)) is not None:
+            raise UserError(told) from None
         if Path(source).suffix.lower() in _SUFFIXES:
             raise UserError(f"no file '{Path(source).absolute()}'") from None
         raise
@@ -143,6 +145,19 @@ def _is_file(path: str) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
+
+
+def _no_file(path: str) -> str | None:
+    """What is there instead of a file; None if nothing is."""
+    place = Path(path)
+    try:
+        if place.is_dir():
+            return f"'{place.absolute()}' is a folder without a study in it; name its files one by one"
+        if place.exists():
+            return f"'{place}' is a pipe or a device, which can be read only once; save it in a file first"
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], of_files: Sequence[Sweep]) -> tuple[TrialsTable, ...]:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,24 @@ from hpo_batch.space.words import listed
 
 EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
 """cells that hold nothing, in lower case"""
+DEEPEST: Final = 20
+"""objects in objects of a JSON file beyond which their text stands for them"""
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
+_POINTS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+")
+_SEPARATOR: Final = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)
+"""the first line that spreadsheets write, or want"""
+_PACKED: Final = {
+    b"\x1f\x8b": "compressed by gzip: unpack it with gunzip first",
+    b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as CSV, first",
+    b"\xfd7zXZ": "compressed by xz: unpack it with unxz first",
+    b"BZh": "compressed by bzip2: unpack it with bunzip2 first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it with unzstd first",
+}
+EMPTY_COLUMNS: Final = "columns without any content left out"
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -50,6 +63,9 @@ def read_frame(
         raise StorageError(f"cannot read '{path}': {error.strerror}") from error
     if not data.strip(b"\0 \r\n\t\xef\xbb\xbf"):
         raise UserError(f"'{path}' is empty")
+    for start, packed in _PACKED.items():
+        if data.startswith(start):
+            raise UserError(f"'{path}' is {packed}")
     notes: tuple[str, ...] = ()
     if data.startswith(b"PAR1"):
         frame = _parquet(data, path)
@@ -65,7 +81,7 @@ def read_frame(
     frame = frame.drop(columns=list(ignore))
     empty = [str(c) for c in frame.columns if frame[c].isna().all() and c not in keep]
     if empty and len(frame):
-        notes += (f"columns without any content left out: {listed(empty)}",)
+        notes += (f"{EMPTY_COLUMNS}: {listed(empty)}",)
         frame = frame.drop(columns=empty)
     return frame, notes
 
@@ -83,7 +99,10 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    delimiter = _delimiter(text)
+    told = _SEPARATOR.match(text)
+    if told is not None:
+        text = text[told.end() :]
+    delimiter: str = told.group(1) if told is not None else _delimiter(text)
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -92,6 +111,8 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     header = [name.strip() for name in rows[0]]
     while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         header.pop()  # a delimiter at the end of each line
+    if header[:1] == [""]:  # pandas writes its index without a name, and reads it as this
+        header[0] = "Unnamed: 0"
     _check_header(header, path, ignore)
     for name in ignore:
         check_column(name, header, option="--ignore", file=str(path))
@@ -110,6 +131,13 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
             f"'{path}': column '{commas[0]}': '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; "
             "write its numbers without commas"
         )
+    for name in texts if commas else ():
+        odd = _thousands_by_points(texts[name])
+        if odd is not None:
+            raise UserError(
+                f"'{path}': column '{name}': '{odd}' may be {odd} or {odd.replace('.', '')}, as other columns have "
+                "decimal commas; write its numbers without points"
+            )
     columns = {}
     for name, cells in texts.items():
         columns[name] = _typed([cell.replace(",", ".") for cell in cells] if name in commas else cells)
@@ -134,7 +162,7 @@ def _check_header(header: Sequence[str], path: Path, ignore: Collection[str]) ->
             f"them, or leave them out with --ignore {twice[0]}"
         )
     nameless = [i for i, name in enumerate(header, start=1) if not name]
-    if nameless and nameless != [1]:  # pandas writes its index into a first column without a name
+    if nameless:
         raise UserError(f"'{path}': column {nameless[-1]} has no name")
 
 
@@ -149,6 +177,13 @@ def _is_ambiguous(cells: Sequence[str]) -> bool:
     return all(_THOUSANDS.fullmatch(cell) for cell in cells if "," in cell)
 
 
+def _thousands_by_points(cells: Sequence[str]) -> str | None:
+    """A cell of a column of whole numbers whose points can only be read as those of thousands, or as decimal ones."""
+    pointed = [cell for cell in cells if "." in cell]
+    plain = all(_INTEGER.fullmatch(cell) or cell.lower() in EMPTY for cell in cells if "." not in cell)
+    return pointed[0] if pointed and plain and all(_POINTS.fullmatch(cell) for cell in pointed) else None
+
+
 def _typed(cells: Sequence[str]) -> pd.Series[Any]:
     """Texts as whole numbers, numbers or truth values if all of them are; empty ones stay empty."""
     lower = [cell.lower() for cell in cells]
@@ -159,10 +194,19 @@ def _typed(cells: Sequence[str]) -> pd.Series[Any]:
             return pd.Series([numbers.get(cell) for cell in cells], dtype="Int64")
     if there and all(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) for cell in there):
         floats = {cell: float(cell) for cell in there}
-        return pd.Series([floats.get(cell, float("nan")) for cell in cells], dtype="float64")
+        if _keeps_apart(int(cell) for cell in there if _INTEGER.fullmatch(cell)):
+            return pd.Series([floats.get(cell, float("nan")) for cell in cells], dtype="float64")
     if there and all(cell.lower() in _TRUTH for cell in there):
         return pd.Series([_TRUTH.get(cell) for cell in lower], dtype="boolean")
     return pd.Series([None if low in EMPTY else cell for cell, low in zip(cells, lower, strict=True)], dtype=object)
+
+
+def _keeps_apart(integers: Iterable[int]) -> bool:
+    """Whether different whole numbers, of any size, are different floats too."""
+    different = set(integers)
+    return max(map(abs, different), default=0) < 2**1023 and len({float(number) for number in different}) == len(
+        different
+    )
 
 
 def _json(data: bytes, path: Path) -> pd.DataFrame:
@@ -192,10 +236,21 @@ def _records(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     trials = content.get("trials")
     if isinstance(trials, list):
         return trials
+    table = content.get("data")
+    if isinstance(table, list) and isinstance(content.get("columns"), list):
+        return [dict(zip(content["columns"], row, strict=False)) if isinstance(row, list) else row for row in table]
+    if content and all(_is_column(cells) for cells in content.values()):
+        rows = dict.fromkeys(row for cells in content.values() for row in cells)
+        return [{name: cells.get(row) for name, cells in content.items()} for row in rows]
     lengths = {len(cells) for cells in content.values() if isinstance(cells, list)}
     if len(lengths) == 1 and all(isinstance(cells, list) for cells in content.values()):
         return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
     raise UserError(f"'{path}' is JSON, but not a table: wanted is a list of objects, one for each trial")
+
+
+def _is_column(cells: Any) -> bool:
+    """As pandas writes a column: an object with a cell for each row."""
+    return isinstance(cells, dict) and not any(isinstance(cell, dict | list) for cell in cells.values())
 
 
 _INNER: Final = {"params": "params_", "parameters": "params_", "hyperparameters": "params_", "config": "params_",
@@ -205,12 +260,21 @@ _INNER: Final = {"params": "params_", "parameters": "params_", "hyperparameters"
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             prefix = _INNER.get(name, f"{name}.")
-            flat.update({f"{prefix}{inner}": cell for inner, cell in value.items()})
+            flat.update({f"{prefix}{inner}": cell for inner, cell in _inside(value)})
         else:
             flat[name] = value
     return flat
+
+
+def _inside(value: dict[str, Any], depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """What objects in an object hold, however deep, by names with points."""
+    for name, cell in value.items():
+        if isinstance(cell, dict) and cell and depth < DEEPEST:
+            yield from ((f"{name}.{inner}", each) for inner, each in _inside(cell, depth + 1))
+        else:
+            yield str(name), cell
 
 
 def _parquet(data: bytes, path: Path) -> pd.DataFrame:
@@ -218,6 +282,8 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
         frame = pd.read_parquet(io.BytesIO(data))
     except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
         raise UserError(f"'{path}' is not a Parquet file that can be read: {error}") from error
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()  # pandas keeps an index with a name as a column
     columns = {}
     for name in frame.columns:
         column = frame[name]
@@ -229,14 +295,19 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
 
 def _series(cells: Sequence[Any], path: Path, name: str) -> pd.Series[Any]:
     """Cells of a format that has types: kept, if they are values at all."""
+    # lists in a Parquet file come as arrays, which are equal and unequal at once
+    cells = [cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells]
     found = [None if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell else cell for cell in cells]
     kinds = {type(cell) for cell in found if cell is not None}
     if kinds == {bool}:
         return pd.Series(found, dtype="boolean")
     if kinds == {int} and all(cell is None or abs(cell) < 2**63 for cell in found):
         return pd.Series(found, dtype="Int64")
-    if kinds and kinds <= {int, float}:
+    whole = [cell for cell in found if type(cell) is int]
+    if kinds and kinds <= {int, float} and _keeps_apart(whole):
         return pd.Series([float("nan") if cell is None else float(cell) for cell in found], dtype="float64")
+    if kinds == {int}:
+        found = [None if cell is None else str(cell) for cell in found]  # beyond what a column of numbers holds
     bad = next((cell for cell in found if isinstance(cell, list | dict | set | tuple)), None)
     if bad is not None:
         found = [json.dumps(cell, default=str) if isinstance(cell, list | dict) else cell for cell in found]

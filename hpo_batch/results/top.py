@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,11 +94,21 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
                 "failed": int(states.get("FAIL", 0)),
                 "best": None if best is None else best[0],
                 "best trial": None if best is None else best[1],
-                "mean": float(numbers.mean()) if len(numbers) else None,
-                "std": float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
+                **_moments(numbers.tolist()),
             }
         )
     groups = pd.DataFrame(rows)
     if not groups.empty:
         groups["best trial"] = groups["best trial"].astype("Int64")
     return groups
+
+
+def _moments(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation in a unit of the values' own: sums and squares of huge numbers overflow."""
+    unit = max(map(abs, values), default=0.0) or 1.0
+    scaled = [value / unit for value in values]
+    std = unit * statistics.stdev(scaled) if len(values) > 1 else None
+    return {
+        "mean": unit * statistics.fmean(scaled) if values else None,
+        "std": std if std is not None and math.isfinite(std) else None,
+    }

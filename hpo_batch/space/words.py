@@ -33,6 +33,14 @@ def shown(value: object) -> str:
     return repr(value) if isinstance(value, str) or is_number(value) else str(value)
 
 
+def printable(text: str) -> str:
+    """One line that a terminal only prints: characters that steer it, or turn the direction of writing, spelt out."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+
+
 def listed(names: Collection[str]) -> str:
     """Names in the order given, cut where the list would no longer help."""
     some = list(names)[:MOST_LISTED]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,9 @@ def test_hours_of_a_file_are_those_of_its_trials() -> None:
     assert found.hours == 1.5
     assert found.by_outcome == (("complete", 1.0, 1), ("failed", 0.5, 1))
     assert "attempts, nodes and GPUs are not recorded" in found.why
+    known = table(rows, params=["x"])
+    there = efficiency(replace(known, trials=known.trials.assign(node=["n0", "n1"])))
+    assert there.by_node == (("n0", 1.0, 1, 0), ("n1", 0.5, 1, 1))
 
 
 @pytest.mark.parametrize("rows", [[], [{"x": 1, "value": 0.5}], [{"x": 1, "state": "FAIL"}]])
