@@ -131,10 +131,7 @@ def test_a_function_that_does_not_listen_is_given_back_before_slurm_kills_it(pro
     # what it saved in its first attempt is progress, that of the second is the same
     assert [here.state.trials[0].ending(n)["moved"] for n in (1, 2)] == [True, False]
     assert all(here.state.trials[0].ending(n)["how"] == "time_limit" for n in (1, 2))
-    for restart in range(2, 10):  # a run that came late to its trial, as on a busy machine, counts for nothing
-        here.run(**array, SLURM_RESTART_COUNT=str(restart), HPO_BATCH_DEADLINE=str(time.time() + 5))
-        if here.state.trials[0].state is TrialState.FAIL:
-            break
+    here.run(**array, SLURM_RESTART_COUNT="2", HPO_BATCH_DEADLINE=str(time.time() + 5))
     record = here.state.trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "time_limit")
     assert "saves no newer checkpoint" in str(record.message)
