@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,13 @@ SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "s
 
 # fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> None:
+    """Hundreds of tests start processes of ours: with PYTHONDONTWRITEBYTECODE each would compile every module anew."""
+    for package in ("hpo_batch", "benchmarks"):
+        compileall.compile_dir(REPOSITORY / package, quiet=2)
 
 
 @pytest.fixture(autouse=True)

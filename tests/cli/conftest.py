@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.cli import follow
 from hpo_batch.cli.main import run
 from tests.conftest import REPOSITORY
 
@@ -53,6 +54,7 @@ def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.Monk
     """``cli("submit", path)`` in the repository's root, with a logs directory of the test's own."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
+    monkeypatch.setattr(follow, "LOOK_EVERY_S", 0.1)
 
     def call(*argv: object) -> Ended:
         capsys.readouterr()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hpo_batch.store import file_system
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
@@ -27,6 +28,13 @@ def collected(cli: Cli) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(cli("collect", "toy", "--format", "csv").out)).drop(columns=MOMENTS)
 
 
+@pytest.fixture
+def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes contend for locks more briefly; for tests in which it does not matter whether they ever met."""
+    monkeypatch.setattr(file_system, "TIMES", 10)
+
+
+@pytest.mark.usefixtures("few_turns")
 def test_a_deleted_journal_loses_nothing_finished(cli: Cli, write_sweep, root: Path) -> None:
     path = write_sweep("fails_for_two", trials=5)
     path.write_text(path.read_text().replace('metric = "score"', 'metric = "x"'))
@@ -57,6 +65,7 @@ def test_a_deleted_journal_loses_nothing_finished(cli: Cli, write_sweep, root: P
     assert more.err.count("toy: 7 of 7 trials finished") >= 1, more.err
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_healthy_study_is_said_to_be_and_left_alone(cli: Cli, write_sweep, root: Path) -> None:
     path = write_sweep(trials=2)
     cli("submit", path, "--wait")
@@ -76,6 +85,7 @@ def test_a_healthy_study_is_said_to_be_and_left_alone(cli: Cli, write_sweep, roo
     assert (root / "toy" / "journal.before-rebuild.1.jsonl").read_bytes() == content
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_damaged_journal_is_kept_and_made_again(cli: Cli, write_sweep, root: Path) -> None:
     cli("submit", write_sweep(trials=4), "--wait")
     before = collected(cli)
@@ -93,6 +103,7 @@ def test_a_damaged_journal_is_kept_and_made_again(cli: Cli, write_sweep, root: P
     pd.testing.assert_frame_equal(collected(cli), before)
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_journal_cut_at_the_end_of_a_line_is_found_out(cli: Cli, write_sweep, root: Path) -> None:
     cli("submit", write_sweep(trials=4), "--wait")
     before = collected(cli)
@@ -125,6 +136,7 @@ def test_results_that_only_the_journal_knows_are_not_given_up(cli: Cli, write_sw
     assert "toy: 3 of 3 trials finished" in cli("submit", path, "--wait").err
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_nothing_is_rebuilt_while_a_worker_is_at_work(cli: Cli, write_sweep, root: Path) -> None:
     path = write_sweep("sleeps", trials=1)
     cli("submit", path, "--workers", "1")
@@ -168,6 +180,7 @@ def test_killed_in_the_middle_it_is_done_again(cli: Cli, write_sweep, root: Path
     assert (home.path / "journal.before-rebuild.1.jsonl").read_bytes() == damaged
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_budgets_are_rebuilt_one_by_one(cli: Cli, write_sweep, root: Path) -> None:
     budgets = '[[budget]]\nname = "a"\n[[budget]]\nname = "b"\nspace = { n = [2] }\n'
     path = write_sweep(trials=2, more=budgets)
@@ -196,6 +209,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, argv: list[str], message: str)
     assert message in ended.err
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_study_of_plain_optuna_is_not_rebuilt(cli: Cli, root: Path) -> None:
     import optuna
 
@@ -211,11 +225,12 @@ def test_a_study_of_plain_optuna_is_not_rebuilt(cli: Cli, root: Path) -> None:
 
 
 def test_a_sweep_that_was_never_submitted_and_a_machine_without_slurm(
-    cli: Cli, write_sweep, root: Path, no_slurm: None
+    cli: Cli, write_sweep, root: Path, no_slurm: None, request: pytest.FixtureRequest
 ) -> None:
     local = cli("doctor", write_sweep())
     assert (local.code, "slurm" in local.out) == (0, False)
     assert "two processes of this host: kernel locks keep each other out" in local.out
+    request.getfixturevalue("few_turns")
     path = write_sweep(name="far")
     path.write_text(path.read_text().replace('"local"', '"cpu"'))
     for argv, code in (([path], 0), ([], 0), ([path, "--cluster"], 3), (["--cluster"], 3)):
@@ -236,6 +251,7 @@ def test_a_slurm_that_refuses_to_answer_is_told_and_the_rest_is_done(cli: Cli, w
     assert ended.out.count("keep each other out") == 2
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_findings_as_json(cli: Cli, write_sweep, root: Path) -> None:
     path = write_sweep(trials=1)
     cli("submit", path, "--wait")

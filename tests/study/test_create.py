@@ -198,8 +198,8 @@ def test_a_journal_of_a_newer_version_stops_the_worker_with_advice(root: Path) -
 
 
 def make_and_die(home: StudyHome, i: int) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # before the first alarm: pytest-timeout has a handler of its own
     signal.setitimer(signal.ITIMER_REAL, 0.0002 * (i + 1))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     revise(home)
     time.sleep(1)
 

@@ -151,7 +151,7 @@ def test_a_trial_killed_before_a_checkpoint_gives_the_same_numbers(make_trial: M
 
 
 def test_a_process_killed_at_any_instant_gives_the_same_numbers(make_trial: MakeTrial, tmp_path: Path) -> None:
-    whole = make_trial(dir="whole", params={"epochs": 25})
+    whole = make_trial(dir="whole", params={"epochs": 12})
     killed = tmp_path / "killed"
     script = f"""
 import sys
@@ -173,7 +173,7 @@ train(RecordingTrial(params={whole.params!r}, dir=Path({os.fspath(killed)!r})))
         process.wait()
     resumed = make_trial(dir="killed", params=whole.params, resumes=True)
     assert numbers(train(resumed)) == numbers(train(whole))
-    assert 3 < resumed.reports[0][0] <= 25
+    assert 3 < resumed.reports[0][0] <= 12
     assert resumed.reports == whole.reports[-len(resumed.reports) :]
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,14 +19,25 @@ People = Callable[..., Person]
 HALF = b'{"op_code":8,"worker_id":"hpo-batch-w","trial_id":0,"user_attr":{"half":'
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the logs directory of the first ``owner`` is kept for the next ones."""
+    return tmp_path_factory.mktemp("first") / "logs"
+
+
 @pytest.fixture
-def owner(person: People) -> Person:
+def owner(person: People, first: Path) -> Person:
     """Root, with a study of three trials, one failed and one pruned by nobody: files 0644, directories 0755."""
     root = person("owner", groups=(), uid=0)
     root.root.chmod(0o755)
     sweep = root.sweep(function="fails_first", study="").read_text().replace("trials = 2", "trials = 3")
-    ended = root.run("submit", root.writes("sweep.toml", sweep), "--wait")
+    path = root.writes("sweep.toml", sweep)
+    if first.exists():
+        shutil.copytree(first, root.root, dirs_exist_ok=True)
+        return root
+    ended = root.run("submit", path, "--wait")
     assert "3 of 3 trials finished (1 failed)" in ended.err, ended.err
+    shutil.copytree(root.root, first)
     return root
 
 

@@ -247,8 +247,8 @@ def test_a_function_that_breaks_because_slurm_hit_its_children_is_given_back(pro
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_deaf_function_is_given_back_soon_after_sigterm(project: Build, killed: bool) -> None:
-    grace = 1000 if killed else 1
-    here = project("deaf", study="trials = 1", tables={"job": f'template = "local"\ngrace_s = {grace}'})
+    grace = 1000 if killed else 1  # of a template for SLURM: [job] of a local sweep has none
+    here = project("deaf", study="trials = 1", tables={"job": f'template = "cpu"\ngrace_s = {grace}'})
     worker = here.start()
     here.until(lambda: (here.home.attempt(0, 1) / "checkpoint" / "epoch").exists())
     worker.process.terminate()
