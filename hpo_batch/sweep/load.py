@@ -34,7 +34,10 @@ FROZEN = {
     "budget": "a budget cannot be changed from outside; set the key itself",
 }
 """what ``override`` cannot change in a sweep whose templates and budgets are merged already"""
-LOCAL_KEYS = ("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup")
+LOCAL_KEYS = (
+    *("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup"),
+    *("grace_s", "signal_lead_s"),
+)
 """keys of [job] that mean something without SLURM"""
 
 

@@ -299,12 +299,14 @@ def test_a_local_template_drops_what_only_slurm_understands(load_one: LoadOne) -
     text = SPACE + (
         "[job]\ntemplate = 'a100'\nworkers = 3\nwalltime = '2:00:00'\ncpus = 2\ngres = 'gpu:a100:1'\n"
         "partition = 'gpu'\nmax_running = 2\nsbatch = { comment = 'x' }\nscheduler = 'slurm'\nsetup = ['module load']\n"
+        "grace_s = 300\nsignal_lead_s = 60\n"
     )
     job = load_one(text, "job.template=local", "job.qos=high").job
     assert (job.scheduler, job.gres, job.partition, job.qos, job.max_running, job.sbatch) == (
         "local", None, None, None, None, {},
     )  # fmt: skip
     assert (job.workers, job.walltime, job.cpus, job.setup) == (3, 7200.0, 2, ("module load",))
+    assert (job.grace_s, job.signal_lead_s) == (300.0, 60)
     assert load_one(text).job.gres == "gpu:a100:1"
 
 
