@@ -73,22 +73,25 @@ def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> N
 def _from_validation_set(
     data: Data, alarms: tuple[RepeatedConfiguration, ...], *, n_eval: float | None, n_pos: float | None
 ) -> Noise:
-    level = _typical(data.y)
+    name = data.metric.lower()
+    level, scale = _typical(data.y), 1.0
+    # of shares and areas; an error above 1 is as likely no share at all
+    if level is not None and level > 1 and data.y.min() >= 0 and data.y.max() <= 100 and "err" not in name:
+        level, scale = level / 100, 100.0
     total = _count(data.column(*N_EVAL), n_eval)
     positive = _count(data.column(*N_POS), n_pos)
     negative = _count(data.column(*N_NEG), None)
     if negative is None and total is not None and positive is not None:
         negative = total - positive
-    name = data.metric.lower()
     # a column called "value" may be anything; who tells positives of a metric that is no share means an AUC
     ranked = any(word in name for word in RANKING) or (n_pos is not None and not any(word in name for word in SHARES))
     if ranked and _both(positive, negative) and level is not None and 0 < level < 1:
         assert positive is not None
         assert negative is not None
-        se = hanley_mcneil(level, positive, negative)
+        se = scale * hanley_mcneil(level, positive, negative)
         source, method = "standard error of an AUC", f"Hanley and McNeil, {positive:g} positive, {negative:g} negative"
     elif any(word in name for word in SHARES) and total and total > 1 and level is not None and 0 <= level <= 1:
-        se = binomial_se(level, total)
+        se = scale * binomial_se(level, total)
         source, method = "binomial", f"standard error of a share of {total:g} cases"
     else:
         return Noise(
@@ -98,6 +101,7 @@ def _from_validation_set(
             text="noise floor unknown: no ranking claim is testable. Repeat the best configurations with other seeds "
             "([study] replicates), or report n_eval (and n_pos for an AUC)",
         )
+    method += ", values in percent" if scale > 1 else ""
     return Noise(
         sd=Estimate(value=se, low=None, high=None, method=method, n=data.n),
         source=source,

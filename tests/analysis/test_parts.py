@@ -139,6 +139,11 @@ class TestNoise:
         assert accuracy.sd is not None
         assert accuracy.sd.value == pytest.approx(math.sqrt(0.7 * 0.3 / 422))
         assert noise_floor(prepare(table(rows, metric="loss", columns=sizes))).source == "unknown"
+        percent = noise_floor(prepare(table([({"a": i}, 70.0) for i in range(3)], metric="val_acc", columns=sizes)))
+        assert percent.sd is not None
+        assert percent.sd.value == pytest.approx(100 * accuracy.sd.value)
+        rmse = noise_floor(prepare(table([({"a": i}, 1.3) for i in range(3)], metric="error", columns=sizes)))
+        assert rmse.source == "unknown"
 
 
 class TestEffects:
