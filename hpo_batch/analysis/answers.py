@@ -92,7 +92,7 @@ def _study(study: StudyFindings, *, family: int) -> Iterator[Told]:
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
     best = study.direction == "maximize"
     told = sorted(
-        (mean, f"{mean:.4f} at {pair.a} {a} with {pair.b} {b}")
+        (mean, f"{mean:.4f} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
         for a, b, n, mean in pair.cells
         if mean is not None and n >= POWERED
     )
@@ -110,6 +110,12 @@ def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
         n=pair.n,
         method="F-test of the product",
     )
+
+
+def _place(cell: str) -> str:
+    """A third of the trials may have one value."""
+    low, _, high = cell.partition(" to ")
+    return low if low == high else cell
 
 
 def _nothing(study: StudyFindings) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,7 +14,8 @@ from hpo_batch.report.figures import Figure
 from hpo_batch.report.text import NONE, clean, count, duration, hours, interval, number, p_value, percent
 from hpo_batch.report.trials import Drawn
 
-FIRST_SCREEN: Final = 6
+FIRST_SCREEN: Final = 7
+MOST_OF_A_KIND: Final = 2
 MOST_TO_DO: Final = 6
 
 Blocks = list[Block]
@@ -23,6 +25,8 @@ def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) ->
     """The whole report. ``trials``: by label of their study, for slice plots and parallel coordinates."""
     by_label = {drawn.label: drawn for drawn in trials}
     names = _file_names([study.label for study in findings.studies])
+    told = _told(findings)
+    believe = tuple(_said(f, studies) for f, studies in _first_screen(told))
     sections = [
         _results(findings, names),
         _noise(findings),
@@ -42,9 +46,8 @@ def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) ->
     return Document(
         title=_title(findings),
         subtitle=_subtitle(findings, version),
-        believe=tuple(_said(f, one=len(findings.studies) == 1) for f in findings.findings[:FIRST_SCREEN])
-        or (_nothing(findings),),
-        believe_more=max(0, len(findings.findings) - FIRST_SCREEN),
+        believe=believe or (_nothing(findings),),
+        believe_more=max(0, len(told) - FIRST_SCREEN),
         do=_to_do(findings),
         sections=tuple(section for section in sections if section is not None),
     )
@@ -94,7 +97,7 @@ def comparison(findings: Findings, *, version: str) -> Document:
         title="Comparison of "
         + (" and ".join(s.label for s in studies) if len(studies) < 4 else count(len(studies), "study", "studies")),
         subtitle=_subtitle(findings, version),
-        believe=tuple(_said(f) for f in findings.findings if not f.study)[:FIRST_SCREEN]
+        believe=tuple(_said(f, "") for f in findings.findings if not f.study)[:FIRST_SCREEN]
         or (Said(answer=Answer.CANNOT_TELL, text="No finding is about the studies together."),),
         do=_to_do(findings),
         sections=tuple(section for section in sections if section is not None),
@@ -124,8 +127,44 @@ def _nothing(findings: Findings) -> Said:
     return Said(answer=Answer.CANNOT_TELL, text="No question of this report could be put to these trials.")
 
 
-def _said(finding: Finding, *, one: bool = False, detailed: bool = False) -> Said:
-    """``one``: there is but one study, whose name need not be said with every sentence."""
+Told = tuple[Finding, str]
+"""a finding, and the studies of which it is true, for readers"""
+
+
+def _told(findings: Findings) -> list[Told]:
+    """The findings, most telling first; what is the same of several studies is said once, at the first one's place."""
+    alike: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings.findings:
+        key = (finding.key, finding.question, finding.answer, _text(finding), finding.do)
+        alike.setdefault(key, []).append(finding)
+    every = [study.label for study in findings.studies]
+    told = []
+    for group in alike.values():
+        names = [finding.study for finding in group if finding.study]
+        # there is but one study, whose name need not be said with every sentence
+        who = "" if len(every) == 1 else f"all {len(every)} studies" if names == every else ", ".join(names)
+        told.append((group[0], who))
+    return told
+
+
+def _first_screen(told: Sequence[Told]) -> list[Told]:
+    """What a reader should know first: of each kind the most telling ones, so that no kind hides the others."""
+    chosen: list[Told] = []
+    taken: Counter[str] = Counter()
+    for finding, who in told:
+        kind = finding.key.partition(".")[0]
+        if len(chosen) < FIRST_SCREEN and taken[kind] < MOST_OF_A_KIND:
+            taken[kind] += 1
+            chosen.append((finding, who))
+    return chosen
+
+
+def _text(finding: Finding) -> str:
+    # it may be read alone, so it begins with the study's name, which stands beside it here
+    return finding.text.removeprefix(f"{finding.study}: ") if finding.study else finding.text
+
+
+def _said(finding: Finding, studies: str, *, detailed: bool = False) -> Said:
     tests = [
         f"p = {p_value(finding.p)}" if finding.p is not None else "",
         f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None else "",
@@ -135,9 +174,8 @@ def _said(finding: Finding, *, one: bool = False, detailed: bool = False) -> Sai
     return Said(
         answer=finding.answer,
         question=finding.question,
-        # its text may be read alone, so it begins with the study's name, which stands beside it here
-        text=finding.text.removeprefix(f"{finding.study}: ") if finding.study else finding.text,
-        study="" if one else finding.study,
+        text=_text(finding),
+        study=studies,
         do=finding.do if detailed else "",
         detail="; ".join(part for part in tests if part).replace("= <", "<") if detailed else "",
     )
@@ -673,8 +711,7 @@ def _expected(findings: Findings) -> Section | None:
 
 
 def _all(findings: Findings) -> Section | None:
-    one = len(findings.studies) == 1
-    blocks: Blocks = [_said(finding, one=one, detailed=True) for finding in findings.findings]
+    blocks: Blocks = [_said(finding, studies, detailed=True) for finding, studies in _told(findings)]
     if findings.family:
         blocks.append(
             Text(
