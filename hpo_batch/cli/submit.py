@@ -221,15 +221,17 @@ def _code_warnings(plan: Plan) -> list[str]:
 
 def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
     """Which of the resumes in a row this one is; None, and why, if the collector may not."""
-    from hpo_batch.launch.collector import how_they_ended, why_not
+    from hpo_batch.launch.collector import why_not
+    from hpo_batch.launch.endings import how_they_ended
     from hpo_batch.store.submissions import read_submissions
     from hpo_batch.study.create import read_state
 
     submissions = read_submissions(plan.home)
     mine = next((s for s in submissions if s.id == after), None)
     markers = [name for name in ("CANCELLED", "DRAIN") if plan.home.marker(name).exists()]
-    ended = how_they_ended(mine, live.queue) if mine is not None and not markers else []
-    reason = why_not(submissions, after, sweep=plan.sweep, state=read_state(plan.home), markers=markers, ended=ended)
+    state = read_state(plan.home)
+    ended = how_they_ended(plan.home, mine, live.queue, state=state) if mine is not None and not markers else ()
+    reason = why_not(submissions, after, sweep=plan.sweep, state=state, markers=markers, ended=ended)
     if reason is not None or mine is None:
         click.echo(f"{plan.home.name} is not resumed: {reason}", err=True)
         return None
