@@ -203,7 +203,12 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
         remaining = max(0, wanted(sweep, state) - finished)
-        standing = Standing(remaining=remaining, finished=finished, live_workers=live.workers)
+        standing = Standing(
+            remaining=remaining,
+            finished=finished,
+            live_workers=live.workers,
+            on_hold=live.on_hold,
+        )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
 
@@ -317,7 +322,7 @@ def _start_held_back(plan: Plan, live: Live) -> None:
 
     if not live.held_back or "begin" in plan.sweep.job.sbatch:
         return
-    tasks = ", ".join(map(str, live.held_back))
+    tasks = ", ".join(live.held_back)
     try:
         start_now(live.held_back)
         click.echo(f"  requeued tasks start now instead of waiting: {tasks}", err=True)

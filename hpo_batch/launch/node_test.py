@@ -20,7 +20,7 @@ from typing import Any
 from hpo_batch import __version__, processes
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.site import Partition
-from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused
+from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused, UserError
 from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import parameters, script_text
 from hpo_batch.store.contention import clock_offset
@@ -78,6 +78,8 @@ def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]
 
 
 def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Finding]:
+    if "%" in str(folder):
+        raise UserError(f"SLURM replaces '%' in the names of log files: '{folder.parent}' cannot be the logs directory")
     program = ask(
         folder,
         {
