@@ -149,8 +149,8 @@ def start(
 
         code = follow([plan.home for plan in started])
     elif started:
-        name = started[0].sweep.study.name
         first = started[0].home.name
+        name = first.partition("/")[0]  # of all budgets; the sweep's own name is another one if the folder was renamed
         click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
     return failed.exit_code if failed is not None else code if code is not None else Exit.OK
 
