@@ -17,9 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO, Final, NoReturn
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
@@ -128,6 +129,42 @@ def end_with_parent(number: int) -> None:
 def reap_in_background(process: Process) -> None:
     """Wait for a detached process in a daemon thread, so that it does not stay a zombie while we live."""
     threading.Thread(target=process.wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """While the block runs, SIGTERM and SIGHUP are what Ctrl-C is, so that it clears up; after the first, none counts.
+
+    What is ignored (nohup) stays so. For main threads.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # the next would cut the clearing up short
+        raise KeyboardInterrupt
+
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def not_interrupted() -> Iterator[None]:
+    """Hold signals that would end us back until the block has ended: it makes what somebody has to know of.
+
+    For short commands: programs that the block starts do not see them either.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def signal_group(process: Process, number: int) -> None:

@@ -141,6 +141,9 @@ class Owner:
     """clock ticks after boot at which the process started: a recycled pid has another"""
     boot: str
     gpus: tuple[str, ...] = ()
+    """that its process sees; of several ranks the first one's"""
+    gpu_count: float | None = None
+    """that it holds: of all its ranks, on all nodes; 1/k of one that k workers share. None: as many as it sees"""
     submission: str = ""
 
     @cached_property
@@ -206,12 +209,15 @@ class Attempt:
     job: str
     host: str
     gpus: tuple[str, ...]
+    """that its worker saw; of several ranks the first one's"""
     submission: str
     started: float
     """seconds since the epoch"""
     ended: float | None = None
     ending: str = ""
     """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
+    gpu_count: float = 0
+    """that its worker held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
 
 
 @dataclass(frozen=True, kw_only=True)

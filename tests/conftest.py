@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,10 @@ SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "s
 
 # fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell that runs the tests in the background (`pytest ... &`) has them ignore Ctrl-C, and so would what they start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -73,10 +73,11 @@ def _gpu_hours(ended: pd.DataFrame, hours: pd.Series[float]) -> float | None:
     told = _column(ended, "gpu_hours")
     if told is not None:
         return float(told.sum())
-    gpus = ended["gpus"].fillna("").astype(str)
-    if not (gpus != "").any():
-        return None
-    return float((hours * gpus.map(lambda text: len([g for g in text.split(",") if g]))).sum())
+    held = _column(ended, "gpu_count")
+    if held is None:
+        gpus = ended["gpus"].fillna("").astype(str)
+        held = gpus.map(lambda text: float(len([g for g in text.split(",") if g])))
+    return float((hours * held).sum()) if (held > 0).any() else None
 
 
 def _by_node(

@@ -74,10 +74,13 @@ def command(
     job = _job(study, homes)
     if cluster and job is not None and job.scheduler == "local":
         raise UserError(f"template '{job.template}' runs on this machine: --cluster needs a sweep for SLURM")
+    from hpo_batch.processes import ended_in_order
+
     show = _Shown(as_json=as_json)
     for home in homes:
         show.add("study", home.name, home.path, _findings(home))
-    show.add("site", "", where, _site(job, where, homes, cluster=cluster, gpu=gpu, start_within_s=start_within))
+    with ended_in_order():
+        show.add("site", "", where, _site(job, where, homes, cluster=cluster, gpu=gpu, start_within_s=start_within))
     return show.end()
 
 

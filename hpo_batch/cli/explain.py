@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cluster.gpus import named_gpus
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.explain import AttemptStory, Explanation
@@ -81,7 +82,7 @@ def _table(attempts: tuple[AttemptStory, ...]) -> list[str]:
     for one in attempts:
         until = "" if one.ended is None else _clock(one.ended)
         kept = ", left a checkpoint" if one.handed_on else ""
-        gpus = ",".join(one.gpus) or "none"
+        gpus = named_gpus(one.gpus, one.gpu_count) or "none"
         rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, one.told + kept))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

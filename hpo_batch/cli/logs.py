@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.errors import StorageError, UserError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _print_head(record: TrialRecord, which: int, run: Attempt | None, attempts: 
     name = f" ({record.name})" if record.name else ""
     place = ""
     if run is not None:
-        gpus = f", GPU {','.join(run.gpus)}" if run.gpus else ""
+        gpus = f", GPU {named_gpus(run.gpus, run.gpu_count)}" if run.gpus else ""
         place = f", attempt {which} of {attempts} on {run.host} (job {run.job}{gpus})"
     click.echo(f"trial {record.number}{name}: {record.state.name}{place}", err=True)
     if record.reason:

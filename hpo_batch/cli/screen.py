@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
+from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.sweep.walltime import format_walltime
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
         trial = f"trial {worker.trial}{again}{since}"
     seen = f"seen {_span(lease)} ago" if lease is not None else ""
     gloss = f" ({worker.gloss})" if worker.gloss else ""
-    gpus = f"GPU {','.join(worker.gpus)}" if worker.gpus else ""
+    gpus = f"GPU {named_gpus(worker.gpus, worker.gpu_count)}" if worker.gpus else ""
     return who, state, worker.node, gpus, trial, seen, f"{worker.reason}{gloss}"
 
 

@@ -149,8 +149,8 @@ def start(
 
         code = follow([plan.home for plan in started])
     elif started:
-        name = started[0].sweep.study.name
         first = started[0].home.name
+        name = first.partition("/")[0]  # of all budgets; the sweep's own name is another one if the folder was renamed
         click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
     return failed.exit_code if failed is not None else code if code is not None else Exit.OK
 
@@ -203,7 +203,12 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
         remaining = max(0, wanted(sweep, state) - finished)
-        standing = Standing(remaining=remaining, finished=finished, live_workers=live.workers)
+        standing = Standing(
+            remaining=remaining,
+            finished=finished,
+            live_workers=live.workers,
+            on_hold=live.on_hold,
+        )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
 
@@ -221,15 +226,17 @@ def _code_warnings(plan: Plan) -> list[str]:
 
 def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
     """Which of the resumes in a row this one is; None, and why, if the collector may not."""
-    from hpo_batch.launch.collector import how_they_ended, why_not
+    from hpo_batch.launch.collector import why_not
+    from hpo_batch.launch.endings import how_they_ended
     from hpo_batch.store.submissions import read_submissions
     from hpo_batch.study.create import read_state
 
     submissions = read_submissions(plan.home)
     mine = next((s for s in submissions if s.id == after), None)
     markers = [name for name in ("CANCELLED", "DRAIN") if plan.home.marker(name).exists()]
-    ended = how_they_ended(mine, live.queue) if mine is not None and not markers else []
-    reason = why_not(submissions, after, sweep=plan.sweep, state=read_state(plan.home), markers=markers, ended=ended)
+    state = read_state(plan.home)
+    ended = how_they_ended(plan.home, mine, live.queue, state=state) if mine is not None and not markers else ()
+    reason = why_not(submissions, after, sweep=plan.sweep, state=state, markers=markers, ended=ended)
     if reason is not None or mine is None:
         click.echo(f"{plan.home.name} is not resumed: {reason}", err=True)
         return None
@@ -315,7 +322,7 @@ def _start_held_back(plan: Plan, live: Live) -> None:
 
     if not live.held_back or "begin" in plan.sweep.job.sbatch:
         return
-    tasks = ", ".join(map(str, live.held_back))
+    tasks = ", ".join(live.held_back)
     try:
         start_now(live.held_back)
         click.echo(f"  requeued tasks start now instead of waiting: {tasks}", err=True)

@@ -1,7 +1,7 @@
 """What a worker was given to run on: by SLURM, or by the local launcher. Read from the environment, once, at its start.
 
-The launcher's variables (HPO_BATCH_CPUS, HPO_BATCH_DEADLINE) come before SLURM's: they were set later, nearer to the
-worker.
+The launcher's variables (HPO_BATCH_CPUS, HPO_BATCH_GPUS, HPO_BATCH_DEADLINE) come before SLURM's: they were set
+later, nearer to the worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpo_batch.cluster.gpus import visible
+from hpo_batch.cluster.gpus import asked_gpus, visible
 
 _NO_LIMIT_S = 300 * 86_400.0
 """SLURM lets a job without time limit end in a year; nobody plans with an end as far away as this."""
@@ -30,6 +30,8 @@ class Allocation:
     gpus: tuple[str, ...]
     """As in CUDA_VISIBLE_DEVICES: numbers or UUIDs. Empty means none, or that nobody said."""
     cpus: int
+    gpu_count: float
+    """GPUs that the worker holds: those of all tasks of its step, on all nodes; 1/k of one that k workers share."""
     deadline_s: float | None
     """When it ends, in seconds since 1970; None if nobody said: SLURM tells since 23.02."""
     restarts: int
@@ -52,11 +54,13 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
         _text(environ, name) for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
     )
     in_array = array is not None and index is not None
+    gpus = visible(environ) or ()
     return Allocation(
         job=f"{array}_{index}" if in_array else single,
         task=index if in_array else None,
         node=_text(environ, "SLURMD_NODENAME") or host or socket.gethostname(),
-        gpus=visible(environ) or (),
+        gpus=gpus,
+        gpu_count=_gpu_count(environ, len(gpus)),
         cpus=_cpus(environ) or cpus or len(os.sched_getaffinity(0)),
         deadline_s=_deadline(environ, now),
         restarts=_integer(environ, "SLURM_RESTART_COUNT") or 0,
@@ -75,6 +79,17 @@ def _cpus(environ: Mapping[str, str]) -> int | None:
     if on_node is None:
         return None
     return max(1, on_node // (_integer(environ, "SLURM_NTASKS_PER_NODE") or 1))
+
+
+def _gpu_count(environ: Mapping[str, str], seen: int) -> float:
+    if (given := _number(environ, "HPO_BATCH_GPUS")) is not None:
+        return given
+    if not seen or "SLURM_STEP_ID" not in environ or (_integer(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1:
+        return seen
+    # a task of several may see its own only, and numbers them from 0 where the others cannot be reached
+    if asked := asked_gpus(environ.get("SLURM_GPUS")):
+        return asked
+    return max(seen, _integer(environ, "SLURM_GPUS_ON_NODE") or 0) * (_integer(environ, "SLURM_STEP_NUM_NODES") or 1)
 
 
 def _deadline(environ: Mapping[str, str], now: float) -> float | None:

@@ -95,6 +95,12 @@ class QueueRow:
     node: str
     name: str = ""
     """The job's name, where it was asked for."""
+    is_array: bool = True
+
+    @property
+    def id(self) -> str:
+        """As scontrol takes it: it knows no `7_0` of a job that is no array."""
+        return str(self.task) if self.is_array else str(self.task.job)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,15 +292,18 @@ def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
         raise _failure("scontrol requeue", done)
 
 
-def start_now(tasks: Iterable[ArrayTask], *, timeout_s: float = TIMEOUT_S) -> None:
+def start_now(task_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
     """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
+
+    Args:
+        task_ids: `QueueRow.id` of each.
 
     Raises:
         CommandMissing: there is no scontrol on this machine.
         SlurmUnreachable: no answer, or no controller.
         SlurmRefused: for example another user's job, or one that has started in the meantime.
     """
-    ids = _joined(str(task) for task in tasks)
+    ids = _joined(task_ids)
     if not ids:
         return
     done = _run(["scontrol", "update", f"JobId={ids}", "StartTime=now"], timeout_s=timeout_s)
@@ -386,6 +395,7 @@ def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]
             left_s=_seconds(left),
             node=node,
             name=name,
+            is_array=index.isdigit(),
         )
     return rows
 

@@ -93,6 +93,14 @@ def asked_gpus(*requests: str | None) -> int:
     return sum(_asked(part) for request in requests if request for part in request.split(","))
 
 
+def named_gpus(gpus: tuple[str, ...], count: float) -> str:
+    """For people: ``0,1``, ``0 (4 in all)`` if a worker has more than rank 0 sees, ``0 (1/2)`` of a shared one."""
+    names = ",".join(gpus)
+    if not gpus or count == len(gpus):
+        return names
+    return f"{names} ({count:g} in all)" if count > len(gpus) else f"{names} (1/{len(gpus) / max(count, 1e-3):.0f})"
+
+
 def _asked(part: str) -> int:
     words = part.strip().partition("(")[0].removeprefix("gres/").replace("=", ":").split(":")
     if words[0] in ("shard", "mps", "nic", "craynetwork"):

@@ -5,7 +5,6 @@ It runs ``hpo-batch`` by command line and may run twice or never. No process wai
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 import sys
@@ -15,11 +14,11 @@ from pathlib import Path
 
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.errors import CommandMissing, HpoBatchError, SlurmError, UserError
+from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_atomic
+from hpo_batch.launch.endings import TOLD_TO_END
 from hpo_batch.launch.plan import Plan
-from hpo_batch.monitor.queue import Queue
-from hpo_batch.records import Cause, TrialState
+from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
@@ -27,15 +26,11 @@ from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.templates import merge, read_template
 
-log = logging.getLogger(__name__)
-
 TEMPLATE = "collector"
 INHERITED = ("account", "partition", "qos", "setup", "python")
 """of the workers' job, where the collector's template is silent: whom the time is charged to, and the way to Python"""
 ENDED_BY_OTHERS = (TaskState.CANCELLED, TaskState.PREEMPTED)
-"""how SLURM says that a task was ended by scancel, or by preemption for good"""
-TOLD_TO_END = (Cause.PREEMPTED.value, Cause.CANCELLED.value)
-"""how the journal says that an attempt was ended by SIGTERM, or by a marker"""
+"""that a task was ended by scancel, or by preemption for good"""
 
 
 def collector_name(home: StudyHome, submission: str) -> str:
@@ -126,21 +121,6 @@ def _option(key: str, value: object) -> str:
     if value is True:
         return f"#SBATCH --{key}"
     return f"#SBATCH --{key}={shlex.quote(str(value))}"
-
-
-def how_they_ended(submission: Submission, queue: Queue) -> list[TaskState]:
-    """How SLURM says that the submission's tasks have ended, as far as anybody remembers.
-
-    Args:
-        queue: with the tasks that have ended, which squeue forgets after some minutes. sacct is asked too.
-    """
-    told = [row.state for row in queue.of(submission).values()]
-    try:
-        accounted = commands.sacct(submission.job_ids) or {}
-    except (SlurmError, CommandMissing) as error:
-        log.warning("how the workers' jobs ended is not in the accounts: %s", error)
-        return told
-    return told + [runs[-1].state for runs in accounted.values() if runs]
 
 
 def why_not(

@@ -6,6 +6,7 @@ import itertools
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
     job, home = plan.sweep.job, plan.home
     (home.path / "local").mkdir(exist_ok=True)
     gpu_of = itertools.cycle(gpus) if gpus and job.device != "cpu" else itertools.repeat(None)
+    placed = list(zip(range(plan.workers), gpu_of, strict=False))
+    sharing = Counter(gpu for _, gpu in placed)
     pids = []
-    for index, gpu in zip(range(plan.workers), gpu_of, strict=False):
+    for index, gpu in placed:
         env = {
             **{name: value for name, value in environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))},
             "HPO_BATCH_SUBMISSION": submission,
@@ -37,6 +40,7 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
         }
         if gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+            env["HPO_BATCH_GPUS"] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]
         log = worker_log(home, submission, index)
         process = processes.start(

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo_batch import __version__
+from hpo_batch import __version__, processes
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.site import Partition
-from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused
+from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused, UserError
 from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import parameters, script_text
 from hpo_batch.store.contention import clock_offset
@@ -78,6 +78,8 @@ def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]
 
 
 def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Finding]:
+    if "%" in str(folder):
+        raise UserError(f"SLURM replaces '%' in the names of log files: '{folder.parent}' cannot be the logs directory")
     program = ask(
         folder,
         {
@@ -90,10 +92,12 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
     text = script(order, folder, program)
     (folder / "job.sh").write_text(text)
     submitted = time.monotonic()
-    job_id = commands.sbatch(folder / "job.sh", env=environment_for(text, os.environ))
-    where = f"{order.nodes} node{'s' if order.nodes > 1 else ''}"
-    tell(f"job {job_id} on {where}: waiting up to {order.start_within_s:.0f} s for its start")
+    job_id = ""
     try:
+        with processes.not_interrupted():  # a job whose id nobody knows cannot be cancelled
+            job_id = commands.sbatch(folder / "job.sh", env=environment_for(text, os.environ))
+        where = f"{order.nodes} node{'s' if order.nodes > 1 else ''}"
+        tell(f"job {job_id} on {where}: waiting up to {order.start_within_s:.0f} s for its start")
         if not _wait(folder, lambda: (folder / "started").exists(), order.start_within_s):
             yield _not_started(order, job_id)
             return
@@ -101,7 +105,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
         tell(f"job {job_id} has started: waiting up to {ANSWER_S:.0f} s for its answers")
         _wait(folder, lambda: (folder / "ended").exists(), ANSWER_S)
     finally:  # after Ctrl-C too
-        if not (folder / "ended").exists():
+        if job_id and not (folder / "ended").exists():
             commands.scancel([job_id])
     yield from _judge(order, folder, waited_s)
 

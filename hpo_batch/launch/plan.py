@@ -35,6 +35,8 @@ class Standing:
     remaining: int
     finished: int = 0
     live_workers: int = 0
+    on_hold: tuple[str, ...] = ()
+    """array tasks among them that do not start before somebody releases them"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +102,19 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
 
     Raises:
-        UserError: the template is for SLURM, and SLURM is not here; an sbatch option that cannot be given.
+        UserError: the template is for SLURM, and SLURM is not here; an sbatch option that cannot be given; a path that
+            SLURM would change.
     """
     job = sweep.job
     if job.scheduler == "slurm" and not site.has_slurm:
         raise UserError(
             f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
             f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
+        )
+    if job.scheduler == "slurm" and "%" in str(home.path.absolute()):
+        raise UserError(
+            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
+            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
         )
     wanted = min(job.workers, standing.remaining)
     told: list[str] = []
@@ -115,6 +123,9 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
     if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
         told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
+    if standing.remaining and standing.on_hold:
+        held = ",".join(standing.on_hold)
+        told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
     variables: list[str] = []
     if job.scheduler == "slurm":
         variables = sbatch_environment(site.environ, asked=asked_options(job)).lines()

@@ -47,6 +47,9 @@ class AttemptStory:
     job: str
     node: str
     gpus: tuple[str, ...]
+    """that its worker saw; of several ranks the first one's"""
+    gpu_count: float
+    """that it held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
     started: float
     """seconds since the epoch"""
     ended: float | None
@@ -157,6 +160,7 @@ def _attempt(
         job=attempt.job,
         node=attempt.host,
         gpus=attempt.gpus,
+        gpu_count=attempt.gpu_count,
         started=attempt.started,
         ended=attempt.ended,
         how=how,

@@ -1,6 +1,7 @@
 """Where the GPU hours of a study went. From the journal and one squeue: sacct is asked only for what they do not know.
 
-Without GPUs the same sums are of workers.
+A worker counts with the GPUs that it holds: those of all its ranks on all nodes, and 1/k of one that k workers share.
+SLURM charges just that. Without GPUs the same sums are of workers.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Hours:
 class _Life:
     """Of one worker."""
 
-    gpus: int
+    gpus: float
     first: float
     last: float
     busy: float = 0.0
@@ -66,20 +67,20 @@ def add_up(
     state_of: Callable[[int], TrialState],
     end_of: Callable[[Span], float],
     workers: Sequence[WorkerStatus],
-    share: float,
+    task_gpus: float,
     work_s: float | None,
 ) -> Hours:
     """The sums.
 
     Args:
         end_of: when an attempt ended that has no end of its own, or one that is only when its loss was noticed.
-        share: of its GPUs that a worker has: 0.5 where two share one.
+        task_gpus: of an array task in which no worker has begun.
         work_s: seconds that are still to be worked.
     """
     sums = {"complete": 0.0, "running": 0.0, "pruned": 0.0, "failed": 0.0, "lost": 0.0}
     plain = dict(sums)
     lives: dict[str, _Life] = {}
-    most_gpus = 0
+    most_gpus = max((worker.gpu_count for worker in workers), default=0.0)
     for span in spans:
         ended = span.ended
         if ended is None or span.how == "lost":
@@ -96,16 +97,15 @@ def add_up(
             life.first = min(life.first, span.started)
             life.last = max(life.last, ended)
             life.busy += seconds
-    has_gpus = most_gpus > 0 or any(worker.gpus for worker in workers)
-    idle = _idle(lives, workers, has_gpus=has_gpus)
-    factor = (share if has_gpus else 1.0) / HOUR_S
+    has_gpus = most_gpus > 0
+    idle = _idle(lives, workers, has_gpus=has_gpus, task_gpus=task_gpus)
     told = sums if has_gpus else plain
-    each = max(1, most_gpus) if has_gpus else 1
+    each = most_gpus if has_gpus else 1.0
     return Hours(
         unit="GPU" if has_gpus else "worker",
-        **{name: value * factor for name, value in told.items()},
-        idle=idle * factor,
-        to_come=None if work_s is None else work_s * each * factor,
+        **{name: value / HOUR_S for name, value in told.items()},
+        idle=idle / HOUR_S,
+        to_come=None if work_s is None else work_s * each / HOUR_S,
     )
 
 
@@ -120,7 +120,7 @@ def _kind(span: Span, state: TrialState) -> str:
     return "pruned" if state is TrialState.PRUNED else "running"
 
 
-def _idle(lives: dict[str, _Life], workers: Sequence[WorkerStatus], *, has_gpus: bool) -> float:
+def _idle(lives: dict[str, _Life], workers: Sequence[WorkerStatus], *, has_gpus: bool, task_gpus: float) -> float:
     """Seconds between attempts, and of array tasks that run without one."""
     idle = 0.0
     elapsed = {w.worker: w.elapsed_s for w in workers if w.worker and w.elapsed_s is not None and w.live}
@@ -129,5 +129,6 @@ def _idle(lives: dict[str, _Life], workers: Sequence[WorkerStatus], *, has_gpus:
         idle += max(0.0, whole - life.busy) * (life.gpus if has_gpus else 1)
     for worker in workers:
         if worker.worker not in lives and worker.elapsed_s is not None:
-            idle += worker.elapsed_s * (len(worker.gpus) if has_gpus else 1)
+            held = worker.gpu_count if worker.worker else task_gpus
+            idle += worker.elapsed_s * (held if has_gpus else 1)
     return idle

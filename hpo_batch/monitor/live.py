@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from hpo_batch import processes
-from hpo_batch.cluster.commands import ArrayTask
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.monitor.queue import Queue, ask, workers_of
+from hpo_batch.monitor.reasons import is_held
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, read_submissions
@@ -28,8 +28,10 @@ class Live:
     """Workers of one study that run or will run."""
 
     workers: int
-    held_back: tuple[ArrayTask, ...]
+    held_back: tuple[str, ...]
     """those among them that SLURM has requeued and lets wait"""
+    on_hold: tuple[str, ...]
+    """those that do not start before somebody releases them"""
     queue: Queue
     """what squeue said"""
 
@@ -65,9 +67,14 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> L
     # a cancelled job that SLURM still shows is about to end
     mine = [s for s in submissions if not s.cancelled]
     rows = {task: row for s in mine for task, row in queue.of(s).items()}
-    held_back = [task for task, row in rows.items() if row.state is TaskState.PENDING and row.reason == HELD_BACK]
+    pending = [row for _, row in sorted(rows.items()) if row.state is TaskState.PENDING]
     here = [worker for worker in local_workers(home, submissions) if worker.is_here]
-    return Live(workers=workers_of(mine, queue) + len(here), held_back=tuple(sorted(held_back)), queue=queue)
+    return Live(
+        workers=workers_of(mine, queue) + len(here),
+        held_back=tuple(row.id for row in pending if row.reason == HELD_BACK),
+        on_hold=tuple(row.id for row in pending if is_held(row.reason)),
+        queue=queue,
+    )
 
 
 def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[LocalWorker]:

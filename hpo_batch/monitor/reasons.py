@@ -12,6 +12,7 @@ _MEANING = {
     "Dependency": "waits for another job",
     "DependencyNeverSatisfied": "the job it waits for has failed: it will never start",
     "JobHeldUser": "held by its owner: 'scontrol release' lets it go",
+    "job requeued in held state": "held by its owner: 'scontrol release' lets it go",
     "JobHeldAdmin": "held by the site's staff: ask them",
     "JobHoldMaxRequeue": "held after too many failed starts: look at the node, then 'scontrol release'",
     "launch failed requeued held": "could not be started and is held: look at the node, then 'scontrol release'",
@@ -35,6 +36,11 @@ _FAMILIES = (
     (re.compile(r"Assoc(Max|Grp)"), "limit of the account or user"),
     (re.compile(r"Max\w*PerAccount"), "limit of the account"),
 )
+
+
+def is_held(reason: str) -> bool:
+    """Whether a job with squeue's ``reason`` does not start before somebody releases it."""
+    return meaning(reason).startswith("held ") or "requeued held" in reason
 
 
 def meaning(reason: str) -> str:

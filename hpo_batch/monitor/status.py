@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
+from hpo_batch.cluster.gpus import asked_gpus
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.monitor import eta, failures, hours
 from hpo_batch.monitor.eta import Eta
@@ -386,13 +387,21 @@ def _hours(
         state_of=lambda number: state.trials[number].state,
         end_of=end_of,
         workers=live,
-        share=1 / max(1, int(setting(frozen, "job", "workers_per_gpu", 1) or 1)),
+        task_gpus=_task_gpus(frozen),
         work_s=expected.work_s,
     )
     if charged is None:
         return found
     allocated = sum(row.elapsed_s * (row.gpus if found.unit == "GPU" else 1) for row in charged) / hours.HOUR_S
     return replace(found, allocated=allocated, idle=max(0.0, allocated - (found.used - found.idle)))
+
+
+def _task_gpus(frozen: Mapping[str, Any] | None) -> int:
+    """GPUs of an array task, on all its nodes, as the sweep asks for them."""
+    further = setting(frozen, "job", "sbatch", None) or {}
+    asked = [setting(frozen, "job", key, None) for key in ("gres", "gpus_per_node")]
+    asked += [str(further[key]) for key in ("gres", "gpus-per-node") if key in further]
+    return asked_gpus(*asked) * int(setting(frozen, "job", "nodes", 1))
 
 
 def _last_sign(folder: Path) -> float | None:

@@ -45,6 +45,9 @@ class WorkerStatus:
     node: str = ""
     pid: int | None = None
     gpus: tuple[str, ...] = ()
+    """that its process sees; of several ranks the first one's"""
+    gpu_count: float = 0
+    """that it holds: of all its ranks, on all nodes; 1/k of one that k workers share"""
     trial: int | None = None
     attempt: int | None = None
     trial_s: float | None = None
@@ -198,6 +201,7 @@ def _judge(
         node=owner.host,
         pid=owner.pid or None,
         gpus=owner.gpus,
+        gpu_count=len(owner.gpus) if owner.gpu_count is None else owner.gpu_count,
         seen_s=seen,
     )
     if owner.job != "local" and queue.answered:

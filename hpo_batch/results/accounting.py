@@ -54,7 +54,7 @@ def join(attempts: pd.DataFrame, rows: Mapping[ArrayTask, Sequence[AccountingRow
     """Attempts with ``COLUMNS``. A run of a task may hold several attempts: each has its own part of the run's time."""
     facts = [_facts(attempt, rows) for attempt in attempts.to_dict("records")]
     added = {name: [fact[i] for fact in facts] for i, name in enumerate(COLUMNS)}
-    types: dict[str, Any] = {"gpu_count": "Int64", "exit_code": "Int64", "job_state": object}
+    types: dict[str, Any] = {"exit_code": "Int64", "job_state": object}
     series = {
         name: pd.Series(cells, dtype=types.get(name, "float64"), index=attempts.index) for name, cells in added.items()
     }
@@ -67,7 +67,10 @@ def _facts(attempt: Mapping[Any, Any], rows: Mapping[ArrayTask, Sequence[Account
     began = None if started is None or pd.isna(started) else pd.Timestamp(started).to_pydatetime().timestamp()
     run = None if began is None else _run(str(attempt["job"]), began, rows)
     gpus = attempt["gpus"]
-    count = len(str(gpus).split(",")) if gpus and not pd.isna(gpus) else None
+    told = attempt.get("gpu_count")
+    count = None if told is None or pd.isna(told) else float(told)  # of its worker: the task may hold several
+    if not count:
+        count = len(str(gpus).split(",")) if gpus and not pd.isna(gpus) else None
     if count is None and run is not None:
         count = run.gpus
     elapsed = None if pd.isna(attempt["seconds"]) else float(attempt["seconds"])

@@ -20,7 +20,19 @@ from hpo_batch.store.scanned_trial import ScannedTrial
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
-ATTEMPT_COLUMNS = ("number", "attempt", "how", "started", "ended", "seconds", "node", "gpus", "job", "submission")
+ATTEMPT_COLUMNS = (
+    "number",
+    "attempt",
+    "how",
+    "started",
+    "ended",
+    "seconds",
+    "node",
+    "gpus",
+    "gpu_count",
+    "job",
+    "submission",
+)
 REPORT_COLUMNS = ("number", "step", "value")
 
 
@@ -34,7 +46,8 @@ class TrialsTable:
     ``front``, whether no other trial beats it in all of them; with several seeds ``n_seeds``, ``value_std`` and, as
     JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``"""
     attempts: pd.DataFrame
-    """``number attempt how started ended seconds node gpus job submission``"""
+    """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is of GPUs
+    that its worker held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     counts: Counts
@@ -124,6 +137,7 @@ def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
             "seconds": None if attempt.ended is None else attempt.ended - attempt.started,
             "node": attempt.host,
             "gpus": ",".join(attempt.gpus),
+            "gpu_count": attempt.gpu_count,
             "job": attempt.job,
             "submission": attempt.submission,
         }

@@ -222,12 +222,14 @@ class ScannedTrial:
 
     def _attempt_record(self, number: int) -> Attempt:
         facts, ending = self.attempt_facts(number), self.ending(number)
+        held = facts.get("gpu_count")
         return Attempt(
             number=number,
             worker=facts["worker"],
             job=facts["job"],
             host=facts["host"],
             gpus=tuple(facts.get("gpus", ())),
+            gpu_count=len(facts.get("gpus", ())) if held is None else held,
             submission=facts.get("submission", ""),
             started=facts["started"],
             ended=ending.get("time"),

@@ -15,6 +15,7 @@ class _Begun(msgspec.Struct):
     job: str = ""
     host: str = ""
     gpus: list[str] = []
+    gpu_count: float | None = None
 
 
 class _Ended(msgspec.Struct):
@@ -31,7 +32,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     worker: str
     job: str
     host: str
-    gpus: int
+    gpus: float
+    """that its worker held: of all its ranks; 1/k of one that k workers shared"""
     started: float
     """seconds since the epoch, by the clock of its host"""
     ended: float | None
@@ -70,7 +72,7 @@ def spans(trial: ScannedTrial) -> list[Span]:
                 facts.worker,
                 facts.job,
                 facts.host,
-                len(facts.gpus),
+                len(facts.gpus) if facts.gpu_count is None else facts.gpu_count,
                 facts.started,
                 end.time,
                 end.how,

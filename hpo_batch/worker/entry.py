@@ -272,6 +272,7 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         start=processes.started_at(os.getpid()),
         boot=processes.boot_id(),
         gpus=allocation.gpus,
+        gpu_count=allocation.gpu_count,
         submission=submission,
     )
 

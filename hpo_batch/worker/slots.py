@@ -56,6 +56,8 @@ class Slot:
     number: int
     gpu: str | None
     """for CUDA_VISIBLE_DEVICES; None leaves it as it is"""
+    gpu_count: float
+    """its share of that GPU"""
     cpus: int
 
 
@@ -99,7 +101,10 @@ def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tu
             names = {given: str(position) for position, given in enumerate(allocation.gpus)}
         gpus = [names[gpu] if gpu is not None else None for gpu in gpus]
     cpus = max(1, allocation.cpus // len(gpus))
-    return tuple(Slot(number=number, gpu=gpu, cpus=cpus) for number, gpu in enumerate(gpus))
+    return tuple(
+        Slot(number=number, gpu=gpu, gpu_count=0.0 if gpu is None else 1 / (job.workers_per_gpu or 1), cpus=cpus)
+        for number, gpu in enumerate(gpus)
+    )
 
 
 def supervise(
@@ -157,6 +162,7 @@ def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str
     }
     if slot.gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = slot.gpu
+        env["HPO_BATCH_GPUS"] = str(slot.gpu_count)
     argv = [sys.executable, "-u", "-m", "hpo_batch", "worker", str(home.path)]
     process = processes.start(argv, stdout=None, stderr=None, env=env)
     return _Running(slot=slot, process=process, tally=tally, restarts=restarts)

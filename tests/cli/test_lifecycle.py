@@ -332,6 +332,17 @@ def test_no_more_trials_than_were_asked_for(cli: Cli, write_sweep, root: Path) -
     assert len(state_of(home_of(root, "toy")).trials) == len(state.trials)
 
 
+def test_a_renamed_study_goes_on_and_is_called_so(cli: Cli, write_sweep, root: Path) -> None:
+    assert cli("submit", write_sweep(trials=1), "--wait").code == 0
+    (root / "toy").rename(root / "renamed")
+    more = cli("resume", "renamed", "--set", "study.trials=2", "--wait")
+    assert more.code == 0, more.err
+    ended = cli("resume", "renamed", "--set", "study.trials=3")
+    assert "next: hpo-batch status renamed   hpo-batch logs renamed 0   hpo-batch collect renamed" in ended.err
+    assert [path.name for path in root.iterdir()] == ["renamed"]
+    assert cli("cancel", "renamed").code == 0
+
+
 def test_retries_at_once_make_one_trial(cli: Cli, write_sweep, root: Path) -> None:
     failed_study(cli, write_sweep)
     home = home_of(root, "toy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -116,21 +117,21 @@ def test_ctrl_c_ends_the_waiting_and_not_the_sweep(write_sweep, root: Path) -> N
     pids: list[int] = []
     try:
         assert waiting.stderr is not None
-        for line in waiting.stderr:
-            if "2 running" in line:
-                break
+        assert any("2 running" in line for line in waiting.stderr)
         pids = [int(pid) for pid in read_submissions(home)[0].job_ids]
         os.killpg(waiting.pid, signal.SIGINT)
         assert waiting.wait(timeout=120) == 130
         assert "the sweep goes on" in waiting.stderr.read()
-        time.sleep(0.5)
+        # an attempt that was told to end says so at once in its folder
+        assert not list((root / "toy").rglob("result.json"))
         assert all(_alive(pid) for pid in pids)
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         waiting.kill()
         waiting.communicate()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in pids)
@@ -141,7 +142,7 @@ def test_a_killed_worker_is_replaced_by_submitting_again(cli: Cli, write_sweep, 
     assert cli("submit", path, "--workers", "1").code == 0
     home = home_of(root, "toy")
     pid = int(read_submissions(home)[0].job_ids[0])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "1 running" not in cli("status", "toy").out and time.monotonic() < deadline:
         time.sleep(0.2)
     assert "1 workers are at it already" in cli("submit", path, "--workers", "1").err
@@ -153,7 +154,7 @@ def test_a_killed_worker_is_replaced_by_submitting_again(cli: Cli, write_sweep, 
     assert cli("submit", quick, "--workers", "1").code == 0
     second = int(read_submissions(home)[-1].job_ids[0])
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while "attempt 2 of 2" not in cli("logs", "toy", "0").err and time.monotonic() < deadline:
             time.sleep(0.2)
         shown = cli("logs", "toy", "0").err
@@ -176,5 +177,5 @@ def test_a_snapshot_of_the_code_is_what_runs(cli: Cli, write_sweep, root: Path) 
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

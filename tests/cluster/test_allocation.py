@@ -26,7 +26,7 @@ ARRAY = {
 
 def test_an_array_task() -> None:
     assert allocation.read(ARRAY, NOW) == Allocation(
-        job="1_0", task="0", node="n1", gpus=("2",), cpus=8, deadline_s=None, restarts=0, partition="gpu"
+        job="1_0", task="0", node="n1", gpus=("2",), gpu_count=1, cpus=8, deadline_s=None, restarts=0, partition="gpu"
     )
 
 
@@ -43,7 +43,7 @@ def test_a_requeued_task_of_a_newer_slurm() -> None:
 
 def test_without_slurm() -> None:
     assert allocation.read({}, NOW, host="box", cpus=6) == Allocation(
-        job=None, task=None, node="box", gpus=(), cpus=6, deadline_s=None, restarts=0, partition=None
+        job=None, task=None, node="box", gpus=(), gpu_count=0, cpus=6, deadline_s=None, restarts=0, partition=None
     )
 
 
@@ -93,6 +93,29 @@ def test_cpus(given: dict[str, str], cpus: int) -> None:
 )
 def test_gpus(text: str, gpus: tuple[str, ...]) -> None:
     assert allocation.read({"CUDA_VISIBLE_DEVICES": text}, NOW).gpus == gpus
+
+
+STEP = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, 2),
+        ({"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_ON_NODE": "4"}, 2),
+        # several ranks: each sees all of its node's, or only its own, and always as 0
+        ({**STEP, "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_ON_NODE": "2"}, 4),
+        ({**STEP, "CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": "2"}, 4),
+        ({**STEP, "CUDA_VISIBLE_DEVICES": "0,1"}, 4),
+        ({**STEP, "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_ON_NODE": "2", "SLURM_GPUS": "a100:3"}, 3),
+        ({**STEP, "SLURM_GPUS_ON_NODE": "2"}, 0),
+        ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "CUDA_VISIBLE_DEVICES": "3"}, 1),
+        # of one that several share
+        ({"CUDA_VISIBLE_DEVICES": "0", "HPO_BATCH_GPUS": "0.25"}, 0.25),
+    ],
+)
+def test_the_gpus_that_a_worker_holds(given: dict[str, str], count: float) -> None:
+    assert allocation.read(ARRAY | {"CUDA_VISIBLE_DEVICES": ""} | given, NOW).gpu_count == count
 
 
 @pytest.mark.parametrize("end", ["", "soon", "nan", "0", str(NOW + 365 * 86_400)])

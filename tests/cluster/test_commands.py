@@ -76,6 +76,7 @@ def test_odd_lines_of_squeue(caplog: pytest.LogCaptureFixture) -> None:
     assert rows[task("7_2")].reason == "held | by admin"
     assert rows[task("7_2")].left_s == 60
     assert rows[task("8")].state is TaskState.UNKNOWN
+    assert [row.id for row in rows.values()] == ["7_2", "8"]  # scontrol knows no 8_0
     assert "CLUSTER: test" in caplog.text
 
 
@@ -273,7 +274,7 @@ def test_jobs_are_found_by_their_names(fake_command: Fake) -> None:
 
 def test_tasks_are_let_go_in_one_call(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
-    commands.start_now([task("7_1"), task("7_2")])
+    commands.start_now(["7_1", "7_2"])
     commands.start_now([])
     assert [call["argv"] for call in fake.calls] == [["update", "JobId=7_1,7_2", "StartTime=now"]]
 

@@ -57,6 +57,20 @@ def test_a_broken_driver_is_told(fake_command: Fake, caplog: pytest.LogCaptureFi
     assert "couldn't communicate with the NVIDIA driver" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("seen", "count", "told"),
+    [
+        ((), 0, ""),
+        (("0", "1"), 2, "0,1"),
+        (("0",), 8, "0 (8 in all)"),
+        (("3",), 0.5, "3 (1/2)"),
+        (("3",), 1 / 3, "3 (1/3)"),
+    ],
+)
+def test_gpus_for_people(seen: tuple[str, ...], count: float, told: str) -> None:
+    assert gpus.named_gpus(seen, count) == told
+
+
 def test_odd_lines(caplog: pytest.LogCaptureFixture) -> None:
     found = gpus.parse_gpus("0, GPU-1a, NVIDIA GB10, [N/A]\nNo devices were found\n")
     assert found == (Gpu(index=0, uuid="GPU-1a", name="NVIDIA GB10", memory_mb=None),)

@@ -99,8 +99,8 @@ def a_sweep(**job: object) -> Sweep:
     return sweep.model_copy(update={"job": sweep.job.model_copy(update=job)})
 
 
-def a_plan(sweep: Sweep, *, site: Site, standing: Standing):
-    home = StudyHome(path=Path("/logs/quickstart"), name="quickstart")
+def a_plan(sweep: Sweep, *, site: Site, standing: Standing, root: str = "/logs"):
+    home = StudyHome(path=Path(root, "quickstart"), name="quickstart")
     return plan(home, sweep, change=Change(), site=site, standing=standing, workdir=Path("/w"))
 
 
@@ -118,6 +118,19 @@ def test_workers_are_what_is_wanted_less_what_lives(asked: int, remaining: int, 
 def test_a_slurm_template_without_slurm_is_an_error() -> None:
     with pytest.raises(UserError, match="say --local"):
         a_plan(a_sweep(), site=Site(has_slurm=False), standing=Standing(remaining=1))
+
+
+def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM replaces '%'.*--root"):
+        a_plan(a_sweep(), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
+    a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
+
+
+def test_tasks_that_somebody_has_to_release_are_told() -> None:
+    site, standing = Site(has_slurm=True), Standing(remaining=9, live_workers=2, on_hold=("7_1", "7_2"))
+    (told,) = a_plan(a_sweep(), site=site, standing=standing).warnings
+    assert "'scontrol release 7_1,7_2'" in told
+    assert a_plan(a_sweep(), site=site, standing=replace(standing, remaining=0)).warnings == ()
 
 
 def test_workers_that_share_gpus_are_told() -> None:

@@ -13,7 +13,14 @@ C, P, F, W, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialSt
 
 
 def span(
-    start: float, end: float | None, how: str, *, trial: int = 0, worker: str = "w", gpus: int = 1, moved: bool = False
+    start: float,
+    end: float | None,
+    how: str,
+    *,
+    trial: int = 0,
+    worker: str = "w",
+    gpus: float = 1,
+    moved: bool = False,
 ) -> Span:
     """In hours."""
     ended = None if end is None else end * 3600
@@ -21,7 +28,7 @@ def span(
 
 
 def total(spans: list[Span], states: list[TrialState], **more: object) -> Hours:
-    facts = {"end_of": lambda span: 10 * 3600.0, "workers": (), "share": 1.0, "work_s": None, **more}
+    facts = {"end_of": lambda span: 10 * 3600.0, "workers": (), "task_gpus": 2.0, "work_s": None, **more}
     return add_up(spans, state_of=lambda number: states[number], **facts)  # type: ignore[arg-type]
 
 
@@ -56,7 +63,9 @@ def test_what_is_open_ends_with_its_last_sign() -> None:
 def test_gpus_and_shares_of_them() -> None:
     spans = [span(0, 2, "complete", gpus=4)]
     assert total(spans, [C]).complete == pytest.approx(8.0)
-    assert total(spans, [C], share=0.5).complete == pytest.approx(4.0)
+    shared = total([span(0, 2, "complete", gpus=0.5), span(0, 2, "pruned", trial=1, worker="v", gpus=0.5)], [C, P])
+    assert (shared.unit, shared.complete, shared.used) == ("GPU", pytest.approx(1.0), pytest.approx(2.0))
+    assert total([span(0, 2, "complete", gpus=0.5)], [C], work_s=3600.0).to_come == pytest.approx(0.5)
     assert total(spans, [C], work_s=3600.0).to_come == pytest.approx(4.0)
     alone = total([span(0, 2, "complete", gpus=0)], [C], work_s=3600.0)
     assert (alone.unit, alone.complete, alone.to_come) == ("worker", pytest.approx(2.0), pytest.approx(1.0))
@@ -66,7 +75,7 @@ def test_time_between_trials_is_idle() -> None:
     spans = [span(0, 2, "complete"), span(3, 4, "complete", trial=1), span(0, 1, "complete", trial=2, worker="v")]
     found = total(spans, [C, C, C])
     assert (found.idle, found.wasted, found.used) == (pytest.approx(1.0), pytest.approx(1.0), pytest.approx(5.0))
-    at_work = WorkerStatus(worker="v", job="7_1", state="running", gpus=("0",), elapsed_s=3 * 3600)
+    at_work = WorkerStatus(worker="v", job="7_1", state="running", gpus=("0",), gpu_count=1, elapsed_s=3 * 3600)
     assert total(spans, [C, C, C], workers=[at_work]).idle == pytest.approx(3.0)
-    empty = WorkerStatus(worker="", job="7_2", state="starting", gpus=("0", "1"), elapsed_s=3600)
+    empty = WorkerStatus(worker="", job="7_2", state="starting", elapsed_s=3600)
     assert total(spans, [C, C, C], workers=[empty]).idle == pytest.approx(3.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cluster.commands import parse_squeue
-from hpo_batch.monitor.reasons import meaning
+from hpo_batch.monitor.reasons import is_held, meaning
 from hpo_batch.monitor.workers import Answer, Workers, find_workers
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
@@ -165,6 +165,7 @@ def test_cards_that_cannot_be_read_are_told(root: Path) -> None:
         ("AssocMaxSubmitJobLimit", "limit on the number of jobs"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-3]", "nodes that it asks for"),
         ("(launch failed requeued held)", "could not be started"),
+        ("job requeued in held state", "held by its owner"),
         ("an administrator's own words", ""),
         ("None", ""),
     ],
@@ -173,3 +174,9 @@ def test_common_reasons_have_a_gloss(reason: str, gloss: str) -> None:
     found = meaning(reason)
     assert found.startswith(gloss)
     assert bool(found) == bool(gloss)
+    assert is_held(reason) == ("held" in reason)
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"])
+def test_held_is_what_somebody_has_to_release(reason: str) -> None:
+    assert is_held(reason)

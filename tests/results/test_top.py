@@ -120,4 +120,7 @@ def test_accounts_are_joined_to_attempts() -> None:
     assert found["queue_wait_s"].tolist()[:2] == [10.0, 100.0]
     assert found["job_state"].tolist() == ["PREEMPTED", "COMPLETED", None]
     assert pd.isna(found["gpu_hours"][2])
+    # two workers on the task's GPUs: each has had its part of them
+    shared = join(attempts.assign(gpu_count=[1.0, 1.0, 0.0]), rows)
+    assert shared["gpu_hours"].tolist()[:2] == [pytest.approx(80 / 3600), pytest.approx(50 / 3600)]
     assert list(join(attempts.iloc[:0], {}).columns) == list(found.columns)

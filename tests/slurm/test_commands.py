@@ -125,5 +125,5 @@ def test_a_task_knows_its_allocation(slurm_cluster: SlurmCluster, tmp_path: Path
     # SLURM tells the end since 23.02; without a time limit given it is the partition's.
     assert all(task["deadline_s"] is None or task["deadline_s"] > time.time() for task in tasks)
     common = {"node": "n2", "cpus": 2, "deadline_s": tasks[0]["deadline_s"], "restarts": 0, "partition": "gpu"}
-    common["is_batch"] = True
+    common |= {"is_batch": True, "gpu_count": 2}
     assert tasks == [{"job": f"{job}_{index}", "task": index} | common for index in ("3", "5")]

@@ -105,15 +105,25 @@ def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmClust
     assert "no partition 'nowhere'; there are gpu, urgent" in found["bad", "slurm"]
 
 
-def test_ctrl_c_cancels_the_job_and_leaves_nothing(slurm_cluster: SlurmCluster, sweep, root: Path) -> None:
+def test_a_doctor_that_is_ended_cancels_its_job_and_leaves_nothing(
+    slurm_cluster: SlurmCluster, sweep, root: Path
+) -> None:
     argv = [sys.executable, "-m", "hpo_batch", "doctor", str(sweep("sbatch = { hold = true }")), "--cluster"]
     env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    slurm_cluster.wait_for(slurm_cluster.squeue, what="its job waits")
-    assert process.stderr is not None
-    assert b"for its start" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    process.stderr.close()
-    slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], what="its job is cancelled")
+    asked = {"cwd": REPOSITORY, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    doctors = {number: subprocess.Popen(argv, **asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for process in doctors.values():
+            assert process.stderr is not None
+            assert b"for its start" in process.stderr.readline()
+        assert len(slurm_cluster.squeue()) == 3
+        for number, process in doctors.items():
+            process.send_signal(number)
+            process.send_signal(number)  # as impatient people and batch systems do
+        assert [process.wait(timeout=240) for process in doctors.values()] == [130] * 3
+    finally:
+        for process in doctors.values():
+            process.kill()
+            process.communicate()
+    assert slurm_cluster.squeue() == []
     assert list(root.iterdir()) == []

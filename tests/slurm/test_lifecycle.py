@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cli.main import run
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.launch.endings import how_they_ended
+from hpo_batch.monitor.queue import ask
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
@@ -123,6 +127,32 @@ def test_cancel_ends_all_and_nothing_comes_back(
     script = next(home.slurm.glob("*_collector.sh"))
     done = slurm_cluster.run("bash", script, check=False)
     assert "toy is not resumed: the study was cancelled" in done.stderr
+    assert len(read_submissions(home)) == 1
+
+
+def test_what_scancel_ended_is_known_without_squeue_and_accounts(
+    slurm_cluster: SlurmCluster, home: StudyHome, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where jobs are forgotten at once and there is no slurmdbd: two tasks run and listen to nobody, one waits."""
+    _, options = go_file(tmp_path)
+    more = ("--workers", "3", "--set", "job.max_running=2", "--set", "job.auto_resume=3")
+    job = submit("waits_for_file", *options, *more)
+    slurm_cluster.wait_for(lambda: running(home) == 2, timeout_s=120, what="two trials run")
+    slurm_cluster.run("scancel", job)
+    slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], timeout_s=120, what="tasks and collector ended")
+    (submission,) = read_submissions(home)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, line in (("squeue", 'exec /usr/bin/squeue "${@/all/running}"'), ("sacct", "exit 1")):
+        (folder / name).write_text(f"#!/bin/bash\n{line}\n")
+        (folder / name).chmod(0o755)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    told = how_they_ended(home, submission, ask([submission], ended=True), state=state_of(home))
+    assert told == (TaskState.CANCELLED,) * 5  # by two logs, one that is missing, and two trials
+    script = next(home.slurm.glob("*_collector.sh"))
+    done = slurm_cluster.run("bash", script, check=False, PATH=path)
+    assert "toy is not resumed: workers were cancelled or preempted for good" in done.stderr
     assert len(read_submissions(home)) == 1
 
 

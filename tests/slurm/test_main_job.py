@@ -123,6 +123,10 @@ def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli
     assert "Partition=urgent" in shown
     assert "Comment=a b" in shown
     assert "JobHeldUser" in cli("status", "quickstart")[1]
+    said = cli("resume", "quickstart")[2]
+    assert "1 workers are at it already: none is added" in said
+    assert f"do not start before 'scontrol release {submission.job_ids[0]}'" in said
+    slurm_cluster.run("scontrol", "release", submission.job_ids[0])
 
 
 def test_waiting_for_an_array_ends_with_its_table(slurm_cluster: SlurmCluster, cli, root: Path) -> None:

@@ -30,6 +30,7 @@ name = "list"
 [job]
 template = "cpu"
 cpus = 1
+gres = "gpu:a100:2"
 nodes = 2
 tasks_per_node = 1
 
@@ -67,6 +68,7 @@ def test_a_worker_of_two_nodes(
     assert (home.attempt(0, 1) / "rank-1" / "stdout").read_text().startswith("rank 1 of 2 local 0 from 0\n")
     assert (killed.state, [a.ending for a in killed.attempts]) == (TrialState.COMPLETE, ["lost", "complete"])
     assert {a.host for a in killed.attempts} == {"n1"}
+    assert {(len(a.gpus), a.gpu_count) for a in killed.attempts} == {(2, 4)}  # of both nodes
     log = next(home.slurm.glob("*_0_log.err")).read_text()
     assert "rank 1 on n2: its process was killed by SIGKILL" in log
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hpo_batch.records import Cause
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.spans import spans
@@ -11,9 +13,10 @@ from hpo_batch.study.study import Study
 from tests.study.helpers import checkpoints, claimed, complete, make, owner, state_of
 
 
-def test_they_tell_what_the_record_tells(root: Path) -> None:
+@pytest.mark.parametrize(("held", "count"), [(None, 2), (8, 8), (0.5, 0.5)])
+def test_they_tell_what_the_record_tells(root: Path, held: float | None, count: float) -> None:
     home = make(root)
-    with Study.open(home, owner(gpus=("0", "1"), job="7_3", host="n1")) as study:
+    with Study.open(home, owner(gpus=("0", "1"), gpu_count=held, job="7_3", host="n1")) as study:
         first = claimed(study)
         (checkpoints(study, first) / "weights").write_text("1")
         study.give_back(first, Cause.PREEMPTED)
@@ -27,8 +30,9 @@ def test_they_tell_what_the_record_tells(root: Path) -> None:
             found = spans(trial)
             told = [(s.attempt, s.worker, s.job, s.host, s.gpus, s.started, s.ended, s.how) for s in found]
             assert told == [
-                (a.number, a.worker, a.job, a.host, len(a.gpus), a.started, a.ended, a.ending) for a in record.attempts
+                (a.number, a.worker, a.job, a.host, a.gpu_count, a.started, a.ended, a.ending) for a in record.attempts
             ]
+    assert spans(state.trials[0])[0].gpus == count
     assert [span.moved for span in spans(state.trials[0])] == [True, False]
     assert spans(state.trials[1])[0].seconds is None
 

@@ -57,11 +57,11 @@ def test_each_gpu_of_a_task_gets_its_workers_and_each_its_share(project: Build, 
     worker = here.run(**TASK, CUDA_VISIBLE_DEVICES="0,1")
     assert worker.process.returncode == 0, worker.said
     attempts = [trial.record().attempts[0] for trial in here.state.trials]
-    assert {(a.worker, a.job, a.gpus) for a in attempts} == {
-        ("12-r0-3.0", "12_3", ("0",)),
-        ("12-r0-3.1", "12_3", ("0",)),
-        ("12-r0-3.2", "12_3", ("1",)),
-        ("12-r0-3.3", "12_3", ("1",)),
+    assert {(a.worker, a.job, a.gpus, a.gpu_count) for a in attempts} == {
+        ("12-r0-3.0", "12_3", ("0",), 0.5),
+        ("12-r0-3.1", "12_3", ("0",), 0.5),
+        ("12-r0-3.2", "12_3", ("1",), 0.5),
+        ("12-r0-3.3", "12_3", ("1",), 0.5),
     }
     assert {a.submission for a in attempts} == {"abc"}
     started, stopped = mps.read_text().splitlines()

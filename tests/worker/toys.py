@@ -91,20 +91,27 @@ def hangs(trial: Trial) -> float:
 
     if trial.attempt > 1 or trial.number > 0:
         return 0.5
+    sleep = f"sleep 98765.{os.getpid()}"
+    for line in (f"touch one; exec {sleep}", f"{sleep} & touch two; {sleep}"):
+        subprocess.Popen(["sh", "-c", line], cwd=trial.dir)
+    while not all((trial.dir / name).exists() for name in ("one", "two")):
+        (trial.checkpoint / "epoch").write_text(str(time.time()))  # progress: it does not stand still yet
+        time.sleep(0.02)
     trial.report(1, loss=0.75)
-    (trial.checkpoint / "epoch").write_text("1")
-    sleepers = [f"exec sleep 98765.{os.getpid()}", f"sleep 98765.{os.getpid()} & sleep 98765.{os.getpid()}"]
-    for line in sleepers:
-        subprocess.Popen(["sh", "-c", line])
+    (trial.dir / "hangs").touch()
     threading.Event().wait()
     return 0.25
 
 
 def steps_slowly(trial: Trial) -> float:
-    """Never silent for long: a report, a checkpoint, a report."""
-    for step in range(8):
-        time.sleep(0.45)
-        if step % 2:
+    """Never silent for a moment: for a while it only reports, then it only saves."""
+    began = time.monotonic()
+    for step in range(100_000):
+        time.sleep(0.02)
+        since = time.monotonic() - began
+        if since > 9:
+            break
+        if since < 4.5:
             trial.report(step, loss=0.5)
         else:
             (trial.checkpoint / "epoch").write_text(str(step))
