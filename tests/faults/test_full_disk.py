@@ -108,6 +108,8 @@ def works_through_a_full_disk(home: StudyHome, index: int) -> int:
     study_module.TELL_PAUSES_S = (0.05,) * 200
     done = 0
     with Study.open(home, owner(index)) as study:
+        while not (home.path / "all are here").exists():
+            time.sleep(0.001)
         while True:
             try:
                 given = study.claim()
@@ -125,6 +127,7 @@ def test_workers_wait_with_their_results_until_there_is_space(disk: Path) -> Non
     workers = [start(works_through_a_full_disk, home, i) for i in range(3)]
     while len(list(home.workers.glob("*.json"))) < 3:
         time.sleep(0.001)
+    (home.path / "all are here").touch()
     for _ in range(6):
         with contextlib.suppress(OSError):  # not a name more fits
             fill(disk)
