@@ -89,6 +89,8 @@ def project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
 
     yield build
     for worker in [worker for one in made for worker in one.workers]:
-        if worker.process.poll() is None:
-            worker.process.kill()
-            worker.process.communicate()
+        worker.process.kill()
+        for pipe in (worker.process.stdout, worker.process.stderr):
+            if pipe is not None:
+                pipe.close()
+        worker.process.wait()

@@ -15,7 +15,17 @@ from tests.study.helpers import Text, sweep_of
 
 
 def allocation(*gpus: str) -> Allocation:
-    return Allocation(job=None, task=None, node="node7", gpus=gpus, cpus=1, deadline_s=None, restarts=0, partition=None)
+    return Allocation(
+        job=None,
+        task=None,
+        node="node7",
+        gpus=gpus,
+        gpu_count=len(gpus),
+        cpus=1,
+        deadline_s=None,
+        restarts=0,
+        partition=None,
+    )
 
 
 @pytest.fixture
