@@ -11,6 +11,7 @@ from hpo_batch.report.blocks import Document, Part, Said
 from hpo_batch.report.sections import (
     all_findings,
     baseline,
+    budgets,
     coverage,
     effects,
     expected,
@@ -20,7 +21,6 @@ from hpo_batch.report.sections import (
     pooled,
     relations,
     results,
-    several,
     top,
     training,
 )
@@ -44,7 +44,7 @@ def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) ->
         importance.section(findings, names),
         relations.section(findings),
         top.section(findings, names, by_label),
-        several.section(findings),
+        budgets.section(findings),
         pooled.section(findings),
         training.section(findings, names),
         baseline.section(findings),
@@ -88,7 +88,7 @@ def comparison(findings: Findings, *, version: str) -> Document:
         )
     ]
     if alike:
-        sections.append(several.section(findings))
+        sections.append(budgets.section(findings))
     if any(study.effects for study in studies):
         sections.append(
             make_section(

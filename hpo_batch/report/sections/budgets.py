@@ -1,4 +1,4 @@
-"""Several studies beside each other, each by itself."""
+"""Several studies beside each other: their bests, and whether they agree."""
 
 from __future__ import annotations
 
