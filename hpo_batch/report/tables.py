@@ -26,8 +26,8 @@ from hpo_batch.analysis.records import (
 )
 from hpo_batch.records import Value
 from hpo_batch.report.blocks import Cell, Table
-from hpo_batch.report.figures import FOUND, _range_text
-from hpo_batch.report.text import NONE, count, hours, interval, label, number, p_value, percent
+from hpo_batch.report.figures import FOUND
+from hpo_batch.report.text import NONE, count, hours, interval, label, number, p_value, percent, size_range
 
 MOST_ROWS: Final = 60
 
@@ -305,7 +305,7 @@ def budgets(found: Budgets) -> Table:
     rows = [
         [
             r.label,
-            NONE if r.n_params is None else _range_text(r.n_params),
+            NONE if r.n_params is None else size_range(r.n_params),
             str(r.n),
             interval(r.best, spread),
             number(r.mean, spread),

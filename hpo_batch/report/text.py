@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Final
 
-from hpo_batch.analysis.records import Answer, Estimate
+from hpo_batch.analysis.records import Answer, Estimate, StudyFindings
 from hpo_batch.records import Value
 
 NONE: Final = "\N{EN DASH}"
@@ -126,3 +126,21 @@ def duration(seconds: float | None) -> str:
 def count(n: int, word: str, plural: str = "") -> str:
     """``1 trial``, ``2 trials``."""
     return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
+def size_range(n_params: tuple[int, int]) -> str:
+    """Numbers of a model's parameters, the least and the most: ``1.2 M to 3.4 M``."""
+    low, high = (_large(n) for n in n_params)
+    return low if low == high else f"{low} to {high}"
+
+
+def _large(n: int) -> str:
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {letter}"
+    return str(n)
+
+
+def metric_title(study: StudyFindings) -> str:
+    """The metric with what is good, as axes and titles have it."""
+    return f"{study.metric} ({'higher' if study.direction == 'maximize' else 'lower'} is better)"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hpo_batch.analysis.analyse import analyse
+from hpo_batch.analysis.answers import order
 from hpo_batch.analysis.effects import NO_TREND, settled
 from hpo_batch.analysis.records import Answer, Finding, Findings
 from hpo_batch.analysis.stats import correlation, mde
@@ -172,3 +173,9 @@ def test_huge_numbers_correlate_without_overflow() -> None:
     assert r is not None
     assert abs(r) <= 1
     assert rho is not None
+
+
+def test_places_are_listed_in_the_order_in_which_they_are_told() -> None:
+    places = [place for place in vars(order).values() if isinstance(place, float)]
+    assert places == sorted(places)
+    assert len(places) > 30

@@ -1,0 +1,27 @@
+"""What was expected before the sweep, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo_batch.analysis.answers import order
+from hpo_batch.analysis.answers.order import Told
+from hpo_batch.analysis.records import Answer, Expected, Finding, StudyFindings
+
+
+def findings(study: StudyFindings) -> Iterator[Told]:
+    for one in study.expected:
+        yield order.EXPECTED, _expected(one, study.label)
+
+
+def _expected(expected: Expected, where: str) -> Finding:
+    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be told")
+    return Finding(
+        key=f"expect.{expected.statement}",
+        study=where,
+        question=f"Was it right that {expected.statement}?",
+        answer=expected.answer,
+        text=f"{where}: expected '{expected.statement}' {words}: {expected.text}",
+        do=expected.then if expected.answer is Answer.YES else "",
+        method=expected.expression,
+    )
