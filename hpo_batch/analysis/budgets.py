@@ -17,6 +17,7 @@ from scipy import stats
 
 from hpo_batch.analysis.frame import Data, Floats
 from hpo_batch.analysis.records import Answer, BudgetRow, Budgets, Effect, Estimate, Noise
+from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
 
 LEAST_COMMON: Final = 5
@@ -142,7 +143,7 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
     pairs = list(itertools.combinations(ranked, 2))
     z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
     adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
-    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < 0.05]
+    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < ALPHA]
     widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
     noise = (
         f"the largest difference is {widest:.4f}, the standard error of a difference "
@@ -215,7 +216,7 @@ def _consistency(
     in two studies, which could have chosen each other's value. Else it is the luck of one trial.
     """
     parameters = dict.fromkeys(name for data in studies for name in data.by_name)
-    carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < 0.05} for some in effects]
+    carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
     found = []
     for parameter in parameters:
         if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):

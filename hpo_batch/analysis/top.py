@@ -16,6 +16,7 @@ from scipy import stats
 
 from hpo_batch.analysis.frame import Data, Floats, value_text
 from hpo_batch.analysis.records import Answer, Correlation, Effect, Pooled, TopShares, ValueRow
+from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import is_number
 
@@ -82,13 +83,13 @@ def _top(
     p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
     fills = count >= FILLS * k and base < FILLS
     parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
-    if fills and p < 0.05:
+    if fills and p < ALPHA:
         answer = Answer.YES
         text = (
             f"'{name}' fills {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
             f"are those of '{name}', not effects. By study: {parts}"
         )
-    elif p < 0.05:
+    elif p < ALPHA:
         answer = Answer.CANNOT_TELL
         text = f"'{name}' has {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
         text += f"are partly those of '{name}'. By study: {parts}"

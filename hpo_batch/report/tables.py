@@ -24,6 +24,7 @@ from hpo_batch.analysis.records import (
     ValueRow,
     Without,
 )
+from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
 from hpo_batch.report.blocks import Cell, Table
 from hpo_batch.report.figures import FOUND
@@ -194,7 +195,7 @@ def effects(found: Sequence[Effect], *, spread: float | None, caption: str) -> T
     for e in found:
         size = number(e.effect_size, 0.05)
         verdict = e.trend if e.varied else "not varied"
-        if e.varied and e.trend not in FOUND and e.p_holm is not None and e.p_holm < 0.05:
+        if e.varied and e.trend not in FOUND and e.p_holm is not None and e.p_holm < ALPHA:
             verdict = "matters, no trend"
         row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
         row += [p_value(e.without_outliers)] if suspected else []

@@ -15,9 +15,7 @@ FOUND: Final = ("increasing", "decreasing", "peaked", "differs")
 """trends that the adjusted test carries"""
 
 
-def effects(
-    found: Sequence[Effect], *, metric: str, spread: float | None, name: str, title: str, baseline: float | None = None
-) -> Figure | None:
+def effects(found: Sequence[Effect], *, metric: str, spread: float | None, name: str, title: str) -> Figure | None:
     """A panel per parameter on one scale: adjusted means with intervals beside the plain ones."""
     shown = [effect for effect in found if effect.varied and effect.rows][:MOST_PANELS]
     if not shown:
