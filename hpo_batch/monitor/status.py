@@ -346,8 +346,7 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
 
 def _newest_beginning(every: Iterable[Span], job: str) -> float | None:
     """When the newest attempt of an array task began; None if it had none."""
-    names = {job, job.removesuffix("_0")}
-    return max((span.started for span in every if span.job in names), default=None)
+    return max((span.started for span in every if span.job == job), default=None)
 
 
 def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus], now: float) -> Eta:

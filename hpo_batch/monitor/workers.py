@@ -228,14 +228,14 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
     """An array task in which there is no worker: not yet, or not any more."""
     state = row.state.value
     if row.state is TaskState.RUNNING:
-        last = began(str(row.task))
+        last = began(row.id)
         had_one = last is not None and last >= now - row.elapsed_s - 5.0  # the clocks of node and this host
         state = LEAVING if had_one else STARTING
     is_pending = row.state is TaskState.PENDING
     reason = row.reason if is_pending and row.reason != "None" else ""
     return WorkerStatus(
         worker="",
-        job=str(row.task),
+        job=row.id,
         state=state,
         word=row.word,
         node=row.node,

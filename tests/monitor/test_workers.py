@@ -116,6 +116,7 @@ def test_a_job_that_is_no_array(root: Path) -> None:
     home = make(root)
     with at_work(home, {"worker": "7-r0-0", "job": "7"}):
         assert told(seen(home, "7|N/A|RUNNING|None|1:00|59:00|n1")) == [("7-r0-0", "7", "running", 0)]
+    assert told(seen(home, "7|N/A|PENDING|Priority|0:00|59:00|")) == [("", "7", "pending", None)]  # as scancel takes it
 
 
 def test_a_task_without_a_worker_has_not_begun_or_is_leaving(root: Path) -> None:

@@ -82,6 +82,11 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
 
     # the whole node is the first task's: the others wait for it
     slurm_cluster.wait_for(lambda: status()["trials"]["running"] == 1, timeout_s=120, what="a trial runs")  # type: ignore[index]
+
+    def words() -> set[str]:
+        return {row.reason for row in slurm_cluster.squeue("-t", "pending")}
+
+    slurm_cluster.wait_for(lambda: "None" not in words(), timeout_s=60, what="SLURM has looked at the tasks that wait")
     count()
     found = status()
     assert count() == {"squeue": 1}
@@ -92,8 +97,7 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
     assert first["left_s"] > 0
     assert [(w["state"], w["trial"]) for w in waiting] == [("pending", None)] * 2
     # SLURM's own word is passed on as it is
-    words = {row.reason for row in slurm_cluster.squeue("-t", "pending")}
-    assert {w["reason"] for w in waiting} <= words | {"Resources", "Priority"}
+    assert {w["reason"] for w in waiting} <= words() | {"Resources", "Priority"}
     assert all(w["gloss"] for w in waiting)
     assert (found["slurm"], found["unseen"], found["abandoned"]) == ("answered", [], [])
 
