@@ -22,8 +22,8 @@ from hpo_batch.analysis.records import Answer, Coverage, Effect, Finding, Findin
 from hpo_batch.results.read import read_tables
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.build import build
+from tests.conftest import SHARED
 
-SHARED = Path(__file__).parents[2].parent / "shared"
 REFERENCE, SEEDS = SHARED / "reference", SHARED / "seeds"
 BUDGETS = ("2M", "20M", "200M")
 TPE = tuple(f"fints_hpo_a100_{budget.lower()}_tpe.csv" for budget in BUDGETS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +15,9 @@ from hpo_batch.analysis.noise import noise_floor
 from hpo_batch.analysis.records import Effect
 from hpo_batch.analysis.stats import holm
 from tests.analysis.simulate import table
+from tests.conftest import SHARED
 
-REFERENCE = next(
-    (folder for up in Path(__file__).resolve().parents for folder in up.glob("shared/reference")),
-    Path("/work/shared/reference"),
-)
+REFERENCE = SHARED / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference data (shared/reference) is not here")
 
 BUDGETS = ("2m", "20m", "200m")

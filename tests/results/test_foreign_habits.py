@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,10 @@ import pytest
 from hpo_batch.errors import UserError
 from hpo_batch.results.formats import render
 from hpo_batch.results.read import read_tables
-from hpo_batch.results.table import TrialsTable
 from hpo_batch.results.top import grouped
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.words import printable
-
-Read = Callable[..., TrialsTable]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    def call(content: str | bytes, name: str = "trials.csv", **options: object) -> TrialsTable:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        (table,) = read_tables([str(path)], root=tmp_path / "logs", **options)  # type: ignore[arg-type]
-        return table
-
-    return call
-
-
-def told(table: TrialsTable) -> str:
-    return "\n".join(table.notes)
+from tests.results.conftest import Read, told
 
 
 def frame(n: int = 6) -> pd.DataFrame:

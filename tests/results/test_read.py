@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -14,31 +13,11 @@ import pytest
 
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
 from hpo_batch.results.read import read_tables
-from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
+from tests.results.conftest import Read, told
 
-REFERENCE = Path("/work/shared/reference")
 HEADER = "trial,state,value,lr,n_layers,kind"
 ROWS = "0,COMPLETE,0.5,1e-05,2,a\n1,COMPLETE,0.75,0.1,4,b\n2,FAIL,,0.1,2,b\n3,PRUNED,0.25,0.1,2,a\n"
-
-Read = Callable[..., TrialsTable]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    """``read(text, ...)``: the only table in a file with this content."""
-
-    def call(content: str | bytes, name: str = "trials.csv", **options: object) -> TrialsTable:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        (table,) = read_tables([str(path)], root=tmp_path / "logs", **options)  # type: ignore[arg-type]
-        return table
-
-    return call
-
-
-def told(table: TrialsTable) -> str:
-    return "\n".join(table.notes)
 
 
 def test_a_csv_with_what_it_leaves_open(read: Read) -> None:
@@ -335,12 +314,12 @@ def test_ten_thousand_choices_and_long_names(read: Read) -> None:
     assert len(told(table)) < 2000
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference files are not here")
-def test_the_reference_files_as_they_are(tmp_path: Path) -> None:
-    spaces = json.loads((REFERENCE / "fints_studies.json").read_text())
+def test_the_reference_files_as_they_are(shared: Path, tmp_path: Path) -> None:
+    reference = shared / "reference"
+    spaces = json.loads((reference / "fints_studies.json").read_text())
     names = ("d_model", "n_layers", "n_heads", "d_ff_ratio", "learning_rate", "dropout", "weight_decay")
     for file, facts in spaces.items():
-        (table,) = read_tables([str(REFERENCE / file)], root=tmp_path)
+        (table,) = read_tables([str(reference / file)], root=tmp_path)
         assert table.parameters == names, file
         assert table.budget == facts["budget"].upper() or "twophase" in file  # recorded wrongly there
         assert (table.counts.complete, table.directions) == (50, ("maximize",))
@@ -351,7 +330,7 @@ def test_the_reference_files_as_they_are(tmp_path: Path) -> None:
             assert found is not None
             assert set(found) <= set(values), (file, name)
         assert float(table.trials["value"].max()) == pytest.approx(facts["best_value"], abs=1e-12)
-    experiments = str(REFERENCE / "gainakt4_phase1_26_experiments.csv")
+    experiments = str(reference / "gainakt4_phase1_26_experiments.csv")
     with pytest.raises(UserError, match="--value COLUMN"):
         read_tables([experiments], root=tmp_path)
     (table,) = read_tables([experiments], root=tmp_path, value=("test_auc",))
@@ -359,6 +338,6 @@ def test_the_reference_files_as_they_are(tmp_path: Path) -> None:
     assert table.trials["number"][0] == 631733
     assert table.trials["value"].mean() == pytest.approx(0.7177, abs=5e-5)
     assert table.trials["user_attrs_checkpoint_epoch"][0] == 2
-    models = read_tables([str(REFERENCE / "fints_topmodels_a50.csv")], root=tmp_path, value=("val_auc",))
+    models = read_tables([str(reference / "fints_topmodels_a50.csv")], root=tmp_path, value=("val_auc",))
     assert [(t.budget, t.parameters == names) for t in models] == [("2M", True), ("20M", True), ("200M", True)]
     assert "user_attrs_val_pred_min" in models[0].trials

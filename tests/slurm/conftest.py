@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.cli.main import run
+from tests.conftest import REPOSITORY
+
 from .cluster import SLURM_VARIABLES, SlurmCluster, missing
 
 _TEST_TIMEOUT_S = 600
@@ -61,3 +64,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.sections.append(("SLURM: queue and nodes", cluster.overview()))
         report.sections.append((f"SLURM: ends of the logs in {cluster.root}", cluster.log_tails()))
     return report
+
+
+@pytest.fixture
+def cli(root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """The command line in the repository's root, as on a login node."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(word) for word in argv])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -10,32 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cli.main import run
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.conftest import REPOSITORY
 
 from .cluster import SlurmCluster
-
-
-@pytest.fixture
-def cli(
-    slurm_cluster: SlurmCluster,
-    root: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """The command line in the repository's root, as on a login node."""
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([str(word) for word in argv])
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_the_quickstart_as_one_array_of_four(slurm_cluster: SlurmCluster, cli, root: Path) -> None:

@@ -9,29 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cli.main import SECTIONS, run
+from hpo_batch.cli.main import SECTIONS
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
 
 from .cluster import ClusterConfig, SlurmCluster
 
 PROGRAMS = ("squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
-
-
-@pytest.fixture
-def cli(root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([str(word) for word in argv])
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""One file, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.results.read import read_tables
+from hpo_batch.results.table import TrialsTable
+
+Read = Callable[..., TrialsTable]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """``read(text, ...)``: the only table in a file with this content."""
+
+    def call(content: str | bytes, name: str = "trials.csv", **options: object) -> TrialsTable:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        (table,) = read_tables([str(path)], root=tmp_path / "logs", **options)  # type: ignore[arg-type]
+        return table
+
+    return call
+
+
+def told(table: TrialsTable) -> str:
+    return "\n".join(table.notes)
