@@ -100,13 +100,6 @@ def random_distinct(cells: int, n: int) -> Estimate:
     )
 
 
-def below_random(cells: int, n: int, found: int) -> float | None:
-    """Probability that so many uniform draws find ``found`` distinct cells or fewer; None where it is not exact."""
-    if n * min(n, cells) > MOST_EXACT:
-        return None
-    return float(min(1.0, _occupancy(cells, n)[: found + 1].sum()))
-
-
 def _occupancy(cells: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Probability of 0, 1, 2, ... distinct cells after ``n`` draws."""
     most = min(n, cells)

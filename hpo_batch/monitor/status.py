@@ -189,7 +189,7 @@ class View:
         if self._no_accounts:
             unseen.append(self._no_accounts)
         live = [worker for worker in found.there if worker.live]
-        expected = _eta(state, study, live, now)
+        expected = _eta(state, study, live)
         groups = study.failures(every)
         return StudyStatus(
             name=home.name,
@@ -349,7 +349,7 @@ def _newest_beginning(every: Iterable[Span], job: str) -> float | None:
     return max((span.started for span in every if span.job == job), default=None)
 
 
-def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus], now: float) -> Eta:
+def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus]) -> Eta:
     ended = study.last_seconds()
     working = [worker for worker in live if worker.state == "running"]
     return eta.estimate(

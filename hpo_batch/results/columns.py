@@ -154,7 +154,7 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
     for ours, theirs in given.mapping.items():
         check_column(theirs, columns, option=f"--map {ours}={theirs}", file=file)
     left = [c for c in columns if c not in given.value and c not in given.params]
-    known = _known(frame, left, given, file=file)
+    known = _known(frame, left, given)
     left = [c for c in left if c not in known.values() and c not in GROUPS]
     values = given.value or _objective(left, frame, file=file)
     left = [c for c in left if c not in values]
@@ -206,7 +206,7 @@ def is_parameter(name: str, column: pd.Series[Any]) -> bool:
     return 1 < different <= max(10, len(there) // 2)  # a text that is always the same, or hardly ever, is a remark
 
 
-def _known(frame: pd.DataFrame, columns: Sequence[str], given: Columns, *, file: str) -> dict[str, str]:
+def _known(frame: pd.DataFrame, columns: Sequence[str], given: Columns) -> dict[str, str]:
     """Columns of the trials table under the file's names."""
     lower = {c.lower(): c for c in reversed(columns)}
     found = {ours: theirs for ours, theirs in given.mapping.items() if ours in _OURS}

@@ -229,7 +229,7 @@ def _json(data: bytes, path: Path) -> pd.DataFrame:
         raise UserError(f"'{path}' is JSON, but not a list of trials: each is an object like {{\"value\": 0.5, ...}}")
     rows = [_flat(row) for row in content]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pd.DataFrame({name: _series([row.get(name) for row in rows], path, name) for name in names})
+    return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
 
 
 def _records(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -289,11 +289,11 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
         column = frame[name]
         kept = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
         is_span = pd.api.types.is_timedelta64_dtype(column)
-        columns[str(name)] = column if kept or is_span else _series(column.tolist(), path, str(name))
+        columns[str(name)] = column if kept or is_span else _series(column.tolist())
     return pd.DataFrame(columns)
 
 
-def _series(cells: Sequence[Any], path: Path, name: str) -> pd.Series[Any]:
+def _series(cells: Sequence[Any]) -> pd.Series[Any]:
     """Cells of a format that has types: kept, if they are values at all."""
     # lists in a Parquet file come as arrays, which are equal and unequal at once
     cells = [cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells]

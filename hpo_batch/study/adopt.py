@@ -189,7 +189,7 @@ def _build(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configurati
     first = [
         writer.create_study(home.name, sweep.study.direction),
         *meaning(writer, sweep),
-        revision(writer, sweep, number=1, content=text.encode(), wanted=len(taken)),
+        revision(writer, number=1, content=text.encode(), wanted=len(taken)),
     ]
     armed = [writer.study_attr("hpo:armed", time.time())]
     write_atomic(home.journal, _encoded(first) + adopted + _encoded(armed))

@@ -86,7 +86,7 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
             # the journal names a revision only when its file is complete on disk
             _write(home.revision(number), text)
             _write(home.sweep_toml, toml)
-            records.append(revision(writer, sweep, number=number, content=text.encode(), wanted=wanted(sweep, state)))
+            records.append(revision(writer, number=number, content=text.encode(), wanted=wanted(sweep, state)))
         elif wanted(sweep, state) != state.target:  # the journal was made again from its folders, by an older count
             facts = {**state.attrs["hpo:revision"], "target": wanted(sweep, state)}
             records.append(writer.study_attr("hpo:revision", facts))
@@ -107,7 +107,7 @@ def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
     return records
 
 
-def revision(writer: Writer, sweep: Sweep, *, number: int, content: bytes, wanted: int) -> Record:
+def revision(writer: Writer, *, number: int, content: bytes, wanted: int) -> Record:
     """Which frozen sweep counts; ``content`` is that of its file, ``wanted`` the number of finished trials."""
     facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": wanted}
     return writer.study_attr("hpo:revision", facts)

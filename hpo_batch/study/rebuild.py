@@ -152,7 +152,7 @@ class _Rebuilder:
         self._append([writer.create_study(sweep.path, sweep.study.direction), *meaning(writer, sweep)])
         imported = found_again(self._home, sweep)
         self._append([writer.study_attr(IMPORTED, imported)] if imported is not None else [])
-        self._append([revision(writer, sweep, number=self._number, content=content, wanted=target(sweep))])
+        self._append([revision(writer, number=self._number, content=content, wanted=target(sweep))])
         adopted = kept_records(self._home)
         self.state.apply(b"".join(line + b"\n" for line in adopted))
         self._lines += adopted

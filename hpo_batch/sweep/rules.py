@@ -100,7 +100,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
     _job_rules(sweep, known, problems)
     if not any(problem.key == ("space",) for problem in told):
         _space_rules(sweep, space, known, problems)
-        _name_rules(sweep, known, problems)
+        _name_rules(sweep, problems)
     if known.sound("space"):
         _expressions(space, problems)
     if Known(told=[*told, *problems]).sound("space"):
@@ -428,7 +428,7 @@ def _space_rules(sweep: Sweep, space: Space, known: Known, problems: list[Proble
     _weights(sweep, space, problems)
 
 
-def _name_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
+def _name_rules(sweep: Sweep, problems: list[Problem]) -> None:
     """Names of parameters that stand elsewhere; those with mistakes of their own are known names too."""
     names = [name for name in sweep.space_table if name not in RESERVED]
     for option in ("extremes", "coverage"):
