@@ -91,31 +91,12 @@ def start(
         workdirs: where each sweep's workers run; left out: here.
         after: the submission whose collector asks; it may be told that it must not.
     """
-    from hpo_batch.cli.describe import describe_imports, describe_sharing, objective_warnings
+    from hpo_batch.cli.describe import describe_sharing
     from hpo_batch.launch.submit import note_found
     from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
-    from hpo_batch.store.home import check_enterable
-    from hpo_batch.study.create import read_state, what_changes
-    from hpo_batch.sweep.rules import warnings
 
-    for one in sweeps:
-        for warning in warnings(one):
-            click.echo(f"warning: {warning}", err=True)
-        missing = objective_warnings(one)
-        if missing and one.job.python is None and not one.job.setup:
-            raise UserError("\n".join(missing))
-        for warning in missing:
-            click.echo(f"warning: {warning}", err=True)
-    for home in homes:
-        check_enterable(home.path) if dry_run else check_ours(home)
-    for home, one in zip(homes, sweeps, strict=True):
-        if home.exists:
-            what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
-    for home, one in zip(homes, sweeps, strict=True):
-        lines, doubts = describe_imports(one, home)
-        for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
-            click.echo(line, err=True)
+    _check(sweeps, homes, dry_run=dry_run)
     folders = list(workdirs) or [Path.cwd()] * len(sweeps)
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
@@ -153,6 +134,37 @@ def start(
         name = first.partition("/")[0]  # of all budgets; the sweep's own name is another one if the folder was renamed
         click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
     return failed.exit_code if failed is not None else code if code is not None else Exit.OK
+
+
+def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool) -> None:
+    """What can be told before anything is locked or asked of SLURM; doubts go to stderr.
+
+    Raises:
+        UserError: the objective cannot be found where the workers will look, or an import does not fit.
+        StorageError: a study is somebody else's, or cannot be read.
+    """
+    from hpo_batch.cli.describe import describe_imports, objective_warnings
+    from hpo_batch.store.home import check_enterable
+    from hpo_batch.study.create import read_state, what_changes
+    from hpo_batch.sweep.rules import warnings
+
+    for one in sweeps:
+        for warning in warnings(one):
+            click.echo(f"warning: {warning}", err=True)
+        missing = objective_warnings(one)
+        if missing and one.job.python is None and not one.job.setup:
+            raise UserError("\n".join(missing))
+        for warning in missing:
+            click.echo(f"warning: {warning}", err=True)
+    for home in homes:
+        check_enterable(home.path) if dry_run else check_ours(home)
+    for home, one in zip(homes, sweeps, strict=True):
+        if home.exists:
+            what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
+    for home, one in zip(homes, sweeps, strict=True):
+        lines, doubts = describe_imports(one, home)
+        for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
+            click.echo(line, err=True)
 
 
 def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
