@@ -24,7 +24,9 @@ A message says what happened, where, and what to do next. The command line catch
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
+from typing import Self
 
 
 class Exit(IntEnum):
@@ -102,8 +104,36 @@ class SubmissionUnknown(SlurmUnreachable):
     """sbatch ended without an answer: the job may have been taken, and is then found by its name."""
 
 
+ADVICE = {
+    errno.EDQUOT: "remove files or ask for a higher quota",
+    errno.ENOSPC: "make room",
+    errno.ESTALE: "the file server was restarted, or another host replaced the file: try again",
+    errno.EIO: "the disk or the file server is failing: try again, then tell your administrators",
+    errno.EROFS: "the file system is mounted read-only here",
+}
+"""what to do about an error of a file system, where that is known"""
+TRANSIENT = frozenset(
+    {
+        errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ENOSPC, errno.EREMOTEIO,
+        errno.ESTALE, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
+"""errors of a file system that may be gone in a minute; a missing folder or permission is not among them"""
+
+
 class StorageError(HpoBatchError):
     exit_code = Exit.STORAGE
+    transient = False
+    """whether trying again may help"""
+
+    @classmethod
+    def because(cls, what: str, error: OSError) -> Self:
+        """What could not be done, what the file system said, and what to do about it."""
+        said = error.strerror or str(error)
+        advice = ADVICE.get(error.errno or 0)
+        made = cls(f"{what}: {said} ({advice})" if advice else f"{what}: {said}")
+        made.transient = error.errno in TRANSIENT
+        return made
 
 
 class JournalCorrupt(StorageError):
@@ -111,7 +141,7 @@ class JournalCorrupt(StorageError):
 
 
 class LockTimeout(StorageError):
-    pass
+    transient = True
 
 
 class Superseded(StorageError):

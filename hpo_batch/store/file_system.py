@@ -21,10 +21,9 @@ from typing import Any
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.files import dump_json, write_atomic
-from hpo_batch.store import contention
+from hpo_batch.store import contention, mounts
 from hpo_batch.store.contention import KERNEL, LINE, LINK, NUMBER_BYTES
 from hpo_batch.store.finding import Finding, Level
-from hpo_batch.store.kernel_lock import LOCAL_DISKS, file_system
 
 PREFIX = ".doctor."
 TIMES = 100
@@ -71,8 +70,8 @@ def self_test(root: Path) -> Iterator[Finding]:
 
 
 def _kind(folder: Path) -> Finding:
-    kind = file_system(folder.stat().st_dev)
-    if kind in LOCAL_DISKS:
+    kind = mounts.file_system(folder.stat().st_dev)
+    if mounts.is_local(folder):
         where = f"'{folder.parent}' is on a disk of this host ({kind})"
         return Finding(level=Level.FINE, about="files", what=where)
     return Finding(level=Level.FINE, about="files", what=f"'{folder.parent}' is on {kind or 'an unknown file system'}")

@@ -10,25 +10,28 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
 from queue import SimpleQueue
 
 from hpo_batch.errors import LockTimeout
+from hpo_batch.store import mounts
 
 NO_KERNEL_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.0002, 0.004
 """between two tries of a polling waiter; the longest bounds what it costs, and what a hand-over takes"""
-LOCAL_DISKS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
-"""file systems whose waiting locks are queued by this kernel"""
+PAUSE_PER_WAITER_S = 0.0006
+"""what each further waiter adds to the longest pause. All of them together then try about 2,000 times a second however
+many they are, so that the server is not kept busy with being asked, and a lock that is free is found within a
+millisecond by one of them. With 64 waiters at 2 ms a round trip: 510 tries a trial without it, under 50 with it
+(docs/benchmarks.md)"""
 
 
 @contextlib.contextmanager
-def kernel_lock(path: str, *, deadline: float) -> Iterator[bool]:
+def kernel_lock(path: str, *, deadline: float, waiters: int = 1) -> Iterator[bool]:
     """Hold the lock of a file, and say whether it is held: where the file system has no kernel locks, nothing is.
 
     Args:
         deadline: of the monotonic clock.
+        waiters: how many may want it at once, as far as is known: where we poll, each polls the less.
 
     Raises:
         LockTimeout: it was not to be had until the deadline.
@@ -38,8 +41,10 @@ def kernel_lock(path: str, *, deadline: float) -> Iterator[bool]:
     _open_locks.add(fd)
     try:
         held = _try(fd)
-        if held is False and not _wait(fd, deadline):
-            raise LockTimeout(f"the lock '{path}' was not to be had within the time; is its holder stopped?")
+        began = time.monotonic()
+        if held is False and not _wait(fd, deadline, waiters):
+            waited = f"{time.monotonic() - began:.0f} s"
+            raise LockTimeout(f"could not acquire '{path}' in {waited}; its holder may be suspended")
         yield held is not None
     finally:
         with contextlib.suppress(OSError):
@@ -60,45 +65,24 @@ def _try(fd: int) -> bool | None:
     return True
 
 
-def _wait(fd: int, deadline: float) -> bool:
+def _wait(fd: int, deadline: float, waiters: int) -> bool:
     """Whether the lock was to be had until the deadline.
 
     On a local disk we wait in the kernel's queue, which is first come, first served: polling with 64 workers, the
     slowest claims took twice as long (docs/benchmarks.md). Not on a network file system: its clients poll too, with
     pauses of many seconds.
     """
-    return _wait_in_queue(fd, deadline) if _is_local(os.fstat(fd).st_dev) else _poll(fd, deadline)
+    return _wait_in_queue(fd, deadline) if mounts.is_local(fd) else _poll(fd, deadline, waiters)
 
 
-def _poll(fd: int, deadline: float) -> bool:
-    pause = FIRST_PAUSE_S
+def _poll(fd: int, deadline: float, waiters: int) -> bool:
+    pause, longest = FIRST_PAUSE_S, max(LONGEST_PAUSE_S, waiters * PAUSE_PER_WAITER_S)
     while _try(fd) is False:
         if time.monotonic() > deadline:
             return False
         time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(pause * 2, LONGEST_PAUSE_S)
+        pause = min(pause * 2, longest)
     return True
-
-
-def is_on_local_disk(path: str) -> bool:
-    """Whether the folder of ``path`` is on a file system of this host, whose kernel locks order all who see it."""
-    return _is_local(Path(path).parent.stat().st_dev)
-
-
-@lru_cache(maxsize=64)
-def _is_local(device: int) -> bool:
-    return file_system(device) in LOCAL_DISKS
-
-
-def file_system(device: int) -> str:
-    """Type of the file system with this device number, such as ``ext4`` or ``nfs4``; empty if it is not told."""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            fields = line.split()
-            if fields[2] == wanted:
-                return fields[fields.index("-") + 1]
-    return ""
 
 
 def _wait_in_queue(fd: int, deadline: float) -> bool:

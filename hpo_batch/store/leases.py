@@ -1,7 +1,8 @@
 """Whether a worker is still there: each holds a lease that it refreshes, and others watch.
 
 A worker on this host is dead at once when its process is gone. One on another host is dead when its lease has not been
-refreshed for its whole duration while somebody watched: clocks of hosts are never compared.
+refreshed for its whole duration, and still is not a while after somebody noticed: clocks of hosts are never compared,
+and a file server that stalled for a minute has killed nobody.
 """
 
 from __future__ import annotations
@@ -25,50 +26,101 @@ from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.records import Owner
 
 
+class Lease:
+    """The lease of one worker, refreshed by a thread of its own while it is held."""
+
+    def __init__(self, folder: Path, owner: Owner, *, duration_s: float) -> None:
+        self._folder, self._owner = folder, owner
+        self._lease = filelock.SoftFileLease(
+            lease_path(folder, owner.worker), lease_duration=duration_s, timeout=0, thread_local=False
+        )
+
+    def acquire(self) -> None:
+        """Raises StorageError: the folder cannot be written, or another worker has the same name."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lease.acquire()  # also over a lease of a process of this host that is gone
+            # after the lease: another worker's card is not overwritten
+            write_atomic(self._card, dump_json(asdict(self._owner)), sync=False)  # of use only while we live
+        except filelock.Timeout as error:  # before OSError, of which it is one
+            raise StorageError(f"another worker called '{self._owner.worker}' is running") from error
+        except OSError as error:
+            raise StorageError.because(f"cannot write a lease in '{self._folder}'", error) from error
+
+    def keep(self) -> None:
+        """Acquire it again if it was lost: this process was suspended, and was taken for dead.
+
+        Raises:
+            StorageError: as of ``acquire``.
+        """
+        if self._lease.compromise is not None:
+            self.release()
+            self.acquire()
+
+    def release(self) -> None:
+        # a lease that cannot be removed now runs out: no reason to fail when the work is done
+        with contextlib.suppress(OSError):
+            self._lease.release(force=True)
+        with contextlib.suppress(OSError):
+            self._card.unlink(missing_ok=True)
+
+    @property
+    def _card(self) -> Path:
+        return self._folder / f"{self._owner.worker}.json"
+
+
 @contextlib.contextmanager
-def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[None]:
-    """Hold the lease of ``owner`` while the block runs; it is refreshed by a thread of its own.
+def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[Lease]:
+    """Hold the lease of ``owner`` while the block runs.
 
     Raises:
         StorageError: the folder of leases cannot be written, or another worker has the same name.
     """
-    lease = filelock.SoftFileLease(lease_path(folder, owner.worker), lease_duration=duration_s, timeout=0)
-    card = folder / f"{owner.worker}.json"
+    lease = Lease(folder, owner, duration_s=duration_s)
+    lease.acquire()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lease.acquire()  # also over a lease of a process of this host that is gone
-        write_atomic(card, dump_json(asdict(owner)))  # after the lease: another worker's card is not overwritten
-    except filelock.Timeout as error:  # before OSError, of which it is one
-        raise StorageError(f"another worker called '{owner.worker}' is running") from error
-    except OSError as error:
-        raise StorageError(f"cannot write a lease in '{folder}': {error.strerror or error}") from error
-    try:
-        yield
+        yield lease
     finally:
-        # a lease that cannot be removed now runs out: no reason to fail when the work is done
-        with contextlib.suppress(OSError):
-            lease.release()
-        with contextlib.suppress(OSError):
-            card.unlink(missing_ok=True)
+        lease.release()
+
+
+def count(folder: Path) -> int:
+    """How many workers hold a lease, or have left one: one scan of the folder."""
+    try:
+        return sum(name.endswith(".lease") for name in os.listdir(folder))  # noqa: PTH208  # names are all it takes
+    except OSError:
+        return 0
 
 
 def lease_path(folder: Path, worker: str) -> Path:
     return folder / f"{worker}.lease"
 
 
-def read_owners(folder: Path) -> dict[str, Owner]:
-    """The workers that hold or held a lease, by name. A worker that ended in order has removed its card."""
+def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
+    """The workers that hold or held a lease, by name. A worker that ended in order has removed its card.
+
+    Args:
+        of: a regular expression for the names that are read.
+    """
     owners: dict[str, Owner] = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             facts = json.loads(path.read_text())
             owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
     return owners
 
 
-def let_go(folder: Path, owner: Owner) -> None:
+def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Remove what a worker that is dead has left, unless its successor of the same name has taken it over."""
+    worker = str(facts["worker"])
+    owner = read_owners(folder, of=re.escape(worker)).get(worker)
+    if owner is None or (owner.host, owner.pid, owner.start) == (facts["host"], facts["pid"], facts["start"]):
+        remove(folder, worker)
+
+
+def remove(folder: Path, worker: str) -> None:
     """Remove the lease of a worker that is about to end without leaving ``held``."""
-    for path in (lease_path(folder, owner.worker), folder / f"{owner.worker}.json"):
+    for path in (lease_path(folder, worker), folder / f"{worker}.json"):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
@@ -85,7 +137,9 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 def is_followed(folder: Path, owner: Owner) -> bool:
     """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
-    return any(follows(other.facts, owner.facts) for other in read_owners(folder).values())
+    job, _, index = owner.job.partition("_")
+    names = rf"{job}-r\d+-{index or 0}(\.\d+)?"  # of this array task alone: nobody reads the cards of all
+    return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
 
 
 def _run_of(worker: str) -> int:
@@ -115,6 +169,13 @@ def _boot() -> str:
     return processes.boot_id()
 
 
+CONFIRM = 0.25
+"""share of a lease's duration for which it has to stay silent after it was found to have run out: who was held up by
+a stalled file server, as perhaps we were, refreshes its lease as soon as the server goes on"""
+LONGEST_STALL = 10
+"""durations of a lease: a longer silence needs no confirmation, no file server stalls so long and comes back"""
+
+
 @dataclass(kw_only=True)
 class _Sighting:
     """What this process knows of one lease, by its own clock."""
@@ -127,6 +188,8 @@ class _Sighting:
     """last look"""
     alive: float | None = None
     """last look that found a refresh newer than the look before it, not long ago"""
+    overdue: float | None = None
+    """first look that found it silent for its whole duration"""
 
 
 class LeaseWatch:
@@ -146,7 +209,7 @@ class LeaseWatch:
     def is_dead(self, facts: Mapping[str, Any]) -> bool:
         """Whether the worker of an attempt is dead, by its process or by its lease."""
         here = is_dead_here(facts)
-        return here if here is not None else self.silent_s(facts["worker"]) > self.duration_s
+        return here if here is not None else self._has_run_out(self._look(facts["worker"]))
 
     def is_in_doubt(self, facts: Mapping[str, Any]) -> bool:
         """Whether only more watching can tell: a worker on another host, neither dead nor seen to live just now.
@@ -156,9 +219,20 @@ class LeaseWatch:
         if is_dead_here(facts) is not None:
             return False
         seen = self._look(facts["worker"])
-        if seen is None or self._clock() - seen.since > self.duration_s:
+        if seen is None or self._has_run_out(seen):
             return False
         return seen.alive is None or self._clock() - seen.alive > self.duration_s
+
+    def forget(self, worker: str) -> None:
+        self._seen.pop(worker, None)
+
+    def _has_run_out(self, seen: _Sighting | None) -> bool:
+        if seen is None:
+            return True
+        now = self._clock()
+        if seen.overdue is None:
+            return False
+        return now - seen.overdue >= CONFIRM * self.duration_s or now - seen.since > LONGEST_STALL * self.duration_s
 
     def _look(self, worker: str) -> _Sighting | None:
         try:
@@ -176,6 +250,8 @@ class LeaseWatch:
             self._seen[worker] = _Sighting(refreshed=refreshed, since=now, looked=now, alive=alive)
         else:
             before.looked = now
+            if before.overdue is None and now - before.since > self.duration_s:
+                before.overdue = now
         return self._seen[worker]
 
 

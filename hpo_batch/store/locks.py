@@ -1,7 +1,10 @@
 """The lock around every change of a journal: exclusive among our workers, and against plain Optuna writers.
 
 A kernel lock on a file of its own gives order and is freed by the kernel when its holder dies. Inside it Optuna's own
-``<journal>.lock`` is held too, because only that excludes plain Optuna (the dashboard, a script).
+``<journal>.lock`` is held too, because only that excludes plain Optuna (the dashboard, a script), and because on a
+network file system a kernel lock may order the processes of one host alone.
+
+Nothing here grows with the number of hosts: a process looks at left-overs of its own host only, and before it waits.
 """
 
 from __future__ import annotations
@@ -13,56 +16,98 @@ import itertools
 import json
 import os
 import random
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from hpo_batch import processes
 from hpo_batch.errors import LockTimeout, StorageError
-from hpo_batch.store.kernel_lock import is_on_local_disk, kernel_lock
+from hpo_batch.store import mounts
+from hpo_batch.store.kernel_lock import kernel_lock
 from hpo_batch.store.leases import is_dead_here
 
 FOREIGN_GRACE_S = 30.0
 """Optuna's own grace: a lock that has not changed for so long while we watched it is taken for abandoned"""
+LONGEST_BLINK_S = 1.0
+"""what the time between two looks counts for at most: in a longer one we, or the file server, stood still, and so may
+the lock's holder have done"""
+IsHeld: TypeAlias = Callable[[], bool]
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 @contextlib.contextmanager
-def journal_lock(journal: Path, *, timeout_s: float = 120.0) -> Iterator[None]:
-    """Hold the journal's lock.
+def journal_lock(journal: Path, *, timeout_s: float = 120.0, waiters: int = 1) -> Iterator[IsHeld]:
+    """Hold the journal's lock, and give what tells whether it is held still.
+
+    That asks the file server. A process that was suspended for longer than ``FOREIGN_GRACE_S`` may have lost the lock
+    without being told.
+
+    Args:
+        waiters: how many processes may want it at once, as far as is known.
 
     Raises:
-        LockTimeout: it was not to be had within ``timeout_s`` seconds.
+        LockTimeout: it could not be acquired within ``timeout_s`` seconds.
         StorageError: the file system refused to make the lock's files.
     """
     deadline = time.monotonic() + timeout_s
+    lock = f"{journal}.lock"
     with contextlib.ExitStack() as stack:
         try:
-            in_order = stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline))
-            stack.enter_context(_optuna_lock(f"{journal}.lock", deadline=deadline, in_order=in_order))
+            # before the kernel lock: each is a round trip to a file server for which nobody has to wait
+            _freshen(_card(lock), lock)
+            in_order = stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline, waiters=waiters))
+            is_held = stack.enter_context(_optuna_lock(lock, deadline=deadline, in_order=in_order))
         except OSError as error:
-            raise StorageError(f"cannot lock '{journal}': {error.strerror or error}") from error
-        yield
+            raise StorageError.because(f"cannot lock '{journal}'", error) from error
+        yield is_held
+
+
+def _freshen(card: str, lock: str) -> None:
+    """A new time for our card, and so for the lock: by that Optuna's waiters see that it changes hands."""
+    try:
+        os.utime(card)
+    except FileNotFoundError:
+        _cards.pop((os.getpid(), lock), None)  # somebody cleaned up: the next lock makes another
 
 
 def _card(lock: str) -> str:
     """A file that names this process. It becomes the lock by a link, so that no lock is ever without its holder's name.
 
-    One for the life of the process: to make and remove a file for each lock takes longer than to hold it.
+    One for the life of the process: to make and remove a file for each lock takes longer than to hold it. Its name
+    begins with the host, so that nobody reads the cards of other hosts, about which nobody here can tell anything.
     """
     me = os.getpid()
     card = _cards.get((me, lock))
     if card is None:
-        for left in Path(lock).parent.glob(f".{Path(lock).name}.*"):
+        for left in _cards_of(lock, processes.host_name(), "*"):
             if _holder_is_dead(left):
                 _unlink(left)
-        card = str(Path(lock).with_name(f".{Path(lock).name}.{secrets.token_hex(4)}"))
+        card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
         Path(card).write_text(_holder(me))
         _cards[me, lock] = card
     return card
+
+
+def _card_prefix(lock: str, host: str) -> str:
+    return str(Path(lock).with_name(f".{Path(lock).name}.{re.sub('[^A-Za-z0-9_-]', '_', host)}"))
+
+
+def _cards_of(lock: str, host: str, pid: int | str) -> list[Path]:
+    return list(Path(lock).parent.glob(f"{Path(_card_prefix(lock, host)).name}.{pid}.*"))
+
+
+def remove_cards(journal: Path, facts: Mapping[str, Any]) -> None:
+    """Remove what a worker that is dead, as ``facts`` of its attempt name it, has left of the journal's lock.
+
+    Should it live after all, it makes another card.
+    """
+    with contextlib.suppress(OSError):
+        for card in _cards_of(f"{journal}.lock", str(facts["host"]), str(facts["pid"])):
+            _unlink(card)
 
 
 _cards: dict[tuple[int, str], str] = {}
@@ -84,21 +129,20 @@ def _holder(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None]:
+def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[IsHeld]:
     """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it.
 
     Args:
         in_order: whether we hold the kernel lock: then no other of our workers on this host holds this one, or breaks
             it at the same time. Of other hosts it is not believed to say anything.
     """
-    seen, since, pause = None, time.monotonic(), 0.001
+    seen, watched, looked, pause = None, 0.0, time.monotonic(), 0.001
     while (taken := _take(path)) is None:
-        state = _identity(path)
-        if state != seen:
-            seen, since = state, time.monotonic()
-        watched = time.monotonic() - since
+        state, now = _identity_at_server(path), time.monotonic()
+        watched = watched + min(now - looked, LONGEST_BLINK_S) if state == seen else 0.0
+        seen, looked = state, now
         if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
-            if in_order and is_on_local_disk(path):
+            if in_order and mounts.is_local(Path(path).parent):
                 _unlink(path)
                 continue
             # a kernel lock of a network file system may order this host alone (NFS with local_lock, Lustre with
@@ -109,12 +153,12 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[None
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 0.05)
     try:
-        yield
+        yield lambda: _is_still(path, taken, look=_identity_at_server)
     finally:
         # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove. A file
         # system that refuses now must not make a failure of what was done under the lock: others will break it
         with contextlib.suppress(OSError):
-            if _is_still(path, taken):
+            if _is_still(path, taken, look=_identity):
                 _unlink(path)
 
 
@@ -130,9 +174,9 @@ def _break_alone(path: str, state: Identity, *, watched: float) -> None:
         if _take(path, at=str(right)) is not None:
             break
         if not _holder_is_dead(right) and watched < FOREIGN_GRACE_S * (number + 1):
-            return  # somebody is at it
+            return  # another process is breaking it
     try:
-        if _identity(path) == state:
+        if _identity_at_server(path) == state:
             _unlink(path)
     finally:
         for gone in range(1, number + 1):
@@ -147,10 +191,10 @@ def _take(path: str, *, at: str | None = None) -> int | str | None:
     """
     card, lock = _card(path), at or path
     try:
-        os.utime(card)  # Optuna's waiters tell by its time that the lock changes hands
         os.link(card, lock)
     except FileExistsError:
-        return None
+        # a server that did it, and whose answer was lost, says this to the second try (man 2 open, O_EXCL on NFS)
+        return os.lstat(card).st_ino if _is_same_file(card, lock) else None
     except FileNotFoundError:
         _cards.pop((os.getpid(), path), None)  # somebody cleaned up
         return None
@@ -170,13 +214,20 @@ def _take(path: str, *, at: str | None = None) -> int | str | None:
     return os.lstat(card).st_ino
 
 
-def _is_still(path: str, taken: int | str) -> bool:
+def _is_same_file(card: str, lock: str) -> bool:
+    """Whether a lock is a link to our card, and nobody else's: we never try to take what we hold."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(card).st_nlink > 1 and os.lstat(lock).st_ino == os.lstat(card).st_ino
+    return False
+
+
+def _is_still(path: str, taken: int | str, *, look: Callable[[str], Identity | None]) -> bool:
     """Whether the lock is the one that ``_take`` took."""
     if isinstance(taken, str):
         with contextlib.suppress(FileNotFoundError):
             return Path(path).read_bytes() == taken.encode()
         return False
-    now = _identity(path)
+    now = look(path)
     return now is not None and now.inode == taken
 
 
@@ -196,6 +247,22 @@ def _identity(path: str) -> Identity | None:
         stat = os.lstat(path)
     except FileNotFoundError:
         return None
+    return Identity(stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+def _identity_at_server(path: str) -> Identity | None:
+    """The same as the file server has it now. An NFS client answers ``lstat`` from a cache for up to a minute, in which
+    the lock may have changed hands a thousand times: it asks the server when a file is opened."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a symbolic link: plain Optuna's other lock. Or it may not be read
+        return _identity(path)
+    try:
+        stat = os.fstat(fd)
+    finally:
+        os.close(fd)
     return Identity(stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 

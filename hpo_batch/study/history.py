@@ -175,9 +175,19 @@ class PrunerHistory:
         self._open: set[int] = set()
 
     def ask(
-        self, pruner: optuna.pruners.BasePruner, state: JournalState, number: int, step: int
+        self,
+        pruner: optuna.pruners.BasePruner,
+        state: JournalState,
+        number: int,
+        step: int,
+        *,
+        reported: Mapping[int, float] | None = None,
     ) -> tuple[bool, dict[str, Any]]:
-        """Whether a trial should end at ``step``, and the attributes that the pruner wants kept with the trial."""
+        """Whether a trial should end at ``step``, and the attributes that the pruner wants kept with the trial.
+
+        Args:
+            reported: values by step of that trial that are not in the journal yet.
+        """
         by_step = not isinstance(pruner, optuna.pruners.WilcoxonPruner)  # to that, steps are names of instances
         if self._study is None:
             self._study = study_in_memory(state, optuna.samplers.RandomSampler(), self._storage)
@@ -187,7 +197,10 @@ class PrunerHistory:
         given += [_failed(-1)] * (len(state.trials) - len(given))
         for n in changed:
             # an attempt that resumes is judged by what it has reached, not by what an earlier one reached
-            given[n] = _for_pruner(state.trials[n], last_step=step if n == number and by_step else None)
+            ours = n == number
+            given[n] = _for_pruner(
+                state.trials[n], last_step=step if ours and by_step else None, reported=reported if ours else None
+            )
         self._storage.noted = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # wilcoxon's, of trials that have not the same instances
@@ -201,8 +214,11 @@ class _Noting(_Shown):
         self.noted[key] = value
 
 
-def _for_pruner(trial: ScannedTrial, *, last_step: int | None) -> FrozenTrial:
-    steps = {step: value for step, value in trial.steps.items() if last_step is None or step <= last_step}
+def _for_pruner(
+    trial: ScannedTrial, *, last_step: int | None, reported: Mapping[int, float] | None = None
+) -> FrozenTrial:
+    known = {**trial.steps, **(reported or {})}
+    steps = {step: value for step, value in known.items() if last_step is None or step <= last_step}
     attrs = {name: value for name, value in trial.system_attrs.items() if not name.startswith("hpo:")}
     attrs[BRACKET] = trial.facts.get(BRACKET, 0)
     frozen = frozen_trial(trial, number=trial.number, params={}, distributions={}, steps=steps, attrs=attrs)

@@ -10,9 +10,11 @@ import contextlib
 import logging
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
@@ -32,17 +34,18 @@ from hpo_batch.records import (
     Verdict,
 )
 from hpo_batch.space.parameters import same
-from hpo_batch.store import durations, leases, nodes, trial_folder
+from hpo_batch.store import durations, leases, locks, nodes, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
+from hpo_batch.store.journal import Journal, Transaction
 from hpo_batch.store.kept import KeptEnd, kept_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,
+    Decision,
     Drawn,
     Granted,
     Redraw,
@@ -70,8 +73,19 @@ Clock = Callable[[], float]
 NParams = Callable[[Mapping[str, Value]], int]
 REPORT_EVERY_S = 10.0
 """reports are written together, at latest after so long"""
-TELL_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""how an attempt ended is offered again after each of these pauses if the journal cannot be written: a minute in all"""
+REPORT_SPACING_S = 0.05
+"""on a file system that several hosts write to: time between two workers' reports. A transaction there takes about 7
+round trips, 14 ms at 2 ms each, so that reports keep the lock busy for a quarter of the time however many workers there
+are. With 1,000 workers each reports every 50 s instead of every 10 s"""
+SHARE = 16
+"""running trials whose workers a worker watches. As many workers watch each of them"""
+CROWD = 16
+"""running trials from which on the end of a trial and the next claim share a transaction, on a shared file system: the
+proposal is drawn without the result that is just being told, one of so many that are not known yet"""
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""a claim, or how an attempt ended, is tried again after each of these pauses if the journal cannot be read or written:
+a minute in all"""
+T = TypeVar("T")
 LOOK_EVERY_S = 1.0
 """how often a busy worker looks whether others have died; a worker that finds nothing to do looks at once"""
 MOST_REDRAWS = 200
@@ -94,6 +108,11 @@ class Study:
         self._reports: dict[str, _Reports] = {}
         self._last_flush = clock()
         self._last_look = -math.inf
+        self._granted: set[str] = set()
+        """tokens of the claims that this worker was given and has not ended"""
+        self._lease: leases.Lease | None = None
+        self._starting = 0
+        """workers that were there when this one came, until it has its first trial: they may all want the lock"""
         self._revision = 0
         self._read_anew(reports=False)
         self._load_revision()
@@ -115,7 +134,9 @@ class Study:
             StorageError: the study cannot be read, or its folder of leases not written.
         """
         study = cls(home, owner, clock=clock, n_params=n_params)
-        with leases.held(home.workers, owner, duration_s=study.sweep.study.lease_s):
+        with leases.held(home.workers, owner, duration_s=study.sweep.study.lease_s) as lease:
+            study._lease = lease
+            study._starting = leases.count(home.workers)
             yield study
 
     @property
@@ -128,10 +149,15 @@ class Study:
 
         Args:
             fits: whether a configuration can be trained in the time that is left, asked before the trial exists.
+
+        Raises:
+            StorageError: the journal could not be read or written, also not after waiting.
         """
+        if self._lease is not None:
+            self._lease.keep()
         claims: list[Claim] = []
         while len(claims) < at_most:
-            given = self._claim_one(fits)
+            given = self._patiently("the next claim", lambda: self._claim_one(fits), if_transient=True)
             if isinstance(given, Idle):
                 return tuple(claims) or given
             claims.append(given)
@@ -145,19 +171,34 @@ class Study:
         value = metrics.get(self.sweep.study.metric[0])
         if value is not None and not math.isfinite(value):
             value = None
+        reports = self._reports_of(claim)
         if value is not None:
-            self._reports_of(claim).note(step, float(value))
+            reports.note(step, float(value))
         rung = self._pruner is not None and value is not None and step >= decides_from(self.sweep.pruner)
-        if not rung and self._clock() - self._last_flush < REPORT_EVERY_S:
+        if 0 <= self._clock() - self._last_flush < self._report_every_s(rung=rung):
             return Verdict.CONTINUE
         try:
-            self._flush(claim)
-            return Verdict.PRUNE if rung and self._should_prune(claim, step) else Verdict.CONTINUE
+            self._sync()
+            self._holding(claim)
+            prune = rung and self._should_prune(claim, step)
+            if self._pruner is not None or self._journal.is_local:
+                self._flush(claim)
+            self._last_flush = self._clock()
+            return Verdict.PRUNE if prune else Verdict.CONTINUE
         except Superseded:
             return Verdict.SUPERSEDED
         except StorageError as error:
             log.warning("trial %s: reports wait, the journal cannot be written now: %s", claim.number, error)
             return Verdict.CONTINUE
+
+    def _report_every_s(self, *, rung: bool) -> float:
+        """Between two looks at the journal from a running trial.
+
+        Where other hosts write too, that grows with the running trials, and without a pruner, which compares them,
+        reports leave the lock alone: ``metrics.jsonl`` has them, and the end of the trial brings them along.
+        """
+        spacing = 0.0 if self._journal.is_local else len(self._state.by_state[TrialState.RUNNING]) * REPORT_SPACING_S
+        return spacing if rung else max(REPORT_EVERY_S, spacing)
 
     def write_reports(self, claim: Claim) -> None:
         """Write the reports that wait, if that works now: what they tell of is done, and will not be reported again.
@@ -177,6 +218,36 @@ class Study:
             Superseded: the trial has gone on elsewhere; the outcome does not count.
             StorageError: the journal could not be written, also not after waiting; the result is in the folder.
         """
+        self._end(self._ending(claim, outcome))
+
+    def tell_and_claim(
+        self, claim: Claim, outcome: Outcome, *, fits: Callable[[Configuration], bool] = always
+    ) -> tuple[Claim, ...] | Idle:
+        """``tell``, then ``claim`` one: in one transaction where many workers on several hosts wait for the lock.
+
+        There a transaction costs the others 7 round trips, which is more than the result is worth to the next proposal.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere; the outcome does not count, and nothing was claimed.
+            StorageError: as of ``tell`` and ``claim``.
+        """
+        ending = self._ending(claim, outcome)
+        if self._journal.is_local or len(self._state.by_state[TrialState.RUNNING]) < CROWD:
+            self._end(ending)
+            return self.claim(fits=fits)
+        try:
+            given = self._claim_one(fits, after=ending)
+        except (Superseded, JournalCorrupt):
+            raise
+        except StorageError as error:
+            log.warning("trial %s: its end and the next claim wait: %s", claim.number, error)
+            if not ending.is_told:
+                self._end(ending, tried=True)
+            return self.claim(fits=fits)
+        return given if isinstance(given, Idle) else (given,)
+
+    def _ending(self, claim: Claim, outcome: Outcome) -> _Ending:
+        """What the journal is to be told of an attempt's end; its second copy lies in the attempt's folder then."""
         self._keep(claim, outcome)
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
         noted = self._after_trial(claim, outcome)
@@ -185,9 +256,13 @@ class Study:
             reported = self._reports_of(claim).values
             return tell(self._claimant(), trial, outcome, moved=moved, reported=reported, noted_by_sampler=noted)
 
-        self._patiently(claim, records)
-        self._reports.pop(claim.token, None)
-        self._drop_checkpoints([claim.number])
+        return _Ending(claim=claim, records=records)
+
+    def _settle(self, ending: _Ending) -> None:
+        """What is left to do when the journal knows how an attempt ended."""
+        self._reports.pop(ending.claim.token, None)
+        self._granted.discard(ending.claim.token)
+        self._drop_checkpoints([ending.claim.number])
 
     def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
@@ -204,8 +279,11 @@ class Study:
         """
         self._keep(claim, GivenBack(cause=cause))
         moved = moved_forward(self.home, claim.number, claim.attempt)
-        self._patiently(claim, lambda trial: give_back(self._claimant(), trial, cause, moved=moved, whole=whole))
-        self._drop_checkpoints([claim.number])
+
+        def records(trial: ScannedTrial) -> list[Record]:
+            return give_back(self._claimant(), trial, cause, moved=moved, whole=whole)
+
+        self._end(_Ending(claim=claim, records=records))
 
     def note_give_back(self, claim: Claim, cause: Cause) -> None:
         """Write into the attempt's folder that it is given back, while it still runs: should it be killed before it
@@ -240,7 +318,7 @@ class Study:
 
     def goes_on_elsewhere(self) -> bool:
         """Whether a worker on another node has a trial, and was seen to live just now."""
-        held = [facts for _, facts in self._held() if facts["host"] != self.owner.host]
+        held = [facts for _, facts in self._watched() if facts["host"] != self.owner.host]
         return any(not self._watch.is_dead(facts) and not self._watch.is_in_doubt(facts) for facts in held)
 
     def is_in_doubt(self) -> bool:
@@ -249,7 +327,7 @@ class Study:
         if self._state.by_state[TrialState.WAITING]:
             return False
         # every one is looked at, also behind the first in doubt: to have seen a sign of life takes two looks
-        doubts = [self._watch.is_in_doubt(facts) for _, facts in self._held()]
+        doubts = [self._watch.is_in_doubt(facts) for _, facts in self._watched()]
         return any(doubts)
 
     def open_attempt(self, claim: Claim) -> Path:
@@ -267,11 +345,18 @@ class Study:
         trial = self._state.trials[claim.number]
         return trial_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
 
-    def _claim_one(self, fits: Callable[[Configuration], bool]) -> Claim | Idle:
+    def _claim_one(self, fits: Callable[[Configuration], bool], *, after: _Ending | None = None) -> Claim | Idle:
+        """A trial, or why there is none.
+
+        Args:
+            after: the end of the worker's last attempt, which the journal is told in the first transaction.
+        """
         redraws, must_look = 0, False
         while redraws < MOST_REDRAWS:
             stop = self._marker()
             if stop is not None:
+                if after is not None and not after.is_told:
+                    self._end(after)
                 return stop
             self._sync()
             self._load_revision()
@@ -281,24 +366,34 @@ class Study:
             lost = self._lost() if looked else {}
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             kept = self._kept(lost)
-            with self._journal.transaction() as transaction:
-                self._state.apply(transaction.new)
+            given_back: dict[int, Mapping[str, object]] = {}
+            with self._transaction() as transaction:
+                if after is not None and not after.is_told:
+                    self._append_end(transaction, after)
                 if self._state.revision != self._revision:
-                    continue  # drawn from the sweep of yesterday
-                records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
-                if records:
-                    self._state.apply(transaction.append(records, sync=True))
-                decision = decide(
-                    self._claimant(),
-                    self._state,
-                    drawn,
-                    fits=fits,
-                    newest_checkpoint=lambda number: trial_folder.newest_checkpoint(self.home, number),
-                )
-                if isinstance(decision, Granted | Settled):
-                    self._state.apply(transaction.append(decision.records, sync=True))
+                    decision: Decision | None = None  # drawn from the sweep of yesterday
+                else:
+                    given_back = {n: f for n, f in self._held(lost) if f["token"] == lost[n]}
+                    records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
+                    if records:
+                        self._state.apply(transaction.append(records, sync=True))
+                    decision = decide(
+                        self._claimant(),
+                        self._state,
+                        drawn,
+                        fits=fits,
+                        newest_checkpoint=lambda number: trial_folder.newest_checkpoint(self.home, number),
+                    )
+                    if isinstance(decision, Granted | Settled):
+                        self._state.apply(transaction.append(decision.records, sync=True))
+            if after is not None and not after.is_told:
+                after.is_told = True
+                self._settle(after)
             self._drop_checkpoints(kept)
+            self._clean_up(given_back)
             if isinstance(decision, Granted):
+                self._granted.add(decision.claim.token)
+                self._starting = 0
                 return decision.claim
             if isinstance(decision, Idle):
                 if decision.why is not IdleWhy.IN_FLIGHT or looked:
@@ -307,16 +402,29 @@ class Study:
             redraws += isinstance(decision, Redraw)
         raise StorageError(f"no trial of '{self.home.name}' was to be had in {MOST_REDRAWS} tries: too many workers?")
 
+    def _clean_up(self, given_back: Mapping[int, Mapping[str, object]]) -> None:
+        """Remove what dead workers have left: nobody else comes for it. One that lives after all makes it again."""
+        for facts in given_back.values():
+            if facts["worker"] != self.owner.worker:
+                leases.remove_dead(self.home.workers, facts)
+                locks.remove_cards(self.home.journal, facts)
+                self._watch.forget(str(facts["worker"]))
+
     def _lost(self) -> dict[int, str]:
         """Tokens of the attempts whose workers are dead, by number of the trial.
 
         Not before every claim: with 64 workers it means 64 processes to look at, which took longer than the claim.
         """
         self._last_look = time.monotonic()
-        return {number: str(facts["token"]) for number, facts in self._held() if self._is_gone(facts)}
+        return {number: str(facts["token"]) for number, facts in self._watched() if self._is_gone(facts)}
 
     def _is_gone(self, facts: Mapping[str, object]) -> bool:
-        """Whether the worker of an attempt is dead, or SLURM has started its array task anew, as this worker."""
+        """Whether the worker of an attempt is dead, or SLURM has started its array task anew, as this worker.
+
+        Or it is this worker, and the claim was never granted: it reached the journal, and the answer was lost.
+        """
+        if facts["worker"] == self.owner.worker:
+            return facts["token"] not in self._granted
         return leases.follows(self.owner.facts, facts) or self._watch.is_dead(facts)
 
     def _kept(self, lost: Mapping[int, str]) -> dict[int, KeptEnd]:
@@ -331,13 +439,29 @@ class Study:
             if trial.state.ended and self.sweep.study.keep_checkpoints == "unfinished":
                 trial_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
 
-    def _held(self) -> Iterator[tuple[int, Mapping[str, object]]]:
-        """The running trials and what is known of the worker behind each; none for trials of plain Optuna."""
-        for number in self._state.by_state[TrialState.RUNNING]:
+    def _held(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """Those that run, and what is known of the worker behind each; none for trials of plain Optuna."""
+        for number in self._state.by_state[TrialState.RUNNING].intersection(numbers):
             trial = self._state.trials[number]
             facts = trial.attempt_facts(trial.attempt)
             if facts:
                 yield number, facts
+
+    def _watched(self) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """The running trials that this worker watches: all of a small study, its share of a large one.
+
+        Each look at a worker of another host is a round trip. The running trials are divided by their numbers into as
+        many shares as there are ``SHARE`` of them, up to a power of two; the worker's name says which is its own, so
+        that it sees the same trials again at its next look. Where that one is empty it takes the next.
+        """
+        running = self._state.by_state[TrialState.RUNNING]
+        shares = 1 << max(0, math.ceil(math.log2(max(1, len(running)) / SHARE)))
+        first = zlib.crc32(self.owner.worker.encode())
+        for i in range(shares):
+            share = [number for number in running if (number - first - i) % shares == 0]
+            if share:
+                return self._held(share)
+        return iter(())
 
     def _draw(self, *, again: bool) -> Drawn:
         """Candidates for every quota arm, drawn before the lock is taken.
@@ -382,59 +506,114 @@ class Study:
 
     def _should_prune(self, claim: Claim, step: int) -> bool:
         assert self._pruner is not None
-        prune, noted = self._pruner_history.ask(self._pruner, self._state, claim.number, step)
-        if noted:
-            # what a trial was worth at its rungs: the pruners of all workers compare with it
-            def records(trial: ScannedTrial) -> list[Record]:
-                return [self._writer.trial_attr(trial.trial_id, name, value) for name, value in noted.items()]
-
-            self._fenced(claim, records, sync=False)
+        reports = self._reports_of(claim)
+        prune, noted = self._pruner_history.ask(
+            self._pruner, self._state, claim.number, step, reported=reports.not_written
+        )
+        # what a trial was worth at its rungs is written with its reports: the pruners of all workers compare with it
+        reports.noted |= noted
         return prune
 
-    def _flush(self, claim: Claim) -> None:
-        """Write the reports of ``claim`` that wait; unsynced, since a later report or the result repeats their gist."""
-        self._fenced(claim, lambda trial: [], sync=False)
+    def _patiently(self, what: str, attempt: Callable[[], T], *, if_transient: bool = False) -> T:
+        """Try again what a file system refuses now and may allow later.
 
-    def _patiently(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]]) -> None:
-        """Append records that end the attempt; a file system that refuses them now may take them later."""
-        tried = False
-        for pause in (*TELL_PAUSES_S, None):
+        Args:
+            if_transient: give up at once on errors that seldom go away, such as a missing permission.
+
+        Raises:
+            StorageError: the last refusal; at once if waiting does not help.
+        """
+        for pause in RETRY_PAUSES_S:
             try:
-                self._fenced(claim, make_records)
-                return
-            except Superseded:
-                if tried and self._ended_by_us(claim):
-                    return  # it was written the last time, and only its sync failed
-                raise
-            except JournalCorrupt:
+                return attempt()
+            except (JournalCorrupt, Superseded):
                 raise
             except StorageError as error:
-                tried = True
-                if pause is None:
+                if if_transient and not error.transient:
                     raise
-                log.warning("trial %s: how it ended waits to be written: %s", claim.number, error)
+                log.warning("%s waits: %s", what, error)
                 time.sleep(pause)
+        return attempt()
+
+    def _end(self, ending: _Ending, *, tried: bool = False) -> None:
+        """Tell the journal how an attempt ended.
+
+        Args:
+            tried: whether it may have been told already, and only the word that it was is missing.
+        """
+        claim = ending.claim
+
+        def attempt() -> None:
+            nonlocal tried
+            try:
+                before, tried = tried, True
+                with self._transaction() as transaction:
+                    self._append_end(transaction, ending)
+            except Superseded:
+                if not (before and self._ended_by_us(claim)):
+                    raise  # else it was written the last time, and only its sync failed
+
+        self._patiently(f"trial {claim.number}: its end", attempt)
+        ending.is_told = True
+        self._settle(ending)
+
+    def _append_end(self, transaction: Transaction, ending: _Ending) -> None:
+        """Append how an attempt ended, with the reports that wait, if its claim is still the one that counts."""
+        trial = self._holding(ending.claim)
+        records = [*self._waiting_reports(ending.claim, trial), *ending.records(trial)]
+        self._state.apply(transaction.append(records, sync=True))
 
     def _ended_by_us(self, claim: Claim) -> bool:
         trial = self._state.trials[claim.number]
         ours = trial.attempt_facts(claim.attempt).get("token") == claim.token
         return ours and trial.ending(claim.attempt).get("how", Reason.LOST) != Reason.LOST
 
-    def _fenced(self, claim: Claim, make_records: Callable[[ScannedTrial], list[Record]], *, sync: bool = True) -> None:
-        """Append records (and the reports that wait) if the claim is still the one that counts."""
-        reports = self._reports_of(claim)
-        with self._journal.transaction() as transaction:
-            self._state.apply(transaction.new)
-            trial = self._state.trials[claim.number] if claim.number < len(self._state.trials) else None
-            if trial is None or not _holds(claim, trial):
-                self._reports.pop(claim.token, None)
-                raise Superseded(f"trial {claim.number} has gone on without attempt {claim.attempt}")
-            records = [self._writer.report(trial.trial_id, step, reports.values[step]) for step in reports.unwritten]
-            records += make_records(trial)
+    def _flush(self, claim: Claim) -> None:
+        """Write the reports of ``claim`` that wait; unsynced, since a later report or the result repeats their gist.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere.
+        """
+        with self._transaction() as transaction:
+            records = self._waiting_reports(claim, self._holding(claim))
             if records:
-                self._state.apply(transaction.append(records, sync=sync))
+                self._state.apply(transaction.append(records, sync=False))
+        reports = self._reports_of(claim)
         reports.unwritten.clear()
+        reports.noted.clear()
         self._last_flush = self._clock()
+
+    def _waiting_reports(self, claim: Claim, trial: ScannedTrial) -> list[Record]:
+        reports = self._reports_of(claim)
+        return [
+            *(self._writer.report(trial.trial_id, step, value) for step, value in reports.not_written.items()),
+            *(self._writer.trial_attr(trial.trial_id, name, value) for name, value in reports.noted.items()),
+        ]
+
+    def _holding(self, claim: Claim) -> ScannedTrial:
+        """The trial of a claim that is still the one that counts, as far as the journal has been read.
+
+        Raises:
+            Superseded: it is not; its reports are dropped.
+        """
+        trial = self._state.trials[claim.number] if claim.number < len(self._state.trials) else None
+        if trial is None or not _holds(claim, trial):
+            self._reports.pop(claim.token, None)
+            self._granted.discard(claim.token)
+            raise Superseded(f"trial {claim.number} has gone on without attempt {claim.attempt}")
+        return trial
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """A transaction of the journal, with all that it holds applied.
+
+        What others wrote is read before the lock is taken too: most of it is replayed while nobody waits.
+        """
+        self._sync()
+        waiters = max(len(self._state.by_state[TrialState.RUNNING]), self._starting)
+        with self._journal.transaction(waiters=waiters) as transaction:
+            self._state.apply(transaction.new)
+            yield transaction
 
     def _reports_of(self, claim: Claim) -> _Reports:
         return self._reports.setdefault(claim.token, _Reports())
@@ -463,8 +642,18 @@ class Study:
         self._sync()
 
     def _sync(self) -> None:
-        while lines := self._journal.read_new():
-            self._state.apply(lines)
+        """Read what is new in the journal, without its lock; all of it if records that were read were taken back."""
+        if not self._journal.was_undone:
+            try:
+                while lines := self._journal.read_new():
+                    self._state.apply(lines)
+                return
+            except StorageError:
+                if not self._journal.was_undone:
+                    raise
+        self._read_anew(reports=self._state.reports)
+        self._revision = 0  # samplers have seen what is not there
+        self._load_revision()
 
     def _load_revision(self) -> None:
         """Read the sweep again if the journal names another revision of it."""
@@ -508,11 +697,27 @@ class _Reports:
     """by step"""
     unwritten: list[int] = field(default_factory=list)
     """steps that the journal has not been told"""
+    noted: dict[str, Any] = field(default_factory=dict)
+    """attributes of the trial that the pruner has set and the journal has not been told"""
+
+    @property
+    def not_written(self) -> dict[int, float]:
+        return {step: self.values[step] for step in self.unwritten}
 
     def note(self, step: int, value: float) -> None:
         self.values[step] = value
         if step not in self.unwritten:
             self.unwritten.append(step)
+
+
+@dataclass(kw_only=True)
+class _Ending:
+    """How an attempt ended, on its way to the journal."""
+
+    claim: Claim
+    records: Callable[[ScannedTrial], list[Record]]
+    """made from the trial as the journal has it under the lock"""
+    is_told: bool = False
 
 
 def _has(trial: ScannedTrial, name: str, value: Value) -> bool:

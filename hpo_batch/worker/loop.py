@@ -162,9 +162,11 @@ def work(
     """
     tally = Tally()
     fits = Fits(study, place, n_params=n_params)
-    while signals.received is None:
-        fits.look(saves=tally.saves)
-        given = study.claim(fits=fits)
+    following: tuple[Claim, ...] | Idle | None = None
+    while following is not None or signals.received is None:
+        if following is None:
+            fits.look(saves=tally.saves)
+        given, following = following or study.claim(fits=fits), None
         if isinstance(given, Idle):
             if given.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
                 # one of the workers that hold the rest may be dead: its trial would be ours
@@ -182,7 +184,10 @@ def work(
         began = time.time()
         try:
             ended = _run(study, claim, objective, home=home, place=place, signals=signals, tally=tally, leave=leave)
-            _settle(study, claim, ended, tally, place=place, began=began)
+            goes_on = isinstance(ended, Complete | Pruned) and signals.received is None and not is_over()
+            if goes_on:
+                fits.look(saves=tally.saves)
+            following = _settle(study, claim, ended, tally, place=place, began=began, fits=fits if goes_on else None)
         except Superseded as error:
             log.warning("%s: its outcome does not count", error)
             if study.is_followed(claim):
@@ -351,7 +356,7 @@ class _Attempt:
 
     def _end(self, code: Exit, leave: Leave) -> NoReturn:
         processes.end_descendants()
-        leases.let_go(self.study.home.workers, self.study.owner)
+        leases.remove(self.study.home.workers, self.study.owner.worker)
         try:
             leave(self.tally)
         finally:
@@ -359,9 +364,26 @@ class _Attempt:
 
 
 def _settle(
-    study: Study, claim: Claim, ended: Outcome | GivenBack, tally: Tally, *, place: Place, began: float
-) -> None:
-    """Tell the study. Raises Superseded if the trial has gone on elsewhere."""
+    study: Study,
+    claim: Claim,
+    ended: Outcome | GivenBack,
+    tally: Tally,
+    *,
+    place: Place,
+    began: float,
+    fits: Fits | None = None,
+) -> tuple[Claim, ...] | Idle | None:
+    """Tell the study how an attempt ended.
+
+    Args:
+        fits: asks for the next trial along with that.
+
+    Returns:
+        What came of the next claim; None if there was none.
+
+    Raises:
+        Superseded: the trial has gone on elsewhere.
+    """
     now = time.time()
     seconds = now - began
     if isinstance(ended, GivenBack):
@@ -373,11 +395,15 @@ def _settle(
         if study.has_ended(claim):
             tally.failed += 1
             log.warning("trial %s: failed after %.1f s: %s", claim.number, seconds, study.why_failed(claim))
-            return
+            return None
         tally.given_back += 1
         log.info("trial %s: given back after %.1f s (%s)", claim.number, seconds, ended.cause.value)
-        return
-    study.tell(claim, ended)
+        return None
+    following = None
+    if fits is None:
+        study.tell(claim, ended)
+    else:
+        following = study.tell_and_claim(claim, ended, fits=fits)
     tally.progress = tally.progress or study.has_ended(claim)
     if isinstance(ended, Complete):
         tally.complete += 1
@@ -390,6 +416,7 @@ def _settle(
         tally.failed += not goes_on
         why = f"{ended.reason.value}: {ended.message}"
         log.warning("trial %s: failed after %.1f s%s: %s", claim.number, seconds, goes_on, why)
+    return following
 
 
 def _named(claim: Claim) -> str:

@@ -25,7 +25,7 @@ MOST_CALLS = 200
 
 def lives(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None = None) -> tuple[int, str]:
     """A worker's whole life with a fault at its call number ``k``: how many it made, and the error that ended it."""
-    study_module.TELL_PAUSES_S = (0.0,)
+    study_module.RETRY_PAUSES_S = (0.0,)
     made = 0
 
     def judge(call: Call) -> Die | Refuse | None:

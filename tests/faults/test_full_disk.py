@@ -70,7 +70,7 @@ def test_a_full_disk_costs_nothing_that_was_told_and_no_trial(
     disk: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Filled again before each call, until it fails; with room it fails later, in the middle of what it does."""
-    monkeypatch.setattr(study_module, "TELL_PAUSES_S", (0.0,))
+    monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0,))
     home = make(disk / "logs", study="trials = 40\nmax_attempts = 100")
     told: dict[int, float] = {}
     refusals: list[str] = []
@@ -105,7 +105,7 @@ def test_a_full_disk_costs_nothing_that_was_told_and_no_trial(
 
 
 def works_through_a_full_disk(home: StudyHome, index: int) -> int:
-    study_module.TELL_PAUSES_S = (0.05,) * 200
+    study_module.RETRY_PAUSES_S = (0.05,) * 200
     done = 0
     with Study.open(home, owner(index)) as study:
         while not (home.path / "all are here").exists():
@@ -142,7 +142,7 @@ def test_workers_wait_with_their_results_until_there_is_space(disk: Path) -> Non
 
 def works_below_a_limit(home: StudyHome, more: int) -> str:
     """A worker whose files may not grow beyond a size; then one that may."""
-    study_module.TELL_PAUSES_S = (0.0,)
+    study_module.RETRY_PAUSES_S = (0.0,)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)

@@ -72,7 +72,7 @@ def test_a_file_system_that_turns_read_only_under_a_worker(image: Path, tmp_path
 
 
 def works_on_a_broken_disk(home: StudyHome, breaks: Path) -> tuple[list[str], bytes]:
-    study_module.TELL_PAUSES_S = (0.0,)
+    study_module.RETRY_PAUSES_S = (0.0,)
     said = []
     with Study.open(home, owner()) as study:
         claim = claimed(study)

@@ -67,7 +67,7 @@ def test_a_file_that_is_no_result_of_the_attempt_is_not_told(root: Path, text: s
 
 
 def cannot_tell(home: StudyHome) -> str:
-    study_module.TELL_PAUSES_S = (0.0, 0.0)
+    study_module.RETRY_PAUSES_S = (0.0, 0.0)
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)
         writes = ("write", "pwrite", "writev", "pwritev")

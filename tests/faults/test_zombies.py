@@ -41,7 +41,7 @@ def refuse_kernel_locks() -> None:
 
 def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
     """Claim, stop (as on a node that hangs), come back, and do all that a worker may do."""
-    study_module.TELL_PAUSES_S = (0.0, 0.0)
+    study_module.RETRY_PAUSES_S = (0.0, 0.0)
     said = []
     if stops == "holding the lock":
         refuse_kernel_locks()  # with them nobody else gets in: below

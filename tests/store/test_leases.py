@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -14,7 +15,15 @@ import pytest
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.records import Owner
-from hpo_batch.store.leases import LeaseWatch, held, is_dead_here, lease_path, read_owners
+from hpo_batch.store.leases import (
+    LeaseWatch,
+    held,
+    is_dead_here,
+    is_followed,
+    lease_path,
+    read_owners,
+    remove_dead,
+)
 
 from .helpers import dead_process, kill, start
 
@@ -93,6 +102,46 @@ def test_two_workers_of_one_name_do_not_run_together(tmp_path: Path) -> None:
         assert read_owners(tmp_path) == {"w-0": first}  # the card of the one that runs is not touched
 
 
+def test_a_lease_that_others_removed_is_acquired_again(tmp_path: Path) -> None:
+    with held(tmp_path, owner(), duration_s=0.06) as lease:
+        lease.keep()
+        remove_dead(tmp_path, facts())  # as after a suspension in which others took this worker for dead
+        assert list(tmp_path.iterdir()) == []
+        end = time.monotonic() + 10
+        while not lease_path(tmp_path, "w-0").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+            lease.keep()
+        assert read_owners(tmp_path) == {"w-0": owner()}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_worker_left_is_removed_and_not_what_its_successor_has(tmp_path: Path) -> None:
+    with held(tmp_path, owner(), duration_s=60):
+        remove_dead(tmp_path, facts(pid=1))
+        assert read_owners(tmp_path) == {"w-0": owner()}
+        assert lease_path(tmp_path, "w-0").exists()
+        remove_dead(tmp_path, facts("w-01"))
+        assert lease_path(tmp_path, "w-0").exists()
+
+
+def test_whether_an_array_task_runs_again_is_told_without_reading_the_cards_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = owner("7-r0-3", job="7_3")
+    for other in (owner("7-r1-4", job="7_4"), *(owner(f"8-r1-{i}", job=f"8_{i}") for i in range(20))):
+        (tmp_path / f"{other.worker}.json").write_text(json.dumps(asdict(other)))
+    opened: list[Path] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *given: (opened.append(path), read_text(path, *given))[1])
+    assert not is_followed(tmp_path, mine)
+    (tmp_path / "7-r1-3.json").write_text(json.dumps(asdict(owner("7-r1-3", job="7_3"))))
+    assert is_followed(tmp_path, mine)
+    (tmp_path / "7-r1-3.json").rename(tmp_path / "7-r1-3.0.json")
+    assert is_followed(tmp_path, mine)
+    assert {path.name for path in opened if path.suffix == ".json"} == {"7-r1-3.json", "7-r1-3.0.json"}
+
+
 def hold(folder: Path, ready: Path) -> None:
     with held(folder, owner(), duration_s=60):
         ready.touch()
@@ -151,10 +200,33 @@ def test_a_worker_elsewhere_is_dead_when_its_lease_was_silent_for_its_duration(
     assert not watch.is_dead(ELSEWHERE)
     assert watch.silent_s("w-0") == 60
     clock.now += 1
+    assert not watch.is_dead(ELSEWHERE)  # its file server, or we, may have stood still
+    assert watch.is_in_doubt(ELSEWHERE)
+    clock.now += 15
     assert watch.is_dead(ELSEWHERE)
+    assert not watch.is_in_doubt(ELSEWHERE)
     refresh(tmp_path)
     assert not watch.is_dead(ELSEWHERE)
     assert watch.silent_s("w-0") == 0
+
+
+def test_a_file_server_that_stalls_for_a_minute_kills_nobody(tmp_path: Path, watch: LeaseWatch, clock: Clock) -> None:
+    refresh(tmp_path)
+    assert not watch.is_dead(ELSEWHERE)
+    clock.now += 65  # the look hangs as the refreshes do, and is answered before them
+    assert not watch.is_dead(ELSEWHERE)
+    clock.now += 2
+    refresh(tmp_path)
+    assert not watch.is_dead(ELSEWHERE)
+    clock.now += 20
+    assert not watch.is_dead(ELSEWHERE)
+
+
+def test_a_silence_of_ten_leases_needs_no_confirmation(tmp_path: Path, watch: LeaseWatch, clock: Clock) -> None:
+    refresh(tmp_path)
+    assert not watch.is_dead(ELSEWHERE)
+    clock.now += 3600  # a long trial between the two looks of this worker
+    assert watch.is_dead(ELSEWHERE)
 
 
 def test_a_worker_elsewhere_that_gave_up_its_lease_is_dead(watch: LeaseWatch) -> None:
@@ -189,6 +261,8 @@ def test_doubt_ends_with_a_sign_of_life_or_with_death(tmp_path: Path, watch: Lea
     clock.now += 30
     assert not watch.is_in_doubt(ELSEWHERE)
     clock.now += 11
+    assert watch.is_in_doubt(ELSEWHERE)  # it has run out, and that is to be confirmed
+    clock.now += 15
     assert not watch.is_in_doubt(ELSEWHERE)
     assert watch.is_dead(ELSEWHERE)
 

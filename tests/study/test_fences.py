@@ -229,7 +229,10 @@ def test_a_worker_on_another_host_is_waited_for_until_its_lease_was_silent(
             os.utime(lease, ns=(1, 1))  # a sign of life
             assert not study.is_in_doubt()
             assert idle(study) == Idle(why=IdleWhy.IN_FLIGHT)
-            seconds = 41.0  # silent for longer than its duration
+            seconds = 41.0  # silent for longer than its duration: that is to be confirmed
+            assert idle(study) == Idle(why=IdleWhy.IN_FLIGHT)
+            assert study.is_in_doubt()
+            seconds = 49.0
             taken = claimed(study)
             assert (taken.number, taken.attempt) == (held.number, 2)
             study.tell(taken, complete(taken))
@@ -264,7 +267,7 @@ def test_the_living_on_this_host_are_not_waited_for(root: Path) -> None:
 
 
 def test_a_result_that_cannot_be_written_is_offered_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "TELL_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
     home = make(root, study="trials = 2")
     refused: list[int] = []
     append = study_module.Journal.transaction
@@ -285,7 +288,7 @@ def test_a_result_that_cannot_be_written_is_offered_again(root: Path, monkeypatc
         assert (record.values, dict(record.steps)) == ((0.25,), {1: 0.5})
         second = claimed(study)
         refused.clear()
-        monkeypatch.setattr(study_module, "TELL_PAUSES_S", (0.0,))
+        monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0,))
         with pytest.raises(StorageError, match="no space left"):
             study.tell(second, complete(second, 0.75))
     told = json.loads((home.attempt(1, 1) / "result.json").read_text())

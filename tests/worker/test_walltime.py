@@ -170,6 +170,6 @@ def test_a_later_run_of_an_array_task_follows_the_earlier_one(tmp_path: Path) ->
     with leases.held(tmp_path, owner(worker="7-r1-3", job="7_3", submission="abc"), duration_s=60):
         assert leases.is_followed(tmp_path, mine)
     with leases.held(tmp_path, mine, duration_s=60):
-        leases.let_go(tmp_path, mine)
+        leases.remove(tmp_path, mine.worker)
         assert list(tmp_path.iterdir()) == []
     assert time.time() > PLACE.began

@@ -1,0 +1,46 @@
+"""Which file system a folder lies on, and whether other hosts may write to it too.
+
+The one place that decides it. On a disk of this host a write is seen by every process at once, and kernel locks are
+queued by this kernel. Anywhere else a host sees what another one wrote only when that is synced or closed (NFS), and
+the locks of the kernel may order one host alone. What is not known to be local is taken for shared: that is slower and
+never wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+LOCAL_DISKS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
+"""types of file systems that one host mounts at a time. No FUSE: it may lead anywhere"""
+SHARED_VARIABLE = "HPO_BATCH_SHARED_DISK"
+"""set to 1: every file system is taken for one that several hosts write to. For disks that look local and are not
+(a block device that several hosts mount, a container's view of a network disk), for tests and benchmarks"""
+
+
+def is_local(path: Path | str | int) -> bool:
+    """Whether a path that exists, or an open file, lies on a disk of this host.
+
+    Raises:
+        OSError: the path is not there, or may not be looked at.
+    """
+    device = os.stat(path).st_dev  # noqa: PTH116  # also of a descriptor
+    return os.environ.get(SHARED_VARIABLE, "") in ("", "0") and _is_local_device(device)
+
+
+@lru_cache(maxsize=64)
+def _is_local_device(device: int) -> bool:
+    return file_system(device) in LOCAL_DISKS
+
+
+def file_system(device: int) -> str:
+    """Type of the file system with this device number, such as ``ext4`` or ``nfs4``; empty if it is not told."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields = line.split()
+            if fields[2] == wanted:
+                return fields[fields.index("-") + 1]
+    return ""
