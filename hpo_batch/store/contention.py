@@ -1,6 +1,10 @@
 """A small program that two processes run at once on one folder: do its locks exclude, and do both see what is written?
 
-Started as a file by any Python, on nodes where hpo-batch itself may be missing: it imports the standard library alone.
+And does a journal lose nothing? That is tried with the class that workers use, in their order of calls: a test of its
+own making would pass where the journal fails.
+
+Started as a file by any Python, on nodes where hpo-batch itself may be missing: it imports the standard library alone,
+and the journal when its turn comes.
 ``python contention.py FOLDER [RANK]`` reads ``question.json`` there and writes ``answer.RANK.json``; without RANK it is
 the number of the task (SLURM_PROCID). What the answers mean is judged in ``file_system``.
 """
@@ -16,13 +20,15 @@ import os
 import random
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-KERNEL, LINK = "kernel", "link"
+KERNEL, LINK, JOURNAL = "kernel", "link", "journal"
+JOURNAL_FILE = "journal.jsonl"
 NUMBER_BYTES = 12
 LINE = b"one line for each time that the lock was held\n"
 NO_KERNEL_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -137,6 +143,50 @@ def _append(path: Path) -> int:
     return size
 
 
+def append_in_turn(folder: Path, *, rank: int, times: int, deadline: float) -> dict[str, Any]:
+    """Append to one journal again and again, as a worker does; each record says how many are before it.
+
+    Returns:
+        How often the process has ``held`` the lock, and how often the other had been there in between (``met``).
+
+    Raises:
+        ImportError: this Python has no hpo-batch.
+        HpoBatchError: the journal noticed that something is wrong.
+    """
+    from hpo_batch.store.journal import Journal
+
+    journal = Journal(folder / JOURNAL_FILE)
+    held = met = known = 0
+    with _busy():
+        while held < times and time.monotonic() < deadline:
+            known += journal.read_new().count(b"\n")
+            with journal.transaction(timeout_s=max(1.0, deadline - time.monotonic())) as transaction:
+                fresh = transaction.new.count(b"\n")
+                record = {"op_code": 3, "worker_id": f"{rank}", "study_id": 9, "system_attr": {"before": known + fresh}}
+                transaction.append([record], sync=True)
+            met += held > 0 and fresh > 0
+            known += fresh + 1
+            held += 1
+            time.sleep(random.uniform(0, 0.002))
+    return {"held": held, "met": met}
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    """A thread that computes, as a data loader's does: it holds up the calls that follow each other under a lock."""
+    over = threading.Event()
+
+    def compute() -> None:
+        while not over.is_set():
+            sum(range(1000))
+
+    threading.Thread(target=compute, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def try_held(folder: Path, kind: str, take: Take, *, rank: int, deadline: float) -> dict[str, Any]:
     """Each in turn holds a lock while the other one tries to take it, and tries again when it is free."""
     found: dict[str, Any] = {}
@@ -218,6 +268,7 @@ def answer(folder: Path, rank: int) -> None:
         _wait_for(folder / f"here.{1 - rank}", deadline=deadline)
         for kind, take in LOCKS.items():
             told["locks"][kind] = _lock_facts(folder, kind, take, question["times"], rank, deadline)
+        told["locks"][JOURNAL] = _journal_facts(folder, question, rank, deadline)
     except Alone as error:
         told["alone"] = str(error)
     told["done"] = True
@@ -234,6 +285,16 @@ def _lock_facts(folder: Path, kind: str, take: Take, times: int, rank: int, dead
         if kind == KERNEL and error.errno in NO_KERNEL_LOCKS:
             return {"missing": error.strerror}
         return {"error": str(error)}
+
+
+def _journal_facts(folder: Path, question: dict[str, Any], rank: int, deadline: float) -> dict[str, Any]:
+    sys.path += question.get("imports", ())
+    try:
+        return append_in_turn(folder, rank=rank, times=question["times"], deadline=deadline)
+    except ImportError as error:
+        return {"missing": f"this Python has no hpo-batch ({error})"}
+    except Exception as error:  # whatever ended it: a worker would have ended so
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _me(question: dict[str, Any]) -> dict[str, Any]:

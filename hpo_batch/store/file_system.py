@@ -22,7 +22,7 @@ from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.files import dump_json, write_atomic
 from hpo_batch.store import contention, mounts
-from hpo_batch.store.contention import KERNEL, LINE, LINK, NUMBER_BYTES
+from hpo_batch.store.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LINK, NUMBER_BYTES
 from hpo_batch.store.finding import Finding, Level
 
 PREFIX = ".doctor."
@@ -128,7 +128,7 @@ def answers(folder: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _contend(folder: Path) -> Iterator[Finding]:
-    program = ask(folder, {})
+    program = ask(folder, {"imports": [path for path in sys.path if path]})
     said = [folder / f"said.{rank}" for rank in (0, 1)]
     with tempfile.TemporaryDirectory() as bare:  # no user's sitecustomize, no PYTHON* settings
         argv = [sys.executable, "-I", "-S", str(program), str(folder)]
@@ -220,6 +220,40 @@ def judge_locks(
             yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
             continue
         yield judge(turns, kind, between=between, one_host=one_host)
+    yield judge_journal(folder, [one["locks"].get(JOURNAL, {}) for one in answered], between=between)
+
+
+def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: str) -> Finding:
+    """What is left of the records that two processes appended to a journal in turn."""
+    if any("missing" in one for one in facts):
+        said = next(one["missing"] for one in facts if "missing" in one)
+        return Finding(level=Level.NOTE, about="journal", what=f"{between}: not tried, {said}", do="install it there")
+    said = next((one["error"] for one in facts if "error" in one), "")
+    total = sum(one.get("held", 0) for one in facts)
+    try:
+        lines = (folder / JOURNAL_FILE).read_bytes().splitlines()
+        in_place = sum(_before(line) == place for place, line in enumerate(lines))
+    except OSError as error:
+        said, lines, in_place = said or str(error), [], 0
+    if said or not in_place == len(lines) == total:
+        lost = f"of {total} records that were stored, {in_place} are in their place"
+        what = f"{between}: the journal does not hold what was written to it: {said or lost}"
+        return Finding(level=Level.BAD, about="journal", what=what, do=ELSEWHERE)
+    met = sum(one["met"] for one in facts)
+    if total < len(facts) * TIMES:
+        what = f"{between}: the journal took {total} records in {PATIENCE_S:.0f} s, {len(facts) * TIMES} were tried"
+        return Finding(level=Level.NOTE, about="journal", what=what, do="is the file server busy? Run doctor again")
+    what = f"{between}: {total} records were appended to a journal in turn, and all are there ({met} changes of hands)"
+    return Finding(level=Level.FINE, about="journal", what=what)
+
+
+def _before(line: bytes) -> int | None:
+    """How many records a record says are before it; None if it is none of ours."""
+    try:
+        before: int = json.loads(line)["system_attr"]["before"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return before
 
 
 def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:

@@ -77,6 +77,8 @@ REPORT_SPACING_S = 0.05
 """on a file system that several hosts write to: time between two workers' reports. A transaction there takes about 7
 round trips, 14 ms at 2 ms each, so that reports keep the lock busy for a quarter of the time however many workers there
 are. With 1,000 workers each reports every 50 s instead of every 10 s"""
+FRESH_S = 0.02
+"""what was read so short a time ago is not read again before the lock is taken: what others wrote since is little"""
 SHARE = 16
 """running trials whose workers a worker watches. As many workers watch each of them"""
 CROWD = 16
@@ -107,7 +109,7 @@ class Study:
         self._writer = Writer(owner.worker)
         self._reports: dict[str, _Reports] = {}
         self._last_flush = clock()
-        self._last_look = -math.inf
+        self._last_look = self._synced = -math.inf
         self._granted: set[str] = set()
         """tokens of the claims that this worker was given and has not ended"""
         self._lease: leases.Lease | None = None
@@ -609,7 +611,8 @@ class Study:
 
         What others wrote is read before the lock is taken too: most of it is replayed while nobody waits.
         """
-        self._sync()
+        if self._journal.was_undone or time.monotonic() - self._synced > FRESH_S:
+            self._sync()
         waiters = max(len(self._state.by_state[TrialState.RUNNING]), self._starting)
         with self._journal.transaction(waiters=waiters) as transaction:
             self._state.apply(transaction.new)
@@ -643,6 +646,7 @@ class Study:
 
     def _sync(self) -> None:
         """Read what is new in the journal, without its lock; all of it if records that were read were taken back."""
+        self._synced = time.monotonic()
         if not self._journal.was_undone:
             try:
                 while lines := self._journal.read_new():

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,17 @@ import pytest
 
 from hpo_batch.errors import StorageError
 from hpo_batch.store import contention, file_system
-from hpo_batch.store.contention import KERNEL, LINK, clock_offset
-from hpo_batch.store.file_system import TIMES, Turns, judge, judge_locks, read_turns, self_test, trial_folder
+from hpo_batch.store.contention import JOURNAL_FILE, KERNEL, LINK, clock_offset
+from hpo_batch.store.file_system import (
+    TIMES,
+    Turns,
+    judge,
+    judge_journal,
+    judge_locks,
+    read_turns,
+    self_test,
+    trial_folder,
+)
 from hpo_batch.store.finding import Level
 
 from .helpers import in_processes
@@ -30,7 +39,7 @@ GOOD = Turns(
 def test_this_machine_is_fine_and_left_as_it_was(root: Path) -> None:
     found = list(self_test(root))
     assert {finding.level for finding in found} == {Level.FINE}, found
-    assert [finding.about for finding in found] == ["files", "files", "locks", "locks"]
+    assert [finding.about for finding in found] == ["files", "files", "locks", "locks", "journal"]
     assert list(root.iterdir()) == []
 
 
@@ -117,8 +126,8 @@ def test_between_nodes_only_the_other_lock_is_relied_on() -> None:
 
 def test_answers_that_are_not_whole(tmp_path: Path) -> None:
     done = {"done": True, "locks": {KERNEL: {"missing": "Function not implemented"}, LINK: {"error": "I/O error"}}}
-    kernel, link = judge_locks(tmp_path, [done, done], between="here", one_host=True)
-    assert (kernel.level, link.level) == (Level.NOTE, Level.BAD)
+    kernel, link, journal = judge_locks(tmp_path, [done, done], between="here", one_host=True)
+    assert (kernel.level, link.level, journal.level) == (Level.NOTE, Level.BAD, Level.BAD)
     assert "I/O error" in link.what
     (alone,) = judge_locks(tmp_path, [done, {**done, "alone": "not seen"}], between="here", one_host=True)
     assert "not seen" in alone.what
@@ -154,3 +163,28 @@ def test_the_file_servers_clock_is_this_hosts_on_its_own_disk(tmp_path: Path) ->
 def test_no_folder_is_a_storage_error() -> None:
     with pytest.raises(StorageError, match="no folder can be made"), trial_folder(Path("/proc/nothing")):
         pytest.fail("there is none")
+
+
+def record(before: int) -> str:
+    return f'{{"op_code":3,"worker_id":"0","study_id":9,"system_attr":{{"before":{before}}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("befores", "facts", "level", "words"),
+    [
+        (range(2 * TIMES), {}, Level.FINE, "200 records were appended to a journal in turn, and all are there"),
+        ([*range(2 * TIMES - 1), 7], {}, Level.BAD, "of 200 records that were stored, 199 are in their place"),
+        (range(2 * TIMES - 1), {}, Level.BAD, "of 200 records that were stored, 199 are in their place"),
+        ([], {}, Level.BAD, "of 200 records that were stored, 0 are in their place"),
+        (range(2 * TIMES), {"error": "JournalCorrupt: it was replaced"}, Level.BAD, "JournalCorrupt: it was replaced"),
+        ([], {"missing": "this Python has no hpo-batch"}, Level.NOTE, "not tried, this Python has no hpo-batch"),
+        (range(TIMES + 5), {"held": 5}, Level.NOTE, "took 105 records in 60 s"),
+    ],
+)
+def test_what_is_left_of_records_that_were_appended_in_turn(
+    tmp_path: Path, befores: Iterable[int], facts: dict[str, Any], level: Level, words: str
+) -> None:
+    (tmp_path / JOURNAL_FILE).write_text("".join(map(record, befores)))
+    found = judge_journal(tmp_path, [{"held": TIMES, "met": 3}, {"held": TIMES, "met": 3, **facts}], between="here")
+    assert found.level is level
+    assert words in found.what

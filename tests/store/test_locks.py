@@ -76,7 +76,7 @@ def test_the_lock_of_a_killed_process_is_broken_at_once(path: Path, tmp_path: Pa
     process, _ = start(hold, path, tmp_path / "ready")
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    with pytest.raises(LockTimeout, match="could not acquire .* may be suspended"), journal_lock(path, timeout_s=0.1):
+    with pytest.raises(LockTimeout, match=r"could not acquire .* may be suspended"), journal_lock(path, timeout_s=0.1):
         pytest.fail("the holder lives")
     kill(process)
     assert lock_file(path).exists()
