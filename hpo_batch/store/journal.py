@@ -82,9 +82,7 @@ class Transaction:
         end = self._cursor.offset
         try:
             if time.clock_gettime(time.CLOCK_BOOTTIME) - self._since > SURE_S and not self._is_held():
-                raise StorageError(
-                    f"'{self.path}': its lock was lost, this process was suspended for too long; try again"
-                )
+                raise StorageError(f"lost the lock of '{self.path}' while this process was suspended: try again")
             if self._fd is None:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if os.fstat(self._fd).st_size != end:
