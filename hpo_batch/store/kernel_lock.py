@@ -43,7 +43,7 @@ def kernel_lock(path: str, *, deadline: float, waiters: int = 1) -> Iterator[boo
         held = _try(fd)
         began = time.monotonic()
         if held is False and not _wait(fd, deadline, waiters):
-            waited = f"{time.monotonic() - began:.0f} s"
+            waited = f"{time.monotonic() - began:.2g} s"
             raise LockTimeout(f"could not acquire '{path}' in {waited}; its holder may be suspended")
         yield held is not None
     finally:

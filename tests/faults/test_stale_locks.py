@@ -97,7 +97,7 @@ def test_the_lock_of_a_stopped_worker_is_held(path: Path, tmp_path: Path, kernel
     try:
         (said,) = in_processes([(takes, path, 0.3, kernel_locks)])
         assert isinstance(said, str)
-        assert "holder stopped" in said if kernel_locks else "held by another program" in said
+        assert "may be suspended" in said if kernel_locks else "held by another program" in said
     finally:
         kill(process)
     (took,) = in_processes([(takes, path, 5.0, kernel_locks)])
