@@ -25,6 +25,11 @@ def be_host(name: str) -> None:
     os.environ["SLURMD_NODENAME"] = name
 
 
+def set_clock(*, ahead_s: float) -> None:
+    """From now on the clock of this process is so many seconds ahead of the server's: that of another host."""
+    _loaded().clock_ahead(ctypes.c_double(ahead_s))
+
+
 def stall_writes(*, seed: int, permille: int, most_s: float) -> None:
     """Writes that go to the server late come later still, so many of a thousand of them, for up to ``most_s`` seconds."""
     _loaded().writeback_stall(ctypes.c_uint(seed), permille, round(most_s * 1e6))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulators.preload import Latency, Refusals, WriteBack, can_compile, together
+from tests.simulators.preload import Latency, Refusals, Simulator, WriteBack, can_compile, together
 from tests.simulators.processes import Preloaded
 
 Load = Callable[..., Preloaded]
@@ -55,7 +55,7 @@ def load() -> Iterator[Load]:
     with ExitStack() as stack:
         started: dict[str, Preloaded] = {}
 
-        def start(*simulators: WriteBack | Latency | Refusals, imports: Sequence[str] = ()) -> Preloaded:
+        def start(*simulators: Simulator, imports: Sequence[str] = ()) -> Preloaded:
             environ = together(simulators)
             name = repr((sorted(environ.items()), imports))
             if name not in started:

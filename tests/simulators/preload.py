@@ -8,11 +8,13 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 SOURCES = Path(__file__).parent
 COUNTED = (
@@ -106,9 +108,15 @@ class Latency:
     def counts(self) -> dict[str, int]:
         """Operations so far, of all processes, by kind."""
         try:
-            return dict(zip(COUNTED, struct.unpack(f"{len(COUNTED)}l", self.out.read_bytes()), strict=True))
+            return dict(zip(COUNTED, struct.unpack_from(f"{len(COUNTED)}l", self.out.read_bytes()), strict=True))
         except FileNotFoundError:
             return dict.fromkeys(COUNTED, 0)
+
+    def stall(self, seconds: float) -> None:
+        """From now on, for so long, the server answers nobody. Some process must have been started with it."""
+        until = struct.pack("l", round((time.monotonic() + seconds) * 1e6))
+        with self.out.open("r+b") as file:
+            os.pwrite(file.fileno(), until, struct.calcsize(f"{len(COUNTED)}l"))
 
     @contextmanager
     def counting(self) -> Iterator[dict[str, int]]:
@@ -116,6 +124,15 @@ class Latency:
         before, made = self.counts(), {}
         yield made
         made.update({kind: count - before[kind] for kind, count in self.counts().items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostClock:
+    """Processes whose clocks ``control.set_clock`` may set: see clock.c."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return _preloaded("clock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +146,10 @@ class Refusals:
         return _preloaded("refuse", REFUSE_ROOT=os.path.realpath(self.root))
 
 
-def together(simulators: Sequence[WriteBack | Latency | Refusals]) -> dict[str, str]:
+Simulator: TypeAlias = WriteBack | Latency | Refusals | HostClock
+
+
+def together(simulators: Sequence[Simulator]) -> dict[str, str]:
     """The variables for a process that gets all of them; an operation passes them in this order.
 
     Refusals before a write-back cache are the system's own; after it they are the server's, which a writer hears of

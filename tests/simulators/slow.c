@@ -4,11 +4,13 @@
 // of longs in the order of `names`). It is made for every open, create, fsync, rename, link, unlink, mkdir, flock, utime
 // and truncate, for the first read of a descriptor that returns data, and for the close of one that was written and not
 // synced. Writes are free: the client caches them, fsync and close pay. So are stats (attribute cache) unless SLOW_STAT=1.
+// The long after the counts is a time (CLOCK_MONOTONIC, microseconds) until which the server does not answer.
 #define ROOT "SLOW_ROOT"
 #include "below.h"
 
 enum { OPEN, FSYNC, RENAME, LINK, UNLINK, MKDIR, STAT, FLOCK, UTIME, TRUNC, READ, OPENDIR, CLOSE, KINDS };
-static long own_counts[KINDS], *counts = own_counts;
+#define STALLED_UNTIL KINDS
+static long own_counts[KINDS + 1], *counts = own_counts;
 static long round_trip_us;
 static int stats_cost;
 
@@ -38,6 +40,13 @@ __attribute__((constructor)) static void begin(void) {
 static void trip(int kind) {
     __sync_fetch_and_add(&counts[kind], 1);
     sleep_us(round_trip_us);
+    for (;;) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        long left = __atomic_load_n(&counts[STALLED_UNTIL], __ATOMIC_RELAXED) - (now.tv_sec * 1000000 + now.tv_nsec / 1000);
+        if (left <= 0) return;
+        sleep_us(left);
+    }
 }
 
 static void trip_at(int kind, int folder, const char *path) {

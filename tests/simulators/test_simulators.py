@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import fcntl
 import mmap
@@ -18,7 +19,7 @@ import pytest
 
 from tests.simulators import control
 from tests.simulators.fixtures import Load
-from tests.simulators.preload import COUNTED, Latency, Refusals, WriteBack, together, with_environ
+from tests.simulators.preload import COUNTED, HostClock, Latency, Refusals, WriteBack, together, with_environ
 from tests.simulators.processes import ProcessDied
 
 
@@ -364,6 +365,42 @@ def test_the_cache_answers_at_once_and_the_sync_takes_a_round_trip(
     far = Latency(root=network_root.parent, round_trip_s=0.05, out=tmp_path / "out")
     write, sync = load(write_back, far).call(syncs_late, network_root / "f")
     assert write < 0.05 <= sync
+
+
+def writes_at(path: Path) -> float:
+    """When it was done."""
+    path.write_text("x")
+    return time.monotonic()
+
+
+def test_a_server_that_stalls_answers_nobody_and_then_everybody(
+    load: Load, latency: Latency, network_root: Path
+) -> None:
+    slow = load(latency)
+    slow.call(writes_at, network_root / "before")
+    until = time.monotonic() + 1.0
+    latency.stall(1.0)
+    processes = [slow.start(writes_at, network_root / str(i)) for i in range(3)]
+    assert all(process.answer() >= until for process in processes)
+
+
+# --- clocks
+
+
+def tells_time(path: Path) -> tuple[float, float, float, float]:
+    before = time.monotonic()
+    control.set_clock(ahead_s=3600.0)
+    path.touch()
+    today = datetime.datetime.now(tz=datetime.UTC).timestamp()
+    return time.time(), today, path.stat().st_mtime, time.monotonic() - before
+
+
+def test_the_clock_of_another_host(load: Load, tmp_path: Path) -> None:
+    now, today, touched, passed = load(HostClock()).call(tells_time, tmp_path / "f")
+    assert now - time.time() == pytest.approx(3600, abs=60)
+    assert today == pytest.approx(now, abs=1)
+    assert touched == pytest.approx(time.time(), abs=60)
+    assert 0 <= passed < 60
 
 
 # --- refusals

@@ -163,6 +163,9 @@ def _replay(journal: bytes, verdict: Verdict) -> Places | None:
         except Illegal as illegal:
             verdict.blame(illegal.rule, f"line {index}: {illegal}")
             effect = None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            verdict.blame(Rule.READABLE, f"line {index} is no record of ours ({error!r}): {line[:200]!r}")
+            return None
         if effect is not None:
             verdict.effects.append(effect)
         number = record.get("trial_id", len(model.trials) - 1 if record["op_code"] == 4 else -1)
