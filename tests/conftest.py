@@ -10,6 +10,16 @@ from pathlib import Path
 
 import pytest
 
+# fixtures: pytest finds them by their being here
+from tests.simulators.fixtures import (  # noqa: F401
+    latency,
+    load,
+    network_folder,
+    network_root,
+    refusals,
+    write_back,
+)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")
