@@ -319,16 +319,18 @@ SECTIONS: dict[str, tuple[Section, Measure]] = {
     ),
     "reports": (
         Section(
-            text="What `Study.report` costs workers that train and report once in {step:g} s. Each is a thread with a "
-            "study of its own, in 64 processes at most; 8 trials of 100 steps have finished",
+            text="What `Study.report` costs workers that train and report once in {step:g} s. Up to 64 processes are "
+            "all the workers, each with a study and a running trial of its own; 8 trials have finished",
             keys=(ROUND_TRIP, "workers", "pruner"),
             columns=(
+                ("a write every s", number("every")),
                 ("writes/s wanted", number("wanted")),
                 ("got", number("got")),
-                ("steps done", percent("steps")),
-                ("time blocked in report", percent("blocked", 1)),
-                ("longest call s", number("worst", 2)),
+                ("blocked per write ms", number("blocked ms")),
+                ("at most s", number("worst", 2)),
+                ("time blocked", percent("blocked", 1)),
                 ("lock held", percent("lock")),
+                ("held ms per write", number("held ms", 1)),
                 ("flock calls per write", number("flock", 1)),
                 CPU,
             ),

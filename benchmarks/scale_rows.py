@@ -1,7 +1,7 @@
 """What ``scale.py`` measures, each in a process of its own under ``slow.c``: prints one line of JSON for each row.
 
 Everything goes through what a worker uses: ``Study.open``, ``claim``, ``report``, ``tell``. Workers are forked, 8 on
-each simulated host, or are threads where a thousand of them are wanted.
+each simulated host.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import heapq
 import json
+import logging
 import math
 import multiprocessing
 import os
@@ -17,7 +19,6 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -64,12 +65,12 @@ REPORTS = 10
 """of each trial, where trials do nothing else"""
 RESULT = Complete(values=(0.5,), metrics={"loss": 0.5})
 PROCESSES = 64
-"""at most, of workers that are threads"""
+"""at most, that report"""
 FINISHED, STEPS = 8, 100
-"""trials that a pruner finds finished, and the steps of each: with fewer than 5 it would not look at the others"""
+"""trials that a pruner finds finished (with fewer than 5 it would not look at the rest), and the step of running ones"""
 LOOK_PAUSE_S = 1.2
 """after which a claim looks again whether others have died"""
-LONGEST_SPACING_S = 600
+LONGEST_SPACING_S, LONGEST_WARM_UP_S = 600.0, 40.0
 PATIENCE_S = 1200.0
 
 FORK = multiprocessing.get_context("fork")
@@ -338,88 +339,100 @@ def hold(study: Path, workers: int) -> None:
 
 
 class Clock:
-    """A worker's clock, which can be set."""
+    """A worker's clock, which goes only when it is set."""
 
     def __init__(self) -> None:
-        self.ahead_s = 0.0
+        self.now = time.time()
 
     def __call__(self) -> float:
-        return time.time() + self.ahead_s
+        return self.now
 
 
 class Tally:
-    """What the workers of all processes have done since it was reset, each in a place of its own."""
+    """What all workers have waited since it was reset, summed in a place of its own by each process."""
 
-    def __init__(self, workers: int) -> None:
-        self.blocked, self.worst = FORK.RawArray("d", workers), FORK.RawArray("d", workers)
-        self.calls = FORK.RawArray("q", workers)
-        self.spacing = FORK.RawValue("d", 0.0)
-        """seconds between two writes of a worker's reports, with no pruner"""
+    def __init__(self, processes: int) -> None:
+        self.blocked, self.worst = FORK.RawArray("d", processes), FORK.RawArray("d", processes)
+        self.writes = FORK.RawArray("q", processes)
+        self.every_s = FORK.RawValue("d", 0.0)
+        """seconds of training between two writes of a worker's reports"""
 
     def reset(self) -> None:
-        for array in (self.blocked, self.worst, self.calls):
+        for array in (self.blocked, self.worst, self.writes):
             array[:] = [0] * len(array)
 
-    def note(self, worker: int, seconds: float) -> None:
-        self.blocked[worker] += seconds
-        self.worst[worker] = max(self.worst[worker], seconds)
-        self.calls[worker] += 1
+    def note(self, index: int, seconds: float) -> None:
+        self.blocked[index] += seconds
+        self.worst[index] = max(self.worst[index], seconds)
+        self.writes[index] += 1
 
-    def sums(self) -> tuple[float, int, float]:
-        """Seconds in ``report``, calls, longest call."""
-        return sum(self.blocked), sum(self.calls), max(self.worst)
+    def figures(self) -> Figures:
+        blocked_s = sum(self.blocked) / max(1, sum(self.writes))
+        return {
+            "blocked": blocked_s / (blocked_s + self.every_s.value),
+            "blocked ms": 1e3 * blocked_s,
+            "worst": max(self.worst),
+        }
 
 
 @dataclass(kw_only=True)
 class Reporter:
-    """One of many workers, as a thread: a study of its own, a running trial, a clock."""
+    """One of many workers: a study and a running trial of its own."""
 
-    index: int
     study: Study
     clock: Clock
     claim: Claim
-    step: int = 0
+    next_step: int = STEPS
 
     def report(self) -> None:
-        self.study.report(self.claim, self.step, {"loss": 1.0})  # a pruner finds all alike, and prunes none
-        self.step += 1
+        self.study.report(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
+        self.next_step += 1
+
+    def write(self, steps: int, every_s: float) -> None:
+        """The reports of some steps; all but the last one while the clock stands still, so that they wait for it."""
+        for _ in range(steps - 1):
+            self.report()
+        self.clock.now += 1.001 * every_s
+        self.report()
 
 
 def reports(
     control: Control, folder: Path, told: Path, *, workers: int, delays: Sequence[float], pruner: str, step: float,
     seconds: float,
 ) -> Iterator[Row]:  # fmt: skip
-    """What reports cost workers that train and report once in ``step`` seconds.
+    """What reports cost workers that train and report once in ``step`` seconds, and have done so for long.
 
-    Each of them is a thread with a ``Study`` of its own, so that what each reads under the lock is what it would read.
-    Their clocks are set so that their reports are spread as those of workers that have run for long.
+    A thousand processes would measure this machine. A process is several workers: each has its own study, trains for
+    as long as a worker does between two writes, and then waits until its reports are written, for others of its process
+    too. So the lock is wanted as often, under it as much is read and written, and a worker waits as long, as with a
+    process for each; only there are never more than ``PROCESSES`` that poll for the lock.
     """
     home = a_study(folder / "reports", pruner=pruner)
     _finish(home, FINISHED)
-    tally = Tally(workers)
-    body = functools.partial(_report_on, home, workers, control, step, tally)
-    crew = Crew(min(workers, PROCESSES), told / "crew", body)
+    processes = min(workers, PROCESSES)
+    tally = Tally(processes)
+    crew = Crew(processes, told / "crew", functools.partial(_report_on, home, workers, control, pruner, step, tally))
     for _ in range(4):
         crew.meet()
+    every_s = tally.every_s.value
     for delay in delays:
         control.delay_s = delay
-        time.sleep(seconds / 2)
+        time.sleep(max(seconds / 2, min(1.5 * every_s, LONGEST_WARM_UP_S)))  # until as many wait as will
         tally.reset()
         busy, before = Busy(crew), control.look()
         time.sleep(seconds)
         look, used = control.look().since(before), busy.figures()
-        blocked_s, steps, worst = tally.sums()
         yield (
             [1e3 * delay, workers, pruner],
             {
-                "wanted": workers / (step if pruner != "none" else tally.spacing.value),
-                "got": look.locks / look.at,
-                "blocked": blocked_s / (workers * look.at),
-                "worst": worst,
-                "steps": steps / (workers * look.at / step),
+                "every": every_s,
+                "wanted": workers / every_s,
+                "got": sum(tally.writes) / look.at,
                 "lock": look.held_s / look.at,
-                **used,
+                "held ms": 1e3 * look.held_s / max(1, look.locks),
                 "flock": look.calls["flock"] / max(1, look.locks),
+                **tally.figures(),
+                **used,
             },
         )
     control.delay_s = 0
@@ -430,61 +443,56 @@ def reports(
 def _finish(home: StudyHome, trials: int) -> None:
     with Study.open(home, a_worker(2_000_000, "early")) as study:
         for claim in [one(study.claim()) for _ in range(trials)]:
-            for step in range(STEPS):
+            for step in range(2 * STEPS):
                 study.report(claim, step, {"loss": 1.0})
             study.tell(claim, RESULT)
 
 
 def _report_on(
-    home: StudyHome, workers: int, control: Control, step: float, tally: Tally, crew: Crew, index: int
+    home: StudyHome, workers: int, control: Control, pruner: str, step: float, tally: Tally, crew: Crew, index: int
 ) -> None:
     """What one of the processes does: be every n-th of the workers."""
-    host = f"node{index}"
+    host, rng, team = f"node{index}", random.Random(index), list[Reporter]()
     on_host(host)
-    rng = random.Random(index)
     with contextlib.ExitStack() as stack:
         opened = []
-        for number in range(index, workers, PROCESSES):
+        for number in range(index, workers, PROCESSES):  # all of them while the journal is short
             clock = Clock()
-            opened.append((number, stack.enter_context(Study.open(home, a_worker(number, host), clock=clock)), clock))
+            opened.append((stack.enter_context(Study.open(home, a_worker(number, host), clock=clock)), clock))
         crew.meet()
-        team = [Reporter(index=n, study=study, clock=c, claim=one(study.claim())) for n, study, c in opened]
+        team += [Reporter(study=study, clock=clock, claim=one(study.claim())) for study, clock in opened]
         crew.meet()
         if index == 0:
-            tally.spacing.value = _spacing(team[0], control)
+            tally.every_s.value = step if pruner != "none" else max(step, _spacing(team[0], control))
         crew.meet()
+        every_s = tally.every_s.value
         for reporter in team:
-            reporter.clock.ahead_s += 2 * LONGEST_SPACING_S
-            reporter.report()
-            reporter.clock.ahead_s += min(tally.spacing.value, LONGEST_SPACING_S) * rng.random()
-        threads = [threading.Thread(target=_train, args=(r, crew, step, rng.random(), tally)) for r in team]
+            reporter.write(1, LONGEST_SPACING_S)
         crew.meet()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-
-def _train(reporter: Reporter, crew: Crew, step: float, phase: float, tally: Tally) -> None:
-    time.sleep(step * phase)
-    while not crew.over.value:
-        time.sleep(step)
-        began = time.monotonic()
-        reporter.report()
-        tally.note(reporter.index, time.monotonic() - began)
+        # as after a long time: spread evenly
+        due = [(time.monotonic() + every_s * rng.random(), number) for number in range(len(team))]
+        heapq.heapify(due)
+        while not crew.over.value:
+            wait_s = due[0][0] - time.monotonic()
+            if wait_s > 0:
+                time.sleep(min(wait_s, 0.1))
+                continue
+            since, number = heapq.heappop(due)
+            team[number].write(max(1, round(every_s / step)), every_s)
+            tally.note(index, time.monotonic() - since)
+            heapq.heappush(due, (time.monotonic() + every_s, number))
 
 
 def _spacing(reporter: Reporter, control: Control) -> float:
     """Seconds between two writes of a worker's reports; found by setting its clock, while nobody else writes."""
-    reporter.clock.ahead_s += 2 * LONGEST_SPACING_S
-    reporter.report()
-    before = control.look().locks
-    for seconds in range(LONGEST_SPACING_S):
+    reporter.write(1, LONGEST_SPACING_S)
+    before, since = control.look().locks, reporter.clock.now
+    while reporter.clock.now - since < LONGEST_SPACING_S:
         reporter.report()
         if control.look().locks > before:
-            return float(seconds)
-        reporter.clock.ahead_s += 1.0
-    return math.inf
+            return reporter.clock.now - since
+        reporter.clock.now += 0.1
+    return LONGEST_SPACING_S
 
 
 # --- trials per second
@@ -638,6 +646,7 @@ SECTIONS: Mapping[str, Callable[..., Iterator[Row]]] = {
 def main() -> None:
     what, arguments = sys.argv[1], json.loads(sys.argv[2])
     warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
+    logging.disable(logging.WARNING)  # a thousand times that the lock was not to be had; the rows tell
     if what == "prefill":
         prefilled(Path(arguments["folder"]), "tpe", arguments["trials"])
         return
