@@ -67,7 +67,7 @@ RESULT = Complete(values=(0.5,), metrics={"loss": 0.5})
 PROCESSES = 64
 """at most, that report"""
 FINISHED, STEPS = 8, 100
-"""trials that a pruner finds finished (with fewer than 5 it would not look at the rest), and the step of running ones"""
+"""trials that a pruner finds finished (it wants 5), and the step that running ones are at"""
 LOOK_PAUSE_S = 1.2
 """after which a claim looks again whether others have died"""
 LONGEST_SPACING_S, LONGEST_WARM_UP_S = 600.0, 40.0
