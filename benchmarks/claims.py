@@ -256,7 +256,7 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
     create(home, sweep, toml="", now=time.time())
     write, rng, records = Writer("prefill"), random.Random(0), []
     space: Space = sweep.space
-    stored = JournalParams(space)
+    stored, journal = JournalParams(space), Journal(home.journal)
     for i in range(trials):
         values = {
             "a": rng.random(), "b": 10 ** rng.uniform(-5, -1), "c": rng.randint(1, 100000), "d": rng.randint(1, 4),
@@ -277,8 +277,10 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
         records.append(write.metric(i, "loss", 0.5))
         records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 2.0}))
         records.append(write.trial_state(i, TrialState.COMPLETE, now=2.0, values=[rng.random()]))
-    with Journal(home.journal).transaction() as transaction:
-        transaction.append(records, sync=True)
+        if len(records) > 100_000 or i + 1 == trials:  # in pieces: the records of a large study are many gigabytes
+            with journal.transaction() as transaction:
+                transaction.append(records, sync=True)
+            records.clear()
     return home
 
 
