@@ -1270,6 +1270,16 @@ static void *write_back(void *unused) {
     return NULL;
 }
 
+static bool set_locks(const char *name) {
+    static const char *const NAMES[] = {[SHARED] = "shared", [LOCAL] = "local", [NONE] = "none"};
+    for (int i = SHARED; i <= NONE; i++)
+        if (!strcmp(name, NAMES[i])) {
+            fs.locks = i;
+            return true;
+        }
+    return false;
+}
+
 static void obey(char *line, FILE *to) {
     char *rest_of = line + strcspn(line, " ");
     if (*rest_of) *rest_of++ = 0;
@@ -1283,6 +1293,8 @@ static void obey(char *line, FILE *to) {
         fs.rtt_s = atof(rest_of) / 1000;
     } else if (!strcmp(line, "timeout")) {
         fs.timeout_s = atof(rest_of);
+    } else if (!strcmp(line, "locks")) { /* of what is opened from now on */
+        if (!set_locks(rest_of)) said = "unknown kind of locks";
     } else if (!strcmp(line, "sync")) {
         flush_older(-1);
     } else if (!strcmp(line, "clear")) {
@@ -1387,7 +1399,10 @@ int main(int argc, char **argv) {
         case 'r': fs.rtt_s = number(optarg) / 1000; break;
         case 'a': fs.timeout_s = number(optarg); break;
         case 'w': fs.writeback_s = number(optarg); break;
-        case 'l': fs.locks = !strcmp(optarg, "local") ? LOCAL : !strcmp(optarg, "none") ? NONE : SHARED; break;
+        case 'l':
+            if (set_locks(optarg)) break;
+            fprintf(stderr, "hostfs: locks are shared, local or none\n");
+            return 2;
         case 'k': fs.keeps_removed = true; break;
         case 'c': listen_at(optarg); break;
         case 'f':

@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 SOURCE = HERE / "hostfs.c"
 INSTALL = "tests/network/install_fuse.sh installs what is needed (Debian, Ubuntu)"
 MNT_DETACH = 2
+CLONE_NEWNS = 0x20000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -148,6 +150,10 @@ class Host:
         """No more errors, delays and stalls."""
         self.tell("clear")
 
+    def set_locks(self, locks: str) -> None:
+        """Another kind of locks (see ``Options``) for files that are opened from now on."""
+        self.tell(f"locks {locks}")
+
     def sync(self) -> None:
         """Write everything back."""
         self.tell("sync")
@@ -173,6 +179,28 @@ def detach(path: Path) -> None:
     while any(line.split(" ")[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines()):
         if _libc.umount2(bytes(path), MNT_DETACH) != 0:
             subprocess.run(["fusermount3", "-u", "-z", str(path)], check=True)
+
+
+def see(host: Path, at: Path) -> None:
+    """Let this process and its children, and nobody else, see a mounted host at another path, the same on all hosts.
+
+    For a forked child, as root. ``in_view`` is the same for programs.
+    """
+    _check(_libc.unshare(CLONE_NEWNS))
+    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+    _check(_libc.mount(bytes(host), bytes(at), None, MS_BIND, None))
+
+
+def in_view(host: Path, at: Path) -> list[str]:
+    """What to put before a command so that it sees a mounted host at another path."""
+    text = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", text, str(host), str(at)]
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -630,7 +631,9 @@ def operate(root: Path, chance: random.Random, steps: int = 1200) -> Iterator[ob
             descriptors.append(fd)
             return len(descriptors)
         if what == "path":
-            return on_path(chance.choice(("mkdir", "rmdir", "unlink", "rename", "link", "symlink", "stat", "list", "read")))
+            return on_path(
+                chance.choice(("mkdir", "rmdir", "unlink", "rename", "link", "symlink", "stat", "list", "read"))
+            )
         fd = chance.choice(descriptors) if descriptors else -1
         return on_descriptor(what, fd)
 
@@ -640,11 +643,11 @@ def operate(root: Path, chance: random.Random, steps: int = 1200) -> Iterator[ob
             "mkdir": first.mkdir,
             "rmdir": first.rmdir,
             "unlink": first.unlink,
-            "rename": lambda: os.rename(first, second),
+            "rename": lambda: first.rename(second),
             "link": lambda: os.link(first, second),
             "symlink": lambda: first.symlink_to("a"),
             "stat": lambda: facts(first.stat()),
-            "list": lambda: sorted(os.listdir(first)),
+            "list": lambda: sorted(path.name for path in first.iterdir()),
             "read": first.read_bytes,
         }
         result = calls[what]()
@@ -661,7 +664,7 @@ def operate(root: Path, chance: random.Random, steps: int = 1200) -> Iterator[ob
             "pwrite": lambda: os.pwrite(fd, data, at),
             "read": lambda: os.read(fd, count),
             "pread": lambda: os.pread(fd, count, at),
-            "seek": lambda: os.lseek(fd, 0, whence) if os.path.isfile(fd) else None,
+            "seek": lambda: os.lseek(fd, 0, whence) if stat.S_ISREG(os.fstat(fd).st_mode) else None,
             "truncate": lambda: os.ftruncate(fd, at),
             "fstat": lambda: facts(os.fstat(fd)),
             "fsync": lambda: os.fsync(fd),
@@ -683,8 +686,8 @@ def operate(root: Path, chance: random.Random, steps: int = 1200) -> Iterator[ob
         os.close(fd)
 
 
-def facts(stat: os.stat_result) -> tuple[int, ...]:
-    return (stat.st_mode, stat.st_nlink, stat.st_size if stat.st_mode & 0o100000 else 0)
+def facts(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_mode, found.st_nlink, found.st_size if stat.S_ISREG(found.st_mode) else 0)
 
 
 def tree(root: Path) -> dict[str, object]:
