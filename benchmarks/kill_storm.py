@@ -6,6 +6,11 @@ lock, within an append, between a result and its tell ... A killed worker is rep
 held against what the workers had noted before they died, and against what plain Optuna reads.
 
     .venv/bin/python benchmarks/kill_storm.py --kills 1000 --at-each-point 25
+    .venv/bin/python benchmarks/kill_storm.py --mounts 4 --rtt-ms 0.5 --power-cuts 20    # on a network file system
+
+With ``--mounts`` (root, Linux with FUSE) the workers run on so many hosts, each of which sees the studies through a
+mount of its own with the caches of an NFS client (tests/network). ``--power-cuts``: a host loses what it had not
+written back, and all of its workers; it starts again at once. What is judged is what the server has in the end.
 
 Ends with exit code 1 if anything is stuck, lost or doubled, or a worker ended with an error.
 """
@@ -13,6 +18,7 @@ Ends with exit code 1 if anything is stuck, lost or doubled, or a worker ended w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -27,13 +33,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from storm_worker import POINTS, STEPS, SUBMISSION, after_step, is_finished, submit_once, work
+from storm_worker import POINTS, STEPS, SUBMISSION, Seat, after_step, is_finished, submit_once, work
 
+from hpo_batch.errors import StorageError
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.scan import ScannedTrial
@@ -42,6 +49,9 @@ from hpo_batch.study.create import create, read_state
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
 
+if TYPE_CHECKING:
+    from tests.network.mount import Host
+
 SWEEP = """
 [study]
 name = "storm{number}"
@@ -49,6 +59,7 @@ metric = "loss"
 direction = "minimize"
 trials = {trials}
 max_attempts = 100
+lease_s = {lease_s}
 [objective]
 function = "storm_worker:train"
 [space]
@@ -78,6 +89,7 @@ class Verdict:
     """Sums over all sweeps."""
 
     random_kills: int = 0
+    power_cuts: int = 0
     at_points: Counter[str] = field(default_factory=Counter)
     sweeps: int = 0
     asked: int = 0
@@ -122,20 +134,54 @@ class Storm:
     notes: Path
     programs: Path
     chance: random.Random
+    hosts: list[Host] = field(default_factory=list)
+    is_busy: bool = False
     running: dict[int, tuple[multiprocessing.process.BaseProcess, str | None, Path]] = field(default_factory=dict)
+    seats: dict[int, Seat] = field(default_factory=dict)
+    """of the running ones"""
+    boots: Counter[str] = field(default_factory=Counter)
     started: int = 0
 
     def start(self, point: str | None) -> None:
         self.started += 1
         notes = self.notes / f"{self.home.name}-{self.started}.jsonl"
-        arguments: tuple[Any, ...] = (self.home, self.started, notes, point, self.chance.randrange(2**32))
+        seat = self._seat()
+        seed = self.chance.randrange(2**32)
+        arguments: tuple[Any, ...] = (self.home, self.started, notes, point, seed, seat, self.is_busy)
         target: Any = work
         if point == SUBMISSION:
             dies = self.chance.choice(("before", "after"))
-            target, arguments = submit_once, (self.home, self.sweep, self.toml, notes, self.programs, dies)
+            target, arguments = submit_once, (self.home, self.sweep, self.toml, notes, self.programs, dies, seat)
         process = FORK.Process(target=target, args=arguments, daemon=True)
         process.start()
         self.running[self.started] = (process, point, notes)
+        if seat is not None:
+            self.seats[self.started] = seat
+
+    def _seat(self) -> Seat | None:
+        """Hosts in turn at first, then any."""
+        if not self.hosts:
+            return None
+        is_first = self.started <= len(self.hosts)
+        host = self.hosts[self.started - 1] if is_first else self.chance.choice(self.hosts)
+        name = host.path.name
+        return Seat(name=name, boot=f"{name}.{self.boots[name]}", mount=host.path, at=host.source)
+
+    def cut_power(self) -> None:
+        """Of one host: its processes stop, what it has not written back is gone, and it starts again."""
+        host = self.chance.choice(self.hosts)
+        there = [self.running[i][0] for i, seat in self.seats.items() if seat.name == host.path.name]
+        for process in there:
+            assert process.pid is not None
+            # first of all, so that none sees that its disk is gone, as none would live to
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGSTOP)
+        host.cut_power()
+        for process in there:
+            process.kill()
+            process.join()
+        self.boots[host.path.name] += 1
+        host.mount()
 
     def workers(self) -> list[int]:
         return [index for index, (_, point, _) in self.running.items() if point != SUBMISSION]
@@ -146,6 +192,7 @@ class Storm:
         multiprocessing.connection.wait(sentinels, timeout)
         for index in [i for i, (process, _, _) in self.running.items() if not process.is_alive()]:
             process, point, notes = self.running.pop(index)
+            self.seats.pop(index, None)
             process.join()
             assert process.exitcode is not None
             yield process.exitcode, point, notes
@@ -162,13 +209,20 @@ class Storm:
             process.join()
 
 
-def rage(storm: Storm, verdict: Verdict, *, kills: int, points: list[str], workers: int, pause_s: float) -> None:
-    """Run a sweep to its end. ``kills`` in all, and ``points`` that are taken off as they are hit."""
+def rage(
+    storm: Storm, verdict: Verdict, *, kills: int, cuts: int, points: list[str], workers: int, pause_s: float
+) -> None:
+    """Run a sweep to its end. ``kills`` and ``cuts`` in all, and ``points`` that are taken off as they are hit.
+
+    Raises:
+        StorageError: the journal cannot be read.
+    """
     for _ in range(workers):
         storm.start(_next(points, storm.chance, often=True))
     next_kill, progress, last = time.monotonic(), time.monotonic(), -1
-    while True:
-        wait_s = max(0.0, next_kill - time.monotonic()) if verdict.random_kills < kills else 0.2
+    while not verdict.errors:
+        is_over = verdict.random_kills >= kills and verdict.power_cuts >= cuts
+        wait_s = 0.2 if is_over else max(0.0, next_kill - time.monotonic())
         for code, point, notes in storm.ended(wait_s):
             died_at = next((line["point"] for line in read_notes([notes]) if line["what"] == "die"), None)
             if code == -signal.SIGKILL and died_at is not None:
@@ -190,8 +244,13 @@ def rage(storm: Storm, verdict: Verdict, *, kills: int, points: list[str], worke
                 break
             verdict.errors.append(f"{storm.home.name}: every worker left before the end")
             storm.start(None)
-        if verdict.random_kills < kills and time.monotonic() >= next_kill:
-            storm.kill_one()
+        if not is_over and storm.workers() and time.monotonic() >= next_kill:
+            # in the end the cuts that are left, one after the other
+            if verdict.power_cuts < cuts and (verdict.random_kills >= kills or storm.chance.random() < 0.1):
+                storm.cut_power()
+                verdict.power_cuts += 1
+            else:
+                storm.kill_one()
             next_kill = time.monotonic() + storm.chance.expovariate(1 / pause_s)
         size = storm.home.journal.stat().st_size
         if size != last:
@@ -223,7 +282,6 @@ def judge(storm: Storm, verdict: Verdict) -> None:
     """Hold the journal against the notes, and against plain Optuna."""
     state, notes = read_state(storm.home), read_notes(sorted(storm.notes.glob(f"{storm.home.name}-*.jsonl")))
     counts = state.counts()
-    verdict.sweeps += 1
     verdict.asked += counts.target
     verdict.finished += counts.finished
     verdict.failed += counts.failed
@@ -300,6 +358,7 @@ def report(verdict: Verdict, leftovers: Counter[str]) -> str:
         "| | |",
         "|---|---:|",
         f"| SIGKILLs at random | {verdict.random_kills} |",
+        f"| hosts that lost their power | {verdict.power_cuts} |",
         *(f"| SIGKILLs {point} | {verdict.at_points[point]} |" for point in POINTS),
         f"| sweeps | {verdict.sweeps} |",
         f"| trials asked for | {verdict.asked} |",
@@ -341,6 +400,12 @@ def main() -> int:
     parser.add_argument("--pause", type=float, default=0.03, help="mean seconds between two random kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
+    parser.add_argument("--busy", action="store_true", help="beside each trial a thread that never rests")
+    parser.add_argument("--mounts", type=int, default=0, metavar="HOSTS", help="see above [default: none]")
+    parser.add_argument("--power-cuts", type=int, default=0, help="of hosts, at random moments")
+    parser.add_argument("--rtt-ms", type=float, default=0.0, help="of each operation that goes to the server")
+    parser.add_argument("--attr-timeout", type=float, default=3.0, help="seconds for which hosts believe attributes")
+    parser.add_argument("--locks", choices=("shared", "local", "none"), default="shared", help="whom flock excludes")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
     for name in [name for name in os.environ if name.startswith(("HPO_BATCH_", "SLURM"))]:
@@ -348,16 +413,27 @@ def main() -> int:
     chance, verdict, leftovers = random.Random(options.seed), Verdict(), Counter[str]()
     points = [point for point in POINTS for _ in range(options.at_each_point)]
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, contextlib.ExitStack() as stack:
         root = Path(folder)
-        while not verdict.sweeps or ((verdict.random_kills < options.kills or points) and not verdict.errors):
-            storm = brew(root, verdict.sweeps, options.trials, chance)
-            arguments = {"kills": options.kills, "points": points, "workers": options.workers}
+        (root / "logs").mkdir()
+        hosts: list[Host] = []
+        if options.mounts:
+            from tests.network.mount import mounted
+
+            seen = {"rtt_ms": options.rtt_ms, "attr_timeout": options.attr_timeout, "locks": options.locks}
+            hosts = stack.enter_context(mounted(options.mounts, source=root / "logs", **seen))
+        arguments = {"kills": options.kills, "cuts": options.power_cuts, "points": points, "workers": options.workers}
+        while not verdict.sweeps or (_is_left(verdict, options, points) and not verdict.errors):
+            storm = brew(root, verdict.sweeps, options.trials, chance, hosts, is_busy=options.busy)
+            verdict.sweeps += 1
             try:
                 rage(storm, verdict, pause_s=options.pause, **arguments)
+                storm.end()
+                judge(storm, verdict)
+            except StorageError as error:
+                verdict.errors.append(f"{storm.home.name}: the journal cannot be read: {error}")
             finally:
                 storm.end()
-            judge(storm, verdict)
             leftovers += leftovers_of(storm.home)
     verdict.seconds = time.monotonic() - began
     print(report(verdict, leftovers))
@@ -366,8 +442,14 @@ def main() -> int:
     return 0 if verdict.is_fine else 1
 
 
-def brew(root: Path, number: int, trials: int, chance: random.Random) -> Storm:
-    toml = SWEEP.format(number=number, trials=trials)
+def _is_left(verdict: Verdict, options: argparse.Namespace, points: list[str]) -> bool:
+    """Whether something is still to be killed."""
+    return verdict.random_kills < options.kills or verdict.power_cuts < options.power_cuts or bool(points)
+
+
+def brew(root: Path, number: int, trials: int, chance: random.Random, hosts: list[Host], *, is_busy: bool) -> Storm:
+    # a worker of another host is dead when its lease has run out
+    toml = SWEEP.format(number=number, trials=trials, lease_s=10 if hosts else 60)
     path = root / f"{number}.toml"
     path.write_text(toml)
     (sweep,) = load(path)
@@ -377,9 +459,11 @@ def brew(root: Path, number: int, trials: int, chance: random.Random) -> Storm:
     for name, text in {"sbatch": SBATCH, "srun": "#!/bin/sh\n"}.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    home = home_of(root, sweep.path)
+    home = home_of(root / "logs", sweep.path)
     create(home, sweep, toml=toml, now=time.time())
-    return Storm(home=home, sweep=sweep, toml=toml, notes=notes, programs=programs, chance=chance)
+    return Storm(
+        home=home, sweep=sweep, toml=toml, notes=notes, programs=programs, chance=chance, hosts=hosts, is_busy=is_busy
+    )
 
 
 if __name__ == "__main__":

@@ -79,13 +79,17 @@ Figures = dict[str, float]
 
 def as_network_folder() -> None:
     """Have this process and those that it forks take every folder for one that other hosts write too."""
-    kernel_lock.LOCAL_DISKS = frozenset()
-    kernel_lock._is_local.cache_clear()
+    os.environ["HPO_BATCH_SHARED_DISK"] = "1"
+    if hasattr(kernel_lock, "LOCAL_DISKS"):  # a checkout of before store.mounts, which --against may name
+        kernel_lock.LOCAL_DISKS = frozenset()
+        kernel_lock._is_local.cache_clear()
 
 
 def next_trial(study: Study, claim: Claim, outcome: Outcome) -> tuple[Claim, ...] | Idle:
-    """What a worker does between two trials: to be changed here when a worker does it otherwise."""
-    study.tell(claim, outcome)
+    """What a worker does between two trials."""
+    if hasattr(study, "tell_and_claim"):
+        return study.tell_and_claim(claim, outcome)
+    study.tell(claim, outcome)  # a checkout of before that, which --against may name
     return study.claim()
 
 

@@ -11,17 +11,21 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fault_points import WRITES, Call, Die, die, install
 
 import hpo_batch
+from hpo_batch import processes
 from hpo_batch.launch.plan import Site, Standing, plan
 from hpo_batch.launch.submit import submit
 from hpo_batch.records import Claim, Complete, Outcome
+from hpo_batch.store import leases, locks
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal, Transaction
 from hpo_batch.study.create import read_state
@@ -33,6 +37,8 @@ from hpo_batch.worker.entry import run_worker
 STEPS = 5
 """of a trial that writes checkpoints; one that does not is a single step"""
 STEP_S = 0.006
+GRACE_S = 3.0
+"""instead of the 30 s for which workers watch the lock of another host's, before they break it"""
 SUBMISSION = "a submission: its line is written, sbatch is not done"
 POINTS = (
     "holding the journal's lock",
@@ -53,18 +59,52 @@ def note(what: str, **facts: Any) -> None:
     _write(_notes, json.dumps({"what": what, **facts}).encode() + b"\n")
 
 
-def work(home: StudyHome, index: int, notes: Path, point: str | None, seed: int) -> None:
-    """A worker as the local launcher starts it."""
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """On which of several hosts a process runs, and how it sees the studies there."""
+
+    name: str
+    boot: str
+    mount: Path
+    at: Path
+
+    def take(self) -> None:
+        from tests.network.mount import see
+
+        see(self.mount, self.at)
+        os.environ["SLURMD_NODENAME"] = self.name
+        processes.boot_id = lambda: self.boot
+        locks.FOREIGN_GRACE_S = GRACE_S
+        leases._boot.cache_clear()
+
+
+def work(
+    home: StudyHome, index: int, notes: Path, point: str | None, seed: int, seat: Seat | None, is_busy: bool
+) -> None:
+    """A worker as the local launcher starts it; ``is_busy``: beside a thread that never rests, as a prefetcher."""
     _begin(notes)
     _note_tells()
+    if seat is not None:
+        seat.take()
+    if is_busy:
+        threading.Thread(target=_spin, daemon=True).start()
     if point is not None:
         arm(point, random.Random(seed))
     sys.exit(run_worker(home, {"HPO_BATCH_SUBMISSION": "storm", "HPO_BATCH_WORKER": str(index), "HPO_BATCH_CPUS": "1"}))
 
 
-def submit_once(home: StudyHome, sweep: Sweep, toml: str, notes: Path, programs: Path, dies: str) -> None:
+def _spin() -> None:
+    while True:
+        pass
+
+
+def submit_once(
+    home: StudyHome, sweep: Sweep, toml: str, notes: Path, programs: Path, dies: str, seat: Seat | None
+) -> None:
     """``hpo-batch submit`` on a cluster whose sbatch kills who called it, ``before`` or ``after`` it took the job."""
     _begin(notes)
+    if seat is not None:
+        seat.take()
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
     os.environ["STORM_SBATCH"] = dies
     note("die", point=SUBMISSION)
@@ -184,11 +224,19 @@ def _begin(notes: Path) -> None:
 
 
 def _note_tells() -> None:
-    tell, open_attempt = Study.tell, Study.open_attempt
+    tell, tell_and_claim, open_attempt = Study.tell, Study.tell_and_claim, Study.open_attempt
 
     def noted_tell(self: Study, claim: Claim, outcome: Outcome) -> None:
-        values = outcome.values if isinstance(outcome, Complete) else None
         tell(self, claim, outcome)
+        note_told(claim, outcome)
+
+    def noted_tell_and_claim(self: Study, claim: Claim, outcome: Outcome, **more: Any) -> Any:
+        given = tell_and_claim(self, claim, outcome, **more)
+        note_told(claim, outcome)
+        return given
+
+    def note_told(claim: Claim, outcome: Outcome) -> None:
+        values = outcome.values if isinstance(outcome, Complete) else None
         note("told", number=claim.number, attempt=claim.attempt, values=values)
 
     def noted_open(self: Study, claim: Claim) -> Path:
@@ -201,6 +249,7 @@ def _note_tells() -> None:
             _opening = False
 
     Study.tell, Study.open_attempt = noted_tell, noted_open  # type: ignore[method-assign]
+    Study.tell_and_claim = noted_tell_and_claim  # type: ignore[method-assign]
 
 
 def _in_transactions(act: Callable[[], object]) -> None:

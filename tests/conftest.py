@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.network import mount
 
 # fixtures: pytest finds them by their being here
 from tests.simulators.fixtures import (  # noqa: F401
@@ -22,6 +26,7 @@ from tests.simulators.fixtures import (  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
+Hosts = Callable[..., list[mount.Host]]
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 
 # fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
@@ -43,7 +48,7 @@ def _compiled() -> None:
 def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the user's settings, and the real SLURM from all tests but those marked ``slurm``."""
     for name in list(os.environ):
-        if name.startswith("HPO_BATCH_") and name != "HPO_BATCH_REQUIRE_SLURM":
+        if name.startswith("HPO_BATCH_") and not name.startswith("HPO_BATCH_REQUIRE_"):
             monkeypatch.delenv(name)
     if request.node.get_closest_marker("slurm") is not None:
         return
@@ -95,3 +100,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the reference data in {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    """``hosts(3, attr_timeout=0.2)``: mounts of one fresh folder, as three hosts of a cluster see it, unmounted after.
+
+    Skips where there is no /dev/fuse, unless HPO_BATCH_REQUIRE_FUSE is set.
+    """
+    if reason := mount.missing():
+        if os.environ.get("HPO_BATCH_REQUIRE_FUSE"):
+            pytest.fail(f"HPO_BATCH_REQUIRE_FUSE is set, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+        yield lambda count, **options: stack.enter_context(mount.mounted(count, **options))

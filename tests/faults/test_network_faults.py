@@ -63,9 +63,9 @@ def be_worker(host: str, index: int = 0) -> Owner:
     control.as_network()
     control.be_host(host)
     assert locks.FOREIGN_GRACE_S
-    assert study_module.TELL_PAUSES_S
+    assert study_module.RETRY_PAUSES_S
     locks.FOREIGN_GRACE_S = GRACE_S
-    study_module.TELL_PAUSES_S = (0.0,)
+    study_module.RETRY_PAUSES_S = (0.0,)
     study_module.REPORT_EVERY_S = 0.0  # each report comes to the journal
     pid = os.getpid()
     return Owner(

@@ -179,9 +179,8 @@ def copies(folder: Path) -> None:
     shutil.copyfile(folder / "a", folder / "b")
     assert (folder / "b").read_bytes() == (folder / "a").read_bytes()
     lock = filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0)
-    with lock:
-        with pytest.raises(filelock.Timeout):
-            filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0).acquire()
+    with lock, pytest.raises(filelock.Timeout):
+        filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0).acquire()
     fd = os.open(folder / "a", os.O_RDWR)
     with mmap.mmap(fd, 10) as mapped:
         assert mapped[:3] == b"xxx"

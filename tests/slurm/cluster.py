@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +143,8 @@ class SlurmCluster:
         self._daemons: dict[str, _Daemon] = {}
         self._without_daemon: dict[str, _Daemon] = {}
         """keepers, by node, of what has outlived its slurmd"""
+        self._views: dict[str, list[str]] = {}
+        """what is put before a node's slurmd: with which its jobs see a folder as that node does"""
 
     @classmethod
     @contextmanager
@@ -240,7 +242,25 @@ class SlurmCluster:
         if (left := self._without_daemon.pop(node, None)) is not None:
             left.kill()
             left.wait()
-        self._launch(_slurmd(node), "slurmd", "-D", "-N", node)
+        self._launch(_slurmd(node), "slurmd", "-D", "-N", node, view=self._views.get(node, ()))
+
+    @contextmanager
+    def views(self, views: Mapping[str, list[str]]) -> Iterator[None]:
+        """Start nodes anew, each behind a command such as ``network.mount.in_view`` makes; as before at the end."""
+        self._views = dict(views)
+        try:
+            self._restart(views)
+            yield
+        finally:
+            self._views = {}
+            self._restart(views)
+
+    def _restart(self, nodes: Iterable[str]) -> None:
+        for node in nodes:
+            if self._runs(_slurmd(node)):
+                self.kill_node(node)
+            self.start_node(node)
+        self.wait_for(self._is_idle, timeout_s=_READY_TIMEOUT_S, what="every node idle")
 
     def stop_controller(self) -> None:
         """End slurmctld: from now on SLURM's commands fail, each after 9 s of retries. Jobs go on."""
@@ -376,11 +396,11 @@ class SlurmCluster:
         if not self._runs(daemon):
             raise RuntimeError(f"{daemon} ended")
 
-    def _launch(self, name: str, program: str, *arguments: str) -> None:
+    def _launch(self, name: str, program: str, *arguments: str, view: Sequence[str] = ()) -> None:
         path = _program(program)
         if path is None:
             raise RuntimeError(f"{program} is not installed")
-        self._daemons[name] = _Daemon([path, *arguments], env=self.env, log=self.root / f"log/{name}.out")
+        self._daemons[name] = _Daemon([*view, path, *arguments], env=self.env, log=self.root / f"log/{name}.out")
 
     def _kill(self, *names: str) -> None:
         killed = [self._daemons.pop(name) for name in names]

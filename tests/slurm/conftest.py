@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cli.main import run
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Hosts
+from tests.network.mount import Host, in_view
 
 from .cluster import SLURM_VARIABLES, SlurmCluster, missing
 
@@ -53,6 +54,18 @@ def slurm_cluster(_running_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     yield _running_cluster
     _running_cluster.reset()
+
+
+@pytest.fixture
+def mounts(slurm_cluster: SlurmCluster, hosts: Hosts) -> Iterator[dict[str, Host]]:
+    """The logs directory on a network file system: a mount for each node, and one for this process, the ``login``.
+
+    All see it at the path of the login's mount.
+    """
+    login, *nodes = hosts(1 + len(slurm_cluster.nodes))
+    by_name = dict(zip(slurm_cluster.nodes, nodes, strict=True))
+    with slurm_cluster.views({name: in_view(host.path, login.path) for name, host in by_name.items()}):
+        yield {"login": login, **by_name}
 
 
 @pytest.hookimpl(wrapper=True)

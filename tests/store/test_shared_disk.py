@@ -255,7 +255,10 @@ def test_a_lock_that_cannot_be_had_says_how_long_that_took(path: Path, tmp_path:
     process, _ = start(hold_for, path, 60, tmp_path / "ready")
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    with pytest.raises(LockTimeout, match=r"in 1(\.\d)? s; its holder may be suspended"), journal_lock(path, timeout_s=1):
+    with (
+        pytest.raises(LockTimeout, match=r"in 1(\.\d)? s; its holder may be suspended"),
+        journal_lock(path, timeout_s=1),
+    ):
         pytest.fail("the holder lives")
     process.kill()
 

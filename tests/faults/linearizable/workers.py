@@ -105,10 +105,10 @@ def _begin(worker: Worker) -> None:
 def _shorten() -> None:
     """Times that a test cannot wait for. The names are asked for: one that is no more must not be set in vain."""
     assert locks.FOREIGN_GRACE_S
-    assert study_module.TELL_PAUSES_S
+    assert study_module.RETRY_PAUSES_S
     assert study_module.REPORT_EVERY_S
     locks.FOREIGN_GRACE_S = GRACE_S
-    study_module.TELL_PAUSES_S = (0.1, 0.2)
+    study_module.RETRY_PAUSES_S = (0.1, 0.2)
     study_module.REPORT_EVERY_S = 0.01  # reports come to the journal by themselves, not only with the end
 
 
