@@ -232,7 +232,7 @@ def enter(sweep: Sweep) -> Failed | None:
 
 
 def load_objective(sweep: Sweep) -> Objective | Failed:
-    here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
+    here = replace(sweep.objective, cwd=None)  # this process is there already
     try:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
         if isinstance(objective, CommandObjective):
