@@ -28,7 +28,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.scanned_trial import FACTS
 from hpo_batch.study.comparable import translated
 from hpo_batch.study.create import meaning, revision
-from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
 ATTR = "hpo:adopted"
