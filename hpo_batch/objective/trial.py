@@ -19,7 +19,7 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import JsonLines
 from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
-from hpo_batch.store.kernel_lock import is_on_local_disk
+from hpo_batch.store.mounts import is_local
 from hpo_batch.store.trial_folder import METRICS_FILE
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class Trial:
         path = self.dir / METRICS_FILE
         try:
             if self._kept is None:
-                self._kept = JsonLines(path, sync_every_s=None if is_on_local_disk(str(path)) else SYNC_EVERY_S)
+                self._kept = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
             self._kept.append(record)
             if self._is_over:  # a thread of the user's code reports on
                 self._close()

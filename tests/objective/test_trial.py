@@ -9,7 +9,7 @@ import pickle
 import resource
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -22,7 +22,7 @@ import pytest
 from hpo_batch import Trial
 from hpo_batch.objective.trial import end
 from hpo_batch.records import Stopping, Verdict
-from hpo_batch.store import kernel_lock
+from hpo_batch.store.mounts import SHARED_VARIABLE
 
 from .conftest import FakeEngine
 
@@ -261,12 +261,9 @@ def test_copies_of_a_trial_open_the_file_themselves(make_trial: Callable[..., Tr
 
 
 @pytest.fixture
-def not_local(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def not_local(monkeypatch: pytest.MonkeyPatch) -> None:
     """No file system counts as one of this host."""
-    monkeypatch.setattr(kernel_lock, "LOCAL_DISKS", frozenset())
-    kernel_lock._is_local.cache_clear()
-    yield
-    kernel_lock._is_local.cache_clear()
+    monkeypatch.setenv(SHARED_VARIABLE, "1")
 
 
 @pytest.mark.usefixtures("not_local")
