@@ -20,7 +20,7 @@ from hpo_batch.space.words import shown
 from hpo_batch.sweep.lines import key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
 from hpo_batch.sweep.rules import find_problems, infer_space
-from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
 from hpo_batch.sweep.validate import checked, known_keys, validate
@@ -161,7 +161,9 @@ class _Loader:
         if template.get("scheduler") == "local":
             # what the sweep asks of SLURM means nothing here, and must not make --local fail
             kept = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
-            sweep = dataclasses.replace(sweep, job=checked(Job, merge(template, kept)))
+            # as part of the sweep, since pydantic would have to learn of the job's table alone
+            job = checked(Sweep, {**to_raw(sweep), "job": merge(template, kept)}).job
+            sweep = dataclasses.replace(sweep, job=job)
         return sweep
 
     def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
