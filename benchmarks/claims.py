@@ -42,7 +42,7 @@ from hpo_batch.store.format import Writer
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.journal import Journal
 from hpo_batch.study.create import create
-from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,19 +54,53 @@ def dump_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def append_json_line(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
-    """Append one record as one line in a single write. A torn line before it is closed with a newline first."""
-    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+class JsonLines:
+    """A JSON lines file, open for a writer: each record is one line in a single write.
+
+    A torn line that the file ends with is closed with a newline first. To open and close the file for each record is
+    two round trips on a network file system; but readers on other hosts see only what was synced, or closed.
+
+    Args:
+        sync_every_s: a record is synced unless that was done less than so many seconds before; None: never.
+
+    Raises:
+        OSError: the file cannot be opened or written; ``append`` and ``close`` raise it too.
+    """
+
+    def __init__(self, path: Path, *, sync_every_s: float | None = None) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(self._fd).st_size
+        self._is_torn = bool(size) and os.pread(self._fd, 1, size - 1) != b"\n"
+        self._sync_every_s = sync_every_s
+        self._synced = -math.inf
+
+    def append(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = b"\n" + line if self._is_torn else line
+        self._is_torn = os.write(self._fd, line) < len(line)
+        if self._sync_every_s is not None and time.monotonic() - self._synced >= self._sync_every_s:
+            os.fsync(self._fd)
+            self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """May be called twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            with contextlib.suppress(OSError):
+                self.close()
+
+
+def append_json_line(path: Path, record: dict[str, Any]) -> None:
+    """Append one record as a line, and make it durable."""
+    lines = JsonLines(path, sync_every_s=0.0)
     try:
-        size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        os.write(fd, line)
-        if sync:
-            os.fsync(fd)
+        lines.append(record)
     finally:
-        os.close(fd)
+        lines.close()
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, replace
 from pathlib import Path
-from typing import Any
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.objective.load import find_function, import_function
@@ -19,7 +18,8 @@ from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
-from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep, tables_in
+from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep
+from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
 OURS = "hpo_batch."
@@ -226,25 +226,25 @@ def _import_warnings(objective: Objective) -> list[str]:
 
 
 def describe_schema() -> Iterator[str]:
-    """Every key with its type, default and meaning, read from the models."""
+    """Every key with its type, default and meaning, read from the schema."""
     yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
-    for name, field in Sweep.model_fields.items():
-        key = field.alias or name
-        models = tables_in(field.annotation)
-        if key == "budget":
+    told = meanings(Sweep)
+    for key in keys_of(Sweep):
+        tables = tables_in(key.annotation)
+        if key.name == "budget":
             yield "\n[[budget]]  one study per budget: a name, and any table of the file merged over it"
-        elif not models:
-            yield f"\n[{key}]  {field.description or ''}"
+        elif not tables:
+            yield f"\n[{key.name}]  {told.get(key.attribute, '')}"
         else:
-            yield f"\n[{key}]" if key != "trial" else "\n[[trial]]"
-            for inner, inner_field in models[0].model_fields.items():
-                yield f"  {inner_field.alias or inner:<16} {_default(inner_field)}{inner_field.description or ''}"
+            yield f"\n[{key.name}]" if key.name != "trial" else "\n[[trial]]"
+            inside = meanings(tables[0])
+            for inner in keys_of(tables[0]):
+                yield f"  {inner.name:<16} {_default(inner)}{inside.get(inner.attribute, '')}"
 
 
-def _default(field: Any) -> str:
-    if field.is_required():
+def _default(key: TableKey) -> str:
+    if key.default is MISSING:
         return "(required) "
-    value = field.default
-    if value is None or value == () or value == {} or value == "":
+    if key.default is None or key.default == () or key.default == {} or key.default == "":
         return ""
-    return f"(default {value!r}) "
+    return f"(default {key.default!r}) "

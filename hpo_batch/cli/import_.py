@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -244,7 +244,7 @@ def _chosen(sweeps: Sequence[Sweep], budget: str | None, into: Path) -> Sweep:
             f"{into} has several budgets, with spaces or metrics of their own: --budget NAME says which one the trials "
             f"are for ({', '.join(labels)})"
         )
-    return found[0].model_copy(update={"budget": None})
+    return replace(found[0], budget=None)
 
 
 def _name(name: str | None, files: Sequence[str], sweep: Sweep, into: Path) -> str:
@@ -279,7 +279,6 @@ def _made_name(file: str) -> str:
 
 def _with_mapped_metric(given: Columns, sweep: Sweep) -> Columns:
     """``--map METRIC=COLUMN`` is ``--value COLUMN``."""
-    from dataclasses import replace
 
     metrics = sweep.study.metric
     if given.value or not any(metric in given.mapping for metric in metrics):

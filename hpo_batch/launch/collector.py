@@ -24,6 +24,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
 
 TEMPLATE = "collector"
@@ -68,12 +69,14 @@ def collector_job(job: Job, *, near: Path) -> Job:
     Raises:
         UserError: the template cannot be read, or has a mistake.
     """
+    from hpo_batch.sweep.validate import checked  # it brings pydantic, and most submissions have no collector
+
     template = read_template(TEMPLATE, near)
-    asked = job.model_dump(mode="json", exclude_none=True)
+    asked = to_raw(job)
     given = {key: job.sbatch.get(key, asked.get(key)) for key in INHERITED}
     raw = merge({key: value for key, value in given.items() if value}, template.raw)
     try:
-        return Job.model_validate(raw)
+        return checked(Job, raw)
     except ValueError as error:
         raise UserError(f"job template {template.path}: {'; '.join(str(error).splitlines())}") from error
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +112,18 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
 
 def script(order: Order, folder: Path, program: Path) -> str:
     """The job as a worker's would be, but for its size: the same partition, account, setup, Python and launcher."""
-    job = order.job.model_copy(
-        update={
-            "walltime": min(order.job.walltime, JOB_S),
-            "cpus": 1,
-            "mem_gb": None if order.job.mem_gb is None else min(order.job.mem_gb, MOST_MEM_GB),
-            "dependency": None,
-            "tasks_per_node": 1,
-            "workers_per_gpu": None,
-            "mps": False,
-            **({} if order.with_gpus else {"gres": None, "gpus_per_node": None}),
-        }
+    job = replace(
+        order.job,
+        walltime=min(order.job.walltime, JOB_S),
+        cpus=1,
+        mem_gb=None if order.job.mem_gb is None else min(order.job.mem_gb, MOST_MEM_GB),
+        dependency=None,
+        tasks_per_node=1,
+        workers_per_gpu=None,
+        mps=False,
     )
+    if not order.with_gpus:
+        job = replace(job, gres=None, gpus_per_node=None)
     asked = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
     asked |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
     further = asked["additional_parameters"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpo_batch.objective.load import import_function
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, end
 from hpo_batch.records import Stopping, Value, Verdict
 
 
@@ -59,6 +59,9 @@ def by_hand(
         cpus=cpus,
         device=device,
     )
-    returned = import_function(function)(trial)
+    try:
+        returned = import_function(function)(trial)
+    finally:
+        end(trial)
     sys.stdout.write(f"returned {returned!r}\n")
     return returned

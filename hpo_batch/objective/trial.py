@@ -6,6 +6,7 @@ It validates what is reported, keeps the last values, writes them to the attempt
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import operator
 import time
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import append_json_line
+from hpo_batch.files import JsonLines
 from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
+from hpo_batch.store.mounts import is_local
 from hpo_batch.store.trial_folder import METRICS_FILE
 
 log = logging.getLogger(__name__)
+
+SYNC_EVERY_S = 10.0
+"""how often reports are synced where other hosts may look at them: ``status`` and ``logs -f`` read the file"""
 
 
 class Engine(Protocol):
@@ -135,6 +140,9 @@ class Trial:
         self._metrics: dict[str, float] = {}
         self._stopping: Stopping | None = None
         self._can_write = True
+        self._kept: JsonLines | None = None
+        """the reports in ``dir``, open from the first one to the end of the attempt"""
+        self._is_over = False
 
     @property
     def checkpoint(self) -> Path:
@@ -202,11 +210,36 @@ class Trial:
         if not self._can_write:
             return
         record = {"step": self._step, "time": round(time.time(), 3), "metrics": dict(values)}
+        path = self.dir / METRICS_FILE
         try:
-            append_json_line(self.dir / METRICS_FILE, record, sync=False)
+            if self._kept is None:
+                self._kept = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
+            self._kept.append(record)
+            if self._is_over:  # a thread of the user's code reports on
+                self._close()
         except OSError as error:
             self._can_write = False
-            log.warning("trial %d: no metrics are kept in '%s': %s", self.number, self.dir / METRICS_FILE, error)
+            log.warning("trial %d: no metrics are kept in '%s': %s", self.number, path, error)
+            with contextlib.suppress(OSError):
+                self._close()
+
+    def _close(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, also in another process, opens the file itself."""
+        return {**self.__dict__, "_kept": None}
+
+
+def end(trial: Trial) -> None:
+    """Close what a trial holds open; called by whoever made it when its function has returned."""
+    trial._is_over = True
+    try:
+        trial._close()
+    except OSError as error:  # a full disk on a network file system may not be told before
+        log.warning("trial %d: its last reports are not kept: %s", trial.number, error)
 
 
 def _mapping(metrics: object) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.scanned_trial import FACTS
 from hpo_batch.study.comparable import translated
 from hpo_batch.study.create import meaning, revision
-from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
 ATTR = "hpo:adopted"
@@ -110,11 +110,12 @@ def _contradicted(row: Row, configuration: Configuration) -> str | None:
 
 def settled(sweep: Sweep, name: str, *, trials: int) -> Sweep:
     """The sweep of a study that has all its trials: nothing is planned, expected, pruned or imported."""
-    study = sweep.study.model_copy(update={"name": name, "trials": trials, "import_": (), "replicates": 1})
+    study = replace(sweep.study, name=name, trials=trials, import_=(), replicates=1)
     # nobody has drawn them; and a list or a grid would count what it still lacks
     sampler = Sampler(name="random", seed=sweep.sampler.seed, coverage=sweep.sampler.coverage)
-    nothing: dict[str, object] = {"baseline": None, "trial": (), "expect": {}, "pruner": Pruner(), "budget": None}
-    return sweep.model_copy(update={"study": study, "sampler": sampler, **nothing})
+    return replace(
+        sweep, study=study, sampler=sampler, baseline=None, trial=(), expect={}, pruner=Pruner(), budget=None
+    )
 
 
 def adopt(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configuration]], *, facts: object) -> None:

@@ -7,82 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, json_to_distribution
 
-from hpo_batch.records import Configuration, TrialState, Value
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
+from hpo_batch.records import TrialState, Value
+from hpo_batch.space.parameters import Searched
 from hpo_batch.space.space import Space
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.comparable import translated_trial
+from hpo_batch.study.journal_params import JournalParams as JournalParams
+from hpo_batch.study.journal_params import stored
 
 SOME_TIME = datetime.datetime(2000, 1, 1)
 """no sampler and no pruner looks at a trial's times, but Optuna wants some"""
 
 
 def distribution_of(parameter: Searched) -> BaseDistribution:
-    if isinstance(parameter, Choices):
-        return CategoricalDistribution(parameter.values)
-    if isinstance(parameter, Integer):
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-
-
-def distribution_around(parameter: Parameter, value: Value) -> BaseDistribution:
-    """A distribution for a value outside of the parameter's own: Optuna refuses such a value otherwise."""
-    if isinstance(parameter, Fixed):
-        return CategoricalDistribution((value,))
-    if isinstance(parameter, Choices):
-        return CategoricalDistribution((*parameter.values, value))
-    if isinstance(parameter, Integer) and isinstance(value, int) and not isinstance(value, bool):
-        low, high = min(parameter.low, value), max(parameter.high, value)
-        return IntDistribution(low, high, log=parameter.log and low > 0)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low_real, high_real = min(float(parameter.low), float(value)), max(float(parameter.high), float(value))
-        return FloatDistribution(low_real, high_real, log=parameter.log and low_real > 0)
-    return CategoricalDistribution((value,))
-
-
-class JournalParams:
-    """Turns configurations of one space into parameters and distributions, as a CREATE_TRIAL record holds them.
-
-    Fixed parameters are stored too, as choices of one: ``best_params`` of plain Optuna is then all that a run needs.
-    """
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._known: dict[str, tuple[BaseDistribution, str]] = {}
-        """of the parameters whose values lay in the space so far: they are the same for each trial"""
-
-    def __call__(self, configuration: Configuration) -> tuple[dict[str, float], dict[str, str]]:
-        params: dict[str, float] = {}
-        distributions: dict[str, str] = {}
-        for name, value in {**configuration.searched, **configuration.fixed}.items():
-            distribution, distributions[name] = self._distribution(self._space.by_name[name], value)
-            params[name] = _internal(distribution, value)
-        return params, distributions
-
-    def _distribution(self, parameter: Parameter, value: Value) -> tuple[BaseDistribution, str]:
-        if isinstance(parameter, Fixed) or parameter.why_outside(value) is not None:
-            distribution = distribution_around(parameter, value)
-            return distribution, distribution_to_json(distribution)
-        known = self._known.get(parameter.name)
-        if known is None:
-            distribution = distribution_of(parameter)
-            known = self._known[parameter.name] = distribution, distribution_to_json(distribution)
-        return known
-
-
-def _internal(distribution: BaseDistribution, value: Value) -> float:
-    if isinstance(distribution, CategoricalDistribution):
-        # not to_internal_repr: to Optuna, 1 and true are the same choice
-        return next(i for i, choice in enumerate(distribution.choices) if choice is not None and same(choice, value))
-    return distribution.to_internal_repr(value)
+    """That which the journal has of the parameter."""
+    distribution: BaseDistribution = json_to_distribution(stored(parameter).text)
+    return distribution
 
 
 def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:

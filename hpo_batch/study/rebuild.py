@@ -32,9 +32,9 @@ from hpo_batch.store.scanned_trial import REPLICATES, ScannedTrial
 from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
-from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.imported import ATTR as IMPORTED
 from hpo_batch.study.imported import found_again
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.planned import Planned, planned_trials

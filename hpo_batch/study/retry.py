@@ -16,7 +16,7 @@ from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.create import read_revision
-from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.journal_params import JournalParams
 
 
 @dataclass(frozen=True, kw_only=True)

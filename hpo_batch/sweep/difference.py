@@ -12,6 +12,7 @@ from typing import Any
 from hpo_batch.space.parameters import Choices, Fixed
 from hpo_batch.space.words import shown
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.tables import to_raw
 
 MEANING = ("study.metric", "study.direction", "metrics", "objective.function", "objective.command")
 """finished trials of another metric, direction or objective say nothing about the new one"""
@@ -38,7 +39,7 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
         has_trials: whether there are trials that a new parameter could leave without a value.
         had: parameters that some of them have, also if ``old`` does not.
     """
-    before, after = (_flat(sweep.model_dump(mode="json", by_alias=True, exclude_none=True)) for sweep in (old, new))
+    before, after = (_flat(to_raw(sweep)) for sweep in (old, new))
     lines: list[str] = []
     against: list[str] = []
     for key in sorted(before.keys() | after.keys()):

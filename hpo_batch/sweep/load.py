@@ -20,9 +20,10 @@ from hpo_batch.space.words import shown
 from hpo_batch.sweep.lines import key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
 from hpo_batch.sweep.rules import find_problems, infer_space
-from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
-from hpo_batch.sweep.validate import known_keys, validate
+from hpo_batch.sweep.validate import checked, known_keys, validate
 
 LATER: dict[str, str] = {
     "previous": "what refine remembers",
@@ -80,7 +81,7 @@ def override(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
     """
     if not overrides:
         return sweep
-    raw: Raw = sweep.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raw: Raw = to_raw(sweep)
     raw.pop("budget", None)
     sources = []
     problems: list[Problem] = []
@@ -98,7 +99,7 @@ def override(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
     if changed is None:
         here = Source(file="the study's sweep", raw=raw)
         raise SweepInvalid(tuple(str(put(problem, [here, *sources])) for problem in problems))
-    return changed.model_copy(update={"budget": sweep.budget})
+    return dataclasses.replace(changed, budget=sweep.budget)
 
 
 def _place(path: Path, text: str, error: ValueError) -> str:
@@ -155,12 +156,15 @@ class _Loader:
         self._tell(problems, sources, budget=number)
         if sweep is None:
             return None
-        changes: dict[str, object] = {"budget": budget.get("name")} if is_budget else {}
+        if is_budget:
+            sweep = dataclasses.replace(sweep, budget=budget.get("name"))
         if template.get("scheduler") == "local":
             # what the sweep asks of SLURM means nothing here, and must not make --local fail
             kept = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
-            changes["job"] = Job.model_validate(merge(template, kept))
-        return sweep.model_copy(update=changes)
+            # as part of the sweep, since pydantic would have to learn of the job's table alone
+            job = checked(Sweep, {**to_raw(sweep), "job": merge(template, kept)}).job
+            sweep = dataclasses.replace(sweep, job=job)
+        return sweep
 
     def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
         """The keys of the job's template, which becomes the lowest of the sources."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hpo_batch.errors import UserError
 from hpo_batch.space.words import listed, nearest
@@ -55,10 +56,9 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
             continue
         if trial.from_ is not None and trial.from_ not in ("baseline", *names):
             # whose values it takes does not run now
-            trial = trial.model_copy(update={"from_": None, "params": complete_params(sweep, trial)})
+            trial = replace(trial, from_=None, params=complete_params(sweep, trial))
         kept.append(trial)
-    study = sweep.study.model_copy(update={"trials": None})
-    return sweep.model_copy(update={"trial": tuple(kept), "study": study})
+    return replace(sweep, trial=tuple(kept), study=replace(sweep.study, trials=None))
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -1,36 +1,29 @@
-"""Every key that a sweep file may hold, as frozen models: read this file as the reference of the TOML.
+"""Every key that a sweep file may hold, as frozen tables: read this file as the reference of the TOML.
 
-``load`` fills the models and reports the mistakes. A ``Sweep`` is complete by itself: templates merged, budgets
+``load`` fills the tables and reports the mistakes. A ``Sweep`` is complete by itself: templates merged, budgets
 unfolded, planned trials resolved. Its JSON is the frozen revision that workers read.
 """
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_args
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    ValidationError,
-)
+from typing import Annotated, Any, Literal
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
+from hpo_batch.files import dump_json
 from hpo_batch.records import Reason, Value
 from hpo_batch.space.build import as_choice_or_value, build
 from hpo_batch.space.parameters import is_finite
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import shown
+from hpo_batch.sweep.tables import Limits, Table, Through, from_raw, to_raw
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2", "list")
@@ -124,142 +117,129 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-ExpressionText = Annotated[str, AfterValidator(_expression)]
-Seconds = Annotated[float, BeforeValidator(_seconds), PlainSerializer(format_walltime, return_type=str)]
+ExpressionText = Annotated[str, Through(_expression, "after")]
+Seconds = Annotated[float, Through(_seconds, "before", spelled=format_walltime)]
 """a duration in SLURM's spellings: "4:00:00", "1-12", "240" (minutes)"""
-ParamValue = Annotated[Value, PlainValidator(_value)]
-SbatchValue = Annotated[str | int | bool, PlainValidator(_sbatch_value)]
+ParamValue = Annotated[Value, Through(_value, "instead")]
+SbatchValue = Annotated[str | int | bool, Through(_sbatch_value, "instead")]
 # a value of another type is a mistake, not something to convert: "no" would become false, true would become 1.0
-Flag = Annotated[bool, Field(strict=True)]
-Number = Annotated[float, Field(strict=True)]
-Options = Annotated[dict[str, Any], AfterValidator(_option)]
+Flag = Annotated[bool, Limits(strict=True)]
+Number = Annotated[float, Limits(strict=True)]
+Options = Annotated[dict[str, Any], Through(_option, "after")]
 Policy = Literal["retry", "fail"]
 Direction = Literal["minimize", "maximize"]
 
 
-class Table(BaseModel):
-    """A table of the TOML: unknown keys are mistakes, values cannot change."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=False,
-        use_attribute_docstrings=True,
-        arbitrary_types_allowed=True,
-        allow_inf_nan=False,
-    )
-
-
-def tables_in(annotation: Any) -> list[type[Table]]:
-    """The tables that a field of a table holds: ``tuple[PlannedTrial, ...]`` gives ``[PlannedTrial]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return [annotation]
-    return [table for argument in get_args(annotation) for table in tables_in(argument)]
-
-
+@dataclass(frozen=True, kw_only=True)
 class Study(Table):
     """``[study]``: what is wanted, and how the study is kept."""
 
-    name: Annotated[str, AfterValidator(study_name)]
+    name: Annotated[str, Through(study_name, "after")]
     """name of the study and of its folder: a-z 0-9 . _ -, not only digits"""
-    metric: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    metric: Annotated[
+        tuple[Annotated[str, Limits(min_length=1)], ...], Limits(min_length=1), Through(_as_tuple, "before")
+    ]
     """the returned metric to optimise, or a name of [metrics]; a list for several"""
-    direction: Annotated[tuple[Direction, ...], BeforeValidator(_as_tuple)]
+    direction: Annotated[tuple[Direction, ...], Through(_as_tuple, "before")]
     """"minimize" or "maximize"; as many as metrics"""
-    trials: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
+    trials: Annotated[int, Limits(ge=1, le=10_000_000, strict=True)] | None = None
     """finished (complete + pruned) trials wanted, over all workers and submissions; a grid or list may leave it out"""
-    replicates: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
+    replicates: Annotated[int, Limits(ge=1, le=100, strict=True)] = 1
     """seeds each trial is trained with, one after the other; its value is their mean, the first one decides pruning"""
-    import_: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple), Field(alias="import")
-    ] = ()
+    import_: Annotated[tuple[Annotated[str, Limits(min_length=1)], ...], Through(_as_tuple, "before")] = ()
     """names or directories of other studies: history for the sampler, not trials of this study"""
-    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
+    max_attempts: Annotated[int, Limits(ge=1, le=100, strict=True)] = 3
     """attempts of a trial that may fail or be lost; one that saved a newer checkpoint does not count"""
-    max_failed: Annotated[int, Field(ge=1, strict=True)] | None = None
+    max_failed: Annotated[int, Limits(ge=1, strict=True)] | None = None
     """failed trials after which the sweep stops; left out: as many as trials"""
     keep_checkpoints: Literal["unfinished", "all"] = "unfinished"
     """whether the checkpoints of trials that have ended are kept"""
-    lease_s: Annotated[Number, Field(ge=1, le=3600)] = 60.0
+    lease_s: Annotated[Number, Limits(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
     shared: Flag = False
     """files 0660, directories 2770: others of the directory's group may run workers, submit, cancel"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Objective(Table):
     """``[objective]``: the user's code, a function or a command."""
 
-    function: Annotated[str, Field(pattern=ENTRY)] | None = None
+    function: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function", called with one Trial; returns a float or a dict of metrics"""
-    command: Annotated[str | tuple[str, ...] | None, BeforeValidator(_command)] = None
+    command: Annotated[str | tuple[str, ...] | None, Through(_command, "before")] = None
     """a command line with placeholders {name} {args} {overrides} {params_json} {trial_dir}; no shell"""
-    n_params: Annotated[str, Field(pattern=ENTRY)] | None = None
+    n_params: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function" that counts a model's parameters from a configuration, without torch"""
     cwd: str | None = None
     """working directory; a relative one, and none, start where submit was called"""
-    env: dict[str, str] = {}
+    env: dict[str, str] = field(default_factory=dict)
     """environment variables of the objective"""
     snapshot: Flag = False
     """run from a copy of the code kept in the study"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Sampler(Table):
     """``[sampler]``: who proposes configurations."""
 
     name: str = "tpe"
     """tpe, random, grid (every valid cell once), qmc (one Sobol' sequence), gp, cmaes, nsga2, list (the [[trial]]s
     only), or "package.module:class" of a sampler of Optuna's kind"""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)] = 0
+    seed: Annotated[int, Limits(ge=0, le=2**32 - 1, strict=True)] = 0
     """all randomness of the search and of the trials' seeds comes from it"""
-    startup_trials: Annotated[int, Field(ge=1, strict=True)] = 5
+    startup_trials: Annotated[int, Limits(ge=1, strict=True)] = 5
     """finished trials (extremes and planned ones count) before tpe, gp or cmaes model anything; random until then"""
     extremes: tuple[str, ...] = ()
     """parameters whose smallest and largest value are tried first, the others at the middle"""
     coverage: tuple[str, ...] = ()
     """parameters whose cells are counted as architecture, and preferred while untried"""
-    coverage_share: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    coverage_share: Annotated[Number, Limits(ge=0, le=1)] = 0.0
     """share of the trials that go to cells of the coverage parameters not tried yet"""
     duplicates: Literal["skip", "replicate"] = "skip"
     """"skip": a configuration is never trained twice; "replicate": a repeat becomes a trial with another seed"""
-    options: Options = {}
+    options: Options = field(default_factory=dict)
     """of the sampler, such as n_ei_candidates; a class of your own is called with them"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Pruner(Table):
     """``[pruner]``: who ends bad trials early."""
 
     name: Literal["none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon"] = "none"
     """none, median, percentile, asha (successive halving), hyperband, patient, threshold or wilcoxon"""
-    first_rung: Annotated[int, Field(ge=1, strict=True)] = 3
+    first_rung: Annotated[int, Limits(ge=1, strict=True)] = 3
     """steps before the first decision; to wilcoxon, whose steps are names of instances, so many of them"""
     around: Literal["median", "percentile", "asha", "hyperband", "threshold"] | None = None
     """of patient: the pruner that decides once there was no progress; left out: no progress is enough"""
-    options: Options = {}
+    options: Options = field(default_factory=dict)
     """of the pruner, such as reduction_factor; patient's own (patience, min_delta) beside those of the one around"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class PlannedTrial(Table):
     """``[[trial]]``: a configuration given by hand, run before anything is drawn."""
 
-    name: Annotated[str, AfterValidator(_trial_name)]
+    name: Annotated[str, Through(_trial_name, "after")]
     """an identifier, unique in the sweep"""
     set: str | None = None
     """name of the group it belongs to"""
-    from_: Annotated[str | None, Field(alias="from")] = None
+    from_: str | None = None
     """"baseline" or another trial's name: supplies what params leave out"""
-    params: dict[str, ParamValue] = {}
+    params: dict[str, ParamValue] = field(default_factory=dict)
     """may lie between or beyond the values of [space]; constraints hold"""
     note: str | None = None
     """why it is tried; kept with the trial"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Expectation(Table):
-    if_: Annotated[str, Field(alias="if")]
+    if_: str
     """an expression over trials, sets, best, baseline, elites"""
     then: str | None = None
     """what to do if it holds"""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Failures(Table):
     """``[failures]``: per reason, whether a trial gets another attempt or fails."""
 
@@ -283,7 +263,7 @@ class Failures(Table):
     """no sign of progress for as long as stall says"""
     invalid: Policy = "fail"
     """the result has the wrong type, or the objective cannot be loaded"""
-    stop_after: Annotated[int, Field(ge=1, strict=True)] = 5
+    stop_after: Annotated[int, Limits(ge=1, strict=True)] = 5
     """failures in a row for the same reason, over all workers, after which the sweep stops; three times as many for any
     reasons if nothing has finished; one more for each running trial that was begun before the newest of them"""
     stall: Seconds | None = None
@@ -294,6 +274,7 @@ class Failures(Table):
         return policy
 
 
+@dataclass(frozen=True, kw_only=True)
 class Job(Table):
     """``[job]``: what is asked of SLURM, or of this machine. A template holds the same keys and no others."""
 
@@ -301,24 +282,24 @@ class Job(Table):
     """a file of ./job_templates or of ours: a100, a100-shared, cpu, local"""
     scheduler: Literal["slurm", "local"] = "slurm"
     """set by templates"""
-    workers: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
+    workers: Annotated[int, Limits(ge=1, le=100_000, strict=True)] = 1
     """processes that pull trials until none is left; an array task holds one, or as many as workers_per_gpu says"""
-    workers_per_gpu: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
+    workers_per_gpu: Annotated[int, Limits(ge=1, le=64, strict=True)] | None = None
     """so many workers on each GPU of an array task, each with that GPU alone; left out: one worker per array task, with
     all its GPUs"""
     mps: Flag = False
     """workers that share GPUs do so under an MPS daemon of their array task's own"""
-    nodes: Annotated[int, Field(ge=1, le=4096, strict=True)] = 1
+    nodes: Annotated[int, Limits(ge=1, le=4096, strict=True)] = 1
     """nodes of each worker: a trial runs on all of them at once"""
-    tasks_per_node: Annotated[int, Field(ge=1, le=256, strict=True)] = 1
+    tasks_per_node: Annotated[int, Limits(ge=1, le=256, strict=True)] = 1
     """processes of each worker on each of its nodes, started by srun: ranks of one trial, as a rule one for each GPU"""
     walltime: Seconds = 3600.0
     """limit of each array task"""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """"auto": the GPU that was allocated, else the CPU; "cuda": no GPU is an error"""
-    cpus: Annotated[int, Field(ge=1, le=1024, strict=True)] = 1
+    cpus: Annotated[int, Limits(ge=1, le=1024, strict=True)] = 1
     """CPUs of each process: of each worker, or of each of its ranks; torch's threads follow it"""
-    mem_gb: Annotated[Number, Field(gt=0)] | None = None
+    mem_gb: Annotated[Number, Limits(gt=0)] | None = None
     """memory of each process, as with cpus; left out: the partition's default"""
     gres: str | None = None
     """of each node of an array task: "gpu:a100:1", "gpu:a100_3g.20gb:1" ..."""
@@ -340,11 +321,11 @@ class Job(Table):
     """name of a reservation"""
     dependency: str | None = None
     """such as "afterok:1234" """
-    max_running: Annotated[int, Field(ge=1, strict=True)] | None = None
+    max_running: Annotated[int, Limits(ge=1, strict=True)] | None = None
     """array throttle: tasks that run at once"""
-    signal_lead_s: Annotated[int, Field(ge=10, le=3600, strict=True)] = 180
+    signal_lead_s: Annotated[int, Limits(ge=10, le=3600, strict=True)] = 180
     """seconds before the limit at which SLURM warns the worker; it may come up to 60 s early"""
-    grace_s: Annotated[Number, Field(ge=1, le=86400)] = 30.0
+    grace_s: Annotated[Number, Limits(ge=1, le=86400)] = 30.0
     """seconds that the site leaves between SIGTERM (preemption, scancel) and SIGKILL: GraceTime, or else KillWait"""
     setup: tuple[str, ...] = ()
     """shell lines before the worker starts: module load, conda activate"""
@@ -354,11 +335,11 @@ class Job(Table):
     """start the worker by srun inside the batch script"""
     srun_args: tuple[str, ...] = ()
     """further options of srun, such as those of a container"""
-    sbatch: dict[str, SbatchValue] = {}
+    sbatch: dict[str, SbatchValue] = field(default_factory=dict)
     """further sbatch options by their long names"""
     collect: Flag = False
     """a small job after the workers, from template "collector", writes results/trials.csv into the study"""
-    auto_resume: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    auto_resume: Annotated[int, Limits(ge=0, le=1000, strict=True)] = 0
     """how often in a row that job may submit what is left; never after a cancel or a failure of everything"""
 
     @property
@@ -367,21 +348,22 @@ class Job(Table):
         return self.nodes * self.tasks_per_node
 
 
+@dataclass(frozen=True, kw_only=True)
 class Sweep(Table):
     """A sweep, whole: one for each ``[[budget]]``, or the one of a file without budgets."""
 
     study: Study
     objective: Objective
-    metrics: dict[str, ExpressionText] = {}
+    metrics: dict[str, ExpressionText] = field(default_factory=dict)
     """metrics computed from the others"""
-    space_table: Annotated[dict[str, Any], Field(alias="space")] = {}
+    space_table: dict[str, Any] = field(default_factory=dict)
     """parameters: a value (fixed), a list (choices), or a table; see docs/sweep-toml.md"""
     sampler: Sampler = Sampler()
     pruner: Pruner = Pruner()
     baseline: dict[str, ParamValue] | None = None
     """runs with the study, in every comparison"""
     trial: tuple[PlannedTrial, ...] = ()
-    expect: dict[str, str | Expectation] = {}
+    expect: dict[str, str | Expectation] = field(default_factory=dict)
     failures: Failures = Failures()
     job: Job = Job()
     budget: str | None = None
@@ -401,13 +383,9 @@ class Sweep(Table):
 
     def to_json(self) -> str:
         """The frozen revision."""
-        return self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
+        return dump_json(to_raw(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sweep:
         """Raises ValueError, which names the keys that are unknown or wrong."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            wrong = [f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
-            raise ValueError("; ".join(wrong)) from error
+        return from_raw(cls, json.loads(text))

@@ -1,13 +1,14 @@
 """A merged sweep against the schema: its mistakes in our words, and the sweep without them, so that more can be found.
 
-pydantic stops at the first broken model; the rules between tables want a whole one. So what is wrong is taken out, what
+pydantic stops at the first broken table; the rules between tables want a whole one. So what is wrong is taken out, what
 is missing gets a placeholder, and the rules judge the rest. Such a sweep is never returned by ``load``.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, get_origin
+from typing import Any, TypeVar, get_origin
 
 import pydantic
 
@@ -15,8 +16,11 @@ from hpo_batch.records import Problem
 from hpo_batch.space.words import nearest, shown
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.mistakes import holds
-from hpo_batch.sweep.schema import Sweep, Table, tables_in
+from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.tables import Table, keys_of, tables_in
 from hpo_batch.sweep.templates import Raw
+
+T = TypeVar("T", bound=Table)
 
 PLACEHOLDERS: dict[str, Any] = {
     "study": {},
@@ -38,7 +42,7 @@ _KINDS = {
     "bool_type": "true or false",
     "tuple_type": "a list",
     "dict_type": "a table",
-    "model_type": "a table",
+    "dataclass_type": "a table",
 }
 _BOUNDS = {
     "greater_than_equal": ("greater than or equal to", "ge"),
@@ -56,7 +60,7 @@ def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
     problems: list[Problem] = []
     for _ in range(MOST_ROUNDS):
         try:
-            return Sweep.model_validate(raw), problems
+            return checked(Sweep, raw), problems
         except pydantic.ValidationError as error:
             details = _details(raw, error)
         if not problems:
@@ -64,6 +68,21 @@ def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
         for key, found in details:
             raw = _replaced(raw, key, missing=found[0]["type"] == "missing")
     return None, problems
+
+
+def checked(table: type[T], raw: Raw) -> T:
+    """A table of what somebody wrote.
+
+    Raises:
+        pydantic.ValidationError: it has mistakes; a ValueError.
+    """
+    found: T = _adapter(table).validate_python(raw)  # type: ignore[arg-type]  # mypy takes no frozen dataclass for hashable
+    return found
+
+
+@functools.cache
+def _adapter(table: type[Table]) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(table)
 
 
 def _details(raw: Raw, error: pydantic.ValidationError) -> list[tuple[Key, list[Any]]]:
@@ -93,7 +112,7 @@ def _key(raw: Raw, detail: Any) -> Key:
 def _problem(key: Key, found: Sequence[Any]) -> Problem:
     detail = found[0]
     kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
-    if kind == "extra_forbidden":
+    if kind == "unexpected_keyword_argument":
         known = known_keys(*key[:-1])
         return Problem(key=key, message="unknown key", allowed=", ".join(known), guess=nearest(str(key[-1]), known))
     if kind == "missing":
@@ -148,14 +167,14 @@ def _changed(node: Any, key: Key, value: object) -> Any:
 
 def known_keys(*path: str | int) -> list[str]:
     """Known keys of the table at ``path``, as they are written in the TOML."""
-    model: type[Table] = Sweep
+    table: type[Table] = Sweep
     parts = iter(path)
     for part in parts:
-        field = next((f for n, f in model.model_fields.items() if (f.alias or n) == part), None)
-        nested = [] if field is None else tables_in(field.annotation)
-        if field is None or not nested:
+        key = next((key for key in keys_of(table) if key.name == part), None)
+        nested = [] if key is None else tables_in(key.annotation)
+        if key is None or not nested:
             return []
-        model = nested[0]
-        if get_origin(field.annotation) in (dict, tuple):
+        table = nested[0]
+        if get_origin(key.annotation) in (dict, tuple):
             next(parts, None)  # the name or place of one of several tables
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [key.name for key in keys_of(table)]

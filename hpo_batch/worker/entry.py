@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpo_batch import processes
 from hpo_batch.cluster.allocation import Allocation
@@ -29,12 +30,15 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.worker import ranks, slots
+from hpo_batch.worker import slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.leaving import Departure, leave
 from hpo_batch.worker.loop import Tally, work
 from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
+
+if TYPE_CHECKING:
+    from hpo_batch.worker.ranks import Lead
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +105,13 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
         task.leave(tally)
         return task.exit_code(tally)
-    rank = ranks.rank_of(sweep.job, allocation, environ)
-    if rank is not None and rank.rank > 0:
-        return ranks.follow(home, rank)
+    rank = None
+    if sweep.job.ranks > 1:
+        from hpo_batch.worker import ranks  # most workers are one process
+
+        rank = ranks.rank_of(sweep.job, allocation, environ)
+        if rank is not None and rank.rank > 0:
+            return ranks.follow(home, rank)
     device = choose_device(sweep, allocation)
     log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
     task = replace(task, place=replace(place, device=device))
@@ -124,7 +132,7 @@ class _Task:
     place: Place
     signals: Signals
     environ: Mapping[str, str]
-    lead: ranks.Lead | None = None
+    lead: Lead | None = None
     """of the worker's other ranks, if it has any"""
 
     def leave(self, tally: Tally, *, cut_short: bool = False) -> None:
@@ -232,7 +240,7 @@ def enter(sweep: Sweep) -> Failed | None:
 
 
 def load_objective(sweep: Sweep) -> Objective | Failed:
-    here = sweep.objective.model_copy(update={"cwd": None})  # this process is there already
+    here = replace(sweep.objective, cwd=None)  # this process is there already
     try:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
         if isinstance(objective, CommandObjective):

@@ -21,7 +21,7 @@ from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import stalled
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, end
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -276,6 +276,7 @@ def _run(
         with signals.telling(note):
             return attempt.run(objective, leave)
     finally:
+        end(trial)
         tally.saves = tally.saves or has_checkpoint(folder)
         if shared:
             _open_to_group(folder)

@@ -21,7 +21,7 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
-from hpo_batch.objective.trial import Engine, Progress, Trial
+from hpo_batch.objective.trial import Engine, Progress, Trial, end
 from hpo_batch.records import Complete, Failed, GivenBack, Outcome, Stopping, Verdict
 from hpo_batch.store.trial_folder import holds_files
 
@@ -66,7 +66,11 @@ class Seeds:
             why = self.engine.stopping() if i else None
             if why is not None:
                 return of_stop(Progress(step=None, metrics={}, stopping=why), wanted=self.wanted)
-            ended = objective.run(self._trial(trial, i))
+            of_seed = self._trial(trial, i)
+            try:
+                ended = objective.run(of_seed)
+            finally:
+                end(of_seed)
             if isinstance(ended, Failed):
                 which = f"seed {i + 1} of {len(self.seeds)} ({seed})"
                 return replace(ended, message=f"{which}: {ended.message}")

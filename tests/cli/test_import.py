@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -188,7 +189,7 @@ def test_out_and_in_again_is_the_same(cli: Cli, write_sweep, tmp_path: Path, roo
         if name != "again":
             assert [[r[c] for c in same[2:]] for r in found] == [[r[c] for c in same[2:]] for r in wanted]
         (one,) = load(path)
-        importing = one.model_copy(update={"study": one.study.model_copy(update={"import_": (name,), "name": "other"})})
+        importing = replace(one, study=replace(one.study, import_=(name,), name="other"))
         assert gather(home_of(root, "other"), importing).lines[0].startswith("5 of 5")
     refused(cli("import", "toy", "--into", path), 'is a study already: import = ["toy"]')
 

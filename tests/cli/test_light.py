@@ -47,3 +47,7 @@ def test_importing_the_package_for_a_trial_loads_neither_torch_nor_optuna() -> N
     code = f"import sys, hpo_batch; hpo_batch.Trial; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_checking_a_sweep_loads_what_judges_it_and_no_more(write_sweep, root: Path) -> None:
+    assert loaded_after("check", str(write_sweep(trials=2)), root=root) == {"pydantic"}

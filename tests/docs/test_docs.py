@@ -16,7 +16,8 @@ from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Complete, Reason, Verdict
 from hpo_batch.sweep.load import LATER, load
-from hpo_batch.sweep.schema import Failures, Sweep, tables_in
+from hpo_batch.sweep.schema import Failures, Sweep
+from hpo_batch.sweep.tables import keys_of, meanings, tables_in
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -99,12 +100,12 @@ def test_every_reason_stands_in_the_reference_with_its_default() -> None:
 
 
 def test_every_key_of_the_toml_has_a_meaning() -> None:
-    for name, field in Sweep.model_fields.items():
-        tables = tables_in(field.annotation)
-        assert tables or field.description or name == "budget", name
+    for key in keys_of(Sweep):
+        tables = tables_in(key.annotation)
+        assert tables or meanings(Sweep).get(key.attribute) or key.name == "budget", key.name
         for table in tables:
-            for key, inner in table.model_fields.items():
-                assert inner.description, (name, key)
+            for inner in keys_of(table):
+                assert meanings(table).get(inner.attribute), (key.name, inner.name)
 
 
 def test_every_command_has_its_help_and_stands_in_the_overview() -> None:

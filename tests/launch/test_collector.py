@@ -23,14 +23,14 @@ from hpo_batch.sweep.load import override
 from hpo_batch.sweep.schema import Job, Sweep
 from tests.study.helpers import Text, claimed, complete, make, owner, state_of, sweep_of
 
-JOB = Job(template="a100", account="lab", partition="gpu", gres="gpu:a100:1", walltime="4:00:00", cpus=8)
+JOB = Job(template="a100", account="lab", partition="gpu", gres="gpu:a100:1", walltime=4 * 3600.0, cpus=8)
 SUBMISSION = Submission(
     id="aa11", kind="slurm", workers=2, walltime_s=60, submitted=1.0, job_ids=("7", "8"), code={"workdir": "/my code"}
 )
 
 
 def a_plan(root: Path, job: Job) -> Plan:
-    sweep = sweep_of(root, Text()).model_copy(update={"job": job})
+    sweep = replace(sweep_of(root, Text()), job=job)
     home = StudyHome(path=root / "my %study", name="my %study")
     return Plan(
         home=home, sweep=sweep, change=Change(), standing=Standing(remaining=1), workers=1, workdir=Path("/code")
@@ -38,7 +38,7 @@ def a_plan(root: Path, job: Job) -> Plan:
 
 
 def test_the_script_is_bash_and_asks_for_little(root: Path) -> None:
-    plan = a_plan(root, JOB.model_copy(update={"auto_resume": 2, "setup": ("module load x",)}))
+    plan = a_plan(root, replace(JOB, auto_resume=2, setup=("module load x",)))
     text = script(plan, collector_job(plan.sweep.job, near=root), SUBMISSION)
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     options = dict(
@@ -69,7 +69,7 @@ def test_its_template_stands_above_what_it_takes_from_the_workers(
     template = tmp_path / "job_templates" / "collector.toml"
     template.write_text('partition = "cpu"\nwalltime = "10"\n')
     monkeypatch.chdir(tmp_path)
-    small = collector_job(JOB.model_copy(update={"sbatch": {"qos": "long"}}), near=root)
+    small = collector_job(replace(JOB, sbatch={"qos": "long"}), near=root)
     assert (small.partition, small.account, small.qos, small.walltime) == ("cpu", "lab", "long", 600)
     template.write_text('partion = "cpu"\n')
     with pytest.raises(UserError, match="partion"):

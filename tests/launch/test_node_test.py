@@ -35,7 +35,7 @@ def lines_of(asked: Order) -> list[str]:
 
 def test_the_job_is_small_and_like_a_workers() -> None:
     lines = lines_of(
-        order(partition="p", gres="gpu:a100:1", cpus=8, mem_gb=64.0, walltime="4:00:00", setup=("module load x",),
+        order(partition="p", gres="gpu:a100:1", cpus=8, mem_gb=64.0, walltime=4 * 3600.0, setup=("module load x",),
               python="apptainer exec i.sif python", dependency="afterok:1", sbatch={"comment": "c"})
     )  # fmt: skip
     for line in ("--partition=p", "--nodes=2", "--ntasks-per-node=1", "--time=5", "--mem=4096M", "--comment=c"):

@@ -20,19 +20,23 @@ from tests.conftest import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = {
-    "typed-gres": Job(gres="gpu:a100:1", cpus=8, walltime="4:00:00", partition="gpu", account="lab", python="python3"),
-    "gpus-per-node": Job(gpus_per_node="a100:1", cpus=16, walltime="1-12", mem_gb=63.5, python="python3"),
-    "mig": Job(gres="gpu:a100_1g.10gb:1", cpus=4, walltime="4:00:00", qos="shared", python="python3"),
-    "cpu": Job(cpus=4, walltime="90", max_running=3, python="python3", setup=("module load python/3.11",)),
+    "typed-gres": Job(gres="gpu:a100:1", cpus=8, walltime=4 * 3600.0, partition="gpu", account="lab", python="python3"),
+    "gpus-per-node": Job(gpus_per_node="a100:1", cpus=16, walltime=36 * 3600.0, mem_gb=63.5, python="python3"),
+    "mig": Job(gres="gpu:a100_1g.10gb:1", cpus=4, walltime=4 * 3600.0, qos="shared", python="python3"),
+    "cpu": Job(cpus=4, walltime=90 * 60.0, max_running=3, python="python3", setup=("module load python/3.11",)),
     "container": Job(
-        gres="gpu:1", cpus=4, walltime="2:00:00", python="apptainer exec --nv '/data/my images/ml.sif' python"
+        gres="gpu:1", cpus=4, walltime=2 * 3600.0, python="apptainer exec --nv '/data/my images/ml.sif' python"
     ),
     "container-srun": Job(
-        gres="gpu:1", cpus=4, walltime="2:00:00", srun_args=("--container-image=ml.sqsh",), python="/opt/env/bin/python"
+        gres="gpu:1",
+        cpus=4,
+        walltime=2 * 3600.0,
+        srun_args=("--container-image=ml.sqsh",),
+        python="/opt/env/bin/python",
     ),
-    "multi-node": Job(gres="gpu:a100:2", cpus=4, walltime="1-0", python="python3", nodes=2, tasks_per_node=2),
-    "gpus-per-task": Job(cpus=4, walltime="60", python="python3", sbatch={"ntasks": 1, "gpus-per-task": "a100:1"}),
-    "no-srun": Job(gres="gpu:1", walltime="1:00:00", srun=False, python="python3", sbatch={"exclusive": True}),
+    "multi-node": Job(gres="gpu:a100:2", cpus=4, walltime=24 * 3600.0, python="python3", nodes=2, tasks_per_node=2),
+    "gpus-per-task": Job(cpus=4, walltime=3600.0, python="python3", sbatch={"ntasks": 1, "gpus-per-task": "a100:1"}),
+    "no-srun": Job(gres="gpu:1", walltime=3600.0, srun=False, python="python3", sbatch={"exclusive": True}),
 }
 
 
@@ -96,7 +100,7 @@ def test_the_script_gives_the_pickle_the_name_that_submitit_looks_for(tmp_path: 
 
 def a_sweep(**job: object) -> Sweep:
     (sweep,) = load(REPOSITORY / "configs" / "quickstart.toml")
-    return sweep.model_copy(update={"job": sweep.job.model_copy(update=job)})
+    return replace(sweep, job=replace(sweep.job, **job))
 
 
 def a_plan(sweep: Sweep, *, site: Site, standing: Standing, root: str = "/logs"):

@@ -10,6 +10,7 @@ from hpo_batch.launch.plan import Site, Standing
 from hpo_batch.launch.sbatch import sbatch_text
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.sweep.schema import Job
+from hpo_batch.sweep.validate import checked
 from tests.launch.test_sbatch import a_plan, a_sweep
 
 
@@ -31,7 +32,7 @@ from tests.launch.test_sbatch import a_plan, a_sweep
     ],
 )
 def test_workers_in_an_array_task(job: dict[str, object], workers: int) -> None:
-    assert shape_of(Job.model_validate(job)).workers == workers
+    assert shape_of(checked(Job, job)).workers == workers
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_site_that_has_what_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("job", "partition", "config", "words", "do"),
     [
-        ({"walltime": "2-00:00:00"}, {}, {}, "walltime 2-0:00:00 is above", 'set [job] walltime = "1-0:00:00"'),
+        ({"walltime": 2 * 86400.0}, {}, {}, "walltime 2-0:00:00 is above", 'set [job] walltime = "1-0:00:00"'),
         ({}, {"state": "DOWN"}, {}, "partition 'gpu' is DOWN", "[job] partition"),
         ({"partition": "nowhere"}, {}, {}, "no partition 'nowhere'; there are gpu", "[job] partition"),
         ({}, {"is_default": False}, {}, "no default partition", "[job] partition"),

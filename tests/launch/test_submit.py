@@ -66,7 +66,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def a_plan(root: Path, *, workers: int = 4, **job: object) -> Plan:
     (sweep,) = load(REPOSITORY / "configs" / "quickstart.toml", overrides=["study.trials=100000", "job.template=cpu"])
-    sweep = sweep.model_copy(update={"job": sweep.job.model_copy(update={"workers": workers, **job})})
+    sweep = replace(sweep, job=replace(sweep.job, workers=workers, **job))
     return plan(
         home_of(root, "quickstart"),
         sweep,

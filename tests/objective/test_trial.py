@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pickle
+import resource
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hpo_batch import Trial
+from hpo_batch.objective.trial import end
 from hpo_batch.records import Stopping, Verdict
+from hpo_batch.store.mounts import SHARED_VARIABLE
 
 from .conftest import FakeEngine
 
@@ -138,3 +147,159 @@ def test_training_goes_on_when_metrics_cannot_be_written(trial: Trial, engine: F
     trial.report(1, loss=1)
     trial.report(2, loss=1)
     assert len(engine.reports) == 2
+
+
+def lines_of(trial: Trial) -> list[int]:
+    """The steps that were kept; every line is whole."""
+    return [json.loads(line)["step"] for line in (trial.dir / "metrics.jsonl").read_text().splitlines() if line]
+
+
+def held_open(trial: Trial) -> int:
+    """Descriptors of this process on the trial's reports."""
+    links = [Path(entry).readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return links.count(trial.dir / "metrics.jsonl")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often reports have opened and synced a file; the calls are made."""
+    counted: Counter[str] = Counter()
+
+    def count(call: Callable[..., Any], *args: Any) -> Any:
+        counted[call.__name__] += 1
+        return call(*args)
+
+    for call in (os.open, os.fsync, os.write):
+        monkeypatch.setattr(f"hpo_batch.files.os.{call.__name__}", partial(count, call))
+    return counted
+
+
+def test_reports_are_kept_by_one_open_and_one_write_each(trial: Trial, calls: Counter[str]) -> None:
+    for step in range(50):
+        trial.report(step, loss=1)
+        assert lines_of(trial)[-1] == step  # a reader sees it at once
+    assert (calls["open"], calls["write"], calls["fsync"]) == (1, 50, 0)  # this is a local disk
+    assert held_open(trial) == 1
+    end(trial)
+    assert held_open(trial) == 0
+    end(trial)
+    assert lines_of(trial) == list(range(50))
+
+
+def test_a_thread_that_reports_after_the_end_holds_nothing_open(trial: Trial) -> None:
+    trial.report(0, loss=1)
+    end(trial)
+    trial.report(1, loss=1)
+    trial.report(2, loss=1)
+    assert lines_of(trial) == [0, 1, 2]
+    assert held_open(trial) == 0
+
+
+def test_a_trial_that_nobody_ends_holds_nothing_open_when_it_is_gone(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial()
+    trial.report(0, loss=1)
+    same = make_trial()
+    assert held_open(same) == 1
+    del trial
+    assert held_open(same) == 0
+
+
+def test_an_earlier_torn_line_is_closed_first(trial: Trial) -> None:
+    path = trial.dir / "metrics.jsonl"
+    path.write_text('{"step": 1, "metr')
+    trial.report(2, loss=1)
+    trial.report(3, loss=1)
+    torn, *whole = path.read_text().splitlines()
+    assert torn == '{"step": 1, "metr'
+    assert [json.loads(line)["step"] for line in whole] == [2, 3]
+
+
+def test_a_line_that_a_full_disk_has_cut_is_closed_first(trial: Trial) -> None:
+    """Under a limit on the size of files, which cuts a write as a full disk does."""
+    trial.report(1, loss=1)
+    size = (trial.dir / "metrics.jsonl").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+    try:
+        trial.report(2, loss=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    trial.report(3, loss=1)
+    one, cut, three = (trial.dir / "metrics.jsonl").read_bytes().splitlines()
+    assert (json.loads(one)["step"], len(cut), json.loads(three)["step"]) == (1, 10, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_forked_children_report_into_the_same_file(trial: Trial) -> None:
+    trial.report(0, loss=1)
+    children = []
+    for child in range(4):
+        pid = os.fork()
+        if pid == 0:
+            for step in range(100):
+                trial.report(1000 * (child + 1) + step, loss=1)
+            os._exit(0)
+        children.append(pid)
+    for step in range(1, 100):
+        trial.report(step, loss=1)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 4
+    end(trial)
+    assert sorted(lines_of(trial)) == [1000 * process + step for process in range(5) for step in range(100)]
+
+
+def test_copies_of_a_trial_open_the_file_themselves(make_trial: Callable[..., Trial]) -> None:
+    trial = make_trial(engine=None)  # one that can be pickled, as that of ``by_hand``
+    trial._engine = FakeEngine.__new__(FakeEngine)
+    trial._engine.__dict__ = {}
+    trial._write({"loss": 1.0})
+    again = pickle.loads(pickle.dumps(trial))
+    end(trial)
+    again._write({"loss": 2.0})
+    end(again)
+    assert len(lines_of(trial)) == 2
+    assert held_open(trial) == 0
+
+
+@pytest.fixture
+def not_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file system counts as one of this host."""
+    monkeypatch.setenv(SHARED_VARIABLE, "1")
+
+
+@pytest.mark.usefixtures("not_local")
+def test_other_hosts_see_reports_within_10_seconds(
+    trial: Trial, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("hpo_batch.files.time.monotonic", lambda: now[0])
+    synced = []
+    for step in range(40):
+        trial.report(step, loss=1)
+        synced.append(calls["fsync"])
+        now[0] += 1.0
+    assert synced[0] == 1  # the first at once
+    assert [synced[i] for i in (9, 10, 19, 20, 39)] == [1, 2, 2, 3, 4]
+    assert calls["open"] == 1
+
+
+def test_training_goes_on_when_the_disk_fills_up(
+    trial: Trial, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, not_local: None
+) -> None:
+    """On a network file system that may be told by a sync or by the close only."""
+    trial.report(1, loss=1)
+    kept = trial._kept
+    assert kept is not None
+    os.close(kept._fd)  # what the kernel answers from now on is an error
+    trial.report(2, loss=1)
+    trial.report(3, loss=1)
+    assert len(engine.reports) == 3
+    end(trial)
+    assert lines_of(trial) == [1]
+
+
+def test_what_the_close_says_ends_no_trial(trial: Trial, caplog: pytest.LogCaptureFixture) -> None:
+    trial.report(1, loss=1)
+    assert trial._kept is not None
+    os.close(trial._kept._fd)
+    end(trial)
+    assert "its last reports are not kept" in caplog.text

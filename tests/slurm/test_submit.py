@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,6 @@ def test_slurm_takes_the_text_of_each_site(slurm_cluster: SlurmCluster, tmp_path
         here["gres"] = "gpu:a100:1"
     script = tmp_path / "job.sh"
     home = StudyHome(path=tmp_path, name="x")
-    job = SITES[site].model_copy(update=here)
+    job = replace(SITES[site], **here)
     script.write_text(sbatch_text(job, folder=home.slurm, name="x-0", workdir=tmp_path, tasks=4, pickle="0.pkl"))
     assert "to start at" in slurm_cluster.run("sbatch", "--test-only", script).stderr

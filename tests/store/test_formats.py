@@ -181,7 +181,7 @@ def test_a_key_that_a_newer_version_has_added_is_told(sample: Sample, argv: tupl
     before = _picture(sample.project)
     ended = sample.run(*argv)
     assert ended.code == 4, ended.err
-    assert "another version of hpo-batch (study.replicas: Extra inputs are not permitted): upgrade" in ended.err
+    assert "another version of hpo-batch (study.replicas: unknown key): upgrade" in ended.err
     assert _picture(sample.project) == before
 
 

@@ -169,7 +169,7 @@ def test_every_arm_of_a_quota_gets_its_own_imports(root: Path) -> None:
     with Study.open(new, owner()) as study:
         claimed(study)
         counts = {
-            arm[0][1]: len(source._history.study(study._state, RANDOM()).get_trials(deepcopy=False))
+            arm[0][1]: len(source._model._history.study(study._state, RANDOM()).get_trials(deepcopy=False))
             for arm, source in study._sources.items()
         }  # type: ignore[attr-defined]
     assert sum(counts.values()) == 9  # with the one that runs

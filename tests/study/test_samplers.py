@@ -59,7 +59,7 @@ def test_tpe_models_parameters_together(root: Path) -> None:
     history = SamplerHistory(sweep.space)
     source = make_source(sweep, sweep.space, ())
     source.draw(state_of(home), seed=0, again=False)  # it learns what was tried
-    model = source._make(sweep.space, 0)  # type: ignore[attr-defined]
+    model = source._model._make(sweep.space, 0)  # type: ignore[attr-defined]
     study = history.study(state_of(home), model)
     assert len(study.get_trials(deepcopy=False)) == 6
     asked = study.ask()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_the_spaces_of_documents_001_and_002(root: Path, budget: str, at_random:
     for judged in (one_corner, complete, lambda claim: complete(claim, 0.5)):
         home = home_of(root / str(id(judged)), "s")
         home.path.parent.mkdir(parents=True)
-        one = sweep.model_copy(update={"budget": None})
+        one = replace(sweep, budget=None)
         create(home, one, toml="", now=0.0)
         done, _ = work(home, judge=judged)
         trials = state_of(home).trials

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from hpo_batch.sweep.difference import difference
 from hpo_batch.sweep.load import load, override
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Failures, Job, Sweep
+from hpo_batch.sweep.tables import from_raw, keys_of, tables_in, to_raw
+from hpo_batch.sweep.validate import checked
 from tests.conftest import REPOSITORY
 from tests.space.spaces import Drawn, drawn_spaces
 from tests.sweep.conftest import HEAD, SPACE, LoadOne
@@ -100,14 +105,14 @@ def test_commands_as_text_and_as_list(load_one: LoadOne) -> None:
 
 @given(st.integers(1, 10 * 365 * 86400 - 1))
 def test_any_walltime(seconds: int) -> None:
-    job = Job.model_validate({"walltime": f"0:0:{seconds}"})
-    assert Job.model_validate_json(job.model_dump_json()).walltime == seconds
+    job = checked(Job, {"walltime": f"0:0:{seconds}"})
+    assert from_raw(Job, to_raw(job)).walltime == job.walltime == seconds
 
 
 @settings(deadline=None, max_examples=100)
 @given(drawn_spaces(), st.data())
 def test_any_space(drawn: Drawn, data: st.DataObject) -> None:
-    sweep = Sweep.model_validate({**TABLES, "space": drawn.raw})
+    sweep = checked(Sweep, {**TABLES, "space": drawn.raw})
     assert_survives(sweep)
     chosen = data.draw(st.sampled_from(drawn.combinations()))
     assert Sweep.from_json(sweep.to_json()).space.resolve(chosen).key == sweep.space.resolve(chosen).key
@@ -123,21 +128,78 @@ def test_any_space(drawn: Drawn, data: st.DataObject) -> None:
 )
 def test_any_values_given_by_hand(params: dict[str, Any]) -> None:
     trial = {"name": "A", "params": params}
-    assert_survives(
-        Sweep.model_validate({**TABLES, "trial": [trial], "baseline": params, "sampler": {"options": params}})
-    )
+    assert_survives(checked(Sweep, {**TABLES, "trial": [trial], "baseline": params, "sampler": {"options": params}}))
+
+
+WHOLE = checked(Sweep, {**TABLES, "trial": [{"name": "A"}], "expect": {"e": {"if": "A > 1"}}})
+NO_VALUE = [{"neither": ["text", None]}]
+"""of no key but those that hold whatever JSON holds"""
+Path_ = tuple[str | int, ...]
+
+
+def places() -> list[Path_]:
+    """Every key of every table, as the path to it in ``WHOLE``."""
+    found: list[Path_] = []
+    for key in keys_of(Sweep):
+        inside = {"trial": (0,), "expect": ("e",)}.get(key.name, ())
+        tables = tables_in(key.annotation)
+        found += [(key.name, *inside, inner.name) for table in tables for inner in keys_of(table)]
+        found.append((key.name,))
+    return found
+
+
+def with_value(path: Path_, value: object) -> str:
+    whole = json.loads(WHOLE.to_json())
+    node = whole
+    for part in path[:-1]:
+        node = node[part]
+    node[path[-1]] = value
+    return json.dumps(whole)
+
+
+def dotted(path: Path_) -> str:
+    return ".".join(map(str, path))
+
+
+@pytest.mark.parametrize("path", places(), ids=dotted)
+def test_a_value_of_the_wrong_type_is_refused_and_its_key_named(path: Path_) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(dotted(path))}"):
+        Sweep.from_json(with_value(path, NO_VALUE))
+
+
+@pytest.mark.parametrize("table", sorted({path[:-1] for path in places()}), ids=dotted)
+def test_an_unknown_key_is_refused_in_every_table(table: Path_) -> None:
+    unknown = (*table, "of_a_newer_version")
+    with pytest.raises(ValueError, match=rf"^{re.escape(dotted(unknown))}: unknown key$"):
+        Sweep.from_json(with_value(unknown, 1))
+
+
+def test_every_table_survives() -> None:
+    assert_survives(WHOLE)
+
+
+def test_all_that_is_wrong_with_a_frozen_sweep_is_told_together() -> None:
+    raw = {"study": {"name": "s", "metric": "m", "trials": 1.5}, "job": {"walltime": "soon"}}
+    with pytest.raises(ValueError, match="soon") as refused:
+        Sweep.from_json(json.dumps(raw))
+    told = str(refused.value)
+    for key in ("job.walltime: ", "objective: is missing", "study.direction: is missing", "study.trials: 1.5"):
+        assert key in told
+    for text in ("[]", "3", "{", '"sweep"'):
+        with pytest.raises(ValueError):
+            Sweep.from_json(text)
 
 
 def test_a_sweep_cannot_be_changed(load_one: LoadOne) -> None:
     sweep = load_one(SPACE)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(dataclasses.FrozenInstanceError):
         sweep.study.trials = 6  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("stall", [None, "0:00:05", "2-00:00:00"])
 def test_any_stall(stall: str | None) -> None:
-    failures = Failures.model_validate({"stall": stall})
-    again = Failures.model_validate_json(failures.model_dump_json())
+    failures = checked(Failures, {"stall": stall})
+    again = from_raw(Failures, to_raw(failures))
     assert again == failures
     assert again.stall == {None: None, "0:00:05": 5.0, "2-00:00:00": 172800.0}[stall]
 

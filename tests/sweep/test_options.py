@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo_batch.study.pruners import FACTORIES, Hyperband
+from hpo_batch.study.pruners_of_optuna import FACTORIES, Hyperband
 from hpo_batch.study.samplers.cma import Cma
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS
 from hpo_batch.sweep.schema import PRUNERS, SAMPLERS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -210,9 +213,83 @@ def test_a_report_that_comes_while_the_watchdog_waits_is_in_time() -> None:
             assert told_no.acquire(timeout=60)
         assert thread.is_alive()
     answers[0] = late
-    thread.join(timeout=60)
+    while told_late.acquire(timeout=0.1):
+        pass
     assert said == []
-    assert not thread.is_alive()
+    with watched(lambda: None, last_words, lock=lock, every_s=1.0):
+        assert threads() == [thread]  # one for all attempts
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "watchdog"]
+
+
+class Asked:
+    """An attempt that may go on, and how often the watchdog wanted to know."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.times = threading.Semaphore(0)
+
+    def __call__(self) -> None:
+        self.times.release()
+        if self.error is not None:
+            raise self.error
+
+    def told(self, times: int) -> bool:
+        return all(self.times.acquire(timeout=60) for _ in range(times))
+
+
+def never(ending: Ending) -> NoReturn:
+    raise AssertionError(ending)
+
+
+def test_each_attempt_is_watched_by_its_own_question_and_interval() -> None:
+    first, second, third = Asked(), Asked(), Asked()
+    with watched(first, never, lock=threading.Lock(), every_s=0.02):
+        assert first.told(3)
+    with watched(second, never, lock=threading.Lock(), every_s=3600.0):
+        time.sleep(0.1)  # so that it waits for an hour now
+        while second.times.acquire(blocking=False):
+            pass
+    with watched(third, never, lock=threading.Lock(), every_s=0.02):
+        assert third.told(3)
+    while first.times.acquire(blocking=False):
+        pass
+    with watched(third, never, lock=threading.Lock(), every_s=0.02):
+        assert third.told(3)
+    assert not first.times.acquire(blocking=False)
+    assert not second.times.acquire(blocking=False)
+
+
+def test_a_question_that_fails_is_told_once_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("ERROR"):
+        for _ in range(2):
+            stale = Asked(OSError("stale file handle"))
+            with watched(stale, never, lock=threading.Lock(), every_s=0.02):
+                assert stale.told(5)
+    assert [record.name for record in caplog.records] == ["hpo_batch.worker.watchdog"] * 2
+    assert "stale file handle" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_watched_by_nobody_and_ends() -> None:
+    lock = threading.Lock()
+    asked = Asked()
+    with watched(asked, never, lock=lock, every_s=0.02):
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                # a data loader: os._exit as multiprocessing does; and what it leaves behind on the way, if it raises
+                with contextlib.suppress(BaseException):
+                    signal.alarm(60)
+                    with watched(lambda: None, never, lock=threading.Lock(), every_s=1.0):
+                        mine = threads()
+                    os._exit(len(mine))
+                os._exit(99)
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 1  # its own, since it has begun one: none came with the fork
+        assert asked.told(3)
 
 
 @pytest.mark.parametrize(

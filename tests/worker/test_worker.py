@@ -60,6 +60,16 @@ def test_every_failure_of_a_function_is_one_failed_trial_with_its_reason(project
     assert list(here.home.workers.iterdir()) == []
 
 
+def test_an_attempt_leaves_neither_files_open_nor_threads(project: Build) -> None:
+    here = project("holds", study="trials = 3\nreplicates = 2")
+    here.run()
+    said = [path.read_text().splitlines() for path in sorted(here.home.path.rglob("stdout")) if path.read_text()]
+    assert len(said) == 7  # two seeds each, and of the one that fails only the first
+    assert {files for files, _ in said} == {"metrics.jsonl"}
+    assert len({threads for _, threads in said}) == 1
+    assert "watchdog" in said[0][1]
+
+
 def test_a_function_runs_where_and_with_what_the_sweep_says(project: Build) -> None:
     here = project(
         "told", study="trials = 1", objective='function = "toys:told"\ncwd = "inner"\nenv = { FROM_SWEEP = "yes" }'

@@ -1,35 +1,34 @@
-"""A sampler's proposals; where it has none that is new, cells nobody has tried, in a random order."""
+"""A sampler's proposals; where it has none that is new, cells nobody has tried, in a random order.
+
+Optuna is loaded for a sampler that has a model: random draws are our own.
+"""
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import MOST_WALKED, pinned, projected_cells, size
 from hpo_batch.space.draw import at_random, shuffled_cells
-from hpo_batch.space.parameters import Choices, Integer, Parameter, Real, Searched, same
+from hpo_batch.space.parameters import Choices, Integer, Parameter, Real, same
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.quota import NOT_DRAWN, Arm
 from hpo_batch.study.replicates import may_repeat
 from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
-from hpo_batch.study.samplers.models import Asked, make, model_of
 from hpo_batch.sweep.schema import Sweep
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from hpo_batch.study.samplers.modelled import Modelled
 
-NOT_KEPT = ("tpe:relative_params", "gp:relative_params")
-"""what samplers note of a proposal that has not become a trial: the trial's own parameters say it"""
 COVERAGE = "coverage"
+RANDOM_PROPOSALS = 8
+"""random draws that are offered before others are taken, as those of a model"""
 MOST_COMPARED = 2_000
 """untried cells of which the nearest to a proposal is taken"""
 
@@ -40,18 +39,14 @@ class Sampled:
         self._space = space
         self._arm = arm
         self._arm_space = pinned(space, dict(arm))
-        self._model = model_of(sweep)
-        self._history = SamplerHistory(
-            self._arm_space,
-            cap=self._model.cap,
-            missing=self._model.missing,
-            by_step=sweep.pruner.name != "wilcoxon",
-        )
         self._state: JournalState | None = None
-        self._kept: optuna.samplers.BaseSampler | None = None
-        made = self._make(self._arm_space, 0)  # options that it refuses are told before the first claim
-        if self._model.kept:
-            self._kept = made
+        self._model: Modelled | None = None
+        if sweep.sampler.name != "random" or sweep.sampler.options:
+            from hpo_batch.study.samplers.modelled import Modelled
+
+            # options that it refuses are told before the first claim
+            model = Modelled(sweep, space, arm_space=self._arm_space, is_used=self._is_used)
+            self._model = None if sweep.sampler.name == "random" else model
         total = size(self._arm_space).all
         self._listable = total is not None and total <= MOST_WALKED
         self._unseen: Unseen | None = None
@@ -89,18 +84,7 @@ class Sampled:
     def after_trial(
         self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
     ) -> Mapping[str, Any]:
-        if self._kept is None:
-            return {}  # those by name have nothing to say: what they would do it for cannot be written into a sweep
-        study = self._history.study(state, self._kept)
-        noted = self._history.noting(study, trial.number)
-        if noted is None:
-            return {}
-        try:
-            self._kept.after_trial(study, noted.trial, optuna.trial.TrialState[ended], values)
-        except Exception as error:  # the user's class must not cost a result
-            log.warning("[sampler] %s: after_trial of trial %s: %r", self._name, trial.number, error)
-            return {}
-        return _kept_attrs(noted.attrs)
+        return {} if self._model is None else self._model.after_trial(state, trial, ended, values)
 
     @property
     def _name(self) -> str:
@@ -128,14 +112,11 @@ class Sampled:
                 yield Candidate(configuration=self._at_random(self._arm_space, rng), origin=self._origin)
 
     def _asked(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
-        if self._name == "random":
-            for _ in range(self._model.draws):
-                yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
+        if self._model is not None:
+            yield from self._model.proposals(state, space, seed)
             return
-        whole = self._arm_space if self._model.whole else space
-        study = self._history.study(state, self._kept or self._make(whole, seed))
-        for _ in range(self._model.draws):
-            yield self._ask(study, space, is_whole=whole is space)
+        for _ in range(RANDOM_PROPOSALS):
+            yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
 
     def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:
         """The proposal in the nearest cell that nobody has tried; None if its other values do not fit there."""
@@ -177,26 +158,6 @@ class Sampled:
         self._looked = len(state.trials)
         return bool(self._untried) and self._covered < int((self._drawn + 1) * share)
 
-    def _ask(self, study: optuna.Study, space: Space, *, is_whole: bool) -> Candidate:
-        trial = study.ask()
-        configuration = space.decide(lambda parameter: _suggest(trial, parameter))
-        attrs = _kept_attrs(study._storage.get_trial_system_attrs(trial._trial_id)) if is_whole else {}
-        return Candidate(
-            configuration=self._space.resolve({**configuration.fixed, **configuration.searched}),
-            origin=self._origin,
-            facts={"sampler": attrs} if attrs else {},
-        )
-
-    def _make(self, space: Space, seed: int) -> optuna.samplers.BaseSampler:
-        single = {p.name: p.low for p in space.searched if p.count == 1}
-
-        def is_new(values: Mapping[str, Value]) -> bool:
-            narrow = space.resolve({**single, **values})
-            configuration = self._space.resolve({**narrow.fixed, **narrow.searched})
-            return not self._is_used(configuration.key) and self._space.why_constrained(configuration.values) is None
-
-        return make(Asked(sweep=self._sweep, space=space, seed=seed, is_new=is_new))
-
     def _cells(self, seed: int) -> Unseen:
         if self._unseen is None:
             self._unseen = Unseen(shuffled_cells(self._space, dict(self._arm), random.Random(seed)))
@@ -218,18 +179,3 @@ class _Ranks:
         if not self._is_ordered or one is None or other is None:
             return float(a is None or not same(a, b))
         return abs(one - other)
-
-
-def _kept_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attrs.items() if not name.startswith(NOT_KEPT)}
-
-
-def _suggest(trial: optuna.Trial, parameter: Searched) -> Value:
-    if isinstance(parameter, Choices):
-        value: Any = trial.suggest_categorical(parameter.name, parameter.values)
-    elif isinstance(parameter, Integer):
-        value = trial.suggest_int(parameter.name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-    else:
-        low, high = parameter.low, parameter.high
-        value = trial.suggest_float(parameter.name, low, high, step=parameter.step, log=parameter.log)
-    return parameter.normalise(value)

@@ -1,0 +1,110 @@
+"""What one of Optuna's samplers proposes, asked on the history of the journal's trials."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import optuna
+
+from hpo_batch.records import Value
+from hpo_batch.space.parameters import Choices, Integer, Searched
+from hpo_batch.space.space import Space
+from hpo_batch.store.scan import JournalState
+from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.study.history import SamplerHistory
+from hpo_batch.study.samplers.base import Candidate
+from hpo_batch.study.samplers.models import Asked, make, model_of
+from hpo_batch.sweep.schema import Sweep
+
+log = logging.getLogger(__name__)
+
+NOT_KEPT = ("tpe:relative_params", "gp:relative_params")
+"""what samplers note of a proposal that has not become a trial: the trial's own parameters say it"""
+
+
+class Modelled:
+    """Belongs to one quota arm.
+
+    Args:
+        arm_space: the space of the arm.
+        is_used: whether a configuration, by its key, was tried and is not to be trained again.
+
+    Raises:
+        UserError: the sampler refuses its options.
+    """
+
+    def __init__(self, sweep: Sweep, space: Space, *, arm_space: Space, is_used: Callable[[str], bool]) -> None:
+        self._sweep = sweep
+        self._space = space
+        self._arm_space = arm_space
+        self._is_used = is_used
+        self._model = model_of(sweep)
+        self._history = SamplerHistory(
+            arm_space,
+            cap=self._model.cap,
+            missing=self._model.missing,
+            by_step=sweep.pruner.name != "wilcoxon",
+        )
+        made = self._make(arm_space, 0)
+        self._kept: optuna.samplers.BaseSampler | None = made if self._model.kept else None
+
+    def proposals(self, state: JournalState, space: Space, seed: int) -> Iterator[Candidate]:
+        """In ``space``: that of the arm, or one cell of it."""
+        whole = self._arm_space if self._model.whole else space
+        study = self._history.study(state, self._kept or self._make(whole, seed))
+        for _ in range(self._model.draws):
+            yield self._ask(study, space, is_whole=whole is space)
+
+    def after_trial(
+        self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
+    ) -> Mapping[str, Any]:
+        """As ``base.Source``."""
+        if self._kept is None:
+            return {}  # those by name have nothing to say: what they would do it for cannot be written into a sweep
+        study = self._history.study(state, self._kept)
+        noted = self._history.noting(study, trial.number)
+        if noted is None:
+            return {}
+        try:
+            self._kept.after_trial(study, noted.trial, optuna.trial.TrialState[ended], values)
+        except Exception as error:  # the user's class must not cost a result
+            log.warning("[sampler] %s: after_trial of trial %s: %r", self._sweep.sampler.name, trial.number, error)
+            return {}
+        return _kept_attrs(noted.attrs)
+
+    def _ask(self, study: optuna.Study, space: Space, *, is_whole: bool) -> Candidate:
+        trial = study.ask()
+        configuration = space.decide(lambda parameter: _suggest(trial, parameter))
+        attrs = _kept_attrs(study._storage.get_trial_system_attrs(trial._trial_id)) if is_whole else {}
+        return Candidate(
+            configuration=self._space.resolve({**configuration.fixed, **configuration.searched}),
+            origin=self._sweep.sampler.name.rpartition(":")[2],
+            facts={"sampler": attrs} if attrs else {},
+        )
+
+    def _make(self, space: Space, seed: int) -> optuna.samplers.BaseSampler:
+        single = {p.name: p.low for p in space.searched if p.count == 1}
+
+        def is_new(values: Mapping[str, Value]) -> bool:
+            narrow = space.resolve({**single, **values})
+            configuration = self._space.resolve({**narrow.fixed, **narrow.searched})
+            return not self._is_used(configuration.key) and self._space.why_constrained(configuration.values) is None
+
+        return make(Asked(sweep=self._sweep, space=space, seed=seed, is_new=is_new))
+
+
+def _kept_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attrs.items() if not name.startswith(NOT_KEPT)}
+
+
+def _suggest(trial: optuna.Trial, parameter: Searched) -> Value:
+    if isinstance(parameter, Choices):
+        value: Any = trial.suggest_categorical(parameter.name, parameter.values)
+    elif isinstance(parameter, Integer):
+        value = trial.suggest_int(parameter.name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
+    else:
+        low, high = parameter.low, parameter.high
+        value = trial.suggest_float(parameter.name, low, high, step=parameter.step, log=parameter.log)
+    return parameter.normalise(value)
