@@ -17,6 +17,7 @@ from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.kept import command_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.store.trial_folder import CHECKPOINT
@@ -284,10 +285,10 @@ def _exit(home: StudyHome, record: TrialRecord) -> list[str]:
     """How a command ended."""
     if not record.attempts:
         return []
+    facts = command_end(home.attempt(record.number, record.attempts[-1].number))
     try:
-        facts = json.loads((home.attempt(record.number, record.attempts[-1].number) / "exit.json").read_text())
         code, signal, stopped = facts["exit_code"], facts["signal"], facts["stopped"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return []
     how = f"exit code {code}" if signal is None else f"signal {signal}"
     asked = f", told to stop: {stopped}" if stopped else ""
