@@ -259,11 +259,11 @@ def tidy(home: StudyHome, number: int, attempt: int) -> None:
         with contextlib.suppress(OSError):
             (folder / CLAIM).unlink()
     shutil.rmtree(folder / ARRIVING, ignore_errors=True)
-    _tidy(folder)
+    tidy_part(folder)
 
 
-def _tidy(folder: Path) -> None:
-    """An attempt's folder, or that of one of its seeds or ranks."""
+def tidy_part(folder: Path) -> None:
+    """The same for what processes of the user's code have left, in an attempt's folder or that of one of its seeds."""
     try:
         names = os.listdir(folder)  # noqa: PTH208
     except OSError:
@@ -276,7 +276,7 @@ def _tidy(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 path.unlink()
         elif name.startswith(_PARTS):
-            _tidy(path)
+            tidy_part(path)
             with contextlib.suppress(OSError):
                 path.rmdir()
         elif name == CHECKPOINT:

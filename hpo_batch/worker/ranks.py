@@ -32,6 +32,7 @@ from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.trial_folder import tidy_part
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.worker.leaving import park
 from hpo_batch.worker.place import Place
@@ -351,6 +352,7 @@ class Lead:
         finally:
             if len(run.ended) < len(self._peers) or run.troubled is not None:
                 self.end_processes()
+                tidy_part(trial.dir)
             else:
                 self._port = free_port()
 

@@ -30,6 +30,10 @@ OWNER = {"worker": "w", "job": "local", "host": "h", "token": "t", "started": 5.
 FACTS = ClaimFacts(trial=TRIAL, attempt=OWNER)
 
 
+def facts(token: str) -> ClaimFacts:
+    return ClaimFacts(trial=TRIAL, attempt={**OWNER, "token": token})
+
+
 def claim(**changes: Any) -> Claim:
     facts: dict[str, Any] = {"number": 5, "attempt": 1, "token": "t", "configuration": CONFIGURATION, "seeds": (7,)}
     return Claim(**{**facts, "origin": "tpe", **changes})
@@ -192,13 +196,35 @@ def test_a_torn_claim_is_not_missed_if_there_is_a_result(home: StudyHome) -> Non
     assert kept(home) == whole
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_worker_of_a_claim_that_is_no_more_changes_nothing(home: StudyHome, number: int) -> None:
+    """An older copy of the journal was put back, and the attempt given away again, while the first worker goes on."""
+    theirs = claim(attempt=number, token="theirs")
+    open_attempt(home, theirs, facts("theirs"))
+    ours = claim(attempt=number)
+    folder = open_attempt(home, ours, FACTS)
+    before = kept(home)
+    assert before.claim is not None
+    assert (before.claim.token, before.end, before.problem) == ("t", None, "")
+    with pytest.raises(StorageError, match="belongs to another claim"):
+        write_result(home, theirs, Pruned(step=1, metrics={}), facts("theirs"), now=9.0)
+    assert kept(home) == before
+    write_result(home, ours, Pruned(step=2, metrics={}), FACTS, now=9.0)
+    assert kept(home).end == KeptEnd(ended=Pruned(step=2, metrics={}), time=9.0)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
 def test_a_result_of_another_claim_does_not_count(home: StudyHome) -> None:
-    folder = open_attempt(home, claim(), FACTS)
-    write_result(home, claim(token="other"), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    """As above, with a worker that had ended, or of an older version, which does not look."""
+    write_result(home, claim(attempt=2, token="theirs"), Pruned(step=1, metrics={}), facts("theirs"), now=9.0)
+    folder = open_attempt(home, claim(attempt=2), FACTS)
     attempt = kept(home)
     assert attempt.claim is not None
     assert attempt.end is None
     assert attempt.problem == f"'{folder / 'result.json'}' belongs to another claim: it does not count"
+    write_result(home, claim(attempt=2), Pruned(step=2, metrics={}), FACTS, now=9.0)
+    assert kept(home).end == KeptEnd(ended=Pruned(step=2, metrics={}), time=9.0)
+    assert kept(home).problem == ""
 
 
 @pytest.mark.parametrize(
