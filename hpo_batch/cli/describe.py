@@ -65,13 +65,13 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
 
 def footprint_of(sweep: Sweep) -> footprint.Footprint:
     """What a sweep takes on disk."""
-    job = sweep.job
+    job, shape = sweep.job, shape_of(sweep.job)
     return footprint.planned(
         trials=target(sweep),
         seeds=sweep.study.replicates,
         is_command=sweep.objective.command is not None,
         workers=job.workers,
-        tasks=0 if job.scheduler == "local" else shape_of(job).tasks_for(job.workers),
+        processes=0 if job.scheduler == "local" else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
     )
 
 

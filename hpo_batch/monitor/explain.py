@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
-from hpo_batch.monitor.output import last_lines, worker_log
+from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.frozen import read_frozen, setting
@@ -100,7 +100,7 @@ class Explanation:
     message: str | None
     happened: tuple[str, ...]
     last_lines: tuple[str, ...]
-    """of its stderr, else of its stdout, if it did not finish"""
+    """of its stderr, else of its stdout, if it did not finish; empty if it printed nothing"""
     by_hand: ByHand
 
     def as_json(self) -> dict[str, Any]:
@@ -299,7 +299,9 @@ def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
     if record.state.finished or not record.attempts:
         return []
     folder = home.attempt(record.number, record.attempts[-1].number)
-    return last_lines(folder / "stderr", LAST_LINES) or last_lines(folder / "stdout", LAST_LINES)
+    # of several seeds the last one that ran, whatever it printed to
+    paths = sorted(streams(folder)[::-1], key=lambda path: path.name != "stderr")
+    return next((lines for path in paths if (lines := last_lines(path, LAST_LINES))), [])
 
 
 def _by_hand(

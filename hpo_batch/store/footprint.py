@@ -26,8 +26,8 @@ OF_A_STUDY: Final = 20
 """journal, sweep, submissions, the folders for trials, workers, logs and code, one submission's script and table"""
 OF_A_WORKER: Final = 2
 """its card and its lease, while it lives"""
-OF_A_TASK: Final = 4
-"""two logs, the link to the pickle, submitit's result"""
+OF_A_PROCESS: Final = 3
+"""in an array task: two logs and submitit's result"""
 BLOCK: Final = 4096
 """bytes that a file or folder takes at least, on most file systems"""
 JOURNAL_BYTES: Final = 3000
@@ -74,15 +74,17 @@ def of_trial(*, seeds: int, is_command: bool) -> int:
     return FOLDERS + FILES + (further > 0) + is_command * (1 + 2 * further)
 
 
-def planned(*, trials: int, seeds: int = 1, is_command: bool = False, workers: int = 0, tasks: int = 0) -> Footprint:
+def planned(
+    *, trials: int, seeds: int = 1, is_command: bool = False, workers: int = 0, processes: int = 0
+) -> Footprint:
     """What a sweep will take at most at a time: its last trials have ended, its workers are just about to.
 
     Args:
-        tasks: of SLURM's array; 0 if the workers are processes of this machine, which have one log each.
+        processes: of all array tasks; 0 if the workers are processes of this machine, which have one log each.
     """
     each = of_trial(seeds=seeds, is_command=is_command)
     running = min(workers, trials) * (OF_A_WORKER + WHILE_IT_RUNS)
-    logs = tasks * OF_A_TASK if tasks else workers
+    logs = processes * OF_A_PROCESS or workers
     files = OF_A_STUDY + math.ceil(trials / TRIALS_PER_FOLDER) + trials * each + running + logs
     return Footprint(files=files, bytes=files * BLOCK + trials * JOURNAL_BYTES)
 

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -175,11 +174,12 @@ def lease_findings(home: StudyHome) -> Iterator[Finding]:
 def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
     """Room for bytes, and for as many files and folders as are ``to_come``."""
     try:
-        free, stat = shutil.disk_usage(folder).free, os.statvfs(folder)
+        stat = os.statvfs(folder)
     except OSError as error:
         what = f"the disk of '{folder}' does not answer: {error.strerror}"
         yield Finding(level=Level.BAD, about="disk", what=what, do="ask your administrators")
         return
+    free = stat.f_bavail * stat.f_frsize
     told = f"{free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         yield Finding(

@@ -156,7 +156,7 @@ def test_the_figures_that_are_told_are_those_on_the_disk(project: Build) -> None
     assert of_trial(seeds=1, is_command=False) == 5
     expected = planned(trials=30, workers=1)
     assert walked <= expected.files <= walked + 25  # what one submission and a living worker add
-    assert planned(trials=200_000, workers=1000, tasks=1000).files < 1_010_000
+    assert planned(trials=200_000, workers=1000, processes=1000).files < 1_010_000
 
 
 def test_a_study_that_has_not_begun_is_predicted(project: Build, tmp_path: Path) -> None:
