@@ -20,7 +20,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.kept import command_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.store.trial_folder import CHECKPOINT
+from hpo_batch.store.trial_folder import CHECKPOINT, STREAMS
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
@@ -299,9 +299,11 @@ def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
     if record.state.finished or not record.attempts:
         return []
     folder = home.attempt(record.number, record.attempts[-1].number)
-    # of several seeds the last one that ran, whatever it printed to
-    paths = sorted(streams(folder)[::-1], key=lambda path: path.name != "stderr")
-    return next((lines for path in paths if (lines := last_lines(path, LAST_LINES))), [])
+    for stream in reversed(STREAMS):
+        for path in reversed(streams(folder)):  # of several seeds the last one that ran
+            if path.name == stream and (lines := last_lines(path, LAST_LINES)):
+                return lines
+    return []
 
 
 def _by_hand(
