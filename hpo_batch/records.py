@@ -169,17 +169,33 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommandEnd:
+    """How the process of a command ended."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    """None if a signal ended it"""
+    signal: int | None
+    stopped: str | None
+    """why it was told to stop; None if it was not"""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Complete:
     values: tuple[float, ...]
     metrics: Mapping[str, float]
     replicates: tuple[Mapping[str, float], ...] = ()
     """of a trial with several seeds: the metrics of each, in their order; values and metrics above are the means"""
+    command: CommandEnd | None = field(default=None, compare=False, repr=False)
+    """for the record, as in all of these: what follows from it is decided already"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
     step: int
     metrics: Mapping[str, float]
+    command: CommandEnd | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +204,7 @@ class Failed:
     message: str
     traceback: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    command: CommandEnd | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +212,7 @@ class GivenBack:
     """Not an outcome: the attempt ended in order, the trial goes on later."""
 
     cause: Cause
+    command: CommandEnd | None = field(default=None, compare=False, repr=False)
 
 
 Outcome: TypeAlias = Complete | Pruned | Failed

@@ -8,13 +8,14 @@ from dataclasses import MISSING, replace
 from pathlib import Path
 
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.launch.shape import shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.placeholders import check_placeholders, split
 from hpo_batch.processes import exists
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
-from hpo_batch.store import sharing
+from hpo_batch.store import footprint, sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
@@ -56,9 +57,22 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
         f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
         f"{job.cpus} CPUs{gpus}"
     )
+    lines.append(f"  files         {footprint_of(sweep)}, without what trials print and the checkpoints they keep")
     history, differ = describe_imports(sweep, home)
     with_whom, doubts = describe_sharing(sweep, home)
     return lines + history + with_whom, told + differ + doubts
+
+
+def footprint_of(sweep: Sweep) -> footprint.Footprint:
+    """What a sweep takes on disk."""
+    job, shape = sweep.job, shape_of(sweep.job)
+    return footprint.planned(
+        trials=target(sweep),
+        seeds=sweep.study.replicates,
+        is_command=sweep.objective.command is not None,
+        workers=job.workers,
+        processes=0 if job.scheduler == "local" else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
+    )
 
 
 def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:

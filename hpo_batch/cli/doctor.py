@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +81,8 @@ def command(
     for home in homes:
         show.add("study", home.name, home.path, _findings(home))
     with ended_in_order():
-        show.add("site", "", where, _site(job, where, homes, cluster=cluster, gpu=gpu, start_within_s=start_within))
+        site = _site(job, where, homes, cluster=cluster, gpu=gpu, start_within_s=start_within)
+        show.add("site", "", where, itertools.chain(_room(study, where, homes), site))
     return show.end()
 
 
@@ -157,6 +159,21 @@ def _job(study: str | None, homes: tuple[StudyHome, ...]) -> Job | None:
     if any(job != jobs[0] for job in jobs):
         click.echo("note: budgets differ in [job]; SLURM is asked about the first one's", err=True)
     return jobs[0] if jobs else None
+
+
+def _room(study: str | None, root: Path, homes: tuple[StudyHome, ...]) -> Iterable[Finding]:
+    """Whether a sweep that was never submitted fits on the disk; a study says so itself."""
+    from hpo_batch.cli.describe import footprint_of
+    from hpo_batch.store.file_system import nearest_folder
+    from hpo_batch.store.surroundings import disk_findings
+    from hpo_batch.sweep.load import load
+
+    if study is None or not study.endswith(".toml"):
+        return
+    known = {home.name for home in homes}
+    new = [sweep for sweep in load(Path(study)) if sweep.path not in known]
+    if new:
+        yield from disk_findings(nearest_folder(root), to_come=sum(footprint_of(sweep).files for sweep in new))
 
 
 def _site(

@@ -71,6 +71,8 @@ def _lines(story: Explanation) -> list[str]:
     tell("happened", *story.happened)
     if story.last_lines:
         tell("said", *story.last_lines)
+    elif story.state == "FAIL" and story.attempts and Path(story.attempts[-1].folder).is_dir():
+        tell("said", "nothing: it printed no line")
     if story.attempts:
         tell("logs", hint("logs", story.study, str(story.number)), *_logs(story.attempts))
     tell("by hand", *(f"# {note}" for note in story.by_hand.notes), *story.by_hand.lines)

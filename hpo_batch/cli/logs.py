@@ -73,11 +73,11 @@ class _Printed:
     """the stream that was printed last: a change to the other one is told"""
 
     def go_on(self, home: StudyHome, number: int) -> None:
-        from hpo_batch.monitor.output import streams
+        from hpo_batch.monitor.output import size, streams
 
         for path in streams(home.attempt(number, self.attempt)):
             start = self.at.get(path, 0)
-            if path.is_file() and path.stat().st_size > start:
+            if size(path) > start:
                 if self.told != path:
                     click.echo(f"--- {path}", err=True)
                     self.told = path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hpo_batch.monitor.hours import Hours
     from hpo_batch.monitor.status import StudyStatus
     from hpo_batch.monitor.workers import WorkerStatus
+    from hpo_batch.store.footprint import Usage
 
 INDENT = 10
 MOST_LISTED = 20
@@ -60,6 +62,8 @@ def screen(
         tell("eta", _eta(status.eta))
     if status.hours.used >= LEAST_HOURS:
         tell("hours", _hours(status.hours))
+    if status.files is not None:
+        tell("files", _files(status.files))
     for i, group in enumerate(status.failure_groups):
         tell("failures" if i == 0 else "", _failures(group))
         for region in group.regions:
@@ -140,6 +144,11 @@ def _hours(hours: Hours) -> str:
     told += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
     told += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
     return ", ".join(told)
+
+
+def _files(files: Usage) -> str:
+    to_come = f", about {about(files.expected)} when all trials have finished" if files.to_come else ""
+    return f"about {about(files.now)} files and folders{to_come}"
 
 
 def _hour(hours: float | None) -> str:

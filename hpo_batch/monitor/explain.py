@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
-from hpo_batch.monitor.output import last_lines, worker_log
+from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.kept import command_end
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.store.trial_folder import CHECKPOINT
+from hpo_batch.store.trial_folder import CHECKPOINT, STREAMS
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
@@ -99,7 +100,7 @@ class Explanation:
     message: str | None
     happened: tuple[str, ...]
     last_lines: tuple[str, ...]
-    """of its stderr, else of its stdout, if it did not finish"""
+    """of its stderr, else of its stdout, if it did not finish; empty if it printed nothing"""
     by_hand: ByHand
 
     def as_json(self) -> dict[str, Any]:
@@ -284,10 +285,10 @@ def _exit(home: StudyHome, record: TrialRecord) -> list[str]:
     """How a command ended."""
     if not record.attempts:
         return []
+    facts = command_end(home.attempt(record.number, record.attempts[-1].number))
     try:
-        facts = json.loads((home.attempt(record.number, record.attempts[-1].number) / "exit.json").read_text())
         code, signal, stopped = facts["exit_code"], facts["signal"], facts["stopped"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except KeyError:
         return []
     how = f"exit code {code}" if signal is None else f"signal {signal}"
     asked = f", told to stop: {stopped}" if stopped else ""
@@ -298,7 +299,11 @@ def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
     if record.state.finished or not record.attempts:
         return []
     folder = home.attempt(record.number, record.attempts[-1].number)
-    return last_lines(folder / "stderr", LAST_LINES) or last_lines(folder / "stdout", LAST_LINES)
+    for stream in reversed(STREAMS):
+        for path in reversed(streams(folder)):  # of several seeds the last one that ran
+            if path.name == stream and (lines := last_lines(path, LAST_LINES)):
+                return lines
+    return []
 
 
 def _by_hand(

@@ -10,8 +10,7 @@ from hpo_batch.cluster.commands import ArrayTask
 from hpo_batch.records import Attempt
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission
-
-STREAMS = ("stdout", "stderr")
+from hpo_batch.store.trial_folder import STREAMS
 
 
 def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submission]) -> Path | None:
@@ -35,9 +34,21 @@ def streams(folder: Path) -> list[Path]:
     return [part / stream for part in (folder, *seeds) for stream in STREAMS]
 
 
+def size(path: Path) -> int:
+    """Of a file that comes with the attempt and goes if nothing was printed; 0 if it is not there.
+
+    Raises:
+        PermissionError: this user may not look.
+    """
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 def has_output(folder: Path) -> bool:
     """Whether an attempt has printed anything. Raises PermissionError if this user may not look."""
-    return any(path.is_file() and path.stat().st_size for path in streams(folder))
+    return any(size(path) for path in streams(folder))
 
 
 def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:

@@ -25,6 +25,7 @@ from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.space.build import build
+from hpo_batch.store.footprint import Usage, of_study
 from hpo_batch.store.front import front_trials
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
@@ -71,6 +72,8 @@ class StudyStatus:
     abandoned: tuple[int, ...] = ()
     """running trials whose workers are gone"""
     submissions: int = 0
+    files: Usage | None = None
+    """and folders, about; quotas count them"""
     failing_nodes: tuple[FailingNode, ...] = ()
     """nodes on which trials fail in a row while they do well on others"""
     front: tuple[int, ...] = ()
@@ -110,6 +113,7 @@ class StudyStatus:
             "abandoned": list(self.abandoned),
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
+            "files": None if self.files is None else self.files.as_json(),
             "markers": list(self.markers),
             "slurm": self.slurm,
             "unseen": list(self.unseen),
@@ -206,6 +210,7 @@ class View:
             failure_groups=groups,
             workers=found.there,
             abandoned=found.abandoned,
+            files=study.files(frozen),
             failing_nodes=failing_nodes(state),
             submissions=sum(1 for submission in submissions if not submission.refused),
             markers=tuple(name for name in ("CANCELLED", "DRAIN") if home.marker(name).exists()),
@@ -266,6 +271,8 @@ class _Study(StudyReader):
         self._counted = 0
         self._failures: tuple[FailureGroup, ...] = ()
         self._failures_at: tuple[int, int] | None = None
+        self._files: Usage | None = None
+        self._files_at = (-1, -1)
 
     def _read_on(self) -> None:
         super()._read_on()
@@ -286,6 +293,13 @@ class _Study(StudyReader):
 
     def last_seconds(self) -> list[tuple[float, bool]]:
         return self._seconds[-LAST_TRIALS:]
+
+    def files(self, frozen: Mapping[str, Any] | None) -> Usage:
+        """Files and folders; looked at again only if a trial has begun or ended."""
+        now = (len(self.state.trials), len(self.state.endings))
+        if self._files is None or now != self._files_at:
+            self._files, self._files_at = of_study(self.home, self.state, frozen), now
+        return self._files
 
     def failures(self, every: Sequence[Span]) -> tuple[FailureGroup, ...]:
         """Failed attempts by cause; looked at again only if another attempt has ended."""

@@ -19,22 +19,22 @@ from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.errors import CommandMissing, StorageError, UserError
-from hpo_batch.files import dump_json, write_atomic
+from hpo_batch.errors import CommandMissing, UserError
+from hpo_batch.files import unlink_if_empty, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
-from hpo_batch.records import Failed, GivenBack, Outcome, Reason, Stopping
+from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping
+from hpo_batch.store.trial_folder import STOP, STREAMS
 
 log = logging.getLogger(__name__)
 
 REPORTED: Final = "reported.jsonl"
-"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it"""
-STOP: Final = "stop"
-EXIT: Final = "exit.json"
+"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it. If that is all
+of it, the command's own is removed"""
 TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
 """also the mark by which all processes of an attempt are found"""
 
@@ -89,7 +89,6 @@ class CommandObjective:
         # A prune that only the very last reports led to came too late: the command has run to its end.
         if asked is None and trial.stopping is not Stopping.PRUNED:
             asked = trial.stopping
-        _write_exit(folder, argv=argv, code=code, asked=asked, seconds=time.time() - started)
         stderr = _last_bytes(folder / "stderr", errors_start)
         inbox.mention_unread(folder / "stderr")
         ended = Ended(
@@ -103,7 +102,14 @@ class CommandObjective:
             stderr=stderr,
             oom_kills=0 if killed_before is None else (oom_kills() or killed_before) - killed_before,
         )
-        return of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=asked))
+        try:
+            outcome = of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=asked))
+        finally:
+            _remove_unused(folder, is_stopped=asked is not None)
+        if inbox.is_repeated(outcome):
+            with contextlib.suppress(OSError):
+                (folder / REPORTED).unlink()
+        return replace(outcome, command=_as_it_ended(argv, code, asked, seconds=time.time() - started))
 
     def _start(self, argv: list[str], trial: Trial, folder: Path, checkpoint: Path) -> processes.Process:
         if self.cwd is not None and not self.cwd.is_dir():
@@ -155,9 +161,16 @@ class _Inbox:
 
     def __init__(self, trial: Trial, folder: Path) -> None:
         self._trial = trial
+        self._kept = trial.metrics_file
+        self._kept_start = _size(self._kept)
+        self._is_new = _size(folder / REPORTED) == 0
         self._reports = Tail(folder / REPORTED)
         self._stdout = Tail(folder / "stdout", having=b"RESULT:")
         self._unread: list[bytes] = []
+        self._count = 0
+        """steps that were reported"""
+        self._others = False
+        """whether one of them held more than numbers"""
         self.printed = Printed()
         self.final: dict[str, float] = {}
         self.wrong: dict[str, object] = {}
@@ -170,9 +183,26 @@ class _Inbox:
             elif line.step is None:
                 self.final, self.wrong = line.metrics, line.others
             else:
+                self._others = self._others or bool(line.others)
+                self._count += 1
                 self._trial.report(line.step, line.metrics)
         for text in self._stdout.read(to_end=to_end):
             self.printed.take(text)
+
+    def is_repeated(self, outcome: Outcome | GivenBack) -> bool:
+        """Whether all that stands in the command's metrics file stands in ours and in the result, too."""
+        has_more = self._unread or self._reports.dropped or self._others or self.wrong
+        is_in_result = isinstance(outcome, Complete) or not self.final
+        if not self._is_new or has_more or not is_in_result or self._trial.world_size > 1:
+            return False
+        if self._count == 0:
+            return bool(self.final)
+        try:
+            with self._kept.open("rb") as file:
+                file.seek(self._kept_start)
+                return sum(1 for _ in file) >= self._count  # fewer: the disk was full
+        except OSError:
+            return False
 
     def mention_unread(self, stderr: Path) -> None:
         """Say once, where the user looks first, that lines of the metrics file were left out."""
@@ -286,18 +316,23 @@ def _facts(trial: Trial, folder: Path) -> dict[str, str]:
     return {"trial_dir": str(folder), "trial_seed": str(trial.seed), "trial_number": str(trial.number)}
 
 
-def _write_exit(folder: Path, *, argv: list[str], code: int, asked: Stopping | None, seconds: float) -> None:
-    record = {
-        "argv": argv,
-        "exit_code": code if code >= 0 else None,
-        "signal": -code if code < 0 else None,
-        "stopped": asked,
-        "seconds": round(seconds, 3),
-    }
-    try:
-        write_atomic(folder / EXIT, dump_json(record), sync=False)
-    except OSError as error:
-        raise StorageError(f"cannot write '{folder / EXIT}': {error}") from error
+def _as_it_ended(argv: list[str], code: int, asked: Stopping | None, *, seconds: float) -> CommandEnd:
+    return CommandEnd(
+        argv=tuple(argv),
+        exit_code=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        stopped=None if asked is None else asked.value,
+        seconds=round(seconds, 3),
+    )
+
+
+def _remove_unused(folder: Path, *, is_stopped: bool) -> None:
+    """What counts against a quota and tells nothing. No process of the command is left that could write into it."""
+    for stream in STREAMS:
+        unlink_if_empty(folder / stream)
+    if is_stopped:
+        with contextlib.suppress(OSError):
+            (folder / STOP).unlink()
 
 
 def _size(path: Path) -> int:

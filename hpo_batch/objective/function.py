@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
+from hpo_batch.files import unlink_if_empty
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, was_hit
 from hpo_batch.objective.trial import Trial
@@ -72,7 +73,11 @@ def _print_traceback(error: BaseException) -> None:
 
 @contextlib.contextmanager
 def captured(folder: Path) -> Iterator[None]:
-    """Everything this process and its children print goes to ``stdout`` and ``stderr`` in ``folder``."""
+    """Everything this process and its children print goes to ``stdout`` and ``stderr`` in ``folder``.
+
+    They are made at once, since what is printed must not wait in a process that may be killed; an empty one is removed
+    at the end, since it counts against a quota.
+    """
     with _redirected("stdout", 1, folder), _redirected("stderr", 2, folder):
         yield
 
@@ -102,6 +107,7 @@ def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
         _flush(stream)  # the user's code may have kept the old one since its import
         os.dup2(saved, fd)
         os.close(saved)
+        unlink_if_empty(folder / name)
 
 
 def _flush(stream: object) -> None:

@@ -209,8 +209,8 @@ class Trial:
         """Keep the report in the attempt's folder, if that works: a full disk must not end a training run."""
         if not self._can_write:
             return
-        record = {"step": self._step, "time": round(time.time(), 3), "metrics": dict(values)}
-        path = self.dir / METRICS_FILE
+        record = self._record(values)
+        path = self.metrics_file
         try:
             if self._kept is None:
                 self._kept = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
@@ -222,6 +222,14 @@ class Trial:
             log.warning("trial %d: no metrics are kept in '%s': %s", self.number, path, error)
             with contextlib.suppress(OSError):
                 self._close()
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where the reports are kept, one JSON line for each."""
+        return self.dir / METRICS_FILE
+
+    def _record(self, values: Mapping[str, float]) -> dict[str, Any]:
+        return {"step": self._step, "time": round(time.time(), 3), "metrics": dict(values)}
 
     def _close(self) -> None:
         kept, self._kept = self._kept, None

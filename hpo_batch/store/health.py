@@ -14,9 +14,11 @@ from hpo_batch.records import Complete, Failed, GivenBack, Pruned, Reason, Trial
 from hpo_batch.store import surroundings
 from hpo_batch.store.decode import decode
 from hpo_batch.store.finding import Finding, Level, listed
+from hpo_batch.store.footprint import of_study
 from hpo_batch.store.format import FORMAT
+from hpo_batch.store.frozen import read_frozen
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.kept import KeptTrial, kept_trials
+from hpo_batch.store.kept import GONE, KeptTrial, kept_trials
 from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
@@ -78,15 +80,17 @@ def examine(home: StudyHome, *, read_sweep: Callable[[JournalState], object]) ->
         what = f"'{home.journal}' cannot be read: {error.strerror}"
         yield Finding(level=Level.BAD, about="journal", what=what, do="see that you may read it and its disk is there")
         reading = None
+    to_come = 0
     if reading is not None:
         yield from _of_journal(reading)
         if reading.state.is_ours and reading.newer_format is None and not reading.bad:
             yield from _of_sweep(reading.state, read_sweep)
             yield from _of_trials(home, reading.state)
+            to_come = of_study(home, reading.state, read_frozen(home, reading.state.revision)).to_come
     yield from surroundings.lock_findings(home)
     yield surroundings.kernel_locks(home)
     yield from surroundings.lease_findings(home)
-    yield from surroundings.disk_findings(home)
+    yield from surroundings.disk_findings(home.path, to_come=to_come)
 
 
 def _of_journal(reading: Reading) -> Iterator[Finding]:
@@ -138,8 +142,11 @@ def _of_trials(home: StudyHome, state: JournalState) -> Iterator[Finding]:
         trial = state.trials[kept.number]
         if _may_be_changing(trial):
             continue
-        unreadable += [f"{kept.number} ({problem})" for problem in kept.problems]
-        if trial.state.finished and kept.end is None:
+        is_uncopied = trial.state.finished and kept.end is None
+        # a folder without claim and result is told as the missing copy that it is
+        problems = [problem for problem in kept.problems if not (is_uncopied and problem.endswith(GONE))]
+        unreadable += [f"{kept.number} ({problem})" for problem in problems]
+        if is_uncopied:
             uncopied.append(kept.number)
         elif not trial.state.finished and trial.state is not TrialState.WAITING and _is_untold(trial, kept):
             untold.append(kept.number)

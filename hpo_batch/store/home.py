@@ -17,6 +17,7 @@ from pathlib import Path
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 
 JOURNAL = "journal.jsonl"
+TRIALS_PER_FOLDER = 1000
 ROOT_VARIABLE = "HPO_BATCH_ROOT"
 
 
@@ -64,11 +65,11 @@ class StudyHome:
         return self.path / name
 
     def trial(self, number: int) -> Path:
-        return Path(f"{self.path}/trials/{number // 1000:04}/{number:04}")
+        return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")
 
     def attempt(self, number: int, attempt: int) -> Path:
         # as one text: joined part by part it takes as long as to make the folder
-        return Path(f"{self.path}/trials/{number // 1000:04}/{number:04}/attempts/{attempt}")
+        return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}/attempts/{attempt}")
 
     @property
     def exists(self) -> bool:

@@ -5,6 +5,7 @@ A file that cannot be read, or that does not belong where it lies, becomes a ``p
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from hpo_batch.records import (
 )
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT
+
+EXIT = "exit.json"
+"""of commands, in studies of earlier versions"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +130,18 @@ def kept_end(home: StudyHome, number: int, attempt: int, *, token: str) -> KeptE
     return kept.end if kept.claim is not None and kept.claim.token == token else None
 
 
+def command_end(folder: Path) -> Mapping[str, Any]:
+    """How the command of an attempt ended, by the names of ``CommandEnd``; empty if nothing is known.
+
+    Studies of earlier versions have a file of its own for it.
+    """
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode((folder / EXIT).read_bytes(), type=dict[str, Any])
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode((folder / RESULT).read_bytes(), type=_WithCommand).command
+    return {}
+
+
 def reports(folder: Path) -> list[Report]:
     """What an attempt reported, in its order; lines that are torn or not ours are left out."""
     found = []
@@ -172,22 +188,27 @@ class _ResultFile(msgspec.Struct):
     replicates: tuple[dict[str, float | str], ...] = ()
 
 
+class _WithCommand(msgspec.Struct):
+    command: dict[str, Any] = {}
+
+
 def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
     folder = home.attempt(number, attempt)
-    result, result_wrong = _read(folder / RESULT, _ResultFile)
+    # in this order: the claim is removed when the result is there
     written, claim_wrong = _read(folder / CLAIM, _ClaimFile)
-    problem = ""
+    result, result_wrong = _read(folder / RESULT, _ResultFile)
+    problem, source = "", folder / CLAIM
     if written is None and result is not None:
-        written = result.claim  # written and synced after the claim, and the same
+        written, source = result.claim, folder / RESULT  # written and synced after the claim, and the same
+    elif result_wrong and result_wrong != GONE and (written is not None or claim_wrong == GONE):
+        problem = f"'{folder / RESULT}' {result_wrong}"
     elif written is None:
         problem = f"'{folder / CLAIM}' {claim_wrong}"
-    elif result_wrong and result_wrong != GONE:
-        problem = f"'{folder / RESULT}' {result_wrong}"
     claim = None
     if written is not None:
         strange = _why_strange(written, number=number, attempt=attempt)
         claim = None if strange else _claim(written)
-        problem = f"'{folder / CLAIM}' {strange}" if strange else problem
+        problem = f"'{source}' {strange}" if strange else problem
     end = None
     if claim is not None and result is not None:
         if result.claim.token == claim.token:
@@ -204,7 +225,10 @@ GONE = "is not there"
 def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
     """The file's content, or why there is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind), ""
+        content = path.read_bytes()
+        if not content and kind is _ResultFile:
+            return None, GONE  # of a folder that was another claim's (trial_folder.open_attempt)
+        return msgspec.json.decode(content, type=kind), ""
     except FileNotFoundError:
         return None, GONE
     except OSError as error:

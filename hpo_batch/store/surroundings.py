@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from pathlib import Path
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.store.finding import Finding, Level, listed
+from hpo_batch.store.footprint import about
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.kernel_lock import NO_KERNEL_LOCKS
 from hpo_batch.store.leases import is_dead_here
@@ -23,7 +24,10 @@ from hpo_batch.store.liveness import holders
 from hpo_batch.store.locks import FOREIGN_GRACE_S
 
 LEAST_FREE_BYTES = 1 << 30
-LEAST_FREE_INODES = 10_000
+LEAST_FREE_INODES = 1000
+"""locks, leases and logs are files too"""
+MOST_INODES = 1 << 60
+"""more than that many free ones: a file system that makes them as they are needed, and knows no number"""
 LOCK_PATIENCE_S = 2.0
 """a lock that was never free for so long is not held by somebody who writes"""
 
@@ -167,21 +171,46 @@ def lease_findings(home: StudyHome) -> Iterator[Finding]:
         )
 
 
-def disk_findings(home: StudyHome) -> Iterator[Finding]:
+def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
+    """Room for bytes, and for as many files and folders as are ``to_come``."""
     try:
-        free, stat = shutil.disk_usage(home.path).free, os.statvfs(home.path)
+        stat = os.statvfs(folder)
     except OSError as error:
-        what = f"the disk of '{home.path}' does not answer: {error.strerror}"
+        what = f"the disk of '{folder}' does not answer: {error.strerror}"
         yield Finding(level=Level.BAD, about="disk", what=what, do="ask your administrators")
         return
+    free = stat.f_bavail * stat.f_frsize
     told = f"{free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         yield Finding(
             level=Level.BAD, about="disk", what=told, do="make room: results cannot be written on a full disk"
         )
-    # 0 files in all: a file system that does not count them
-    elif stat.f_files and stat.f_favail < LEAST_FREE_INODES:
-        what = f"{stat.f_favail} more files can be made; a trial needs about 8"
-        yield Finding(level=Level.BAD, about="disk", what=what, do="remove files, or ask for a higher limit")
-    else:
-        yield Finding(level=Level.FINE, about="disk", what=f"{told} (a quota of yours may be lower)")
+        return
+    room, more = _free_inodes(folder, stat), f"about {about(to_come)} more files and folders are to come"
+    if room is not None and room < max(to_come, LEAST_FREE_INODES):
+        what = f"there is room for {room:,} more files and folders{f', and {more}' if to_come else ''}"
+        do = "remove files, ask for a higher limit, or want fewer trials"
+        yield Finding(level=Level.BAD, about="disk", what=what, do=do)
+        return
+    known = told if room is None else f"{told}, room for {room:,} more files and folders"
+    needs = f"; {more}" if to_come else ""
+    yield Finding(level=Level.FINE, about="disk", what=f"{known}{needs} (a quota of yours may be lower)")
+
+
+def _free_inodes(folder: Path, stat: os.statvfs_result) -> int | None:
+    """How many more files can be made; None if the file system does not tell.
+
+    Some count none in all (btrfs), others as many as a number can hold. File servers may answer 0 while files can be
+    made: it is tried.
+    """
+    if not stat.f_files or stat.f_favail > MOST_INODES:
+        return None
+    if stat.f_favail:
+        return stat.f_favail
+    path = folder / f".doctor.{secrets.token_hex(4)}"
+    try:
+        path.touch()
+    except OSError as error:
+        return 0 if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    path.unlink(missing_ok=True)
+    return None

@@ -368,14 +368,18 @@ class Study:
             lost = self._lost() if looked else {}
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             kept = self._kept(lost)
-            given_back: dict[int, Mapping[str, object]] = {}
+            given_back: dict[int, tuple[int, Mapping[str, object]]] = {}
             with self._transaction() as transaction:
                 if after is not None and not after.is_told:
                     self._append_end(transaction, after)
                 if self._state.revision != self._revision:
                     decision: Decision | None = None  # drawn from the sweep of yesterday
                 else:
-                    given_back = {n: f for n, f in self._held(lost) if f["token"] == lost[n]}
+                    given_back = {
+                        number: (self._state.trials[number].attempt, facts)
+                        for number, facts in self._held(lost)
+                        if facts["token"] == lost[number]
+                    }
                     records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
                     if records:
                         self._state.apply(transaction.append(records, sync=True))
@@ -404,9 +408,14 @@ class Study:
             redraws += isinstance(decision, Redraw)
         raise StorageError(f"no trial of '{self.home.name}' was to be had in {MOST_REDRAWS} tries: too many workers?")
 
-    def _clean_up(self, given_back: Mapping[int, Mapping[str, object]]) -> None:
-        """Remove what dead workers have left: nobody else comes for it. One that lives after all makes it again."""
-        for facts in given_back.values():
+    def _clean_up(self, given_back: Mapping[int, tuple[int, Mapping[str, object]]]) -> None:
+        """Remove what dead workers have left: nobody else comes for it. One that lives after all makes it again.
+
+        Args:
+            given_back: attempt and what is known of its worker, by number of the trial.
+        """
+        for number, (attempt, facts) in given_back.items():
+            trial_folder.tidy(self.home, number, attempt)
             if facts["worker"] != self.owner.worker:
                 leases.remove_dead(self.home.workers, facts)
                 locks.remove_cards(self.home.journal, facts)

@@ -59,8 +59,25 @@ class Worker:
 
     def __call__(self) -> int:
         logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)  # for the user's code
+        drop_link(os.environ)
         path = Path(self.home)
         return run_worker(StudyHome(path=path, name=path.name), os.environ)
+
+
+def drop_link(environ: Mapping[str, str]) -> None:
+    """Remove the name under which submitit has just read the pickle that all tasks share: one file less for each.
+
+    A task that starts anew makes it again (``launch.sbatch``). Where several ranks start, another may not have read it.
+    """
+    folder, job = environ.get("SUBMITIT_FOLDER"), environ.get("SLURM_JOB_ID")
+    if folder is None or job is None or environ.get("SLURM_NTASKS", "1") != "1":
+        return
+    if "SLURM_ARRAY_JOB_ID" in environ:
+        job = f"{environ['SLURM_ARRAY_JOB_ID']}_{environ.get('SLURM_ARRAY_TASK_ID', '')}"
+    link = Path(folder) / f"{job}_submitted.pkl"
+    with contextlib.suppress(OSError):
+        if link.is_symlink():
+            link.unlink()
 
 
 def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:

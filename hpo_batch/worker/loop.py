@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hpo_batch import processes
 from hpo_batch.errors import Exit, StorageError, Superseded
+from hpo_batch.files import remove_if_bare
 from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
@@ -35,7 +36,7 @@ from hpo_batch.records import (
     Stopping,
     Verdict,
 )
-from hpo_batch.store import leases, sharing
+from hpo_batch.store import leases, sharing, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
@@ -77,6 +78,17 @@ class Tally:
     """whether a trial was seen to save a checkpoint"""
 
 
+class AskingTrial(Trial):
+    """Knows whether its folder for checkpoints was asked for: else there is none, and none is looked for."""
+
+    has_asked = False
+
+    @property
+    def checkpoint(self) -> Path:
+        self.has_asked = True
+        return super().checkpoint
+
+
 class WorkerEngine:
     """What a running trial asks the worker: reports go to the study, reasons to stop come from everywhere."""
 
@@ -88,7 +100,8 @@ class WorkerEngine:
         self.wanted = Wanted.parse(study.sweep.study.metric, study.sweep.metrics)
         self.lock = threading.Lock()
         """of the study, which the watchdog uses too"""
-        self._looked = 0.0
+        self._looked = time.time()
+        """for markers: the claim has just done so"""
         self._shared = time.monotonic()
 
     def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
@@ -247,7 +260,7 @@ def _run(
     stall_s = study.sweep.failures.stall
     pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)
     engine = WorkerEngine(study, claim, place, signals, home, pulse)
-    trial = Trial(
+    trial = AskingTrial(
         number=claim.number,
         attempt=claim.attempt,
         params=claim.configuration.values,
@@ -277,7 +290,9 @@ def _run(
             return attempt.run(objective, leave)
     finally:
         end(trial)
-        tally.saves = tally.saves or has_checkpoint(folder)
+        if trial.has_asked or len(claim.seeds) > 1 or claim.resumes is not None:
+            remove_if_bare(checkpoint)
+            tally.saves = tally.saves or has_checkpoint(folder)
         if shared:
             _open_to_group(folder)
 
@@ -357,6 +372,7 @@ class _Attempt:
 
     def _end(self, code: Exit, leave: Leave) -> NoReturn:
         processes.end_descendants()
+        trial_folder.tidy(self.study.home, self.claim.number, self.claim.attempt)
         leases.remove(self.study.home.workers, self.study.owner.worker)
         try:
             leave(self.tally)

@@ -6,6 +6,7 @@ rank 0 sends. It lives for many trials, and is killed from outside if one of the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -72,7 +73,12 @@ def _run(objective: Objective, given: Mapping[str, Any], facts: Mapping[str, Any
         )
         if isinstance(objective, FunctionObjective):
             objective = replace(objective, function=engine.around(objective.function))
-        ended = objective.run(trial)
+        try:
+            ended = objective.run(trial)
+        finally:
+            if rank > 0:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # unless something was printed or kept there
         if not has_failed(ended):  # after a failure this process is ended, and a collective clean-up may hang
             _leave_process_group()
         return ended

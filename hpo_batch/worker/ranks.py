@@ -30,8 +30,9 @@ from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Trial
-from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
+from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.trial_folder import tidy_part
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.worker.leaving import park
 from hpo_batch.worker.place import Place
@@ -108,13 +109,15 @@ def encode(ended: Outcome | GivenBack) -> Message:
 
 def decode(message: Message) -> Outcome | GivenBack:
     facts = {key: value for key, value in message.items() if key != "kind"}
+    if facts["command"] is not None:
+        facts["command"] = CommandEnd(**{**facts["command"], "argv": tuple(facts["command"]["argv"])})
     match message["kind"]:
         case "Complete":
-            return Complete(values=tuple(facts["values"]), metrics=facts["metrics"])
+            return Complete(**{**facts, "values": tuple(facts["values"]), "replicates": ()})
         case "Pruned":
             return Pruned(**facts)
         case "GivenBack":
-            return GivenBack(cause=Cause(facts["cause"]))
+            return GivenBack(**{**facts, "cause": Cause(facts["cause"])})
         case _:
             return Failed(**{**facts, "reason": Reason(facts["reason"])})
 
@@ -349,6 +352,7 @@ class Lead:
         finally:
             if len(run.ended) < len(self._peers) or run.troubled is not None:
                 self.end_processes()
+                tidy_part(trial.dir)
             else:
                 self._port = free_port()
 

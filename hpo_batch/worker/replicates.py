@@ -6,6 +6,7 @@ to the next attempt like any checkpoint, and an attempt that finished a seed has
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
@@ -13,12 +14,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.objective.later_seed import LaterSeed
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Engine, Progress, Trial, end
@@ -71,6 +73,9 @@ class Seeds:
                 ended = objective.run(of_seed)
             finally:
                 end(of_seed)
+                if i > 0:
+                    with contextlib.suppress(OSError):
+                        of_seed.dir.rmdir()  # unless something was printed or kept there
             if isinstance(ended, Failed):
                 which = f"seed {i + 1} of {len(self.seeds)} ({seed})"
                 return replace(ended, message=f"{which}: {ended.message}")
@@ -78,7 +83,8 @@ class Seeds:
                 return ended
             if i == 0:
                 self.first_is_done()
-            self._keep(i, ended)
+            if i + 1 < len(self.seeds):  # else the trial is told at once
+                self._keep(i, ended)
             done.append(ended)
             values = ", ".join(f"{value:.6g}" for value in ended.values)
             log.info("trial %s: seed %s of %s: %s", trial.number, i + 1, len(self.seeds), values)
@@ -92,20 +98,21 @@ class Seeds:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make the folder of a seed, '{folder}': {error.strerror}") from error
-        return Trial(
-            number=trial.number,
-            attempt=trial.attempt,
-            params=trial.params,
-            seed=self.seeds[i],
-            dir=folder,
-            checkpoint=checkpoint,
-            engine=self.engine if i == 0 else _LaterSeed(self.engine),
-            name=trial.name,
-            resumes=trial.resumes and holds_files(checkpoint),
-            cpus=trial.cpus,
-            device=trial.device,
-            deadline=trial.deadline,
-        )
+        facts: dict[str, Any] = {
+            "number": trial.number,
+            "attempt": trial.attempt,
+            "params": trial.params,
+            "seed": self.seeds[i],
+            "dir": folder,
+            "checkpoint": checkpoint,
+            "engine": self.engine if i == 0 else _LaterSeed(self.engine),
+            "name": trial.name,
+            "resumes": trial.resumes and holds_files(checkpoint),
+            "cpus": trial.cpus,
+            "device": trial.device,
+            "deadline": trial.deadline,
+        }
+        return Trial(**facts) if i == 0 else LaterSeed(which=i + 1, attempt_dir=trial.dir, **facts)
 
     def _keep(self, i: int, ended: Complete) -> None:
         """Note a seed's result for this attempt and the next ones, which need its checkpoint no more."""
@@ -114,7 +121,8 @@ class Seeds:
         record = {"seed": self.seeds[i], "values": ended.values, "metrics": metrics}
         try:
             self.checkpoint.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, msgspec.json.encode(record) + b"\n")
+            # without the folder: a seed whose result was lost with the machine within seconds is run again
+            write_atomic(path, msgspec.json.encode(record) + b"\n", sync_folder=False)
         except OSError as error:
             log.warning("the result of seed %s is not kept for a next attempt, '%s': %s", i + 1, path, error)
             return

@@ -53,7 +53,7 @@ def test_a_script_is_swept(cli: Cli, write_sweep: Callable[..., Path], root: Pat
         assert float(row["user_attrs_extra"]) == 7
         folder = root / "toy" / "trials" / "0000" / f"{int(row['number']):04}" / "attempts" / "1"
         assert (folder / "model.txt").read_text() == "two words; $HOME"
-        assert json.loads((folder / "exit.json").read_text())["exit_code"] == 0
+        assert json.loads((folder / "result.json").read_text())["command"]["exit_code"] == 0
     assert failed
     for row in failed:
         assert row["params_n"] == "3"

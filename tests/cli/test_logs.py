@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.records import Cause
+from hpo_batch.objective.function import captured
+from hpo_batch.records import Cause, Failed, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
@@ -106,3 +107,42 @@ def test_following_goes_on_in_the_next_attempt(root: Path) -> None:
             follow.communicate()
     assert (out, follow.returncode) == ("", 0)
     assert "attempt 2 of 2 on n1" in err
+
+
+def test_a_quiet_attempt_is_followed_until_it_prints(root: Path) -> None:
+    """The files for its output come with it, and go with it if nothing was written."""
+    home = make(root)
+    write_submission(home, replace(SLURM, job_ids=()))
+    with Study.open(home, owner(host="n1", worker="a")) as study:
+        first = claimed(study)
+        with captured(study.open_attempt(first)):
+            argv = [sys.executable, "-m", "hpo_batch", "logs", "s", "0", "-f", "--root", str(root)]
+            follow = subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert follow.stderr is not None
+            assert "attempt 1 of 1" in follow.stderr.readline()
+            assert follow.stderr.readline() == "attempt 1 has printed nothing yet\n"
+        assert not (home.attempt(0, 1) / "stdout").exists()
+        study.give_back(first, Cause.TIME_LIMIT)
+        second = claimed(study)
+        with captured(study.open_attempt(second)):
+            print("second", flush=True)
+            assert follow.stdout is not None
+            assert follow.stdout.readline() == "second\n"
+        study.tell(second, complete(second))
+        out, err = follow.communicate(timeout=100)
+    assert (follow.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
+def test_a_trial_that_printed_nothing_says_so(cli: Cli, root: Path) -> None:
+    home = make(root)
+    with Study.open(home, owner(worker="a")) as study:
+        for outcome in (complete, lambda claim: Failed(reason=Reason.NAN, message="'loss' is nan")):
+            claim = claimed(study)
+            with captured(study.open_attempt(claim)):
+                pass
+            study.tell(claim, outcome(claim))
+    assert "attempt 1 has printed nothing; it ended as 'complete'" in cli("logs", "s", "0").err
+    assert "attempt 1 has printed nothing; it ended as 'nan'" in cli("logs", "s", "1").err
+    assert "said      nothing: it printed no line" in cli("explain", "s", "1").out
+    assert "said" not in cli("explain", "s", "0").out

@@ -16,7 +16,10 @@ import pytest
 
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import IdleWhy, TrialState, Verdict
+from hpo_batch.store.finding import Level
+from hpo_batch.store.health import examine
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.surroundings import disk_findings
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, start
@@ -51,6 +54,21 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     subprocess.run(f"{command} {image}", shell=True, check=True)
     with mounted(tmp_path / "disk", "-o", "loop", str(image)) as folder:
         yield folder
+
+
+def test_a_file_system_without_room_for_the_files_of_a_sweep(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2g,nr_inodes=3000", "tmpfs") as disk:
+        home = make(disk / "logs", study="trials = 1000")
+        (found,) = (f for f in examine(home, read_sweep=lambda state: None) if f.about == "disk" and "files" in f.what)
+        assert found.level is Level.BAD
+        assert "and about 5,010 more files and folders are to come" in found.what
+        (fine,) = disk_findings(home.path, to_come=1500)
+        assert "more files and folders; about 1,500" in fine.what
+        with contextlib.suppress(OSError):
+            for number in range(4000):
+                (disk / f"{number}").touch()
+        (full,) = disk_findings(home.path)
+        assert (full.level, full.what) == (Level.BAD, "there is room for 0 more files and folders")
 
 
 def fill(folder: Path, *, but: int = 0) -> Path:

@@ -205,9 +205,11 @@ def test_sigusr2_ends_a_command_that_knows_nothing_of_it(
     trial: Trial, make_python: MakeCommand, engine: FakeEngine
 ) -> None:
     engine.verdicts = {1: Verdict.PRUNE}
-    assert make_python("report(step=1, loss=1)\n" + ENDLESS).run(trial) == Pruned(step=1, metrics={"loss": 1.0})
-    told = json.loads((trial.dir / "exit.json").read_text())
-    assert (told["exit_code"], told["signal"], told["stopped"]) == (None, signal.SIGUSR2, "pruned")
+    outcome = make_python("report(step=1, loss=1)\n" + ENDLESS).run(trial)
+    assert outcome == Pruned(step=1, metrics={"loss": 1.0})
+    told = outcome.command
+    assert told is not None
+    assert (told.exit_code, told.signal, told.stopped) == (None, signal.SIGUSR2, "pruned")
 
 
 @pytest.mark.parametrize("ignored", ["SIGUSR2", "SIGUSR2 SIGTERM"])
@@ -222,7 +224,8 @@ def test_a_command_that_will_not_stop_is_made_to(
     outcome = make_python(code, grace_s=0.05, kill_s=0.05).run(trial)
     assert outcome == Pruned(step=1, metrics={"loss": 1.0})
     expected = signal.SIGKILL if "TERM" in ignored else signal.SIGTERM
-    assert json.loads((trial.dir / "exit.json").read_text())["signal"] == expected
+    assert outcome.command is not None
+    assert outcome.command.signal == expected
 
 
 @pytest.mark.parametrize("by", ["preemption", "limit"])
@@ -239,8 +242,8 @@ def test_a_command_that_will_not_stop_is_killed_before_slurm_kills_the_worker(
     trial = make_trial(deadline=time.time() + (1000 if by == "preemption" else 3))
     outcome = make_python(code, grace_s=1e6, kill_s=1e6, preempted_s=3.0 if by == "preemption" else 1e6).run(trial)
     assert outcome == GivenBack(cause=Cause(why.value))
-    told = json.loads((trial.dir / "exit.json").read_text())
-    assert told["signal"] == signal.SIGKILL
+    assert outcome.command is not None
+    assert outcome.command.signal == signal.SIGKILL
 
 
 def test_a_framework_that_turns_sigterm_into_an_exit_code_has_stopped(
@@ -317,7 +320,8 @@ def test_a_crash_tells_its_last_words(trial: Trial, make_python: MakeCommand) ->
     assert told.message == "exit code 1: ValueError: no data"
     assert told.traceback.startswith("Traceback (most recent call last):")
     assert told.metrics == {"loss": 1.0}
-    assert json.loads((trial.dir / "exit.json").read_text())["exit_code"] == 1
+    assert told.command is not None
+    assert told.command.exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -211,7 +212,46 @@ def test_a_full_disk_is_told(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -
     assert (odd(home).about, odd(home).level) == ("disk", Level.BAD)
     monkeypatch.setattr(surroundings, "LEAST_FREE_BYTES", 0)
     monkeypatch.setattr(surroundings, "LEAST_FREE_INODES", 1 << 60)
-    assert "more files can be made" in odd(home).what
+    assert "more files and folders" in odd(home).what
+
+
+class Disk:
+    """What ``statvfs`` says of a file system: nobody has one with too few inodes at hand."""
+
+    def __init__(self, files: int, favail: int) -> None:
+        self.f_files, self.f_favail = files, favail
+        self.f_bavail, self.f_frsize = 1 << 30, 4096
+
+
+@pytest.mark.parametrize(
+    ("files", "favail", "level", "told"),
+    [
+        (10**6, 4000, Level.BAD, "there is room for 4,000 more files and folders, and about 5,000 more"),
+        (10**6, 6000, Level.FINE, "room for 6,000 more files and folders; about 5,000 more files and folders are to"),
+        (0, 0, Level.FINE, "free; about 5,000 more"),  # btrfs
+        (10**6, 0, Level.FINE, "free; about 5,000 more"),  # a server that says 0 while files can be made
+        (1 << 63, 1 << 62, Level.FINE, "free; about 5,000 more"),
+        (10**6, 900, Level.BAD, "room for 900 more files and folders, and"),
+    ],
+)
+def test_a_sweep_that_does_not_fit_is_told(
+    home: StudyHome, monkeypatch: pytest.MonkeyPatch, files: int, favail: int, level: Level, told: str
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda path: Disk(files, favail))
+    before = sorted(home.path.iterdir())
+    (found,) = surroundings.disk_findings(home.path, to_come=5000)
+    assert (found.level, told in found.what) == (level, True), found.what
+    assert sorted(home.path.iterdir()) == before
+
+
+def test_no_room_at_all_is_told(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Disk(10**6, 0))
+    monkeypatch.setattr(Path, "touch", full)
+    (found,) = surroundings.disk_findings(home.path)
+    assert (found.level, found.what) == (Level.BAD, "there is room for 0 more files and folders")
 
 
 def test_storage_errors_are_not_hidden(home: StudyHome) -> None:

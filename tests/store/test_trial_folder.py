@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpo_batch.errors import StorageError
-from hpo_batch.records import Cause, Claim, Complete, Configuration, Failed, GivenBack, Pruned, Reason
+from hpo_batch.records import Cause, Claim, CommandEnd, Complete, Configuration, Failed, GivenBack, Pruned, Reason
 from hpo_batch.store import trial_folder
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.kept import KeptAttempt, KeptEnd, kept_trial, kept_trials, reports
+from hpo_batch.store.kept import KeptAttempt, KeptEnd, command_end, kept_trial, kept_trials, reports
 from hpo_batch.store.trial_folder import (
     CHECKPOINT,
     ClaimFacts,
@@ -21,6 +24,7 @@ from hpo_batch.store.trial_folder import (
     has_checkpoint,
     newest_checkpoint,
     open_attempt,
+    tidy,
     write_result,
 )
 
@@ -28,6 +32,10 @@ CONFIGURATION = Configuration(searched={"lr": 0.1}, fixed={"epochs": 3}, derived
 TRIAL = {"key": CONFIGURATION.key, "seeds": [7], "origin": "tpe", "revision": 1, "derived": {"d_ff": 8}}
 OWNER = {"worker": "w", "job": "local", "host": "h", "token": "t", "started": 5.0}
 FACTS = ClaimFacts(trial=TRIAL, attempt=OWNER)
+
+
+def facts(token: str) -> ClaimFacts:
+    return ClaimFacts(trial=TRIAL, attempt={**OWNER, "token": token})
 
 
 def claim(**changes: Any) -> Claim:
@@ -192,13 +200,35 @@ def test_a_torn_claim_is_not_missed_if_there_is_a_result(home: StudyHome) -> Non
     assert kept(home) == whole
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_worker_of_a_claim_that_is_no_more_changes_nothing(home: StudyHome, number: int) -> None:
+    """An older copy of the journal was put back, and the attempt given away again, while the first worker goes on."""
+    theirs = claim(attempt=number, token="theirs")
+    open_attempt(home, theirs, facts("theirs"))
+    ours = claim(attempt=number)
+    folder = open_attempt(home, ours, FACTS)
+    before = kept(home)
+    assert before.claim is not None
+    assert (before.claim.token, before.end, before.problem) == ("t", None, "")
+    with pytest.raises(StorageError, match="belongs to another claim"):
+        write_result(home, theirs, Pruned(step=1, metrics={}), facts("theirs"), now=9.0)
+    assert kept(home) == before
+    write_result(home, ours, Pruned(step=2, metrics={}), FACTS, now=9.0)
+    assert kept(home).end == KeptEnd(ended=Pruned(step=2, metrics={}), time=9.0)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
 def test_a_result_of_another_claim_does_not_count(home: StudyHome) -> None:
-    folder = open_attempt(home, claim(), FACTS)
-    write_result(home, claim(token="other"), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    """As above, with a worker that had ended, or of an older version, which does not look."""
+    write_result(home, claim(attempt=2, token="theirs"), Pruned(step=1, metrics={}), facts("theirs"), now=9.0)
+    folder = open_attempt(home, claim(attempt=2), FACTS)
     attempt = kept(home)
     assert attempt.claim is not None
     assert attempt.end is None
     assert attempt.problem == f"'{folder / 'result.json'}' belongs to another claim: it does not count"
+    write_result(home, claim(attempt=2), Pruned(step=2, metrics={}), FACTS, now=9.0)
+    assert kept(home).end == KeptEnd(ended=Pruned(step=2, metrics={}), time=9.0)
+    assert kept(home).problem == ""
 
 
 @pytest.mark.parametrize(
@@ -255,3 +285,127 @@ def test_reports_are_read_and_torn_lines_left_out(home: StudyHome) -> None:
     assert [report.step for report in found] == [1, 2, 5]
     assert found[1].metrics.keys() == {"loss"}
     assert (found[2].time, found[2].metrics) == (4.0, {"loss": 1.0})
+
+
+def test_the_claim_is_there_until_the_result_is(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    before = kept(home).claim
+    write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+    assert kept(home).claim == before
+    assert open_attempt(home, claim(), FACTS) == folder  # of the same claim: nothing is moved away
+    assert not list(folder.parents[2].glob("0005.*"))
+
+
+def test_a_result_follows_the_note_that_the_attempt_is_given_back(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    write_result(home, claim(), GivenBack(cause=Cause.PREEMPTED), FACTS, now=9.0)
+    assert kept(home).problem == ""
+    write_result(home, claim(), Complete(values=(0.5,), metrics={}), FACTS, now=10.0)
+    assert kept(home).end == KeptEnd(ended=Complete(values=(0.5,), metrics={}), time=10.0)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+def test_a_result_that_cannot_be_written_leaves_the_claim_and_no_part(
+    home: StudyHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left"):
+            write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    assert [path.name for path in folder.iterdir()] == ["claim.json"]
+    write_result(home, claim(), GivenBack(cause=Cause.CANCELLED), FACTS, now=9.0)
+    assert kept(home).end == KeptEnd(ended=GivenBack(cause=Cause.CANCELLED), time=9.0)
+
+
+def test_a_torn_result_lies_beside_its_claim_and_is_none(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    write_result(home, claim(attempt=9), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    content = (home.attempt(5, 9) / "result.json").read_bytes()
+    shutil.rmtree(home.attempt(5, 9))
+    for length in (1, 40, len(content) - 3):
+        (folder / "result.json").write_bytes(content[:length])
+        attempt = kept(home)
+        assert attempt.claim is not None
+        assert attempt.end is None
+        assert "result.json' is torn" in attempt.problem
+        tidy(home, 5, 1)
+        assert sorted(path.name for path in folder.iterdir()) == ["claim.json", "result.json"]
+
+
+def test_a_result_that_is_damaged_later_is_named(home: StudyHome) -> None:
+    write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    path = home.attempt(5, 1) / "result.json"
+    path.write_bytes(path.read_bytes()[:40])
+    assert kept(home).problem == f"'{path}' is torn: its writer or its machine was stopped in the middle"
+
+
+def test_what_a_killed_attempt_leaves_is_tidied_and_nothing_else(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    for name in (
+        "stdout",
+        "stderr",
+        "stop",
+        ".result.json.0a1b2c3d.tmp",
+        ".checkpoint.tmp/deep/model",
+        "checkpoint/seed-1/deeper/",
+        "seed-2/stdout",
+        "seed-2/stderr",
+        "seed-3/stdout",
+        "seed-3/notes",
+        "seed-2/rank-1/stdout",
+        "rank-1/stderr",
+        "mine/",
+        "empty.txt",
+        ".mine.tmp",
+        "rank-list",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        elif name != "rank-list":
+            path.touch()
+    (folder / "rank-list").write_text("of the user's")
+    (folder / "stderr").write_text("last words")
+    tidy(home, 5, 1)
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == [
+        ".mine.tmp", "claim.json", "empty.txt", "mine", "rank-list", "seed-3", "seed-3/notes", "stderr",
+    ]  # fmt: skip
+    tidy(home, 5, 1)
+    tidy(home, 6, 1)  # of which nobody has made a folder
+    (folder / "checkpoint" / "seed-1").mkdir(parents=True)
+    (folder / "checkpoint" / "model").touch()
+    tidy(home, 5, 1)
+    assert (folder / "checkpoint" / "seed-1").is_dir()  # part of a checkpoint
+
+
+def test_a_worker_that_is_killed_before_it_removes_its_claim(home: StudyHome) -> None:
+    folder = open_attempt(home, claim(), FACTS)
+    whole = (folder / "claim.json").read_bytes()
+    write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
+    (folder / "claim.json").write_bytes(whole)
+    before = kept(home)
+    tidy(home, 5, 1)
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+    assert kept(home) == before
+    (folder / "claim.json").write_bytes(whole.replace(b'"token": "t"', b'"token": "u"'))
+    tidy(home, 5, 1)  # the claim of somebody else
+    assert sorted(path.name for path in folder.iterdir()) == ["claim.json", "result.json"]
+
+
+def test_how_a_command_ended_stands_in_the_result(home: StudyHome) -> None:
+    end = CommandEnd(argv=("sh", "-c", "x"), exit_code=None, signal=9, stopped="pruned", seconds=1.5)
+    folder = open_attempt(home, claim(), FACTS)
+    assert command_end(folder) == {}
+    write_result(home, claim(), Failed(reason=Reason.EXIT_CODE, message="no", command=end), FACTS, now=9.0)
+    assert command_end(folder) == {"argv": ["sh", "-c", "x"], "exit_code": None, "signal": 9, "stopped": "pruned",
+                                   "seconds": 1.5}  # fmt: skip
+    assert kept(home).end == KeptEnd(ended=Failed(reason=Reason.EXIT_CODE, message="no"), time=9.0)
+    (folder / "exit.json").write_text('{"exit_code": 3}')  # of an earlier version
+    assert command_end(folder) == {"exit_code": 3}

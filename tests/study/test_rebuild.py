@@ -351,6 +351,7 @@ def test_a_result_of_another_claim_does_not_count_and_is_told(root: Path) -> Non
     run_all(home)
     path = home.attempt(0, 1) / "result.json"
     result = json.loads(path.read_text())
+    (path.parent / "claim.json").write_text(json.dumps(result["claim"]))  # of a claim that has not ended yet
     result["claim"]["token"] = result["claim"]["owner"]["token"] = "other"
     path.write_text(json.dumps(result))
     (problem,) = again(home).problems
@@ -455,7 +456,7 @@ def test_without_a_frozen_sweep_nothing_is_guessed(root: Path) -> None:
 def test_a_lost_journal_is_not_written_over_by_a_new_study(root: Path) -> None:
     home = make(root, study="trials = 2")
     run_all(home, most=1)
-    claim = (home.attempt(0, 1) / "claim.json").read_bytes()
+    result = (home.attempt(0, 1) / "result.json").read_bytes()
     for content in (None, b""):
         home.journal.unlink()
         if content is not None:
@@ -463,7 +464,7 @@ def test_a_lost_journal_is_not_written_over_by_a_new_study(root: Path) -> None:
         with pytest.raises(StorageError, match="'hpo-batch doctor s --rebuild' makes it again"):
             revise(home, study="trials = 2")
         home.journal.touch()
-    assert (home.attempt(0, 1) / "claim.json").read_bytes() == claim
+    assert (home.attempt(0, 1) / "result.json").read_bytes() == result
     rebuild(home, completed=completed, now=0.0)
     assert not revise(home, study="trials = 2").lines
     assert run_all(home) == [1]

@@ -14,6 +14,7 @@ from typing import NoReturn
 import pytest
 
 from hpo_batch.records import Failed, Reason, TrialState
+from hpo_batch.store.kept import command_end
 from hpo_batch.worker.place import Place
 from hpo_batch.worker.watchdog import Ending, Pulse, watched
 
@@ -110,7 +111,8 @@ def test_a_command_that_stands_still_is_stopped(project: Build, kind: str) -> No
         return
     assert (record.state, record.reason) == (TrialState.FAIL, "stalled")
     assert worker.process.returncode == 1
-    assert (here.home.attempt(0, 1) / "stop").read_text() == "stalled\n"
+    assert command_end(here.home.attempt(0, 1))["stopped"] == "stalled"
+    assert not (here.home.attempt(0, 1) / "stop").exists()
     assert here.state.counts().complete == 1  # the worker went on
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.records import TrialState
-from hpo_batch.worker.entry import Worker
+from hpo_batch.worker.entry import Worker, drop_link
 
 from .conftest import Project
 from .test_watchdog import sleepers
@@ -356,6 +356,25 @@ def test_a_study_that_is_not_there_is_told_in_one_line(project: Build) -> None:
     worker = here.run()
     assert worker.process.returncode == 4
     assert worker.said.splitlines() == [f"error: no study in '{here.home.path}': submit a sweep first"]
+
+
+def test_a_task_removes_the_link_to_its_pickle_unless_another_rank_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "abc.pkl").touch()
+    array = {"SUBMITIT_FOLDER": str(tmp_path), "SLURM_JOB_ID": "15", "SLURM_ARRAY_JOB_ID": "12",
+             "SLURM_ARRAY_TASK_ID": "3"}  # fmt: skip
+    alone = {"SUBMITIT_FOLDER": str(tmp_path), "SLURM_JOB_ID": "15", "SLURM_NTASKS": "1"}
+    for environ, name in ((array, "12_3"), (alone, "15")):
+        link = tmp_path / f"{name}_submitted.pkl"
+        link.symlink_to("abc.pkl")
+        drop_link({**environ, "SLURM_NTASKS": "2"})
+        assert link.is_symlink()
+        drop_link(environ)
+        drop_link(environ)  # it is gone
+        assert [path.name for path in tmp_path.iterdir()] == ["abc.pkl"]
+    drop_link({})
+    (tmp_path / "15_submitted.pkl").touch()  # submitit's own: no link
+    drop_link(alone)
+    assert (tmp_path / "15_submitted.pkl").exists()
 
 
 def test_the_callable_that_submitit_pickles_runs_the_same_worker(project: Build, tmp_path: Path) -> None:

@@ -263,3 +263,36 @@ def waits_for_drain(trial: Trial) -> float | None:
         time.sleep(0.02)
     time.sleep(0.1)
     return None if trial.should_stop() else 0.5
+
+
+def quiet(trial: Trial) -> float:
+    return trial.params["x"]
+
+
+def is_killed_once(trial: Trial) -> float:
+    """The first attempt of the first trial is killed as by the kernel; `kind` says what it leaves."""
+    if trial.attempt == 1 and trial.number == 0:
+        if trial.params["kind"] == "saves":
+            (trial.checkpoint / "model").write_text("half")
+            print("half")
+        elif trial.params["kind"] == "asks":
+            trial.checkpoint  # noqa: B018  # which makes it
+        os.kill(os.getpid(), 9)
+    return 0.5
+
+
+def asks_for_a_checkpoint(trial: Trial) -> float:
+    trial.checkpoint  # noqa: B018  # which makes it
+    return 0.5
+
+
+def saves(trial: Trial) -> float:
+    (trial.checkpoint / "model").write_text("whole")
+    return 0.5
+
+
+def one_seed_prints(trial: Trial) -> float:
+    trial.report(1, loss=0.5)
+    if trial.dir.name == "seed-2":
+        print("printed")
+    return 0.5

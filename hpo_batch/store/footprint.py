@@ -1,0 +1,155 @@
+"""How many files and folders a study takes, which quotas count beside bytes. For ``check``, ``status`` and ``doctor``.
+
+What each of them is stands in docs/study-on-disk.md. Folders of code (``[objective] snapshot``) are not counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hpo_batch.store.frozen import setting
+from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
+from hpo_batch.store.scan import JournalState
+
+FOLDERS: Final = 3
+"""of a trial with one attempt: ``0017``, ``attempts``, ``1``"""
+FILES: Final = 2
+"""``result.json``, ``metrics.jsonl``; while it runs ``claim.json`` instead of the first, and what it prints"""
+WHILE_IT_RUNS: Final = 3
+OF_A_STUDY: Final = 20
+"""journal, sweep, submissions, the folders for trials, workers, logs and code, one submission's script and table"""
+OF_A_WORKER: Final = 2
+"""its card and its lease, while it lives"""
+OF_A_PROCESS: Final = 3
+"""in an array task: two logs and submitit's result"""
+BLOCK: Final = 4096
+"""bytes that a file or folder takes at least, on most file systems"""
+JOURNAL_BYTES: Final = 3000
+"""of a trial, in the journal"""
+LOOKED_AT: Final = 8
+"""trials whose folders are counted, the newest that have ended"""
+MOST_IN_ONE: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    files: int
+    """files and folders"""
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"about {about(self.files)} files and folders, {_size(self.bytes)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Of a study that is there: computed from its counts and a few folders, since to walk through all takes minutes."""
+
+    now: int
+    """files and folders"""
+    expected: int
+    """when the trials that are wanted have finished"""
+    per_trial: float
+    of: int
+    """how many trials that was counted on; 0: none has ended yet"""
+
+    @property
+    def to_come(self) -> int:
+        return max(0, self.expected - self.now)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"now": self.now, "expected": self.expected, "per_trial": self.per_trial}
+
+
+def of_trial(*, seeds: int, is_command: bool) -> int:
+    """Files and folders of one that reports and prints nothing (a command: nothing but its result)."""
+    further = seeds - 1
+    # the reports of further seeds lie in one file; what a seed prints, in a folder of its own
+    return FOLDERS + FILES + (further > 0) + is_command * (1 + 2 * further)
+
+
+def planned(
+    *, trials: int, seeds: int = 1, is_command: bool = False, workers: int = 0, processes: int = 0
+) -> Footprint:
+    """What a sweep will take at most at a time: its last trials have ended, its workers are just about to.
+
+    Args:
+        processes: of all array tasks; 0 if the workers are processes of this machine, which have one log each.
+    """
+    each = of_trial(seeds=seeds, is_command=is_command)
+    running = min(workers, trials) * (OF_A_WORKER + WHILE_IT_RUNS)
+    logs = processes * OF_A_PROCESS or workers
+    files = OF_A_STUDY + math.ceil(trials / TRIALS_PER_FOLDER) + trials * each + running + logs
+    return Footprint(files=files, bytes=files * BLOCK + trials * JOURNAL_BYTES)
+
+
+def of_study(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | None) -> Usage:
+    """What a study takes, about.
+
+    Args:
+        frozen: its sweep; None where it cannot be read.
+    """
+    counts = state.counts()
+    begun = sum(1 for trial in state.trials if trial.attempt)
+    ended = (state.trials[number] for _, number in reversed(state.endings))
+    counted = [_count(home.trial(trial.number)) for trial in itertools.islice(ended, 4 * LOOKED_AT) if trial.attempt]
+    sample = [count for count in counted if count][:LOOKED_AT]
+    if sample:
+        each = sum(sample) / len(sample)
+    else:
+        is_command = setting(frozen, "objective", "command", None) is not None
+        each = float(of_trial(seeds=int(setting(frozen, "study", "replicates", 1)), is_command=is_command))
+    fixed = _fixed(home)
+    to_begin = max(0, counts.target - counts.finished - counts.running - counts.waiting)
+    return Usage(
+        now=fixed + _folders(begun) + round(begun * each),
+        expected=fixed + _folders(begun + to_begin) + round((begun + to_begin) * each),
+        per_trial=round(each, 2),
+        of=len(sample),
+    )
+
+
+def about(count: int) -> str:
+    """Three digits of a count say enough: 1,050, 200,000."""
+    digits = max(0, len(str(count)) - 3)
+    return f"{math.ceil(count / 10**digits) * 10**digits:,}"
+
+
+def _folders(trials: int) -> int:
+    return math.ceil(trials / TRIALS_PER_FOLDER)
+
+
+def _fixed(home: StudyHome) -> int:
+    """All but what lies in ``trials``, and in folders of code."""
+    inside = ("", "workers", "slurm", "local", "results", "code")
+    return 1 + sum(len(_names(home.path / name)) for name in inside)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _count(folder: Path) -> int:
+    """A folder and what is in it; 0 if there is none. One that holds more than anybody would expect is not walked."""
+    found = 0
+    for parent, folders, files in os.walk(folder):
+        found += 1 + len(files) + sum(Path(parent, name).is_symlink() for name in folders)
+        if found > MOST_IN_ONE:
+            break
+    return found
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("TB", 10**12), ("GB", 10**9)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{max(1, round(count / 10**6))} MB"
