@@ -13,7 +13,7 @@ from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.study.comparable import translated
-from hpo_batch.study.distributions import SOME_TIME
+from hpo_batch.study.distributions import SOME_TIME, Past
 from hpo_batch.study.replicates import mean_values
 
 OUT_OF_THE_WAY = 1 << 40
@@ -26,24 +26,26 @@ class Others:
     def __init__(self, space: Space, distributions: Mapping[str, BaseDistribution]) -> None:
         self._space = space
         self._distributions = distributions
+        self._first: dict[str, int] = {}
+        """number of the first trial with a configuration, by its key"""
         self._alike: dict[str, list[int]] = {}
-        """numbers of the trials that have one configuration, by its key"""
+        """numbers of all trials with it, if there are several"""
         self._looked = 0
         self._imported: list[FrozenTrial] | None = None
 
     def as_one(self, state: JournalState, shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials that are shown, those of one configuration as one with the means of the complete ones."""
         for trial in state.trials[self._looked :]:
-            if trial.key is not None:
-                self._alike.setdefault(trial.key, []).append(trial.number)
+            if trial.key is not None and (first := self._first.setdefault(trial.key, trial.number)) != trial.number:
+                self._alike.setdefault(trial.key, [first]).append(trial.number)
         self._looked = len(state.trials)
-        if len(self._alike) == len(state.trials):
-            return list(shown)  # no configuration has two
+        if not self._alike:
+            return list(shown)
         kept: dict[str | int, FrozenTrial] = {}
         for frozen in shown:
             trial = state.trials[frozen.number - OUT_OF_THE_WAY]
-            alike = self._alike.get(trial.key, []) if trial.key is not None else []
-            if trial.key is None or len(alike) < 2:
+            alike = None if trial.key is None else self._alike.get(trial.key)
+            if trial.key is None or alike is None:
                 kept[frozen.number] = frozen
             elif trial.key not in kept or frozen.state is optuna.trial.TrialState.COMPLETE:
                 kept[trial.key] = _with_mean(frozen, mean_values([state.trials[number] for number in alike]))
@@ -61,7 +63,7 @@ class Others:
         if isinstance(found, str):
             return None
         is_complete = trial.state is TrialState.COMPLETE
-        return FrozenTrial(
+        return Past(
             number=2 * OUT_OF_THE_WAY + place,
             state=optuna.trial.TrialState(trial.state.value),
             value=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from hpo_batch.records import Value
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Searched
 from hpo_batch.space.space import Space
-from hpo_batch.study.distributions import distribution_of
+from hpo_batch.study.distributions import Past, distribution_of
 from hpo_batch.study.samplers import cma
 from hpo_batch.study.samplers.custom import make_custom
 from hpo_batch.sweep.schema import Sweep
@@ -68,7 +69,29 @@ class _Told:
         return dict(self._told)
 
 
-class Tpe(_Told, optuna.samplers.TPESampler):
+class AnyTpe(optuna.samplers.TPESampler):
+    """TPE that asks each trial of the history once what its values are as numbers."""
+
+    def _get_internal_repr(
+        self,
+        trials: list[optuna.trial.FrozenTrial],
+        search_space: dict[str, BaseDistribution],
+        *rest: Any,  # since Optuna 5.0 the study
+    ) -> dict[str, Any]:
+        parts = []
+        for is_past, group in itertools.groupby(trials, key=lambda trial: isinstance(trial, Past)):
+            if is_past:
+                found = [trial.numbers() for trial in group if isinstance(trial, Past)]
+                rows = [row for row in found if search_space.keys() <= row.keys()]
+                parts.append({name: np.array([row[name] for row in rows], dtype=float) for name in search_space})
+            else:  # what this sampler has proposed in vain
+                parts.append(super()._get_internal_repr(list(group), search_space, *rest))
+        if not parts:
+            return super()._get_internal_repr(trials, search_space, *rest)
+        return {name: np.concatenate([part[name] for part in parts]) for name in search_space}
+
+
+class Tpe(_Told, AnyTpe):
     """TPE that takes the best of its candidates that is valid and new, rather than the best and then ask again."""
 
     def __init__(self, told: Sequence[Searched], *, is_new: IsNew | None, **options: Any) -> None:
@@ -112,7 +135,7 @@ def _tpe(asked: Asked) -> optuna.samplers.BaseSampler:
         **asked.options,
     }
     if options["group"] or not options["multivariate"]:
-        return optuna.samplers.TPESampler(**options)
+        return AnyTpe(**options)
     return Tpe(told, is_new=asked.is_new if len(told) == len(searched) else None, **options)
 
 
