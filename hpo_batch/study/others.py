@@ -21,30 +21,21 @@ OUT_OF_THE_WAY = 1 << 40
 
 
 class Others:
-    """Belongs to the history of one space; it looks at each trial once."""
+    """Belongs to the history of one space."""
 
     def __init__(self, space: Space, distributions: Mapping[str, BaseDistribution]) -> None:
         self._space = space
         self._distributions = distributions
-        self._first: dict[str, int] = {}
-        """number of the first trial with a configuration, by its key"""
-        self._alike: dict[str, list[int]] = {}
-        """numbers of all trials with it, if there are several"""
-        self._looked = 0
         self._imported: list[FrozenTrial] | None = None
 
     def as_one(self, state: JournalState, shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials that are shown, those of one configuration as one with the means of the complete ones."""
-        for trial in state.trials[self._looked :]:
-            if trial.key is not None and (first := self._first.setdefault(trial.key, trial.number)) != trial.number:
-                self._alike.setdefault(trial.key, [first]).append(trial.number)
-        self._looked = len(state.trials)
-        if not self._alike:
+        if not state.alike:
             return list(shown)
         kept: dict[str | int, FrozenTrial] = {}
         for frozen in shown:
             trial = state.trials[frozen.number - OUT_OF_THE_WAY]
-            alike = None if trial.key is None else self._alike.get(trial.key)
+            alike = None if trial.key is None else state.alike.get(trial.key)
             if trial.key is None or alike is None:
                 kept[frozen.number] = frozen
             elif trial.key not in kept or frozen.state is optuna.trial.TrialState.COMPLETE:

@@ -5,7 +5,8 @@ to 90 % of its time. ``scipy.special.log_ndtr`` is the same function of an array
 be installed without SciPy. What then took longest for whole numbers in wide ranges was to leave out repeated arguments,
 of which there are hardly any: they are computed again.
 
-Proposals are the same up to rounding: the two functions differ by less than 1e-9 of their value.
+Proposals are the same up to rounding. SciPy's function is exact to 2e-13 of its value; Optuna's is too, but for where
+that is next to 0: 6e-8 of it below 6.
 """
 
 from __future__ import annotations
