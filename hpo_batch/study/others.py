@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -72,6 +73,8 @@ class Others:
 
 def _with_mean(frozen: FrozenTrial, values: tuple[float, ...] | None) -> FrozenTrial:
     if values is None or frozen.state is not optuna.trial.TrialState.COMPLETE:
+        return frozen
+    if any(map(math.isnan, values)):  # infinity here and there, or a value that plain Optuna wrote and does not take
         return frozen
     frozen = copy.copy(frozen)
     frozen.values = list(values)
