@@ -219,6 +219,16 @@ def test_only_what_is_shown_is_translated(root: Path, value: Callable[[int], flo
     assert not history._outside
 
 
+def test_what_is_no_number_takes_no_place_among_the_best(root: Path) -> None:
+    """It is neither below nor above another value: wherever it stood, it would hide some."""
+    space, state = large(root, 600, lambda n: math.nan if n % 3 else float(n * 7919 % 601))
+    numbers = [number for number, *_ in shown(SamplerHistory(space, cap=30), state)]
+    ranked = sorted((t.values or (math.nan,), t.number) for t in state.trials if t.number % 3 == 0)
+    best = [number for _, number in (ranked if state.directions == (1,) else ranked[::-1])[:4]]
+    assert set(best) <= set(numbers)
+    assert all(number % 3 == 0 for number in numbers)
+
+
 def test_a_worker_that_stays_keeps_no_more_than_one_that_joins(root: Path) -> None:
     life = Life(root, 2, metrics=1)
     history = SamplerHistory(life.spaces[1], cap=20)
