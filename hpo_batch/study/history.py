@@ -31,6 +31,7 @@ from hpo_batch.study.others import OUT_OF_THE_WAY, Others
 
 BEST = 0.1
 """share of a capped history that is kept for the best trials, however old: a model is of what is good"""
+OPTUNAS = {state: optuna.trial.TrialState(state.value) for state in TrialState}
 UNPICKLED = "cma:"
 """Optuna's CMA-ES keeps a pickled optimizer in attributes of this name: none is ever handed to a sampler"""
 
@@ -87,8 +88,8 @@ class SamplerHistory:
         self._missing = missing or {}
         self._by_step = by_step
         self._distributions = {parameter.name: distribution_of(parameter) for parameter in space.searched}
-        self._known: dict[int, tuple[TrialState, FrozenTrial]] = {}
-        """trials that lie in the space, by number: their state when they were translated, and as what"""
+        self._known: dict[int, FrozenTrial] = {}
+        """trials that lie in the space, by number, as they were translated last"""
         self._outside: set[int] = set()
         """numbers of the trials that have ended and do not lie in the space"""
         self._newest: list[int] = []
@@ -116,18 +117,18 @@ class SamplerHistory:
 
     def _shown(self, state: JournalState) -> list[FrozenTrial]:
         room = len(state.trials) if self._cap is None else self._cap
-        best = self._best_numbers(state) if len(state.trials) > room else []
+        best = set(self._best_numbers(state)[:room] if len(state.trials) > room else [])
         self._look_for_newest(state, room)
+        running = [n for n in state.by_state[TrialState.RUNNING] if self._frozen(state.trials[n]) is not None]
+        newest = sorted({*self._newest, *running} - best, reverse=True)[: room - len(best)]
         shown: dict[int, FrozenTrial] = {}
-        for number in [*best, *sorted([*self._newest, *state.by_state[TrialState.RUNNING]], reverse=True)]:
-            if number not in shown and (frozen := self._frozen(state.trials[number])) is not None:
-                shown[number] = frozen
-            if len(shown) == room:
-                break
+        for number in sorted([*best, *newest]):
+            frozen = self._known.get(number) or self._frozen(state.trials[number])
+            assert frozen is not None
+            shown[number] = frozen
         if self._cap is not None and len(self._known) > 2 * self._cap:
-            # a worker that stays for long must not keep what it does not show any more
-            self._known = {number: self._known[number] for number in shown if number in self._known}
-        return [shown[number] for number in sorted(shown)]
+            self._known = dict(shown)  # a worker that stays for long must not keep what it does not show any more
+        return list(shown.values())
 
     # Whether a trial lies in the space is asked in the order in which trials are wanted, and only until there are
     # enough: to translate all of them took longer than to read a large study.
@@ -164,11 +165,13 @@ class SamplerHistory:
         """A trial as Optuna's; None if it does not lie in the space."""
         if trial.number in self._outside:
             return None
-        then, frozen = self._known.get(trial.number, (None, None))
-        if frozen is not None and then is trial.state:
-            if then is TrialState.RUNNING:
+        frozen = self._known.get(trial.number)
+        if frozen is not None and frozen.state is OPTUNAS[trial.state]:
+            if trial.state is not TrialState.RUNNING:
+                return frozen
+            if trial.key is not None:  # plain Optuna gives a trial its parameters one by one
                 frozen.intermediate_values = self._steps(trial)
-            return frozen
+                return frozen
         values = values_in(self._space, trial)
         if values is not None:
             frozen = frozen_trial(
@@ -184,8 +187,7 @@ class SamplerHistory:
                 self._outside.add(trial.number)
             return None
         frozen._trial_id += OUT_OF_THE_WAY
-        if trial.state.ended or trial.key is not None:  # plain Optuna gives a trial its parameters one by one
-            self._known[trial.number] = (trial.state, frozen)
+        self._known[trial.number] = frozen
         return frozen
 
     def _steps(self, trial: ScannedTrial) -> dict[int, float]:

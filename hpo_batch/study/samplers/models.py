@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -79,16 +79,22 @@ class AnyTpe(optuna.samplers.TPESampler):
         *rest: Any,  # since Optuna 5.0 the study
     ) -> dict[str, Any]:
         parts = []
-        for is_past, group in itertools.groupby(trials, key=lambda trial: isinstance(trial, Past)):
-            if is_past:
-                found = [trial.numbers() for trial in group if isinstance(trial, Past)]
-                rows = [row for row in found if search_space.keys() <= row.keys()]
-                parts.append({name: np.array([row[name] for row in rows], dtype=float) for name in search_space})
+        for kind, group in itertools.groupby(trials, key=type):
+            if kind is Past:
+                parts.append(_columns([trial.numbers() for trial in cast("Iterator[Past]", group)], search_space))
             else:  # what this sampler has proposed in vain
                 parts.append(super()._get_internal_repr(list(group), search_space, *rest))
         if not parts:
             return super()._get_internal_repr(trials, search_space, *rest)
         return {name: np.concatenate([part[name] for part in parts]) for name in search_space}
+
+
+def _columns(rows: list[dict[str, float]], names: Collection[str]) -> dict[str, Any]:
+    """The numbers of the rows that have all names, as an array for each name."""
+    try:
+        return {name: np.array([row[name] for row in rows], dtype=float) for name in names}
+    except KeyError:
+        return _columns([row for row in rows if row.keys() >= set(names)], names)
 
 
 class Tpe(_Told, AnyTpe):
