@@ -16,6 +16,7 @@ from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.samplers.base import Candidate
 from hpo_batch.study.samplers.models import Asked, make, model_of
+from hpo_batch.study.samplers.normal import scipys_normal
 from hpo_batch.sweep.schema import Sweep
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ class Modelled:
         return _kept_attrs(noted.attrs)
 
     def _ask(self, study: optuna.Study, space: Space, *, is_whole: bool) -> Candidate:
-        trial = study.ask()
-        configuration = space.decide(lambda parameter: _suggest(trial, parameter))
+        with scipys_normal():
+            trial = study.ask()
+            configuration = space.decide(lambda parameter: _suggest(trial, parameter))
         attrs = _kept_attrs(study._storage.get_trial_system_attrs(trial._trial_id)) if is_whole else {}
         return Candidate(
             configuration=self._space.resolve({**configuration.fixed, **configuration.searched}),
