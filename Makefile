@@ -24,6 +24,7 @@ test: $(STAMP)  ## run the tests that need no SLURM
 
 test-slurm: $(STAMP)  ## run the tests on a real SLURM cluster, which they start; installs Debian's packages (root)
 	tests/slurm/install_slurm.sh
+	tests/network/install_fuse.sh
 	HPO_BATCH_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 check: $(STAMP)  ## format, lint, types, layers

@@ -102,15 +102,18 @@ def shared() -> Path:
     return SHARED
 
 
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    """``hosts(3, attr_timeout=0.2)``: mounts of one fresh folder, as three hosts of a cluster see it, unmounted after.
-
-    Skips where there is no /dev/fuse, unless HPO_BATCH_REQUIRE_FUSE is set.
-    """
+@pytest.fixture(scope="session")
+def fuse() -> None:
+    """Skips where nothing can be mounted, unless HPO_BATCH_REQUIRE_FUSE is set."""
     if reason := mount.missing():
         if os.environ.get("HPO_BATCH_REQUIRE_FUSE"):
             pytest.fail(f"HPO_BATCH_REQUIRE_FUSE is set, but {reason}", pytrace=False)
         pytest.skip(reason)
+    mount.program()
+
+
+@pytest.fixture
+def hosts(fuse: None) -> Iterator[Hosts]:
+    """``hosts(3, attr_timeout=0.2)``: three mounts of one fresh folder, as hosts of a cluster see it; see ``mount``."""
     with contextlib.ExitStack() as stack:
         yield lambda count, **options: stack.enter_context(mount.mounted(count, **options))

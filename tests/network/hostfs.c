@@ -66,9 +66,12 @@ struct inode {
     uint64_t lookups; unsigned refs;
     struct inode *parent; char *name; /* by which it was found last */
     pthread_mutex_t lock; /* of all below */
-    struct stat attr; double checked; bool is_known, is_stale; /* stale: what is cached is no longer the server's */
+    struct stat attr; double checked;
+    bool is_known;  /* whether the same times and size later mean that nothing has changed */
+    bool is_stale;  /* what is cached is no longer the server's */
+    bool is_unsure; /* it may not be */
     off_t size;
-    struct page **pages; size_t room; unsigned dirty; double dirty_since;
+    struct page **pages; size_t room; unsigned dirty; double dirty_since; struct timespec written;
     int io, opens; bool is_gone_here; int error; unsigned errors;
     int own_locks; /* --locks local */
     struct known *names; unsigned names_count; /* of a folder: which names the kernel knows */
@@ -292,12 +295,22 @@ static bool is_recent(struct timespec t) {
 
 /* The server's attributes have come (nfs_update_inode). */
 static void learn(struct inode *in, const struct stat *st) {
-    if (!in->is_known || !same_time(in->attr.st_ctim, st->st_ctim) || in->attr.st_size != st->st_size)
+    if (!same_time(in->attr.st_ctim, st->st_ctim) || in->attr.st_size != st->st_size)
         in->is_stale = true;
+    else if (!in->is_known)
+        in->is_unsure = true;
     in->attr = *st;
     in->checked = now();
     in->is_known = !is_recent(st->st_ctim);
     if (!in->dirty || st->st_size > in->size) in->size = st->st_size;
+}
+
+/* With the answer to a change of ours. Whether others made one before it cannot be told: the next open reads anew. */
+static void learn_ours(struct inode *in, const struct stat *st) {
+    bool was = in->is_stale;
+    learn(in, st);
+    in->is_stale = was;
+    in->is_known = false;
 }
 
 static int refresh(struct inode *in, enum op op) {
@@ -316,10 +329,7 @@ static int refresh_if_old(struct inode *in) { return now() - in->checked < fs.ti
 static struct stat seen(struct inode *in) {
     struct stat st = in->attr;
     if (S_ISREG(st.st_mode)) st.st_size = in->size;
-    if (in->dirty) {
-        clock_gettime(CLOCK_REALTIME, &st.st_mtim);
-        st.st_mtim.tv_sec -= (time_t)(now() - in->dirty_since);
-    }
+    if (in->dirty) st.st_mtim = in->written;
     return st;
 }
 
@@ -385,10 +395,7 @@ static void flush(struct inode *in) {
         }
     }
     free(run);
-    if (!look(in, &st)) {
-        learn(in, &st);
-        in->is_known = false; /* whether others wrote in between cannot be told: the next open reads anew */
-    }
+    if (!look(in, &st)) learn_ours(in, &st);
 }
 
 static void drop_pages(struct inode *in) {
@@ -396,14 +403,22 @@ static void drop_pages(struct inode *in) {
         free(in->pages[i]);
         in->pages[i] = NULL;
     }
-    in->is_stale = false;
+    in->is_stale = in->is_unsure = false;
 }
 
-/* nfs_invalidate_mapping */
+/* nfs_invalidate_mapping. Where no change is proven, what is not written back stays. */
 static void settle(struct inode *in) {
-    if (!in->is_stale) return;
-    flush(in);
-    drop_pages(in);
+    if (in->is_stale) {
+        flush(in);
+        drop_pages(in);
+    }
+    if (!in->is_unsure) return;
+    for (size_t i = 0; i < in->room; i++) {
+        if (!in->pages[i] || in->pages[i]->hi) continue;
+        free(in->pages[i]);
+        in->pages[i] = NULL;
+    }
+    in->is_unsure = false;
 }
 
 static int fetch(struct inode *in, size_t first, size_t last) {
@@ -479,7 +494,7 @@ static void write_page(struct inode *in, size_t index, int lo, int hi, const cha
     if (!page->uptodate && !page->hi && start >= in->size) page->uptodate = true; /* nothing is there */
     memcpy(page->data + lo, data, hi - lo);
     if (lo == 0 && hi == PAGE) page->uptodate = true;
-    if (page->uptodate && !in->is_stale) { /* nfs_update_folio: the whole page is written back, as far as we know it */
+    if (page->uptodate && !in->is_stale && !in->is_unsure) { /* nfs_update_folio: the whole page is written back, as far as we know it */
         off_t known = in->size - start;
         lo = 0;
         if (known > hi) hi = known < PAGE ? known : PAGE;
@@ -511,6 +526,7 @@ static void ll_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
         return;
     }
     if (!in->dirty) in->dirty_since = now();
+    clock_gettime(CLOCK_REALTIME, &in->written);
     for (size_t done = 0; done < size;) {
         off_t at = off + done;
         size_t room = PAGE - at % PAGE, count = size - done < room ? size - done : room;
@@ -748,7 +764,7 @@ static void ll_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int what
     int late = answered(SETATTR, in, NULL);
     if (!error) {
         if (what & FUSE_SET_ATTR_SIZE) drop_pages(in);
-        if (!(error = look(in, &st))) learn(in, &st);
+        if (!(error = look(in, &st))) learn_ours(in, &st);
         if (!error) error = late;
     }
     st = seen(in);
@@ -830,8 +846,7 @@ static void lost_name(struct stat *st, struct inode *dir, const char *name) {
     pthread_mutex_lock(&in->lock);
     if (!fstat(in->fd, &left)) {
         if (!left.st_nlink) in->is_gone_here = true;
-        learn(in, &left);
-        in->is_stale = in->is_stale && S_ISDIR(left.st_mode); /* its data is the same */
+        learn_ours(in, &left);
     }
     pthread_mutex_unlock(&in->lock);
     pthread_mutex_lock(&fs.table);
@@ -882,11 +897,7 @@ static void ll_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
             pthread_mutex_unlock(&fs.table);
             pthread_mutex_lock(&in->lock);
             struct stat st;
-            if (!look(in, &st)) { /* its time of change is another, its data is not */
-                bool was = in->is_stale || is_unlike(in, &moved);
-                learn(in, &st);
-                in->is_stale = was;
-            }
+            if (!look(in, &st)) learn_ours(in, &st);
             pthread_mutex_unlock(&in->lock);
             let_go(in);
         }
@@ -1461,7 +1472,6 @@ int main(int argc, char **argv) {
     int signal_number;
     sigwait(&ends, &signal_number);
     /* Lazily: whoever still has a file open there loses it, and what is not written back. */
-    if (umount2(fs.mountpoint, MNT_DETACH) && errno == EPERM)
-        execlp("fusermount3", "fusermount3", "-u", "-z", "-q", fs.mountpoint, NULL); /* not root */
+    umount2(fs.mountpoint, MNT_DETACH);
     _exit(0);
 }

@@ -36,7 +36,9 @@ def missing() -> str | None:
     """Why nothing can be mounted here, or None. That something is not installed is no reason: see ``program``."""
     if not sys.platform.startswith("linux"):
         return "FUSE mounts as tests need them are there on Linux alone"
-    return None if Path("/dev/fuse").exists() else "no /dev/fuse: this machine or container has no FUSE"
+    if not Path("/dev/fuse").exists():
+        return "no /dev/fuse: this machine or container has no FUSE"
+    return None if os.geteuid() == 0 else "mounts need root: run the tests as root"
 
 
 def program() -> Path:
@@ -177,8 +179,7 @@ class Host:
 def detach(path: Path) -> None:
     """Unmount, also what is dead or in use; nothing if nothing is mounted there."""
     while any(line.split(" ")[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines()):
-        if _libc.umount2(bytes(path), MNT_DETACH) != 0:
-            subprocess.run(["fusermount3", "-u", "-z", str(path)], check=True)
+        _check(_libc.umount2(bytes(path), MNT_DETACH))
 
 
 def see(host: Path, at: Path) -> None:

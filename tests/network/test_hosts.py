@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Hosts
-from tests.network.mount import Host
+from tests.network.mount import Host, mounted
 
 LONG = 60.0
 """an attribute timeout that does not run out in a test"""
@@ -202,6 +202,22 @@ def test_attributes_and_data_are_believed_for_the_timeout(hosts: Hosts) -> None:
         time.sleep(0.6)
         assert os.pread(fd, 99, 0) == b"other and longer"
         assert (b.path / "file").stat().st_size == 16
+
+
+def test_what_we_wrote_makes_what_we_read_no_older(pair: list[Host]) -> None:
+    """After a write of its own a host cannot tell whether others wrote before: the next open reads anew."""
+    a, b = pair
+    (a.path / "file").write_bytes(b"1" * 9000)
+    with opened(b.path / "file") as fd:
+        assert os.pread(fd, 9000, 0) == b"1" * 9000
+        with opened(a.path / "file") as other:
+            os.pwrite(other, b"2" * 10, 0)
+        os.pwrite(fd, b"3" * 10, 8000)
+        os.fsync(fd)
+        assert os.pread(fd, 10, 0) == b"1" * 10
+        with opened(b.path / "file") as again:
+            assert os.pread(again, 10, 0) == b"2" * 10
+            assert os.pread(again, 10, 8000) == b"3" * 10
 
 
 def test_the_own_changes_are_seen_at_once(pair: list[Host]) -> None:
@@ -546,6 +562,8 @@ def test_stalls_delays_and_round_trips_take_time(hosts: Hosts) -> None:
         return time.monotonic() - began
 
     assert took((a.path / "folder").mkdir) > 0.03
+    time.sleep(0.2)
+    (a.path / "folder").stat()
     before = a.counts()
     for _ in range(20):
         (a.path / "folder").stat()
@@ -708,9 +726,7 @@ def in_threads(acts: list[Callable[[], None]]) -> None:
 # -- the mounts themselves
 
 
-def test_nothing_is_left_of_hosts_whatever_their_programs_do(hosts: Hosts) -> None:
-    from tests.network.mount import mounted
-
+def test_nothing_is_left_of_hosts_whatever_their_programs_do(fuse: None) -> None:
     with mounted(2) as (a, b):
         folder = a.path.parent
         stuck = subprocess.Popen([sys.executable, "-c", HOLD, a.path / "lock"], stdout=subprocess.PIPE)
@@ -727,7 +743,7 @@ def test_nothing_is_left_of_hosts_whatever_their_programs_do(hosts: Hosts) -> No
         stuck.communicate()
 
 
-def test_hosts_end_with_the_program_that_made_them(tmp_path: Path) -> None:
+def test_hosts_end_with_the_program_that_made_them(fuse: None) -> None:
     text = """
 import os, signal, sys
 from tests.network.mount import mounted
@@ -745,8 +761,7 @@ with mounted(1) as (host,):
     shutil.rmtree(Path(path).parent)
 
 
-def test_the_command_mounts_until_it_is_told_to_end(hosts: Hosts, tmp_path: Path) -> None:
-    hosts(0)
+def test_the_command_mounts_until_it_is_told_to_end(fuse: None, tmp_path: Path) -> None:
     source, mountpoint = tmp_path / "source", tmp_path / "mountpoint"
     source.mkdir()
     mountpoint.mkdir()
