@@ -66,8 +66,10 @@ REPORTS = 10
 RESULT = Complete(values=(0.5,), metrics={"loss": 0.5})
 PROCESSES = 64
 """at most, that report"""
-FINISHED, STEPS = 8, 100
-"""trials that a pruner finds finished (it wants 5), and the step that running ones are at"""
+FINISHED, STEPS = 6, 100
+"""trials that a pruner finds finished (it wants 5), and their steps"""
+FIRST_STEP = 3
+"""of running trials: from there on a pruner is asked"""
 LOOK_PAUSE_S = 1.2
 """after which a claim looks again whether others have died"""
 CALLS = 3
@@ -385,7 +387,7 @@ class Reporter:
     study: Study
     clock: Clock
     claim: Claim
-    next_step: int = STEPS
+    next_step: int = FIRST_STEP
 
     def report(self) -> None:
         self.study.report(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
@@ -446,7 +448,7 @@ def reports(
 def _finish(home: StudyHome, trials: int) -> None:
     with Study.open(home, a_worker(2_000_000, "early")) as study:
         for claim in [one(study.claim()) for _ in range(trials)]:
-            for step in range(2 * STEPS):
+            for step in range(STEPS):
                 study.report(claim, step, {"loss": 1.0})
             study.tell(claim, RESULT)
 
