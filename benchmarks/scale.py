@@ -320,7 +320,7 @@ SECTIONS: dict[str, tuple[Section, Measure]] = {
     "reports": (
         Section(
             text="What `Study.report` costs workers that train and report once in {step:g} s. Up to 64 processes are "
-            "all the workers, each with a study and a running trial of its own; 8 trials have finished",
+            "all the workers, each with a study and a running trial of its own; 6 trials have finished",
             keys=(ROUND_TRIP, "workers", "pruner"),
             columns=(
                 ("a write every s", number("every")),

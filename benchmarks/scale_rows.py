@@ -66,10 +66,14 @@ REPORTS = 10
 RESULT = Complete(values=(0.5,), metrics={"loss": 0.5})
 PROCESSES = 64
 """at most, that report"""
-FINISHED, STEPS = 8, 100
-"""trials that a pruner finds finished (it wants 5), and the step that running ones are at"""
+FINISHED, STEPS = 6, 100
+"""trials that a pruner finds finished (it wants 5), and their steps"""
+FIRST_STEP = 3
+"""of running trials: from there on a pruner is asked"""
 LOOK_PAUSE_S = 1.2
 """after which a claim looks again whether others have died"""
+CALLS = 3
+"""of each kind, of whose costs medians are told"""
 LONGEST_SPACING_S, LONGEST_WARM_UP_S = 600.0, 40.0
 PATIENCE_S = 1200.0
 
@@ -181,6 +185,7 @@ class Crew:
         try:
             body(self, index)
         except BaseException:
+            self.over.value = 1  # for all: the row is worth nothing
             self._barrier.abort()
             raise
         finally:
@@ -201,9 +206,10 @@ def start(control: Control, folder: Path, told: Path, *, workers: int, delays: S
         home = a_study(folder / f"{delay}")
         made = frozenset(home.path.iterdir())
         crew = Crew(workers, told / f"{delay}", functools.partial(_begin, home))
-        control.delay_s = delay
         crew.meet()
+        control.delay_s = delay
         before, busy = control.look(), Busy(crew)
+        crew.meet()
         heard = crew.hear()
         look, used = control.look().since(before), busy.figures()
         control.delay_s = 0
@@ -243,6 +249,7 @@ def _begin(home: StudyHome, crew: Crew, index: int) -> None:
     host = f"node{index // PER_HOST}"
     on_host(host)
     crew.meet()
+    crew.meet()
     began = time.monotonic()
     try:
         with Study.open(home, a_worker(index, host)) as study:
@@ -280,30 +287,28 @@ def claims(control: Control, folder: Path, told: Path, *, workers: int, delays: 
             study.tell(one(study.claim()), RESULT)
             study.is_in_doubt()
         for delay in delays:
-            control.delay_s = delay
-            for _ in range(3):
-                time.sleep(LOOK_PAUSE_S)
-                first = _cost(control, study.claim)
-                second = _cost(control, study.claim)
-                doubt = _cost(control, study.is_in_doubt)
-                control.delay_s = 0
-                for claim in (one(first[0]), one(second[0])):
-                    study.tell(claim, RESULT)
+            costs, busy = list[tuple[str, Figures]](), Busy()
+            for _ in range(CALLS):
                 control.delay_s = delay
-                for what, (_, figures) in {
-                    "claim that looks who has died": first,
-                    "claim right after": second,
-                    "is_in_doubt": doubt,
-                }.items():
-                    yield [1e3 * delay, workers, what], figures
-        control.delay_s = 0
+                time.sleep(LOOK_PAUSE_S)
+                first, first_cost = _cost(control, study.claim)
+                second, second_cost = _cost(control, study.claim)
+                _, doubt_cost = _cost(control, study.is_in_doubt)
+                control.delay_s = 0
+                study.tell(one(first), RESULT)
+                study.tell(one(second), RESULT)
+                costs += [("claim, first in a second", first_cost), ("claim right after", second_cost)]
+                costs.append(("is_in_doubt", doubt_cost))
+            used = busy.figures()
+            for what, figures in costs:
+                yield [1e3 * delay, workers, what], {**figures, **used}
 
 
 def _cost(control: Control, call: Callable[[], Any]) -> tuple[Any, Figures]:
-    busy, before, cpu = Busy(), control.look(), time.process_time()
+    before, cpu = control.look(), time.process_time()
     result = call()
     cpu, look = time.process_time() - cpu, control.look().since(before)
-    return result, {"wall": 1e3 * look.at, "cpu ms": 1e3 * cpu, **busy.figures(), **asked(look)}
+    return result, {"wall": 1e3 * look.at, "cpu ms": 1e3 * cpu, **asked(look)}
 
 
 @contextlib.contextmanager
@@ -386,7 +391,7 @@ class Reporter:
     study: Study
     clock: Clock
     claim: Claim
-    next_step: int = STEPS
+    next_step: int = FIRST_STEP
 
     def report(self) -> None:
         self.study.report(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
@@ -447,7 +452,7 @@ def reports(
 def _finish(home: StudyHome, trials: int) -> None:
     with Study.open(home, a_worker(2_000_000, "early")) as study:
         for claim in [one(study.claim()) for _ in range(trials)]:
-            for step in range(2 * STEPS):
+            for step in range(STEPS):
                 study.report(claim, step, {"loss": 1.0})
             study.tell(claim, RESULT)
 
@@ -508,6 +513,9 @@ class Worker(Protocol):
     def go_on(self) -> None:
         """From a result to the next trial."""
 
+    def end(self) -> None:
+        """With a result: a trial that was left running would be taken for lost by the others, and fail in the end."""
+
 
 class Ours:
     def __init__(self, study: Study) -> None:
@@ -522,6 +530,9 @@ class Ours:
     def go_on(self) -> None:
         self._claim = one(next_trial(self._study, self._claim, RESULT))
         self._study.open_attempt(self._claim)
+
+    def end(self) -> None:
+        self._study.tell(self._claim, RESULT)
 
 
 class Optunas:
@@ -544,8 +555,11 @@ class Optunas:
             self._trial.report(1.0 / (step + 1), step)
 
     def go_on(self) -> None:
-        self._study.tell(self._trial, 0.5)
+        self.end()
         self._ask()
+
+    def end(self) -> None:
+        self._study.tell(self._trial, 0.5)
 
 
 @contextlib.contextmanager
@@ -635,6 +649,7 @@ def _keep_going(
             began = time.monotonic()
             worker.go_on()
             times.append((began, time.monotonic()))
+        worker.end()
     crew.tell(index, times)
 
 

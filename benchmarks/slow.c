@@ -299,13 +299,13 @@ static int is_lock(int fd)
 int flock(int fd, int operation)
 {
     REAL(int, flock, (int, int));
-    if (!fd_below(fd))
+    if (!KNOWN(fd))
         return real(fd, operation);
     ask_server(FLOCK);
     int64_t since = operation & LOCK_UN ? releasing(fd) : 0;
     int failed = real(fd, operation);
     released(since);
-    if (!failed && operation & LOCK_EX && fd < FILES && is_lock(fd)) {
+    if (!failed && operation & LOCK_EX && is_lock(fd)) {
         holds[fd] = 1;
         control->held_since = now();
         __sync_fetch_and_add(&control->locks, 1);
