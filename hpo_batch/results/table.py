@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hpo_batch.records import Counts, Value
@@ -16,6 +18,7 @@ from hpo_batch.space.space import Space
 from hpo_batch.store.front import front_of as front_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.trial_columns import attempt_columns
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
@@ -111,7 +114,7 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
         source=source,
         label=source,
         seeds={number: tuple(seeds) for number, seeds in enumerate(study.seeds) if seeds},
-        reports=_reports_frame(state),
+        reports=_reports_frame(state.trials),
     )
 
 
@@ -127,35 +130,28 @@ def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
-    rows = [
-        {
-            "number": record.number,
-            "attempt": attempt.number,
-            "how": attempt.ending or "running",
-            "started": _time(attempt.started),
-            "ended": _time(attempt.ended),
-            "seconds": None if attempt.ended is None else attempt.ended - attempt.started,
-            "node": attempt.host,
-            "gpus": ",".join(attempt.gpus),
-            "gpu_count": attempt.gpu_count,
-            "job": attempt.job,
-            "submission": attempt.submission,
-        }
-        for record in (trial.record() for trial in trials)
-        for attempt in record.attempts
-    ]
-    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
+    columns = attempt_columns(trials)
+    for name in ("started", "ended"):
+        columns[name] = [_time(seconds) for seconds in columns[name]]
+    return pd.DataFrame({name: columns[name] for name in ATTEMPT_COLUMNS})
 
 
-def _reports_frame(state: JournalState) -> pd.DataFrame:
-    numbers: list[int] = []
-    steps: list[int] = []
-    values: list[float] = []
-    for trial in state.trials:
-        for step in sorted(trial.steps):
-            numbers.append(trial.number)
-            steps.append(step)
-            values.append(trial.steps[step])
+def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
+    """By number, then step. A million reports are usual in a large study: arrays are made of them without lists."""
+    counts = [len(trial.steps) for trial in trials]
+    total = sum(counts)
+    if not total:
+        return pd.DataFrame(columns=list(REPORT_COLUMNS))
+    try:
+        numbers = np.repeat(np.fromiter((trial.number for trial in trials), np.int64, len(trials)), counts)
+        steps = np.fromiter(itertools.chain.from_iterable(trial.steps for trial in trials), np.int64, total)
+        values = np.fromiter(itertools.chain.from_iterable(trial.steps.values() for trial in trials), np.float64, total)
+    except (OverflowError, TypeError):  # a step, or a null, that only somebody else's tool can have written
+        rows = [(trial.number, step, trial.steps[step]) for trial in trials for step in sorted(trial.steps)]
+        return pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
+    if bool(((numbers[1:] == numbers[:-1]) & (steps[1:] < steps[:-1])).any()):
+        order = np.lexsort((steps, numbers))
+        numbers, steps, values = numbers[order], steps[order], values[order]
     return pd.DataFrame(dict(zip(REPORT_COLUMNS, (numbers, steps, values), strict=True)))
 
 
