@@ -6,7 +6,6 @@ screen and a family of their own. Coverage, budgets and nodes are judged against
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from hpo_batch.analysis.budgets import budgets, fidelity, single_sd
 from hpo_batch.analysis.correlations import correlations
 from hpo_batch.analysis.coverage import coverage
 from hpo_batch.analysis.curse import curse
+from hpo_batch.analysis.curves import learning_curves
 from hpo_batch.analysis.effects import effects, settled
 from hpo_batch.analysis.efficiency import efficiency
 from hpo_batch.analysis.elites import elites
@@ -101,7 +101,7 @@ def _study(data: Data, label: str, known: Known, *, seed: int) -> StudyFindings:
     noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
     noise_sd = single_sd(noise)
     best = elites(data)
-    curves = _curves(table)
+    curves = learning_curves(table)
     return StudyFindings(
         label=label,
         metric=data.metric,
@@ -175,16 +175,6 @@ def _without(data: Data, flagged: set[int]) -> Without | None:
     trials = data.table.trials
     kept = replace(data.table, trials=trials[~trials["number"].isin(list(flagged))])
     return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
-
-
-def _curves(table: TrialsTable) -> dict[int, tuple[tuple[int, float], ...]]:
-    """Finite reports by trial, in the order of their steps; of a step that was reported twice the last one."""
-    found: dict[int, dict[int, float]] = {}
-    reports = table.reports
-    for number, step, value in zip(*(reports[name].tolist() for name in ("number", "step", "value")), strict=True):
-        if math.isfinite(value):
-            found.setdefault(int(number), {})[int(step)] = float(value)
-    return {number: tuple(sorted(steps.items())) for number, steps in found.items()}
 
 
 def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:

@@ -66,7 +66,7 @@ class TrialsTable:
     baseline: Mapping[str, Value] | None = None
     budget: str | None = None
     seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """of the trials that tell them, by number; several where a trial has replicates"""
+    """of the trials of a file, by number, where their column of seeds goes by another name than ``seed``"""
     sweep: Sweep | None = None
     """frozen with the study, or given beside a file"""
     reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
@@ -105,22 +105,35 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
         attempts: fill in the table of attempts too.
     """
     study = study_columns(state)
+    # one after the other, and each list of Python objects is dropped when its array is made: of 100,000 trials they
+    # hold more memory than all that is kept
+    metrics, directions, columns = study.metrics, study.directions, dict(study.columns)
+    del study
+    trials = frame_of(columns, consume=True)
     return TrialsTable(
-        trials=frame_of(study.columns),
+        trials=trials,
         attempts=_attempts_frame(state.trials) if attempts else frame_of({name: [] for name in ATTEMPT_COLUMNS}),
-        metrics=study.metrics,
-        directions=study.directions,
+        metrics=metrics,
+        directions=directions,
         counts=state.counts(),
         source=source,
         label=source,
-        seeds={number: tuple(seeds) for number, seeds in enumerate(study.seeds) if seeds},
         reports=_reports_frame(state.trials),
     )
 
 
-def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
-    frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
+def frame_of(columns: dict[str, Sequence[Any]], *, consume: bool = False) -> pd.DataFrame:
+    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such.
+
+    Args:
+        consume: take each column out of ``columns`` when it is done.
+    """
+    found = {}
+    for name in list(columns):
+        values = columns.pop(name) if consume else columns[name]
+        found[name] = pd.Series(values, dtype=_dtype(values))
+    frame = pd.DataFrame(found, copy=False)
+    del found
     for name in ("datetime_start", "datetime_complete"):
         if name in columns:
             frame[name] = pd.to_datetime(frame[name])
