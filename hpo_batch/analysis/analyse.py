@@ -6,6 +6,7 @@ screen and a family of their own. Coverage, budgets and nodes are judged against
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from hpo_batch.analysis.effects import effects, settled
 from hpo_batch.analysis.efficiency import efficiency
 from hpo_batch.analysis.elites import elites
 from hpo_batch.analysis.expect import judge
-from hpo_batch.analysis.frame import Data, prepare, summarise
+from hpo_batch.analysis.frame import Data, ParamInfo, prepare, summarise
 from hpo_batch.analysis.health import collapse, suspects
 from hpo_batch.analysis.importance import importance
 from hpo_batch.analysis.interactions import interactions
@@ -41,6 +42,7 @@ from hpo_batch.analysis.records import (
 )
 from hpo_batch.analysis.stats import holm
 from hpo_batch.analysis.top import pooled
+from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 
 MOST_TOP = 60
@@ -181,7 +183,8 @@ def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: 
     sweep = data.table.sweep
     if sweep is None or not sweep.expect:
         return ()
-    frame = pd.DataFrame([{**data.configuration(i), "number": int(data.numbers[i])} for i in range(data.n)])
+    frame = pd.DataFrame({param.name: _cells(param) for param in data.params if param.levels})
+    frame["number"] = data.numbers
     frame["value"] = data.y
     groups = dict(_named(data, frame))
     if data.n:
@@ -193,6 +196,12 @@ def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: 
         groups["baseline"] = frame.iloc[baseline_rows(data)]
     names = [trial.name for trial in sweep.trial] + [trial.set for trial in sweep.trial if trial.set]
     return judge(sweep.expect, groups, noise_sd=noise_sd, known=names, seed=seed)
+
+
+def _cells(param: ParamInfo) -> list[Value | float]:
+    """A value for each trial; NaN where the parameter is not active."""
+    levels = [*param.levels, math.nan]
+    return [levels[code] for code in param.codes.tolist()]
 
 
 def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:

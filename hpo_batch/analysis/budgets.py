@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hpo_batch.analysis.curves import as_curves
-from hpo_batch.analysis.frame import Data, Floats
+from hpo_batch.analysis.frame import Data, Floats, Ints, joint, merged
 from hpo_batch.analysis.records import Answer, BudgetRow, Budgets, Effect, Estimate, Noise
 from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
@@ -28,6 +28,11 @@ RESAMPLES: Final = 1000
 MOST_RANKED: Final = 10_000
 """points of a rank correlation: its interval is then as narrow as 0.02 to either side"""
 COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
+_WIDTH: Final = ("d_model", "hidden_size")
+_LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
+_INNER: Final = ("d_ff", "ffn_dim")
+_RATIO: Final = "d_ff_ratio"
+_OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
 _NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
@@ -110,17 +115,17 @@ def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
         counts = known.positions if known is not None and known.numeric and not known.log else None
     if counts is not None and np.isfinite(counts).any():
         return (int(np.nanmin(counts)), int(np.nanmax(counts))), "recorded"
-    estimated = [n for i in range(data.n) if (n := _encoder_weights(data.configuration(i))) is not None]
-    if estimated and len(estimated) == data.n:
-        return (min(estimated), max(estimated)), "estimated: weights of the transformer's layers alone"
+    estimated = [_encoder_weights(data.configuration(i)) for i in _different(data, _OF_WEIGHTS)]
+    known_ones = [n for n in estimated if n is not None]
+    if known_ones and len(known_ones) == len(estimated):
+        return (min(known_ones), max(known_ones)), "estimated: weights of the transformer's layers alone"
     return None, "not recorded"
 
 
 def _encoder_weights(params: Mapping[str, Value]) -> int | None:
     """Attention and feed-forward matrices of ``n_layers`` transformer layers; None if this is none."""
-    width = _whole(params, "d_model", "hidden_size")
-    layers = _whole(params, "n_layers", "num_layers", "num_encoder_blocks")
-    inner, ratio = _whole(params, "d_ff", "ffn_dim"), params.get("d_ff_ratio")
+    width, layers, inner = (_whole(params, *names) for names in (_WIDTH, _LAYERS, _INNER))
+    ratio = params.get(_RATIO)
     if inner is None and width is not None and isinstance(ratio, int | float):
         inner = round(width * ratio)
     if width is None or layers is None or inner is None:
@@ -251,18 +256,30 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
 
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
     """Rank correlation over the configurations that both studies have."""
-    of_a, of_b = _by_configuration(a), _by_configuration(b)
+    found = np.zeros(a.n + b.n, dtype=np.int64)
+    for name in dict.fromkeys((*a.by_name, *b.by_name)):
+        found = joint(found, merged([a, b], name)[1] + 1)
+    of_a, of_b = _means(found[: a.n], a.y), _means(found[a.n :], b.y)
     common = [key for key in of_a if key in of_b]
     x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
     return rank_correlation(x, y, seed=seed), len(common)
 
 
-def _by_configuration(data: Data) -> dict[frozenset[tuple[str, type, Value]], float]:
-    found = {}
-    for rows in data.configurations.values():
-        key = frozenset((name, type(value), value) for name, value in data.configuration(rows[0]).items())
-        found[key] = float(data.y[rows].mean())
-    return found
+def _means(keys: Ints, y: Floats) -> dict[int, float]:
+    """Of the values of each key, in the order of their first ones."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    groups = sorted(np.split(order, ends), key=lambda rows: int(rows[0])) if len(keys) else []
+    return {int(keys[rows[0]]): float(y[rows].mean()) for rows in groups}
+
+
+def _different(data: Data, names: Sequence[str]) -> list[int]:
+    """A row for each combination of these parameters."""
+    found = np.zeros(data.n, dtype=np.int64)
+    for name in names:
+        if name in data.by_name:
+            found = joint(found, data.by_name[name].codes + 1)
+    return np.unique(found, return_index=True)[1].tolist()
 
 
 def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:

@@ -194,14 +194,14 @@ class Data:
         return np.sort(np.unique(joint(joint(self.keys, seeds), values), return_index=True)[1])
 
     @cached_property
-    def counts(self) -> Ints:
+    def configurations(self) -> Ints:
         """Trials of each configuration, by ``keys``."""
         return np.bincount(self.keys)
 
     @cached_property
     def repeated(self) -> tuple[list[int], ...]:
         """Rows of each configuration that has several, in order."""
-        rows = np.flatnonzero(self.counts[self.keys] > 1)
+        rows = np.flatnonzero(self.configurations[self.keys] > 1)
         rows = rows[np.argsort(self.keys[rows], kind="stable")]
         ends = np.flatnonzero(np.diff(self.keys[rows])) + 1
         return tuple(group.tolist() for group in np.split(rows, ends)) if len(rows) else ()
@@ -300,8 +300,8 @@ def summarise(data: Data) -> Summary:
     return Summary(
         n=data.n,
         states=dict(Counter(str(state) for state in data.table.trials["state"].tolist())),
-        unique=len(data.counts),
-        repeats=data.n - len(data.counts),
+        unique=len(data.configurations),
+        repeats=data.n - len(data.configurations),
         repeated=repeated,
         mean=float(np.mean(data.y)) if data.n else None,
         median=float(np.median(data.y)) if data.n else None,
@@ -325,7 +325,7 @@ def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
             number=int(data.numbers[i]),
             value=float(data.y[i]),
             params=data.configuration(i),
-            count=int(data.counts[data.keys[i]]),
+            count=int(data.configurations[data.keys[i]]),
             tied=len(equal) > 1,
         )
         found.append(trial)
@@ -408,6 +408,26 @@ def _keys(params: Sequence[ParamInfo], n: int) -> Ints:
     by_first = np.empty(len(first), dtype=np.int64)
     by_first[np.argsort(first)] = np.arange(len(first))
     return by_first[places]
+
+
+def merged(studies: Sequence[Data], name: str) -> tuple[list[Value], Ints]:
+    """A parameter over the trials of several studies, one after the other: its different values in the order in which
+    they come, and for each trial the place of its own; -1 where it is not active, or the study has none."""
+    places: dict[tuple[type, Value], int] = {}
+    columns = []
+    for data in studies:
+        if name not in data.by_name:
+            columns.append(np.full(data.n, -1, dtype=np.int64))
+            continue
+        param = data.by_name[name]
+        codes, first = np.unique(param.codes, return_index=True)
+        place_of = np.full(len(param.levels) + 1, -1, dtype=np.int64)
+        for code in codes[np.argsort(first)].tolist():
+            if code >= 0:
+                level = param.levels[code]
+                place_of[code] = places.setdefault((type(level), level), len(places))
+        columns.append(place_of[param.codes])
+    return [value for _, value in places], np.concatenate(columns)
 
 
 def joint(a: Ints, b: Ints) -> Ints:
