@@ -19,11 +19,12 @@ from hpo_batch.analysis.budgets import budgets, fidelity, single_sd
 from hpo_batch.analysis.correlations import correlations
 from hpo_batch.analysis.coverage import coverage
 from hpo_batch.analysis.curse import curse
+from hpo_batch.analysis.curves import learning_curves
 from hpo_batch.analysis.effects import effects, settled
 from hpo_batch.analysis.efficiency import efficiency
 from hpo_batch.analysis.elites import elites
 from hpo_batch.analysis.expect import judge
-from hpo_batch.analysis.frame import Data, prepare, summarise
+from hpo_batch.analysis.frame import Data, ParamInfo, prepare, summarise
 from hpo_batch.analysis.health import collapse, suspects
 from hpo_batch.analysis.importance import importance
 from hpo_batch.analysis.interactions import interactions
@@ -41,6 +42,7 @@ from hpo_batch.analysis.records import (
 )
 from hpo_batch.analysis.stats import holm
 from hpo_batch.analysis.top import pooled
+from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 
 MOST_TOP = 60
@@ -101,7 +103,7 @@ def _study(data: Data, label: str, known: Known, *, seed: int) -> StudyFindings:
     noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
     noise_sd = single_sd(noise)
     best = elites(data)
-    curves = _curves(table)
+    curves = learning_curves(table)
     return StudyFindings(
         label=label,
         metric=data.metric,
@@ -177,21 +179,12 @@ def _without(data: Data, flagged: set[int]) -> Without | None:
     return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
 
 
-def _curves(table: TrialsTable) -> dict[int, tuple[tuple[int, float], ...]]:
-    """Finite reports by trial, in the order of their steps; of a step that was reported twice the last one."""
-    found: dict[int, dict[int, float]] = {}
-    reports = table.reports
-    for number, step, value in zip(*(reports[name].tolist() for name in ("number", "step", "value")), strict=True):
-        if math.isfinite(value):
-            found.setdefault(int(number), {})[int(step)] = float(value)
-    return {number: tuple(sorted(steps.items())) for number, steps in found.items()}
-
-
 def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:
     sweep = data.table.sweep
     if sweep is None or not sweep.expect:
         return ()
-    frame = pd.DataFrame([{**data.configuration(i), "number": int(data.numbers[i])} for i in range(data.n)])
+    frame = pd.DataFrame({param.name: _cells(param) for param in data.params if param.levels})
+    frame["number"] = data.numbers
     frame["value"] = data.y
     groups = dict(_named(data, frame))
     if data.n:
@@ -203,6 +196,12 @@ def _expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: 
         groups["baseline"] = frame.iloc[baseline_rows(data)]
     names = [trial.name for trial in sweep.trial] + [trial.set for trial in sweep.trial if trial.set]
     return judge(sweep.expect, groups, noise_sd=noise_sd, known=names, seed=seed)
+
+
+def _cells(param: ParamInfo) -> list[Value | float]:
+    """A value for each trial; NaN where the parameter is not active."""
+    levels = [*param.levels, math.nan]
+    return [levels[code] for code in param.codes.tolist()]
 
 
 def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:

@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from hpo_batch.analysis.frame import Data, value_text
+from hpo_batch.analysis.frame import Data, Ints, ParamInfo, joint, value_text
 from hpo_batch.analysis.records import Baseline, BaselinePair, Estimate
 from hpo_batch.errors import UserError
 from hpo_batch.records import Value
 from hpo_batch.sweep.planned import resolve_planned
 
 Row = Mapping[str, Value]
-Key = tuple[tuple[str, type, Value], ...]
 
 
 def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) -> Baseline | None:
@@ -33,23 +32,19 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     params = baseline_configuration(data)
     if params is None and value is None:
         return None
-    rows, values = [data.configuration(i) for i in range(data.n)], data.y.tolist()
-    maximise = data.sign > 0
-    own = [values[i] for i in baseline_rows(data)]
+    own = data.y[baseline_rows(data)].tolist()
     estimate, why = _value(own, value, noise_sd)
-    compared = len(values) - (len(own) if value is None else 0)
+    compared = data.n - (len(own) if value is None else 0)
+    pairs = _pairs(data, params or {}, noise_sd)
     if estimate is None:
-        pairs = _pairs(rows, values, params or {}, noise_sd)
         return Baseline(value=None, n_above=0, n=compared, pairs=pairs, unexplained=None, text=why, why=why)
-    sign = 1.0 if maximise else -1.0
-    above = sum(sign * v > sign * estimate.value for v in values)
-    pairs = _pairs(rows, values, params or {}, noise_sd)
+    above = int(np.count_nonzero(data.sign * data.y > data.sign * estimate.value))
     text = f"{above} of {compared} trials are better than the baseline ({estimate.value:.4f}, {estimate.method})"
-    if not values:
+    if not data.n:
         return Baseline(value=estimate, n_above=0, n=0, pairs=(), unexplained=None, text=text, why="no complete trial")
-    best = max(range(len(values)), key=lambda i: sign * values[i])
-    unexplained, more, why = _unexplained(rows[best], values[best] - estimate.value, params, pairs)
-    text += f"; the best leads by {values[best] - estimate.value:+.4f}{_against(noise_sd)}{more}"
+    lead = float(data.y[data.best_row]) - estimate.value
+    unexplained, more, why = _unexplained(data.configuration(data.best_row), lead, params, pairs)
+    text += f"; the best leads by {lead:+.4f}{_against(noise_sd)}{more}"
     return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
 
 
@@ -64,10 +59,9 @@ def baseline_configuration(data: Data) -> Row | None:
     return given
 
 
-def baseline_rows(data: Data) -> list[int]:
+def baseline_rows(data: Data) -> Ints:
     """Rows of the trials with the baseline's configuration."""
-    params = baseline_configuration(data)
-    return [] if params is None else [i for i in range(data.n) if _is(data.configuration(i), params)]
+    return data.rows_with(baseline_configuration(data) or {}, same=_equal)
 
 
 def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:
@@ -86,30 +80,42 @@ def _value(own: Sequence[float], value: float | None, noise_sd: float | None) ->
     return Estimate(value=mean, low=mean - half, high=mean + half, method=method, n=n), ""
 
 
-def _pairs(
-    rows: Sequence[Row], values: Sequence[float], params: Row, noise_sd: float | None
-) -> tuple[BaselinePair, ...]:
+def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePair, ...]:
     """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest."""
+    before, after = _joint_before(data.params, data.n), _joint_before(data.params[::-1], data.n)[::-1]
     found = []
-    for name, usual in params.items():
-        cells: dict[Key, dict[tuple[type, Value], list[float]]] = {}
-        for row, value in zip(rows, values, strict=True):
-            if name in row:
-                cell = cells.setdefault(_key(row, without=name), {})
-                cell.setdefault((type(row[name]), row[name]), []).append(value)
-        differences: dict[tuple[type, Value], list[float]] = {}
-        for cell in cells.values():
-            at_usual = next((vs for (_, v), vs in cell.items() if _equal(v, usual)), None)
-            if at_usual is None:
-                continue
-            for changed, vs in cell.items():
-                if not _equal(changed[1], usual):
+    for i, param in enumerate(data.params):
+        if param.name not in params:
+            continue
+        usual = {code for code, level in enumerate(param.levels) if _equal(level, params[param.name])}
+        rest = joint(before[i], after[i])
+        # of many trials few are equal to one with the baseline's value in all the rest
+        near = np.isin(rest, rest[np.isin(param.codes, list(usual))]) & param.active
+        cells: dict[int, dict[int, list[float]]] = {}
+        for cell, code, value in zip(
+            rest[near].tolist(), param.codes[near].tolist(), data.y[near].tolist(), strict=True
+        ):
+            cells.setdefault(cell, {}).setdefault(code, []).append(value)
+        differences: dict[int, list[float]] = {}
+        for by_code in cells.values():
+            at_usual = next(vs for code, vs in by_code.items() if code in usual)
+            for changed, vs in by_code.items():
+                if changed not in usual:
                     differences.setdefault(changed, []).append(float(np.mean(vs) - np.mean(at_usual)))
         found += [
-            BaselinePair(parameter=name, value=changed[1], difference=_difference(diffs, noise_sd))
-            for changed, diffs in sorted(differences.items(), key=lambda item: str(item[0][1]))
+            BaselinePair(parameter=param.name, value=param.levels[code], difference=_difference(diffs, noise_sd))
+            for code, diffs in sorted(differences.items(), key=lambda item: str(param.levels[item[0]]))
         ]
-    return tuple(found)
+    order = list(params)
+    return tuple(sorted(found, key=lambda pair: order.index(pair.parameter)))
+
+
+def _joint_before(params: Sequence[ParamInfo], n: int) -> list[Ints]:
+    """For each parameter a number of what each trial has in all of those before it."""
+    found = [np.zeros(n, dtype=np.int64)]
+    for param in params[:-1]:
+        found.append(joint(found[-1], param.codes + 1))
+    return found
 
 
 def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimate:
@@ -151,14 +157,6 @@ def _against(noise_sd: float | None) -> str:
     return " (noise floor unknown)" if noise_sd is None else f" (noise of a difference: {noise_sd * math.sqrt(2):.4f})"
 
 
-def _is(row: Row, params: Row) -> bool:
-    return all(name in row and _equal(row[name], value) for name, value in params.items()) and bool(params)
-
-
 def _equal(a: Value, b: Value) -> bool:
     # a baseline given as 1 in a TOML is the 1.0 of a CSV; true is not 1
     return isinstance(a, bool) is isinstance(b, bool) and a == b
-
-
-def _key(row: Row, *, without: str) -> Key:
-    return tuple(sorted((name, type(value), value) for name, value in row.items() if name != without))

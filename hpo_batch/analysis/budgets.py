@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.analysis.frame import Data, Floats
+from hpo_batch.analysis.curves import as_curves
+from hpo_batch.analysis.frame import Data, Floats, Ints, joint, merged
 from hpo_batch.analysis.records import Answer, BudgetRow, Budgets, Effect, Estimate, Noise
 from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
@@ -23,7 +25,14 @@ from hpo_batch.records import Value
 LEAST_COMMON: Final = 5
 """configurations that both budgets must have for a rank correlation"""
 RESAMPLES: Final = 1000
+MOST_RANKED: Final = 10_000
+"""points of a rank correlation: its interval is then as narrow as 0.02 to either side"""
 COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
+_WIDTH: Final = ("d_model", "hidden_size")
+_LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
+_INNER: Final = ("d_ff", "ffn_dim")
+_RATIO: Final = "d_ff_ratio"
+_OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
 _NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
@@ -106,17 +115,17 @@ def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
         counts = known.positions if known is not None and known.numeric and not known.log else None
     if counts is not None and np.isfinite(counts).any():
         return (int(np.nanmin(counts)), int(np.nanmax(counts))), "recorded"
-    estimated = [n for i in range(data.n) if (n := _encoder_weights(data.configuration(i))) is not None]
-    if estimated and len(estimated) == data.n:
-        return (min(estimated), max(estimated)), "estimated: weights of the transformer's layers alone"
+    estimated = [_encoder_weights(data.configuration(i)) for i in _different(data, _OF_WEIGHTS)]
+    known_ones = [n for n in estimated if n is not None]
+    if known_ones and len(known_ones) == len(estimated):
+        return (min(known_ones), max(known_ones)), "estimated: weights of the transformer's layers alone"
     return None, "not recorded"
 
 
 def _encoder_weights(params: Mapping[str, Value]) -> int | None:
     """Attention and feed-forward matrices of ``n_layers`` transformer layers; None if this is none."""
-    width = _whole(params, "d_model", "hidden_size")
-    layers = _whole(params, "n_layers", "num_layers", "num_encoder_blocks")
-    inner, ratio = _whole(params, "d_ff", "ffn_dim"), params.get("d_ff_ratio")
+    width, layers, inner = (_whole(params, *names) for names in (_WIDTH, _LAYERS, _INNER))
+    ratio = params.get(_RATIO)
     if inner is None and width is not None and isinstance(ratio, int | float):
         inner = round(width * ratio)
     if width is None or layers is None or inner is None:
@@ -247,41 +256,76 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
 
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
     """Rank correlation over the configurations that both studies have."""
-    of_a, of_b = _by_configuration(a), _by_configuration(b)
+    found = np.zeros(a.n + b.n, dtype=np.int64)
+    for name in dict.fromkeys((*a.by_name, *b.by_name)):
+        found = joint(found, merged([a, b], name)[1] + 1)
+    of_a, of_b = _means(found[: a.n], a.y), _means(found[a.n :], b.y)
     common = [key for key in of_a if key in of_b]
     x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
     return rank_correlation(x, y, seed=seed), len(common)
 
 
-def _by_configuration(data: Data) -> dict[frozenset[tuple[str, type, Value]], float]:
-    found = {}
-    for rows in data.configurations.values():
-        key = frozenset((name, type(value), value) for name, value in data.configuration(rows[0]).items())
-        found[key] = float(data.y[rows].mean())
-    return found
+def _means(keys: Ints, y: Floats) -> dict[int, float]:
+    """Of the values of each key, in the order of their first ones."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    groups = sorted(np.split(order, ends), key=lambda rows: int(rows[0])) if len(keys) else []
+    return {int(keys[rows[0]]): float(y[rows].mean()) for rows in groups}
+
+
+def _different(data: Data, names: Sequence[str]) -> list[int]:
+    """A row for each combination of these parameters."""
+    found = np.zeros(data.n, dtype=np.int64)
+    for name in names:
+        if name in data.by_name:
+            found = joint(found, data.by_name[name].codes + 1)
+    return np.unique(found, return_index=True)[1].tolist()
 
 
 def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
-    """Spearman with a percentile bootstrap; None below five points or without any variation."""
+    """Spearman with a percentile bootstrap; None below five points or without any variation.
+
+    Of more than ``MOST_RANKED`` points on so many of them, drawn at random: more do not change the answer.
+    """
+    every = len(x)
+    if every > MOST_RANKED:
+        drawn = np.sort(np.random.default_rng(seed).choice(every, MOST_RANKED, replace=False))
+        x, y = x[drawn], y[drawn]
     n = len(x)
     if n < LEAST_COMMON or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, n, size=(RESAMPLES, n))
-    ranks_x, ranks_y = stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1)
-    ranks_x -= ranks_x.mean(axis=1, keepdims=True)
-    ranks_y -= ranks_y.mean(axis=1, keepdims=True)
-    scale = np.sqrt((ranks_x**2).sum(axis=1) * (ranks_y**2).sum(axis=1))
-    usable = scale > 0
-    rhos = (ranks_x * ranks_y).sum(axis=1)[usable] / scale[usable]
+    of_x, of_y = _Ranks(x), _Ranks(y)
+    rhos = []
+    for _ in range(RESAMPLES):
+        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        ranks_x, ranks_y = of_x.less_mean(times), of_y.less_mean(times)
+        scale = math.sqrt(float(times @ ranks_x**2) * float(times @ ranks_y**2))
+        if scale > 0:
+            rhos.append(float(times @ (ranks_x * ranks_y)) / scale)
     low, high = np.quantile(rhos, [0.025, 0.975])
+    of = f" of {n} of {every} drawn at random (seed {seed})" if n < every else ""
     return Estimate(
         value=float(stats.spearmanr(x, y).statistic),
         low=float(low),
         high=float(high),
-        method=f"Spearman, percentile interval of {RESAMPLES} resamples",
+        method=f"Spearman{of}, percentile interval of {RESAMPLES} resamples",
         n=n,
     )
+
+
+class _Ranks:
+    """Ranks of values in resamples of them: sorted once, not for each resample."""
+
+    def __init__(self, values: Floats) -> None:
+        different, self.group = np.unique(values, return_inverse=True)
+        self.count = len(different)
+
+    def less_mean(self, times: NDArray[np.int64]) -> Floats:
+        """The rank of each value, ties sharing theirs, in a sample that has it so many times; less the mean rank."""
+        of_group = np.bincount(self.group, weights=times, minlength=self.count)
+        ranks = np.cumsum(of_group) - (of_group - 1) / 2
+        return np.asarray(ranks[self.group] - (len(times) + 1) / 2, dtype=np.float64)
 
 
 def fidelity(
@@ -291,18 +335,21 @@ def fidelity(
 
     Only trials that went all the way are compared: those that were pruned have no last value.
     """
-    if not curves:
+    found = as_curves(curves)
+    if not len(found.steps):
         return ()
-    last = max(step for curve in curves.values() for step, _ in curve) if any(curves.values()) else 0
-    whole = {number: dict(curve) for number, curve in curves.items() if curve and curve[-1][0] == last}
-    steps = sorted({step for curve in whole.values() for step in curve if step < last})
+    last = int(found.steps.max())
+    lengths = found.ends - found.starts
+    ends = np.repeat(found.ends - 1, lengths)  # where the curve of each point ends
+    whole = found.steps[ends] == last
+    steps = np.unique(found.steps[whole & (found.steps < last)]).tolist()
     wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
-    found = []
+    told = []
     for step in dict.fromkeys(wanted):
-        both = [curve for curve in whole.values() if step in curve]
-        x, y = np.array([c[step] for c in both]), np.array([c[last] for c in both])
-        found.append((step, rank_correlation(x, y, seed=seed), len(both)))
-    return tuple(found)
+        both = whole & (found.steps == step)
+        x, y = found.values_[both], found.values_[ends[both]]
+        told.append((step, rank_correlation(x, y, seed=seed), len(x)))
+    return tuple(told)
 
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:

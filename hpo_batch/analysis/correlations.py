@@ -25,7 +25,7 @@ def correlations(data: Data) -> tuple[Correlation, ...]:
 
     The width of a network's inner layers and width by depth are numbers too, where their parameters are known by name.
     """
-    numbers = {param.name: _raw(data, param.name) for param in data.varied if param.numeric}
+    numbers = {param.name: param.numbers for param in data.varied if param.numeric}
     numbers |= _derived(numbers)
     pairs = [(name, data.metric) for name in numbers]
     if len(numbers) <= MOST:
@@ -46,11 +46,6 @@ def _pair(a: str, b: str, x: Floats, y: Floats) -> Correlation:
         spearman_p=spearman_p,
         n=int(both.sum()),
     )
-
-
-def _raw(data: Data, name: str) -> Floats:
-    values = data.by_name[name].values
-    return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
 def _derived(numbers: dict[str, Floats]) -> dict[str, Floats]:

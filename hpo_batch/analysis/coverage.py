@@ -6,16 +6,18 @@ would have found.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from hpo_batch.analysis.frame import Data, value_text
+from hpo_batch.analysis.frame import Data, Ints, ParamInfo, joint, value_text
 from hpo_batch.analysis.records import Answer, Coverage, Estimate
 from hpo_batch.records import Value
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
@@ -44,7 +46,44 @@ MOST_EXACT: Final = 20_000_000
 """steps of the exact distribution of distinct cells; above it, the normal one with the exact variance"""
 
 
-Row = Mapping[str, Value]
+Identity = tuple[tuple[type, Value], ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tried:
+    """The trials that could have tried something else, as codes: no configuration becomes an object of its own."""
+
+    by_name: Mapping[str, ParamInfo]
+    rows: Ints
+
+    def counts(self, names: Sequence[str]) -> tuple[int, int]:
+        """Distinct combinations, and trials in which all these parameters are active."""
+        joint, rows = self._joint(names)
+        return len(np.unique(joint)), len(rows)
+
+    def hits(self, names: Sequence[str]) -> dict[Identity, int]:
+        """Trials of each combination."""
+        joint, rows = self._joint(names)
+        _, first, count = np.unique(joint, return_index=True, return_counts=True)
+        cells = [[self.by_name[name].levels[code] for code in self.by_name[name].codes[rows[first]]] for name in names]
+        return {_identity(cell): n for cell, n in zip(zip(*cells, strict=True), count.tolist(), strict=True)}
+
+    def seen(self, name: str) -> list[Value]:
+        param = self.by_name[name]
+        codes = np.unique(param.codes[self.rows])
+        return sorted((param.levels[code] for code in codes[codes >= 0].tolist()), key=_order)
+
+    def active(self, name: str) -> int:
+        return int(np.count_nonzero(self.by_name[name].active[self.rows]))
+
+    def _joint(self, names: Sequence[str]) -> tuple[Ints, Ints]:
+        rows = self.rows
+        for name in names:
+            rows = rows[self.by_name[name].active[rows]]
+        found = np.zeros(len(rows), dtype=np.int64)
+        for name in names:
+            found = joint(found, self.by_name[name].codes[rows])
+        return found, rows
 
 
 def coverage(data: Data) -> tuple[Coverage, ...]:
@@ -55,24 +94,24 @@ def coverage(data: Data) -> tuple[Coverage, ...]:
     names = _searched(data)
     if not data.n or not names:
         return ()
-    rows = [data.configuration(i) for i in _draws(data)]
+    tried = _Tried(by_name=data.by_name, rows=_draws(data))
     space = None if data.table.space_is_inferred else data.space
     sweep = data.table.sweep
     sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
-    found = [_coverage(label, chosen, rows, space) for label, chosen in sets]
+    found = [_coverage(label, chosen, tried, space) for label, chosen in sets]
     combined = [chosen for label, chosen in sets if label != "all"] or [names[:6]]
     pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
-    matrices = (_matrix(pair, rows, space) for pair in pairs)
+    matrices = (_matrix(pair, tried, space) for pair in pairs)
     return (*found, *(matrix for matrix in matrices if matrix is not None))
 
 
-def _draws(data: Data) -> list[int]:
+def _draws(data: Data) -> Ints:
     """The trials that could have tried something else: of a configuration with several seeds those of one seed."""
-    kept = []
-    for rows in data.configurations.values():
+    kept = np.ones(data.n, dtype=bool)
+    for rows in data.repeated:
         most = Counter(data.seeds[i] for i in rows).most_common(1)[0][0]
-        kept += [i for i in rows if data.seeds[i] == most]
-    return sorted(kept)
+        kept[rows] = [data.seeds[i] == most for i in rows]
+    return np.flatnonzero(kept)
 
 
 def _searched(data: Data) -> tuple[str, ...]:
@@ -82,6 +121,7 @@ def _searched(data: Data) -> tuple[str, ...]:
     return tuple(param.name for param in data.varied)
 
 
+@functools.lru_cache(maxsize=256)  # pairs of parameters with as many values each
 def random_distinct(cells: int, n: int) -> Estimate:
     """Distinct cells that ``n`` uniform draws with replacement find: expectation and 95 % interval."""
     expected = cells * -math.expm1(n * math.log1p(-1 / cells)) if cells > 1 else 1.0
@@ -106,9 +146,11 @@ def _occupancy(cells: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64
     seen = np.arange(most + 1) / cells
     p = np.zeros(most + 1)
     p[0] = 1.0
-    for _ in range(n):
+    for i in range(n):
         p[1:] = p[1:] * seen[1:] + p[:-1] * (1 - seen[:-1])
         p[0] = 0.0
+        if i % 256 == 0 and p[cells:].sum() > 1 - 1e-15:
+            break  # all have been found, and stay so
     return p
 
 
@@ -133,29 +175,29 @@ def _plain(name: str) -> str:
     return re.sub(r"\W+", "_", name.rsplit(".", 1)[-1]).strip("_").lower()
 
 
-def _coverage(label: str, names: tuple[str, ...], rows: Sequence[Row], space: Space | None) -> Coverage:
-    return _covered(label, names, rows, space, _cells(names, rows, space))
+def _coverage(label: str, names: tuple[str, ...], tried: _Tried, space: Space | None) -> Coverage:
+    return _covered(label, names, tried, space, _cells(names, tried, space))
 
 
 def _covered(
     label: str,
     names: tuple[str, ...],
-    rows: Sequence[Row],
+    tried: _Tried,
     space: Space | None,
     listed: tuple[list[tuple[Value, ...]], str] | None,
 ) -> Coverage:
-    tried = [tuple(row[name] for name in names) for row in rows if all(name in row for name in names)]
     if listed is None:
         if label != "all":
-            finite = tuple(n for n in names if not _continuous(n, rows, space))
+            finite = tuple(n for n in names if not _continuous(n, tried, space))
             if 1 < len(finite) < len(names):
-                return _coverage(label, finite, rows, space)
+                return _coverage(label, finite, tried, space)
+        distinct, active = tried.counts(names)
         return Coverage(
             label=label,
             parameters=names,
-            found=len({_identity(cell) for cell in tried}),
+            found=distinct,
             cells=0,
-            attainable=len(tried),
+            attainable=active,
             random=None,
             gaps=(),
             answer=Answer.CANNOT_TELL,
@@ -163,7 +205,7 @@ def _covered(
         )
     cells, why = listed
     known = {_identity(cell) for cell in cells}
-    hits = Counter(_identity(cell) for cell in tried)
+    hits = tried.hits(names)
     inside = {identity for identity in hits if identity in known}
     outside = len(hits) - len(inside)
     if outside:
@@ -193,17 +235,17 @@ def _answer(found: int, expected: Estimate | None) -> Answer:
     return Answer.YES if found >= expected.value - 0.5 else Answer.CANNOT_TELL
 
 
-def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) -> Coverage | None:
+def _matrix(names: tuple[str, str], tried: _Tried, space: Space | None) -> Coverage | None:
     """Trials of every combination of two parameters; combinations that cannot be are left out."""
     # one more than is shown will do: a parameter of 100,000 values has a pair with every other one
-    listed = _cells(names, rows, space, most=MOST_MATRIX + 1)
+    listed = _cells(names, tried, space, most=MOST_MATRIX + 1)
     if listed is None or len(listed[0]) > MOST_MATRIX:
         return None
     cells, _ = listed
     if any(len({_identity((cell[i],)) for cell in cells}) > MOST_LEVELS for i in (0, 1)):
         return None
-    whole = _covered(" x ".join(names), names, rows, space, listed)
-    hits = Counter(_identity(tuple(row[n] for n in names)) for row in rows if all(n in row for n in names))
+    whole = _covered(" x ".join(names), names, tried, space, listed)
+    hits = tried.hits(names)
     ordered = sorted(cells, key=lambda cell: tuple(_order(value) for value in cell))
     counts = tuple((tuple(value_text(v) for v in cell), hits.get(_identity(cell), 0)) for cell in ordered)
     return Coverage(
@@ -221,7 +263,7 @@ def _matrix(names: tuple[str, str], rows: Sequence[Row], space: Space | None) ->
 
 
 def _cells(
-    names: Sequence[str], rows: Sequence[Row], space: Space | None, *, most: int | None = None
+    names: Sequence[str], tried: _Tried, space: Space | None, *, most: int | None = None
 ) -> tuple[list[tuple[Value, ...]], str] | None:
     """The cells over ``names``, or the first ``most``, and what is to be said; None if they cannot be listed."""
     if space is not None and all(name in space.by_name for name in names):
@@ -230,29 +272,23 @@ def _cells(
         if total is None or total > MOST_WALKED:
             return None
         return list(itertools.islice(projected_cells(space, names), most)), ""
-    seen = [_seen(name, rows) for name in names]
-    if any(_continuous(name, rows, None) for name in names) or math.prod(len(s) for s in seen) > MOST_WALKED:
+    seen = [tried.seen(name) for name in names]
+    if any(_continuous(name, tried, None) for name in names) or math.prod(len(s) for s in seen) > MOST_WALKED:
         return None
     return list(
         itertools.islice(itertools.product(*seen), most)
     ), "cells are the products of the values seen: the space is not known"
 
 
-def _seen(name: str, rows: Sequence[Row]) -> list[Value]:
-    values = {_identity((row[name],)): row[name] for row in rows if name in row}
-    return sorted(values.values(), key=_order)
-
-
-def _continuous(name: str, rows: Sequence[Row], space: Space | None) -> bool:
+def _continuous(name: str, tried: _Tried, space: Space | None) -> bool:
     if space is not None and name in space.by_name:
         return space.by_name[name].count is None
-    values = _seen(name, rows)
-    n = sum(name in row for row in rows)
+    values = tried.seen(name)
     reals = all(isinstance(value, float) for value in values)
-    return bool(values) and reals and len(values) > max(10, n // 2)
+    return bool(values) and reals and len(values) > max(10, tried.active(name) // 2)
 
 
-def _identity(cell: tuple[Value, ...]) -> tuple[tuple[type, Value], ...]:
+def _identity(cell: tuple[Value, ...]) -> Identity:
     # 1, 1.0 and true are equal to Python, not to a sweep
     return tuple((type(value), value) for value in cell)
 

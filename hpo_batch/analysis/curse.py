@@ -52,7 +52,7 @@ def _held_out(data: Data, row: int) -> Estimate | None:
     """
     others = [
         float(data.y[i])
-        for i in data.configurations[data.keys[row]]
+        for i in np.flatnonzero(data.keys == data.keys[row]).tolist()
         if data.seeds[i] is not None and data.seeds[i] != data.seeds[row]
     ]
     if not others:
@@ -94,5 +94,5 @@ def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate
 
 
 def _spread_of_top(data: Data) -> float | None:
-    best = sorted((max(data.sign * data.y[rows]) for rows in data.configurations.values()), reverse=True)[:5]
+    best = (data.sign * data.y[data.best_of_each[:5]]).tolist()
     return float(best[0] - best[-1]) if len(best) == 5 and math.isfinite(best[0]) else None

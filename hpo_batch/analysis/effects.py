@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hpo_batch.analysis.frame import Data, ParamInfo
-from hpo_batch.analysis.linear import curve, dummies, f_test, independent, others, residual
+from hpo_batch.analysis.linear import coded, curve, dummies, f_test, independent, others, residual, squares_left
 from hpo_batch.analysis.records import Effect, Estimate, ValueRow
-from hpo_batch.analysis.stats import ALPHA, Floats, clipped, eta_squared, fenced, mde
+from hpo_batch.analysis.stats import ALPHA, Floats, eta_squared, fenced, mde
 from hpo_batch.analysis.surrogate import Z, surrogate
 from hpo_batch.records import Value
 
@@ -38,6 +38,8 @@ FLAT = 0.01
 """the documents' bound between "flat" and a trend"""
 AGAINST = 0.25
 """share of the largest change that may go the other way in what is called increasing or decreasing"""
+
+EPSILON = float(np.finfo(np.float64).eps)
 
 NO_TREND = "no clear trend"
 NOT_VARIED = "not varied: no statement possible"
@@ -137,15 +139,16 @@ def _test(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> tuple[float 
     rows = _comparable(param, rows)
     if len(rows) < FEWEST or len(np.unique(param.codes[rows])) < 2:
         return None, None, f"{seen} values in {int(counts.sum())} trials: too few of each for a test", ""
-    own = _own(param, rows)
-    base = others(data, rows, [param.name], own=own.shape[1])
-    y = clipped(data.y[rows])
-    free = independent(np.hstack([base.columns, own])).shape[1] - base.columns.shape[1]
+    trials, own = coded(data, rows), _own(param, rows)
+    base = others(trials, [param.name], own=own.shape[1])
+    turned, own = trials.beside(own)
+    free = independent(np.hstack([turned[:, base.places], own])).shape[1] - len(base.places)
     if free < own.shape[1] and (twins := _twins(data, param, rows)):
         return None, None, f"cannot be told apart from {' and '.join(twins)}: they always changed together", ""
     if apart < enough:
         return None, None, f"all but {apart} distinct trial{'s' if apart > 1 else ''} have one value of it", ""
-    tested = f_test(y, base.columns, own)
+    y = np.concatenate([trials.clipped, np.zeros(len(turned) - len(trials.clipped))])
+    tested = f_test(y, turned[:, base.places], own, n=len(rows), total=trials.total)
     if tested is None:
         return None, None, "too few trials for the number of parameters and values", ""
     what = "a column for each value" if param.kind == "levels" else "line and curve"
@@ -175,7 +178,7 @@ def _twins(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> list[str]:
     found = []
     for other in data.varied:
         theirs = other.codes[rows]
-        pairs = len(np.unique(np.stack([own, theirs]), axis=1).T)
+        pairs = len(np.unique((own + 1) * (len(other.levels) + 1) + theirs + 1))
         if other.name != param.name and pairs == len(np.unique(own)) == len(np.unique(theirs)):
             found.append(f"'{other.name}'")
     return found or [
@@ -200,33 +203,42 @@ def _adjusted_levels(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> d
     levels = levels[counts > 1]
     if len(levels) < 2 or len(levels) > MOST_COMPARED:
         return {}
-    from statsmodels.regression.linear_model import OLS  # statsmodels.api loads all of it
-
-    base = others(data, rows, [param.name], own=len(levels) - 1)
+    trials = coded(data, rows)
+    base = others(trials, [param.name], own=len(levels) - 1)
+    columns = trials.of_trials(base.places)
+    codes = np.searchsorted(levels, param.codes[rows])
+    design = np.hstack([columns, dummies(codes, len(levels))])
+    q, r = np.linalg.qr(design)
     # a trial that alone decides a column is fitted exactly: it says nothing of the rest, and HC3 would divide by zero
-    columns, free = base.columns, leverages(np.hstack([base.columns, _own(param, rows)])) < 1 - 1e-9
+    free = leverages(q) < 1 - 1e-9
     if not free.all():
         rows, columns = rows[free], independent(columns[free])
         levels = np.unique(param.codes[rows])
-    codes = np.searchsorted(levels, param.codes[rows])
-    design = np.hstack([columns, dummies(codes, len(levels))])
-    if len(rows) - design.shape[1] < 2 or np.linalg.matrix_rank(design) < design.shape[1] or len(levels) < 2:
+        codes = np.searchsorted(levels, param.codes[rows])
+        design = np.hstack([columns, dummies(codes, len(levels))])
+        q, r = np.linalg.qr(design)
+    few = len(rows) - design.shape[1] < 2 or len(levels) < 2
+    if few or np.linalg.matrix_rank(r, rtol=len(rows) * EPSILON) < design.shape[1]:
         return {}
-    if np.max(leverages(design)) > 1 - 1e-9:
+    leverage = leverages(q)
+    if np.max(leverage) > 1 - 1e-9:
         return {}
     # in a unit of their own: squares of very small or large numbers are none
     y = fenced(data.y[rows])
     unit = float(np.ptp(y)) or 1.0
-    fit = OLS(y / unit, design).fit(cov_type="HC3")
+    along = q.T @ (y / unit)
+    # White's estimate with the third correction (MacKinnon and White 1985), along the columns of q
+    squares = ((y / unit - q @ along) / (1 - leverage)) ** 2
+    middle = q.T @ (q * squares[:, None])
     wide = float(stats.t.ppf(1 - ALPHA / 2, len(rows) - design.shape[1]))
-    covariance = np.asarray(fit.cov_params())
     found = {}
     for i, level in enumerate(levels.tolist()):
         contrast = np.concatenate([columns.mean(axis=0), np.zeros(len(levels) - 1)])
         if i:
             contrast[columns.shape[1] + i - 1] = 1.0
-        mean = unit * float(contrast @ fit.params)
-        error = unit * math.sqrt(max(0.0, float(contrast @ covariance @ contrast)))
+        weights = np.linalg.solve(r.T, contrast)
+        mean = unit * float(weights @ along)
+        error = unit * math.sqrt(max(0.0, float(weights @ middle @ weights)))
         found[level] = Estimate(
             value=mean,
             low=mean - wide * error,
@@ -237,9 +249,8 @@ def _adjusted_levels(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> d
     return found
 
 
-def leverages(design: Floats) -> Floats:
+def leverages(q: Floats) -> Floats:
     """How much each trial decides its own fitted value; HC3 divides by what is left of 1."""
-    q = np.linalg.qr(design)[0]
     return np.asarray(np.sum(q**2, axis=1), dtype=np.float64)
 
 
@@ -277,8 +288,9 @@ def _value_rows(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> list[V
     """Counts and means of the trials as they are, repeats included; of distinct trials that are left out, neither."""
     distinct = np.zeros(data.n, dtype=bool)
     distinct[rows] = True
-    left_out = set(data.distinct.tolist()) - set(rows.tolist())
-    counted = ~np.isin(np.arange(data.n), list(left_out))
+    counted = np.ones(data.n, dtype=bool)
+    counted[data.distinct] = False
+    counted[rows] = True
     groups: list[tuple[str, Value | None, NDArray[np.bool_]]]
     if _is_shown_in_intervals(param):
         edges = _edges(param)
@@ -369,15 +381,16 @@ def _shape(param: ParamInfo, heights: Sequence[float], *, sign: float) -> str:
 def _detectable(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> float | None:
     """Of two values (halves of the range of a curve) tried as often as this parameter's on average are."""
     rows = _comparable(param, rows)
-    own = _own(param, rows)
-    base = others(data, rows, [param.name], own=own.shape[1])
-    design = np.hstack([base.columns, own])
-    spare = len(rows) - int(np.linalg.matrix_rank(design))
+    trials, own = coded(data, rows), _own(param, rows)
+    base = others(trials, [param.name], own=own.shape[1])
+    turned, own = trials.beside(own)
+    y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
+    left, rank = squares_left(y, np.hstack([turned[:, base.places], own]))
+    spare = len(rows) - rank
     if spare < 2:
         return None
-    y = fenced(data.y[rows])
-    unit = float(np.ptp(y)) or 1.0
-    sd = unit * math.sqrt(float(np.sum(residual(y[:, None] / unit, design) ** 2)) / spare)
+    unit = float(np.ptp(fenced(data.y[rows]))) or 1.0
+    sd = unit * math.sqrt(left / spare)
     if param.kind == "continuous":
         return mde(sd, len(rows) / 2, len(rows) / 2)
     counts = np.bincount(param.codes[rows])

@@ -126,8 +126,7 @@ def trial_seconds(data: Data) -> Floats | None:
     seconds = _seconds(data.table.trials)
     if seconds is None:
         return None
-    by_number = dict(zip(data.table.trials["number"].tolist(), seconds.tolist(), strict=True))
-    return np.array([by_number[number] for number in data.numbers.tolist()], dtype=np.float64)
+    return seconds.to_numpy(dtype=np.float64)[data.places]
 
 
 def _seconds(trials: pd.DataFrame) -> pd.Series[float] | None:

@@ -77,7 +77,7 @@ def _shares(
 
 def _edge_of_best(data: Data, param: ParamInfo) -> str:
     """Whether the best trial lies at an end of the space. Ends of a parameter with two values are no edges."""
-    value = param.values[data.best_row]
+    value = param.value(data.best_row)
     if not _has_edges(param) or value is None:
         return ""
     return _edge(param, np.array([param.position(value)]))[0]

@@ -116,29 +116,33 @@ def _written(statistic: Statistic) -> str:
 
 def _share_of_draws(statement: Statement, groups: Groups, *, noise_sd: float, seed: int) -> float:
     """In how many of the draws the statement is true. A trial in two groups has one value in each draw."""
-    rng = np.random.default_rng(seed)
-    numbers = sorted({int(n) for name in statement.names for n in groups[name]["number"]})
-    place = {number: i for i, number in enumerate(numbers)}
-    moved = rng.normal(0.0, noise_sd, size=(DRAWS, len(numbers))) if noise_sd else np.zeros((DRAWS, len(numbers)))
+    rng, moves = np.random.default_rng(seed), np.random.default_rng(seed)
+    numbers = np.array(sorted({int(n) for name in statement.names for n in groups[name]["number"]}), dtype=np.int64)
+    if noise_sd and any(statistic.name == "share" for statistic in statement.statistics.values()):
+        for _ in range(DRAWS):  # shares are drawn behind all of the moves, of which only one row is held at a time
+            rng.normal(0.0, noise_sd, size=len(numbers))
     shares = {
         name: _drawn_shares(statistic, groups, rng)
         for name, statistic in statement.statistics.items()
         if statistic.name == "share"
     }
-    where = {name: [place[int(n)] for n in groups[name]["number"]] for name in statement.names}
+    where = {
+        name: np.searchsorted(numbers, groups[name]["number"].to_numpy(dtype=np.int64)) for name in statement.names
+    }
+    values_of = {name: _values(statistic, groups) for name, statistic in statement.statistics.items()}
     true = 0
     for i in range(DRAWS):
+        moved = moves.normal(0.0, noise_sd, size=len(numbers)) if noise_sd else np.zeros(len(numbers))
         values: dict[str, Value] = {}
         for name in statement.expression.names:
             if name in shares:
                 values[name] = float(shares[name][i])
             elif name in statement.statistics:
                 statistic = statement.statistics[name]
-                columns = [c for group in statistic.groups for c in where[group]]
-                drawn = _values(statistic, groups) + moved[i, columns]
+                drawn = values_of[name] + moved[np.concatenate([where[group] for group in statistic.groups])]
                 values[name] = _statistic(statistic, drawn, groups)
             else:
-                values[name] = float(groups[name]["value"].mean() + moved[i, where[name]].mean())
+                values[name] = float(groups[name]["value"].mean() + moved[where[name]].mean())
         true += statement.expression.truth(values)
     return true / DRAWS
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hpo_batch.analysis.records import RepeatedConfiguration, Summary, TopTrial
@@ -34,6 +35,7 @@ LOG_SPAN = 10.0
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
 """columns with one of these names tell replicates apart; they are not parameters"""
 TOP = 10
+FINITE = 1e308
 LARGEST = 1e150
 """a value beyond it, whose square is infinite, counts as not finite"""
 
@@ -43,10 +45,8 @@ class ParamInfo:
     """One parameter over the complete trials."""
 
     name: str
-    values: tuple[Value | None, ...]
-    """one for each trial; None where the parameter is not active"""
     levels: tuple[Value, ...]
-    """the distinct ones seen: numbers by size, choices as listed"""
+    """the distinct values seen: numbers by size, choices as listed"""
     codes: Ints
     """index into ``levels`` for each trial; -1 where not active"""
     numeric: bool
@@ -58,9 +58,22 @@ class ParamInfo:
     when: Expression | None = None
     """under which condition the space has it"""
 
+    def value(self, row: int) -> Value | None:
+        """Of one trial; None where the parameter is not active."""
+        code = int(self.codes[row])
+        return self.levels[code] if code >= 0 else None
+
     @property
     def varied(self) -> bool:
         return len(self.levels) > 1
+
+    @cached_property
+    def numbers(self) -> Floats:
+        """Each trial's value as it is; NaN where not active. Of numbers only."""
+        if not self.levels:
+            return np.full(len(self.codes), np.nan)
+        levels = np.array([float(value) for value in self.levels], dtype=np.float64)
+        return np.where(self.active, levels[self.codes], np.nan)
 
     @cached_property
     def active(self) -> NDArray[np.bool_]:
@@ -109,7 +122,9 @@ class ParamInfo:
     def label(self, value: Value) -> str:
         """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
         text = value_text(value)
-        return text if self._texts[text] < 2 or not isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if not isinstance(value, str) or self._texts[text] < 2:
+            return text
+        return json.dumps(value, ensure_ascii=False)
 
     def place(self, value: Value) -> int:
         """Index into ``levels``."""
@@ -142,8 +157,8 @@ class Data:
     """on the metric's own scale"""
     params: tuple[ParamInfo, ...]
     """searched, fixed and derived ones that have a column; in the order of the columns"""
-    keys: tuple[str, ...]
-    """identity of each trial's configuration"""
+    keys: Ints
+    """identity of each trial's configuration: equal ones have the same number, by the first trial of each"""
     seeds: tuple[Value | None, ...]
     """None: not recorded"""
     seed_values: tuple[tuple[float, ...], ...]
@@ -171,21 +186,31 @@ class Data:
         A repeat that gives the same value again is one observation, however often it was paid for. One that gives
         another value is a second observation, and ``noise`` asks why.
         """
-        seen: set[tuple[str, Value | None, float]] = set()
-        rows = []
-        for i, identity in enumerate(zip(self.keys, self.seeds, self.y.tolist(), strict=True)):
-            if identity not in seen:
-                seen.add(identity)
-                rows.append(i)
-        return np.array(rows, dtype=np.int64)
+        if not self.n:
+            return np.zeros(0, dtype=np.int64)
+        met: dict[Value | None, int] = {}
+        seeds = np.array([met.setdefault(seed, len(met)) for seed in self.seeds], dtype=np.int64)
+        values = np.unique(self.y, return_inverse=True)[1]
+        return np.sort(np.unique(joint(joint(self.keys, seeds), values), return_index=True)[1])
 
     @cached_property
-    def configurations(self) -> dict[str, list[int]]:
-        """Rows of each configuration, in order."""
-        rows: dict[str, list[int]] = {}
-        for i, key in enumerate(self.keys):
-            rows.setdefault(key, []).append(i)
-        return rows
+    def configurations(self) -> Ints:
+        """Trials of each configuration, by ``keys``."""
+        return np.bincount(self.keys)
+
+    @cached_property
+    def repeated(self) -> tuple[list[int], ...]:
+        """Rows of each configuration that has several, in order."""
+        rows = np.flatnonzero(self.configurations[self.keys] > 1)
+        rows = rows[np.argsort(self.keys[rows], kind="stable")]
+        ends = np.flatnonzero(np.diff(self.keys[rows])) + 1
+        return tuple(group.tolist() for group in np.split(rows, ends)) if len(rows) else ()
+
+    @cached_property
+    def best_of_each(self) -> Ints:
+        """The best trial of each configuration, the first among equals: rows from the best to the worst."""
+        order = np.lexsort((np.arange(self.n), -self.sign * self.y))
+        return order[np.sort(np.unique(self.keys[order], return_index=True)[1])]
 
     @property
     def best_row(self) -> int:
@@ -194,7 +219,18 @@ class Data:
 
     def configuration(self, row: int) -> dict[str, Value]:
         """The active parameters of a trial."""
-        return {p.name: value for p in self.params if (value := p.values[row]) is not None}
+        return {p.name: value for p in self.params if (value := p.value(row)) is not None}
+
+    def rows_with(self, wanted: Mapping[str, Value], *, same: Callable[[Value, Value], bool]) -> Ints:
+        """Rows of the trials in which all these parameters are active and have the ``same`` value; none for none."""
+        found = np.full(self.n, bool(wanted))
+        for name, value in wanted.items():
+            if name not in self.by_name:
+                return np.zeros(0, dtype=np.int64)
+            param = self.by_name[name]
+            codes = [code for code, level in enumerate(param.levels) if same(level, value)]
+            found &= np.isin(param.codes, codes)
+        return np.flatnonzero(found)
 
     def rows(self, *, without: Collection[int] = ()) -> Ints:
         """``distinct`` less the trials with the numbers ``without``."""
@@ -207,10 +243,14 @@ class Data:
         for name in names:
             found = f"user_attrs_{name}"
             if found in self.table.trials.columns:
-                cells = self.table.trials[found].tolist()
-                by_number = dict(zip(self.table.trials["number"].tolist(), cells, strict=True))
-                return np.array([_number(by_number.get(n)) for n in self.numbers.tolist()], dtype=np.float64)
+                return numbers_in(self.table.trials[found])[self.places]
         return None
+
+    @cached_property
+    def places(self) -> Ints:
+        """Place in the table of each trial, by its number; of a number that is there twice the last one."""
+        place = {number: i for i, number in enumerate(self.table.trials["number"].tolist())}
+        return np.array([place[number] for number in self.numbers.tolist()], dtype=np.int64)
 
 
 def prepare(table: TrialsTable) -> Data:
@@ -219,32 +259,29 @@ def prepare(table: TrialsTable) -> Data:
     direction = table.directions[0] if table.directions else "minimize"
     frame = table.trials
     value = "value" if "value" in frame.columns else f"values_{metric}"
-    is_complete = [state == "COMPLETE" for state in frame["state"].tolist()]
-    cells = frame[value].tolist() if value in frame.columns else [None] * len(frame)
-    values = [_number(cell) for cell in cells]
-    kept = [i for i, complete in enumerate(is_complete) if complete and abs(values[i]) < LARGEST]
+    is_complete = np.array([state == "COMPLETE" for state in frame["state"].tolist()], dtype=bool)
+    values = numbers_in(frame[value]) if value in frame.columns else np.full(len(frame), np.nan)
     number = frame["number"].tolist()
-    kept.sort(key=lambda i: number[i])
+    kept = np.flatnonzero(is_complete & (np.abs(values) < LARGEST))
+    numbers = np.array([int(number[i]) for i in kept.tolist()], dtype=np.int64)
+    by_number = np.argsort(numbers, kind="stable")
+    kept, numbers = kept[by_number], numbers[by_number]
     space = table.space
     names = [str(c).removeprefix("params_") for c in frame.columns if str(c).startswith("params_")]
-    params = tuple(
-        _param(name, [_python(cell) for cell in _cells(frame[f"params_{name}"].tolist(), kept)], space)
-        for name in names
-        if name not in SEED_NAMES
-    )
+    params = tuple(_param(name, frame[f"params_{name}"], kept, space) for name in names if name not in SEED_NAMES)
     return Data(
         table=table,
         metric=metric,
         direction=direction,
         sign=-1.0 if direction == "minimize" else 1.0,
-        numbers=np.array([int(number[i]) for i in kept], dtype=np.int64),
-        y=np.array([values[i] for i in kept], dtype=np.float64),
+        numbers=numbers,
+        y=values[kept],
         params=params,
         keys=_keys(params, len(kept)),
-        seeds=_seeds(table, [int(number[i]) for i in kept], kept),
-        seed_values=_seed_values(frame, value, kept),
+        seeds=_seeds(table, numbers.tolist(), kept.tolist()),
+        seed_values=_seed_values(frame, value, kept.tolist()),
         space=space,
-        skipped=sum(is_complete) - len(kept),
+        skipped=int(is_complete.sum()) - len(kept),
     )
 
 
@@ -257,8 +294,7 @@ def summarise(data: Data) -> Summary:
             numbers=tuple(data.numbers[rows].tolist()),
             values=tuple(data.y[rows].tolist()),
         )
-        for rows in sorted(data.configurations.values(), key=len, reverse=True)
-        if len(rows) > 1
+        for rows in sorted(data.repeated, key=len, reverse=True)
     )
     top = top_configurations(data, TOP)
     return Summary(
@@ -273,29 +309,27 @@ def summarise(data: Data) -> Summary:
         best=top[0] if top else None,
         top=top,
         skipped=data.skipped,
-        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.configurations.values()),
+        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.repeated),
     )
 
 
 def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
     """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
-    best = [max(rows, key=lambda i: (data.sign * data.y[i], -i)) for rows in data.configurations.values()]
-    best.sort(key=lambda i: (-data.sign * data.y[i], i))
-    met = Counter(data.y[best].tolist())
-    ranks: dict[float, int] = {}
-    for place, value in enumerate(data.y[best].tolist(), start=1):
-        ranks.setdefault(value, place)
-    return tuple(
-        TopTrial(
-            rank=ranks[float(data.y[i])],
+    best = data.best_of_each
+    values = data.y[best]
+    found = []
+    for i in best[:k].tolist():
+        equal = np.flatnonzero(values == data.y[i])
+        trial = TopTrial(
+            rank=int(equal[0]) + 1,
             number=int(data.numbers[i]),
             value=float(data.y[i]),
             params=data.configuration(i),
-            count=len(data.configurations[data.keys[i]]),
-            tied=met[float(data.y[i])] > 1,
+            count=int(data.configurations[data.keys[i]]),
+            tied=len(equal) > 1,
         )
-        for i in best[:k]
-    )
+        found.append(trial)
+    return tuple(found)
 
 
 def value_text(value: Value) -> str:
@@ -305,11 +339,12 @@ def value_text(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _param(name: str, values: Sequence[Value | None], space: Space | None) -> ParamInfo:
+def _param(name: str, column: pd.Series[Any], kept: Ints, space: Space | None) -> ParamInfo:
     known = space.by_name.get(name) if space is not None else None
+    different, places = _distinct(column, kept)
     if known is not None:
-        values = [None if value is None else known.normalise(value) for value in values]
-    seen = {(type(value), value): value for value in values if value is not None}
+        different = [known.normalise(value) for value in different]
+    seen = {(type(value), value): value for value in different}
     numeric = bool(seen) and all(is_number(value) for value in seen.values())
     listed = known.values if isinstance(known, Choices) else ()
     place = {(type(value), value): i for i, value in enumerate(listed)}
@@ -320,17 +355,33 @@ def _param(name: str, values: Sequence[Value | None], space: Space | None) -> Pa
     )
     codes = {(type(value), value): i for i, value in enumerate(levels)}
     ordered = numeric or (isinstance(known, Choices) and known.ordered)
+    code_of = np.array([*(codes[type(value), value] for value in different), -1], dtype=np.int64)
     return ParamInfo(
         name=name,
-        values=tuple(values),
         levels=levels,
-        codes=np.array([-1 if v is None else codes[type(v), v] for v in values], dtype=np.int64),
+        codes=code_of[places],
         numeric=numeric,
         ordered=ordered,
         log=numeric and _log_scale(known, levels),
         bounds=_bounds(known, levels) if ordered else None,
         when=known.when if known is not None else None,
     )
+
+
+def _distinct(column: pd.Series[Any], kept: Ints) -> tuple[list[Value], Ints]:
+    """The different values in these rows, and for each row the place of its value among them; -1 where it is empty."""
+    if column.dtype == np.float64:
+        cells = column.to_numpy()[kept] + 0.0
+        there = np.isfinite(cells)
+        numbers, inverse = np.unique(cells[there], return_inverse=True)
+        places = np.full(len(cells), -1, dtype=np.int64)
+        places[there] = inverse
+        return numbers.tolist(), places
+    met: dict[tuple[type, Value], int] = {}
+    found = []
+    for value in map(_python, _cells(column.tolist(), kept.tolist())):
+        found.append(-1 if value is None else met.setdefault((type(value), value), len(met)))
+    return [value for _, value in met], np.array(found, dtype=np.int64)
 
 
 def _log_scale(known: Parameter | None, levels: Sequence[Value]) -> bool:
@@ -348,9 +399,42 @@ def _bounds(known: Parameter | None, levels: Sequence[Value]) -> tuple[Value, Va
     return (levels[0], levels[-1]) if levels else None
 
 
-def _keys(params: Sequence[ParamInfo], n: int) -> tuple[str, ...]:
-    codes = np.array([param.codes for param in params], dtype=np.int64).reshape(len(params), n)
-    return tuple(",".join(map(str, column)) for column in codes.T.tolist()) if params else ("",) * n
+def _keys(params: Sequence[ParamInfo], n: int) -> Ints:
+    """A number for each configuration, in the order of their first trials."""
+    found = np.zeros(n, dtype=np.int64)
+    for param in params:
+        found = joint(found, param.codes + 1)
+    _, first, places = np.unique(found, return_index=True, return_inverse=True)
+    by_first = np.empty(len(first), dtype=np.int64)
+    by_first[np.argsort(first)] = np.arange(len(first))
+    return by_first[places]
+
+
+def merged(studies: Sequence[Data], name: str) -> tuple[list[Value], Ints]:
+    """A parameter over the trials of several studies, one after the other: its different values in the order in which
+    they come, and for each trial the place of its own; -1 where it is not active, or the study has none."""
+    places: dict[tuple[type, Value], int] = {}
+    columns = []
+    for data in studies:
+        if name not in data.by_name:
+            columns.append(np.full(data.n, -1, dtype=np.int64))
+            continue
+        param = data.by_name[name]
+        codes, first = np.unique(param.codes, return_index=True)
+        place_of = np.full(len(param.levels) + 1, -1, dtype=np.int64)
+        for code in codes[np.argsort(first)].tolist():
+            if code >= 0:
+                level = param.levels[code]
+                place_of[code] = places.setdefault((type(level), level), len(places))
+        columns.append(place_of[param.codes])
+    return [value for _, value in places], np.concatenate(columns)
+
+
+def joint(a: Ints, b: Ints) -> Ints:
+    """Numbers from 0 that are equal where both of ``a`` and ``b``, which are not negative, are."""
+    if not len(a):
+        return a
+    return np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
 
 
 def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> tuple[Value | None, ...]:
@@ -388,6 +472,14 @@ def _python(cell: Any) -> Value | None:
     return None if cell is None or type(cell).__name__ in ("NAType", "NaTType") else str(cell)
 
 
+def numbers_in(column: pd.Series[Any]) -> Floats:
+    """The cells of a column as numbers; NaN for what is none, and for what is not finite."""
+    if column.dtype == np.float64:
+        cells = column.to_numpy()
+        return np.where(np.abs(cells) < FINITE, cells, np.nan) + 0.0
+    return np.array([_number(cell) for cell in column.tolist()], dtype=np.float64)
+
+
 def _number(cell: Any) -> float:
     value = _python(cell)
-    return float(value) if isinstance(value, bool | int | float) and abs(value) < 1e308 else math.nan
+    return float(value) if isinstance(value, bool | int | float) and abs(value) < FINITE else math.nan

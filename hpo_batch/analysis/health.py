@@ -36,11 +36,13 @@ EPOCHS: Final = ("epochs_run", "checkpoint_epoch", "best_epoch", "epochs", "epoc
 def collapse(data: Data) -> Collapse:
     """Three states per trial and for the study. Without prediction ranges and recall: not measured, never "no"."""
     spans, deviations, recalls = _span(data), _metric(data, "pred_std"), _metric(data, "recall")
-    trials = tuple(
-        (int(number), _trial(span, deviation, recall))
-        for number, span, deviation, recall in zip(data.numbers, spans, deviations, recalls, strict=True)
-    )
-    measured = sum(answer is not Answer.NOT_MEASURED for _, answer in trials)
+    has = ~(np.isnan(spans) & np.isnan(deviations) & np.isnan(recalls))
+    narrow = np.where(np.isnan(spans), deviations < FLAT, spans < NARROW)  # comparisons with NaN are false
+    hit = has & (narrow | (recalls == 0) | (recalls == 1))
+    answers = np.where(hit, 2, has.astype(np.int64)).tolist()
+    words = (Answer.NOT_MEASURED, Answer.NO, Answer.YES)
+    trials = tuple((number, words[answer]) for number, answer in zip(data.numbers.tolist(), answers, strict=True))
+    measured = int(has.sum())
     answer, text = _verdict(spans, deviations, recalls, measured=measured)
     return Collapse(answer=answer, trials=trials, prediction_range=_mean(spans), recall=_mean(recalls), text=text)
 
@@ -67,13 +69,6 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     if measured < n / 2:
         return Answer.CANNOT_TELL, f"too few trials measured to tell of collapsed predictions: {', '.join(parts)}"
     return Answer.NO, f"no collapse of predictions: {', '.join(parts)}"
-
-
-def _trial(span: float, deviation: float, recall: float) -> Answer:
-    if np.isnan(span) and np.isnan(deviation) and np.isnan(recall):
-        return Answer.NOT_MEASURED
-    narrow = span < NARROW if not np.isnan(span) else deviation < FLAT  # comparisons with NaN are false
-    return Answer.YES if narrow or recall in (0.0, 1.0) else Answer.NO
 
 
 def _span(data: Data) -> Floats:
@@ -189,7 +184,7 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
 
 def _twins(data: Data) -> Iterator[list[int]]:
     """Rows of each configuration and seed that have more than one value."""
-    for rows in data.configurations.values():
+    for rows in data.repeated:
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)

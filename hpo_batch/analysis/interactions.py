@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo_batch.analysis.frame import Data, ParamInfo, value_text
-from hpo_batch.analysis.linear import curve, dummies, f_test, others
+from hpo_batch.analysis.linear import (
+    TOLERANCE,
+    Coded,
+    coded,
+    curve,
+    dummies,
+    f_of,
+    f_test,
+    others,
+    squares_left,
+    turned,
+    within,
+)
 from hpo_batch.analysis.records import Interaction
-from hpo_batch.analysis.stats import clipped, fenced
+from hpo_batch.analysis.stats import Floats, clipped
 from hpo_batch.records import Value
 
 PER_CELL = 10
@@ -34,67 +47,125 @@ def interactions(data: Data) -> tuple[Interaction, ...]:
     return tuple(_interaction(data, a, b) for a, b in itertools.combinations(params, 2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Groups:
+    """What a parameter is divided into, as a group for each trial. The labels of 100,000 values are seldom wanted."""
+
+    codes: NDArray[np.int64]
+    count: int
+    label: Callable[[int], str]
+
+
 def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     rows = data.distinct[a.active[data.distinct] & b.active[data.distinct]]
-    codes_a, labels_a, codes_b, labels_b = *_groups(a, rows), *_groups(b, rows)
-    cells = len(labels_a) * len(labels_b)
-    by_value = a.kind == b.kind == "levels" and len(rows) >= PER_CELL * cells
+    of_a, of_b = _groups(a, rows), _groups(b, rows)
+    by_value = a.kind == b.kind == "levels" and len(rows) >= PER_CELL * of_a.count * of_b.count
     if not by_value and a.ordered and b.ordered:
-        codes_a, labels_a, codes_b, labels_b = *_halves(a, rows), *_halves(b, rows)
-        cells = len(labels_a) * len(labels_b)
+        of_a, of_b = _halves(a, rows), _halves(b, rows)
+    cells = of_a.count * of_b.count
     p, why = None, ""
-    if len(labels_a) < 2 or len(labels_b) < 2:
+    if of_a.count < 2 or of_b.count < 2:
         why = "one of them does not vary where both are active"
     elif len(rows) < PER_CELL * cells:
-        fewest = min(n for _, _, n, _ in _cells(data, rows, codes_a, labels_a, codes_b, labels_b))
+        seen = np.unique(_cell_of(of_a, of_b), return_counts=True)[1]
+        fewest = int(seen.min()) if len(seen) == cells else 0
         why = f"{len(rows)} distinct trials in {cells} combinations, {fewest} in the rarest: {PER_CELL} each are wanted"
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:
-        p, why = _tested(data, a, b, rows, by_value=by_value)
+        p, why = _tested(data, a, b, rows, of_a, of_b, by_value=by_value)
     return Interaction(
         a=a.name,
         b=b.name,
         p=p,
         p_holm=None,
         n=len(rows),
-        cells=_cells(data, rows, codes_a, labels_a, codes_b, labels_b) if not why else (),
+        cells=_cells(data, rows, of_a, of_b) if not why else (),
         why=why,
     )
 
 
 def _tested(
-    data: Data, a: ParamInfo, b: ParamInfo, rows: NDArray[np.int64], *, by_value: bool
+    data: Data, a: ParamInfo, b: ParamInfo, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups, *, by_value: bool
 ) -> tuple[float | None, str]:
+    # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more:
+    # ``scaled`` is drawn in to the fences
+    trials = coded(data, rows)
     if by_value:
-        main_a, main_b = (dummies(p.codes[rows], len(p.levels)) for p in (a, b))
-        both = (main_a[:, :, None] * main_b[:, None, :]).reshape(len(rows), -1)
+        found = _by_value(trials, a, b, of_a, of_b)
     else:
         main_a, main_b = curve(a, rows), curve(b, rows)
-        both = main_a[:, :1] * main_b[:, :1]
-    rest = others(data, rows, [a.name, b.name], own=main_a.shape[1] + main_b.shape[1] + both.shape[1])
-    # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more
-    y = fenced(data.y[rows])
-    y = (y - y.min()) / (np.ptp(y) or 1.0)
-    found = f_test(y, np.hstack([rest.columns, main_a, main_b]), both)
+        own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
+        rest = others(trials, [a.name, b.name], own=own.shape[1])
+        turned, own = trials.beside(own)
+        y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
+        main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
+        found = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
     return (found[0], "") if found else (None, "their combinations cannot be told apart in these trials")
 
 
-def _groups(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+def _by_value(
+    trials: Coded, a: ParamInfo, b: ParamInfo, of_a: _Groups, of_b: _Groups
+) -> tuple[float, int, float] | None:
+    """A mean for each combination against the sum of two effects.
+
+    Columns for groups are left out of both models by taking the rest, and the metric, within the groups (Frisch, Waugh
+    and Lovell): the same squares are left, without a column for each of many combinations.
+    """
+    rest = others(trials, [a.name, b.name], own=len(a.levels) * len(b.levels) - 1)
+    more, fewer = sorted((of_a, of_b), key=lambda groups: -groups.count)
+    columns = np.hstack(
+        [trials.of_trials(rest.places), trials.of_trials([trials.r.shape[1] - 1]), dummies(fewer.codes, fewer.count)]
+    )
+    k = len(rest.places)
+    # the metric last, so that what is left of it stands in its own row
+    order = [*range(k), *range(k + 1, columns.shape[1]), k]
+    rss_base, rank = _left_within(columns[:, order], more.codes)
+    cell_of = np.unique(_cell_of(of_a, of_b), return_inverse=True)[1]
+    rss, full = _left_within(columns[:, [*range(k), k]], cell_of)
+    y = columns[:, k]
+    return f_of(
+        rss_base,
+        rss,
+        rank=rank,
+        full=full,
+        n=trials.n,
+        squares=float(np.sum(y**2)),
+        total=float(np.sum((y - y.mean()) ** 2)),
+    )
+
+
+def _left_within(columns: Floats, groups: NDArray[np.int64]) -> tuple[float, int]:
+    """What a model of the last column leaves, which has the others and a mean for each group: squares, and its rank."""
+    sizes = np.linalg.norm(columns[:, :-1], axis=0)
+    inside = turned(within(columns, groups))
+    # what of a column is left within the groups is none if it is little beside what it was
+    kept = np.linalg.norm(inside[:, :-1], axis=0) > TOLERANCE * np.maximum(1.0, sizes)
+    left, rank = squares_left(inside[:, -1], inside[:, :-1][:, kept])
+    return left, rank + int(np.count_nonzero(np.bincount(groups)))
+
+
+def _groups(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
     seen, codes = np.unique(param.codes[rows], return_inverse=True)
-    return codes.astype(np.int64), [param.label(param.levels[i]) for i in seen.tolist()]
+    return _Groups(codes=codes.astype(np.int64), count=len(seen), label=lambda i: param.label(param.levels[seen[i]]))
 
 
-def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
     """Low and high values, about as many trials each."""
-    groups, labels = _groups(param, rows)
-    if len(labels) <= 2:
-        return groups, labels
-    before = np.cumsum(np.bincount(groups))[:-1]
+    whole = _groups(param, rows)
+    if whole.count <= 2:
+        return whole
+    before = np.cumsum(np.bincount(whole.codes))[:-1]
     cut = 1 + int(np.argmin(np.abs(before - len(rows) / 2)))
-    codes = (groups >= cut).astype(np.int64)
-    ends = [_short(param.levels[i]) for i in np.unique(param.codes[rows]).tolist()]
-    return codes, [f"{ends[0]} to {ends[cut - 1]}", f"{ends[cut]} to {ends[-1]}"]
+    codes = (whole.codes >= cut).astype(np.int64)
+    seen = np.unique(param.codes[rows])
+    ends = [_short(param.levels[seen[i]]) for i in (0, cut - 1, cut, -1)]
+    labels = (f"{ends[0]} to {ends[1]}", f"{ends[2]} to {ends[3]}")
+    return _Groups(codes=codes, count=2, label=labels.__getitem__)
+
+
+def _cell_of(of_a: _Groups, of_b: _Groups) -> NDArray[np.int64]:
+    return of_a.codes * of_b.count + of_b.codes
 
 
 def _short(value: Value) -> str:
@@ -102,18 +173,14 @@ def _short(value: Value) -> str:
 
 
 def _cells(
-    data: Data,
-    rows: NDArray[np.int64],
-    codes_a: NDArray[np.int64],
-    labels_a: Sequence[str],
-    codes_b: NDArray[np.int64],
-    labels_b: Sequence[str],
+    data: Data, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups
 ) -> tuple[tuple[str, str, int, float | None], ...]:
-    found = []
-    for (i, a), (j, b) in itertools.product(enumerate(labels_a), enumerate(labels_b)):
-        y = data.y[rows[(codes_a == i) & (codes_b == j)]]
-        found.append((a, b, len(y), float(y.mean()) if len(y) else None))
-    return tuple(found)
+    cell_of = _cell_of(of_a, of_b)
+    by_cell = np.argsort(cell_of, kind="stable")
+    ends = np.cumsum(np.bincount(cell_of, minlength=of_a.count * of_b.count))[:-1]
+    means = [(len(y), float(y.mean()) if len(y) else None) for y in np.split(data.y[rows[by_cell]], ends)]
+    labels = itertools.product(map(of_a.label, range(of_a.count)), map(of_b.label, range(of_b.count)))
+    return tuple((a, b, n, mean) for (a, b), (n, mean) in zip(labels, means, strict=True))
 
 
 def _p(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> float:

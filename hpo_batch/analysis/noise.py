@@ -41,7 +41,7 @@ def noise_floor(data: Data, *, n_eval: float | None = None, n_pos: float | None 
 
 def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> Noise | None:
     groups = [values for values in data.seed_values if len(values) > 1]
-    for rows in data.configurations.values():
+    for rows in data.repeated:
         by_seed = {data.seeds[i]: float(data.y[i]) for i in rows if data.seeds[i] is not None}
         # trials with several seeds hold means: their spread is that of means, and is not mixed with that of values
         if len(by_seed) > 1 and not any(data.seed_values[i] for i in rows):
@@ -114,7 +114,7 @@ def _from_validation_set(
 def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
     """Equal configuration, seed equal or not recorded, other value."""
     found = []
-    for rows in data.configurations.values():
+    for rows in data.repeated:
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)

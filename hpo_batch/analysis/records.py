@@ -6,7 +6,7 @@ metric are on the metric's own scale. Intervals are 95 % unless their ``level`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -314,6 +314,7 @@ class Collapse:
 
     answer: Answer
     trials: tuple[tuple[int, Answer], ...]
+    """In report.json at most 20,000, evenly, and the first 20,000 that collapsed"""
     prediction_range: float | None
     recall: float | None
     text: str
@@ -412,9 +413,10 @@ class StudyFindings:
     front: tuple[TopTrial, ...] = ()
     """several metrics: the trials that no other dominates; then nothing that needs a single best is computed"""
     history: tuple[tuple[int, float], ...] = ()
-    """number and value of the complete trials in order"""
-    curves: Mapping[int, tuple[tuple[int, float], ...]] = field(default_factory=dict)
-    """learning curves: step and value by trial"""
+    """number and value of the complete trials in order. In report.json at most 20,000, evenly, and every new best"""
+    curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    """learning curves: step and value by trial. In report.json at most 100,000 steps: the curve of the best trial, and
+    of as many others as that allows, evenly"""
     without: Without | None = None
     """None if no trial is suspect"""
     fidelity: tuple[tuple[int, Estimate | None, int], ...] = ()

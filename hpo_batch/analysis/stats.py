@@ -93,8 +93,9 @@ def eta_squared(y: Floats, codes: NDArray[np.int64]) -> float | None:
     total = float(np.sum((y - y.mean()) ** 2)) if len(y) else 0.0
     if total <= 0:
         return None
-    between = sum(np.sum(codes == c) * (y[codes == c].mean() - y.mean()) ** 2 for c in np.unique(codes))
-    return float(between) / total
+    counts = np.bincount(codes)
+    away = np.bincount(codes, weights=y - y.mean())[counts > 0]
+    return float(np.sum(away**2 / counts[counts > 0])) / total
 
 
 def clipped(y: Floats, share: float = CLIPPED) -> Floats:

@@ -36,7 +36,8 @@ Z = 1.959964
 class Surrogate:
     """The fitted process, on inputs between 0 and 1 and a response of mean 0 and spread 1."""
 
-    data: Data
+    params: tuple[ParamInfo, ...]
+    """those that varied; not the whole of the data, of which this is remembered"""
     process: Any
     rows: NDArray[np.int64]
     inputs: Floats
@@ -51,8 +52,8 @@ class Surrogate:
         """Mean and standard error at positions of one parameter, on average over the settings of the others."""
         active = self.rows[param.active[self.rows]]
         step = max(1, math.ceil(len(active) / REFERENCES))
-        reference = _inputs(self.data, active[::step])
-        columns = _columns(self.data)[param.name]
+        reference = _inputs(self.params, active[::step])
+        columns = _columns(self.params)[param.name]
         signal = self._signal
         found = []
         for value in values:
@@ -66,8 +67,9 @@ class Surrogate:
 
     def at(self, row: int) -> tuple[float, float]:
         """Mean and standard error of what the configuration of a trial gives."""
-        cross = self._signal(_inputs(self.data, np.array([row])), self.inputs)[0]
-        variance = float(self._signal(_inputs(self.data, np.array([row])))[0, 0] - cross @ self.inverse @ cross)
+        at = _inputs(self.params, np.array([row]))
+        cross = self._signal(at, self.inputs)[0]
+        variance = float(self._signal(at)[0, 0] - cross @ self.inverse @ cross)
         return self.center + self.scale * float(cross @ self.weights), self.scale * math.sqrt(max(variance, 0.0))
 
     @property
@@ -75,13 +77,13 @@ class Surrogate:
         return self.process.kernel_.k1
 
 
-_fitted: WeakKeyDictionary[Data, dict[tuple[int, ...], Surrogate | None]] = WeakKeyDictionary()
+_fitted: WeakKeyDictionary[Data, dict[bytes, Surrogate | None]] = WeakKeyDictionary()
 
 
 def surrogate(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
     """The process for these trials; None if they are too few, or nothing varies."""
     known = _fitted.setdefault(data, {})
-    key = tuple(rows.tolist())
+    key = rows.tobytes()
     if key not in known:
         known[key] = _fit(data, rows)
     return known[key]
@@ -99,7 +101,7 @@ def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
     center, unit = float(response.mean()), float(np.ptp(response))
     scale = unit * float(((response - center) / unit).std())  # the square of a small number may be none
     z = (response[np.isin(rows, chosen)] - center) / scale
-    inputs = _inputs(data, chosen)
+    inputs = _inputs(data.varied, chosen)
     signal = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(np.full(inputs.shape[1], 1.0), (0.1, 30.0), nu=2.5)
     process = GaussianProcessRegressor(
         signal + WhiteKernel(0.3, (LEAST_NOISE, 2.0)), random_state=0, optimizer=_optimise
@@ -111,7 +113,7 @@ def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
     lower_inverse = np.linalg.inv(process.L_)
     inverse = lower_inverse.T @ lower_inverse
     return Surrogate(
-        data=data,
+        params=data.varied,
         process=process,
         rows=chosen,
         inputs=inputs,
@@ -137,17 +139,17 @@ def _spread(rows: NDArray[np.int64], data: Data) -> NDArray[np.int64]:
     return np.sort(by_value[np.linspace(0, len(rows) - 1, MOST).round().astype(int)])
 
 
-def _columns(data: Data) -> dict[str, list[int]]:
+def _columns(params: Sequence[ParamInfo]) -> dict[str, list[int]]:
     place, found = 0, {}
-    for param in data.varied:
+    for param in params:
         width = _width(param)
         found[param.name] = list(range(place, place + width))
         place += width
     return found
 
 
-def _inputs(data: Data, rows: NDArray[np.int64]) -> Floats:
-    return np.hstack([_encode(param, [param.values[i] for i in rows.tolist()]) for param in data.varied])
+def _inputs(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> Floats:
+    return np.hstack([_encode(param, [param.value(i) for i in rows.tolist()]) for param in params])
 
 
 def _width(param: ParamInfo) -> int:

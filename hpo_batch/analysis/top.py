@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from hpo_batch.analysis.frame import Data, Floats, value_text
+from hpo_batch.analysis.frame import Data, Floats, Ints, merged, value_text
 from hpo_batch.analysis.records import Answer, Correlation, Effect, Pooled, TopShares, ValueRow
 from hpo_batch.analysis.stats import ALPHA
 from hpo_batch.records import Value
@@ -26,6 +26,9 @@ MOST_LEVELS: Final = 50
 FLAT: Final = 0.01
 """difference of the last and the first mean below which the documents say flat"""
 FEW: Final = 5
+Column = tuple[list[Value], Ints]
+"""the different values of a parameter, and which of them each trial has; -1: none"""
+
 NOT_TESTED: Final = (
     "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
 )
@@ -42,18 +45,18 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
     in_top = np.zeros(len(y), dtype=bool)
     in_top[best_first[:k]] = True
     common = [name for name in some[0][0].by_name if all(name in data.by_name for data, _ in some)]
-    columns = {name: [v for data, _ in some for v in data.by_name[name].values] for name in common}
-    varied = {name: column for name, column in columns.items() if len({(type(v), v) for v in column}) > 1}
+    columns = {name: merged([data for data, _ in some], name) for name in common}
+    varied = {name: column for name, column in columns.items() if len(column[0]) + bool((column[1] < 0).any()) > 1}
     owners = [label for data, label in some for _ in range(data.n)]
     budgets = [data.table.budget for data, _ in some for _ in range(data.n)]
-    rows = [tuple((type(column[i]), column[i]) for column in columns.values()) for i in range(len(y))]
+    top_rows = {tuple(int(codes[i]) for _, codes in columns.values()) for i in best_first[:k].tolist()}
     return Pooled(
         n=len(y),
         effects=tuple(_effect(name, column, y, in_top) for name, column in varied.items()),
         correlations=tuple(
             c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None
         ),
-        top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len({rows[i] for i in best_first[:k]})),
+        top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len(top_rows)),
     )
 
 
@@ -125,13 +128,12 @@ def _tied(y: Floats, best_first: np.ndarray[tuple[int], np.dtype[np.int64]], k: 
     return 0 if k >= len(y) else int((y[best_first[k:]] == y[best_first[k - 1]]).sum())
 
 
-def _effect(
-    name: str, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> Effect:
-    levels = _levels(column)
+def _effect(name: str, column: Column, y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Effect:
+    levels, codes = column
+    shown = _in_order(levels)
     rows: tuple[ValueRow, ...] = ()
     if len(levels) <= MOST_LEVELS:
-        rows = tuple(_row(value, column, y, in_top) for value in levels)
+        rows = tuple(_row(levels[code], codes == code, y, in_top) for code in shown)
     means = [row.mean for row in rows if row.mean is not None]
     ordered = all(is_number(value) for value in levels)
     return Effect(
@@ -159,9 +161,11 @@ def naive_trend(means: Sequence[float]) -> str:
 
 
 def _row(
-    value: Value, column: Sequence[Value | None], y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    value: Value,
+    here: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    y: Floats,
+    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
 ) -> ValueRow:
-    here = np.array([type(v) is type(value) and v == value for v in column])
     values = y[here]
     return ValueRow(
         label=value_text(value),
@@ -178,18 +182,19 @@ def _row(
     )
 
 
-def _levels(column: Sequence[Value | None]) -> list[Value]:
-    seen = {(type(value), value): value for value in column if value is not None}
-    if all(is_number(value) for value in seen.values()):
-        return sorted(seen.values(), key=float)
-    return sorted(seen.values(), key=str)
+def _in_order(levels: Sequence[Value]) -> list[int]:
+    """Places of the values: numbers by size, others by their text."""
+    if all(is_number(value) for value in levels):
+        return sorted(range(len(levels)), key=lambda i: float(levels[i]))
+    return sorted(range(len(levels)), key=lambda i: str(levels[i]))
 
 
-def _correlation(name: str, metric: str, column: Sequence[Value | None], y: Floats) -> Correlation | None:
-    if not all(value is None or is_number(value) for value in column):
+def _correlation(name: str, metric: str, column: Column, y: Floats) -> Correlation | None:
+    levels, codes = column
+    if not all(is_number(value) for value in levels):
         return None
-    there = np.array([value is not None for value in column])
-    x = np.array([float(value) for value in column if value is not None])
+    there = codes >= 0
+    x = np.array([float(value) for value in levels])[codes[there]] if levels else np.zeros(0)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y[there]) == 0:
         return None
     pearson, spearman = stats.pearsonr(x, y[there]), stats.spearmanr(x, y[there])

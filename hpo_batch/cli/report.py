@@ -59,11 +59,14 @@ def command(
     as SVG. SOURCE is what 'collect' takes; several are compared with each other.
     """
     from hpo_batch import __version__
+
+    # before the libraries of the analysis are loaded: reading a large study is where memory is highest
+    tables = read_sources(**given, root=logs_root(root), reports=True)
+
     from hpo_batch.report.document import report
     from hpo_batch.report.trials import drawn
     from hpo_batch.report.write import write
 
-    tables = read_sources(**given, root=logs_root(root), reports=True)
     findings = analysed(tables, top=top, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
     folder = output if output is not None else _folder(tables)
     trials = [

@@ -11,12 +11,12 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
 from hpo_batch.analysis import records
-from hpo_batch.analysis.records import Findings
+from hpo_batch.analysis.records import Answer, Findings, StudyFindings
 from hpo_batch.records import Value
 
 FORMAT: Final = 1
@@ -43,9 +43,71 @@ NAMES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 """what stands in the places of tuples, which JSON would leave nameless"""
 
 
+MOST_TRIALS: Final = 20_000
+MOST_STEPS: Final = 100_000
+"""of learning curves; with more the file would be of hundreds of megabytes, which ``collect`` tells in less"""
+
+
 def as_json(findings: Findings, *, version: str, sources: tuple[str, ...] = ()) -> dict[str, Any]:
-    """All findings as JSON values. What is not finite is null."""
-    return {"format": FORMAT, "hpo_batch": version, "sources": list(sources), **_record(findings)}
+    """All findings as JSON values. What is not finite is null.
+
+    What is told of each trial of a very large study is told of some, and ``warnings`` say so.
+    """
+    return {"format": FORMAT, "hpo_batch": version, "sources": list(sources), **_record(_shortened(findings))}
+
+
+def _shortened(findings: Findings) -> Findings:
+    studies, told = [], []
+    for study in findings.studies:
+        history = _of_history(study.history, better=max if study.direction == "maximize" else min)
+        trials = _of_trials(study.collapse.trials)
+        curves = _of_curves(study)
+        for what, kept, every in (
+            ("history", history, study.history),
+            ("collapse.trials", trials, study.collapse.trials),
+            ("curves", curves, study.curves),
+        ):
+            if len(kept) < len(every):
+                told.append(f"{study.label}: {what} of {len(kept)} of {len(every)} trials in report.json")
+        collapse = dataclasses.replace(study.collapse, trials=trials)
+        studies.append(dataclasses.replace(study, history=history, collapse=collapse, curves=curves))
+    return dataclasses.replace(findings, studies=tuple(studies), warnings=(*findings.warnings, *told))
+
+
+def _of_history(
+    history: tuple[tuple[int, float], ...], *, better: Callable[[float, float], float]
+) -> tuple[tuple[int, float], ...]:
+    """Every so many, and each new best."""
+    every = math.ceil(len(history) / MOST_TRIALS)
+    if every < 2:
+        return history
+    kept, best = [], history[0][1]
+    for i, (number, value) in enumerate(history):
+        if i % every == 0 or better(value, best) != best:
+            kept.append((number, value))
+        best = better(value, best)
+    return tuple(kept)
+
+
+def _of_trials(trials: tuple[tuple[int, Answer], ...]) -> tuple[tuple[int, Answer], ...]:
+    """Every so many, and those that collapsed."""
+    every = math.ceil(len(trials) / MOST_TRIALS)
+    if every < 2:
+        return trials
+    collapsed = [i for i, (_, answer) in enumerate(trials) if answer is Answer.YES][:MOST_TRIALS]
+    return tuple(trials[i] for i in sorted({*range(0, len(trials), every), *collapsed}))
+
+
+def _of_curves(study: StudyFindings) -> Mapping[int, tuple[tuple[int, float], ...]]:
+    """Every so many, and that of the best trial."""
+    steps = sum(map(len, study.curves.values()))
+    every = math.ceil(steps / MOST_STEPS)
+    best = study.summary.best.number if study.summary.best is not None else None
+    return {
+        number: tuple(curve)
+        for i, (number, curve) in enumerate(study.curves.items())
+        if every < 2 or i % every == 0 or number == best
+    }
 
 
 def _record(record: Any) -> dict[str, Any]:
@@ -99,7 +161,7 @@ def _type(hint: Any, names: tuple[str, ...] | None) -> str:
         kept = [a for a in arguments if a is not type(None)]
         whole = "value" if set(kept) == {bool, int, float, str} else " or ".join(_type(a, names) for a in kept)
         return f"{whole} or null" if type(None) in arguments else whole
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+    if (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis) or origin is Sequence:
         return f"list of {_type(arguments[0], names)}"
     if origin is tuple:
         parts = [_type(a, None) for a in arguments]

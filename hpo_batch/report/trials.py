@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from hpo_batch.report.svg import Scale, tick_labels
 from hpo_batch.report.text import label
 
 if TYPE_CHECKING:
     from hpo_batch.results.table import TrialsTable
+
+Cell = TypeVar("Cell")
 
 MOST_LABELLED: Final = 7
 """an axis with more values gets round ticks (numbers) or only some of its labels (names)"""
@@ -21,9 +24,9 @@ class Axis:
     """One parameter that varied."""
 
     name: str
-    positions: tuple[float | None, ...]
+    positions: Sequence[float | None]
     """0 to 1 for each trial; None where the parameter is not active"""
-    values: tuple[str, ...]
+    values: Sequence[str]
     ticks: tuple[tuple[float, str], ...]
     note: str = ""
     """``log``, or empty"""
@@ -39,12 +42,34 @@ class Drawn:
     axes: tuple[Axis, ...]
 
 
+class _Each(Sequence[Cell]):
+    """A cell for each trial, made when it is asked for: a figure shows some of 100,000 trials."""
+
+    def __init__(self, count: int, cell: Callable[[int], Cell]) -> None:
+        self._count = count
+        self._cell = cell
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, i: int) -> Cell: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[Cell]: ...
+    def __getitem__(self, i: int | slice) -> Cell | Sequence[Cell]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self._count))]
+        if not -self._count <= i < self._count:
+            raise IndexError(i)
+        return self._cell(i % self._count)
+
+
 def drawn(table: TrialsTable, *, label_: str) -> Drawn:
     """Of a table with one metric."""
     from hpo_batch.analysis.frame import ParamInfo, prepare
 
     def axis(info: ParamInfo) -> Axis:
-        places = [float(p) for p in info.level_positions]
+        places = info.level_positions.tolist()
         low, high = min(places), max(places)
         to = Scale(low=low, high=high, start=0.0, end=1.0)
         if len(places) <= MOST_LABELLED:
@@ -57,11 +82,14 @@ def drawn(table: TrialsTable, *, label_: str) -> Drawn:
         else:
             every = math.ceil(len(places) / MOST_LABELLED)
             ticks = [(to(p), label(v)) for p, v in list(zip(places, info.levels, strict=True))[::every]]
-        at_each = [None if math.isnan(p) else to(float(p)) for p in info.positions]
+
+        def position(i: int) -> float | None:
+            return to(float(info.positions[i])) if info.active[i] else None
+
         return Axis(
             name=info.name,
-            positions=tuple(at_each),
-            values=tuple(label(v) for v in info.values),
+            positions=_Each(len(info.codes), position),
+            values=_Each(len(info.codes), lambda i: label(info.value(i))),
             ticks=tuple(ticks),
             note="log" if info.log and len(places) > MOST_LABELLED else "",
         )
@@ -69,7 +97,7 @@ def drawn(table: TrialsTable, *, label_: str) -> Drawn:
     data = prepare(table)
     return Drawn(
         label=label_,
-        numbers=tuple(int(n) for n in data.numbers),
-        values=tuple(float(y) for y in data.y),
+        numbers=tuple(data.numbers.tolist()),
+        values=tuple(data.y.tolist()),
         axes=tuple(axis(info) for info in data.params if info.varied),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hpo_batch.records import Counts, Value
@@ -16,6 +18,7 @@ from hpo_batch.space.space import Space
 from hpo_batch.store.front import front_of as front_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.trial_columns import attempt_columns
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
@@ -63,7 +66,7 @@ class TrialsTable:
     baseline: Mapping[str, Value] | None = None
     budget: str | None = None
     seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """of the trials that tell them, by number; several where a trial has replicates"""
+    """of the trials of a file, by number, where their column of seeds goes by another name than ``seed``"""
     sweep: Sweep | None = None
     """frozen with the study, or given beside a file"""
     reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
@@ -102,22 +105,35 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
         attempts: fill in the table of attempts too.
     """
     study = study_columns(state)
+    # one after the other, and each list of Python objects is dropped when its array is made: of 100,000 trials they
+    # hold more memory than all that is kept
+    metrics, directions, columns = study.metrics, study.directions, dict(study.columns)
+    del study
+    trials = frame_of(columns, consume=True)
     return TrialsTable(
-        trials=frame_of(study.columns),
+        trials=trials,
         attempts=_attempts_frame(state.trials) if attempts else frame_of({name: [] for name in ATTEMPT_COLUMNS}),
-        metrics=study.metrics,
-        directions=study.directions,
+        metrics=metrics,
+        directions=directions,
         counts=state.counts(),
         source=source,
         label=source,
-        seeds={number: tuple(seeds) for number, seeds in enumerate(study.seeds) if seeds},
-        reports=_reports_frame(state),
+        reports=_reports_frame(state.trials),
     )
 
 
-def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
-    frame = pd.DataFrame({name: pd.Series(values, dtype=_dtype(values)) for name, values in columns.items()})
+def frame_of(columns: dict[str, Sequence[Any]], *, consume: bool = False) -> pd.DataFrame:
+    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such.
+
+    Args:
+        consume: take each column out of ``columns`` when it is done.
+    """
+    found = {}
+    for name in list(columns):
+        values = columns.pop(name) if consume else columns[name]
+        found[name] = pd.Series(values, dtype=_dtype(values))
+    frame = pd.DataFrame(found, copy=False)
+    del found
     for name in ("datetime_start", "datetime_complete"):
         if name in columns:
             frame[name] = pd.to_datetime(frame[name])
@@ -127,35 +143,28 @@ def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
-    rows = [
-        {
-            "number": record.number,
-            "attempt": attempt.number,
-            "how": attempt.ending or "running",
-            "started": _time(attempt.started),
-            "ended": _time(attempt.ended),
-            "seconds": None if attempt.ended is None else attempt.ended - attempt.started,
-            "node": attempt.host,
-            "gpus": ",".join(attempt.gpus),
-            "gpu_count": attempt.gpu_count,
-            "job": attempt.job,
-            "submission": attempt.submission,
-        }
-        for record in (trial.record() for trial in trials)
-        for attempt in record.attempts
-    ]
-    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))
+    columns = attempt_columns(trials)
+    for name in ("started", "ended"):
+        columns[name] = [_time(seconds) for seconds in columns[name]]
+    return pd.DataFrame({name: columns[name] for name in ATTEMPT_COLUMNS})
 
 
-def _reports_frame(state: JournalState) -> pd.DataFrame:
-    numbers: list[int] = []
-    steps: list[int] = []
-    values: list[float] = []
-    for trial in state.trials:
-        for step in sorted(trial.steps):
-            numbers.append(trial.number)
-            steps.append(step)
-            values.append(trial.steps[step])
+def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
+    """By number, then step. A million reports are usual in a large study: arrays are made of them without lists."""
+    counts = [len(trial.steps) for trial in trials]
+    total = sum(counts)
+    if not total:
+        return pd.DataFrame(columns=list(REPORT_COLUMNS))
+    try:
+        numbers = np.repeat(np.fromiter((trial.number for trial in trials), np.int64, len(trials)), counts)
+        steps = np.fromiter(itertools.chain.from_iterable(trial.steps for trial in trials), np.int64, total)
+        values = np.fromiter(itertools.chain.from_iterable(trial.steps.values() for trial in trials), np.float64, total)
+    except (OverflowError, TypeError):  # a step, or a null, that only somebody else's tool can have written
+        rows = [(trial.number, step, trial.steps[step]) for trial in trials for step in sorted(trial.steps)]
+        return pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
+    if bool(((numbers[1:] == numbers[:-1]) & (steps[1:] < steps[:-1])).any()):
+        order = np.lexsort((steps, numbers))
+        numbers, steps, values = numbers[order], steps[order], values[order]
     return pd.DataFrame(dict(zip(REPORT_COLUMNS, (numbers, steps, values), strict=True)))
 
 

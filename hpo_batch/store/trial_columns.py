@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -40,11 +40,13 @@ class _Attempt(msgspec.Struct, gc=False):
     host: str
     started: float
     gpus: list[str] = []
+    gpu_count: int | float | None = None
     submission: str = ""
 
 
 class _Ending(msgspec.Struct, gc=False):
     time: float | None = None
+    how: str = ""
 
 
 def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[str, Column]:
@@ -64,6 +66,53 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
         raise JournalCorrupt(f"the journal has a trial with a record that makes no sense: {error}") from error
 
 
+def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+    """Of all attempts, in the order of trials and attempts: what ``Attempt`` tells, as columns.
+
+    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission``; times in seconds since the
+    epoch.
+
+    Raises:
+        JournalCorrupt: what is noted with an attempt makes no sense.
+    """
+    try:
+        with no_collections():
+            return _attempts(trials)
+    except msgspec.MsgspecError as error:
+        raise JournalCorrupt(f"the journal has an attempt with a record that makes no sense: {error}") from error
+
+
+def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+    found: list[tuple[int, int, _Attempt, _Ending]] = []
+    unended = _Ending()
+    for number in range(1, max((trial.attempt for trial in trials), default=0) + 1):
+        have, parts = _parts(trials, f"{ATTEMPT}{number}")
+        ended, endings = _parts(trials, f"hpo:ended:{number}")
+        endings_of = dict(zip(ended, _all(endings, _Ending), strict=True))
+        found += [
+            (i, number, attempt, endings_of.get(i, unended))
+            for i, attempt in zip(have, _all(parts, _Attempt), strict=True)
+        ]
+    found.sort(key=operator.itemgetter(0, 1))
+    gpus = [attempt.gpus for _, _, attempt, _ in found]
+    counts = [attempt.gpu_count for _, _, attempt, _ in found]
+    started = [attempt.started for _, _, attempt, _ in found]
+    ended_at = [ending.time for _, _, _, ending in found]
+    return {
+        "number": [trials[i].number for i, _, _, _ in found],
+        "attempt": [number for _, number, _, _ in found],
+        "how": _shared(ending.how or "running" for _, _, _, ending in found),
+        "started": list(started),
+        "ended": list(ended_at),
+        "seconds": [None if b is None else b - a for a, b in zip(started, ended_at, strict=True)],
+        "node": _shared(attempt.host for _, _, attempt, _ in found),
+        "gpus": _shared(",".join(held) for held in gpus),
+        "gpu_count": [len(held) if count is None else count for held, count in zip(gpus, counts, strict=True)],
+        "job": _shared(attempt.job for _, _, attempt, _ in found),
+        "submission": _shared(attempt.submission for _, _, attempt, _ in found),
+    }
+
+
 def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Column]:
     columns: dict[str, Column] = {"number": [trial.number for trial in trials]}
     fail = TrialState.FAIL
@@ -79,7 +128,7 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     columns |= _metrics(trials)
     columns["state"] = [trial.state.name for trial in trials]
     for name in ("name", "set", "note", "origin"):
-        columns[name] = list(map(operator.attrgetter(name), facts))
+        columns[name] = _shared(map(operator.attrgetter(name), facts))
     columns["reason"] = [None] * len(trials)
     columns["message"] = [trial.note_of_others for trial in trials]
     for i, trial in enumerate(trials):
@@ -133,10 +182,10 @@ class _Runs:
             "duration": [None if a is None or b is None else b - a for a, b in zip(started, ended, strict=True)],
             "attempts": self.count,
             "seconds_total": self.seconds,
-            "node": [None if a is None else a.host for a in self.last],
-            "gpus": [None if a is None else ",".join(a.gpus) for a in self.last],
-            "job": [None if a is None else a.job for a in self.last],
-            "submission": [None if a is None else a.submission for a in self.last],
+            "node": _shared(None if a is None else a.host for a in self.last),
+            "gpus": _shared(None if a is None else ",".join(a.gpus) for a in self.last),
+            "job": _shared(None if a is None else a.job for a in self.last),
+            "submission": _shared(None if a is None else a.submission for a in self.last),
         }
 
 
@@ -225,6 +274,12 @@ def _metrics(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         if any(value is not None for value in column):
             columns[f"metrics.{name}"] = column
     return columns
+
+
+def _shared(texts: Iterable[str | None]) -> Column:
+    """A column of few different texts, each of them once in memory: of 100,000 trials it would hold 5 MB of each."""
+    known: dict[str | None, str | None] = {}
+    return [known.setdefault(text, text) for text in texts]
 
 
 def _parts(trials: Sequence[ScannedTrial], name: str) -> tuple[list[int], list[bytes]]:
