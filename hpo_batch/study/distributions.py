@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,27 @@ def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:
     return None if isinstance(found, str) else dict(found.searched)
 
 
+class Past(optuna.trial.FrozenTrial):
+    """A trial as samplers are shown it, again and again."""
+
+    __slots__ = ("_numbers",)  # no field: Optuna compares and prints those
+    _numbers: dict[str, float]
+
+    def numbers(self) -> dict[str, float]:
+        """Its parameters as the numbers that Optuna computes with."""
+        try:
+            return self._numbers
+        except AttributeError:
+            found = {name: self.distributions[name].to_internal_repr(value) for name, value in self.params.items()}
+            self._numbers = found
+            return found
+
+    @property
+    def constraints(self) -> dict[str, float]:
+        """Optuna's, which goes through all attributes: TPE asks each trial at each proposal, and most have none."""
+        return super().constraints if self.system_attrs else {}
+
+
 def frozen_trial(
     trial: ScannedTrial,
     *,
@@ -99,12 +121,12 @@ def frozen_trial(
     distributions: Mapping[str, BaseDistribution],
     steps: Mapping[int, float],
     attrs: Mapping[str, Any],
-) -> optuna.trial.FrozenTrial | None:
+) -> Past | None:
     """A trial of the journal as Optuna's; None if it is complete without a value, which no Optuna trial is."""
     state = optuna.trial.TrialState(trial.state.value)
-    if trial.state is TrialState.COMPLETE and trial.values is None:
+    if trial.state is TrialState.COMPLETE and (trial.values is None or any(map(math.isnan, trial.values))):
         return None
-    return optuna.trial.FrozenTrial(
+    return Past(
         number=number,
         state=state,
         value=None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -16,7 +17,7 @@ from hpo_batch.records import Value
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Searched
 from hpo_batch.space.space import Space
-from hpo_batch.study.distributions import distribution_of
+from hpo_batch.study.distributions import Past, distribution_of
 from hpo_batch.study.samplers import cma
 from hpo_batch.study.samplers.custom import make_custom
 from hpo_batch.sweep.schema import Sweep
@@ -68,7 +69,35 @@ class _Told:
         return dict(self._told)
 
 
-class Tpe(_Told, optuna.samplers.TPESampler):
+class AnyTpe(optuna.samplers.TPESampler):
+    """TPE that asks each trial of the history once what its values are as numbers."""
+
+    def _get_internal_repr(
+        self,
+        trials: list[optuna.trial.FrozenTrial],
+        search_space: dict[str, BaseDistribution],
+        *rest: Any,  # since Optuna 5.0 the study
+    ) -> dict[str, Any]:
+        parts = []
+        for kind, group in itertools.groupby(trials, key=type):
+            if kind is Past:
+                parts.append(_columns([trial.numbers() for trial in cast("Iterator[Past]", group)], search_space))
+            else:  # what this sampler has proposed in vain
+                parts.append(super()._get_internal_repr(list(group), search_space, *rest))
+        if not parts:
+            return super()._get_internal_repr(trials, search_space, *rest)
+        return {name: np.concatenate([part[name] for part in parts]) for name in search_space}
+
+
+def _columns(rows: list[dict[str, float]], names: Collection[str]) -> dict[str, Any]:
+    """The numbers of the rows that have all names, as an array for each name."""
+    try:
+        return {name: np.array([row[name] for row in rows], dtype=float) for name in names}
+    except KeyError:
+        return _columns([row for row in rows if row.keys() >= set(names)], names)
+
+
+class Tpe(_Told, AnyTpe):
     """TPE that takes the best of its candidates that is valid and new, rather than the best and then ask again."""
 
     def __init__(self, told: Sequence[Searched], *, is_new: IsNew | None, **options: Any) -> None:
@@ -112,7 +141,7 @@ def _tpe(asked: Asked) -> optuna.samplers.BaseSampler:
         **asked.options,
     }
     if options["group"] or not options["multivariate"]:
-        return optuna.samplers.TPESampler(**options)
+        return AnyTpe(**options)
     return Tpe(told, is_new=asked.is_new if len(told) == len(searched) else None, **options)
 
 

@@ -23,6 +23,7 @@ from hpo_batch.study.quota import NOT_DRAWN, Arm
 from hpo_batch.study.replicates import may_repeat
 from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
 from hpo_batch.study.samplers.models import Asked, make, model_of
+from hpo_batch.study.samplers.normal import scipys_normal
 from hpo_batch.sweep.schema import Sweep
 
 log = logging.getLogger(__name__)
@@ -178,8 +179,9 @@ class Sampled:
         return bool(self._untried) and self._covered < int((self._drawn + 1) * share)
 
     def _ask(self, study: optuna.Study, space: Space, *, is_whole: bool) -> Candidate:
-        trial = study.ask()
-        configuration = space.decide(lambda parameter: _suggest(trial, parameter))
+        with scipys_normal():
+            trial = study.ask()
+            configuration = space.decide(lambda parameter: _suggest(trial, parameter))
         attrs = _kept_attrs(study._storage.get_trial_system_attrs(trial._trial_id)) if is_whole else {}
         return Candidate(
             configuration=self._space.resolve({**configuration.fixed, **configuration.searched}),
