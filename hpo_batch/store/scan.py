@@ -46,7 +46,8 @@ class JournalState:
     Args:
         reports: keep reports. A worker without a pruner has no use for them, and they are most of the file.
         metrics: keep metrics and what else was noted with a trial.
-        finding: keep by what workers find trials: ``number_of_key``, ``made``, ``endings``. A table has no use for it.
+        finding: keep by what workers find trials: ``number_of_key``, ``alike``, ``made``, ``endings``. A table has no
+            use for it.
     """
 
     def __init__(self, *, reports: bool = True, metrics: bool = True, finding: bool = True) -> None:
@@ -64,6 +65,8 @@ class JournalState:
         """numbers of the trials in each state"""
         self.number_of_key: dict[str, int] = {}
         """the newest trial with a configuration's key"""
+        self.alike: dict[str, list[int]] = {}
+        """numbers of all trials with a key, where several were made with it"""
         self.made: set[tuple[str | None, str | None, str | None]] = set()
         """origin, name and key of the trials that hpo-batch made: which of the planned ones exist"""
         self.endings: list[tuple[str, int]] = []
@@ -258,9 +261,16 @@ class JournalState:
         if not self.finding:
             return
         identity = trial.identity
-        if identity.key is not None:
-            self.number_of_key[identity.key] = trial.number
-            self.made.add((identity.origin, identity.name, identity.key))
+        key = identity.key
+        if key is None:
+            return
+        earlier = self.number_of_key.get(key)
+        if earlier is not None and earlier != trial.number and self.trials[earlier].key == key:
+            alike = self.alike.setdefault(key, [earlier])
+            if trial.number not in alike:  # its facts may be noted again
+                alike.append(trial.number)
+        self.number_of_key[key] = trial.number
+        self.made.add((identity.origin, identity.name, key))
 
     def _note_end(self, trial: ScannedTrial) -> None:
         if not self.finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ REPLICATES = "hpo:replicates"
 """a user attribute: the metrics of each seed of a complete trial that has several"""
 
 
-class Identity(msgspec.Struct):
+class Identity(msgspec.Struct, gc=False):
     """The part of a trial's facts by which others find it."""
 
     key: str | None = None
@@ -168,6 +169,8 @@ class ScannedTrial:
         if self._identity is None:
             facts = self.raw(FACTS)
             self._identity = Identity() if facts is None else _identity.decode(facts)
+            if self._identity.origin is not None:
+                self._identity.origin = sys.intern(self._identity.origin)  # a handful of words, for all trials
         return self._identity
 
     @property

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import bisect
 import copy
-import itertools
+import heapq
+import math
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -30,6 +31,7 @@ from hpo_batch.study.others import OUT_OF_THE_WAY, Others
 
 BEST = 0.1
 """share of a capped history that is kept for the best trials, however old: a model is of what is good"""
+OPTUNAS = {state: optuna.trial.TrialState(state.value) for state in TrialState}
 UNPICKLED = "cma:"
 """Optuna's CMA-ES keeps a pickled optimizer in attributes of this name: none is ever handed to a sampler"""
 
@@ -86,10 +88,16 @@ class SamplerHistory:
         self._missing = missing or {}
         self._by_step = by_step
         self._distributions = {parameter.name: distribution_of(parameter) for parameter in space.searched}
-        self._ended: dict[int, FrozenTrial | None] = {}
+        self._known: dict[int, FrozenTrial] = {}
+        """trials that lie in the space, by number, as they were translated last"""
+        self._outside: set[int] = set()
+        """numbers of the trials that have ended and do not lie in the space"""
+        self._newest: list[int] = []
+        """numbers of the newest trials in the space that have ended, as many as are shown at most, the newest last"""
         self._ranked: dict[int, list[tuple[float, int]]] = {}
-        """by metric: loss and number of complete trials, the best first, as many as there is room for"""
-        self._looked = 0
+        """by metric: loss and number of complete trials in the space, the best first, as many as there is room for"""
+        self._looked = self._ranked_until = 0
+        """how many endings were looked at"""
         self._others = Others(space, self._distributions)
 
     def study(self, state: JournalState, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
@@ -108,62 +116,95 @@ class SamplerHistory:
         return None if found is None else Noting(trial=found, attrs=storage.noted)
 
     def _shown(self, state: JournalState) -> list[FrozenTrial]:
-        best: list[FrozenTrial] = []
-        newest = self._cap
-        if self._cap is not None and len(state.trials) > self._cap:
-            numbers = sorted(self._best_numbers(state))
-            best = [frozen for n in numbers if (frozen := self._frozen(state.trials[n])) is not None]
-            newest = self._cap - len(best)
-        kept = {trial.number for trial in best}
-        seen = (t for t in reversed(state.trials) if t.state not in (TrialState.FAIL, TrialState.WAITING))
-        known = (f for f in map(self._frozen, seen) if f is not None and f.number not in kept)
-        shown = best + list(itertools.islice(known, newest))
-        return sorted(shown, key=lambda trial: trial.number) if best else shown[::-1]
+        room = len(state.trials) if self._cap is None else self._cap
+        best = set(self._best_numbers(state)[:room] if len(state.trials) > room else [])
+        self._look_for_newest(state, room)
+        running = [n for n in state.by_state[TrialState.RUNNING] if self._frozen(state.trials[n]) is not None]
+        newest = sorted({*self._newest, *running} - best, reverse=True)[: room - len(best)]
+        shown: dict[int, FrozenTrial] = {}
+        for number in sorted([*best, *newest]):
+            frozen = self._known.get(number) or self._frozen(state.trials[number])
+            assert frozen is not None
+            shown[number] = frozen
+        if self._cap is not None and len(self._known) > 2 * self._cap:
+            self._known = dict(shown)  # a worker that stays for long must not keep what it does not show any more
+        return list(shown.values())
+
+    # Whether a trial lies in the space is asked in the order in which trials are wanted, and only until there are
+    # enough: to translate all of them took longer than to read a large study.
+
+    def _look_for_newest(self, state: JournalState, room: int) -> None:
+        new = [number for reason, number in state.endings[self._looked :] if not reason]
+        self._looked = len(state.endings)
+        for number in sorted(new, reverse=True):
+            if len(self._newest) >= room and number < self._newest[0]:
+                break
+            if self._frozen(state.trials[number]) is not None:
+                bisect.insort(self._newest, number)
+                del self._newest[:-room]
 
     def _best_numbers(self, state: JournalState) -> list[int]:
         """Of the trials that have ended; with several metrics the best by each of them."""
         assert self._cap is not None
-        room = max(1, int(self._cap * BEST))
-        minimize = [direction == StudyDirection.MINIMIZE for direction in state.directions]
-        new = [number for reason, number in state.endings[self._looked :] if not reason]
-        self._looked = len(state.endings)
-        for number in new:
-            values = state.trials[number].values
-            if state.trials[number].state is not TrialState.COMPLETE or values is None:
-                continue
-            if self._frozen(state.trials[number]) is None:
-                continue
-            losses = [value if is_min else -value for value, is_min in zip(values, minimize, strict=True)]
-            for i, loss in enumerate(losses):
-                ranked = self._ranked.setdefault(i, [])
-                bisect.insort(ranked, (loss, number))
-                del ranked[room // len(losses) + 1 :]
-        return list({number for ranked in self._ranked.values() for _, number in ranked})
+        room = max(1, int(self._cap * BEST)) // len(state.directions) + 1
+        ended = (state.trials[number] for reason, number in state.endings[self._ranked_until :] if not reason)
+        complete = [trial for trial in ended if trial.state is TrialState.COMPLETE]
+        self._ranked_until = len(state.endings)
+        for metric, direction in enumerate(state.directions):
+            ranked = self._ranked.setdefault(metric, [])
+            entries = list(_losses(complete, metric, minimize=direction == StudyDirection.MINIMIZE))
+            heapq.heapify(entries)
+            while entries and (len(ranked) < room or entries[0] < ranked[-1]):
+                entry = heapq.heappop(entries)
+                if self._frozen(state.trials[entry[1]]) is not None:
+                    bisect.insort(ranked, entry)
+                    del ranked[room:]
+        return [number for ranked in self._ranked.values() for _, number in ranked]
 
     def _frozen(self, trial: ScannedTrial) -> FrozenTrial | None:
-        if trial.number in self._ended:
-            return self._ended[trial.number]
+        """A trial as Optuna's; None if it does not lie in the space."""
+        if trial.number in self._outside:
+            return None
+        frozen = self._known.get(trial.number)
+        if frozen is not None and frozen.state is OPTUNAS[trial.state]:
+            if trial.state is not TrialState.RUNNING:
+                return frozen
+            if trial.key is not None:  # plain Optuna gives a trial its parameters one by one
+                frozen.intermediate_values = self._steps(trial)
+                return frozen
         values = values_in(self._space, trial)
-        frozen = None
         if values is not None:
             frozen = frozen_trial(
                 trial,
                 number=trial.number + OUT_OF_THE_WAY,
                 params=values,
                 distributions=self._distributions,
-                steps=trial.steps if self._by_step or not trial.steps else {1: fmean(trial.steps.values())},
+                steps=self._steps(trial),
                 attrs=self._attrs(trial),
             )
-        if frozen is not None:
-            frozen._trial_id += OUT_OF_THE_WAY
-        if trial.state.ended:
-            self._ended[trial.number] = frozen
+        if values is None or frozen is None:
+            if trial.state.ended:
+                self._outside.add(trial.number)
+            return None
+        frozen._trial_id += OUT_OF_THE_WAY
+        self._known[trial.number] = frozen
         return frozen
+
+    def _steps(self, trial: ScannedTrial) -> dict[int, float]:
+        steps = trial.steps
+        return dict(steps) if self._by_step or not steps else {1: fmean(steps.values())}
 
     def _attrs(self, trial: ScannedTrial) -> dict[str, Any]:
         """What the sampler that drew the trial has set of it."""
         set_by_it = {**trial.facts.get("sampler", {}), **trial.noted_by_sampler}
         return {**self._missing, **{k: v for k, v in set_by_it.items() if not k.startswith(UNPICKLED)}}
+
+
+def _losses(trials: Sequence[ScannedTrial], metric: int, *, minimize: bool) -> Iterator[tuple[float, int]]:
+    """Loss and number of those that have one: what is not a number has no place in an order."""
+    for trial in trials:
+        if trial.values is not None and not math.isnan(value := trial.values[metric]):
+            yield value if minimize else -value, trial.number
 
 
 class PrunerHistory:

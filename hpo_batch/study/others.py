@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -13,7 +14,7 @@ from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.scan import JournalState
 from hpo_batch.study.comparable import translated
-from hpo_batch.study.distributions import SOME_TIME
+from hpo_batch.study.distributions import SOME_TIME, Past
 from hpo_batch.study.replicates import mean_values
 
 OUT_OF_THE_WAY = 1 << 40
@@ -21,29 +22,22 @@ OUT_OF_THE_WAY = 1 << 40
 
 
 class Others:
-    """Belongs to the history of one space; it looks at each trial once."""
+    """Belongs to the history of one space."""
 
     def __init__(self, space: Space, distributions: Mapping[str, BaseDistribution]) -> None:
         self._space = space
         self._distributions = distributions
-        self._alike: dict[str, list[int]] = {}
-        """numbers of the trials that have one configuration, by its key"""
-        self._looked = 0
         self._imported: list[FrozenTrial] | None = None
 
     def as_one(self, state: JournalState, shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials that are shown, those of one configuration as one with the means of the complete ones."""
-        for trial in state.trials[self._looked :]:
-            if trial.key is not None:
-                self._alike.setdefault(trial.key, []).append(trial.number)
-        self._looked = len(state.trials)
-        if len(self._alike) == len(state.trials):
-            return list(shown)  # no configuration has two
+        if not state.alike:
+            return list(shown)
         kept: dict[str | int, FrozenTrial] = {}
         for frozen in shown:
             trial = state.trials[frozen.number - OUT_OF_THE_WAY]
-            alike = self._alike.get(trial.key, []) if trial.key is not None else []
-            if trial.key is None or len(alike) < 2:
+            alike = None if trial.key is None else state.alike.get(trial.key)
+            if trial.key is None or alike is None:
                 kept[frozen.number] = frozen
             elif trial.key not in kept or frozen.state is optuna.trial.TrialState.COMPLETE:
                 kept[trial.key] = _with_mean(frozen, mean_values([state.trials[number] for number in alike]))
@@ -61,7 +55,7 @@ class Others:
         if isinstance(found, str):
             return None
         is_complete = trial.state is TrialState.COMPLETE
-        return FrozenTrial(
+        return Past(
             number=2 * OUT_OF_THE_WAY + place,
             state=optuna.trial.TrialState(trial.state.value),
             value=None,
@@ -79,6 +73,8 @@ class Others:
 
 def _with_mean(frozen: FrozenTrial, values: tuple[float, ...] | None) -> FrozenTrial:
     if values is None or frozen.state is not optuna.trial.TrialState.COMPLETE:
+        return frozen
+    if any(map(math.isnan, values)):  # infinity here and there, or a value that plain Optuna wrote and does not take
         return frozen
     frozen = copy.copy(frozen)
     frozen.values = list(values)

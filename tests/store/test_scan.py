@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -339,6 +340,20 @@ def test_a_configuration_that_plain_optuna_ran_is_known_as_tried(path: Path) -> 
     assert read_state(path).number_of_key == {
         Configuration(searched={"n": params["n"]}, fixed={"x": params["x"]}).key: 0
     }
+
+
+def test_trials_of_one_configuration_are_known(path: Path) -> None:
+    writer = ours(path)
+    keys = ["a", "b", "a", None, "c", "a", "b", "d"]
+    write(path, *(created(writer, system_attrs={"hpo:trial": {"key": key}} if key else {}) for key in keys))
+    state = read_state(path)
+    assert state.alike == {"a": [0, 2, 5], "b": [1, 6]}
+    state.also_known_as(4, "e")  # what it is today is not what it was made as
+    more = [created(writer, system_attrs={"hpo:trial": {"key": "e"}}), created(writer, system_attrs={})]
+    facts = [writer.trial_attr(number, "hpo:trial", {"key": "b"}) for number in (9, 1, 9)]  # given later, and again
+    state.apply(b"".join(msgspec.json.encode(record) + b"\n" for record in [*more, *facts]))
+    assert state.alike == {"a": [0, 2, 5], "b": [1, 6, 9]}
+    assert state.number_of_key["e"] == 8
 
 
 def test_arming_the_breaker_forgets_earlier_failures(path: Path) -> None:
