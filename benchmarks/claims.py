@@ -11,6 +11,8 @@ renaming (a floor that stores one result file per trial, syncs it, and checks no
     .venv/bin/python benchmarks/claims.py --exactly 1000 --workers 64
     .venv/bin/python benchmarks/claims.py --reading 10000 100000
     .venv/bin/python benchmarks/claims.py --reporting 1000
+    .venv/bin/python benchmarks/claims.py --draws 100 1000 10000 100000
+    .venv/bin/python benchmarks/claims.py --joining 10000 100000 300000
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
 
 REPORTS = 10
+PIECE = 100_000
+"""records that are written at once: those of a large study together take gigabytes"""
 SWEEP = """
 [study]
 name = "bench"
@@ -257,27 +261,30 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
     write, rng, records = Writer("prefill"), random.Random(0), []
     space: Space = sweep.space
     stored = JournalParams(space)
-    for i in range(trials):
-        values = {
-            "a": rng.random(), "b": 10 ** rng.uniform(-5, -1), "c": rng.randint(1, 100000), "d": rng.randint(1, 4),
-            "e": rng.choice("xyz"), "f": rng.random(), "g": rng.randint(0, 100) / 100,
-        }  # fmt: skip
-        configuration = space.resolve(values)
-        params, distributions = stored(configuration)
-        facts = {"key": configuration.key, "seeds": [i], "origin": sampler, "revision": 1, "derived": {}}
-        attempt = {"worker": "w-0", "job": "1_0", "host": "n1", "pid": 1, "start": 0, "boot": "", "gpus": ["0"],
-                   "submission": "s", "token": "t", "started": 1.0}  # fmt: skip
-        attrs = {"hpo:trial": facts, "hpo:attempt:1": attempt}
-        records.append(
-            write.create_trial(
-                now=1.0, state=TrialState.RUNNING, params=params, distributions=distributions, system_attrs=attrs
-            )
-        )
-        records += [write.report(i, step, 1.0 / (step + 1)) for step in range(REPORTS)]
-        records.append(write.metric(i, "loss", 0.5))
-        records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 2.0}))
-        records.append(write.trial_state(i, TrialState.COMPLETE, now=2.0, values=[rng.random()]))
     with Journal(home.journal).transaction() as transaction:
+        for i in range(trials):
+            values = {
+                "a": rng.random(), "b": 10 ** rng.uniform(-5, -1), "c": rng.randint(1, 100000), "d": rng.randint(1, 4),
+                "e": rng.choice("xyz"), "f": rng.random(), "g": rng.randint(0, 100) / 100,
+            }  # fmt: skip
+            configuration = space.resolve(values)
+            params, distributions = stored(configuration)
+            facts = {"key": configuration.key, "seeds": [i], "origin": sampler, "revision": 1, "derived": {}}
+            attempt = {"worker": "w-0", "job": "1_0", "host": "n1", "pid": 1, "start": 0, "boot": "", "gpus": ["0"],
+                       "submission": "s", "token": "t", "started": 1.0}  # fmt: skip
+            attrs = {"hpo:trial": facts, "hpo:attempt:1": attempt}
+            records.append(
+                write.create_trial(
+                    now=1.0, state=TrialState.RUNNING, params=params, distributions=distributions, system_attrs=attrs
+                )
+            )
+            records += [write.report(i, step, 1.0 / (step + 1)) for step in range(REPORTS)]
+            records.append(write.metric(i, "loss", 0.5))
+            records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 2.0}))
+            records.append(write.trial_state(i, TrialState.COMPLETE, now=2.0, values=[rng.random()]))
+            if len(records) > PIECE:
+                transaction.append(records, sync=False)
+                records.clear()
         transaction.append(records, sync=True)
     return home
 
@@ -302,6 +309,73 @@ def growth(sampler: str, trials: int, folder: Path, *, claims: int = 30) -> str:
             tell_times.append(time.perf_counter() - began)
     claim, tell = statistics.median(claim_times) * 1e3, statistics.median(tell_times) * 1e3
     return f"| {sampler} | {trials} | {opened * 1e3:.0f} | {claim:.1f} | {tell:.1f} |"
+
+
+DRAWS = "| sampler | finished trials | first draw CPU ms | draw CPU ms |\n|---|---:|---:|---:|"
+
+
+def draws(sampler: str, trials: int, folder: Path, *, times: int = 15) -> str:
+    """One row: processor time of what a claim draws before it takes the lock, one worker; the median after the first.
+
+    Between two draws a trial is claimed and told, as in a sweep: a draw from the same history could be remembered.
+    """
+    home = prefilled(folder, sampler, trials)
+    with Study.open(home, owner(0)) as study:
+        taken = []
+        for _ in range(times + 1):
+            began = time.process_time()
+            study._draw(again=False)
+            taken.append((time.process_time() - began) * 1e3)
+            given = study.claim()
+            assert not isinstance(given, Idle)
+            study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
+    return f"| {sampler} | {trials} | {taken[0]:.0f} | {statistics.median(taken[1:]):.1f} |"
+
+
+JOINING = (
+    "| sampler | finished trials | imports CPU s | open CPU s | first claim CPU s | whole process CPU s | MB |\n"
+    "|---|---:|---:|---:|---:|---:|---:|"
+)
+JOINER = """
+import os, sys, time
+from hpo_batch import processes
+from hpo_batch.records import Complete, Owner
+from hpo_batch.store.home import home_of
+from hpo_batch.study.study import Study
+from pathlib import Path
+pid = os.getpid()
+owner = Owner(worker=f"bench{{pid}}-0", job="local", host=processes.host_name(), pid=pid,
+              start=processes.started_at(pid), boot=processes.boot_id())
+times = [time.process_time()]
+with Study.open(home_of(Path({root!r}), "bench"), owner) as study:
+    times.append(time.process_time())
+    given = study.claim()
+    times.append(time.process_time())
+    study.tell(given[0], Complete(values=(0.5,), metrics={{"loss": 0.5}}))
+print(*times)
+"""
+"""what a worker does until it has its first trial; told at the end, so that the next one draws too"""
+
+
+def joining(sampler: str, trials: int, folder: Path, *, runs: int = 3) -> str:
+    """One row: processor time and memory of a worker that joins a study of so many finished trials; medians."""
+    filling = multiprocessing.get_context("spawn").Process(target=prefilled, args=(folder, sampler, trials))
+    filling.start()
+    filling.join()
+    found = []
+    for _ in range(runs):
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOINER.format(root=str(folder))], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        imported, opened, claimed = map(float, process.stdout.read().split())
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"the worker ended with {status}")
+        whole = usage.ru_utime + usage.ru_stime
+        found.append((imported, opened - imported, claimed - opened, whole, usage.ru_maxrss / 1024))
+    *seconds, megabytes = map(statistics.median, zip(*found, strict=True))
+    return f"| {sampler} | {trials} | " + " | ".join(f"{s:.2f}" for s in seconds) + f" | {megabytes:.0f} |"
 
 
 def exactly(wanted: int, workers: int, folder: Path) -> str:
@@ -414,6 +488,8 @@ def main() -> None:
     parser.add_argument("--exactly", type=int, default=None, help="trials that the workers are asked for")
     parser.add_argument("--reading", type=int, nargs="*", default=None, help="finished trials to measure reading at")
     parser.add_argument("--reporting", type=int, nargs="*", default=None, help="finished trials to measure a report at")
+    parser.add_argument("--draws", type=int, nargs="*", default=None, help="finished trials to measure a draw at")
+    parser.add_argument("--joining", type=int, nargs="*", default=None, help="finished trials to measure joining at")
     parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
     options = parser.parse_args()
     # removed at the end: ext4 takes longer to make files for a while after many were removed
@@ -428,6 +504,16 @@ def rows(options: argparse.Namespace, folders: Iterator[Path]) -> Iterator[str]:
         for sampler in options.samplers:
             for trials in options.growth:
                 yield growth(sampler, trials, next(folders))
+    elif options.draws is not None:
+        yield DRAWS
+        for sampler in options.samplers:
+            for trials in options.draws:
+                yield draws(sampler, trials, next(folders))
+    elif options.joining is not None:
+        yield JOINING
+        for sampler in options.samplers:
+            for trials in options.joining:
+                yield joining(sampler, trials, next(folders))
     elif options.reading is not None:
         yield READING
         for trials in options.reading:
