@@ -50,8 +50,6 @@ from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
 
 REPORTS = 10
-PIECE = 100_000
-"""records that are written at once: those of a large study together take gigabytes"""
 SWEEP = """
 [study]
 name = "bench"
