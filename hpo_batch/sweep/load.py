@@ -156,15 +156,14 @@ class _Loader:
         self._tell(problems, sources, budget=number)
         if sweep is None:
             return None
-        if is_budget:
-            sweep = dataclasses.replace(sweep, budget=budget.get("name"))
         if template.get("scheduler") == "local":
             # what the sweep asks of SLURM means nothing here, and must not make --local fail
             kept = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
             # as part of the sweep, since pydantic would have to learn of the job's table alone
             job = checked(Sweep, {**to_raw(sweep), "job": merge(template, kept)}).job
             sweep = dataclasses.replace(sweep, job=job)
-        return sweep
+        # the name of a budget was judged with those of the others
+        return dataclasses.replace(sweep, budget=budget.get("name")) if is_budget else sweep
 
     def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
         """The keys of the job's template, which becomes the lowest of the sources."""

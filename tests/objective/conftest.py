@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, end
 from hpo_batch.records import Stopping, Verdict
 
 
@@ -40,7 +41,9 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def make_trial(engine: FakeEngine, tmp_path: Path) -> Callable[..., Trial]:
+def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Trial]]:
+    made: weakref.WeakSet[Trial] = weakref.WeakSet()
+
     def make(**changes: Any) -> Trial:
         facts: dict[str, Any] = {
             "number": 17,
@@ -55,9 +58,12 @@ def make_trial(engine: FakeEngine, tmp_path: Path) -> Callable[..., Trial]:
         }
         trial = Trial(**facts)
         trial.dir.mkdir(exist_ok=True)
+        made.add(trial)
         return trial
 
-    return make
+    yield make
+    for trial in made:
+        end(trial)  # as the worker does
 
 
 @pytest.fixture
