@@ -42,7 +42,7 @@ class TestOnHosts:
 
     def test_hosts_under_load_write_nothing_over_each_other(self, tmp_path: Path) -> None:
         """A busy thread in each worker makes the time long between its release of the lock and what follows."""
-        options = ("--workers", "3", "--busy", "--trials", "60", "--kills", "0", "--at-each-point", "0")
+        options = ("--workers", "3", "--busy", "--trials", "30", "--kills", "0", "--at-each-point", "0")
         storm(tmp_path, *ON_HOSTS, *options)
 
     @pytest.mark.parametrize("locks", ["shared", "none"])

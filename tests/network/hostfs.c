@@ -494,7 +494,8 @@ static void write_page(struct inode *in, size_t index, int lo, int hi, const cha
     if (!page->uptodate && !page->hi && start >= in->size) page->uptodate = true; /* nothing is there */
     memcpy(page->data + lo, data, hi - lo);
     if (lo == 0 && hi == PAGE) page->uptodate = true;
-    if (page->uptodate && !in->is_stale && !in->is_unsure) { /* nfs_update_folio: the whole page is written back, as far as we know it */
+    /* nfs_update_folio: the whole page is written back, as far as we know it */
+    if (page->uptodate && !in->is_stale && !in->is_unsure) {
         off_t known = in->size - start;
         lo = 0;
         if (known > hi) hi = known < PAGE ? known : PAGE;
@@ -965,7 +966,7 @@ static void ll_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi) {
     pthread_mutex_lock(&in->lock);
     int error = request(OPEN, in, NULL);
     if (!error) error = look(in, &st);
-    if (!error && !in->is_gone_here && !is_still_its_name(in)) error = ESTALE; /* the kernel looks it up and asks again */
+    if (!error && !in->is_gone_here && !is_still_its_name(in)) error = ESTALE; /* the kernel looks up and asks again */
     if (!error && fi->flags & O_TRUNC) {
         flush(in);
         drop_pages(in);
@@ -1123,7 +1124,8 @@ static int open_lock(struct file *file) {
     struct inode *in = file->inode;
     char path[64];
     if (file->lock >= 0) return 0;
-    if (fs.locks == LOCAL && in->own_locks < 0 && (in->own_locks = memfd_create("locks", MFD_CLOEXEC)) < 0) return errno;
+    if (fs.locks == LOCAL && in->own_locks < 0 && (in->own_locks = memfd_create("locks", MFD_CLOEXEC)) < 0)
+        return errno;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fs.locks == LOCAL ? in->own_locks : in->fd);
     file->lock = open(path, O_RDWR | O_CLOEXEC);
     if (file->lock < 0) file->lock = open(path, O_RDONLY | O_CLOEXEC);
@@ -1217,7 +1219,8 @@ static int error_named(const char *name) {
 static const char *add_rule(bool is_delay, const char *words) {
     char what[64], op[64], glob[1024], when[64] = "";
     long count;
-    if (sscanf(words, "%63s %ld %63s %1023s %63s", what, &count, op, glob, when) < 4) return "what, count, operation, glob?";
+    if (sscanf(words, "%63s %ld %63s %1023s %63s", what, &count, op, glob, when) < 4)
+        return "what, count, operation, glob?";
     struct rule *rule = must(calloc(1, sizeof *rule));
     *rule = (struct rule){.left = count, .any = !strcmp(op, "*"), .op = OPS, .late = !strcmp(when, "done")};
     for (int i = 0; i < OPS; i++)

@@ -103,7 +103,8 @@ class Host:
     _process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def mount(self) -> None:
-        argv = [program(), self.source, self.path, f"--control={self.control}", *self.options.argv()]
+        places = [str(path) for path in (program(), self.source, self.path)]
+        argv = [*places, f"--control={self.control}", *self.options.argv()]
         # a session of its own: Ctrl-C in the terminal reaches the tests, which then unmount
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stdout is not None
