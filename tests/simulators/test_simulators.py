@@ -179,9 +179,8 @@ def copies(folder: Path) -> None:
     shutil.copyfile(folder / "a", folder / "b")
     assert (folder / "b").read_bytes() == (folder / "a").read_bytes()
     lock = filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0)
-    with lock:
-        with pytest.raises(filelock.Timeout):
-            filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0).acquire()
+    with lock, pytest.raises(filelock.Timeout):
+        filelock.SoftFileLease(folder / "lease", lease_duration=5, timeout=0).acquire()
     fd = os.open(folder / "a", os.O_RDWR)
     with mmap.mmap(fd, 10) as mapped:
         assert mapped[:3] == b"xxx"
@@ -231,7 +230,7 @@ def test_what_a_stat_has_answered_is_believed_for_a_while(load: Load, network_ro
 
 
 def links(folder: Path) -> list[object]:
-    """A lock made by a link, as Optuna and we take it: changes of names made here are seen here, those of others late."""
+    """A lock made by a link, as Optuna and we take it: names changed here are seen here, those of others late."""
     card, lock = folder / "card", folder / "lock"
     card.touch()
     seen: list[object] = [lock.exists()]
@@ -240,9 +239,9 @@ def links(folder: Path) -> list[object]:
     subprocess.run(["rm", str(lock)], env={"PATH": os.environ["PATH"]})
     seen.append(lock.exists())  # believed to be there
     os.link(card, lock)
-    os.unlink(lock)
+    lock.unlink()
     seen.append(lock.exists())
-    os.rename(card, lock)
+    card.rename(lock)
     seen += [card.exists(), lock.exists()]
     return seen
 
@@ -301,7 +300,7 @@ def operates(folder: Path) -> None:
     os.close(fd)
     (folder / "b").write_text("x")  # open, close
     (folder / "b").read_text()  # open, read
-    os.rename(folder / "a", folder / "c")  # rename
+    (folder / "a").rename(folder / "c")  # rename
     os.link(folder / "b", folder / "d")  # link
     (folder / "d").unlink()  # unlink
     (folder / "e").mkdir()  # mkdir
@@ -423,7 +422,7 @@ def is_refused(folder: Path, kind: str, after: bool) -> tuple[int | None, list[s
         "flock": lambda: fcntl.flock(fd, fcntl.LOCK_EX),
         "utime": lambda: os.utime(path),
         "trunc": lambda: os.ftruncate(fd, 3),
-        "opendir": lambda: os.listdir(folder),
+        "opendir": lambda: list(folder.iterdir()),
     }
     fd = os.open(path, os.O_RDWR)
     control.refuse(kind, str(folder), error=errno.ESTALE, after=after)
@@ -434,7 +433,7 @@ def is_refused(folder: Path, kind: str, after: bool) -> tuple[int | None, list[s
         code = error.errno
     assert control.calls_seen() >= 1
     calls["flock"]()  # once only
-    names = sorted(os.listdir(folder))
+    names = sorted(one.name for one in folder.iterdir())
     return code, names, path.read_bytes() if path.exists() else b""
 
 

@@ -54,6 +54,8 @@ class Worker:
     study: Path
     notes: Path
     fate: Fate | None = None
+    clock_s: float = 0.0
+    """how far the clock of its host is ahead"""
     is_busy: bool = False
     """a thread that holds the interpreter, as a data loader may"""
     stall_permille: int = 0
@@ -99,6 +101,7 @@ def run(worker: Worker) -> str:
 def _begin(worker: Worker) -> None:
     control.as_network()
     control.be_host(worker.host)
+    control.set_clock(ahead_s=worker.clock_s)
     _shorten()
 
 
