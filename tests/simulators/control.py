@@ -30,9 +30,13 @@ def set_clock(*, ahead_s: float) -> None:
     _loaded().clock_ahead(ctypes.c_double(ahead_s))
 
 
-def stall_writes(*, seed: int, permille: int, most_s: float) -> None:
-    """Of the writes that go to the server late, ``permille`` come up to ``most_s`` seconds later still."""
-    _loaded().writeback_stall(ctypes.c_uint(seed), permille, round(most_s * 1e6))
+def stall_writes(*, seed: int, permille: int, most_s: float, holes: bool = False) -> None:
+    """Of the writes that go to the server late, ``permille`` come up to ``most_s`` seconds later still, some in parts.
+
+    Args:
+        holes: the second part may come first, and others read zeros before it.
+    """
+    _loaded().writeback_stall(ctypes.c_uint(seed), permille, round(most_s * 1e6), holes)
 
 
 def refuse(

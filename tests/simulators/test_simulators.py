@@ -250,8 +250,8 @@ def test_names_that_this_client_changes_are_not_believed(load: Load, write_back:
     assert load(write_back).call(links, network_root) == [False, True, True, False, False, True]
 
 
-def stalls(folder: Path) -> list[int]:
-    control.stall_writes(seed=1, permille=1000, most_s=0.02)
+def stalls(folder: Path, holes: bool) -> list[int]:
+    control.stall_writes(seed=1, permille=1000, most_s=0.02, holes=holes)
     seen = []
     for i in range(20):
         (folder / str(i)).write_bytes(b"x" * 1000)
@@ -266,12 +266,14 @@ def stalls(folder: Path) -> list[int]:
 def test_stalled_writes_are_whole_when_they_are_acknowledged(
     load: Load, write_back: WriteBack, network_root: Path
 ) -> None:
-    process = load(write_back).start(stalls, network_root)
-    sizes = set()
-    while not process.has_ended:
-        sizes |= {path.stat().st_size for path in network_root.iterdir()}
-    assert process.answer() == [1000] * 20
-    assert any(0 < size < 1000 for size in sizes)  # others saw parts
+    for holes in (False, True):
+        process = load(write_back).start(stalls, network_root, holes)
+        seen = set()
+        while not process.has_ended:
+            seen |= {path.read_bytes() for path in network_root.iterdir()}
+        assert process.answer() == [1000] * 20
+        assert any(0 < len(content) < 1000 for content in seen)  # others saw parts
+        assert any(b"\0" in content for content in seen) == holes
 
 
 def has_no_flock(path: Path) -> int | None:

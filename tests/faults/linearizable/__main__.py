@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--no-flock", action="store_true", help="the network has no flock")
     parser.add_argument("--coherent", action="store_true", help="no write-back: what is written is seen at once")
     parser.add_argument("--stall", type=int, default=200, help="late writes that wait, of a thousand [default: 200]")
+    parser.add_argument("--holes", action="store_true", help="late writes overtake each other")
     parser.add_argument("--round-trip", type=float, default=0.0005, help="seconds [default: 0.0005]")
     parser.add_argument("--keep", type=Path, help="a folder for the histories and journals of bad runs")
     options = parser.parse_args()
@@ -43,6 +44,7 @@ def main() -> int:
                     is_busy=options.busy,
                     kills=not options.no_kills,
                     flock=not options.no_flock,
+                    holes=options.holes,
                     stall_permille=0 if options.coherent else options.stall,
                     patience_s=60.0 + 10 * options.processes,
                 )

@@ -44,6 +44,8 @@ class Settings:
     """whether the network has it; without, no stop may last as long as the grace for abandoned locks"""
     stall_permille: int = 200
     stall_s: float = 0.01
+    holes: bool = False
+    """whether late writes overtake each other: readers may see zeros where a record will be"""
     storm_s: float = 2.5
     """for so long processes are killed and stopped"""
     patience_s: float = 60.0
@@ -132,7 +134,8 @@ class _Storm:
         seed, clock_s = self.rng.randrange(2**31), self.rng.choice([0.0, 0.0, -7 * 3600.0, 5 * 3600.0])
         return Worker(
             name=f"w{self.started}", host=host, seed=seed, clock_s=clock_s, study=self.home.path, notes=self.local,
-            stall_permille=self.settings.stall_permille, stall_s=self.settings.stall_s, **more,  # type: ignore[arg-type]
+            stall_permille=self.settings.stall_permille, stall_s=self.settings.stall_s,
+            holes=self.settings.holes, **more,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def start(self, host: str, *, may_die: bool = True) -> None:

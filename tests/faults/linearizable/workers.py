@@ -60,6 +60,7 @@ class Worker:
     """a thread that holds the interpreter, as a data loader may"""
     stall_permille: int = 0
     stall_s: float = 0.0
+    holes: bool = False
     train_s: float = 0.008
     only_finish: bool = False
     """claim and tell until nothing is left, and nothing else"""
@@ -77,7 +78,9 @@ def run(worker: Worker) -> str:
     if worker.is_busy:
         threading.Thread(target=_spin, daemon=True).start()
     if worker.stall_permille:
-        control.stall_writes(seed=worker.seed, permille=worker.stall_permille, most_s=worker.stall_s)
+        control.stall_writes(
+            seed=worker.seed, permille=worker.stall_permille, most_s=worker.stall_s, holes=worker.holes
+        )
     if worker.fate is not None:
         control.refuse(nth=worker.fate.at, error=-worker.fate.number, after=worker.fate.after)
     opened = Study.open(worker.home, _owner(worker))
