@@ -21,7 +21,7 @@ from tests.faults.linearizable.model import Model, Rule
 from tests.faults.linearizable.storm import IMPORTS, Settings, judge_end, storm
 from tests.faults.linearizable.workers import AtTheEnd
 from tests.simulators.fixtures import Load
-from tests.simulators.preload import Latency, Refusals, WriteBack
+from tests.simulators.preload import HostClock, Latency, Refusals, WriteBack
 
 STORMS = int(os.environ.get("HPO_BATCH_TEST_STORMS", "3"))
 DISTRIBUTIONS = {
@@ -33,7 +33,7 @@ DISTRIBUTIONS = {
 class Fake:
     """A study that one process keeps, operated by several in turn: writes a history and a journal that are right.
 
-    Time passes by one with each event; ``overlap`` moves events so that operations overlap in ways that are still right.
+    Time passes by one with each event, so that no two operations overlap.
     """
 
     def __init__(self, target: int = 4) -> None:
@@ -609,7 +609,7 @@ def run_storm(
 ) -> Iterator[Callable[..., None]]:
     def run(settings: Settings, *, clients: WriteBack | None = None) -> None:
         latency = Latency(root=network_folder, round_trip_s=0.0005, out=tmp_path.parent / "operations")
-        preloaded = load(refusals, clients or write_back, latency, imports=IMPORTS)
+        preloaded = load(HostClock(), refusals, clients or write_back, latency, imports=IMPORTS)
         done = storm(settings, network_root / str(settings.seed), tmp_path / "notes" / str(settings.seed), preloaded)
         print(done)
         assert done.is_fine, f"{done}\nhistories and journal: {done.folder}"
@@ -619,7 +619,7 @@ def run_storm(
 
 @pytest.mark.parametrize("seed", range(STORMS))
 def test_a_study_among_write_back_clients_is_linearizable(run_storm: Callable[..., None], seed: int) -> None:
-    """Late writes, a millisecond to the server, processes that are killed and stopped anywhere."""
+    """Late writes, a server half a millisecond away, clocks hours apart, processes killed and stopped anywhere."""
     run_storm(Settings(seed=seed, processes=3, trials_each=8))
 
 

@@ -13,8 +13,8 @@ from hpo_batch.store import mounts
 def as_network() -> None:
     """From now on in this process every folder counts as one on a network file system.
 
-    The one place that says so, for tests and benchmarks: a simulated network lies on a local disk, and the product tells
-    a network by the type of the file system.
+    The one place that says so, for tests and benchmarks: a simulated network lies on a local disk, and the product
+    tells a network by the type of the file system.
     """
     os.environ[mounts.SHARED_VARIABLE] = "1"
 
@@ -29,9 +29,13 @@ def set_clock(*, ahead_s: float) -> None:
     _loaded().clock_ahead(ctypes.c_double(ahead_s))
 
 
-def stall_writes(*, seed: int, permille: int, most_s: float) -> None:
-    """Writes that go to the server late come later still, so many of a thousand of them, for up to ``most_s`` seconds."""
-    _loaded().writeback_stall(ctypes.c_uint(seed), permille, round(most_s * 1e6))
+def stall_writes(*, seed: int, permille: int, most_s: float, holes: bool = False) -> None:
+    """Of the writes that go to the server late, ``permille`` come up to ``most_s`` seconds later still, some in parts.
+
+    Args:
+        holes: the second part may come first, and others read zeros before it.
+    """
+    _loaded().writeback_stall(ctypes.c_uint(seed), permille, round(most_s * 1e6), holes)
 
 
 def refuse(
@@ -40,7 +44,8 @@ def refuse(
     """The ``nth`` call of this thread from now on, of those on paths that contain ``part``, fails.
 
     Args:
-        kind: open, read, write, fsync, close, link, unlink, rename, mkdir, stat, flock, utime, trunc, opendir; empty: any.
+        kind: open, read, write, fsync, close, link, unlink, rename, mkdir, stat, flock, utime, trunc, opendir; empty:
+            any of them.
         error: of errno; a negative one is a signal that the process sends itself.
         after: the call is made, and its answer is lost; of a write half is made.
         lasting: all later calls fail too.

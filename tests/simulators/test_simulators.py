@@ -230,7 +230,7 @@ def test_what_a_stat_has_answered_is_believed_for_a_while(load: Load, network_ro
 
 
 def links(folder: Path) -> list[object]:
-    """A lock made by a link, as Optuna and we take it: changes of names made here are seen here, those of others late."""
+    """A lock made by a link, as Optuna and we take it: names changed here are seen here, those of others late."""
     card, lock = folder / "card", folder / "lock"
     card.touch()
     seen: list[object] = [lock.exists()]
@@ -239,9 +239,9 @@ def links(folder: Path) -> list[object]:
     subprocess.run(["rm", str(lock)], env={"PATH": os.environ["PATH"]})
     seen.append(lock.exists())  # believed to be there
     os.link(card, lock)
-    os.unlink(lock)
+    lock.unlink()
     seen.append(lock.exists())
-    os.rename(card, lock)
+    card.rename(lock)
     seen += [card.exists(), lock.exists()]
     return seen
 
@@ -250,8 +250,8 @@ def test_names_that_this_client_changes_are_not_believed(load: Load, write_back:
     assert load(write_back).call(links, network_root) == [False, True, True, False, False, True]
 
 
-def stalls(folder: Path) -> list[int]:
-    control.stall_writes(seed=1, permille=1000, most_s=0.02)
+def stalls(folder: Path, holes: bool) -> list[int]:
+    control.stall_writes(seed=1, permille=1000, most_s=0.02, holes=holes)
     seen = []
     for i in range(20):
         (folder / str(i)).write_bytes(b"x" * 1000)
@@ -266,12 +266,14 @@ def stalls(folder: Path) -> list[int]:
 def test_stalled_writes_are_whole_when_they_are_acknowledged(
     load: Load, write_back: WriteBack, network_root: Path
 ) -> None:
-    process = load(write_back).start(stalls, network_root)
-    sizes = set()
-    while not process.has_ended:
-        sizes |= {path.stat().st_size for path in network_root.iterdir()}
-    assert process.answer() == [1000] * 20
-    assert any(0 < size < 1000 for size in sizes)  # others saw parts
+    for holes in (False, True):
+        process = load(write_back).start(stalls, network_root, holes)
+        seen = set()
+        while not process.has_ended:
+            seen |= {path.read_bytes() for path in network_root.iterdir()}
+        assert process.answer() == [1000] * 20
+        assert any(0 < len(content) < 1000 for content in seen)  # others saw parts
+        assert any(b"\0" in content for content in seen) == holes
 
 
 def has_no_flock(path: Path) -> int | None:
@@ -300,7 +302,7 @@ def operates(folder: Path) -> None:
     os.close(fd)
     (folder / "b").write_text("x")  # open, close
     (folder / "b").read_text()  # open, read
-    os.rename(folder / "a", folder / "c")  # rename
+    (folder / "a").rename(folder / "c")  # rename
     os.link(folder / "b", folder / "d")  # link
     (folder / "d").unlink()  # unlink
     (folder / "e").mkdir()  # mkdir
@@ -422,7 +424,7 @@ def is_refused(folder: Path, kind: str, after: bool) -> tuple[int | None, list[s
         "flock": lambda: fcntl.flock(fd, fcntl.LOCK_EX),
         "utime": lambda: os.utime(path),
         "trunc": lambda: os.ftruncate(fd, 3),
-        "opendir": lambda: os.listdir(folder),
+        "opendir": lambda: list(folder.iterdir()),
     }
     fd = os.open(path, os.O_RDWR)
     control.refuse(kind, str(folder), error=errno.ESTALE, after=after)
@@ -433,7 +435,7 @@ def is_refused(folder: Path, kind: str, after: bool) -> tuple[int | None, list[s
         code = error.errno
     assert control.calls_seen() >= 1
     calls["flock"]()  # once only
-    names = sorted(os.listdir(folder))
+    names = sorted(one.name for one in folder.iterdir())
     return code, names, path.read_bytes() if path.exists() else b""
 
 

@@ -54,7 +54,7 @@ static double believed_s = 3.0;
 static int has_no_flock;
 static long linger_ms = 20;
 static unsigned stall_state;
-static int stall_permille, stall_most_us;
+static int stall_permille, stall_most_us, stall_leaves_holes;
 
 static void write_all_back(void);
 static void linger(int number);
@@ -95,10 +95,12 @@ __attribute__((destructor)) static void end(void) {
 }
 
 // Late writes wait up to `most_us`, one of them in a thousand / `permille`; half of those are cut in two by the wait.
-void writeback_stall(unsigned seed, int permille, int most_us) {
+// `holes`: the second part may come first, as requests overtake each other: others then read zeros before it.
+void writeback_stall(unsigned seed, int permille, int most_us, int holes) {
     stall_state = seed * 2654435761u + 1;
     stall_permille = permille;
     stall_most_us = most_us;
+    stall_leaves_holes = holes;
 }
 
 static unsigned chance(unsigned below) {
@@ -176,16 +178,21 @@ static int write_back(file *f, int fd) {
     f->first = f->last = NULL;
     for (piece *p = first, *next; p; p = next) {
         next = p->next;
-        size_t cut = 0;
+        size_t cut = 0, end = p->size;
         if (stall_permille && chance(1000) < (unsigned)stall_permille) {
             cut = chance(2) ? chance(p->size) : 0;
-            if (!error) error = write_piece(out, p, 0, cut);
+            if (stall_leaves_holes && cut && chance(2)) {
+                if (!error) error = write_piece(out, p, cut, end);
+                end = cut, cut = 0;
+            } else if (!error) {
+                error = write_piece(out, p, 0, cut);
+            }
             long us = chance(stall_most_us + 1);
             let_go();
             sleep_us(us);
             hold();
         }
-        if (!error) error = write_piece(out, p, cut, p->size);
+        if (!error) error = write_piece(out, p, cut, end);
         free(p);
     }
     if (!f->first) f->end = 0;

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.linearizable.storm import IMPORTS, Settings, storm
-from tests.simulators.preload import Latency, Refusals, WriteBack, together
+from tests.simulators.preload import HostClock, Latency, Refusals, WriteBack, together
 from tests.simulators.processes import Preloaded
 
 
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--no-flock", action="store_true", help="the network has no flock")
     parser.add_argument("--coherent", action="store_true", help="no write-back: what is written is seen at once")
     parser.add_argument("--stall", type=int, default=200, help="late writes that wait, of a thousand [default: 200]")
+    parser.add_argument("--holes", action="store_true", help="late writes overtake each other")
     parser.add_argument("--round-trip", type=float, default=0.0005, help="seconds [default: 0.0005]")
     parser.add_argument("--keep", type=Path, help="a folder for the histories and journals of bad runs")
     options = parser.parse_args()
@@ -33,7 +34,8 @@ def main() -> int:
         network.mkdir()
         latency = Latency(root=network, round_trip_s=options.round_trip, out=Path(folder, "operations"))
         write_back = [] if options.coherent else [WriteBack(root=network, flock=not options.no_flock)]
-        with Preloaded(together([Refusals(root=network), *write_back, latency]), imports=IMPORTS) as preloaded:
+        simulators = [HostClock(), Refusals(root=network), *write_back, latency]
+        with Preloaded(together(simulators), imports=IMPORTS) as preloaded:
             for seed in range(options.seed, options.seed + options.runs):
                 settings = Settings(
                     seed=seed,
@@ -42,7 +44,8 @@ def main() -> int:
                     is_busy=options.busy,
                     kills=not options.no_kills,
                     flock=not options.no_flock,
-                    stall_permille=options.stall,
+                    holes=options.holes,
+                    stall_permille=0 if options.coherent else options.stall,
                     patience_s=60.0 + 10 * options.processes,
                 )
                 run = storm(settings, network / str(seed), Path(folder, "notes", str(seed)), preloaded)

@@ -7,17 +7,17 @@ of the new trial, a raised target by the target). So each change has one place, 
 the records, and nothing is left to be searched for:
 
 1. *The changes.* The records are replayed through a sequential model of a study (``model``), in which each must be
-   allowed where it stands. Each is linked to the operation that made it. An acknowledged operation without its record is
-   lost; a record without an operation comes from nowhere; if the two differ, what was acknowledged is not what is there.
-   An operation without an answer may have its record or not.
+   allowed where it stands. Each is linked to the operation that made it. An acknowledged operation without its record
+   is lost; a record without an operation comes from nowhere; if the two differ, what was acknowledged is not what is
+   there. An operation without an answer may have its record or not.
 2. *Their order against time.* An operation takes effect between its call and its answer. So if one was answered before
    another was called, its record must come first. It is enough to carry the latest call along the file: whatever was
    answered before that call and stands behind it is out of order.
-3. *What was only seen* (reads, "nothing to do", "superseded"): each needs a place between two records at which the study
-   was as it was told. From below the place is bounded by the changes that were answered before the call, and by the
-   places of what was seen before; from above by the changes that were called after the answer. The places are given in
-   the order of the calls, to each the first that is possible. If this finds none there is none: an earlier place never
-   takes one away from what comes later.
+3. *What was only seen* (reads, "nothing to do", "superseded"): each needs a place between two records at which the
+   study was as it was told. From below the place is bounded by the changes that were answered before the call, and by
+   the places of what was seen before; from above by the changes that were called after the answer. The places are given
+   in the order of the calls, to each the first that is possible. If this finds none there is none: an earlier place
+   never takes one away from what comes later.
 
 If 1 to 3 hold, then the records, with what was seen put in at its places, are an order that explains all answers: the
 history is linearizable. The other way round: if the history is linearizable by an order of the changes other than that

@@ -1,8 +1,8 @@
 """A study as one process would keep it, and which changes of it are allowed: written from what users are promised.
 
-It shares no code with hpo_batch and none of its decisions. It knows the format of the journal (Optuna's records, and the
-attributes ``hpo:trial``, ``hpo:attempt:N``, ``hpo:ended:N``, ``hpo:revision``; docs/study-on-disk.md) and judges each record as it
-comes.
+It shares no code with hpo_batch and none of its decisions. It knows the format of the journal (Optuna's records, and
+the attributes ``hpo:trial``, ``hpo:attempt:N``, ``hpo:ended:N``, ``hpo:revision``; docs/study-on-disk.md) and judges
+each record as it comes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Rule(Enum):
 
     READABLE = "the journal is a sequence of whole records"
     ONCE = "a number, an attempt and a token are given once"
-    HOLDER = "an attempt has one holder: it begins when the one before has ended, and only its holder or who takes over ends it"
+    HOLDER = "an attempt has one holder, who alone reports and ends it, or who takes it over; the next begins after it"
     UNCHANGED = "parameters, seeds and the number of a trial never change, nor how it ended"
     TARGET = "there are never more trials than asked for, and in the end exactly so many"
     KEPT = "what was acknowledged is in the journal"

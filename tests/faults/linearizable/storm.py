@@ -44,6 +44,8 @@ class Settings:
     """whether the network has it; without, no stop may last as long as the grace for abandoned locks"""
     stall_permille: int = 200
     stall_s: float = 0.01
+    holes: bool = False
+    """whether late writes overtake each other: readers may see zeros where a record will be"""
     storm_s: float = 2.5
     """for so long processes are killed and stopped"""
     patience_s: float = 60.0
@@ -76,8 +78,8 @@ class Run:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.verdict.operations.items()))
         lines = [
             f"seed {self.settings.seed}, {self.settings.processes} processes, {self.seconds:.1f} s: "
-            f"{'linearizable' if self.is_fine else 'NOT linearizable'}; {self.killed} killed, {self.stopped} stopped, "
-            f"{len(self.verdict.taken_over)} attempts taken over ({self.undisturbed} from workers left in peace); {kinds}",
+            f"{'linearizable' if self.is_fine else 'NOT linearizable'}; {self.killed} killed, {self.stopped} stopped; "
+            f"{len(self.verdict.taken_over)} attempts taken over, {self.undisturbed} of them in peace; {kinds}",
             *(f"  {violation}" for violation in self.verdict.violations),
         ]
         return "\n".join(lines)
@@ -116,23 +118,24 @@ class _Storm:
                 time.sleep(0.004)
             hung = sorted(self.running)
             if raised is not None:
-                raised.answer()
+                self.answered(raised)
         finally:
             for _, process in self.running.values():
                 process.signal(signal.SIGKILL)
         if not hung and not self.result.died:
             # whoever died holds trials of which nobody knows before a lease has run out
-            self.preloaded.start(run, self.worker("closer", only_finish=True)).answer(LEASE_S + 30)
+            self.answered(self.preloaded.start(run, self.worker("closer", only_finish=True)))
         self.judge(hung)
         self.result.seconds = time.monotonic() - began
         return self.result
 
     def worker(self, host: str, **more: object) -> Worker:
         self.started += 1
-        seed = self.rng.randrange(2**31)
+        seed, clock_s = self.rng.randrange(2**31), self.rng.choice([0.0, 0.0, -7 * 3600.0, 5 * 3600.0])
         return Worker(
-            name=f"w{self.started}", host=host, seed=seed, study=self.home.path, notes=self.local,
-            stall_permille=self.settings.stall_permille, stall_s=self.settings.stall_s, **more,  # type: ignore[arg-type]
+            name=f"w{self.started}", host=host, seed=seed, clock_s=clock_s, study=self.home.path, notes=self.local,
+            stall_permille=self.settings.stall_permille, stall_s=self.settings.stall_s,
+            holes=self.settings.holes, **more,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def start(self, host: str, *, may_die: bool = True) -> None:
@@ -164,6 +167,12 @@ class _Storm:
         if not self.settings.flock:
             return self.rng.uniform(0.01, GRACE_S / 3)
         return self.rng.uniform(LEASE_S, 1.6 * LEASE_S) if self.rng.random() < 0.3 else self.rng.uniform(0.01, 0.4)
+
+    def answered(self, process: Process) -> None:
+        try:
+            process.answer()
+        except (AssertionError, ProcessDied) as error:
+            self.result.died.append(str(error).strip().splitlines()[-1])
 
     def ended(self, worker: Worker, process: Process, is_storm: bool) -> None:
         try:

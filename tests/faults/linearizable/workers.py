@@ -54,10 +54,13 @@ class Worker:
     study: Path
     notes: Path
     fate: Fate | None = None
+    clock_s: float = 0.0
+    """how far the clock of its host is ahead"""
     is_busy: bool = False
     """a thread that holds the interpreter, as a data loader may"""
     stall_permille: int = 0
     stall_s: float = 0.0
+    holes: bool = False
     train_s: float = 0.008
     only_finish: bool = False
     """claim and tell until nothing is left, and nothing else"""
@@ -75,7 +78,9 @@ def run(worker: Worker) -> str:
     if worker.is_busy:
         threading.Thread(target=_spin, daemon=True).start()
     if worker.stall_permille:
-        control.stall_writes(seed=worker.seed, permille=worker.stall_permille, most_s=worker.stall_s)
+        control.stall_writes(
+            seed=worker.seed, permille=worker.stall_permille, most_s=worker.stall_s, holes=worker.holes
+        )
     if worker.fate is not None:
         control.refuse(nth=worker.fate.at, error=-worker.fate.number, after=worker.fate.after)
     opened = Study.open(worker.home, _owner(worker))
@@ -99,6 +104,7 @@ def run(worker: Worker) -> str:
 def _begin(worker: Worker) -> None:
     control.as_network()
     control.be_host(worker.host)
+    control.set_clock(ahead_s=worker.clock_s)
     _shorten()
 
 
