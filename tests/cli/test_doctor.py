@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -227,7 +228,8 @@ def test_a_study_of_plain_optuna_is_not_rebuilt(cli: Cli, root: Path) -> None:
 def test_a_sweep_that_was_never_submitted_and_a_machine_without_slurm(
     cli: Cli, write_sweep, root: Path, no_slurm: None, request: pytest.FixtureRequest
 ) -> None:
-    local = cli("doctor", write_sweep())
+    local = cli("doctor", write_sweep(trials=100_000))
+    assert re.search(r"disk +ok .*; about 501,000 more files and folders are to come", local.out), local.out
     assert (local.code, "slurm" in local.out) == (0, False)
     assert "two processes of this host: kernel locks keep each other out" in local.out
     request.getfixturevalue("few_turns")

@@ -115,11 +115,16 @@ def test_a_part_of_a_list(cli: Cli, write_sweep: Write) -> None:
     assert sorted(row["name"] for row in rows(cli, "toy")) == ["A1", "A2", "B1"]
 
 
-def test_seeds_are_collected_with_their_spread(cli: Cli, write_sweep: Write) -> None:
+def test_seeds_are_collected_with_their_spread(cli: Cli, write_sweep: Write, root: Path) -> None:
     path = write_sweep("by_seed", trials=2)
-    edited(path, "trials = 2", "trials = 2\nreplicates = 3")
-    assert "each with 3 seeds" in cli("check", path).out
+    edited(path, "trials = 2", "trials = 20_000\nreplicates = 3")
+    checked = cli("check", path).out
+    assert "each with 3 seeds" in checked
+    assert "  files         about 121,000 files and folders, 552 MB, without what trials print" in checked
+    edited(path, "trials = 20_000", "trials = 2")
     assert cli("submit", path, "--wait").code == 0
+    walked = 1 + sum(1 for _ in (root / "toy").rglob("*"))
+    assert f"files     about {walked} files and folders" in cli("status", "toy").out
     for row in rows(cli, "toy"):
         values = json.loads(row["value_by_seed"])
         seeds = json.loads(row["seeds"])
