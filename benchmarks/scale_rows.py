@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ import optuna
 from claims import journal_storage, owner, prefilled
 from slow import FREE, Control, Look, without
 
+from hpo_batch import processes
 from hpo_batch.records import Claim, Complete, Idle, Outcome, Owner
 from hpo_batch.store import kernel_lock
 from hpo_batch.store.home import StudyHome, home_of
@@ -181,6 +183,7 @@ class Crew:
             process.join()
 
     def _run(self, body: Callable[[Crew, int], None], index: int) -> None:
+        processes.end_with_parent(signal.SIGKILL)
         warnings.simplefilter("ignore")
         try:
             body(self, index)
@@ -418,9 +421,9 @@ def reports(
     """
     home = a_study(folder / "reports", pruner=pruner)
     _finish(home, FINISHED)
-    processes = min(workers, PROCESSES)
-    tally = Tally(processes)
-    crew = Crew(processes, told / "crew", functools.partial(_report_on, home, workers, control, pruner, step, tally))
+    count = min(workers, PROCESSES)
+    tally = Tally(count)
+    crew = Crew(count, told / "crew", functools.partial(_report_on, home, workers, control, pruner, step, tally))
     for _ in range(4):
         crew.meet()
     every_s = tally.every_s.value
@@ -664,6 +667,7 @@ SECTIONS: Mapping[str, Callable[..., Iterator[Row]]] = {
 
 def main() -> None:
     what, arguments = sys.argv[1], json.loads(sys.argv[2])
+    processes.end_with_parent(signal.SIGKILL)
     warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
     logging.disable(logging.WARNING)  # a thousand times that the lock was not to be had; the rows tell
     if what == "prefill":
