@@ -298,7 +298,7 @@ def judge(storm: Storm, verdict: Verdict) -> None:
     verdict.steps += sum(steps.values())
     verdict.redone += sum(n - 1 for n in steps.values())
     verdict.trained_twice += sum(
-        storm.home.attempt(trial.number, attempt).joinpath("result.json").exists()
+        _result(storm.home, trial.number, attempt) is not None
         for trial in state.trials
         for attempt in range(1, trial.attempt)
     )
@@ -321,11 +321,22 @@ def _is_lost(trials: list[ScannedTrial], told: dict[str, Any]) -> bool:
 
 def _has_result_untold(home: StudyHome, trial: ScannedTrial) -> bool:
     """The last attempt left its result in its folder, and the journal does not hold it."""
-    path = home.attempt(trial.number, trial.attempt) / "result.json"
-    if not path.exists():
-        return False
-    result = json.loads(path.read_text())
-    return result["outcome"] == "complete" and list(trial.values or ()) != result["values"]
+    result = _result(home, trial.number, trial.attempt)
+    return result is not None and result["outcome"] == "complete" and list(trial.values or ()) != result["values"]
+
+
+def _result(home: StudyHome, number: int, attempt: int) -> dict[str, Any] | None:
+    """What an attempt has left of its end; None if nothing, or a part beside its claim, which a kill has cut."""
+    folder = home.attempt(number, attempt)
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        if not (folder / "claim.json").exists():
+            raise
+        return None
+    return result
 
 
 def value_of(trial: ScannedTrial) -> float:

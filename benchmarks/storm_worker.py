@@ -179,14 +179,13 @@ def arm(point: str, chance: random.Random) -> None:
             "in an append, at any byte or record": lambda c: c.name in WRITES and c.path.endswith("journal.jsonl"),
             "after an append, before its sync": lambda c: c.name in SYNCS and c.path.endswith("journal.jsonl"),
             "in the write of a checkpoint": lambda c: "/checkpoint/state" in c.path,
-            "between a result's file and its tell": lambda c: c.name in RENAMES and c.path.endswith("result.json"),
+            "between a result's file and its tell": lambda c: c.name in SYNCS and c.path.endswith("result.json"),
         }
         left = chance.randrange(12) if "checkpoint" in point else left
         _at_calls(point, lambda call: where[point](call) and is_time(), chance)
 
 
 SYNCS = ("fsync", "fdatasync")
-RENAMES = ("rename", "replace", "link")
 _opening = False
 
 

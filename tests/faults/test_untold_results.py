@@ -17,14 +17,16 @@ from tests.store.helpers import answer, assert_read_as_optuna_reads, start
 from tests.study.helpers import claimed, make, owner, state_of, work
 
 
-def dies_after_its_result(home: StudyHome, outcome: Outcome) -> None:
+def dies_after_its_result(home: StudyHome, outcome: Outcome, point: str = "unlink") -> None:
+    """When the result is on the disk, or when the claim has been removed, too."""
+    names = {"fsync": "result.json", "unlink": "claim.json"}
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)
         study.report(claim, 3, {"loss": 0.5})
         study._flush(claim)
         (study.open_attempt(claim) / "checkpoint").mkdir()
         home.attempt(0, 1).joinpath("checkpoint", "state").touch()
-        install(lambda c: Die(after=True) if c.name == "replace" and c.path.endswith("result.json") else None)
+        install(lambda c: Die(after=True) if c.name == point and c.path.endswith(names[point]) else None)
         study.tell(claim, outcome)
 
 
@@ -35,10 +37,11 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
+@pytest.mark.parametrize("point", ["fsync", "unlink"])
 @pytest.mark.parametrize("kind", OUTCOMES)
-def test_the_next_claim_tells_what_a_killed_worker_had_written(root: Path, kind: str) -> None:
+def test_the_next_claim_tells_what_a_killed_worker_had_written(root: Path, kind: str, point: str) -> None:
     home = make(root, study="trials = 2")
-    process, _ = start(dies_after_its_result, home, OUTCOMES[kind])
+    process, _ = start(dies_after_its_result, home, OUTCOMES[kind], point)
     process.join()
     assert process.exitcode == -9
     assert state_of(home).trials[0].state is TrialState.RUNNING
@@ -56,11 +59,13 @@ def test_the_next_claim_tells_what_a_killed_worker_had_written(root: Path, kind:
     assert_read_as_optuna_reads(home.journal)
 
 
+@pytest.mark.parametrize("point", ["fsync", "unlink"])
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"token": "of another"}', '{"outcome": "complete"}'])
-def test_a_file_that_is_no_result_of_the_attempt_is_not_told(root: Path, text: str) -> None:
+def test_a_file_that_is_no_result_of_the_attempt_is_not_told(root: Path, text: str, point: str) -> None:
     home = make(root, study="trials = 1")
-    process, _ = start(dies_after_its_result, home, OUTCOMES["complete"])
+    process, _ = start(dies_after_its_result, home, OUTCOMES["complete"], point)
     process.join()
+    assert (home.attempt(0, 1) / "claim.json").exists() is (point == "fsync")
     (home.attempt(0, 1) / "result.json").write_text(text)
     assert work(home)[0] == [0]
     assert [a.ending for a in state_of(home).trials[0].record().attempts] == ["lost", "complete"]

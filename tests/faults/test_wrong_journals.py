@@ -101,9 +101,13 @@ def test_after_an_older_copy_was_put_back_the_study_goes_on_from_there(root: Pat
     older = home.journal.read_bytes()
     work(home, 1, most=2)
     home.journal.write_bytes(older)
-    done, end = work(home, 2)
-    assert end is not None
-    assert (done, end.why) == ([1, 2, 3], IdleWhy.TARGET_MET)
+    done = []
+    with Study.open(home, owner(2)) as study:
+        while isinstance(given := study.claim(), tuple):
+            study.open_attempt(given[0])  # as workers do: what lies there is moved away
+            study.tell(given[0], complete(given[0]))
+            done.append(given[0].number)
+    assert (done, given.why) == ([1, 2, 3], IdleWhy.TARGET_MET)
     for trial in state_of(home).trials:
         facts = trial.attempt_facts(1)
         assert f'"token": "{facts["token"]}"' in (home.attempt(trial.number, 1) / "result.json").read_text()
