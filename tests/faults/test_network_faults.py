@@ -18,13 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import Claim, Idle, IdleWhy, Owner, TrialState
 from hpo_batch.store import locks
+from hpo_batch.store.format import Writer
 from hpo_batch.store.home import StudyHome, home_of
+from hpo_batch.store.journal import Journal
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.simulators import control
@@ -344,6 +347,29 @@ def test_a_message_says_what_to_do(fresh: Callable[[], StudyHome], client: Prelo
     said, _ = run(client, tells_at_last, fresh(), "fsync", error)
     for message in said:
         assert not message.endswith(os.strerror(error)), message
+
+
+# --- writes that overtake each other
+
+
+@pytest.mark.parametrize("later", [1, 2], ids=["the last record", "with a whole record after it"])
+def test_a_reader_without_the_lock_waits_for_a_record_that_is_still_zeros(root: Path, later: int) -> None:
+    """A client may send the end of a write before its beginning: until then others read zeros, as of a hole.
+
+    To read on behind them would be to miss the record; to call it damage ends a worker whose journal is fine.
+    """
+    home = make(root, study="trials = 9")
+    reader = Journal(home.journal)
+    before = home.journal.read_bytes()
+    assert reader.read_new() == before
+    writer = Writer("other")
+    records = [msgspec.json.encode(writer.study_attr("hpo:armed", float(n))) + b"\n" for n in range(later)]
+    data = b"".join(records)
+    hidden = len(records[0]) // 2
+    home.journal.write_bytes(before + b"\0" * hidden + data[hidden:])
+    assert reader.read_new() == b""
+    home.journal.write_bytes(before + data)
+    assert reader.read_new() == data
 
 
 # --- a server that stands still
