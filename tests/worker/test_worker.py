@@ -65,7 +65,7 @@ def test_an_attempt_leaves_neither_files_open_nor_threads(project: Build) -> Non
     here.run()
     said = [path.read_text().splitlines() for path in sorted(here.home.path.rglob("stdout")) if path.read_text()]
     assert len(said) == 7  # two seeds each, and of the one that fails only the first
-    assert {files for files, _ in said} == {"metrics.jsonl"}
+    assert {files for files, _ in said} == {"metrics.jsonl", "metrics.seeds.jsonl"}  # its own, and no other
     assert len({threads for _, threads in said}) == 1
     assert "watchdog" in said[0][1]
 
