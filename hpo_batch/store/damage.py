@@ -46,6 +46,14 @@ def is_sound(lines: bytes) -> bool:
     return whole and hinges + 1 == lines.count(BEGINNING) == lines.count(b"\n") and b"\0" not in lines
 
 
+def sound_lines(lines: bytes) -> bytes:
+    """Whole lines up to the first that shows a sign of damage."""
+    end = 0
+    while (after := lines.find(b"\n", end) + 1) and is_sound(lines[end:after]):
+        end = after
+    return lines[:end]
+
+
 def salvage(lines: bytes, offset: int) -> tuple[bytes, list[Stretch]]:
     """The records in whole lines, as lines, and the stretches that are none; neighbouring stretches are one.
 

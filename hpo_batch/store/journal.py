@@ -23,7 +23,7 @@ import msgspec
 from hpo_batch.errors import JournalCorrupt, StorageError
 from hpo_batch.files import sync_directory
 from hpo_batch.store import mounts
-from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, still_the_same
+from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, sound_lines, still_the_same
 from hpo_batch.store.format import Record
 from hpo_batch.store.locks import FOREIGN_GRACE_S, IsHeld, journal_lock
 
@@ -117,14 +117,19 @@ class Journal:
         except OSError as error:
             raise StorageError.because(f"cannot read '{self.path.parent}'", error) from error
 
-    def read_new(self) -> bytes:
+    def read_new(self, *, judge: bool = True) -> bytes:
         """Whole lines appended since the last call, without a lock: a torn last line is left for later.
 
         At most some megabytes: a large journal is read by calling until there is nothing more. Lines that are no
         records are left out; a whole record behind a torn one is read.
 
+        Args:
+            judge: say what is damage, after waiting for it to go away. A worker does not: what is behind it is read in
+                its next transaction, under the lock, where it cannot be a write on its way. On a local disk there is
+                nothing to wait for.
+
         Raises:
-            JournalCorrupt: the file is not the one read before.
+            JournalCorrupt: the file is not the one read before, or a record may have been destroyed.
         """
         for pause in (*SETTLE_PAUSES_S, None):
             fd = self._open(os.O_RDONLY)
@@ -137,9 +142,11 @@ class Journal:
                     data, size = self._pread(fd)
                     whole = self._whole(data)
             finally:
-                os.close(fd)
-            if pause is None or is_sound(whole) or self.is_local:
+                _close(fd)
+            if is_sound(whole) or self.is_local or pause is None:
                 break
+            if not judge:
+                return self._take(sound_lines(whole))
             time.sleep(pause)
         return self._take(whole)
 
@@ -178,7 +185,7 @@ class Journal:
                 self._sync(transaction._fd, with_folder=start.offset == 0)
         finally:
             if transaction is not None and transaction._fd is not None:
-                os.close(transaction._fd)
+                _close(transaction._fd)
 
     def _publish(self, transaction: Transaction, start: Cursor) -> None:
         """Bring what was written to the file server, under the lock, so that its next holder reads it on any host.
@@ -196,7 +203,7 @@ class Journal:
                 self._undo(fd, transaction, start)
                 raise
             finally:
-                os.close(fd)
+                _close(fd)
         except OSError as error:
             raise StorageError.because(f"cannot sync '{self.path}'", error) from error
         if start.offset == 0:
@@ -287,6 +294,12 @@ def _write(fd: int, data: bytes, end: int) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(fd, end)
         raise
+
+
+def _close(fd: int) -> None:
+    """Close what was synced, or only read: what an NFS client may say of it now changes nothing."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def _is_before(before: bytes, data: bytes) -> bool:

@@ -146,7 +146,8 @@ _open_locks: set[int] = set()
 
 def _close(fd: int) -> None:
     _open_locks.discard(fd)
-    os.close(fd)
+    with contextlib.suppress(OSError):  # an NFS client's: the lock is given up, and nothing was written
+        os.close(fd)
 
 
 def _close_in_child() -> None:

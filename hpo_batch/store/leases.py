@@ -172,6 +172,9 @@ def _boot() -> str:
 CONFIRM = 0.25
 """share of a lease's duration for which it has to stay silent after it was found to have run out: who was held up by
 a stalled file server, as perhaps we were, refreshes its lease as soon as the server goes on"""
+BLIND = 0.05
+"""share of a lease's duration: a look that takes longer has seen nothing for that time, since the file server stood
+still. It does not count as the silence of others, who may not have reached the server either"""
 LONGEST_STALL = 10
 """durations of a lease: a longer silence needs no confirmation, no file server stalls so long and comes back"""
 
@@ -226,6 +229,14 @@ class LeaseWatch:
     def forget(self, worker: str) -> None:
         self._seen.pop(worker, None)
 
+    def was_blind(self, seconds: float) -> None:
+        """What was asked of the file server took so long. If that is long, it counts as nobody's silence."""
+        if seconds > BLIND * self.duration_s:
+            now = self._clock()
+            for seen in self._seen.values():
+                seen.since = min(now, seen.since + seconds)
+                seen.overdue = None
+
     def _has_run_out(self, seen: _Sighting | None) -> bool:
         if seen is None:
             return True
@@ -235,6 +246,7 @@ class LeaseWatch:
         return now - seen.overdue >= CONFIRM * self.duration_s or now - seen.since > LONGEST_STALL * self.duration_s
 
     def _look(self, worker: str) -> _Sighting | None:
+        asked = self._clock()
         try:
             refreshed: int | None = _refreshed(lease_path(self.folder, worker))
         except FileNotFoundError:
@@ -242,6 +254,7 @@ class LeaseWatch:
         except OSError:
             refreshed = None
         now = self._clock()
+        self.was_blind(now - asked)
         before = self._seen.get(worker)
         if before is None or before.refreshed is None:
             self._seen[worker] = _Sighting(refreshed=refreshed, since=now, looked=now)

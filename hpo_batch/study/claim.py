@@ -35,7 +35,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import FACTS, REPLICATES, SAMPLER, ScannedTrial
 from hpo_batch.study import policy
 from hpo_batch.study.brackets import BRACKET, Brackets
-from hpo_batch.study.distributions import JournalParams
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.replicates import finite, may_repeat, seeds_of
 from hpo_batch.study.samplers import Candidate

@@ -7,6 +7,7 @@ given to somebody else can change nothing any more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import time
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.records import (
@@ -58,14 +59,16 @@ from hpo_batch.study.claim import (
 )
 from hpo_batch.study.comparable import note_todays_keys
 from hpo_batch.study.create import read_revision
-from hpo_batch.study.distributions import JournalParams
-from hpo_batch.study.history import PrunerHistory
 from hpo_batch.study.imported import read_imported
+from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.samplers import make_source
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    from hpo_batch.study.history import PrunerHistory
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +91,24 @@ RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """a claim, or how an attempt ended, is tried again after each of these pauses if the journal cannot be read or written:
 a minute in all"""
 T = TypeVar("T")
+P = ParamSpec("P")
 LOOK_EVERY_S = 1.0
 """how often a busy worker looks whether others have died; a worker that finds nothing to do looks at once"""
 MOST_REDRAWS = 200
 """each of them means that other workers were granted trials in the meantime"""
+
+
+def _of_storage(method: Callable[Concatenate[Study, P], T]) -> Callable[Concatenate[Study, P], T]:
+    """Have a method raise StorageError for whatever a file system says, wherever below: NFS says it of any call."""
+
+    @functools.wraps(method)
+    def call(self: Study, /, *given: P.args, **named: P.kwargs) -> T:
+        try:
+            return method(self, *given, **named)
+        except OSError as error:
+            raise StorageError.because(f"cannot use '{error.filename or self.home.path}'", error) from error
+
+    return call
 
 
 def always(configuration: Configuration) -> bool:
@@ -100,6 +117,9 @@ def always(configuration: Configuration) -> bool:
 
 class Study:
     """One worker's access to a study. Make it with ``Study.open``."""
+
+    _pruner_history: PrunerHistory | None
+    """made when a pruner is first asked: it brings Optuna, which not every study needs"""
 
     def __init__(self, home: StudyHome, owner: Owner, *, clock: Clock, n_params: NParams | None) -> None:
         self.home = home
@@ -248,6 +268,7 @@ class Study:
             return self.claim(fits=fits)
         return given if isinstance(given, Idle) else (given,)
 
+    @_of_storage
     def _ending(self, claim: Claim, outcome: Outcome) -> _Ending:
         """What the journal is to be told of an attempt's end; its second copy lies in the attempt's folder then."""
         self._keep(claim, outcome)
@@ -266,6 +287,7 @@ class Study:
         self._granted.discard(ending.claim.token)
         self._drop_checkpoints([ending.claim.number])
 
+    @_of_storage
     def give_back(self, claim: Claim, cause: Cause, *, whole: bool = False) -> None:
         """End the attempt in order: the trial keeps its number and waits for its next attempt.
 
@@ -323,15 +345,19 @@ class Study:
         held = [facts for _, facts in self._watched() if facts["host"] != self.owner.host]
         return any(not self._watch.is_dead(facts) and not self._watch.is_in_doubt(facts) for facts in held)
 
+    @_of_storage
     def is_in_doubt(self) -> bool:
         """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
+        asked = time.monotonic()
         self._sync()
+        self._watch.was_blind(time.monotonic() - asked)
         if self._state.by_state[TrialState.WAITING]:
             return False
         # every one is looked at, also behind the first in doubt: to have seen a sign of life takes two looks
         doubts = [self._watch.is_in_doubt(facts) for _, facts in self._watched()]
         return any(doubts)
 
+    @_of_storage
     def open_attempt(self, claim: Claim) -> Path:
         """The attempt's own folder, made ready."""
         return trial_folder.open_attempt(self.home, claim, self._facts(claim))
@@ -347,6 +373,7 @@ class Study:
         trial = self._state.trials[claim.number]
         return trial_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
 
+    @_of_storage
     def _claim_one(self, fits: Callable[[Configuration], bool], *, after: _Ending | None = None) -> Claim | Idle:
         """A trial, or why there is none.
 
@@ -355,12 +382,14 @@ class Study:
         """
         redraws, must_look = 0, False
         while redraws < MOST_REDRAWS:
+            asked = time.monotonic()
             stop = self._marker()
             if stop is not None:
                 if after is not None and not after.is_told:
                     self._end(after)
                 return stop
             self._sync()
+            self._watch.was_blind(time.monotonic() - asked)
             self._load_revision()
             self._note_todays_keys()
             drawn = self._draw(again=redraws > 0)
@@ -448,7 +477,8 @@ class Study:
         """Of those trials that have ended, unless all are to be kept."""
         for trial in (self._state.trials[number] for number in numbers):
             if trial.state.ended and self.sweep.study.keep_checkpoints == "unfinished":
-                trial_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
+                with contextlib.suppress(OSError):  # what stays takes up room, and no result is lost for it
+                    trial_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
 
     def _held(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[str, object]]]:
         """Those that run, and what is known of the worker behind each; none for trials of plain Optuna."""
@@ -517,6 +547,10 @@ class Study:
 
     def _should_prune(self, claim: Claim, step: int) -> bool:
         assert self._pruner is not None
+        if self._pruner_history is None:
+            from hpo_batch.study.history import PrunerHistory
+
+            self._pruner_history = PrunerHistory()
         reports = self._reports_of(claim)
         prune, noted = self._pruner_history.ask(
             self._pruner, self._state, claim.number, step, reported=reports.not_written
@@ -579,6 +613,7 @@ class Study:
         ours = trial.attempt_facts(claim.attempt).get("token") == claim.token
         return ours and trial.ending(claim.attempt).get("how", Reason.LOST) != Reason.LOST
 
+    @_of_storage
     def _flush(self, claim: Claim) -> None:
         """Write the reports of ``claim`` that wait; unsynced, since a later report or the result repeats their gist.
 
@@ -649,16 +684,17 @@ class Study:
 
     def _read_anew(self, *, reports: bool) -> None:
         self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
-        self._pruner_history = PrunerHistory()
+        self._pruner_history = None
         self._translated = 0
         self._sync()
 
+    @_of_storage
     def _sync(self) -> None:
         """Read what is new in the journal, without its lock; all of it if records that were read were taken back."""
         self._synced = time.monotonic()
         if not self._journal.was_undone:
             try:
-                while lines := self._journal.read_new():
+                while lines := self._journal.read_new(judge=False):
                     self._state.apply(lines)
                 return
             except StorageError:
@@ -695,6 +731,7 @@ class Study:
         note_todays_keys(self._space, self._state.trials[self._translated :], self._state.also_known_as)
         self._translated = len(self._state.trials)
 
+    @_of_storage
     def _marker(self) -> Idle | None:
         for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
             if self.home.marker(name).exists():

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import REPOSITORY
 from tests.study.helpers import make
 
@@ -71,3 +73,12 @@ def test_a_worker_loads_little_beside_optuna(tmp_path: Path) -> None:
     # 150 and 733 when this was written; 204 and 3,370 with pydantic, whose models looked for their own source
     assert len(ours.modules - bare.modules) < 175
     assert ours.calls - bare.calls < 850
+
+
+@pytest.mark.parametrize("sampler", ["random", "list", "grid", "qmc"])
+def test_a_sampler_of_our_own_needs_no_optuna(tmp_path: Path, sampler: str) -> None:
+    bare = Cost("tell()", cwd=tmp_path)
+    ours = worker(tmp_path, sampler)
+    assert not ours.modules & {*NEVER, "optuna", "numpy"}
+    assert len(ours.modules - bare.modules) < 245  # 219, and 1,131 calls
+    assert ours.calls - bare.calls < 1300
