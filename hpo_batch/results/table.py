@@ -135,9 +135,9 @@ def frame_of(columns: dict[str, Sequence[Any]], *, consume: bool = False) -> pd.
     frame = pd.DataFrame(found, copy=False)
     del found
     for name in ("datetime_start", "datetime_complete"):
-        if name in columns:
+        if name in frame:
             frame[name] = pd.to_datetime(frame[name])
-    if "duration" in columns:
+    if "duration" in frame:
         frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
     return frame
 
