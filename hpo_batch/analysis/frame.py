@@ -452,7 +452,8 @@ def joint(a: Ints, b: Ints) -> Ints:
     """Numbers from 0 that are equal where both of ``a`` and ``b``, which are not negative, are."""
     if not len(a):
         return a
-    return np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+    places: Ints = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+    return places
 
 
 def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> tuple[Value | None, ...]:
