@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -95,7 +96,9 @@ def sync_directory(path: Path) -> None:
 
 def dump_json(value: object) -> str:
     """JSON as we write it for people: indented, keys in the order given, NaN refused."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(value)
+    # joined some thousands at a time: as a list they take several times the memory of the text
+    return "".join(iter(lambda: "".join(itertools.islice(pieces, 4096)), "")) + "\n"
 
 
 class JsonLines:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
@@ -43,7 +44,7 @@ from hpo_batch.analysis.records import (
 from hpo_batch.analysis.stats import holm
 from hpo_batch.analysis.top import pooled
 from hpo_batch.records import Value
-from hpo_batch.results.table import TrialsTable
+from hpo_batch.results.table import TrialsTable, front_of
 
 MOST_TOP = 60
 
@@ -220,26 +221,28 @@ def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
 
 
 def _front(data: Data) -> tuple[TopTrial, ...]:
-    """Trials that no other dominates, by number. Written for hundreds of trials on the front, not for thousands."""
+    """Trials that no other dominates, by number."""
     table = data.table
     frame = table.trials[table.trials["state"] == "COMPLETE"]
     columns = [frame[name].astype(float) for name in table.value_columns if name in frame]
     if len(columns) < 2:
         return ()
-    signs = [-1.0 if direction == "minimize" else 1.0 for direction in table.directions]
-    points = pd.concat(columns, axis=1).set_axis(range(len(columns)), axis=1).dropna()
-    oriented = points.to_numpy() * signs[: len(columns)]
-    params = {int(n): data.configuration(i) for i, n in enumerate(data.numbers)}
-    found = []
-    for i, number in enumerate(frame.loc[points.index, "number"].tolist()):
-        better = (oriented >= oriented[i]).all(axis=1) & (oriented > oriented[i]).any(axis=1)
-        if not better.any():
-            values = tuple(points.iloc[i].tolist())
-            trial = TopTrial(
-                rank=1, number=int(number), value=values[0], params=params.get(int(number), {}), values=values
-            )
-            found.append(trial)
-    return tuple(found)
+    points = pd.concat(columns, axis=1).dropna()
+    values = points.to_numpy()
+    states, directions = ["COMPLETE"] * len(points), table.directions[: len(columns)]
+    on_front = np.flatnonzero(front_of(values.T.tolist(), states, directions)).tolist()
+    numbers = frame.loc[points.index, "number"].tolist()
+    place = {int(number): i for i, number in enumerate(data.numbers.tolist())}
+    return tuple(
+        TopTrial(
+            rank=1,
+            number=int(numbers[i]),
+            value=float(values[i, 0]),
+            params=data.configuration(place[int(numbers[i])]) if int(numbers[i]) in place else {},
+            values=tuple(values[i].tolist()),
+        )
+        for i in on_front
+    )
 
 
 def _labels(tables: Sequence[TrialsTable]) -> list[str]:

@@ -279,7 +279,8 @@ def _different(data: Data, names: Sequence[str]) -> list[int]:
     for name in names:
         if name in data.by_name:
             found = joint(found, data.by_name[name].codes + 1)
-    return np.unique(found, return_index=True)[1].tolist()
+    rows: list[int] = np.unique(found, return_index=True)[1].tolist()
+    return rows
 
 
 def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.analysis.frame import Data, ParamInfo
+from hpo_batch.analysis.frame import Data, ParamInfo, recoded
 from hpo_batch.analysis.linear import coded, curve, dummies, f_test, independent, others, residual, squares_left
 from hpo_batch.analysis.records import Effect, Estimate, ValueRow
 from hpo_batch.analysis.stats import ALPHA, Floats, eta_squared, fenced, mde
@@ -168,8 +168,8 @@ def _comparable(param: ParamInfo, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _own(param: ParamInfo, rows: NDArray[np.int64]) -> Floats:
     if param.kind == "continuous":
         return curve(param, rows)
-    codes = np.unique(param.codes[rows], return_inverse=True)[1]
-    return dummies(codes.astype(np.int64), int(codes.max()) + 1)
+    seen, codes = recoded(param.codes[rows])
+    return dummies(codes, len(seen))
 
 
 def _twins(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> list[str]:

@@ -126,7 +126,7 @@ def trial_seconds(data: Data) -> Floats | None:
     seconds = _seconds(data.table.trials)
     if seconds is None:
         return None
-    return seconds.to_numpy(dtype=np.float64)[data.places]
+    return np.asarray(seconds, dtype=np.float64)[data.places]
 
 
 def _seconds(trials: pd.DataFrame) -> pd.Series[float] | None:

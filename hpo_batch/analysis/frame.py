@@ -22,7 +22,7 @@ from hpo_batch.analysis.records import RepeatedConfiguration, Summary, TopTrial
 from hpo_batch.expressions import Expression
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.space.parameters import Choices, Fixed, Parameter, is_number
+from hpo_batch.space.parameters import Choices, Fixed, Parameter, Real, is_number
 from hpo_batch.space.space import Space
 
 Floats = NDArray[np.float64]
@@ -342,6 +342,18 @@ def value_text(value: Value) -> str:
 def _param(name: str, column: pd.Series[Any], kept: Ints, space: Space | None) -> ParamInfo:
     known = space.by_name.get(name) if space is not None else None
     different, places = _distinct(column, kept)
+    if column.dtype == np.float64 and (known is None or (isinstance(known, Real) and known.step is None)):
+        levels: tuple[Value, ...] = tuple(different)  # reals by size already: a value for each trial, most often
+        return ParamInfo(
+            name=name,
+            levels=levels,
+            codes=places,
+            numeric=bool(levels),
+            ordered=bool(levels),
+            log=bool(levels) and _log_scale(known, levels),
+            bounds=_bounds(known, levels) if levels else None,
+            when=known.when if known is not None else None,
+        )
     if known is not None:
         different = [known.normalise(value) for value in different]
     seen = {(type(value), value): value for value in different}
@@ -430,11 +442,18 @@ def merged(studies: Sequence[Data], name: str) -> tuple[list[Value], Ints]:
     return [value for _, value in places], np.concatenate(columns)
 
 
+def recoded(codes: Ints) -> tuple[Ints, Ints]:
+    """Which codes, none of them negative, there are, and each one's place among them: ``np.unique`` without a sort."""
+    there = np.bincount(codes) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
+
+
 def joint(a: Ints, b: Ints) -> Ints:
     """Numbers from 0 that are equal where both of ``a`` and ``b``, which are not negative, are."""
     if not len(a):
         return a
-    return np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+    places: Ints = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
+    return places
 
 
 def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> tuple[Value | None, ...]:

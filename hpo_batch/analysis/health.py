@@ -107,6 +107,7 @@ def _outliers(data: Data) -> list[Suspect]:
     if far[data.distinct].mean() > MOST_OUTLIERS:
         return []
     found = []
+    median = float(np.median(once))
     for i in np.flatnonzero(far):
         good = data.sign * z[i] > 0
         side, do = (
@@ -116,7 +117,7 @@ def _outliers(data: Data) -> list[Suspect]:
         )
         text = (
             f"trial {data.numbers[i]} has {data.y[i]:.4f}, {side} ({abs(z[i]):.1f} robust standard deviations from the "
-            f"median {np.median(once):.4f}): {do}"
+            f"median {median:.4f}): {do}"
         )
         found.append(_suspect(data, int(i), "too good" if good else "outlier", text))
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo_batch.analysis.frame import Data, ParamInfo, value_text
+from hpo_batch.analysis.frame import Data, ParamInfo, recoded, value_text
 from hpo_batch.analysis.linear import (
     TOLERANCE,
     Coded,
@@ -40,7 +40,7 @@ def interactions(data: Data) -> tuple[Interaction, ...]:
     the product of two lines, shown as low and high halves.
     """
     rows = data.distinct
-    params = [param for param in data.varied if len(np.unique(param.codes[rows])) > 1]
+    params = [param for param in data.varied if _is_varied(param, rows)]
     if len(params) > MOST:
         largest = sorted(params, key=lambda param: _p(data, param, rows))[:MOST]
         params = [param for param in params if param in largest]
@@ -56,6 +56,10 @@ class _Groups:
     label: Callable[[int], str]
 
 
+def _is_varied(param: ParamInfo, rows: NDArray[np.int64]) -> bool:
+    return bool(len(rows)) and bool(np.ptp(param.codes[rows]))
+
+
 def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     rows = data.distinct[a.active[data.distinct] & b.active[data.distinct]]
     of_a, of_b = _groups(a, rows), _groups(b, rows)
@@ -67,8 +71,8 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     if of_a.count < 2 or of_b.count < 2:
         why = "one of them does not vary where both are active"
     elif len(rows) < PER_CELL * cells:
-        seen = np.unique(_cell_of(of_a, of_b), return_counts=True)[1]
-        fewest = int(seen.min()) if len(seen) == cells else 0
+        trials = np.unique(_cell_of(of_a, of_b), return_counts=True)[1]
+        fewest = int(trials.min()) if len(trials) == cells else 0
         why = f"{len(rows)} distinct trials in {cells} combinations, {fewest} in the rarest: {PER_CELL} each are wanted"
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
@@ -121,7 +125,7 @@ def _by_value(
     # the metric last, so that what is left of it stands in its own row
     order = [*range(k), *range(k + 1, columns.shape[1]), k]
     rss_base, rank = _left_within(columns[:, order], more.codes)
-    cell_of = np.unique(_cell_of(of_a, of_b), return_inverse=True)[1]
+    cell_of = recoded(_cell_of(of_a, of_b))[1]
     rss, full = _left_within(columns[:, [*range(k), k]], cell_of)
     y = columns[:, k]
     return f_of(
@@ -146,8 +150,8 @@ def _left_within(columns: Floats, groups: NDArray[np.int64]) -> tuple[float, int
 
 
 def _groups(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
-    seen, codes = np.unique(param.codes[rows], return_inverse=True)
-    return _Groups(codes=codes.astype(np.int64), count=len(seen), label=lambda i: param.label(param.levels[seen[i]]))
+    seen, codes = recoded(param.codes[rows])
+    return _Groups(codes=codes, count=len(seen), label=lambda i: param.label(param.levels[seen[i]]))
 
 
 def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
@@ -158,7 +162,7 @@ def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
     before = np.cumsum(np.bincount(whole.codes))[:-1]
     cut = 1 + int(np.argmin(np.abs(before - len(rows) / 2)))
     codes = (whole.codes >= cut).astype(np.int64)
-    seen = np.unique(param.codes[rows])
+    seen = recoded(param.codes[rows])[0]
     ends = [_short(param.levels[seen[i]]) for i in (0, cut - 1, cut, -1)]
     labels = (f"{ends[0]} to {ends[1]}", f"{ends[2]} to {ends[3]}")
     return _Groups(codes=codes, count=2, label=labels.__getitem__)

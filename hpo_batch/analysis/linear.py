@@ -168,10 +168,10 @@ def curve(param: ParamInfo, rows: NDArray[np.int64]) -> Floats:
 def turned(columns: Floats) -> Floats:
     """As many rows as columns, or fewer, with the same inner products."""
     n, width = columns.shape
-    while len(columns) > max(2 * width, CHUNK):
-        size = max(2 * width, CHUNK)
+    size = max(2 * width, CHUNK)
+    while len(columns) > size:
         columns = np.vstack([np.linalg.qr(columns[i : i + size], mode="r") for i in range(0, len(columns), size)])
-    return np.linalg.qr(columns, mode="r") if n > width else columns
+    return np.asarray(np.linalg.qr(columns, mode="r")) if n > width else columns
 
 
 def independent(columns: Floats) -> Floats:

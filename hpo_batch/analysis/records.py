@@ -314,7 +314,7 @@ class Collapse:
 
     answer: Answer
     trials: tuple[tuple[int, Answer], ...]
-    """In report.json at most 20,000, evenly, and the first 20,000 that collapsed"""
+    """In report.json at most 10,000, evenly, and the first 10,000 that collapsed"""
     prediction_range: float | None
     recall: float | None
     text: str
@@ -413,7 +413,7 @@ class StudyFindings:
     front: tuple[TopTrial, ...] = ()
     """several metrics: the trials that no other dominates; then nothing that needs a single best is computed"""
     history: tuple[tuple[int, float], ...] = ()
-    """number and value of the complete trials in order. In report.json at most 20,000, evenly, and every new best"""
+    """number and value of the complete trials in order. In report.json at most 10,000, evenly, and every new best"""
     curves: Mapping[int, Sequence[tuple[int, float]]] = field(default_factory=dict)
     """learning curves: step and value by trial. In report.json at most 100,000 steps: the curve of the best trial, and
     of as many others as that allows, evenly"""

@@ -43,7 +43,7 @@ NAMES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
 """what stands in the places of tuples, which JSON would leave nameless"""
 
 
-MOST_TRIALS: Final = 20_000
+MOST_TRIALS: Final = 10_000
 MOST_STEPS: Final = 100_000
 """of learning curves; with more the file would be of hundreds of megabytes, which ``collect`` tells in less"""
 

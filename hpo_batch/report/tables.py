@@ -31,6 +31,7 @@ from hpo_batch.report.figures import FOUND
 from hpo_batch.report.text import NONE, count, hours, interval, label, number, p_value, percent, size_range
 
 MOST_ROWS: Final = 60
+MOST_IN_CELL: Final = 100
 
 
 def table(
@@ -118,14 +119,20 @@ def repeated(found: Sequence[RepeatedConfiguration], *, spread: float | None, ca
     rows = [
         [
             str(r.count),
-            ", ".join(map(str, r.numbers)),
-            ", ".join(dict.fromkeys(number(v, spread) for v in r.values)),
+            _listed([str(n) for n in r.numbers]),
+            _listed(list(dict.fromkeys(number(v, spread) for v in r.values))),
             params(r.params),
         ]
         for r in found
     ]
     columns = ["ran", "trials", "values", "configuration"]
     return table(caption, columns, rows, text=columns[1:], secondary=len(rows) > 3)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Of a configuration that ran a thousand times a cell names some."""
+    more = len(texts) - MOST_IN_CELL
+    return ", ".join(texts[:MOST_IN_CELL]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def suspects(found: Sequence[Suspect], *, spread: float | None) -> Table:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pandas as pd
+
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.results.columns import Columns
 from hpo_batch.results.infer import described, from_distributions
@@ -94,6 +96,7 @@ def read_tables(
 
 def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True, frozen: bool = True) -> TrialsTable:
     """A study's table, with its frozen sweep."""
+    _load(frozen=frozen)
     state = replayed(home.journal, reports=reports)
     table = replace(trials_table(state, source=home.name, attempts=attempts), home=home.path)
     if "/" in home.name:
@@ -109,6 +112,17 @@ def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True,
             return replace(_with_distributions(table, state), notes=(f"{error}; what it says is left out",))
         return replace(table, space=sweep.space, baseline=sweep.baseline, budget=sweep.budget, sweep=sweep)
     return _with_distributions(table, state)
+
+
+def _load(*, frozen: bool) -> None:
+    """Load what is loaded at its first use only, before the journal is read.
+
+    Loaded while the records are in memory it would lie among them. What is left of 100,000 trials then kept 100 MB from
+    being used again: Python gives memory back in pieces of a megabyte, and each had a class or two of pyarrow in it.
+    """
+    pd.Series(["text"])
+    if frozen:
+        import hpo_batch.study.create  # noqa: F401
 
 
 def _read(

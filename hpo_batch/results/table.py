@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
     # hold more memory than all that is kept
     metrics, directions, columns = study.metrics, study.directions, dict(study.columns)
     del study
-    trials = frame_of(columns, consume=True)
+    trials = _frame_of((name, columns.pop(name)) for name in list(columns))
     return TrialsTable(
         trials=trials,
         attempts=_attempts_frame(state.trials) if attempts else frame_of({name: [] for name in ATTEMPT_COLUMNS}),
@@ -122,22 +122,18 @@ def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> 
     )
 
 
-def frame_of(columns: dict[str, Sequence[Any]], *, consume: bool = False) -> pd.DataFrame:
-    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such.
+def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
+    return _frame_of(columns.items())
 
-    Args:
-        consume: take each column out of ``columns`` when it is done.
-    """
-    found = {}
-    for name in list(columns):
-        values = columns.pop(name) if consume else columns[name]
-        found[name] = pd.Series(values, dtype=_dtype(values))
-    frame = pd.DataFrame(found, copy=False)
-    del found
+
+def _frame_of(columns: Iterable[tuple[str, Sequence[Any]]]) -> pd.DataFrame:
+    series = {name: pd.Series(values, dtype=_dtype(values)) for name, values in columns}
+    frame = pd.DataFrame(series, copy=False)
     for name in ("datetime_start", "datetime_complete"):
-        if name in columns:
+        if name in frame:
             frame[name] = pd.to_datetime(frame[name])
-    if "duration" in columns:
+    if "duration" in frame:
         frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
     return frame
 

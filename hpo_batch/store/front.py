@@ -23,7 +23,11 @@ def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
     """Places of the tuples that no other one dominates; smaller is better. Equal ones are on it together."""
     kept: list[tuple[float, ...]] = []
     for loss in sorted(set(losses)):  # whoever dominates comes before whom it dominates
-        if not any(all(x <= y for x, y in zip(other, loss, strict=True)) for other in kept):
+        if len(loss) == 2:  # those before it are not worse in the first: the last one kept is the best in the second
+            dominated = bool(kept) and kept[-1][1] <= loss[1]
+        else:
+            dominated = any(all(x <= y for x, y in zip(other, loss, strict=True)) for other in kept)
+        if not dominated:
             kept.append(loss)
     front = set(kept)
     return [place for place, loss in enumerate(losses) if loss in front]

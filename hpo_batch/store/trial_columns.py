@@ -129,13 +129,14 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     columns["state"] = [trial.state.name for trial in trials]
     for name in ("name", "set", "note", "origin"):
         columns[name] = _shared(map(operator.attrgetter(name), facts))
-    columns["reason"] = [None] * len(trials)
-    columns["message"] = [trial.note_of_others for trial in trials]
+    reasons: Column = [None] * len(trials)
+    messages: Column = [trial.note_of_others for trial in trials]
     for i, trial in enumerate(trials):
         if trial.state is fail:
             failure = trial.failure
-            columns["reason"][i] = failure.get("reason", "unknown")
-            columns["message"][i] = failure.get("message") or columns["message"][i]
+            reasons[i] = failure.get("reason", "unknown")
+            messages[i] = failure.get("message") or messages[i]
+    columns |= {"reason": _shared(reasons), "message": _shared(messages)}
     columns["seeds"] = [fact.seeds for fact in facts]
     columns["replicate_of"] = [fact.replicate_of for fact in facts]
     columns["replicates"] = [trial.user_attrs.get(REPLICATES) or [] for trial in trials]

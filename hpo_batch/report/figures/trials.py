@@ -43,11 +43,12 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
         ends = sorted((clamped(y, best), clamped(y, other)))
         canvas.rect(left, ends[0], right - left, ends[1] - ends[0], "band2")
     suspects = {suspect.number: suspect for suspect in study.suspects}
-    beyond = 0
-    for n, value in _thinned(study.history, MOST_DOTS):
+    beyond = sum(not low <= value <= high for value in values)
+    shown = _thinned(study.history, MOST_DOTS)
+    crossed_ones = set(list(suspects)[:MOST_LINES])
+    for n, value in sorted({*shown, *((n, value) for n, value in study.history if n in crossed_ones)}):
         told = f"trial {n}: {number(value, study.summary.std)}"
         if not low <= value <= high:
-            beyond += 1
             canvas.triangle(x(place[n]), clamped(y, value), "d2", up=value > high, title=told)
         elif n in suspects:
             canvas.cross(x(place[n]), y(value), "l2", title=f"{told}, {suspects[n].text}")
@@ -70,7 +71,7 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
     return Figure(
         name=name,
         title=f"Values in the order of the trials: {study.label}",
-        caption=f"Dots: complete trials. Line: best so far. {band}{cut}{crossed}",
+        caption=f"Dots: complete trials{_some(len(shown), len(values))}. Line: best so far. {band}{cut}{crossed}",
         panels=(canvas.panel(alt),),
     )
 
@@ -94,6 +95,10 @@ def _staircase(
 
 def _within_noise(values: Sequence[float], best: float, sd: float) -> int:
     return sum(abs(value - best) <= 1.96 * math.sqrt(2) * sd for value in values)
+
+
+def _some(shown: int, every: int) -> str:
+    return f", {shown:,} of {every:,}" if shown < every else ""
 
 
 def _thinned(points: Sequence[tuple[int, float]], most: int) -> Sequence[tuple[int, float]]:
@@ -232,11 +237,16 @@ def slices(trials: Drawn, *, direction: str, metric: str, spread: float | None, 
     return Figure(
         name=name,
         title=f"Each parameter against {metric}: {trials.label}",
-        caption="Dots: trials, moved a little aside so that they do not "
+        caption=f"Dots: trials{_left_out(len(chosen), len(trials.values))}, moved a little aside so that they do not "
         "hide each other. Blue: the top quarter; orange: the best. "
         "How many there are shows where the sampler looked, not what is good.",
         panels=tuple(panels),
     )
+
+
+def _left_out(shown: int, every: int) -> str:
+    """Of a figure with half of its dots for the best."""
+    return f", {shown:,} of {every:,} ({MOST_DOTS // 2:,} best ones, the others evenly)" if shown < every else ""
 
 
 def _best_and_top(
