@@ -139,7 +139,8 @@ class Keeper:
 
     def start(self, generation: int, address: Address, host: str) -> None:
         self.end()
-        self._life = f"{self._rank.life}.{self._rank.rank}.{generation}"
+        # a job's id alone is shared by the jobs of several clusters: what is killed by it must be ours
+        self._life = f"{self._rank.life}.{self._rank.rank}.{generation}.{secrets.token_hex(4)}"
         self._oom_kills = oom_kills()
         hub = {**asdict(address), "hosts": [host], "generation": generation, **asdict(self._rank)}
         env = {
