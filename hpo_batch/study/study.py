@@ -444,11 +444,12 @@ class Study:
             given_back: attempt and what is known of its worker, by number of the trial.
         """
         for number, (attempt, facts) in given_back.items():
-            trial_folder.tidy(self.home, number, attempt)
-            if facts["worker"] != self.owner.worker:
-                leases.remove_dead(self.home.workers, facts)
-                locks.remove_cards(self.home.journal, facts)
-                self._watch.forget(str(facts["worker"]))
+            with contextlib.suppress(OSError):  # it may stay: a claim that was granted must not be lost for it
+                trial_folder.tidy(self.home, number, attempt)
+                if facts["worker"] != self.owner.worker:
+                    leases.remove_dead(self.home.workers, facts)
+                    locks.remove_cards(self.home.journal, facts)
+                    self._watch.forget(str(facts["worker"]))
 
     def _lost(self) -> dict[int, str]:
         """Tokens of the attempts whose workers are dead, by number of the trial.
