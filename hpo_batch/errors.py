@@ -109,13 +109,14 @@ ADVICE = {
     errno.ENOSPC: "make room",
     errno.ESTALE: "the file server was restarted, or another host replaced the file: try again",
     errno.EIO: "the disk or the file server is failing: try again, then tell your administrators",
+    errno.ENOTCONN: "the file system is not mounted here any more: try again, then tell your administrators",
     errno.EROFS: "the file system is mounted read-only here",
 }
 """what to do about an error of a file system, where that is known"""
 TRANSIENT = frozenset(
     {
-        errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ENOSPC, errno.EREMOTEIO,
-        errno.ESTALE, errno.ETIMEDOUT,
+        errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EHOSTDOWN, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ENOSPC,
+        errno.ENOTCONN, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT,
     }
 )  # fmt: skip
 """errors of a file system that may be gone in a minute; a missing folder or permission is not among them"""

@@ -86,6 +86,8 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     CHECKPOINTED = "checkpointed"
     """the command ended with exit code 75: continue me later"""
+    STORAGE = "storage"
+    """the files of the attempt could not be written, such as on a full disk"""
 
 
 class Stopping(StrEnum):

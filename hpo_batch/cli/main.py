@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from hpo_batch.errors import Exit, HpoBatchError, JournalCorrupt
+from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
@@ -114,6 +114,12 @@ def run(argv: list[str]) -> int:
         # the reader of our output has gone (`| head`); Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+    except OSError as error:
+        if error.filename is None or error.errno not in TRANSIENT:
+            return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
+        told = StorageError.because(f"cannot use '{error.filename}'", error)
+        click.echo(f"error: {told}", err=True)
+        return told.exit_code
     except Exception:
         return _our_bug(argv)
 

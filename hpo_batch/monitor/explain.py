@@ -34,6 +34,7 @@ ENDINGS: Final = {
     Cause.DRAINED.value: "given back: drained",
     Cause.CANCELLED.value: "given back: cancelled",
     Cause.CHECKPOINTED.value: "given back: exit code 75, to go on later",
+    Cause.STORAGE.value: "given back: its files could not be written",
     Reason.LOST.value: "lost: its worker ended without a word",
 }
 """others are failures, told by their reason"""

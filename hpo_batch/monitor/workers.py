@@ -220,7 +220,7 @@ def _judge(
 
 def _seen(folder: Path, worker: str, now: float) -> float | None:
     with contextlib.suppress(OSError):
-        return max(0.0, now - leases.lease_path(folder, worker).stat().st_mtime)
+        return max(0.0, now - leases.refreshed_ns(leases.lease_path(folder, worker)) / 1e9)
     return None
 
 

@@ -89,7 +89,7 @@ def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
     try:
         target = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
-        raise StorageError(f"cannot write the output of a trial: {error}") from error
+        raise StorageError.because(f"cannot write the output of a trial, '{folder / name}'", error) from error
     saved = os.dup(fd)
     os.dup2(target, fd)
     os.close(target)

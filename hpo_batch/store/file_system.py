@@ -128,7 +128,13 @@ def answers(folder: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _contend(folder: Path) -> Iterator[Finding]:
-    program = ask(folder, {"imports": [path for path in sys.path if path]})
+    try:
+        program = ask(folder, {"imports": [path for path in sys.path if path]})
+    except OSError as error:
+        yield Finding(
+            level=Level.NOTE, about="locks", what=f"not tried: {error.strerror}", do="make room, then try again"
+        )
+        return
     said = [folder / f"said.{rank}" for rank in (0, 1)]
     with tempfile.TemporaryDirectory() as bare:  # no user's sitecustomize, no PYTHON* settings
         argv = [sys.executable, "-I", "-S", str(program), str(folder)]

@@ -248,7 +248,7 @@ class LeaseWatch:
     def _look(self, worker: str) -> _Sighting | None:
         asked = self._clock()
         try:
-            refreshed: int | None = _refreshed(lease_path(self.folder, worker))
+            refreshed: int | None = refreshed_ns(lease_path(self.folder, worker))
         except FileNotFoundError:
             return None
         except OSError:
@@ -268,8 +268,11 @@ class LeaseWatch:
         return self._seen[worker]
 
 
-def _refreshed(path: Path) -> int:
-    """The lease's own time. Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute."""
+def refreshed_ns(path: Path) -> int:
+    """The lease's own time, in nanoseconds, by the clock of its file server.
+
+    Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         return os.fstat(fd).st_mtime_ns

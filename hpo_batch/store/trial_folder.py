@@ -87,7 +87,7 @@ def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
         if claim.resumes is not None and not (folder / CHECKPOINT).exists():
             _copy_checkpoint(home.attempt(claim.number, claim.resumes) / CHECKPOINT, folder / CHECKPOINT)
     except OSError as error:
-        raise StorageError(f"cannot make the folder of an attempt, '{folder}': {error.strerror or error}") from error
+        raise StorageError.because(f"cannot make the folder of an attempt, '{folder}'", error) from error
     return folder
 
 
@@ -204,7 +204,7 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
             _write_result(folder, content, claim.token)
         (folder / CLAIM).unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot write '{folder / RESULT}': {error.strerror or error}") from error
+        raise StorageError.because(f"cannot write '{folder / RESULT}'", error) from error
 
 
 def _write_result(folder: Path, content: bytes, token: str) -> None:

@@ -166,6 +166,11 @@ class Study:
         """The current revision, as read at the last claim."""
         return self._sweep
 
+    @property
+    def retry_pauses(self) -> tuple[float, ...]:
+        """Seconds between the tries of what a file system refuses now and may allow later."""
+        return RETRY_PAUSES_S
+
     def claim(self, at_most: int = 1, *, fits: Callable[[Configuration], bool] = always) -> tuple[Claim, ...] | Idle:
         """Up to ``at_most`` trials to run, or why there is none.
 

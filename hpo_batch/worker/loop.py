@@ -175,6 +175,7 @@ def work(
     """
     tally = Tally()
     fits = Fits(study, place, n_params=n_params)
+    pauses = iter(study.retry_pauses)
     following: tuple[Claim, ...] | Idle | None = None
     while following is not None or signals.received is None:
         if following is None:
@@ -213,6 +214,13 @@ def work(
             raise
         if isinstance(objective, Failed) or is_over():
             break
+        if isinstance(ended, GivenBack) and ended.cause is Cause.STORAGE:
+            pause = next(pauses, None)
+            if pause is None:
+                raise StorageError(f"the files of trials of '{home.name}' cannot be written (above); its trials wait")
+            sleep(pause)
+            continue
+        pauses = iter(study.retry_pauses)
         if isinstance(ended, GivenBack) and ended.cause is not Cause.CHECKPOINTED:
             tally.stopped = Stopping(ended.cause.value)
             break
@@ -251,7 +259,10 @@ def _run(
     shared = study.sweep.study.shared
     if shared:
         os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
-    folder = study.open_attempt(claim)
+    try:
+        folder = study.open_attempt(claim)
+    except StorageError as error:
+        return _not_written(claim, error)
     log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
     if isinstance(objective, Failed):
         (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
@@ -288,6 +299,10 @@ def _run(
     try:
         with signals.telling(note):
             return attempt.run(objective, leave)
+    except Superseded:
+        raise
+    except StorageError as error:
+        return _not_written(claim, error)
     finally:
         end(trial)
         if trial.has_asked or len(claim.seeds) > 1 or claim.resumes is not None:
@@ -295,6 +310,12 @@ def _run(
             tally.saves = tally.saves or has_checkpoint(folder)
         if shared:
             _open_to_group(folder)
+
+
+def _not_written(claim: Claim, error: StorageError) -> GivenBack:
+    """What is wrong with the disk is no failure of the trial: it waits for its next attempt."""
+    log.warning("trial %s: given back: %s", claim.number, error)
+    return GivenBack(cause=Cause.STORAGE)
 
 
 def _open_to_group(folder: Path) -> None:

@@ -97,7 +97,7 @@ class Seeds:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise StorageError(f"cannot make the folder of a seed, '{folder}': {error.strerror}") from error
+            raise StorageError.because(f"cannot make the folder of a seed, '{folder}'", error) from error
         facts: dict[str, Any] = {
             "number": trial.number,
             "attempt": trial.attempt,

@@ -91,8 +91,8 @@ def test_a_claim_opens_a_bounded_number_of_leases(root: Path, monkeypatch: pytes
     home = make(root, study="trials = 1000")
     running_elsewhere(home, 100)
     opened: list[Path] = []
-    refreshed = leases._refreshed
-    monkeypatch.setattr(leases, "_refreshed", lambda path: (opened.append(path), refreshed(path))[1])
+    refreshed = leases.refreshed_ns
+    monkeypatch.setattr(leases, "refreshed_ns", lambda path: (opened.append(path), refreshed(path))[1])
     with Study.open(home, owner()) as study:
         claimed(study)
         assert 0 < len(opened) <= SHARE
