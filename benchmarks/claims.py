@@ -10,7 +10,7 @@ renaming (a floor that stores one result file per trial, syncs it, and checks no
     .venv/bin/python benchmarks/claims.py --growth 100 1000 10000 100000
     .venv/bin/python benchmarks/claims.py --exactly 1000 --workers 64
     .venv/bin/python benchmarks/claims.py --reading 10000 100000
-    .venv/bin/python benchmarks/claims.py --reporting 1000
+    .venv/bin/python benchmarks/claims.py --reporting 1000 100000    # whole reports: CPU s and the peak of memory
     .venv/bin/python benchmarks/claims.py --draws 100 1000 10000 100000
     .venv/bin/python benchmarks/claims.py --joining 10000 100000 300000
 """
@@ -439,7 +439,7 @@ READERS = {
 """whole processes, as a user starts them"""
 
 
-READING = "| finished trials | what | CPU s | seconds | MB |\n|---:|---|---:|---:|---:|"
+READING = "| finished trials | what | CPU s | seconds | peak MB |\n|---:|---|---:|---:|---:|"
 REPORTERS = {
     "hpo-batch report": "import sys; "
     "sys.argv = ['hpo-batch', 'report', 'bench', '--root', {root!r}, '-o', {root!r} + '/report']; "
@@ -468,7 +468,7 @@ def reading(trials: int, folder: Path, readers: dict[str, str], *, runs: int = 3
                 raise RuntimeError(f"{name} ended with {status}")
             seconds[name].append(time.perf_counter() - began)
             cpu[name].append(usage.ru_utime + usage.ru_stime)
-            megabytes[name] = usage.ru_maxrss / 1024
+            megabytes[name] = max(megabytes.get(name, 0.0), usage.ru_maxrss / 1024)
     for name in readers:
         middle = f"{statistics.median(cpu[name]):.2f} | {statistics.median(seconds[name]):.2f}"
         yield f"| {trials} | {name} | {middle} | {megabytes[name]:.0f} |"

@@ -411,7 +411,7 @@ def without(study: StudyFindings, found: Without) -> Table:
 
 
 def fidelity(study: StudyFindings) -> Table:
-    rows = [[str(step), interval(e), str(n)] for step, e, n in study.fidelity]
+    rows = [[str(step), interval(e), str(n if e is None else min(n, e.n))] for step, e, n in study.fidelity]
     return table(
         "Does an early step rank the trials as the last one does?", ["step", "rank correlation [95 %]", "n"], rows
     )

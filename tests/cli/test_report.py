@@ -5,11 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hpo_batch.records import TrialState
+from hpo_batch.store.format import Writer
+from hpo_batch.store.home import home_of
+from hpo_batch.store.journal import Journal
+from hpo_batch.study.create import create
+from hpo_batch.study.distributions import JournalParams
+from hpo_batch.sweep.load import load
 from tests.cli.conftest import Cli
 
 GIVEN = ("--value", "auc", "--direction", "maximize")
@@ -84,3 +94,73 @@ def test_options_that_make_no_sense_are_told(cli: Cli, tmp_path: Path) -> None:
     ended = cli("report", source, *GIVEN, "-o", tmp_path / "file")
     assert ended.code == 2
     assert "takes a folder" in ended.err
+
+
+LARGE = """
+[study]
+name = "large"
+metric = "loss"
+direction = "minimize"
+trials = 1_000_000
+[objective]
+function = "nothing:called"
+[space]
+a = { low = 0.0, high = 1.0 }
+b = { low = 1, high = 100_000 }
+c = ["x", "y", "z"]
+d = { low = 0.0, high = 1.0 }
+"""
+"""parameters most of whose values are tried once"""
+
+
+def large_study(root: Path, *, n: int) -> None:
+    """Finished trials with ten reports each, as workers write them."""
+    (root / "large.toml").write_text(LARGE)
+    (sweep,) = load(root / "large.toml")
+    home = home_of(root, "large")
+    create(home, sweep, toml=LARGE, now=1.0)
+    write, draw, stored, records = Writer("large"), random.Random(0), JournalParams(sweep.space), []
+    for i in range(n):
+        values = {"a": draw.random(), "b": draw.randint(1, 100_000), "c": draw.choice("xyz"), "d": draw.random()}
+        configuration = sweep.space.resolve(values)
+        params, distributions = stored(configuration)
+        attempt = {"worker": "w", "job": f"{i % 9}_1", "host": "n1", "pid": 1, "start": 0, "boot": "", "gpus": ["0"],
+                   "submission": "s", "token": "t", "started": 1.0}  # fmt: skip
+        facts = {"key": configuration.key, "seeds": [i], "origin": "random", "revision": 1, "derived": {}}
+        records.append(
+            write.create_trial(
+                now=1.0,
+                state=TrialState.RUNNING,
+                params=params,
+                distributions=distributions,
+                system_attrs={"hpo:trial": facts, "hpo:attempt:1": attempt},
+            )
+        )
+        loss = values["a"] + draw.gauss(0, 0.3)
+        records += [write.report(i, step, loss + 1 / (step + 1) + draw.gauss(0, 0.1)) for step in range(10)]
+        records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 60.0 + i % 7}))
+        records.append(write.trial_state(i, TrialState.COMPLETE, now=60.0, values=[loss]))
+    with Journal(home.journal).transaction() as transaction:
+        transaction.append(records, sync=False)
+
+
+def test_a_report_of_many_trials_takes_little_memory_and_is_a_page_to_open(tmp_path: Path) -> None:
+    large_study(tmp_path, n=20_000)
+    code = "from hpo_batch.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "report", "large", "--root", str(tmp_path), "-o", str(tmp_path / "r")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss / 1024 < 400  # 255 for 1,000 trials; a copy of all reports for each resample took 2 GB
+    told = json.loads((tmp_path / "r" / "report.json").read_text())
+    (study,) = told["studies"]
+    assert study["summary"]["n"] == 20_000
+    assert [effect["parameter"] for effect in study["effects"] if effect["trend"] == "increasing"] == ["a"]
+    assert study["fidelity"][0]["rank_correlation"]["n"] == 10_000
+    assert len(study["history"]) < 10_100
+    assert sum(map(len, study["curves"].values())) <= 100_010
+    assert any("history of" in text for text in told["warnings"])
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert len(page) < 3_000_000
+    assert "Dots: complete trials, 2,000 of 20,000" in page

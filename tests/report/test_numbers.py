@@ -8,7 +8,8 @@ import math
 
 import pytest
 
-from hpo_batch.analysis.records import Findings
+from hpo_batch.analysis.records import Answer, Findings
+from hpo_batch.report import numbers
 from hpo_batch.report.numbers import FORMAT, NAMES, as_json, reference
 from tests.conftest import REPOSITORY
 from tests.report.made import empty, findings
@@ -49,3 +50,33 @@ def test_no_tuple_of_several_things_is_left_nameless() -> None:
 def test_numbers_are_not_rounded() -> None:
     mean = as_json(findings(), version="1")["studies"][0]["summary"]["mean"]
     assert math.isclose(mean, 0.7089, rel_tol=0, abs_tol=0)
+
+
+def test_of_very_many_trials_some_are_told_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbers, "MOST_TRIALS", 10)
+    monkeypatch.setattr(numbers, "MOST_STEPS", 30)
+    made = findings()
+    study = dataclasses.replace(
+        made.studies[0],
+        direction="maximize",
+        history=tuple((i, i / 95 if i == 93 else -abs(i - 50.0)) for i in range(95)),
+        collapse=dataclasses.replace(
+            made.studies[0].collapse, trials=tuple((i, Answer.YES if i == 17 else Answer.NO) for i in range(95))
+        ),
+        curves=dict.fromkeys(range(40), ((0, 0.1), (1, 0.2), (2, 0.3))),  # the best trial is 7
+    )
+    told = as_json(dataclasses.replace(made, studies=(study,)), version="1")
+    (shown,) = told["studies"]
+    kept = [point["number"] for point in shown["history"]]
+    assert {0, 10, 90, 93} <= set(kept)
+    assert set(range(51)) <= set(kept)  # each was the best so far
+    assert [trial["number"] for trial in shown["collapse"]["trials"]] == [0, 10, 17, *range(20, 95, 10)]
+    assert list(shown["curves"]) == ["0", "4", "7", *map(str, range(8, 40, 4))]
+    assert [text.partition(": ")[2].partition(" ")[0] for text in told["warnings"][-3:]] == [
+        "history",
+        "collapse.trials",
+        "curves",
+    ]
+    assert "of 95 trials" in told["warnings"][-3]
+    monkeypatch.undo()
+    assert as_json(findings(), version="1")["warnings"] == list(findings().warnings)

@@ -60,7 +60,8 @@ def test_successive_halving_prunes_most_of_the_bad_and_none_of_the_best(root: Pa
     assert all(ends[-1] == STEPS for ends in results)  # the best ever seen is never pruned
     pruned = [end for ends in results for end in ends if end < STEPS]
     assert len(pruned) > 10
-    assert {3, 9} >= set(pruned)  # at the rungs of a reduction factor of 3
+    # at the rungs of a reduction factor of 3, and of 4; two processes that come to a rung at once do not see each other
+    assert {"hyperband": {3, 9}, "asha": {3, 12}}[name] >= set(pruned)
     # what the rungs were passed with is kept where plain Optuna keeps it: its pruners go on from there
     assert sum("completed_rung_0" in trial.system_attrs for trial in plain(home).trials) > 10
 

@@ -19,10 +19,10 @@ def findings(study: StudyFindings) -> Iterator[Told]:
         return
     trusted = [step for step, rho, _ in known if rho.value >= TRUSTED]
     told = ", ".join(f"step {step} {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]" for step, rho, _ in known)
-    text = (
-        f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} (n = {known[0][2]}"
-    )
-    text += ", trials that went all the way)"
+    _, rho, n = known[0]
+    who = f"n = {rho.n}, drawn at random from the {n}" if rho.n < n else f"n = {n},"
+    text = f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} ({who} trials "
+    text += "that went all the way)"
     do = f"let a pruner begin at step {trusted[0]} at the earliest" if trusted else "do not prune by these steps"
     yield (
         order.FIDELITY,

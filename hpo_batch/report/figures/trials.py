@@ -45,8 +45,9 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
     suspects = {suspect.number: suspect for suspect in study.suspects}
     beyond = sum(not low <= value <= high for value in values)
     shown = _thinned(study.history, MOST_DOTS)
-    crossed_ones = set(list(suspects)[:MOST_LINES])
-    for n, value in sorted({*shown, *((n, value) for n, value in study.history if n in crossed_ones)}):
+    suspected = [point for point in study.history if point[0] in suspects]
+    crosses = _thinned(suspected, MOST_LINES)
+    for n, value in sorted({*shown, *crosses}):
         told = f"trial {n}: {number(value, study.summary.std)}"
         if not low <= value <= high:
             canvas.triangle(x(place[n]), clamped(y, value), "d2", up=value > high, title=told)
@@ -67,11 +68,13 @@ def history(study: StudyFindings, *, name: str) -> Figure | None:
         else f"Band: values that noise alone ({study.noise.source}) does not tell from the best; {within}."
     )
     cut = f" {count(beyond, 'value')} beyond the axis: triangles at its edge." if beyond else ""
-    crossed = " Crosses: trials to look at before they are believed." if suspects else ""
+    dots = f"Dots: complete trials{_some(len(shown), len(values))}."
+    told = f" Crosses: trials to look at before they are believed{_some(len(crosses), len(suspected))}."
+    crossed = told if suspects else ""
     return Figure(
         name=name,
         title=f"Values in the order of the trials: {study.label}",
-        caption=f"Dots: complete trials{_some(len(shown), len(values))}. Line: best so far. {band}{cut}{crossed}",
+        caption=f"{dots} Line: best so far. {band}{cut}{crossed}",
         panels=(canvas.panel(alt),),
     )
 
@@ -130,7 +133,7 @@ def curves(study: StudyFindings, *, name: str) -> Figure | None:
         told = f"trial {n}: {number(curve[n][-1][1], study.summary.std)} after step {curve[n][-1][0]}"
         canvas.path(points, "run best" if n == best else "run", title=told, data=told)
         if n == best:
-            canvas.text(points[-1][0] + 6, points[-1][1] + 4, f"best: {n}", "t", most=10)
+            canvas.text(points[-1][0] + 6, points[-1][1] + 4, f"best: {n}", "t", most=12)
     more = f" {len(drawn) - len(chosen)} further ones are not drawn." if len(drawn) > len(chosen) else ""
     return Figure(
         name=name,
