@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: $(STAMP)  ## run the first sweep on this machine: 12 trials, 2 workers, the results table
 	$(BIN)/hpo-batch submit configs/quickstart.toml --local --wait
 
-test: $(STAMP)  ## run the tests that need no SLURM, three files at once: most wait for something
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slurm" tests
+test: $(STAMP)  ## run the tests that need no SLURM
+	$(BIN)/python -m pytest -m "not slurm" tests
 
 test-slurm: $(STAMP)  ## run the tests on a real SLURM cluster, which they start; installs Debian's packages (root)
 	tests/slurm/install_slurm.sh
