@@ -200,7 +200,7 @@ class Journal:
             try:
                 os.fsync(fd)
             except OSError:
-                self._undo(fd, transaction, start)
+                self._undo(fd, start)
                 raise
             finally:
                 _close(fd)
@@ -210,7 +210,7 @@ class Journal:
             sync_directory(self.path.parent)
         transaction._unsynced = False
 
-    def _undo(self, fd: int, transaction: Transaction, start: Cursor) -> None:
+    def _undo(self, fd: int, start: Cursor) -> None:
         self.was_undone = True
         self.cursor.offset, self.cursor.before = start.offset, start.before
         # if that fails too, what is there is a torn tail or whole records: both are what the next reader reads
