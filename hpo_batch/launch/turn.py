@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpo_batch.errors import LockTimeout, StorageError
-from hpo_batch.store import sharing
+from hpo_batch.store import mounts, sharing
 from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.kernel_lock import kernel_lock
 from hpo_batch.store.locks import journal_lock
@@ -55,7 +55,7 @@ def _first_turn(path: Path, deadline: float) -> Iterator[None]:
         before = _identity(path)
         try:
             stack = contextlib.ExitStack()
-            stack.enter_context(kernel_lock(str(path), deadline=deadline))
+            stack.enter_context(kernel_lock(str(path), deadline=deadline, is_local=mounts.is_local(path.parent)))
         except OSError as error:
             raise StorageError(f"cannot lock '{path}': {error.strerror}") from error
         with stack:

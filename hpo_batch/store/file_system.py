@@ -71,6 +71,11 @@ def self_test(root: Path) -> Iterator[Finding]:
 
 def _kind(folder: Path) -> Finding:
     kind = mounts.file_system(folder.stat().st_dev)
+    if mounts.said_to_be_shared():
+        what = (
+            f"'{folder.parent}' is on {kind or 'an unknown file system'}, shared since {mounts.SHARED_VARIABLE} says so"
+        )
+        return Finding(level=Level.FINE, about="files", what=what)
     if mounts.is_local(folder):
         where = f"'{folder.parent}' is on a disk of this host ({kind})"
         return Finding(level=Level.FINE, about="files", what=where)

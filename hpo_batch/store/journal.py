@@ -166,7 +166,7 @@ class Journal:
         """
         transaction: Transaction | None = None
         try:
-            with journal_lock(self.path, timeout_s=timeout_s, waiters=waiters) as is_held:
+            with journal_lock(self.path, timeout_s=timeout_s, waiters=waiters, is_local=self.is_local) as is_held:
                 transaction = Transaction(path=self.path, new=b"", _cursor=self.cursor, _is_held=is_held)
                 transaction._fd = self._open(os.O_RDWR)
                 if transaction._fd is not None:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 
 from hpo_batch.errors import LockTimeout
-from hpo_batch.store import mounts
 
 NO_KERNEL_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.0002, 0.004
@@ -26,11 +25,12 @@ millisecond by one of them. With 64 waiters at 2 ms a round trip: 510 tries a tr
 
 
 @contextlib.contextmanager
-def kernel_lock(path: str, *, deadline: float, waiters: int = 1) -> Iterator[bool]:
+def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1) -> Iterator[bool]:
     """Hold the lock of a file, and say whether it is held: where the file system has no kernel locks, nothing is.
 
     Args:
         deadline: of the monotonic clock.
+        is_local: whether the file lies on a disk of this host (``mounts.is_local``).
         waiters: how many may want it at once, as far as is known: where we poll, each polls the less.
 
     Raises:
@@ -42,7 +42,7 @@ def kernel_lock(path: str, *, deadline: float, waiters: int = 1) -> Iterator[boo
     try:
         held = _try(fd)
         began = time.monotonic()
-        if held is False and not _wait(fd, deadline, waiters):
+        if held is False and not _wait(fd, deadline, is_local, waiters):
             waited = f"{time.monotonic() - began:.2g} s"
             raise LockTimeout(f"could not acquire '{path}' in {waited}; its holder may be suspended")
         yield held is not None
@@ -65,14 +65,14 @@ def _try(fd: int) -> bool | None:
     return True
 
 
-def _wait(fd: int, deadline: float, waiters: int) -> bool:
+def _wait(fd: int, deadline: float, is_local: bool, waiters: int) -> bool:
     """Whether the lock was to be had until the deadline.
 
     On a local disk we wait in the kernel's queue, which is first come, first served: polling with 64 workers, the
     slowest claims took twice as long (docs/benchmarks.md). Not on a network file system: its clients poll too, with
     pauses of many seconds.
     """
-    return _wait_in_queue(fd, deadline) if mounts.is_local(fd) else _poll(fd, deadline, waiters)
+    return _wait_in_queue(fd, deadline) if is_local else _poll(fd, deadline, waiters)
 
 
 def _poll(fd: int, deadline: float, waiters: int) -> bool:

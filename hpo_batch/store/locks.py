@@ -40,7 +40,9 @@ NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 
 
 @contextlib.contextmanager
-def journal_lock(journal: Path, *, timeout_s: float = 120.0, waiters: int = 1) -> Iterator[IsHeld]:
+def journal_lock(
+    journal: Path, *, timeout_s: float = 120.0, waiters: int = 1, is_local: bool | None = None
+) -> Iterator[IsHeld]:
     """Hold the journal's lock, and give what tells whether it is held still.
 
     That asks the file server. A process that was suspended for longer than ``FOREIGN_GRACE_S`` may have lost the lock
@@ -48,6 +50,7 @@ def journal_lock(journal: Path, *, timeout_s: float = 120.0, waiters: int = 1) -
 
     Args:
         waiters: how many processes may want it at once, as far as is known.
+        is_local: whether the journal lies on a disk of this host; looked up if it is not given.
 
     Raises:
         LockTimeout: it could not be acquired within ``timeout_s`` seconds.
@@ -59,8 +62,11 @@ def journal_lock(journal: Path, *, timeout_s: float = 120.0, waiters: int = 1) -
         try:
             # before the kernel lock: each is a round trip to a file server for which nobody has to wait
             _freshen(_card(lock), lock)
-            in_order = stack.enter_context(kernel_lock(f"{journal}.flock", deadline=deadline, waiters=waiters))
-            is_held = stack.enter_context(_optuna_lock(lock, deadline=deadline, in_order=in_order))
+            if is_local is None:
+                is_local = mounts.is_local(journal.parent)
+            flock = kernel_lock(f"{journal}.flock", deadline=deadline, is_local=is_local, waiters=waiters)
+            in_order = stack.enter_context(flock)
+            is_held = stack.enter_context(_optuna_lock(lock, deadline=deadline, in_order=in_order, is_local=is_local))
         except OSError as error:
             raise StorageError.because(f"cannot lock '{journal}'", error) from error
         yield is_held
@@ -129,7 +135,7 @@ def _holder(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[IsHeld]:
+def _optuna_lock(path: str, *, deadline: float, in_order: bool, is_local: bool) -> Iterator[IsHeld]:
     """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it.
 
     Args:
@@ -142,7 +148,7 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool) -> Iterator[IsHe
         watched = watched + min(now - looked, LONGEST_BLINK_S) if state == seen else 0.0
         seen, looked = state, now
         if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
-            if in_order and mounts.is_local(Path(path).parent):
+            if in_order and is_local:
                 _unlink(path)
                 continue
             # a kernel lock of a network file system may order this host alone (NFS with local_lock, Lustre with

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import lru_cache
 from pathlib import Path
 
 LOCAL_DISKS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
@@ -20,19 +19,22 @@ SHARED_VARIABLE = "HPO_BATCH_SHARED_DISK"
 (a block device that several hosts mount, a container's view of a network disk), for tests and benchmarks"""
 
 
-def is_local(path: Path | str | int) -> bool:
-    """Whether a path that exists, or an open file, lies on a disk of this host.
+def is_local(path: Path) -> bool:
+    """Whether a path that exists lies on a disk of this host.
+
+    No answer is kept by device number: the kernel gives the number of a file system that was unmounted to the next one
+    (autofs does that in the life of a worker). Whoever asks often keeps the answer for what it has in hand.
 
     Raises:
         OSError: the path is not there, or may not be looked at.
     """
-    device = os.stat(path).st_dev  # noqa: PTH116  # also of a descriptor
-    return os.environ.get(SHARED_VARIABLE, "") in ("", "0") and _is_local_device(device)
+    device = path.stat().st_dev
+    return not said_to_be_shared() and file_system(device) in LOCAL_DISKS
 
 
-@lru_cache(maxsize=64)
-def _is_local_device(device: int) -> bool:
-    return file_system(device) in LOCAL_DISKS
+def said_to_be_shared() -> bool:
+    """Whether the environment says that every disk is."""
+    return os.environ.get(SHARED_VARIABLE, "") not in ("", "0")
 
 
 def file_system(device: int) -> str:

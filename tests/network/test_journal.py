@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from hpo_batch.errors import StorageError
+from hpo_batch.store import mounts
 from hpo_batch.store.damage import is_sound
 from hpo_batch.store.format import Record
 from hpo_batch.store.journal import Journal
 from tests.conftest import Hosts
+from tests.faults.test_full_disk import mounted
 from tests.network.mount import Host
+from tests.network.mount import mounted as network_mounts
 from tests.store.helpers import in_processes
 from tests.store.test_journal import names
 
@@ -30,6 +34,16 @@ def append_often(host: Host, sync: bool) -> None:
     for number in range(TIMES):
         with journal.transaction() as transaction:
             transaction.append([record(f"{host.path.name}.{number}")], sync=sync)
+
+
+def test_a_mount_that_gets_the_number_of_a_local_disk_is_not_taken_for_it(tmp_path: Path, fuse: None) -> None:
+    """The kernel gives numbers of disks that were unmounted again: autofs, or a test of a full disk before this one."""
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "tmpfs") as disk:
+        number = disk.stat().st_dev
+        assert mounts.is_local(disk)
+    with network_mounts(3) as trio:
+        assert number in {host.path.stat().st_dev for host in trio}
+        assert not any(mounts.is_local(host.path) for host in trio)
 
 
 def append_one(host: Host, name: str) -> None:

@@ -51,7 +51,7 @@ def test_a_function_that_does_not_listen_is_given_back_before_the_limit(
     assert trial.state is TrialState.WAITING
     ending = trial.ending(1)
     assert (ending["how"], ending["moved"]) == ("time_limit", False)
-    assert 30 < ending["seconds"] < 70
+    assert 10 < ending["seconds"] < 70  # what is left of a minute after SLURM's and the worker's start
     (log,) = home_of(root, "toy").slurm.glob("*_log.err")
     # another such run would do no better: it ends in words, not in a circle of requeues
     assert "not requeued: this run has finished no trial and saved no checkpoint" in log.read_text()

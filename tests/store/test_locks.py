@@ -158,7 +158,7 @@ def test_a_file_system_without_hard_links_will_do(path: Path, monkeypatch: pytes
         assert len(holder.pop("token")) == 16
         assert holder == me()
         with pytest.raises(LockTimeout):
-            locks._optuna_lock(str(lock_file(path)), deadline=0, in_order=False).__enter__()
+            locks._optuna_lock(str(lock_file(path)), deadline=0, in_order=False, is_local=True).__enter__()
     assert not lock_file(path).exists()
     assert [p.name for p in path.parent.iterdir() if not p.name.startswith(".")] == ["journal.jsonl.flock"]
 
