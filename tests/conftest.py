@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.network import mount
@@ -31,6 +32,10 @@ SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "s
 
 # fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# several tests run at once on two cores: how long one example takes says nothing
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 # a shell that runs the tests in the background (`pytest ... &`) has them ignore Ctrl-C, and so would what they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
