@@ -128,11 +128,15 @@ class StorageError(HpoBatchError):
     """whether trying again may help"""
 
     @classmethod
-    def because(cls, what: str, error: OSError) -> Self:
-        """What could not be done, what the file system said, and what to do about it."""
+    def because(cls, what: str, error: OSError, *, do: str = "") -> Self:
+        """What could not be done, what the file system said, and what to do about it.
+
+        Args:
+            do: what to do that only the caller knows, such as an option that takes another folder.
+        """
         said = error.strerror or str(error)
         advice = ADVICE.get(error.errno or 0)
-        made = cls(f"{what}: {said} ({advice})" if advice else f"{what}: {said}")
+        made = cls(f"{what}: {said}" + (f" ({advice})" if advice else "") + (f"; {do}" if do else ""))
         made.transient = error.errno in TRANSIENT
         return made
 

@@ -53,7 +53,9 @@ def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str
         counts = load_state(home).counts()
         marked = "no further trial starts" if drain else "cancelled"
         left = (
-            f"{counts.remaining} of {counts.target} trials are left" if counts.remaining else "all trials are finished"
+            f"{counts.remaining} of {counts.target} trials {'is' if counts.remaining == 1 else 'are'} left"
+            if counts.remaining
+            else "all trials are finished"
         )
         running = f", {counts.running} run to their end" if drain and counts.running else ""
         lines.append(f"{home.name}: {marked}; {left}{running}")

@@ -265,7 +265,9 @@ def _write(path: Path, content: bytes) -> None:
         with umask_for(shared=_in_shared_study(path.parent.resolve())):
             write_atomic(path, content)
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror}; -o takes any file that you may write") from error
+        raise StorageError.because(
+            f"cannot write '{path}'", error, do="-o takes any file that you may write"
+        ) from error
 
 
 def _in_shared_study(folder: Path) -> bool:

@@ -67,7 +67,7 @@ def command(
     try:
         write_atomic(output.absolute(), content)
     except OSError as error:
-        raise StorageError(
-            f"cannot write '{output}': {error.strerror}; -o takes any file that you may write"
+        raise StorageError.because(
+            f"cannot write '{output}'", error, do="-o takes any file that you may write"
         ) from error
     click.echo(f"wrote {output.resolve()}", err=True)

@@ -55,7 +55,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
     gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
     lines.append(
         f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
-        f"{job.cpus} CPUs{gpus}"
+        f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}"
     )
     lines.append(f"  files         {footprint_of(sweep)}, without what trials print and the checkpoints they keep")
     history, differ = describe_imports(sweep, home)

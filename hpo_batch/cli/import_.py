@@ -328,5 +328,5 @@ def _facts(file: str) -> dict[str, object]:
     try:
         digest = "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise StorageError(f"cannot read '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read '{path}'", error) from error
     return {"source": _label(file), "sha256": digest}

@@ -79,7 +79,9 @@ def screen(
     for text in words:
         tell("ended", text)
     if status.counts.remaining and not status.live_workers and status.slurm != "unseen":
-        tell("next", f"{status.counts.remaining} trials are left and no worker is there: submit the sweep again")
+        left = status.counts.remaining
+        trials = "trial is" if left == 1 else "trials are"
+        tell("next", f"{left} {trials} left and no worker is there; to go on: {hint('resume', status.name)}")
     return lines
 
 

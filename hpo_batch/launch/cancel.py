@@ -91,7 +91,7 @@ def _mark(target: Target, name: str) -> None:
             if not path.exists():
                 write_atomic(path, time.strftime("%Y-%m-%d %H:%M:%S\n"))
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror}; nothing was cancelled") from error
+        raise StorageError.because(f"cannot write '{path}'", error, do="nothing was cancelled") from error
 
 
 def _cancel_jobs(

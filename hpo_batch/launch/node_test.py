@@ -219,10 +219,10 @@ def node_findings(one: Mapping[str, Any], order: Order) -> Iterator[Told]:
     if facts is None:
         return
     if "failed" in facts["scontrol"]:
-        do = "nothing: workers at their limit cannot ask for another run; submit again when workers are short"
+        do = "submit again when workers are short: one at its time limit cannot ask for another run"
         yield Level.NOTE, "nodes", f"scontrol does not work there: {facts['scontrol']['failed']}", do
     if "failed" in facts["sbatch"]:
-        do = "nothing: jobs cannot submit jobs there; run 'hpo-batch submit' again from here"
+        do = "run 'hpo-batch submit' from here: jobs cannot submit jobs there"
         yield Level.NOTE, "nodes", f"sbatch does not work there: {facts['sbatch']['failed']}", do
     if "said" in facts["scontrol"] and "said" in facts["sbatch"]:
         yield Level.FINE, "nodes", "scontrol and sbatch work there", ""

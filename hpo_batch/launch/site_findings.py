@@ -65,7 +65,7 @@ def _accounting(config: SlurmConfig) -> Finding:
     if config.accounting:
         return _fine("slurm", "accounting is on: sacct tells how jobs ended")
     what = "no accounting (slurmdbd): how SLURM ended a task is only known for a few minutes"
-    return _note("slurm", what, "nothing: trials, attempts and hours are counted from our own files")
+    return _note("slurm", what, "nothing to do: trials, attempts and hours are counted from our own files")
 
 
 def _arrays(job: Job, config: SlurmConfig) -> Finding:
@@ -163,7 +163,7 @@ def _limit(job: Job, limit: Limit) -> Iterator[Finding]:
         yield _note("limits", what, f"set [job] workers = {limit.submitted} or less, or another account or QOS")
     elif limit.running is not None and job.workers > limit.running:
         what = f"{limit.of} may run {limit.running} jobs at once; the sweep asks for {job.workers} workers"
-        yield _note("limits", what, "nothing: the others wait; [job] max_running leaves room for your other jobs")
+        yield _note("limits", what, "nothing to do: the others wait; [job] max_running leaves room for your other jobs")
     if limit.walltime_s is not None and job.walltime > limit.walltime_s:
         longest = format_walltime(limit.walltime_s)
         what = f"walltime {format_walltime(job.walltime)} is above what {limit.of} allows ({longest})"

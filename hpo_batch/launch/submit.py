@@ -20,7 +20,7 @@ from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_markers
 from hpo_batch.monitor.queue import Queue, is_starting
-from hpo_batch.store import sharing
+from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
 from hpo_batch.study.create import create
@@ -77,6 +77,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
     markers = take_markers(home) if resumes == 0 else {}
     if plan.workers == 0:
         return None
+    leases.remove_left_over(home.workers, duration_s=plan.sweep.study.lease_s)
     code = describe_code(home, id, workdir=plan.workdir, argv=command_line())
     if plan.sweep.objective.snapshot:
         copy = snapshot(home, id, workdir=plan.workdir)

@@ -57,7 +57,7 @@ def _first_turn(path: Path, deadline: float) -> Iterator[None]:
             stack = contextlib.ExitStack()
             stack.enter_context(kernel_lock(str(path), deadline=deadline, is_local=mounts.is_local(path.parent)))
         except OSError as error:
-            raise StorageError(f"cannot lock '{path}': {error.strerror}") from error
+            raise StorageError.because(f"cannot lock '{path}'", error) from error
         with stack:
             if before is None or _identity(path) != before:
                 continue  # its last holder has removed it: locks on two files exclude nobody
@@ -79,4 +79,4 @@ def _identity(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot lock '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot lock '{path}'", error) from error

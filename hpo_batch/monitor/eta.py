@@ -62,7 +62,7 @@ def estimate(
     if remaining == 0:
         return Eta(low_s=0.0, high_s=0.0, work_s=0.0, based_on=len(durations), workers=workers)
     if len(durations) < LEAST:
-        some = f"only {len(durations)} have" if durations else "none has"
+        some = f"only {len(durations)} {'has' if len(durations) == 1 else 'have'}" if durations else "none has"
         return _unknown(known, f"{LEAST} trials must have ended to tell, {some}")
     if finished == 0:
         return _unknown(known, f"none of the last {len(durations)} trials has finished")

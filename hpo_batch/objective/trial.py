@@ -156,9 +156,8 @@ class Trial:
         try:
             self._checkpoint.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(
-                f"cannot make the folder for checkpoints of trial {self.number}, '{self._checkpoint}': {error.strerror}"
-            ) from error
+            what = f"cannot make the folder for checkpoints of trial {self.number}, '{self._checkpoint}'"
+            raise StorageError.because(what, error) from error
         return self._checkpoint
 
     def report(self, step: int, metrics: Mapping[str, float] | None = None, **named: float) -> None:

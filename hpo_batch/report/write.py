@@ -45,6 +45,6 @@ def write(folder: Path, document: Document, findings: Findings, *, version: str,
             if old not in files:
                 old.unlink()
     except OSError as error:
-        raise StorageError(
-            f"cannot write the report to '{folder}': {error.strerror}; -o takes another folder"
+        raise StorageError.because(
+            f"cannot write the report to '{folder}'", error, do="-o takes another folder"
         ) from error

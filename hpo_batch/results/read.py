@@ -180,7 +180,7 @@ def _file(path: Path, given: Columns, sweeps: Sequence[Sweep], of_files: Sequenc
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise StorageError(f"cannot read '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read '{path}'", error) from error
     if head.startswith(SQLITE):
         return _storage(str(path), sweeps)
     if head.lstrip().startswith(BEGINNING[:-1]):

@@ -60,7 +60,7 @@ def read_frame(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read '{path}'", error) from error
     if not data.strip(b"\0 \r\n\t\xef\xbb\xbf"):
         raise UserError(f"'{path}' is empty")
     for start, packed in _PACKED.items():

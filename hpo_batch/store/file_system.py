@@ -50,7 +50,7 @@ def trial_folder(root: Path) -> Iterator[Path]:
     try:
         folder.mkdir()
     except OSError as error:
-        raise StorageError(f"no folder can be made in '{folder.parent}' ({error.strerror})") from error
+        raise StorageError.because(f"no folder can be made in '{folder.parent}'", error) from error
     try:
         yield folder
     finally:
@@ -101,9 +101,16 @@ def _basics(folder: Path) -> Iterator[Finding]:
         links = "hard links work"
     except OSError:
         links = "there are no hard links, files made exclusively are the locks instead"
-    free = shutil.disk_usage(folder).free / (1 << 30)
-    what = f"replacing in one step works, {links}; {TRIED_BYTES >> 20} MiB written, {free:.1f} GiB free"
+    what = f"replacing in one step works, {links}; {TRIED_BYTES >> 20} MiB written, {_free(folder)}"
     yield Finding(level=Level.FINE, about="files", what=what)
+
+
+def _free(folder: Path) -> str:
+    """Room and inodes that are left; some file systems (Btrfs) have no number of inodes."""
+    facts = os.statvfs(folder)
+    free = facts.f_bavail * facts.f_frsize
+    room = f"{free / (1 << 30):.1f} GiB" if free >= 1 << 30 else f"{free >> 20} MiB"
+    return f"{room} and {facts.f_favail:,} inodes free" if facts.f_files else f"{room} free"
 
 
 def _write(path: Path, size: int) -> None:
@@ -275,7 +282,7 @@ def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
         how = f"{lost} of {total} changes made under it are lost" if lost else "one took it while the other held it"
         what = f"{between}: {name} do not keep each other out: {how}"
         if kind == KERNEL and not one_host:
-            do = "nothing: between nodes '.lock' alone is relied on; with many workers it is slower"
+            do = "nothing to do: between nodes '.lock' alone is relied on; with many workers it is slower"
             return Finding(level=Level.NOTE, about="locks", what=what, do=do)
         return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
     if turns.unseen or turns.lines != total:

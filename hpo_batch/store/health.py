@@ -104,7 +104,7 @@ def _of_journal(reading: Reading) -> Iterator[Finding]:
         yield Finding(level=Level.BAD, about="journal", what=what, do=REBUILD, mended_by_rebuild=True)
     if reading.torn_bytes:
         what = f"the last line is torn ({reading.torn_bytes} bytes): its writer writes just now, or was killed"
-        yield Finding(level=Level.NOTE, about="journal", what=what, do="nothing: the next writer cuts it off")
+        yield Finding(level=Level.NOTE, about="journal", what=what, do="nothing to do: the next writer cuts it off")
     state = reading.state
     if state.study_name is None:
         yield Finding(level=Level.BAD, about="journal", what="no study in it", do=REBUILD, mended_by_rebuild=True)

@@ -6,6 +6,7 @@ Nothing in a study holds an absolute path: a copied or moved one opens.
 from __future__ import annotations
 
 import difflib
+import errno
 import grp
 import os
 import pwd
@@ -96,8 +97,8 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         where = error.filename or folder
-        raise StorageError(
-            f"cannot make the study's directory '{where}': {error.strerror}; choose another with --root"
+        raise StorageError.because(
+            f"cannot make the study's directory '{where}'", error, do="choose another with --root"
         ) from error
 
 
@@ -161,7 +162,11 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
         )
     guess = difflib.get_close_matches(study, names, n=1)
     meant = f"; did you mean '{guess[0]}'?" if guess else ""
-    listed = f"; there are {', '.join(names[:10])}" if names else "; there are no studies in it"
+    listed = (
+        f"; there are {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
+        if names
+        else "; there are no studies in it"
+    )
     raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
 
 
@@ -182,11 +187,18 @@ def _home_at(path: Path, root: Path) -> StudyHome:
 
 
 def _folders(path: Path) -> list[Path]:
-    """Folders in ``path``, but for what is being made or removed; none where this user may not look."""
+    """Folders in ``path``, but for what is being made or removed; none where this user may not look.
+
+    Raises:
+        StorageError: it cannot be read: that is no empty folder.
+    """
     try:
-        return sorted(folder for folder in path.iterdir() if not folder.name.startswith(".") and folder.is_dir())
-    except OSError:
+        with os.scandir(path) as entries:  # which tells folders without asking for each, where one may be broken
+            return sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+    except OSError as error:
+        raise StorageError.because(f"cannot read '{path}'", error) from error
 
 
 def closed_folders(root: Path) -> list[Path]:
@@ -268,5 +280,8 @@ def check_writable(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"'{folder}' is in the way: it is not a directory")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        refused = OSError(errno.EROFS, os.strerror(errno.EROFS))
+        raise StorageError.because(f"cannot write in '{folder}'", refused, do="choose another directory with --root")
     if not _may(folder, os.W_OK | os.X_OK):
         raise StorageError(f"no permission to write in '{folder}'; choose another directory with --root")

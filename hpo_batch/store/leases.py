@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -116,6 +117,34 @@ def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
     owner = read_owners(folder, of=re.escape(worker)).get(worker)
     if owner is None or (owner.host, owner.pid, owner.start) == (facts["host"], facts["pid"], facts["start"]):
         remove(folder, worker)
+
+
+def remove_left_over(folder: Path, *, duration_s: float) -> None:
+    """Remove what workers left that were killed while they had no trial: nobody gives back a trial for those.
+
+    They are dead by their process, or their lease has been silent for ``LONGEST_STALL`` durations by the clock of its
+    file server. For one process at a time: it looks at all of them.
+    """
+    with contextlib.suppress(OSError):
+        now_ns = _servers_clock(folder)
+        for path in folder.glob("*.lease"):
+            silent_s = (now_ns - refreshed_ns(path)) / 1e9
+            owner = read_owners(folder, of=re.escape(path.stem)).get(path.stem)
+            dead = None if owner is None else is_dead_here(owner.facts)
+            if dead or (dead is None and silent_s > LONGEST_STALL * duration_s):
+                remove(folder, path.stem)
+        for worker, owner in read_owners(folder).items():
+            if not lease_path(folder, worker).exists() and is_dead_here(owner.facts):
+                remove(folder, worker)  # its card alone: it died as it came, or as it left
+
+
+def _servers_clock(folder: Path) -> int:
+    """Nanoseconds since the epoch."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"now")
+        file.flush()
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno()).st_mtime_ns
 
 
 def remove(folder: Path, worker: str) -> None:

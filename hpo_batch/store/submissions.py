@@ -90,7 +90,7 @@ def write_submission(home: StudyHome, submission: Submission) -> None:
     try:
         append_json_line(home.submissions, asdict(submission))
     except OSError as error:
-        raise StorageError(f"cannot write '{home.submissions}': {error.strerror}") from error
+        raise StorageError.because(f"cannot write '{home.submissions}'", error) from error
 
 
 def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
@@ -103,7 +103,7 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
     try:
         records = tuple(read_json_lines(home.submissions))
     except OSError as error:
-        raise StorageError(f"cannot read '{home.submissions}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read '{home.submissions}'", error) from error
     for record in records:
         known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
         with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours

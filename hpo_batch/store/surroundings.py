@@ -75,7 +75,7 @@ def _of_lock(path: Path) -> Finding:
     age = f"{_age_s(path):.0f} s old"
     if dead:
         what = f"'{path}' is stale ({age}): {by} is gone"
-        return Finding(level=Level.NOTE, about="locks", what=what, do="nothing: the next writer removes it at once")
+        return Finding(level=Level.NOTE, about="locks", what=what, do="nothing to do: the next writer removes it")
     what = f"'{path}' is held by {by} ({age})"
     do = f"if nobody writes, nothing: a writer that sees it unchanged for {FOREIGN_GRACE_S:.0f} s removes it"
     return Finding(level=Level.NOTE, about="locks", what=what, do=do)
@@ -163,11 +163,13 @@ def lease_findings(home: StudyHome) -> Iterator[Finding]:
         yield Finding(level=Level.FINE, about="leases", what=what)
     if unknown:
         what = f"{len(unknown)} of other hosts: {listed(unknown)}; alive or dead, one look does not tell"
-        yield Finding(level=Level.NOTE, about="leases", what=what, do="nothing: workers watch each other's leases")
+        yield Finding(
+            level=Level.NOTE, about="leases", what=what, do="nothing to do: workers watch each other's leases"
+        )
     if dead:
         what = f"{len(dead)} ended without a word: {listed(dead)}"
         yield Finding(
-            level=Level.NOTE, about="leases", what=what, do="nothing: the next worker takes their trials over"
+            level=Level.NOTE, about="leases", what=what, do="nothing to do: the next worker takes their trials over"
         )
 
 

@@ -142,7 +142,7 @@ def adopt(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configuratio
             check_free(home)  # somebody was quicker
             raise
     except OSError as error:
-        raise StorageError(f"cannot make the study '{home.path}': {error.strerror or error}") from error
+        raise StorageError.because(f"cannot make the study '{home.path}'", error) from error
     finally:
         shutil.rmtree(arriving.path, ignore_errors=True)
     sync_directory(home.path.parent)
@@ -170,7 +170,7 @@ def kept_records(home: StudyHome) -> list[bytes]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StorageError(f"cannot read the imported trials, '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read the imported trials, '{path}'", error) from error
 
 
 def kept_count(home: StudyHome) -> int:

@@ -170,7 +170,7 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
         if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
     except OSError as error:
-        raise StorageError(f"cannot read the sweep that the study was made from, '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
     try:
         return Sweep.from_json(content)
     except ValueError as error:  # it is whole, as its digest says
@@ -192,7 +192,7 @@ def _write(path: Path, text: str | bytes) -> None:
     try:
         write_atomic(path, text)
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot write '{path}'", error) from error
 
 
 def _explain(home: StudyHome, change: Change) -> str:

@@ -103,7 +103,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read the trials that the study imported, '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot read the trials that the study imported, '{path}'", error) from error
     if hashlib.sha256(content).hexdigest() != facts["digest"]:
         raise StorageError(
             f"'{path}' was changed after it was frozen: take the import out of the sweep, then submit it"

@@ -353,7 +353,7 @@ def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
         kept_as = _keep(home)
         os.replace(arriving, home.journal)
     except OSError as error:
-        raise StorageError(f"cannot write the journal again, '{arriving}': {error.strerror}") from error
+        raise StorageError.because(f"cannot write the journal again, '{arriving}'", error) from error
     sync_directory(home.path)
     return kept_as
 

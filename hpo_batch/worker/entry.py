@@ -130,7 +130,8 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         if rank is not None and rank.rank > 0:
             return ranks.follow(home, rank)
     device = choose_device(sweep, allocation)
-    log.info("device %s, GPUs %s, %s CPUs", device, ",".join(allocation.gpus) or "none", allocation.cpus)
+    cpus = f"{allocation.cpus} CPU{'' if allocation.cpus == 1 else 's'}"
+    log.info("device %s, GPUs %s, %s", device, ",".join(allocation.gpus) or "none", cpus)
     task = replace(task, place=replace(place, device=device))
     if rank is None:
         return task.exit_code(_work(task))

@@ -139,7 +139,7 @@ def publish(path: Path, address: Address) -> None:
             json.dump(asdict(address), file)
         os.replace(temporary, path)
     except OSError as error:
-        raise StorageError(f"cannot write '{path}': {error.strerror}") from error
+        raise StorageError.because(f"cannot write '{path}'", error) from error
 
 
 def look_up(path: Path) -> Address | None:

@@ -18,7 +18,7 @@ from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import IdleWhy, TrialState, Verdict
 from hpo_batch.store.finding import Level
 from hpo_batch.store.health import examine
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, check_writable
 from hpo_batch.store.surroundings import disk_findings
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
@@ -186,3 +186,11 @@ def test_a_file_that_may_not_grow_keeps_what_it_has(root: Path) -> None:
         trial = state_of(home).trials[0]
         assert (trial.state, trial.values, len(trial.steps)) == (TrialState.COMPLETE, (0.25,), 20)
         assert_read_as_optuna_reads(home.journal)
+
+
+def test_a_disk_that_is_mounted_read_only_is_called_so(tmp_path: Path) -> None:
+    with (
+        mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "ro", "tmpfs") as disk,
+        pytest.raises(StorageError, match=r"Read-only file system \(the file system is mounted read-only here\)"),
+    ):
+        check_writable(disk / "logs" / "study")

@@ -108,3 +108,15 @@ def test_doctor_says_that_a_disk_is_full(hosts: Hosts, sweep: Path) -> None:
     assert "a bug in hpo-batch" not in ended.stderr, ended.stderr
     assert "No space left on device" in ended.stdout + ended.stderr
     assert ended.returncode == Exit.STORAGE
+
+
+@pytest.mark.parametrize("argv", [("list",), ("status", "s"), ("collect", "s")])
+def test_a_logs_directory_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    hosts: Hosts, argv: tuple[str, ...]
+) -> None:
+    (host,) = hosts(1)
+    (host.source / "logs" / "other").mkdir(parents=True)
+    host.fail("EIO", "readdir", "*", times=-1)
+    ended = command(host, *argv)
+    assert ended.returncode == Exit.STORAGE, ended.stdout + ended.stderr
+    assert "Input/output error" in ended.stderr

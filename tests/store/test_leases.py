@@ -23,6 +23,7 @@ from hpo_batch.store.leases import (
     lease_path,
     read_owners,
     remove_dead,
+    remove_left_over,
 )
 
 from .helpers import dead_process, kill, start
@@ -123,6 +124,28 @@ def test_what_a_dead_worker_left_is_removed_and_not_what_its_successor_has(tmp_p
         assert lease_path(tmp_path, "w-0").exists()
         remove_dead(tmp_path, facts("w-01"))
         assert lease_path(tmp_path, "w-0").exists()
+
+
+def test_what_workers_without_a_trial_left_is_removed_and_no_other(tmp_path: Path) -> None:
+    def left(worker: str, *, silent_s: float, **changes: Any) -> None:
+        (tmp_path / f"{worker}.json").write_text(json.dumps(facts(worker, **changes)))
+        lease_path(tmp_path, worker).touch()
+        os.utime(lease_path(tmp_path, worker), (time.time() - silent_s,) * 2)
+
+    with dead_process() as pid, held(tmp_path, owner("lives"), duration_s=60):
+        left("killed", silent_s=0, pid=pid)
+        left("silent", silent_s=0, host="elsewhere")
+        left("long-silent", silent_s=601, host="elsewhere")
+        left("asleep-here", silent_s=601)
+        lease_path(tmp_path, "comes").touch()  # its card is not written yet
+        (tmp_path / "left-its-card.json").write_text(json.dumps(facts("left-its-card", pid=pid)))
+        (tmp_path / "of-others.json").write_text(json.dumps(facts("of-others", host="elsewhere")))
+        remove_left_over(tmp_path, duration_s=60)
+        leases = {path.stem for path in tmp_path.glob("*.lease")}
+        cards = {path.stem for path in tmp_path.glob("*.json")}
+    assert leases == {"lives", "silent", "asleep-here", "comes"}
+    assert cards == {"lives", "silent", "asleep-here", "of-others"}
+    remove_left_over(tmp_path / "absent", duration_s=60)
 
 
 def test_whether_an_array_task_runs_again_is_told_without_reading_the_cards_of_others(
