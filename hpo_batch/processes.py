@@ -184,11 +184,13 @@ def wait(process: Process, timeout_s: float) -> int | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host has the number ``pid``; a zombie counts as dead."""
+    """Whether a process of this host and PID namespace has the number ``pid``; a zombie counts as dead."""
     try:
+        if not _proc_is_ours():
+            raise FileNotFoundError
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
-        # no such process, no /proc, or one mounted with hidepid=2, which hides the processes of other users
+        # no such process, no /proc or another namespace's, or one with hidepid=2, which hides those of other users
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -208,7 +210,7 @@ def with_environment(name: str, value: str) -> tuple[int, ...]:
     """
     entry = os.fsencode(f"{name}={value}")
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in _processes():
         try:
             environment = (folder / "environ").read_bytes()  # empty for a zombie
         except OSError:
@@ -283,7 +285,7 @@ def _descendants(ancestor: int) -> set[int]:
     """Live processes that descend from ``ancestor``, or are of the session that it leads; none without ``/proc``."""
     children: dict[int, list[int]] = {}
     found: set[int] = set()
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in _processes():
         with contextlib.suppress(OSError, IndexError):
             state, parent, _, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
             if state in ("Z", "X"):
@@ -302,10 +304,15 @@ def _descendants(ancestor: int) -> set[int]:
 def started_at(pid: int) -> int:
     """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown.
 
-    Unknown is that of a process that is gone, and of another user's where ``/proc`` is mounted with hidepid.
+    Unknown is that of a process that is gone, of another user's where ``/proc`` is mounted with hidepid, and of any
+    other process where ``/proc`` is another PID namespace's.
     """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        if pid != os.getpid() and not _proc_is_ours():
+            return 0
+        return int(
+            Path(f"/proc/{'self' if pid == os.getpid() else pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        )
     except (OSError, IndexError, ValueError):
         return 0
 
@@ -313,6 +320,40 @@ def started_at(pid: int) -> int:
 def host_name(environ: Mapping[str, str] | None = None) -> str:
     """This machine as SLURM calls it in a job, else its own name: virtual nodes on one machine are several hosts."""
     return (os.environ if environ is None else environ).get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def identity() -> dict[str, str | int]:
+    """What tells this process from all others, on any host: ``host``, ``boot``, ``pid_ns``, ``pid`` and ``start``.
+
+    A host name alone does not name a machine, since two may be called alike, nor does a pid name a process: containers
+    of one host have pids of their own (apptainer --pid, docker).
+    """
+    pid = os.getpid()
+    return {"host": host_name(), "boot": boot_id(), "pid_ns": pid_namespace(), "pid": pid, "start": started_at(pid)}
+
+
+def pid_namespace() -> str:
+    """In which the pid of this process is its number, such as ``pid:[4026531836]``; empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # no path
+    except OSError:
+        return ""
+
+
+def _proc_is_ours() -> bool:
+    """Whether ``/proc`` shows the processes of our PID namespace: ``unshare --pid`` alone leaves it as it was.
+
+    What another namespace's shows under a number is somebody else.
+    """
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115  # no path
+    except OSError:
+        return False
+
+
+def _processes() -> list[Path]:
+    """Folders of all processes that we can see and name; none without a ``/proc`` of ours."""
+    return list(Path("/proc").glob("[0-9]*")) if _proc_is_ours() else []
 
 
 def boot_id() -> str:

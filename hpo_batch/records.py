@@ -142,6 +142,8 @@ class Owner:
     start: int
     """clock ticks after boot at which the process started: a recycled pid has another"""
     boot: str
+    pid_ns: str = ""
+    """PID namespace in which ``pid`` is its number; empty in studies of before 0.2"""
     gpus: tuple[str, ...] = ()
     """that its process sees; of several ranks the first one's"""
     gpu_count: float | None = None

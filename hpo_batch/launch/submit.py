@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -132,13 +131,7 @@ def _log_pattern(plan: Plan, id: str) -> str:
 
 def _this_process() -> dict[str, Any]:
     """By which others can tell whether sbatch is still being called."""
-    pid = os.getpid()
-    return {
-        "host": processes.host_name(),
-        "boot": processes.boot_id(),
-        "pid": pid,
-        "start": processes.started_at(pid),
-    }
+    return dict(processes.identity())
 
 
 def _gpus(job: Job, environ: Mapping[str, str]) -> str:

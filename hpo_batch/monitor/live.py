@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from hpo_batch import processes
 from hpo_batch.cluster.states import TaskState
@@ -43,10 +43,8 @@ class LocalWorker:
     name: str
     pid: int
     host: str
-
-    @property
-    def is_here(self) -> bool:
-        return self.host == processes.host_name()
+    is_here: bool
+    """whether its pid is one of this host and PID namespace: outside of its container it is somebody else's"""
 
 
 def live(homes: Sequence[StudyHome], *, ended: bool = False) -> dict[str, Live]:
@@ -79,17 +77,18 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> L
 
 def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[LocalWorker]:
     """Workers outside of SLURM: on this host those that are not proven gone, on others all that have left a card."""
-    found = {}
+    found = []
     for name, owner in leases.read_owners(home.workers).items():
-        if owner.job == "local" and leases.is_dead_here(asdict(owner)) is not True:
-            found[owner.host, owner.pid] = LocalWorker(name=name, pid=owner.pid, host=owner.host)
+        if owner.job == "local" and leases.is_dead_here(owner.facts) is not True:
+            is_here = leases.is_from_here(owner.facts)
+            found.append(LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here))
     here, now = processes.host_name(), time.time()
+    known = {worker.pid for worker in found if worker.is_here}
     for submission in submissions:
         if submission.kind != "local" or submission.host != here or now - submission.submitted > JUST_STARTED_S:
             continue
         # one that has just been started has no card yet; a pid alone could be anybody's by now
         ours = set(processes.with_environment(SUBMISSION_VARIABLE, submission.id))
-        for pid in map(int, submission.job_ids):
-            if pid in ours:
-                found.setdefault((here, pid), LocalWorker(name=f"{submission.id} (pid {pid})", pid=pid, host=here))
-    return list(found.values())
+        for pid in ours.intersection(map(int, submission.job_ids)) - known:
+            found.append(LocalWorker(name=f"{submission.id} (pid {pid})", pid=pid, host=here, is_here=True))
+    return found

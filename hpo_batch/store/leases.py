@@ -180,12 +180,10 @@ def _run_of(worker: str) -> int:
 def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
     """Whether the process behind a claim is proven gone; None if nobody here can tell.
 
-    That is if it ran on another host, or if it is another user's and this host hides those (hidepid).
+    That is if it is not from here (``is_from_here``), or if it is another user's and this host hides those (hidepid).
     """
-    if facts.get("host") != processes.host_name():
+    if not is_from_here(facts):
         return None
-    if facts.get("boot") != _boot():
-        return True
     pid = facts["pid"]
     if not processes.is_alive(pid):
         return True
@@ -193,9 +191,27 @@ def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
     return None if started == 0 else bool(started != facts["start"])
 
 
+def is_from_here(facts: Mapping[str, Any]) -> bool:
+    """Whether a process lives, or lived, where its pid means to us what it means to itself.
+
+    Not in another PID namespace (a container). Nor on a host of our name with another boot: that may be this one before
+    it was rebooted, or another one that is called alike. Their leases tell.
+    """
+    ours = (processes.host_name(), _boot())
+    return (facts.get("host"), facts.get("boot")) == ours and (
+        facts.get("pid_ns", "") in ("", _pid_namespace(os.getpid()))
+    )
+
+
 @cache
 def _boot() -> str:
     return processes.boot_id()
+
+
+@cache
+def _pid_namespace(pid: int) -> str:
+    """Of this process, whose pid is given: its child may be in another one."""
+    return processes.pid_namespace()
 
 
 CONFIRM = 0.25

@@ -130,8 +130,7 @@ def _remove_cards() -> None:
 
 @lru_cache(maxsize=1)
 def _holder(pid: int) -> str:
-    facts = {"host": processes.host_name(), "boot": processes.boot_id(), "pid": pid}
-    return json.dumps({**facts, "start": processes.started_at(pid)})
+    return json.dumps(processes.identity())
 
 
 @contextlib.contextmanager
@@ -147,7 +146,9 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool, is_local: bool) 
         state, now = _identity_at_server(path), time.monotonic()
         watched = watched + min(now - looked, LONGEST_BLINK_S) if state == seen else 0.0
         seen, looked = state, now
-        if state is not None and (_is_abandoned(path, in_order=in_order) or watched > FOREIGN_GRACE_S):
+        if state is not None and (
+            _is_abandoned(path, in_order=in_order, is_local=is_local) or watched > FOREIGN_GRACE_S
+        ):
             if in_order and is_local:
                 _unlink(path)
                 continue
@@ -272,18 +273,25 @@ def _identity_at_server(path: str) -> Identity | None:
     return Identity(stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
-def _is_abandoned(path: str, *, in_order: bool) -> bool:
+def _is_abandoned(path: str, *, in_order: bool, is_local: bool) -> bool:
     """Whether the lock is one of ours and its process is proven gone from this host.
 
-    Or alive: with the kernel lock held, it can only be one that could not be removed when it was given up.
+    Or alive: with the kernel lock held, it can only be one that could not be removed when it was given up. On a disk of
+    this host that goes for containers too, and for this host before it was rebooted.
     """
     dead = _is_dead(path)
-    return dead is True or (in_order and dead is False)
+    return dead is True or (in_order and (dead is False or (is_local and _names_this_host(path))))
 
 
 def _holder_is_dead(path: str | Path) -> bool:
     """Whether the lock is one of ours and its process is proven gone from this host."""
     return _is_dead(path) is True
+
+
+def _names_this_host(path: str) -> bool:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return not Path(path).is_symlink() and json.loads(Path(path).read_text())["host"] == processes.host_name()
+    return False
 
 
 def _is_dead(path: str | Path) -> bool | None:

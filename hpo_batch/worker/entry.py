@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -289,7 +290,8 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
     elif submission:
         name = f"{submission}-{index}"
     else:
-        name = f"{socket.gethostname()}-{os.getpid()}-0"
+        # containers of one host may have the same host name and pid
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}-0"
     return Owner(
         worker=name,
         job=allocation.job or "local",
@@ -297,6 +299,7 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         pid=os.getpid(),
         start=processes.started_at(os.getpid()),
         boot=processes.boot_id(),
+        pid_ns=processes.pid_namespace(),
         gpus=allocation.gpus,
         gpu_count=allocation.gpu_count,
         submission=submission,

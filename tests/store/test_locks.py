@@ -34,9 +34,7 @@ def lock_file(path: Path) -> Path:
 
 
 def me() -> dict[str, object]:
-    pid = os.getpid()
-    start = processes.started_at(pid)
-    return {"host": processes.host_name(), "boot": processes.boot_id(), "pid": pid, "start": start}
+    return dict(processes.identity())
 
 
 def count_up(path: Path, times: int) -> None:
@@ -84,10 +82,10 @@ def test_the_lock_of_a_killed_process_is_broken_at_once(path: Path, tmp_path: Pa
         assert json.loads(lock_file(path).read_text()) == me()
 
 
-def test_locks_of_dead_holders_are_told_by_process_start_and_boot(path: Path) -> None:
+def test_locks_of_dead_holders_are_told_by_process_start_boot_and_namespace(path: Path) -> None:
     with dead_process() as pid:
         gone = {**me(), "pid": pid}
-    for holder in (gone, {**me(), "start": 1}, {**me(), "boot": "another"}):
+    for holder in (gone, {**me(), "start": 1}, {**me(), "boot": "another"}, {**me(), "pid_ns": "pid:[1]"}):
         lock_file(path).write_text(json.dumps(holder))
         with journal_lock(path, timeout_s=5):
             pass

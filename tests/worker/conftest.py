@@ -41,10 +41,11 @@ class Project:
     home: StudyHome
     workers: list[Worker] = field(default_factory=list)
 
-    def start(self, **environment: str) -> Worker:
+    def start(self, *before: str, **environment: str) -> Worker:
+        """Args: before: words before the command, such as ``unshare --pid --fork``."""
         environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
         process = subprocess.Popen(
-            [sys.executable, "-m", "hpo_batch", "worker", str(self.home.path)],
+            [*before, sys.executable, "-m", "hpo_batch", "worker", str(self.home.path)],
             cwd=self.path,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -55,8 +56,8 @@ class Project:
         self.workers.append(Worker(process=process))
         return self.workers[-1]
 
-    def run(self, **environment: str) -> Worker:
-        worker = self.start(**environment)
+    def run(self, *before: str, **environment: str) -> Worker:
+        worker = self.start(*before, **environment)
         worker.wait()
         return worker
 
