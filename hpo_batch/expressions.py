@@ -3,16 +3,21 @@
 The text comes from files of strangers, so it never reaches ``eval``: ``parse`` reads it with Python's ``ast``, refuses
 all that is not listed here, and compiles the rest once into closures. Evaluation takes bounded time and memory: at most
 500 characters, integers of 64 bits, text that can be compared but not built, sequences only to the right of ``in``.
+
+Names may have dots, as Hydra's have: ``model.encoder.kind == 'cnn'``. A name that is no Python identifier otherwise
+stands in backticks, as in pandas' ``query``: ```batch-size` > 32``.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import keyword
 import math
 import operator
+import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -71,11 +76,12 @@ _FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
 }
 _COUNTS: Final = {(1, 1): "1 argument", (1, 2): "1 or 2 arguments", (2, MAX_LENGTH): "2 or more arguments"}
 _ALLOWED: Final = (
-    "allowed are names, numbers, text, True, False, + - * / // % **, == != < <= > >=, and, or, not, 'in (...)', "
+    "allowed are names (in backticks if they are no identifiers: `batch-size`), numbers, text, True, False, "
+    "+ - * / // % **, == != < <= > >=, and, or, not, 'in (...)', "
     f"'a if b else c' and the functions {', '.join(_FUNCTIONS)}"
 )
 _WHY_NOT: Final[dict[type[ast.AST], str]] = {
-    ast.Attribute: "a dot is not part of a name here",
+    ast.Attribute: "a dot joins the parts of a name, as in model.encoder.kind",
     ast.Subscript: "there is nothing to index",
     ast.NamedExpr: "use '==' to compare",
     ast.Tuple: "a list of values stands only to the right of 'in'",
@@ -96,6 +102,10 @@ class Expression:
     text: str
     names: frozenset[str] = field(compare=False)
     """every name it mentions, functions left out"""
+    constants: tuple[str, ...] = field(compare=False, default=())
+    """its conditions that name nothing, and so are always true or always false"""
+    texts: frozenset[str] = field(compare=False, default=frozenset())
+    """every text in quotes in it"""
     _run: _Run = field(compare=False, repr=False)
 
     def evaluate(self, values: Mapping[str, Value]) -> Value:
@@ -120,6 +130,76 @@ class Expression:
         return parse, (self.text,)
 
 
+def why_constant(expression: Expression, known: Collection[str]) -> str:
+    """Why an expression, or a condition in it, says the same whatever the values are; empty if it does not.
+
+    Nobody means that: a name in quotes is a text (``"'kind' == 'cnn'"``).
+
+    Args:
+        known: what can be named.
+    """
+    if expression.names and not expression.constants:
+        return ""
+    piece = _quoted(expression.constants[0]) if expression.names else "it"
+    quoted = sorted(expression.texts.intersection(known))
+    if quoted:
+        meant = f"; '{quoted[0]}' in quotes is a text, without them ({written(quoted[0])}) it is the parameter"
+    else:
+        meant = f"; there are {', '.join(map(written, sorted(known)[:12]))}" if known else ""
+    why = f"{piece} names nothing that has a value, so it is always the same{meant}"
+    return f"expression {_quoted(expression.text)}: {why}"
+
+
+def written(name: str) -> str:
+    """A name as it is written in an expression."""
+    plain = all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+    return name if plain else f"`{name}`"
+
+
+def dotted_name(node: ast.expr) -> str | None:
+    """The name that a node of ``masked`` text stands for; None if it is something else."""
+    match node:
+        case ast.Name():
+            return _part(node.id)
+        case ast.Attribute():
+            before, last = dotted_name(node.value), _part(node.attr)
+            return None if before is None or last is None else f"{before}.{last}"
+    return None
+
+
+def _part(identifier: str) -> str | None:
+    """A part of a name; None if it is neither all in backticks nor without them."""
+    text = unmasked(identifier)
+    part = text[1:-1] if text.startswith("`") else text
+    return None if "`" in part or text == "`" else part
+
+
+_TOKENS: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`([^`\n]+)`""")
+_MASK: Final = 0x20000
+"""first of the CJK ideographs of extension B, which may stand in identifiers and are nobody's names"""
+
+
+def masked(text: str) -> str:
+    """The text with each name in backticks as an identifier, byte by byte, so that Python's parser can read it.
+
+    ``unmasked`` undoes it, also in a piece of the text: nothing has to be remembered, and places stay what they are.
+    """
+
+    def mask(token: re.Match[str]) -> str:
+        return token[0] if token[1] is None else "".join(chr(_MASK + byte) for byte in token[0].encode())
+
+    return _TOKENS.sub(mask, text)
+
+
+def unmasked(text: str) -> str:
+    """What ``masked`` made of a text, or of a piece of one, as it was."""
+
+    def unmask(run: re.Match[str]) -> str:
+        return bytes(ord(character) - _MASK for character in run[0]).decode()
+
+    return re.sub(f"[{chr(_MASK)}-{chr(_MASK + 255)}]+", unmask, text)
+
+
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """Check and compile an expression.
@@ -127,7 +207,7 @@ def parse(text: str) -> Expression:
     Raises:
         ExpressionError: names the piece that is not allowed, and what is.
     """
-    text = text.strip()
+    text = unmasked(text).strip()
     if not text:
         raise ExpressionError(f"an expression is empty; {_ALLOWED}")
     if len(text) > MAX_LENGTH:
@@ -137,16 +217,23 @@ def parse(text: str) -> Expression:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a text makes Python's parser warn
-            tree = ast.parse(text, mode="eval").body
+            tree = ast.parse(masked(text), mode="eval").body
         compiler = _Compiler(text)
         run = compiler.compile(tree)
     except SyntaxError as error:
-        raise _error(text, f"{_syntax(text, error)}; {_ALLOWED}") from None
+        raise _error(text, f"{_syntax(masked(text), error)}; {_ALLOWED}") from None
     except (ValueError, OverflowError) as error:
         raise _error(text, f"it cannot be read: {error}") from None
     except (RecursionError, MemoryError):
         raise _error(text, "it is nested too deeply") from None
-    return Expression(text=text, names=frozenset(compiler.names), _run=run)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return Expression(
+        text=text,
+        names=frozenset(compiler.names),
+        constants=tuple(dict.fromkeys(compiler.constants)),
+        texts=frozenset(texts),
+        _run=run,
+    )
 
 
 class _Compiler:
@@ -154,7 +241,9 @@ class _Compiler:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.masked = masked(text)
         self.names: set[str] = set()
+        self.constants: list[str] = []
 
     def compile(self, node: ast.expr, depth: int = 1) -> _Run:
         if depth > MAX_DEPTH:
@@ -162,7 +251,7 @@ class _Compiler:
         match node:
             case ast.Constant():
                 return self._constant(node)
-            case ast.Name():
+            case ast.Name() | ast.Attribute():
                 return self._name(node)
             case ast.UnaryOp():
                 return self._unary(node, depth)
@@ -185,8 +274,10 @@ class _Compiler:
         self._check(node, value)
         return lambda values: value
 
-    def _name(self, node: ast.Name) -> _Run:
-        name = node.id
+    def _name(self, node: ast.Name | ast.Attribute) -> _Run:
+        name = dotted_name(node)
+        if name is None:
+            raise self._refused(node)
         self.names.add(name)
 
         def run(values: Mapping[str, object]) -> Value:
@@ -266,6 +357,7 @@ class _Compiler:
         """``run``, refusing text: ``kind == 'a' or 'b'`` is true for every kind, which nobody means."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             raise self._refused(node, "a text is neither true nor false; to compare with several use 'name in (...)'")
+        self._note_constant(node)
 
         def test(values: Mapping[str, Value]) -> Value:
             value: Value = run(values)
@@ -275,7 +367,14 @@ class _Compiler:
 
         return test
 
+    def _note_constant(self, node: ast.expr) -> None:
+        """Note a condition that names nothing."""
+        functions = {id(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
+        if not any(isinstance(inner, ast.Name) and id(inner) not in functions for inner in ast.walk(node)):
+            self.constants.append(self._segment(node))
+
     def _compare(self, node: ast.Compare, depth: int) -> _Run:
+        self._note_constant(node)
         first = self.compile(node.left, depth + 1)
         links = [self._link(node, i, depth) for i in range(len(node.ops))]
 
@@ -376,8 +475,11 @@ class _Compiler:
 
     def _piece(self, node: ast.expr) -> str:
         """The node's own text, quoted; empty if that is all of the expression."""
-        piece = ast.get_source_segment(self.text, node)
+        piece = self._segment(node)
         return _quoted(piece) if piece and piece != self.text else ""
+
+    def _segment(self, node: ast.expr) -> str:
+        return unmasked(ast.get_source_segment(self.masked, node) or "")
 
 
 def _error(text: str, why: str) -> ExpressionError:
@@ -421,4 +523,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _quoted(text: str) -> str:
     """The text on one line, in quotes, shortened."""
+    text = unmasked(text)
     return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.expressions import MAX_DEPTH, MAX_LENGTH, parse
+from hpo_batch.expressions import MAX_DEPTH, MAX_LENGTH, parse, why_constant, written
 from hpo_batch.records import Value
 
 VALUES: dict[str, Value] = {
@@ -90,7 +90,12 @@ def test_a_name_may_be_that_of_a_function() -> None:
     [
         "__import__('os').system('x')",
         "().__class__.__bases__[0].__subclasses__()",
-        "encoder.__class__",
+        "(1).encoder",
+        "encoder.class",
+        "`",
+        "``",
+        "`a",
+        "a`b`",
         "encoder.upper()",
         "encoder[0]",
         "(lambda: 1)()",
@@ -212,8 +217,57 @@ def test_evaluation_that_has_no_result_is_an_error_that_says_why(text: str, why:
 def test_an_error_names_the_piece() -> None:
     with pytest.raises(ExpressionError, match=r"at 'd_model / \(n_heads - 4\)': division by zero"):
         evaluate("1 + d_model / (n_heads - 4) > 3")
-    with pytest.raises(ExpressionError, match=r"'encoder\.name' is not allowed"):
-        parse("1 + encoder.name > 3")
+    with pytest.raises(ExpressionError, match=r"'encoder\.name\[0\]' is not allowed"):
+        parse("1 + encoder.name[0] > 3")
+    with pytest.raises(ExpressionError, match=r"at '`d-model` / \(n_heads - 4\)': division by zero"):
+        parse("1 + `d-model` / (n_heads - 4) > 3").evaluate({"d-model": 2, "n_heads": 4})
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "result"),
+    [
+        ("model.encoder.kind == 'cnn'", {"model.encoder.kind": "cnn"}, True),
+        ("`batch-size` > 32 and lr < 1", {"batch-size": 64, "lr": 0.5}, True),
+        ("model.`class` * 2", {"model.class": 3}, 6),
+        ("`model.class` - `a b`", {"model.class": 3, "a b": 1}, 2),
+        ("`größe` - `größe-2`", {"größe": 3, "größe-2": 1}, 2),
+        ("kind == '`kind`'", {"kind": "`kind`"}, True),
+        ('kind == "it\'s `kind`"', {"kind": "it's `kind`"}, True),
+        ("`lambda` + max", {"lambda": 1, "max": 2}, 3),
+        ("`+trainer.lr` in (0.1, 0.2)", {"+trainer.lr": 0.2}, True),
+    ],
+)
+def test_names_with_dots_and_names_in_backticks(text: str, values: dict[str, Value], result: Value) -> None:
+    expression = parse(text)
+    assert expression.names == set(values)
+    assert expression.evaluate(values) == result
+    assert pickle.loads(pickle.dumps(expression)).evaluate(values) == result
+    assert [parse(written(name)).evaluate(values) for name in values] == list(values.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("1 == 2", "it"),
+        ("False", "it"),
+        ("max(1, 2) > 1", "it"),
+        ("\"model.kind\" == 'tx'", "it"),
+        ("x > 1 and 1 == 2", "'1 == 2'"),
+        ("x > 1 or not True", "'True'"),
+        ("x if 2 > 1 else 3", "'2 > 1'"),
+        ("x > 1 and 'kind' in ('a', 'b')", "\"'kind' in ('a', 'b')\""),
+    ],
+)
+def test_what_is_always_the_same_is_told(text: str, piece: str) -> None:
+    why = why_constant(parse(text), ["x", "kind", "model.kind"])
+    assert f": {piece} names nothing that has a value" in why
+    quoted = {"kind", "model.kind"} & {name for name in ("kind", "model.kind") if f"'{name}'" in text.replace('"', "'")}
+    assert all(f"without them ({name}) it is the parameter" in why for name in quoted)
+
+
+@pytest.mark.parametrize("text", ["x > 1", "x == 'kind'", "x", "1 < x < 2", "max(x, 1) > 2", "not x", "x in (1, 2)"])
+def test_what_depends_on_a_value_is_not(text: str) -> None:
+    assert why_constant(parse(text), ["x", "kind"]) == ""
 
 
 @pytest.mark.parametrize("text", ["nan + 1", "min(1, nan)", "max(nan, 1)", "max(1, nan)", "sqrt(nan)"])

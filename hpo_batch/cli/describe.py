@@ -8,6 +8,7 @@ from dataclasses import MISSING, replace
 from pathlib import Path
 
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.launch.machine import has_slurm, no_machine_named
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.placeholders import check_placeholders, split
@@ -29,6 +30,8 @@ OURS = "hpo_batch."
 def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
     """What a sweep means, line by line, and what should be looked at."""
     told = list(warnings(sweep)) + objective_warnings(sweep) + _sampler_warnings(sweep)
+    if unnamed := no_machine_named(sweep.job, has_slurm=has_slurm()):
+        told.append(unnamed)
     if import_code:
         told += _import_warnings(sweep.objective)
     label = f", budget {sweep.budget}" if sweep.budget else ""
@@ -54,8 +57,8 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
     job = sweep.job
     gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
     lines.append(
-        f"  workers       {job.workers} from template '{job.template}': {format_walltime(job.walltime)} each, "
-        f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}"
+        f"  workers       {job.workers} from template '{job.template or 'local'}': "
+        f"{format_walltime(job.walltime)} each, {job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}"
     )
     lines.append(f"  files         {footprint_of(sweep)}, without what trials print and the checkpoints they keep")
     history, differ = describe_imports(sweep, home)

@@ -182,7 +182,8 @@ def _site(
     """The file system from here, SLURM's limits, two nodes."""
     import sys
 
-    from hpo_batch.launch.site_test import ask_site, has_slurm, no_slurm, try_sbatch
+    from hpo_batch.launch.machine import has_slurm
+    from hpo_batch.launch.site_test import ask_site, no_slurm, try_sbatch
     from hpo_batch.store.file_system import nearest_folder, self_test
     from hpo_batch.store.finding import Level
     from hpo_batch.sweep.schema import Job

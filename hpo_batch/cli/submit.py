@@ -198,8 +198,8 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     import os
 
     from hpo_batch.cluster.gpus import local_gpus
+    from hpo_batch.launch.machine import has_slurm
     from hpo_batch.launch.plan import Site, Standing, plan
-    from hpo_batch.processes import exists
     from hpo_batch.study.comparable import wanted
     from hpo_batch.study.create import read_state, what_changes
     from hpo_batch.sweep.difference import Change
@@ -207,7 +207,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
 
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
-    site = Site(has_slurm=exists("sbatch") and exists("srun"), gpus=gpus, environ=os.environ)
+    site = Site(has_slurm=has_slurm(), gpus=gpus, environ=os.environ)
     change = Change(created=True)
     standing = Standing(remaining=target(sweep))
     if live is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.machine import no_machine_named
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.store.home import StudyHome
@@ -93,7 +94,7 @@ class Plan:
             asked[1] += " per process"
         return [
             *told,
-            f"  {left}; {self.tasks} {where} from template '{job.template}': {', '.join(asked)}",
+            f"  {left}; {self.tasks} {where} from template '{job.template or 'local'}': {', '.join(asked)}",
             *(f"  {line}" for line in self.environment),
         ]
 
@@ -102,10 +103,12 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
 
     Raises:
-        UserError: the template is for SLURM, and SLURM is not here; an sbatch option that cannot be given; a path that
-            SLURM would change.
+        UserError: the template is for SLURM, and SLURM is not here, or none is named, and SLURM is here; an sbatch
+            option that cannot be given; a path that SLURM would change.
     """
     job = sweep.job
+    if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
+        raise UserError(unnamed)
     if job.scheduler == "slurm" and not site.has_slurm:
         raise UserError(
             f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpo_batch import processes
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.commands import SlurmConfig
 from hpo_batch.cluster.site import Partition
@@ -20,10 +19,6 @@ from hpo_batch.store.home import user_name
 from hpo_batch.sweep.schema import Job
 
 MISSING = "load SLURM (often 'module load slurm'); --local runs sweeps on this machine"
-
-
-def has_slurm() -> bool:
-    return processes.exists("sbatch") and processes.exists("scontrol")
 
 
 def no_slurm(*, is_wanted: bool) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.expressions import parse
+from hpo_batch.expressions import parse, why_constant, written
 from hpo_batch.results.table import TrialsTable
 
 SHORT_FORMS = {"failed": "FAIL", "complete": "COMPLETE", "pruned": "PRUNED", "running": "RUNNING", "waiting": "WAITING"}
@@ -26,10 +26,12 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
         return frame[frame["state"] == SHORT_FORMS[text]]
     expression = parse(text)
     columns = {}
+    if constant := why_constant(expression, [_plain(column) for column in frame.columns]):
+        raise UserError(f"--filter: {constant}")
     for name in expression.names:
         column = next((c for c in (name, f"params_{name}", f"user_attrs_{name}") if c in frame.columns), None)
         if column is None:
-            known = sorted(str(c).removeprefix("params_").removeprefix("user_attrs_") for c in frame.columns)
+            known = sorted(written(_plain(column)) for column in frame.columns)
             raise UserError(
                 f"--filter: '{name}' is not a column, a parameter or a metric; there are {', '.join(known)}"
             )
@@ -40,6 +42,11 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
         for values in (zip(*cells, strict=True) if cells else [()] * len(frame))
     ]
     return frame[pd.Series(kept, index=frame.index, dtype=bool)]
+
+
+def _plain(column: object) -> str:
+    """A column's name as it is written in a filter."""
+    return str(column).removeprefix("params_").removeprefix("user_attrs_")
 
 
 def check_alike(tables: Sequence[TrialsTable], option: str) -> None:

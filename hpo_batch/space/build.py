@@ -6,7 +6,6 @@ Used by the sweep loader and by whatever makes a space without a TOML file. Know
 
 from __future__ import annotations
 
-import keyword
 import math
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.expressions import Expression, parse
+from hpo_batch.expressions import Expression, parse, why_constant, written
 from hpo_batch.records import Problem, Value
 from hpo_batch.space.conditions import Cycle, decision_order
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, is_finite, is_number, steps_between
@@ -102,7 +101,7 @@ def _circles(parameters: list[Parameter], derived: Mapping[str, Expression], pro
 
 
 def why_bad_name(name: str) -> str | None:
-    """Why ``name`` cannot be a parameter. A name that is no identifier is allowed, but cannot stand in expressions."""
+    """Why ``name`` cannot be a parameter. One that is no identifier stands in backticks in expressions."""
     if not name.strip() or name != name.strip():
         return "a parameter needs a name without blanks around it"
     if not name.isprintable() or len(name) > 100:
@@ -111,12 +110,12 @@ def why_bad_name(name: str) -> str | None:
         return "names that begin with 'trial_' are kept for {trial_dir}, {trial_seed}, {trial_number}"
     if name in PLACEHOLDERS:
         return f"'{name}' is kept for the placeholder {{{name}}} of commands"
-    if keyword.iskeyword(name):
-        return f"'{name}' is a keyword of Python and could not stand in an expression"
+    if name in ("True", "False", "None"):
+        return f"'{name}' is a value, not a name"
     if name == N_PARAMS:
         return "'n_params' is the count that [objective] n_params gives"
-    if name.startswith("-") or any(c in name for c in "{}"):
-        return "a parameter's name has no braces and does not begin with '-'"
+    if name.startswith("-") or any(c in name for c in "{}`"):
+        return "a parameter's name has no braces or backticks and does not begin with '-'"
     return None
 
 
@@ -355,6 +354,8 @@ def _expressions(raw: Any, table: str, problems: list[Problem]) -> dict[str, Exp
 
 
 def _check_names(expression: Expression, known: set[str], key: tuple[str, ...], problems: list[Problem]) -> None:
+    if constant := why_constant(expression, known):
+        problems.append(Problem(key=key, message=constant))
     for name in sorted(expression.names - known):
         if name == N_PARAMS:
             message = "'n_params' stands in constraints only, and needs [objective] n_params"
@@ -365,7 +366,7 @@ def _check_names(expression: Expression, known: set[str], key: tuple[str, ...], 
                 key=key,
                 message=f"'{name}' is not a parameter or a derived value",
                 allowed=listed(sorted(known)),
-                guess=nearest(name, known),
+                guess=written(close) if (close := nearest(name, known)) else "",
             )
         )
 

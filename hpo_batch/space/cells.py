@@ -190,6 +190,15 @@ def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, V
             yield values
 
 
+def some_are_all(space: Space, names: Collection[str]) -> bool:
+    """Whether ``some_values`` gives all values of ``names``, none of which depends on a fixed parameter."""
+    line = ancestors(space, names, most=MOST_ANCESTORS)
+    parameters = [space.by_name[name] for name in line or () if name in space.by_name]
+    if not parameters or any(isinstance(parameter, Fixed) for parameter in parameters):
+        return False
+    return (_product(space, [parameter.name for parameter in parameters]) or MOST_TRIED + 1) <= MOST_TRIED
+
+
 def _few(parameter: Parameter, *, whole: bool) -> Parameter:
     """The parameter, with its ends and middle alone if it has many values."""
     if isinstance(parameter, Fixed) or whole or (parameter.count is not None and parameter.count <= 3):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.expressions import MAX_LENGTH, Expression, parse
+from hpo_batch.expressions import MAX_LENGTH, Expression, dotted_name, masked, parse, unmasked, why_constant
 from hpo_batch.space.words import listed, nearest
 
 GROUPS: Final = ("best", "baseline", "elites")
@@ -56,7 +56,7 @@ def read_statement(text: str) -> Statement:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(text.strip(), mode="eval")
+            tree = ast.parse(masked(text.strip()), mode="eval")
         taken = _Taken()
         left = ast.unparse(ast.fix_missing_locations(taken.visit(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -70,6 +70,8 @@ def read_statement(text: str) -> Statement:
 def why_unknown(statement: Statement, *, trials: Collection[str], sets: Collection[str]) -> str:
     """What is wrong with the names in it, or nothing."""
     known = {*GROUPS, *trials, *sets}
+    if constant := why_constant(statement.expression, known):
+        return constant
     for name in sorted(statement.names):
         if name not in known:
             guess = nearest(name, known)
@@ -86,24 +88,26 @@ class _Taken(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        plain = all(isinstance(argument, ast.Name) for argument in node.args) and not node.keywords
+        plain = all(dotted_name(argument) is not None for argument in node.args) and not node.keywords
         if name == "share":
             return self._share(node)
         # max(A1, A2) is a statistic of trials, max(1, 2) is arithmetic; both may be meant by max(a, b)
         if name in STATISTICS and (plain or name not in ("max", "min")):
             if not plain or not node.args:
-                raise ExpressionError(f"'{ast.unparse(node)}': {name}() takes names of trials and sets")
-            groups = tuple(argument.id for argument in node.args if isinstance(argument, ast.Name))
+                raise ExpressionError(f"'{unmasked(ast.unparse(node))}': {name}() takes names of trials and sets")
+            groups = tuple(group for argument in node.args if (group := dotted_name(argument)) is not None)
             return self._named(Statistic(name=name, groups=groups))
         return self.generic_visit(node)
 
     def _share(self, node: ast.Call) -> ast.AST:
-        if len(node.args) != 2 or node.keywords or not isinstance(node.args[0], ast.Name):
+        group = dotted_name(node.args[0]) if len(node.args) == 2 and not node.keywords else None
+        if group is None:
+            call = unmasked(ast.unparse(node))
             raise ExpressionError(
-                f"'{ast.unparse(node)}': share() takes a set (or elites) and a condition: share(elites, dropout > 0.3)"
+                f"'{call}': share() takes a set (or elites) and a condition: share(elites, dropout > 0.3)"
             )
         where = parse(ast.unparse(node.args[1]))
-        return self._named(Statistic(name="share", groups=(node.args[0].id,), where=where))
+        return self._named(Statistic(name="share", groups=(group,), where=where))
 
     def _named(self, statistic: Statistic) -> ast.AST:
         name = f"_statistic_{len(self.found)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem
 from hpo_batch.space.build import build
 from hpo_batch.space.words import shown
-from hpo_batch.sweep.lines import key_lines
+from hpo_batch.sweep.lines import Key, key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
 from hpo_batch.sweep.rules import find_problems, infer_space
 from hpo_batch.sweep.schema import Sweep
@@ -35,6 +35,8 @@ FROZEN = {
     "budget": "a budget cannot be changed from outside; set the key itself",
 }
 """what ``override`` cannot change in a sweep whose templates and budgets are merged already"""
+LOCAL = "local"
+"""the template of a sweep that names none"""
 LOCAL_KEYS = (
     *("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup"),
     *("grace_s", "signal_lead_s"),
@@ -153,6 +155,7 @@ class _Loader:
         problems: list[Problem] = []
         template = self._template(merged.get("job", {}), sources, problems)
         sweep = _validated({**merged, "job": merge(template, merged.get("job", {}))} if template else merged, problems)
+        self._check_local(template, sources, wrong={problem.key[:2] for problem in problems}, budget=number)
         self._tell(problems, sources, budget=number)
         if sweep is None:
             return None
@@ -167,7 +170,7 @@ class _Loader:
 
     def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
         """The keys of the job's template, which becomes the lowest of the sources."""
-        name = job.get("template", "local") if isinstance(job, Mapping) else None
+        name = job.get("template", LOCAL) if isinstance(job, Mapping) else None
         if not isinstance(name, str):
             return {}  # told by the schema
         try:
@@ -181,6 +184,33 @@ class _Loader:
             message = f"job template {template.path}: a template cannot name another one; remove its key 'template'"
             problems.append(Problem(key=("job", "template"), message=message))
         return template.raw
+
+    def _check_local(self, template: Raw, sources: Sequence[Source], *, wrong: Container[Key], budget: int) -> None:
+        """Whoever lets a sweep run on this machine asks nothing of SLURM beside it: that would be dropped.
+
+        Whoever names the template: the file, or what is said beside it. ``--local`` leaves what the file asks of SLURM
+        aside, so that every sweep can be tried without it.
+
+        Args:
+            wrong: keys about which something is said already.
+        """
+        if template.get("scheduler") != "local":
+            for source in sources:
+                if _job(source).get("scheduler") == "local" and not source.hidden:
+                    message = "templates alone say where a sweep runs: say --local, or template = 'local'"
+                    self._tell([Problem(key=("job", "scheduler"), message=message)], [source], budget=budget)
+            return
+        named = [source for source in sources if "template" in _job(source)]
+        name = _job(named[-1])["template"] if named else None
+        beside = named and named[-1] in self.overrides
+        asked = [source for source in sources if source.hidden or source in self.overrides or not beside]
+        for source in asked:
+            left_out = (*LOCAL_KEYS, "scheduler") if source.hidden else LOCAL_KEYS  # hidden: the template itself
+            for key in [key for key in _job(source) if key not in left_out and ("job", key) not in wrong]:
+                what = "which templates alone say" if key == "scheduler" else "which is for SLURM"
+                where = f"template '{name}' runs" if name else "without [job] template the sweep runs"
+                message = f"{where} on this machine: leave out '{key}', {what}, or name a template for SLURM"
+                self._tell([Problem(key=("job", key), message=message)], [source], budget=budget)
 
     def _override(self, text: str) -> Source | None:
         """``key=value`` as a layer of its own. What is no TOML value is a string, so that nobody must quote twice."""
@@ -215,6 +245,12 @@ class _Loader:
             return mistake
         names = ", ".join(shown(budgets[i].get("name", i + 1)) for i in sorted(numbers))
         return dataclasses.replace(mistake, message=f"{mistake.message} (in budget {names})")
+
+
+def _job(source: Source) -> Mapping[str, Any]:
+    """What a source says of the job, if that is a table."""
+    job = source.raw.get("job") if isinstance(source.raw, Mapping) else None
+    return job if isinstance(job, Mapping) else {}
 
 
 def _budget_problems(budgets: Sequence[Mapping[str, Any]]) -> list[Problem]:

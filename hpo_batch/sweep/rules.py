@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo_batch.errors import ExpressionError, UserError
-from hpo_batch.expressions import Expression, parse
+from hpo_batch.expressions import Expression, parse, why_constant
 from hpo_batch.records import Problem, Value
 from hpo_batch.space.build import RESERVED, as_choice_or_value, check_values
 from hpo_batch.space.cells import (
@@ -27,6 +27,7 @@ from hpo_batch.space.cells import (
     never_satisfied,
     projected_cells,
     size,
+    some_are_all,
     some_values,
     valid_cells,
 )
@@ -311,6 +312,9 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
             if "best" in _names_in(text):
                 message = "with several metrics there is no single 'best' trial to expect something of"
                 problems.append(Problem(key=("expect", what), message=message))
+    for name, text in sweep.metrics.items():
+        if constant := why_constant(parse(text), ()):
+            problems.append(Problem(key=("metrics", name), message=constant))
     try:
         decision_order({name: sorted(parse(text).names) for name, text in sweep.metrics.items()})
     except Cycle as cycle:
@@ -321,7 +325,7 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
 
 def _names_in(text: str) -> set[str]:
     """The identifiers of an expectation, whose language is richer than that of constraints."""
-    return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"", "", text)))
+    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "", text)))
 
 
 def _import_rules(sweep: Sweep, problems: list[Problem]) -> None:
@@ -398,6 +402,8 @@ def _expect_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
             continue
         message = why_unknown(statement, trials=trials, sets=sets) if known.sound("trial") else ""
         for statistic in statement.statistics.values():
+            if statistic.where is not None:
+                message = message or why_constant(statistic.where, parameters)
             for name in sorted(statistic.where.names if statistic.where else ()):
                 if name not in parameters:
                     message = message or f"'{name}' is not a parameter of [space]"
@@ -473,15 +479,22 @@ def _expressions(space: Space, problems: list[Problem]) -> None:
         if not failed.isdisjoint(expression.names):
             failed.add(name)  # what it depends on was told
             continue
+        holds = is_derived
         for values in some_values(space, expression.names):
             try:
-                expression.evaluate(values) if is_derived else expression.truth(values)
+                holds = bool(expression.evaluate(values) if is_derived else expression.truth(values)) or holds
             except ExpressionError as error:
                 failed.add(name)
                 given = ", ".join(f"{n} = {shown(values[n])}" for n in sorted(expression.names))
                 key = ("space", "derived", name) if is_derived else ("space", name, "when")
                 problems.append(Problem(key=key, message=f"cannot be computed for {given}: {error}"))
                 break
+        else:
+            # a fixed parent decides it in one budget and not in another; with searched ones nobody means it
+            if not holds and some_are_all(space, expression.names):
+                parents = ", ".join(sorted(expression.names))
+                message = f"it holds for no value of {parents}: '{name}' would never be drawn"
+                problems.append(Problem(key=("space", name, "when"), message=message))
 
 
 def _emptiness(space: Space, problems: list[Problem]) -> None:

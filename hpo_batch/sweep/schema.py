@@ -278,8 +278,8 @@ class Failures(Table):
 class Job(Table):
     """``[job]``: what is asked of SLURM, or of this machine. A template holds the same keys and no others."""
 
-    template: str = "local"
-    """a file of ./job_templates or of ours: a100, a100-shared, cpu, local"""
+    template: str | None = None
+    """a file of ./job_templates or of ours: a100, a100-shared, cpu, local; left out: local, if there is no SLURM"""
     scheduler: Literal["slurm", "local"] = "slurm"
     """set by templates"""
     workers: Annotated[int, Limits(ge=1, le=100_000, strict=True)] = 1

@@ -180,6 +180,34 @@ def test_slurm_is_not_here(cli: Cli, write_sweep, no_slurm: None, root: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user, which only root can")
+def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep, root: Path) -> None:
+    """The tests' PATH has an sbatch: this could be a login node."""
+    path = write_sweep()
+    path.write_text(path.read_text().replace('template = "local"\n', ""))
+    for argv in (("submit", path), ("submit", path, "--wait"), ("submit", path, "--dry-run")):
+        ended = cli(*argv)
+        assert ended.code == 2
+        assert "--local" in ended.err
+        assert "--set job.template=NAME" in ended.err
+    assert list(root.iterdir()) == []
+    assert "warning: SLURM is here, and the sweep names no [job] template" in cli("check", path).err
+    for option in ("--partition=gpu", "--account=me", "--qos=high", "--set=job.gres=gpu:1", "--"):
+        more = ("--exclusive",) if option == "--" else ()
+        for chosen in ((), ("--local",)):
+            ended = cli("submit", path, *chosen, option, *more)
+            assert (ended.code, "runs on this machine: leave out" in ended.err) == (2, True)
+    assert cli("submit", path, "--local", "--wait").code == 0  # as the message says
+
+
+def test_a_sweep_without_a_template_runs_here_where_there_is_no_slurm(
+    cli: Cli, write_sweep, no_slurm: None, root: Path
+) -> None:
+    path = write_sweep(trials=2)
+    path.write_text(path.read_text().replace('template = "local"\n', ""))
+    assert "SLURM" not in cli("check", path).err
+    assert cli("submit", path, "--wait").code == 0
+
+
 def test_logs_directory_without_write_permission(cli: Cli, write_sweep, tmp_path: Path) -> None:
     path = write_sweep()
     folder = tmp_path / "sealed"

@@ -395,7 +395,7 @@ def test_a_killed_submission_holds_nothing_up(cli: Cli, write_sweep, root: Path)
 
 
 def test_a_collector_that_comes_after_a_cancel_does_nothing(cli: Cli, write_sweep, root: Path) -> None:
-    assert cli("submit", write_sweep("raises_always", trials=2), "--wait", "--set", "job.auto_resume=3").code == 1
+    assert cli("submit", write_sweep("raises_always", trials=2), "--wait").code == 1
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     # as if it had been an array: the rule itself is tested in tests/launch

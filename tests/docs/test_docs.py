@@ -87,7 +87,7 @@ def test_the_example_of_the_reference_loads(tmp_path: Path) -> None:
     path = tmp_path / "example.toml"
     path.write_text("".join(blocks(text, "toml")))  # the later ones are tables of the same sweep
     (sweep,) = load(path)
-    assert len(sweep.space.searched) == 7
+    assert len(sweep.space.searched) == 10
     assert sweep.failures.stall == 3600
     for key in LATER:
         assert f"`{key}`" in text or f"`[{key}]`" in text

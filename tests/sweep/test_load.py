@@ -301,13 +301,60 @@ def test_a_local_template_drops_what_only_slurm_understands(load_one: LoadOne) -
         "partition = 'gpu'\nmax_running = 2\nsbatch = { comment = 'x' }\nscheduler = 'slurm'\nsetup = ['module load']\n"
         "grace_s = 300\nsignal_lead_s = 60\n"
     )
-    job = load_one(text, "job.template=local", "job.qos=high").job
+    job = load_one(text, "job.template=local").job
     assert (job.scheduler, job.gres, job.partition, job.qos, job.max_running, job.sbatch) == (
         "local", None, None, None, None, {},
     )  # fmt: skip
     assert (job.workers, job.walltime, job.cpus, job.setup) == (3, 7200.0, 2, ("module load",))
     assert (job.grace_s, job.signal_lead_s) == (300.0, 60)
     assert load_one(text).job.gres == "gpu:a100:1"
+
+
+SLURMS = [
+    "gres = 'gpu:1'",
+    "partition = 'gpu'",
+    "account = 'x'",
+    "nodes = 2",
+    "srun = false",
+    "collect = true",
+]
+SLURMS += ["sbatch = { exclusive = true }", "max_running = 2", "scheduler = 'slurm'", "dependency = 'afterok:1'"]
+
+
+@pytest.mark.parametrize("asked", SLURMS)
+def test_what_is_asked_of_slurm_where_it_would_be_dropped_is_a_mistake(
+    told: Told, load_one: LoadOne, asked: str
+) -> None:
+    key = asked.partition(" ")[0]
+    for head, beside in (
+        ("[job]\n", ()),  # no template: this machine
+        ("[job]\ntemplate = 'local'\n", ()),
+        ("[job]\ntemplate = 'local'\n", ("study.trials=4",)),
+        ("[[budget]]\nname = '1'\n[budget.job]\ntemplate = 'local'\n", ()),
+    ):
+        (line,) = told(f"{SPACE}{head}{asked}\n", *beside)
+        assert f"job.{key}: " in line
+        assert "on this machine: leave out" in line
+    override = f"job.{asked.replace(' ', '')}"
+    for beside in ((), ("job.template=local",)):
+        (line,) = told(SPACE, override, *beside)
+        assert line.startswith(f"--set {override}: job.{key}: ")
+    assert load_one(f"{SPACE}[job]\ntemplate = 'a100'\n{asked}\n", "job.template=local").job.scheduler == "local"
+
+
+def test_a_local_template_asks_nothing_of_slurm(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job_templates").mkdir()
+    (tmp_path / "job_templates" / "mine.toml").write_text("scheduler = 'local'\ngres = 'gpu:1'\n")
+    monkeypatch.chdir(tmp_path)
+    (line,) = told(SPACE, "job.template=mine")
+    assert "mine.toml:2: " in line
+    assert "leave out 'gres'" in line
+
+
+@pytest.mark.parametrize("template", ["a100", "cpu"])
+def test_a_scheduler_is_named_by_a_template(told: Told, template: str) -> None:
+    (line,) = told(f"{SPACE}[job]\ntemplate = '{template}'\nscheduler = 'local'\n")
+    assert "templates alone say where a sweep runs" in line
 
 
 def test_a_local_template_does_not_hide_mistakes(told: Told) -> None:

@@ -84,10 +84,10 @@ def read_everything(reader: Person) -> None:
     assert (plan.code, "6 trials to finish" in plan.out) == (0, True), plan.err
 
 
-def refuse_to_write(reader: Person) -> None:
+def refuse_to_write(reader: Person, *, because: str = "no permission to write") -> None:
     sweep = reader.sweep(function="fails_first", study="")
     for argv, words in [
-        (("submit", sweep, "--trials", 9), f"no permission to write in '{reader.root / 'toy'}'"),
+        (("submit", sweep, "--trials", 9), f"{because} in '{reader.root / 'toy'}'"),
         (("worker", "toy"), f"cannot write a lease in '{reader.root / 'toy' / 'workers'}': "),
         (("collect", "toy", "-o", reader.root / "all.csv"), f"cannot write '{reader.root / 'all.csv'}': "),
     ]:  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_read_only_file_system(owner: Person, person: People, read_only: Path,
     reader = person("reader", groups=(), uid=uid)
     reader.root = read_only
     read_everything(reader)
-    refuse_to_write(reader)
+    refuse_to_write(reader, because="cannot write" if uid == 0 else "no permission to write")
     assert picture(owner.root) == before
 
 
