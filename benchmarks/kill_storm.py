@@ -45,7 +45,8 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.scan import ScannedTrial
 from hpo_batch.store.submissions import read_submissions
-from hpo_batch.study.create import create, read_state
+from hpo_batch.study.create import create
+from hpo_batch.study.read import read_state
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
 

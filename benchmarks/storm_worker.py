@@ -28,7 +28,7 @@ from hpo_batch.records import Claim, Complete, Outcome
 from hpo_batch.store import leases, locks
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal, Transaction
-from hpo_batch.study.create import read_state
+from hpo_batch.study.read import read_state
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.schema import Sweep

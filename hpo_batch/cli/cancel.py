@@ -38,7 +38,7 @@ def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> Non
 
 def _target(home: StudyHome) -> Target:
     from hpo_batch.launch.cancel import Target
-    from hpo_batch.study.create import read_revision, read_state
+    from hpo_batch.study.read import read_revision, read_state
 
     state = read_state(home)
     shared = bool(state.revision) and read_revision(home, state).study.shared

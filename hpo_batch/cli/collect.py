@@ -275,7 +275,7 @@ def _in_shared_study(folder: Path) -> bool:
     for path in (folder, *folder.parents):
         home = StudyHome(path=path, name=path.name)
         if home.exists:
-            from hpo_batch.study.create import read_revision, read_state
+            from hpo_batch.study.read import read_revision, read_state
 
             state = read_state(home)
             return bool(state.revision) and read_revision(home, state).study.shared

@@ -94,8 +94,8 @@ def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str
     Raises:
         HpoBatchError: one of them is not there, or does not fit.
     """
-    from hpo_batch.study.create import read_state
     from hpo_batch.study.imported import gather, is_frozen
+    from hpo_batch.study.read import read_state
 
     names = ", ".join(sweep.study.import_)
     if not names:

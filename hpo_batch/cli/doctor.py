@@ -137,14 +137,14 @@ def _homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
 
 def _findings(home: StudyHome) -> Iterable[Finding]:
     from hpo_batch.store.health import examine
-    from hpo_batch.study.create import read_revision
+    from hpo_batch.study.read import read_revision
 
     return examine(home, read_sweep=lambda state: read_revision(home, state))
 
 
 def _job(study: str | None, homes: tuple[StudyHome, ...]) -> Job | None:
     """What the sweep asks of SLURM; None if no sweep is known. Of several budgets it is the first one's."""
-    from hpo_batch.study.create import read_revision, read_state
+    from hpo_batch.study.read import read_revision, read_state
     from hpo_batch.sweep.load import load
 
     if study is not None and study.endswith(".toml"):

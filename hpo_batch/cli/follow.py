@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from hpo_batch.cli.options import hint
+from hpo_batch.cli.screen import stopped_lines
 from hpo_batch.errors import Exit
 from hpo_batch.monitor.status import UNSEEN, StudyStatus, last_words, study_statuses
 from hpo_batch.store.home import StudyHome
@@ -25,7 +26,10 @@ SHOWN = 20
 
 
 def follow(homes: Sequence[StudyHome]) -> int:
-    """Wait for the workers of the studies; the exit code says whether trials failed or are unfinished."""
+    """Wait for the workers of the studies; the exit code says whether all trials that were asked for are finished.
+
+    A trial that failed and was replaced by another one is no reason to fail: the target counts finished trials.
+    """
     try:
         _wait(homes)
     except KeyboardInterrupt:
@@ -96,8 +100,7 @@ def _report(homes: Sequence[StudyHome]) -> int:
     if len(homes) > 1:
         print_overview(homes)
     _next_steps(homes, statuses)
-    unfinished = any(status.counts.remaining for status in statuses)
-    return Exit.TRIALS_FAILED if unfinished or any(s.counts.failed for s in statuses) else Exit.OK
+    return Exit.TRIALS_FAILED if any(status.counts.remaining for status in statuses) else Exit.OK
 
 
 def _next_steps(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus]) -> None:
@@ -107,7 +110,8 @@ def _next_steps(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus]) -> 
         if status.counts.remaining:
             for log, words in last_words(home):
                 click.echo(f"  a worker of {name} ended with: {words}\n    {log}", err=True)
-            click.echo(f"  {status.counts.remaining} trials of {name} are not finished: submit it again", err=True)
+            for label, text in stopped_lines(status.stopped, name) if status.stopped is not None else ():
+                click.echo(f"  {label:<8}  {text}", err=True)
         commands = [(hint("logs", name, str(status.best.number)), "what the best trial printed")] if status.best else []
         commands.append((hint("status", name), "trials, workers, failures"))
         commands.append((hint("collect", name, "-o", f"{name.replace('/', '-')}.csv"), "every trial, all metrics"))

@@ -217,8 +217,8 @@ def _say_what_to_add(
 def _has_read(folder: Path, path: str, sweep: Sweep) -> bool:
     """Whether the sweep's own study is there, and has frozen what it imports."""
     from hpo_batch.store.home import home_of
-    from hpo_batch.study.create import read_state
     from hpo_batch.study.imported import is_frozen
+    from hpo_batch.study.read import read_state
 
     home = home_of(folder, path)
     return home.exists and is_frozen(read_state(home), sweep)

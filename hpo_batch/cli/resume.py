@@ -64,7 +64,7 @@ def resume_homes(
     """Go on with studies as they were last submitted."""
     from hpo_batch.cli.submit import start
     from hpo_batch.errors import StorageError
-    from hpo_batch.study.create import read_revision, read_state
+    from hpo_batch.study.read import read_revision, read_state
     from hpo_batch.sweep.load import override
 
     sweeps, tomls = [], []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.space.words import printable
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus
     from hpo_batch.monitor.workers import WorkerStatus
     from hpo_batch.store.footprint import Usage
+    from hpo_batch.study.stopped import Stopped
 
 INDENT = 10
 MOST_LISTED = 20
@@ -47,7 +49,7 @@ def screen(
 
     tell("study", f"{status.name}  ({status.path})")
     tell("trials", _trials(status))
-    for marker in status.markers:
+    for marker in status.markers if status.stopped is None else ():
         why = {"CANCELLED": "cancelled: no worker starts a trial", "DRAIN": "drained: running trials are the last"}
         tell("stopped", why[marker])
     if status.best is not None and status.best.values:
@@ -78,10 +80,20 @@ def screen(
         tell("unseen", text)
     for text in words:
         tell("ended", text)
-    if status.counts.remaining and not status.live_workers and status.slurm != "unseen":
-        left = status.counts.remaining
-        trials = "trial is" if left == 1 else "trials are"
-        tell("next", f"{left} {trials} left and no worker is there; to go on: {hint('resume', status.name)}")
+    if status.stopped is not None:
+        for label, text in stopped_lines(status.stopped, status.name):
+            tell(label, text)
+    return lines
+
+
+def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:
+    """Why a study has stopped, the error's own words, and what to type, with labels."""
+    lines = [("stopped", stopped.text)]
+    if stopped.trial is not None:
+        said = f": {printable(stopped.message)}" if stopped.message else ""
+        lines.append(("", f"trial {stopped.trial} failed{said}"))
+        lines.append(("look", hint("logs", name, str(stopped.trial))))
+    lines += [("go on", hint(*words)) for words in stopped.commands]
     return lines
 
 

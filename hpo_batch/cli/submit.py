@@ -112,7 +112,8 @@ def start(
         if dry_run:
             for plan in plans:
                 click.echo("\n".join(_dry_run(plan)))
-            return None
+            # what submit would refuse is refused here too, or `submit -n && submit` says yes and then no
+            return Exit.BAD_INPUT if any(plan.change.against for plan in plans) else None
         for home in homes:
             if home.name in there:
                 note_found(home, there[home.name].queue)
@@ -133,7 +134,11 @@ def start(
         first = started[0].home.name
         name = first.partition("/")[0]  # of all budgets; the sweep's own name is another one if the folder was renamed
         click.echo(f"next: {hint('status', name)}   {hint('logs', first, '0')}   {hint('collect', name)}", err=True)
-    return failed.exit_code if failed is not None else code if code is not None else Exit.OK
+    if failed is not None:
+        return failed.exit_code
+    if code is None:
+        return Exit.TRIALS_FAILED if any(plan.standing.nothing_left for plan in plans) else Exit.OK
+    return code
 
 
 def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool) -> None:
@@ -145,7 +150,8 @@ def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool
     """
     from hpo_batch.cli.describe import describe_imports, objective_warnings
     from hpo_batch.store.home import check_enterable
-    from hpo_batch.study.create import read_state, what_changes
+    from hpo_batch.study.create import what_changes
+    from hpo_batch.study.read import read_state
     from hpo_batch.sweep.rules import warnings
 
     for one in sweeps:
@@ -201,7 +207,9 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     from hpo_batch.launch.machine import has_slurm
     from hpo_batch.launch.plan import Site, Standing, plan
     from hpo_batch.study.comparable import wanted
-    from hpo_batch.study.create import read_state, what_changes
+    from hpo_batch.study.create import what_changes
+    from hpo_batch.study.read import read_state
+    from hpo_batch.study.stopped import nothing_left
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
 
@@ -220,6 +228,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
             finished=finished,
             live_workers=live.workers,
             on_hold=live.on_hold,
+            nothing_left=nothing_left(home, state, sweep) if remaining and not change.against else None,
         )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
@@ -241,11 +250,11 @@ def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
     from hpo_batch.launch.collector import why_not
     from hpo_batch.launch.endings import how_they_ended
     from hpo_batch.store.submissions import read_submissions
-    from hpo_batch.study.create import read_state
+    from hpo_batch.study.read import read_state
 
     submissions = read_submissions(plan.home)
     mine = next((s for s in submissions if s.id == after), None)
-    markers = [name for name in ("CANCELLED", "DRAIN") if plan.home.marker(name).exists()]
+    markers = plan.home.markers()
     state = read_state(plan.home)
     ended = how_they_ended(plan.home, mine, live.queue, state=state) if mine is not None and not markers else ()
     reason = why_not(submissions, after, sweep=plan.sweep, state=state, markers=markers, ended=ended)
@@ -259,7 +268,7 @@ def _dry_run(plan: Plan) -> list[str]:
     from hpo_batch.launch.sbatch import sbatch_text
     from hpo_batch.store.submissions import job_name
 
-    lines = plan.lines()
+    lines = [*plan.lines(), *_nothing_left(plan)]
     if plan.change.against:
         lines += [f"  refused: {reason}" for reason in plan.change.against]
     if plan.workers and not plan.is_local:
@@ -275,6 +284,14 @@ def _dry_run(plan: Plan) -> list[str]:
     return lines
 
 
+def _nothing_left(plan: Plan) -> list[str]:
+    from hpo_batch.cli.screen import stopped_lines
+
+    stopped = plan.standing.nothing_left
+    told = stopped_lines(stopped, plan.home.name)[1:] if stopped is not None else []  # its text is the plan's
+    return [f"  {label:<8}{text}" for label, text in told]
+
+
 def _submit(
     plans: list[Plan], tomls: Sequence[str], there: Mapping[str, Live], *, resumes: int
 ) -> tuple[list[Plan], HpoBatchError | None]:
@@ -287,7 +304,7 @@ def _submit(
     failed: HpoBatchError | None = None
     started: list[Plan] = []
     for plan, toml in zip(plans, tomls, strict=True):
-        for line in plan.lines():
+        for line in (*plan.lines(), *_nothing_left(plan)):
             click.echo(line, err=True)
         try:
             submission = submit(plan, toml=toml, environ=os.environ, resumes=resumes)

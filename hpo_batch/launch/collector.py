@@ -22,6 +22,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
+from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
@@ -152,7 +153,9 @@ def why_not(
         return f"it was resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
     tripped = why_tripped(sweep, state)
     if tripped:
-        return tripped
+        return str(tripped)
+    if is_used_up(sweep, state):
+        return "every configuration was tried"
     if _told_to_end(state, id):
         return "a worker was told to end (SIGTERM or a marker), and nobody has gone on with its trial"
     if not any(_ran_in(state, number, id) for number in range(len(state.trials))):

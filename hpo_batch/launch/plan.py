@@ -12,6 +12,7 @@ from hpo_batch.launch.machine import no_machine_named
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.store.home import StudyHome
+from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import format_walltime
@@ -38,6 +39,8 @@ class Standing:
     live_workers: int = 0
     on_hold: tuple[str, ...] = ()
     """array tasks among them that do not start before somebody releases them"""
+    nothing_left: Stopped | None = None
+    """that workers would find nothing to do though trials are missing"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Plan:
     change: Change
     standing: Standing
     workers: int
-    """0: nothing to do, or enough workers are there"""
+    """0: nothing to do, nothing left to try, or enough workers are there"""
     workdir: Path
     warnings: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
@@ -66,6 +69,8 @@ class Plan:
 
     @property
     def why_none(self) -> str:
+        if self.standing.nothing_left is not None:
+            return f"{self.standing.nothing_left.text}: no worker is started"
         if self.standing.remaining == 0:
             return f"all {self.standing.finished} trials are finished: nothing to do"
         return f"{self.standing.live_workers} workers are at it already: none is added"
@@ -137,7 +142,7 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         sweep=sweep,
         change=change,
         standing=standing,
-        workers=max(0, wanted - standing.live_workers),
+        workers=0 if standing.nothing_left is not None else max(0, wanted - standing.live_workers),
         workdir=workdir,
         warnings=tuple(told),
         environment=tuple(variables),

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import MARKERS, StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.submissions import read_submissions
 
-MARKERS = ("CANCELLED", "DRAIN")
 MADE_BY_SUBMIT = ("journal.jsonl", "sweep.", "submissions.jsonl", "workers", "slurm", "trials", "code", "submit.", ".")
 """how the names begin of what lies in a study without trials and workers"""
 

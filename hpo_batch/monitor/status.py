@@ -6,6 +6,7 @@ see. A ``View`` stays and reads on, for those who look again and again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -35,6 +36,8 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.quota import Share, shares
+from hpo_batch.study.read import read_revision
+from hpo_batch.study.stopped import Stopped, why_stopped
 
 DIRECTION_MAXIMIZE = 2
 SCHEMA_VERSION: Final = 1
@@ -86,6 +89,8 @@ class StudyStatus:
     """``answered``, ``unseen``, or ``not asked`` where no array was submitted"""
     unseen: tuple[str, ...] = ()
     """what could not be seen, and why; empty if everything could"""
+    stopped: Stopped | None = None
+    """why trials are left and no worker is there; None if one is, or none is needed, or nobody can tell"""
 
     @property
     def live_workers(self) -> tuple[WorkerStatus, ...]:
@@ -117,6 +122,7 @@ class StudyStatus:
             "markers": list(self.markers),
             "slurm": self.slurm,
             "unseen": list(self.unseen),
+            "stopped": None if self.stopped is None else self.stopped.as_json(),
         }
 
 
@@ -213,9 +219,10 @@ class View:
             files=study.files(frozen),
             failing_nodes=failing_nodes(state),
             submissions=sum(1 for submission in submissions if not submission.refused),
-            markers=tuple(name for name in ("CANCELLED", "DRAIN") if home.marker(name).exists()),
+            markers=home.markers(),
             slurm=slurm,
             unseen=tuple(unseen),
+            stopped=study.stopped() if not live and slurm != UNSEEN else None,
         )
 
     def _charged(self, submissions: Sequence[Submission]) -> Sequence[AccountingRow] | None:
@@ -273,6 +280,8 @@ class _Study(StudyReader):
         self._failures_at: tuple[int, int] | None = None
         self._files: Usage | None = None
         self._files_at = (-1, -1)
+        self._stopped: Stopped | None = None
+        self._stopped_at: tuple[object, ...] = ()
 
     def _read_on(self) -> None:
         super()._read_on()
@@ -300,6 +309,17 @@ class _Study(StudyReader):
         if self._files is None or now != self._files_at:
             self._files, self._files_at = of_study(self.home, self.state, frozen), now
         return self._files
+
+    def stopped(self) -> Stopped | None:
+        """Why there is no worker; thought over again only if something has happened."""
+        counts = self.state.counts()
+        now = (counts, len(self.state.endings), self.state.revision, self.state.armed, *self.home.markers())
+        if now != self._stopped_at:
+            sweep = None
+            with contextlib.suppress(HpoBatchError):
+                sweep = read_revision(self.home, self.state)
+            self._stopped, self._stopped_at = why_stopped(self.home, self.state, sweep), now
+        return self._stopped
 
     def failures(self, every: Sequence[Span]) -> tuple[FailureGroup, ...]:
         """Failed attempts by cause; looked at again only if another attempt has ended."""

@@ -104,7 +104,7 @@ def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True,
     if not frozen:
         return table
     if state.revision:
-        from hpo_batch.study.create import read_revision
+        from hpo_batch.study.read import read_revision
 
         try:
             sweep = read_revision(home, state)

@@ -22,6 +22,9 @@ TRIALS_PER_FOLDER = 1000
 ROOT_VARIABLE = "HPO_BATCH_ROOT"
 
 
+MARKERS = ("CANCELLED", "DRAIN")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyHome:
     """A study's directory. Making one reads and writes nothing."""
@@ -64,6 +67,10 @@ class StudyHome:
         The first stops those that run, too.
         """
         return self.path / name
+
+    def markers(self) -> tuple[str, ...]:
+        """Names of the markers that are there."""
+        return tuple(name for name in MARKERS if self.marker(name).exists())
 
     def trial(self, number: int) -> Path:
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")

@@ -36,6 +36,7 @@ from hpo_batch.store.scanned_trial import FACTS, REPLICATES, SAMPLER, ScannedTri
 from hpo_batch.study import policy
 from hpo_batch.study.brackets import BRACKET, Brackets
 from hpo_batch.study.journal_params import JournalParams
+from hpo_batch.study.left import not_made
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.replicates import finite, may_repeat, seeds_of
 from hpo_batch.study.samplers import Candidate
@@ -218,7 +219,7 @@ def decide(
     """The next trial for this worker, or why there is none."""
     tripped = policy.why_tripped(claimant.sweep, state)
     if tripped:
-        return Idle(why=IdleWhy.TRIPPED, detail=tripped)
+        return Idle(why=IdleWhy.TRIPPED, detail=str(tripped))
     counts = state.counts()
     too_long = False
     for number in sorted(state.by_state[TrialState.WAITING]):
@@ -266,11 +267,6 @@ def decide(
             return _nothing_more(counts.remaining, too_long)
         return Idle(why=IdleWhy.SPACE_USED_UP, detail=drawn.refused)
     return Redraw()
-
-
-def not_made(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
-    """The planned trials that have no trial in the journal yet."""
-    return [p for p in planned if (p.origin, p.name, p.configuration.key) not in state.made]
 
 
 def _nothing_more(remaining: int, too_long: bool) -> Idle:

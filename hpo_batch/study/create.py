@@ -19,6 +19,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.study.comparable import translated_trial, wanted
 from hpo_batch.study.imported import ATTR as IMPORTED
 from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
+from hpo_batch.study.read import read_revision
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.schema import SAMPLERS, Sweep
 
@@ -156,36 +157,6 @@ def _stays(space: Space, state: JournalState) -> str:
         f"{len(state.trials) - len(against)} of {len(state.trials)} trials lie in the space now. The others stay in "
         f"the table and count, but the sampler does not see them: {numbers} (most often: {why})"
     )
-
-
-def read_revision(home: StudyHome, state: JournalState) -> Sweep:
-    """The frozen sweep that the journal names.
-
-    Raises:
-        StorageError: its file is missing, damaged, or not the one that was frozen.
-    """
-    path = home.revision(state.revision)
-    try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
-            raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
-    except OSError as error:
-        raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
-    try:
-        return Sweep.from_json(content)
-    except ValueError as error:  # it is whole, as its digest says
-        raise StorageError(
-            f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
-        ) from error
-
-
-def read_state(home: StudyHome) -> JournalState:
-    """The study's journal as it is now, without a lock, reports and metrics left out."""
-    state = JournalState(reports=False, metrics=False)
-    journal = Journal(home.journal)
-    while lines := journal.read_new():
-        state.apply(lines)
-    return state
 
 
 def _write(path: Path, text: str | bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hpo_batch.records import Cause, Reason, TrialState
@@ -81,7 +82,21 @@ def _was_cut(ending: Mapping[str, Any]) -> bool:
     return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
-def why_tripped(sweep: Sweep, state: JournalState) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Tripped:
+    """Why a sweep has stopped by itself."""
+
+    study: str
+    why: str
+    trial: int
+    """one of the failed trials"""
+
+    def __str__(self) -> str:
+        look, go_on = f"hpo-batch logs {self.study} {self.trial}", f"hpo-batch resume {self.study}"
+        return f"{self.why}; see '{look}', then '{go_on}'"
+
+
+def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
     """Why the sweep should stop rather than burn its allocation; only failures since the last submission count.
 
     ``stop_after`` failures in a row for one reason stop it, and three times as many for any reasons if no trial has
@@ -90,20 +105,21 @@ def why_tripped(sweep: Sweep, state: JournalState) -> str | None:
     """
     failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
     most = sweep.study.max_failed or max(state.target, stop_after)
+    name = state.study_name or sweep.path
     if failed >= most:
-        return f"{failed} trials have failed (study.max_failed = {most}); submit again to go on"
+        newest = next(number for reason, number in reversed(state.endings) if reason)
+        return Tripped(study=name, why=f"{failed} trials have failed (study.max_failed = {most})", trial=newest)
     if failed < stop_after:
         return None
     row = _last_failures(state, at_most=NOTHING_WORKS * stop_after + len(state.by_state[TrialState.RUNNING]))
     alike = list(itertools.takewhile(lambda ending: ending[0] == row[0][0], row))
-    look = "see 'hpo-batch logs {} {}', then submit again"
     if _is_enough(state, alike, stop_after):
         why = f"the last {len(alike)} trials all failed for the same reason ({alike[0][0]})"
-        return f"{why}; {look.format(state.study_name, alike[0][1])}"
+        return Tripped(study=name, why=why, trial=alike[0][1])
     if failed == len(state.endings) - state.armed and _is_enough(state, row, NOTHING_WORKS * stop_after):
         counts = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for reason, _ in row).most_common())
         why = f"no trial has finished, and the last {len(row)} all failed ({counts})"
-        return f"{why}; {look.format(state.study_name, row[0][1])}"
+        return Tripped(study=name, why=why, trial=row[0][1])
     return None
 
 

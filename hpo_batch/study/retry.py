@@ -15,8 +15,8 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.study.create import read_revision
 from hpo_batch.study.journal_params import JournalParams
+from hpo_batch.study.read import read_revision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,15 +54,15 @@ from hpo_batch.study.claim import (
     decide,
     give_back,
     give_back_lost,
-    not_made,
     tell,
 )
 from hpo_batch.study.comparable import note_todays_keys
-from hpo_batch.study.create import read_revision
 from hpo_batch.study.imported import read_imported
 from hpo_batch.study.journal_params import JournalParams
+from hpo_batch.study.left import not_made
 from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
+from hpo_batch.study.read import read_revision
 from hpo_batch.study.samplers import make_source
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep

@@ -120,6 +120,7 @@ def warnings(sweep: Sweep) -> list[str]:
         told.append(f"job.walltime is not above job.signal_lead_s ({sweep.job.signal_lead_s} s): no trial would start")
     mixed = [p.name for p in sweep.space.searched if isinstance(p, Choices) and len({type(v) for v in p.values}) > 1]
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
+    told += _never_drawn(sweep.space)
     told += _too_few(sweep)
     told += _grid_left_out(sweep)
     told += _coverage_doubts(sweep)
@@ -147,6 +148,22 @@ def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
     if total is None or total > MOST_WALKED:
         return None
     return names, sum(1 for _ in projected_cells(sweep.space, names))
+
+
+def _never_drawn(space: Space) -> list[str]:
+    """Conditions that hold for no value of their parents: a misspelt choice, or one that was dropped from the parent.
+
+    Not where a parent is fixed: that decides it in one budget, and not in another.
+    """
+    told = []
+    for parameter in space.parameters:
+        when = parameter.when
+        if when is None or not some_are_all(space, when.names):
+            continue
+        if not any(when.truth(values) for values in some_values(space, when.names)):
+            parents = ", ".join(sorted(when.names))
+            told.append(f"space.{parameter.name} is never drawn: '{when.text}' holds for no value of {parents}")
+    return told
 
 
 def _grid_left_out(sweep: Sweep) -> list[str]:
@@ -479,22 +496,15 @@ def _expressions(space: Space, problems: list[Problem]) -> None:
         if not failed.isdisjoint(expression.names):
             failed.add(name)  # what it depends on was told
             continue
-        holds = is_derived
         for values in some_values(space, expression.names):
             try:
-                holds = bool(expression.evaluate(values) if is_derived else expression.truth(values)) or holds
+                expression.evaluate(values) if is_derived else expression.truth(values)
             except ExpressionError as error:
                 failed.add(name)
                 given = ", ".join(f"{n} = {shown(values[n])}" for n in sorted(expression.names))
                 key = ("space", "derived", name) if is_derived else ("space", name, "when")
                 problems.append(Problem(key=key, message=f"cannot be computed for {given}: {error}"))
                 break
-        else:
-            # a fixed parent decides it in one budget and not in another; with searched ones nobody means it
-            if not holds and some_are_all(space, expression.names):
-                parents = ", ".join(sorted(expression.names))
-                message = f"it holds for no value of {parents}: '{name}' would never be drawn"
-                problems.append(Problem(key=("space", name, "when"), message=message))
 
 
 def _emptiness(space: Space, problems: list[Problem]) -> None:

@@ -29,7 +29,7 @@ from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
-from hpo_batch.study.create import read_revision, read_state
+from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker import slots
 from hpo_batch.worker.devices import choose_device

@@ -18,7 +18,7 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study.create import read_state
+from hpo_batch.study.read import read_state
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def park() -> NoReturn:
 
 
 def _left(home: StudyHome, owner: Owner) -> Left:
-    marker = next((name for name in ("CANCELLED", "DRAIN") if home.marker(name).exists()), "")
+    marker = next(iter(home.markers()), "")
     is_followed = leases.is_followed(home.workers, owner)
     try:
         state = read_state(home)

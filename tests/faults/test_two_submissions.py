@@ -8,7 +8,8 @@ from typing import Any
 
 from hpo_batch.errors import Irreconcilable
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.study.create import create, read_revision
+from hpo_batch.study.create import create
+from hpo_batch.study.read import read_revision
 from hpo_batch.sweep.schema import Sweep
 from tests.store.helpers import assert_read_as_optuna_reads, in_processes
 from tests.study.helpers import Text, make, state_of, sweep_of, work

@@ -15,7 +15,7 @@ from hpo_batch.errors import Exit
 from hpo_batch.monitor.workers import _seen
 from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import lease_path
-from hpo_batch.study.create import read_state
+from hpo_batch.study.read import read_state
 from tests.conftest import REPOSITORY
 from tests.network.mount import Host
 

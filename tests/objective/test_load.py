@@ -174,7 +174,7 @@ def test_a_command_or_formula_that_is_refused_is_an_error_of_loading() -> None:
     with pytest.raises(UserError, match="without '}'"):
         load(Objective(command="x {"), metrics=("loss",), computed={})
     with pytest.raises(UserError, match="not allowed"):
-        load(Objective(command="x"), metrics=("loss",), computed={"loss": "a.b"})
+        load(Objective(command="x"), metrics=("loss",), computed={"loss": "a[0]"})
 
 
 def test_user_code_meets_no_heavy_library() -> None:

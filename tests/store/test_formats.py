@@ -20,7 +20,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.format import FORMAT, Writer
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.submissions import read_submissions
-from hpo_batch.study.create import read_revision
+from hpo_batch.study.read import read_revision
 from tests.store.conftest import FORMAT_1, Sample
 from tests.store.helpers import assert_read_as_optuna_reads, plain_storage, read_state
 

@@ -20,7 +20,7 @@ from hpo_batch.store.finding import Finding, Level
 from hpo_batch.store.health import examine
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.locks import journal_lock
-from hpo_batch.study.create import read_revision
+from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
 from tests.store.helpers import kill, start
 from tests.study.helpers import claimed, complete, make, owner, plain

@@ -15,7 +15,8 @@ from hpo_batch.store.home import StudyHome, all_homes, find_homes, home_of
 from hpo_batch.study import adopt as module
 from hpo_batch.study.adopt import Row, adopt, fitting, kept_count, settled
 from hpo_batch.study.comparable import wanted
-from hpo_batch.study.create import read_revision, what_changes
+from hpo_batch.study.create import what_changes
+from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep

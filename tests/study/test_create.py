@@ -14,7 +14,8 @@ from hpo_batch.errors import Irreconcilable, JournalCorrupt, StorageError
 from hpo_batch.records import IdleWhy
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study import create as create_module
-from hpo_batch.study.create import create, read_revision, read_state, what_changes
+from hpo_batch.study.create import create, what_changes
+from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.study.study import Study
 from tests.store.helpers import in_processes, plain_storage
 

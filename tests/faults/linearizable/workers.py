@@ -20,7 +20,7 @@ from hpo_batch.store import locks
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.scan import JournalState
 from hpo_batch.study import study as study_module
-from hpo_batch.study.create import read_state
+from hpo_batch.study.read import read_state
 from hpo_batch.study.retry import retry
 from hpo_batch.study.study import Study
 from tests.faults.linearizable.history import Notes

@@ -1,0 +1,35 @@
+"""What a study has left to try: planned trials that were not made, configurations that nobody has tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo_batch.records import TrialState
+from hpo_batch.space.cells import size, valid_cells
+from hpo_batch.space.walk import TooManySteps
+from hpo_batch.store.scan import JournalState
+from hpo_batch.sweep.planned import Planned, planned_trials
+from hpo_batch.sweep.schema import Sweep
+
+
+def not_made(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
+    """The planned trials that have no trial in the journal yet."""
+    return [p for p in planned if (p.origin, p.name, p.configuration.key) not in state.made]
+
+
+def is_used_up(sweep: Sweep, state: JournalState) -> bool:
+    """Whether a claim would find nothing, since everything was tried. False where that would take long to tell."""
+    if state.by_state[TrialState.WAITING] or state.by_state[TrialState.RUNNING]:
+        return False
+    if not_made(planned_trials(sweep), state):
+        return False
+    if sweep.sampler.name == "list":
+        return True
+    if sweep.sampler.duplicates == "replicate" and state.by_state[TrialState.COMPLETE]:
+        return False
+    if size(sweep.space).all is None:
+        return False
+    try:
+        return all(configuration.key in state.number_of_key for configuration in valid_cells(sweep.space))
+    except TooManySteps:
+        return False

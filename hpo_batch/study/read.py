@@ -1,0 +1,41 @@
+"""A study as it lies on disk: its journal, and the frozen sweep that the journal names. Without Optuna."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hpo_batch.errors import StorageError
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.journal import Journal
+from hpo_batch.store.scan import JournalState
+from hpo_batch.sweep.schema import Sweep
+
+
+def read_revision(home: StudyHome, state: JournalState) -> Sweep:
+    """The frozen sweep that the journal names.
+
+    Raises:
+        StorageError: its file is missing, damaged, or not the one that was frozen.
+    """
+    path = home.revision(state.revision)
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
+            raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+    except OSError as error:
+        raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
+    try:
+        return Sweep.from_json(content)
+    except ValueError as error:  # it is whole, as its digest says
+        raise StorageError(
+            f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
+        ) from error
+
+
+def read_state(home: StudyHome) -> JournalState:
+    """The study's journal as it is now, without a lock, reports and metrics left out."""
+    state = JournalState(reports=False, metrics=False)
+    journal = Journal(home.journal)
+    while lines := journal.read_new():
+        state.apply(lines)
+    return state

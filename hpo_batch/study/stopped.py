@@ -1,0 +1,129 @@
+"""Why no worker goes on with a study that has trials left, and what to type: one answer for all who tell it.
+
+``claim.decide`` decides it for a worker, under the lock. Here it is told from outside, from the same rules, when the
+workers have gone: what they said of it stands in their logs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from hpo_batch.records import TrialState
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.scan import JournalState
+from hpo_batch.study.left import is_used_up
+from hpo_batch.study.policy import why_tripped
+from hpo_batch.sweep.schema import Sweep
+
+
+class Why(StrEnum):
+    CANCELLED = "cancelled"
+    DRAINED = "drained"
+    TRIPPED = "too many failures"
+    USED_UP = "every configuration was tried"
+    NO_WORKER = "no worker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """Why a study has stopped before it has all its trials."""
+
+    why: Why
+    text: str
+    commands: tuple[tuple[str, ...], ...]
+    """what goes on with it, as words behind ``hpo-batch``, once what is wrong is mended"""
+    trial: int | None = None
+    """the newest one that failed"""
+    message: str = ""
+    """what it failed with"""
+
+    def as_json(self) -> dict[str, Any]:
+        commands = [["hpo-batch", *words] for words in self.commands]
+        return {
+            "why": self.why.value,
+            "text": self.text,
+            "trial": self.trial,
+            "message": self.message,
+            "commands": commands,
+        }
+
+
+def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> Stopped | None:
+    """Why a study without workers has stopped; None if all trials are finished.
+
+    Args:
+        sweep: as it was last submitted; None if that cannot be read.
+    """
+    counts = state.counts()
+    if not counts.remaining:
+        return None
+    left = f"{counts.remaining} {'trial is' if counts.remaining == 1 else 'trials are'} left"
+    resume = ("resume", home.name)
+    for marker in home.markers():
+        why = Why.CANCELLED if marker == "CANCELLED" else Why.DRAINED
+        return Stopped(why=why, text=f"it was {why}, {left}", commands=(resume,))
+    if sweep is not None:
+        tripped = why_tripped(sweep, state)
+        if tripped is not None:
+            return Stopped(
+                why=Why.TRIPPED,
+                text=tripped.why,
+                commands=(_retry(home) if _is_listed(sweep) else resume,),
+                trial=tripped.trial,
+                message=_message(state, tripped.trial),
+            )
+        if (nothing := nothing_left(home, state, sweep)) is not None:
+            return nothing
+    newest = _newest_failed(state)
+    text = f"{left} and no worker is there"
+    return Stopped(why=Why.NO_WORKER, text=text, commands=(resume,), trial=newest, message=_message(state, newest))
+
+
+def nothing_left(home: StudyHome, state: JournalState, sweep: Sweep) -> Stopped | None:
+    """That new workers would find nothing to do though trials are missing; None if they would find some."""
+    counts = state.counts()
+    if not is_used_up(sweep, state):
+        return None
+    failed = counts.failed - _tried_again(state)
+    if failed > 0:
+        some = f"{failed} of their trials failed" if failed > 1 else "one of their trials failed"
+        newest = _newest_failed(state)
+        return Stopped(
+            why=Why.USED_UP,
+            text=f"every configuration was tried, and {some}",
+            commands=(_retry(home),),
+            trial=newest,
+            message=_message(state, newest),
+        )
+    text = f"the space has no other configuration: {counts.finished} of {counts.target} trials are finished"
+    enough = ("resume", home.name, "--set", f"study.trials={counts.finished}")
+    return Stopped(why=Why.USED_UP, text=text, commands=(enough,) if counts.finished and not _is_listed(sweep) else ())
+
+
+def _is_listed(sweep: Sweep) -> bool:
+    """Whether its configurations are known beforehand and tried once: those that failed would stay without a result."""
+    return sweep.sampler.name in ("grid", "list")
+
+
+def _retry(home: StudyHome) -> tuple[str, ...]:
+    return "retry", home.name, "--resume"
+
+
+def _newest_failed(state: JournalState) -> int | None:
+    return next((number for reason, number in reversed(state.endings) if reason), None)
+
+
+def _message(state: JournalState, trial: int | None) -> str:
+    """The first line of what a trial failed with."""
+    text = "" if trial is None else state.trials[trial].record().message or ""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _tried_again(state: JournalState) -> int:
+    """Failed trials whose configuration has a later trial that did not fail."""
+    failed: Sequence[int] = sorted(state.by_state[TrialState.FAIL])
+    newest = (state.number_of_key.get(state.trials[number].key or "", number) for number in failed)
+    return sum(state.trials[number].state is not TrialState.FAIL for number in newest)
