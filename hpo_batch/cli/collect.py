@@ -195,21 +195,22 @@ def print_overview(homes: Sequence[StudyHome]) -> None:
     import pandas as pd
 
     from hpo_batch.results.formats import render
+    from hpo_batch.results.select import distinct
 
-    rows = []
+    rows: list[dict[str, object]] = []
     for home in homes:
         table = read_table(home)
-        best = _rows(table, where=None, top=None, best=True, attempts=False, for_people=True)
+        best = _rows(table, where=None, top=None, best=True, attempts=False, for_people=False)
         first = best.iloc[0] if len(best) else None
-        rows.append(
-            {
-                "study": home.name,
-                "finished": f"{table.counts.finished} of {table.counts.target}",
-                "failed": table.counts.failed,
-                "best": None if first is None else first["number"],
-                **{metric: None if first is None else first[metric] for metric in table.metrics},
-            }
-        )
+        columns = ["value"] if len(table.metrics) == 1 else [f"values_{metric}" for metric in table.metrics]
+        row = {
+            "study": home.name,
+            "finished": f"{table.counts.finished} of {table.counts.target}",
+            "failed": table.counts.failed,
+            "best": None if first is None else first["number"],
+        }
+        names = distinct(table.metrics, row, "metric")
+        rows.append(row | {n: None if first is None else first[c] for n, c in zip(names, columns, strict=True)})
     click.echo(f"\n{render(pd.DataFrame(rows), 'table').decode()}", nl=False)
 
 

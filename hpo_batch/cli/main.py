@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "resume": "Go on with a study: add the workers that it lacks.",
         "retry": "Try failed trials again, as trials of their own.",
         "cancel": "End a study's workers; unfinished trials wait for resume.",
+        "rm": "Put a study aside: move it into the trash folder.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--start-from", metavar="BUDGET", help="Only this [[budget]] and those behind it.")
 @click.option("--only", metavar="NAMES", help="Of a list, only the [[trial]]s with these names: A1,A2.")
 @click.option("--set-of", metavar="SET", help="Of a list, only the [[trial]]s of this set.")
+@click.option("--fresh", is_flag=True, help="Put a study of this name aside (see rm), and begin anew.")
 @click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
 @root_option
@@ -51,6 +53,7 @@ def command(
     start_from: str | None,
     only: str | None,
     set_of: str | None,
+    fresh: bool,
     wait: bool,
     dry_run: bool,
     root: Path | None,
@@ -72,7 +75,8 @@ def command(
     chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
     sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     homes = [home_of(logs_root(root), one.path) for one in sweeps]
-    return start(sweeps, [sweep.read_text(encoding="utf-8")] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
+    tomls = [sweep.read_text(encoding="utf-8")] * len(sweeps)
+    return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, fresh=fresh)
 
 
 def start(
@@ -84,24 +88,37 @@ def start(
     dry_run: bool,
     workdirs: Sequence[Path] = (),
     after: str | None = None,
+    fresh: bool = False,
 ) -> int | None:
     """What submit and resume have in common: what is missing is counted and submitted by one process at a time.
 
     Args:
         workdirs: where each sweep's workers run; left out: here.
         after: the submission whose collector asks; it may be told that it must not.
+        fresh: put the studies that are there aside, and begin anew.
     """
     from hpo_batch.cli.describe import describe_sharing
     from hpo_batch.launch.submit import note_found
+    from hpo_batch.launch.trash import put_aside
     from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
+    from hpo_batch.study.read import read_state
 
-    _check(sweeps, homes, dry_run=dry_run)
+    _check(sweeps, homes, dry_run=dry_run, fresh=fresh)
     folders = list(workdirs) or [Path.cwd()] * len(sweeps)
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
             stack.enter_context(turn(home, shared=one.study.shared))
         there = live([home for home in homes if home.exists], ended=after is not None)
+        for home, one in zip(homes, sweeps, strict=True):
+            why = _begins_anew(home, one, fresh=fresh) if home.name in there else ""
+            if why:
+                at_work = there.pop(home.name)
+                click.echo(f"{home.name}: {why}, and begins anew", err=True)
+                if not dry_run:
+                    aside = put_aside(home, read_state(home), at_work, now=time.time())
+                    click.echo(f"  it lies in {aside}", err=True)
+                    stack.enter_context(turn(home, shared=one.study.shared))
         plans = [
             _plan(one, home, there.get(home.name), workdir)
             for one, home, workdir in zip(sweeps, homes, folders, strict=True)
@@ -141,7 +158,24 @@ def start(
     return code
 
 
-def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool) -> None:
+def _begins_anew(home: StudyHome, sweep: Sweep, *, fresh: bool) -> str:
+    """Why the study that is there is put aside; empty if it goes on.
+
+    Where no trial has come to an end, an edit that would change what they mean is the usual way to a first one.
+    """
+    from hpo_batch.study.create import what_changes
+    from hpo_batch.study.read import read_state
+
+    if fresh:
+        return "the study that was there is put aside"
+    state = read_state(home)
+    counts = state.counts()
+    if counts.finished or counts.running or counts.waiting or not what_changes(home, sweep, state).against:
+        return ""
+    return "no trial of the study that was there has finished: it is put aside"
+
+
+def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool, fresh: bool) -> None:
     """What can be told before anything is locked or asked of SLURM; doubts go to stderr.
 
     Raises:
@@ -164,7 +198,7 @@ def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool
             click.echo(f"warning: {warning}", err=True)
     for home in homes:
         check_enterable(home.path) if dry_run else check_ours(home)
-    for home, one in zip(homes, sweeps, strict=True):
+    for home, one in zip(homes, sweeps, strict=True) if not fresh else ():
         if home.exists:
             what_changes(home, one, read_state(home))  # a study that cannot be read is not even locked
     for home, one in zip(homes, sweeps, strict=True):

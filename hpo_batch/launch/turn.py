@@ -38,12 +38,23 @@ def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) ->
             if not home.exists or first.exists():
                 stack.enter_context(_first_turn(first, deadline))
             if home.exists:
-                left_s = max(0.0, deadline - time.monotonic())
                 with sharing.umask_for(shared=shared):
-                    stack.enter_context(journal_lock(home.path / "submit", timeout_s=left_s))
+                    _lock_study(home, stack, deadline)
             yield
     except LockTimeout as error:
         raise LockTimeout(f"another command is submitting or cancelling '{home.name}': try again ({error})") from error
+
+
+def _lock_study(home: StudyHome, stack: contextlib.ExitStack, deadline: float) -> None:
+    """Enter the lock in the study's directory; while we waited, the directory may have been put aside."""
+    while home.exists:
+        before = home.path.stat().st_ino
+        with contextlib.ExitStack() as held:
+            left_s = max(0.0, deadline - time.monotonic())
+            held.enter_context(journal_lock(home.path / "submit", timeout_s=left_s))
+            if home.exists and home.path.stat().st_ino == before:
+                stack.push(held.pop_all())
+                return
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.quota import Share, shares
 from hpo_batch.study.read import read_revision
-from hpo_batch.study.stopped import Stopped, why_stopped
+from hpo_batch.study.stopped import Stopped, Why, why_stopped
 
 DIRECTION_MAXIMIZE = 2
 SCHEMA_VERSION: Final = 1
@@ -222,7 +222,7 @@ class View:
             markers=home.markers(),
             slurm=slurm,
             unseen=tuple(unseen),
-            stopped=study.stopped() if not live and slurm != UNSEEN else None,
+            stopped=None if live else study.stopped(is_sure=slurm != UNSEEN),
         )
 
     def _charged(self, submissions: Sequence[Submission]) -> Sequence[AccountingRow] | None:
@@ -310,8 +310,12 @@ class _Study(StudyReader):
             self._files, self._files_at = of_study(self.home, self.state, frozen), now
         return self._files
 
-    def stopped(self) -> Stopped | None:
-        """Why there is no worker; thought over again only if something has happened."""
+    def stopped(self, *, is_sure: bool) -> Stopped | None:
+        """Why there is no worker; thought over again only if something has happened.
+
+        Args:
+            is_sure: whether there is none. Else only what would keep workers from going on counts.
+        """
         counts = self.state.counts()
         now = (counts, len(self.state.endings), self.state.revision, self.state.armed, *self.home.markers())
         if now != self._stopped_at:
@@ -319,6 +323,8 @@ class _Study(StudyReader):
             with contextlib.suppress(HpoBatchError):
                 sweep = read_revision(self.home, self.state)
             self._stopped, self._stopped_at = why_stopped(self.home, self.state, sweep), now
+        if self._stopped is not None and self._stopped.why is Why.NO_WORKER and not is_sure:
+            return None
         return self._stopped
 
     def failures(self, every: Sequence[Span]) -> tuple[FailureGroup, ...]:

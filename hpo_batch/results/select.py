@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -84,10 +84,18 @@ def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
     more = _filled(frame, "seconds_total", "replicate_of", "name", "set", "reason")
     shown = frame[[*first, "number", *front, *values, *count, *spread, *varied, "state", *more]]
-    metric = dict(zip(values, table.metrics, strict=True))
+    ours = {"n_seeds": "seeds", "seconds_total": "seconds"}
+    taken = {ours.get(str(c), str(c)) for c in shown.columns if c not in (*values, *varied)}
+    metric = dict(zip(values, distinct(table.metrics, taken, "metric"), strict=True))
     stds = {f"{value}_std": f"{name} std" for value, name in metric.items()}
-    renamed = shown.rename(columns={**metric, **stds, "n_seeds": "seeds", "seconds_total": "seconds"})
-    return renamed.rename(columns=lambda name: str(name).removeprefix("params_"))
+    names = [str(c).removeprefix("params_") for c in varied]
+    parameter = dict(zip(varied, distinct(names, {*taken, *metric.values(), *stds.values()}, "parameter"), strict=True))
+    return shown.rename(columns={**metric, **stds, **ours, **parameter})
+
+
+def distinct(names: Sequence[str], taken: Collection[str], kind: str) -> list[str]:
+    """The names of somebody's metrics or parameters, apart from the columns of ours that are called alike."""
+    return [f"{name} ({kind})" if name in taken else name for name in names]
 
 
 def _filled(frame: pd.DataFrame, *names: str) -> list[str]:

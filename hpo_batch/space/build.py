@@ -32,6 +32,17 @@ KEYS = {
     "choices": ("choices", "weights", "ordered", "when", "before"),
     "value": ("value", "when", "before"),
 }
+SYNONYMS = {
+    **dict.fromkeys(("values", "options", "categories", "grid", "one_of", "enum"), "choices"),
+    **dict.fromkeys(("min", "lower", "minimum", "start", "from", "lo"), "low"),
+    **dict.fromkeys(("max", "upper", "maximum", "stop", "end", "to", "hi"), "high"),
+    **dict.fromkeys(("q", "quantization", "increment"), "step"),
+    **dict.fromkeys(("condition", "conditions", "if"), "when"),
+    **dict.fromkeys(("constant", "const", "fixed"), "value"),
+    "probabilities": "weights",
+}
+"""what other tools call the same (Weights & Biases, Ray Tune, Hydra's Optuna sweeper, skopt): nearer than what is spelt
+alike"""
 
 
 def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space, list[Problem]]:
@@ -155,7 +166,7 @@ def _from_table(name: str, raw: Mapping[str, Any], problems: list[Problem]) -> P
     if kind == "range" and not {"low", "high"} & raw.keys():
         problems.append(_no_parameter(name, raw))
         return None
-    guesses = {k: nearest(k, allowed) for k in raw if k not in allowed}
+    guesses = {k: _meant(k, allowed) for k in raw if k not in allowed}
     for k, guess in guesses.items():
         message = f"'{k}' is not a key of a parameter with {'low and high' if kind == 'range' else kind}"
         problems.append(Problem(key=(*key, k), message=message, allowed=", ".join(allowed), guess=guess))
@@ -196,10 +207,19 @@ def _no_parameter(name: str, raw: Mapping[str, Any]) -> Problem:
     message = "a table describes a parameter by low and high, by choices, or by value"
     known = sorted({k for keys in KEYS.values() for k in keys})
     unknown = [k for k in raw if k not in known]
-    guess = next((close for k in unknown if (close := nearest(k, known))), "")
-    if unknown and not guess:
+    meant = {k: close for k in unknown if (close := _meant(k, known))}
+    guess = next(iter(meant.values()), "") if len(meant) == 1 else ""
+    if len(meant) > 1:
+        message += f": write {', '.join(f'{close} for {k}' for k, close in meant.items())}"
+    elif unknown and not guess:
         message += f'; a parameter with a dot in its name is quoted: "{name}.{unknown[0]}" = ...'
     return Problem(key=("space", name), message=message, allowed=", ".join(known), guess=guess)
+
+
+def _meant(key: str, allowed: Collection[str]) -> str:
+    """The key that was meant by another word; empty if nobody can tell."""
+    same = SYNONYMS.get(key.lower(), "")
+    return same if same in allowed else nearest(key, allowed)
 
 
 def _when(raw: Mapping[str, Any], key: tuple[str, ...], problems: list[Problem]) -> Expression | None:

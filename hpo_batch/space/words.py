@@ -6,6 +6,8 @@ Called by everything that words a problem of a sweep: ``space/build`` and the mo
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Collection, Mapping
 
 from hpo_batch.space.parameters import is_number
@@ -31,6 +33,28 @@ def shown(value: object) -> str:
     if isinstance(value, str) and len(value) > LONGEST:
         return repr(value[:LONGEST]) + "..."
     return repr(value) if isinstance(value, str) or is_number(value) else str(value)
+
+
+def toml_line(key: str, value: object) -> str:
+    """``key = value`` as it may be pasted into a file."""
+    return f"{_toml_key(key)} = {_toml(value)}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(toml_line(str(key), inner) for key, inner in value.items())} }}" if value else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        text: str = json.dumps(value, ensure_ascii=False)  # its escapes are TOML's too
+        return text.replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
 
 
 def printable(text: str) -> str:

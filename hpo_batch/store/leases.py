@@ -138,6 +138,23 @@ def remove_left_over(folder: Path, *, duration_s: float) -> None:
                 remove(folder, worker)  # its card alone: it died as it came, or as it left
 
 
+def refreshed_lately(folder: Path, *, duration_s: float) -> tuple[str, ...]:
+    """Workers whose lease is fresh, by the clock of its file server, or whose process lives here: at one look.
+
+    A worker that died elsewhere less than two durations ago is among them.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        now_ns = _servers_clock(folder)
+        for path in folder.glob("*.lease"):
+            owner = read_owners(folder, of=re.escape(path.stem)).get(path.stem)
+            dead = None if owner is None else is_dead_here(owner.facts)
+            with contextlib.suppress(FileNotFoundError):
+                if dead is False or (dead is None and now_ns - refreshed_ns(path) < 2 * duration_s * 1e9):
+                    found.append(path.stem)
+    return tuple(found)
+
+
 def _servers_clock(folder: Path) -> int:
     """Nanoseconds since the epoch."""
     with tempfile.TemporaryFile(dir=folder) as file:

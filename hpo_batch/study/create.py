@@ -168,8 +168,10 @@ def _write(path: Path, text: str | bytes) -> None:
 
 def _explain(home: StudyHome, change: Change) -> str:
     reasons = "; ".join(change.against)
+    learns = ""
+    if not any(reason.startswith(("study.metric", "study.direction")) for reason in change.against):
+        learns = f'; with import = ["{home.name}"] in [study] its sampler learns from the trials there'
     return (
         f"the study '{home.name}' exists in {home.path} and its trials do not fit this sweep: {reasons}. "
-        f'Give the sweep another [study] name; with import = ["{home.name}"] in [study] its sampler learns from the '
-        f"trials there"
+        f"Give the sweep another [study] name{learns}. Or put that study aside: 'hpo-batch submit --fresh'"
     )

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpo_batch.space.parameters import Choices, Fixed
-from hpo_batch.space.words import shown
+from hpo_batch.space.parameters import Fixed, Integer, Real
+from hpo_batch.space.words import toml_line
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 
@@ -52,20 +52,19 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
         added = [p.name for p in new.space.parameters if p.name not in known and p.before is None]
         against += [
             f"space.{name} is new, and the trials there have no value for it; say in its table what they count with, "
-            f"such as {name} = {{ {_example(new, name)}, before = ... }}"
+            f"such as {_with_before(new, name)}"
             for name in added
         ]
     return Change(lines=tuple(lines), against=tuple(against))
 
 
-def _example(sweep: Sweep, name: str) -> str:
-    """The beginning of a parameter's table in the file."""
-    parameter = sweep.space.by_name[name]
-    if isinstance(parameter, Choices):
-        return f"choices = [{', '.join(shown(value) for value in parameter.values[:4])}]"
-    if isinstance(parameter, Fixed):
-        return f"value = {shown(parameter.value)}"
-    return f"low = {parameter.low!r}, high = {parameter.high!r}"
+def _with_before(sweep: Sweep, name: str) -> str:
+    """A parameter as it stands in the file, with a value that older trials could count with: ready to paste."""
+    raw, parameter = sweep.space_table[name], sweep.space.by_name[name]
+    first = parameter.value if isinstance(parameter, Fixed) else getattr(parameter, "values", [None])[0]
+    before = parameter.low if isinstance(parameter, Integer | Real) else first
+    table = raw if isinstance(raw, Mapping) else {"choices" if isinstance(raw, list | tuple) else "value": raw}
+    return toml_line(name, {**table, "before": before})
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,25 @@ def test_a_study_in_every_format(cli: Cli, write_sweep, root: Path, tmp_path: Pa
     assert "gpu_hours" in attempts[0]
     (journal,) = root.rglob("journal.jsonl")
     assert "4 of 4" in cli("collect", journal).err
+
+
+@pytest.mark.parametrize("metric", ["count", "number", "state", "rank", "best", "failed", "study", "value", "seconds"])
+def test_metrics_and_parameters_that_are_called_as_our_columns_are(cli: Cli, write_sweep, metric: str) -> None:
+    path = write_sweep("by_seed", trials=3)
+    text = path.read_text().replace('metric = "score"', f'metric = "{metric}"')
+    path.write_text(text.replace("n = [1, 2, 3]", "number = [1, 2, 3]\nstate = [1, 2]\ncount = [1, 2]\nrank = [1, 2]"))
+    ended = cli("submit", path, "--wait")
+    assert ended.code == 0, ended.err
+    head, *_ = ended.out.splitlines()
+    columns = re.split(r"\s{2,}", head.strip())
+    assert len(columns) == len(set(columns))
+    known = ("count", "number", "state", "rank", "seconds")
+    assert {"number", "state", f"{metric} (metric)" if metric in known else metric} <= set(columns)
+    for argv in (
+        ("collect", "toy"),
+        ("collect", "toy", "--top", "2"),
+        ("collect", "toy", "--group", "count"),
+        ("status", "toy"),
+    ):
+        again = cli(*argv)
+        assert again.code == 0, again.err

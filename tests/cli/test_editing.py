@@ -48,8 +48,8 @@ def test_an_edit_is_shown_with_what_it_means_for_the_trials(cli: Cli, write_swee
     edited(path, "n = [1, 2, 3]", "n = [1, 2, 3]\ndepth = [1, 2]")
     refused = cli("submit", path, "--wait")
     assert refused.code == 2
-    assert "depth = { choices = [1, 2], before = ... }" in refused.err
-    assert "depth = { choices = [1, 2], before = ... }" in cli("submit", path, "--dry-run").out
+    assert "depth = { choices = [1, 2], before = 1 }" in refused.err
+    assert "depth = { choices = [1, 2], before = 1 }" in cli("submit", path, "--dry-run").out
     edited(path, "depth = [1, 2]", "depth = { choices = [1, 2], before = 1 }")
     edited(path, "x = { low = 0.0", "x = { low = 0.2")
     edited(path, "trials = 4", "trials = 6")

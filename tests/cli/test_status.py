@@ -179,7 +179,10 @@ def test_the_documented_json_is_the_real_one(root: Path, no_slurm: None) -> None
     text = (REPOSITORY / "docs" / "status-json.md").read_text()
     table = text.partition("## explain")[0]
     documented = set(re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE))
-    real = keys(json.loads(json.dumps([found.as_json()]))[0])
+    home.marker("CANCELLED").touch()
+    stopped = the_status(home)
+    assert stopped.stopped is not None
+    real = keys(json.loads(json.dumps(found.as_json()))) | keys(json.loads(json.dumps(stopped.as_json())))
     assert documented == real
     assert f"`schema_version` is {status_module.SCHEMA_VERSION}" in table
 

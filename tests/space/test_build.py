@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.space.build import build
+from hpo_batch.space.build import SYNONYMS, build
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from tests.space.spaces import make
@@ -317,3 +317,24 @@ def test_nothing_crashes(raw: dict[str, Any]) -> None:
     assert isinstance(space, Space)
     assert space.order is not None
     assert all(problem.key[0] == "space" and problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"values": [1, 2]}, "; did you mean 'choices'?"),
+        ({"min": 1, "max": 2}, ": write low for min, high for max"),
+        ({"min": 1, "max": 2, "q": 1}, ": write low for min, high for max, step for q"),
+        ({"low": 1, "max": 2}, "; did you mean 'high'?"),
+        ({"low": 1, "high": 2, "if": "b > 1"}, "; did you mean 'when'?"),
+        ({"choices": [1, 2], "probabilities": [1, 2]}, "; did you mean 'weights'?"),
+        ({"lower": 1, "upper": 2}, ": write low for lower, high for upper"),
+        ({"Values": [1, 2]}, "; did you mean 'choices'?"),
+    ],
+)
+def test_words_of_other_tools_are_told_as_ours(raw: dict[str, object], words: str) -> None:
+    (problem, *_) = build({"a": raw, "b": [1, 2]})[1]
+    hint = f"; did you mean '{problem.guess}'?" if problem.guess else ""
+    assert words in f"{problem.message}{hint}"
+    meant = {SYNONYMS.get(key.lower(), key): value for key, value in raw.items()}  # as it says
+    assert build({"a": meant, "b": [1, 2]})[1] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hpo_batch.sweep.difference import Change, difference
@@ -65,7 +67,7 @@ def test_a_new_parameter_has_no_value_in_old_trials(load_one: LoadOne) -> None:
     change = difference(load_one(SPACE), load_one(SPACE + "y = [1, 2]\n"))
     assert change.against == (
         "space.y is new, and the trials there have no value for it; say in its table what they count with, such as "
-        "y = { choices = [1, 2], before = ... }",
+        "y = { choices = [1, 2], before = 1 }",
     )
     assert change.lines == ("space.y: (nothing) -> [1, 2]",)
 
@@ -73,13 +75,30 @@ def test_a_new_parameter_has_no_value_in_old_trials(load_one: LoadOne) -> None:
 @pytest.mark.parametrize(
     ("given", "example"),
     [
-        ("y = 3", "y = { value = 3, before = ... }"),
-        ("y = { low = 0.0, high = 1.0 }", "y = { low = 0.0, high = 1.0, before = ... }"),
+        ("y = 3", "y = { value = 3, before = 3 }"),
+        ("y = 'it\\\"s'", 'y = { value = "it\\\\\\"s", before = "it\\\\\\"s" }'),
+        ("y = [true, false]", "y = { choices = [true, false], before = true }"),
+        ("y = { low = 0.0, high = 1.0 }", "y = { low = 0.0, high = 1.0, before = 0.0 }"),
+        (
+            "y = { low = 1e-5, high = 0.1, log = true, when = 'x > 1' }",
+            'y = { low = 1e-05, high = 0.1, log = true, when = "x > 1", before = 1e-05 }',
+        ),
+        ("y = { low = 1, high = 9, step = 2 }", "y = { low = 1, high = 9, step = 2, before = 1 }"),
+        (
+            "'model.y' = { choices = ['a', 'b'], weights = [1, 2] }",
+            '"model.y" = { choices = ["a", "b"], weights = [1, 2], before = "a" }',
+        ),
     ],
 )
 def test_the_way_out_is_shown_for_each_kind_of_parameter(load_one: LoadOne, given: str, example: str) -> None:
-    (why,) = difference(load_one(SPACE), load_one(f"{SPACE}{given}\n")).against
-    assert why.endswith(example)
+    """As a line that may be pasted, with all that the parameter's table says."""
+    new = load_one(f"{SPACE}{given}\n")
+    (why,) = difference(load_one(SPACE), new).against
+    assert why.endswith(f"such as {example}")
+    pasted = load_one(f"{SPACE}{example}\n")
+    assert difference(load_one(SPACE), pasted).against == ()
+    name = "model.y" if "model" in given else "y"
+    assert replace(pasted.space.by_name[name], before=None) == new.space.by_name[name]
 
 
 def test_a_new_parameter_with_a_stated_value_goes_on(load_one: LoadOne) -> None:
