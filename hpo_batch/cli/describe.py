@@ -10,9 +10,8 @@ from pathlib import Path
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.launch.machine import has_slurm, no_machine_named
 from hpo_batch.launch.shape import shape_of
-from hpo_batch.objective.load import find_function, import_function
-from hpo_batch.objective.placeholders import check_placeholders, split
-from hpo_batch.processes import exists
+from hpo_batch.objective.load import find_function, import_function, missing_files
+from hpo_batch.objective.placeholders import check_placeholders
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
@@ -216,18 +215,8 @@ def objective_warnings(sweep: Sweep) -> list[str]:
         known = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
         optional = {p.name for p in sweep.space.parameters if p.when is not None}
         told += [f"objective.command: {m}" for m in check_placeholders(objective.command, known, optional)]
-        program = split(objective.command)[0]
-        if "{" not in program and not exists(program):
-            told.append(f"objective.command: '{program}' is not a command of this machine")
-        told += _missing_script(objective)
+        told += [f"objective.command: {missing}" for missing in missing_files(objective)]
     return told
-
-
-def _missing_script(objective: Objective) -> list[str]:
-    words = split(objective.command or "")
-    folder = Path(objective.cwd or ".")
-    scripts = [word for word in words[1:2] if word.endswith((".py", ".sh")) and "{" not in word]
-    return [f"objective.command: no file '{s}' in {folder.resolve()}" for s in scripts if not (folder / s).exists()]
 
 
 def _import_warnings(objective: Objective) -> list[str]:

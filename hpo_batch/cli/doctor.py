@@ -182,12 +182,14 @@ def _site(
     """The file system from here, SLURM's limits, two nodes."""
     import sys
 
+    from hpo_batch.cli.resume import workdir
     from hpo_batch.launch.machine import has_slurm
     from hpo_batch.launch.site_test import ask_site, no_slurm, try_sbatch
     from hpo_batch.store.file_system import nearest_folder, self_test
     from hpo_batch.store.finding import Level
     from hpo_batch.sweep.schema import Job
 
+    folder = workdir(homes[0]) if homes else Path.cwd()
     yield from self_test(root)
     is_unknown = job is None and bool(
         homes
@@ -202,7 +204,7 @@ def _site(
     yield from findings
     is_ready = not any(finding.level is Level.BAD and finding.about == "slurm" for finding in findings)
     if is_ready and is_known:
-        for finding in try_sbatch(job, root, workdir=Path.cwd()):
+        for finding in try_sbatch(job, root, workdir=folder):
             is_ready = is_ready and finding.level is not Level.BAD
             yield finding
     if cluster and is_ready:
@@ -211,7 +213,7 @@ def _site(
         paths = [nearest_folder(root), *(home.path for home in homes)]
         paths += [Path(sys.prefix)] if job.python is None else []
         order = Order(
-            job=job, root=root, workdir=Path.cwd(), paths=tuple(paths), partitions=partitions, with_gpus=gpu,
+            job=job, root=root, workdir=folder, paths=tuple(paths), partitions=partitions, with_gpus=gpu,
             start_within_s=start_within_s,
         )  # fmt: skip
         yield from node_test(order, tell=lambda line: click.echo(line, err=True))

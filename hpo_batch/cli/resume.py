@@ -77,15 +77,15 @@ def resume_homes(
             tomls.append(home.sweep_toml.read_text(encoding="utf-8"))
         except OSError:
             tomls.append("")  # it is for people; what counts is the revision
-    workdirs = [_workdir(home) for home in homes]
+    workdirs = [workdir(home) for home in homes]
     return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, workdirs=workdirs, after=auto)
 
 
-def _workdir(home: StudyHome) -> Path:
+def workdir(home: StudyHome) -> Path:
     """Where the workers of the last submission ran: the user's code is found from there."""
     from hpo_batch.store.submissions import read_submissions, workdir_of
 
-    told = [workdir for s in read_submissions(home) if (workdir := workdir_of(home, s)) is not None]
+    told = [folder for s in read_submissions(home) if (folder := workdir_of(home, s)) is not None]
     if not told:
         return Path.cwd()
     if not told[-1].is_dir():

@@ -104,8 +104,8 @@ def start(
     from hpo_batch.monitor.live import live
     from hpo_batch.study.read import read_state
 
-    _check(sweeps, homes, dry_run=dry_run, fresh=fresh)
     folders = list(workdirs) or [Path.cwd()] * len(sweeps)
+    _check(sweeps, homes, folders, dry_run=dry_run, fresh=fresh)
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
             stack.enter_context(turn(home, shared=one.study.shared))
@@ -175,8 +175,13 @@ def _begins_anew(home: StudyHome, sweep: Sweep, *, fresh: bool) -> str:
     return "no trial of the study that was there has finished: it is put aside"
 
 
-def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool, fresh: bool) -> None:
+def _check(
+    sweeps: Sequence[Sweep], homes: Sequence[StudyHome], workdirs: Sequence[Path], *, dry_run: bool, fresh: bool
+) -> None:
     """What can be told before anything is locked or asked of SLURM; doubts go to stderr.
+
+    Args:
+        workdirs: where the workers will run, and so where code is looked for: not where the command was typed.
 
     Raises:
         UserError: the objective cannot be found where the workers will look, or an import does not fit.
@@ -188,10 +193,11 @@ def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool
     from hpo_batch.study.read import read_state
     from hpo_batch.sweep.rules import warnings
 
-    for one in sweeps:
+    for one, workdir in zip(sweeps, workdirs, strict=True):
         for warning in warnings(one):
             click.echo(f"warning: {warning}", err=True)
-        missing = objective_warnings(one)
+        with contextlib.chdir(workdir):
+            missing = objective_warnings(one)
         if missing and one.job.python is None and not one.job.setup:
             raise UserError("\n".join(missing))
         for warning in missing:
@@ -341,7 +347,8 @@ def _submit(
         for line in (*plan.lines(), *_nothing_left(plan)):
             click.echo(line, err=True)
         try:
-            submission = submit(plan, toml=toml, environ=os.environ, resumes=resumes)
+            with contextlib.chdir(plan.workdir):  # a sampler of the user's, ./job_templates/collector.toml
+                submission = submit(plan, toml=toml, environ=os.environ, resumes=resumes)
         except HpoBatchError as error:
             if len(plans) == 1:
                 raise

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import pkgutil
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -20,7 +21,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.placeholders import Template, split
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import GivenBack, Outcome
 
@@ -121,6 +122,25 @@ def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
     if first not in names and not names & {"*", "__getattr__"}:
         raise UserError(_no_name(spec, first, names))
     return path
+
+
+def missing_files(objective: schema.Objective, *, cwd: Path | None = None) -> list[str]:
+    """What a command needs and is not here, as far as it can be told without starting it: its program, its script.
+
+    Args:
+        cwd: where ``[objective] cwd`` begins; left out: here.
+    """
+    if objective.command is None:
+        return []
+    words = split(objective.command)
+    folder = (cwd or Path.cwd()) / (objective.cwd or ".")
+    program, scripts = words[0], [word for word in words[1:2] if word.endswith((".py", ".sh")) and "{" not in word]
+    told = []
+    found = shutil.which(folder / program if "/" in program else program, path=objective.env.get("PATH"))
+    if "{" not in program and found is None:
+        told.append(f"'{program}' is not a command of this machine")
+    told += [f"no file '{script}' in {folder.resolve()}" for script in scripts if not (folder / script).exists()]
+    return told
 
 
 def _split(spec: str) -> tuple[str, str]:

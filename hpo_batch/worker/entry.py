@@ -24,11 +24,11 @@ from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
 from hpo_batch.errors import Exit, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
-from hpo_batch.objective.load import Objective, import_function, load
+from hpo_batch.objective.load import Objective, import_function, load, missing_files
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import read_submissions
+from hpo_batch.store.submissions import read_submissions, workdir_of
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker import slots
@@ -196,6 +196,7 @@ def _nothing() -> None:
 def _work(task: _Task) -> Tally:
     """Run trials until nothing is left for this worker, and leave."""
     sweep, lead = task.sweep, task.lead
+    _go_where_submitted(task)
     wrong = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
@@ -207,10 +208,16 @@ def _work(task: _Task) -> Tally:
         processes.end_descendants(MARK)
         task.leave(tally, cut_short=cut_short)
 
-    os.environ[MARK] = task.owner.worker
+    # a worker of the same name may be at another study on this host, where it must end nobody of ours
+    os.environ[MARK] = f"{task.owner.worker}.{secrets.token_hex(8)}"
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
             objective = wrong or (load_objective(sweep) if lead is None else lead.objective(task.place))
+            if isinstance(objective, Failed):
+                # this node, or the code: no trial is to blame, so none is begun, and all wait for who can run them
+                if objective.traceback:
+                    log.error("%s", objective.traceback.rstrip())
+                raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was begun")
             tally = work(
                 study,
                 objective,
@@ -226,6 +233,26 @@ def _work(task: _Task) -> Tally:
         raise
     depart(tally, cut_short=False)
     return tally
+
+
+def _go_where_submitted(task: _Task) -> None:
+    """SLURM starts a job whose directory is not on the node in /tmp, and says so in the log alone.
+
+    Raises:
+        UserError: the directory is not here.
+    """
+    if task.allocation.job is None:
+        return
+    with contextlib.suppress(StorageError):
+        submitted = next((one for one in read_submissions(task.home) if one.id == task.owner.submission), None)
+        expected = None if submitted is None else workdir_of(task.home, submitted)
+        if expected is None or (expected.is_dir() and expected.samefile(Path.cwd())):
+            return
+        try:
+            os.chdir(expected)
+        except OSError as error:
+            where = f"the working directory '{expected}' is not there ({error.strerror})"
+            raise UserError(f"on {task.allocation.node}: {where}; no trial was begun") from error
 
 
 def log_apart(label: str = "") -> None:
@@ -253,7 +280,6 @@ def enter(sweep: Sweep) -> Failed | None:
     except OSError as error:
         where = Path(sweep.objective.cwd).absolute()
         message = f"cannot go to the working directory '{where}' of [objective]: {error.strerror}"
-        log.error("%s", message)
         return Failed(reason=Reason.INVALID, message=message)
     return None
 
@@ -262,13 +288,14 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
     here = replace(sweep.objective, cwd=None)  # this process is there already
     try:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
+        if missing := missing_files(here):
+            return Failed(reason=Reason.INVALID, message="; ".join(missing))
         if isinstance(objective, CommandObjective):
             return replace(objective, preempted_s=sweep.job.grace_s)
         return objective
     except UserError as error:
         cause = error.__cause__
         text = "".join(traceback.format_exception(cause)) if cause else ""
-        log.error("the objective cannot be loaded: %s", error)
         return Failed(reason=Reason.INVALID, message=str(error), traceback=f"{text}{error}\n")
 
 

@@ -154,7 +154,7 @@ def _just_end(tally: Tally) -> None:
 
 def work(
     study: Study,
-    objective: Objective | Failed,
+    objective: Objective,
     *,
     home: StudyHome,
     place: Place,
@@ -168,8 +168,7 @@ def work(
 
     Args:
         is_over: whether the objective can run no further trial.
-        objective: what runs a trial; a ``Failed`` if it could not be loaded: then one trial is told so, and the worker
-            ends, since every other trial would fail alike.
+        objective: what runs a trial.
         n_params: counts a model's parameters, for the prediction of a trial's time.
         leave: called instead of a return to the caller if the function of a trial does not return.
     """
@@ -212,7 +211,7 @@ def work(
             with contextlib.suppress(StorageError):  # among them: its end was written already
                 study.give_back(claim, Cause.CANCELLED)
             raise
-        if isinstance(objective, Failed) or is_over():
+        if is_over():
             break
         if isinstance(ended, GivenBack) and ended.cause is Cause.STORAGE:
             pause = next(pauses, None)
@@ -248,7 +247,7 @@ def _why_leave(study: Study) -> Idle | None:
 def _run(
     study: Study,
     claim: Claim,
-    objective: Objective | Failed,
+    objective: Objective,
     *,
     home: StudyHome,
     place: Place,
@@ -264,9 +263,6 @@ def _run(
     except StorageError as error:
         return _not_written(claim, error)
     log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
-    if isinstance(objective, Failed):
-        (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
-        return objective
     checkpoint = folder / CHECKPOINT
     stall_s = study.sweep.failures.stall
     pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)

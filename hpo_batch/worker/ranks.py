@@ -317,7 +317,6 @@ class Lead:
             log.info("%s ranks on %s", len(self._peers), ", ".join(dict.fromkeys(peer.node for peer in self._peers)))
             return self
         if wrong.reason is Reason.INVALID:
-            log.error("the objective cannot be loaded: %s", wrong.message)
             return wrong
         raise UserError(wrong.message)
 

@@ -95,7 +95,7 @@ def test_a_wrong_result_is_a_failure_with_its_reason(
 def test_an_exception_fails_its_trial_and_no_other(cli: Cli, write_sweep) -> None:
     patient = ["--set", "study.max_failed=50", "--set", "failures.stop_after=50"]
     ended = cli("submit", write_sweep("fails_for_two", trials=6), "--wait", *patient)
-    assert ended.code == 1  # trials failed
+    assert ended.code == 0  # as many as were asked for have finished
     status = cli("status", "toy").out
     assert "6 of 6 finished: 6 complete" in status
     failed = cli("collect", "--filter", "failed").out
@@ -115,8 +115,8 @@ def test_a_function_that_is_not_there(cli: Cli, write_sweep, root: Path) -> None
     assert list(root.iterdir()) == []
 
 
-def test_a_module_that_fails_to_import_costs_one_trial_per_worker(
-    cli: Cli, write_sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_module_that_fails_to_import_costs_no_trial(
+    cli: Cli, write_sweep, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_objective.py").write_text("import no_such_module\n\ndef train(trial):\n    return 1.0\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -125,10 +125,15 @@ def test_a_module_that_fails_to_import_costs_one_trial_per_worker(
     path.write_text(path.read_text().replace("tests.cli.toys:quadratic", "broken_objective:train"))
     ended = cli("submit", path, "--wait", "--workers", "1")
     assert ended.code == 1
-    assert "0 of 6 finished: 1 failed" in cli("status", "toy").out
-    shown = cli("logs", "toy", "0")
-    assert "reason: invalid:" in shown.err
-    assert "ModuleNotFoundError: No module named 'no_such_module'" in shown.out
+    why = "module 'broken_objective' needs 'no_such_module', which is not installed; no trial was begun"
+    assert why in ended.err
+    assert why in cli("status", "toy").out
+    assert "0 of 6 finished: none started" in cli("status", "toy").out
+    (log,) = (root / "toy" / "local").glob("*_0.log")
+    assert str(log) in ended.err
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in log.read_text()
+    (tmp_path / "broken_objective.py").write_text("def train(trial):\n    return 1.0\n")
+    assert cli("resume", "toy", "--wait").code == 0
 
 
 def test_a_command_that_is_not_there(cli: Cli, write_sweep, root: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_script_is_swept(cli: Cli, write_sweep: Callable[..., Path], root: Pat
     assert cli("check", path).err.splitlines()[-1].endswith("no mistakes")
     patient = ["--set", "study.max_failed=50", "--set", "failures.stop_after=50"]
     ended = cli("submit", path, "--wait", *patient)
-    assert ended.code == 1  # the trials with n = 3 failed
+    assert ended.code == 0  # the trials with n = 3 failed, and others took their place
     rows = list(csv.DictReader(io.StringIO(cli("collect", "--format", "csv").out)))
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     failed = [row for row in rows if row["state"] == "FAIL"]

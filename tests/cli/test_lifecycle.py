@@ -18,6 +18,7 @@ from hpo_batch.launch import cancel as launch_cancel
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
+from hpo_batch.study.read import read_state
 from tests.cli.conftest import Cli
 from tests.cluster.conftest import fake_command as fake_command
 from tests.conftest import REPOSITORY
@@ -405,3 +406,29 @@ def test_a_collector_that_comes_after_a_cancel_does_nothing(cli: Cli, write_swee
     assert (ended.code, "toy is not resumed: the study was cancelled" in ended.err) == (0, True)
     assert home.marker("CANCELLED").exists()
     assert len(read_submissions(home)) == 1
+
+
+@pytest.mark.parametrize("kind", ["function", "sampler"])
+def test_a_study_is_resumed_from_any_directory(
+    cli: Cli, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What is looked for before workers start is looked for where they run, not where the command is typed."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "mine.py").write_text(
+        "from optuna.samplers import RandomSampler\n\nclass Mine(RandomSampler):\n    pass\n\n"
+        "def train(trial):\n    return trial.params['x']\n"
+    )
+    sampler = "mine:Mine" if kind == "sampler" else "random"
+    sweep = project / "sweep.toml"
+    sweep.write_text(
+        '[study]\nname = "far"\nmetric = "loss"\ndirection = "minimize"\ntrials = 1\n'
+        '[objective]\nfunction = "mine:train"\n'
+        f'[space]\nx = {{ low = 0.0, high = 1.0 }}\n[sampler]\nname = "{sampler}"\n[job]\ntemplate = "local"\n'
+    )
+    monkeypatch.chdir(project)
+    assert cli("submit", sweep, "--wait").code == 0
+    monkeypatch.chdir("/")
+    ended = cli("resume", "far", "--set", "study.trials=2", "--wait")
+    assert (ended.code, "there is no module" in ended.err) == (0, False), ended.err
+    assert read_state(home_of(root, "far")).counts().complete == 2

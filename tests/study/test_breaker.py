@@ -141,7 +141,7 @@ def test_failures_of_all_kinds_stop_a_sweep_in_which_nothing_works(root: Path) -
         assert here.stopped is not None
         assert here.stopped.detail == (
             "no trial has finished, and the last 15 all failed (5 oom_gpu, 5 nan, 5 exception); "
-            "see 'hpo-batch logs s 14', then submit again"
+            "see 'hpo-batch logs s 14', then 'hpo-batch resume s'"
         )
         revise(here.home, study="trials = 1000", space="n = { low = 1, high = 100000 }")
         here.stopped = None

@@ -85,7 +85,8 @@ def test_the_breaker_stops_the_sweep_and_another_submission_arms_it_again(root: 
     assert end is not None
     assert (len(done), end.why) == (4, IdleWhy.TRIPPED)
     assert end.detail == (
-        "the last 4 trials all failed for the same reason (exception); see 'hpo-batch logs s 3', then submit again"
+        "the last 4 trials all failed for the same reason (exception); "
+        "see 'hpo-batch logs s 3', then 'hpo-batch resume s'"
     )
     assert work(home, 1)[0] == []
     revise(home, study="trials = 50", tables={"failures": "stop_after = 4"})
@@ -104,7 +105,7 @@ def test_the_breaker_wants_the_same_reason_in_a_row(root: Path, between: str) ->
 
     _, end = work(home, judge=judge)
     assert end is not None
-    assert end.detail == "9 trials have failed (study.max_failed = 9); submit again to go on"
+    assert end.detail.startswith("9 trials have failed (study.max_failed = 9); see 'hpo-batch logs s ")
 
 
 def test_failures_are_bounded_without_being_asked(root: Path) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hpo_batch.records import TrialState
+from hpo_batch.store.home import home_of
+from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker, drop_link
 
 from .conftest import Project
 from .test_watchdog import sleepers
+
+SLURM = Submission(id="abc", kind="slurm", workers=1, walltime_s=600, submitted=time.time(), job_ids=("7",))
 
 Build = Callable[..., Project]
 KINDS = ("fine", "exception", "nan", "text", "none", "list", "other", "exit", "import")
@@ -134,32 +140,55 @@ def test_a_command_runs_in_its_own_folder_and_fails_by_its_exit_code(project: Bu
     assert dict(records[1].steps) == {1: 0.5}
 
 
-@pytest.mark.parametrize("wrong", ["module", "import", "name", "cwd"])
-def test_an_objective_that_cannot_be_loaded_fails_one_trial_and_ends_the_worker(project: Build, wrong: str) -> None:
+@pytest.mark.parametrize("wrong", ["module", "import", "name", "cwd", "program", "script"])
+def test_where_the_objective_cannot_be_loaded_no_trial_is_begun(project: Build, wrong: str) -> None:
     objective = {
         "module": 'function = "missing.module:f"',
         "import": 'function = "broken:f"',
         "name": 'function = "toys:fin"',
         "cwd": 'function = "toys:fine"\ncwd = "missing"',
+        "program": 'command = "no-such-program {args}"',
+        "script": 'command = "python no_such_script.py {args}"',
     }[wrong]
     here = project(study="trials = 5", objective=objective)
     (here.path / "broken.py").write_text("import math\nmath.sqrt(-1)\n")
-    worker = here.run()
-    assert worker.process.returncode == 1
-    (record,) = [trial.record() for trial in here.state.trials]
-    assert (record.state, record.reason) == (TrialState.FAIL, "invalid")
+    worker = here.run(SLURMD_NODENAME="n7")
+    assert worker.process.returncode == 2
+    assert here.state.trials == []  # nothing is wrong with a trial: all wait for a worker that can run them
     expected = {
         "module": "there is no module 'missing.module'",
         "import": "module 'broken' failed while it was imported: ValueError",
         "name": "module 'toys' has no 'fin'; did you mean 'fine'?",
         "cwd": f"cannot go to the working directory '{here.path}/missing'",
+        "program": "'no-such-program' is not a command of this machine",
+        "script": f"no file 'no_such_script.py' in {here.path}",
     }[wrong]
-    assert expected in str(record.message)
-    assert expected in worker.said
-    assert ("Traceback" in here.file("stderr")) is (wrong == "import")
-    if wrong == "import":
-        assert "math.sqrt(-1)" in here.file("stderr")
-    assert expected.splitlines()[0] in here.file("stderr")
+    *_, last = worker.said.strip().splitlines()
+    assert last.startswith("error: on n7: ")
+    assert expected in last
+    assert last.endswith("; no trial was begun")
+    assert ("Traceback" in worker.said) is ("math.sqrt(-1)" in worker.said) is (wrong == "import")
+    assert not any(here.home.workers.iterdir())
+
+
+def test_where_the_directory_of_the_submission_is_not_there_no_trial_is_begun(project: Build, tmp_path: Path) -> None:
+    """SLURM starts the job in /tmp then, where `python train.py` would fail each trial, or another one be found."""
+    here = project()
+    code = {"workdir": os.path.relpath(here.path, here.home.path)}
+    write_submission(here.home, replace(SLURM, id="abc", code=code))
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "s-abc", "SLURMD_NODENAME": "n7"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    before, here.path = here.path, elsewhere
+    assert here.run(**job).process.returncode == 0  # it goes there
+    assert here.state.counts().complete == 5
+    before.rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved" / "logs", before.parent / "logs")
+    here.home = home_of(before.parent / "logs", "s")
+    write_submission(here.home, replace(SLURM, id="abc", code={"workdir": str(before)}))
+    worker = here.run(**job)
+    assert worker.process.returncode == 2
+    assert f"error: on n7: the working directory '{before}' is not there" in worker.said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGUSR2, 0)])
