@@ -475,7 +475,7 @@ def _report_on(
         team += [Reporter(study=study, clock=clock, claim=one(study.claim())) for study, clock in opened]
         crew.meet()
         if index == 0:
-            tally.every_s.value = step if pruner != "none" else max(step, _spacing(team[0], control))
+            tally.every_s.value = max(step, _spacing(team[0], control))
         crew.meet()
         every_s = tally.every_s.value
         for reporter in team:
