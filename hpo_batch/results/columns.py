@@ -31,6 +31,16 @@ class Columns:
     ignore: tuple[str, ...] = ()
     """columns that are left out altogether"""
 
+    def over(self, shared: Columns) -> Columns:
+        """What was said of one file, and where that says nothing, what was said of all."""
+        return Columns(
+            mapping={**shared.mapping, **self.mapping},
+            value=self.value or shared.value,
+            directions=self.directions or shared.directions,
+            params=self.params or shared.params,
+            ignore=self.ignore or shared.ignore,
+        )
+
     @property
     def an_option(self) -> str:
         """An option by which something of it was said; an empty text if nothing was."""
@@ -199,6 +209,11 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
     return Roles(ours=known, values=values, params=tuple(params), attrs=tuple(c for c in left if c not in params))
 
 
+def is_known(name: str) -> bool:
+    """Whether a column's name is one of the trials table's columns, by any of its spellings."""
+    return any(name.lower() in names for names in _OURS.values())
+
+
 def bare(column: str, mapping: Mapping[str, str]) -> str:
     """The name of the parameter or attribute in a column: as mapped, or without the export's prefix."""
     for ours, theirs in mapping.items():
@@ -272,10 +287,10 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     several = tuple(c for c in columns if re.fullmatch(r"values_.+", c))
     if several:
         return several
-    if "mean_test_score" in columns:  # of scikit-learn's searches, whose scores are the better the greater
-        return ("mean_test_score",)
     candidates = [c for c in columns if is_measure(c, frame[c])]
-    main = [c for c in candidates if not _SECONDARY & set(tokens(c))]
+    # of scikit-learn's searches, whose scores stand for each split and for training, too
+    main = [c for c in columns if c.startswith("mean_test_")]
+    main = main or [c for c in candidates if not _SECONDARY & set(tokens(c))]
     if len(main) == 1:
         return (main[0],)
     candidates = main or candidates

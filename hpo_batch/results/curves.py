@@ -15,7 +15,7 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.results.columns import GROUPS, PREFIXES, STEPS, WEAK_STEPS, Columns, is_measure, is_parameter
+from hpo_batch.results.columns import GROUPS, PREFIXES, STEPS, WEAK_STEPS, Columns, is_known, is_measure, is_parameter
 from hpo_batch.space.words import listed, shown
 
 IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id", "id", "uuid", "run", "config_id")
@@ -70,14 +70,13 @@ def _trial_keys(
             continue
         if len(frame.drop_duplicates([*both, column])) == len(frame):
             return None  # each row has a name of its own: rows are trials
-        if frame[column].nunique() == 1 and not both:
-            continue  # what all rows belong to: the run, or the experiment
         keys = [*both, column]
-        # a name may be what several trials have in common, and the epoch the best one of each
-        if _is_told_once(frame, [*keys, step]) and (name in IDS or _is_regular(frame, step, keys)):
+        # A name may be what several trials have in common, and the epoch the best one of each; numbers of trials may
+        # be there twice because two studies are in one file. Steps are counted, or belong to one configuration.
+        is_one = name in IDS and frame[column].nunique() > 1 and _is_constant(frame, _given(frame, taken), keys)
+        if (is_one or _is_regular(frame, step, keys)) and (not is_weak or _is_told_once(frame, [*keys, step])):
             return keys
-    varied = [c for c in map(str, frame.columns) if c != step and c not in both and _is_given(c, frame[c], taken)]
-    varied = [c for c in varied if c.lower() not in (*STEPS, *WEAK_STEPS) and frame[c].nunique(dropna=False) > 1]
+    varied = [c for c in _given(frame, taken) if c not in (*both, step) and frame[c].nunique(dropna=False) > 1]
     keys = [*both, *varied]
     if keys and _is_regular(frame, step, keys):
         return keys if _is_told_once(frame, [*keys, step]) else None
@@ -86,9 +85,20 @@ def _trial_keys(
     return [] if _is_one_training(frame[step].tolist(), strict=bool(varied)) else None
 
 
-def _is_given(name: str, column: pd.Series[Any], taken: Collection[str]) -> bool:
-    """Whether a trial is given this value, rather than measured: a parameter, by its mark or its name."""
-    return (name in taken and not is_measure(name, column)) or name.startswith(PREFIXES) or is_parameter(name, column)
+def _given(frame: pd.DataFrame, taken: Collection[str] = ()) -> list[str]:
+    """The columns that trials are given, rather than measured: parameters, by their marks or their names."""
+    names = list(map(str, frame.columns))
+    marked = [name for name in names if name.startswith(PREFIXES)]
+    wanted = [name for name in names if name in taken and not is_measure(name, frame[name])]
+    return [*marked, *(name for name in wanted if name not in marked)] or [
+        name for name in names if not is_known(name) and is_parameter(name, frame[name])
+    ]
+
+
+def _is_constant(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> bool:
+    """Whether each trial has the same values in all its rows."""
+    there = [name for name in columns if name not in keys]
+    return not there or bool((frame.groupby(list(keys), dropna=False)[there].nunique() <= 1).all(axis=None))
 
 
 def _is_told_once(frame: pd.DataFrame, columns: Sequence[str]) -> bool:
@@ -114,7 +124,7 @@ def _is_one_training(steps: Sequence[float], *, strict: bool) -> bool:
     Args:
         strict: something varies, such as a learning rate that follows a schedule.
     """
-    if len(steps) < 3 or any(step != step for step in steps) or list(steps) != sorted(steps):
+    if len(steps) < (3 if strict else 2) or any(step != step for step in steps) or list(steps) != sorted(steps):
         return False
     gaps = {b - a for a, b in itertools.pairwise(steps)} - {0}
     return not strict or (len(gaps) == 1 and steps[0] in (0, *gaps))
@@ -127,23 +137,25 @@ def _folded(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> Folded:
     last = ordered.drop(columns="_step").groupby("_trial", sort=True).last()  # of each column what was told last
     for name in frame.columns:
         last[name] = last[name].astype(frame[name].dtype)
+    if not _is_told_once(steps, ["_trial", "_step"]):
+        again = f"steps that are told twice, as after a restart, are taken as they were told last: '{step}'"
+    else:
+        again = ""
     ends = ordered.groupby("_trial")["_step"].max()
     by = f", told apart by {listed(keys)}" if keys else ""
+    trials_told = f"{len(last)} trial{'' if len(last) == 1 else 's'}{by}"
     told = [
-        f"rows are the steps of trials, counted by '{step}': {len(frame)} rows are {len(last)} "
-        f"trial{'' if len(last) == 1 else 's'}{by}; values are those of the last step (--ignore {step} reads each row as "
-        "a trial)"
+        f"rows are the steps of trials, counted by '{step}': {len(frame)} rows are {trials_told}; values are those of "
+        f"the last step (--ignore {step} reads each row as a trial)"
     ]
     if short := int((ends < ends.max()).sum()):
         told.append(
-            f"{short} of {len(last)} trials end before step {int(ends.max())}, the last one of others: their values are "
-            "of fewer steps"
+            f"{short} of {len(last)} trials end before step {int(ends.max())}, the last one of others: their values "
+            "are of fewer steps"
         )
-    changing = [
-        str(name)
-        for name in frame.columns
-        if name not in (*keys, step) and _is_given(str(name), frame[name], ()) and _changes(steps, str(name))
-    ]
+    changing = [name for name in _given(frame) if name not in (*keys, step) and _changes(steps, name)]
+    if again:
+        told.append(again)
     marked = [name for name in changing if name.startswith(PREFIXES)]
     if marked:
         told.append(f"parameters that change within a trial, taken as they were at its end: {listed(marked)}")

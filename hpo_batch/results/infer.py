@@ -146,8 +146,8 @@ def _together(
     if all(one.is_integer for one in ranges):
         steps = [int(one.step or 1) for one in ranges if one.low < one.high]
         offsets = [int(number) - int(low) for number in (*(one.low for one in ranges), *outside)]
-        step = math.gcd(*steps, *offsets)
-        return Integer(name=name, low=int(low), high=int(high), step=1 if log else max(1, step), log=log), told
+        every = max(1, math.gcd(*steps, *offsets))
+        return Integer(name=name, low=int(low), high=int(high), step=1 if log else every, log=log), told
     step = ranges[0].step if len(set(ranges)) == 1 and not outside else None
     return Real(name=name, low=float(low), high=float(high), step=step, log=log), told
 

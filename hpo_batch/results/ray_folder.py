@@ -27,7 +27,7 @@ _MOST_SHOWN: Final = 8
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     frame: pd.DataFrame
-    """a row for each report, with ``trial_id``, ``training_iteration``, ``name``, ``state`` and ``params_*``"""
+    """a row for each report, with ``trial_id``, ``training_iteration``, ``state`` and ``params_*``"""
     label: str
     notes: tuple[str, ...]
 
@@ -102,7 +102,7 @@ def _experiment(folder: Path, trials: Sequence[Path]) -> Experiment:
             state = "COMPLETE" if is_over else "RUNNING"
             unknown += 1
         params = {f"params_{name}": value for name, value in _params(trial, rows).items()}
-        facts = {"trial_id": id, "name": trial.name, "state": state, **params}
+        facts = {"trial_id": id, "name": id, "trial_dir": trial.name, "state": state, **params}
         own = [{name: value for name, value in row.items() if not name.startswith("params_")} for row in rows] or [{}]
         lines += [{**row, **facts} for row in own]
     names = list(dict.fromkeys(name for line in lines for name in line))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
-from hpo_batch.results.columns import Columns
+from hpo_batch.results.columns import Columns, check_column
 from hpo_batch.results.infer import described, distinct, from_distributions
 from hpo_batch.results.ray_folder import experiment_of
 from hpo_batch.results.source import existing_file, is_url, label_of
@@ -192,21 +192,21 @@ class _Reading:
         """The tables of a source, or of several files of one experiment."""
         source = group[0]
         if len(group) > 1 or (not is_url(source) and experiment_of(Path(source)) is not None):
-            return self._others(self._folder(Path(source), tuple(map(Path, group))))
+            return self._others(self._folder(source, tuple(map(Path, group))))
         if is_url(source):
             return self._others(self._of_storage(source))
         if source.endswith(".toml") and not _is_file_of_trials(source):
             return self._studies(source, find_homes(self.root, name_in_toml(source)))
         path = existing_file(source)
         if path is not None and path == Path(source):
-            return self._others(self._file(path))
+            return self._others(self._file(path, source))
         if path is not None:
             return self._others(self._of_storage(source))
         try:
             homes = find_homes(self.root, source)
         except StudyNotFound:
             if _is_folder(source):
-                return self._others(self._folder(Path(source), ()))
+                return self._others(self._folder(source, ()))
             if (told := _no_file(source)) is not None:
                 raise UserError(told) from None
             if Path(source).suffix.lower() in _SUFFIXES:
@@ -226,7 +226,7 @@ class _Reading:
         self.kinds.append((source, "an Optuna storage"))
         return _storage(source, self.sweeps)
 
-    def _file(self, path: Path) -> tuple[TrialsTable, ...]:
+    def _file(self, path: Path, source: str) -> tuple[TrialsTable, ...]:
         """A file by what is in it, whatever it is called."""
         try:
             with path.open("rb") as file:
@@ -234,13 +234,13 @@ class _Reading:
         except OSError as error:
             raise StorageError.because(f"cannot read '{path}'", error) from error
         if head.startswith(SQLITE):
-            return self._of_storage(str(path))
+            return self._of_storage(source)
         if head.lstrip().startswith(BEGINNING[:-1]):
-            self.kinds.append((str(path), "an Optuna storage"))
+            self.kinds.append((source, "an Optuna storage"))
             return self._journal(path)
         from hpo_batch.results.read_files import LACKING, read_frame
 
-        given = self._columns(str(path))
+        given = self._columns(source)
         metrics = [metric for sweep in self.of_files for metric in sweep.study.metric]
         keep = given.value or self.shared.value or ("value", *metrics)
         shared = () if given.ignore else self.shared.ignore
@@ -248,10 +248,10 @@ class _Reading:
         frame, notes = read_frame(path, ignore=ignore, maybe=maybe, keep=keep)
         for name in maybe:
             if LACKING.format(name) in notes:
-                self.missed.setdefault(f"--ignore {name}", str(path))
+                self.missed.setdefault(f"--ignore {name}", source)
             else:
                 self.found.add(f"--ignore {name}")
-        return self._tables(frame, notes, source=str(path), label=path.stem)
+        return self._tables(frame, notes, source=source, label=path.stem)
 
     def _journal(self, path: Path) -> tuple[TrialsTable, ...]:
         if not is_begun_here(path):
@@ -263,12 +263,17 @@ class _Reading:
         table = _with_distributions(replace(table, label=state.study_name or path.stem), state)
         return (_with_sweep(table, self.sweeps),)
 
-    def _folder(self, path: Path, files: tuple[Path, ...]) -> tuple[TrialsTable, ...]:
+    def _folder(self, source: str, files: tuple[Path, ...]) -> tuple[TrialsTable, ...]:
         from hpo_batch.results.ray_folder import read_experiments
 
         found: list[TrialsTable] = []
-        for experiment in read_experiments(path, files=files):
-            found += self._tables(experiment.frame, experiment.notes, source=str(path), label=experiment.label)
+        ignore = self._columns(source).ignore or self.shared.ignore
+        for experiment in read_experiments(Path(source), files=files):
+            frame = experiment.frame
+            for name in ignore:
+                check_column(name, list(map(str, frame.columns)), option="--ignore", file=source)
+            frame = frame.drop(columns=list(ignore))
+            found += self._tables(frame, experiment.notes, source=source, label=experiment.label)
         return tuple(found)
 
     def _tables(self, frame: pd.DataFrame, notes: Sequence[str], *, source: str, label: str) -> tuple[TrialsTable, ...]:
@@ -276,7 +281,10 @@ class _Reading:
 
         self.kinds.append((source, ""))
         given, told = self._fitting(frame, source)
-        return tables_of(frame, given, source=source, label=label, notes=(*notes, *told), sweeps=self.of_files)
+        try:
+            return tables_of(frame, given, source=source, label=label, notes=(*notes, *told), sweeps=self.of_files)
+        except UserError as error:  # what was meant for other files may have been meant for this one
+            raise UserError("; ".join([str(error), *told])) from None
 
     def _columns(self, source: str) -> Columns:
         """What was said of this source alone."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import math
 import os
 import shutil
+import sqlite3
 import tempfile
 import urllib.parse
 from collections import Counter
@@ -55,16 +57,10 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _opened(place, called) as (storage, notes):
-            names = [one.study_name for one in optuna.get_all_study_summaries(storage, include_best_trial=False)]
-            if wanted and wanted not in names:
-                close = nearest(wanted, names)
-                meant = f"; did you mean '{close}'?" if close else f"; there are {listed(names)}"
-                raise UserError(f"no study '{wanted}' in '{called}'{meant}")
-            if not names:
-                raise UserError(f"'{called}' is an Optuna storage without any study")
-            chosen = [wanted] if wanted else names
-            return tuple(_table(optuna.load_study(study_name=n, storage=storage), called, notes) for n in chosen)
+        try:
+            return _studies(place, called, wanted, as_it_is=True)
+        except _Changed:
+            return _studies(place, called, wanted, as_it_is=False)
     except (UserError, StorageError):
         raise
     except Exception as error:  # of SQLAlchemy, a driver, Alembic, or Optuna: a foreign file may break any of them
@@ -74,8 +70,30 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
         optuna.logging.set_verbosity(verbosity)
 
 
+class _Changed(Exception):
+    """Somebody has begun to write into a database that was at rest."""
+
+
+def _studies(place: str, called: str, wanted: str, *, as_it_is: bool) -> tuple[TrialsTable, ...]:
+    """Args:
+    as_it_is: read a database that nobody has open without a lock; raises _Changed if it did not stay so.
+    """
+    import optuna
+
+    with _opened(place, called, as_it_is=as_it_is) as (storage, notes):
+        names = [one.study_name for one in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+        if wanted and wanted not in names:
+            close = nearest(wanted, names)
+            meant = f"; did you mean '{close}'?" if close else f"; there are {listed(names)}"
+            raise UserError(f"no study '{wanted}' in '{called}'{meant}")
+        if not names:
+            raise UserError(f"'{called}' is an Optuna storage without any study")
+        chosen = [wanted] if wanted else names
+        return tuple(_table(optuna.load_study(study_name=name, storage=storage), called, notes) for name in chosen)
+
+
 @contextlib.contextmanager
-def _opened(place: str, called: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def _opened(place: str, called: str, *, as_it_is: bool) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """The storage, and what is to be told of how it was opened."""
     import optuna
 
@@ -95,15 +113,17 @@ def _opened(place: str, called: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
     if sources.is_url(place) and not place.lower().startswith(("sqlite://", "sqlite+pysqlite://")):
         yield from _database(place)  # of a driver that may know how to read a file that is encrypted
         return
-    with _sqlite_at_rest(path, head) as (uri, notes):
-        for storage, _ in _database(f"sqlite:///{uri}&uri=true"):
+    with _sqlite(path, head, as_it_is=as_it_is) as (uri, notes):
+        # connected here: between SQLAlchemy's URL and SQLite's own, a # or % in a path is decoded once too often
+        connect = functools.partial(sqlite3.connect, uri, uri=True, timeout=10, check_same_thread=False)
+        for storage, _ in _database("sqlite:///", creator=connect):
             yield storage, notes
 
 
-def _database(url: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def _database(url: str, **engine: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
     import optuna
 
-    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=engine or None, skip_table_creation=True)
     try:
         yield storage, ()
     finally:
@@ -112,28 +132,45 @@ def _database(url: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 
 @contextlib.contextmanager
-def _sqlite_at_rest(path: Path, head: bytes) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The URI by which SQLite reads a file without writing beside it.
+def _sqlite(path: Path, head: bytes, *, as_it_is: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The URI by which SQLite reads a file without writing anything beside it.
 
     A database with a write-ahead log wants files for its readers beside it, and one whose writer was killed wants its
-    last transaction undone. Where nothing can be written that is done on a copy; a log that was written back needs
-    neither (https://www.sqlite.org/wal.html#read_only_databases).
+    last transaction undone. One that nobody has open is read as it is; where nothing can be written, one that is not at
+    rest is read from a copy (https://www.sqlite.org/wal.html#read_only_databases).
     """
     path = path.resolve()
     uri = f"file:{urllib.parse.quote(str(path))}"
-    beside = [Path(f"{path}{end}") for end in ("-wal", "-journal")]
-    open_ends = [one for one in beside if one.is_file() and one.stat().st_size]
-    if os.access(path.parent, os.W_OK, effective_ids=True):
+    is_wal = head[18:20] == b"\2\2"
+    open_ends = [one for one in _beside(path, "-wal", "-journal") if one.stat().st_size]
+    is_writable = os.access(path.parent, os.W_OK, effective_ids=True)
+    if is_wal and not open_ends and (not is_writable or (as_it_is and not _beside(path, "-wal", "-shm"))):
+        before = _stamp(path)
+        try:
+            yield f"{uri}?mode=ro&immutable=1", ()
+        except Exception:
+            if _stamp(path) == before or not is_writable:
+                raise
+        if is_writable and _stamp(path) != before:
+            raise _Changed
+    elif is_writable or not open_ends:
         yield f"{uri}?mode=ro", ()
-    elif not open_ends:
-        is_wal = head[18:20] == b"\2\2"
-        yield f"{uri}?mode=ro{'&immutable=1' if is_wal else ''}", ()
     else:
         with tempfile.TemporaryDirectory(prefix="hpo-batch-") as folder:
             for one in (path, *open_ends):
                 shutil.copyfile(one, Path(folder) / one.name)
             told = f"read from a copy, with '{open_ends[0].name}': its folder cannot be written to"
             yield f"file:{urllib.parse.quote(str(Path(folder) / path.name))}?mode=rw", (told,)
+
+
+def _beside(path: Path, *ends: str) -> list[Path]:
+    return [one for end in ends if (one := Path(f"{path}{end}")).is_file()]
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """Another one where somebody has written since, or has it open to write."""
+    facts = path.stat()
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino, tuple(_beside(path, "-wal", "-shm"))
 
 
 def _ReadOnlyJournal(path: Path) -> Any:  # noqa: N802 - stands for a class of Optuna's, which is imported late

@@ -53,6 +53,8 @@ def file_of(place: str) -> Path | None:
     if not text.startswith("/"):
         return None  # no file, or a host, which SQLite has none of
     text = text[1:]
+    if query and _is_file(Path(f"{text}?{query}")):
+        return Path(f"{text}?{query}")  # a path that nobody encoded
     if text.startswith("file:"):  # SQLite's own form of URL
         text = urllib.parse.unquote(re.sub(r"^//(localhost)?(?=/)", "", text.removeprefix("file:")))
         if "mode=memory" in query:
@@ -68,12 +70,11 @@ def existing_file(source: str) -> Path | None:
 
 def label_of(source: str) -> str:
     """Short, and without what a URL may hold: a password."""
-    place, _ = split(source)
+    place, study = split(source)
     path = file_of(place)
-    if path is not None:
-        return path.name
     safe = masked(place)
-    return safe.partition("?")[0].rpartition("/")[2].rpartition("@")[2] or safe.partition("://")[0]
+    bare = safe.partition("?")[0].rpartition("/")[2].rpartition("@")[2] or safe.partition("://")[0]
+    return (bare if path is None else path.name) + (f"#{study}" if study else "")
 
 
 def _is_file(path: Path) -> bool:
