@@ -47,8 +47,11 @@ def secrets_in(texts: Iterable[str]) -> tuple[str, ...]:
         is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
         for url in [match[0] for match in _URL.finditer(text)] + ([_spaces_encoded(text)] if is_url else []):
             for match in (*_USER.finditer(url), *_KEY.finditer(_USER.sub(r"\1", url, count=1))):
-                secret = match[match.re.groups].strip("{}")
-                found |= {secret, urllib.parse.unquote(secret), urllib.parse.unquote_plus(secret)}
+                written = match[match.re.groups]
+                for plain in (urllib.parse.unquote(written), urllib.parse.unquote_plus(written), written):
+                    secret = plain.strip("{}")  # of ODBC, around what holds signs of its own
+                    found |= {secret, urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
+                    found.add(urllib.parse.quote_plus(secret))
     # what is shorter is a part of too many words; in URLs it is masked by its place
     return tuple(sorted((one for one in found - {MASK} if len(one) > 2), key=len, reverse=True))
 

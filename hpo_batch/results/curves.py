@@ -22,6 +22,8 @@ IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id",
 """names of columns that tell trials apart, the likeliest first: whoever has one twice says that rows are no trials"""
 _NAMES: Final = ("trial_name", "run_name", "experiment_tag", "logdir", "trial_dir", "name", "config_name")
 """such that may also be what several trials have in common"""
+TRIAL: Final = "\0trial"
+STEP: Final = "\0step"
 _SEEDS: Final = ("seed", "train_seed", "random_seed", "random_state")
 
 
@@ -31,7 +33,7 @@ class Folded:
 
     frame: pd.DataFrame
     steps: pd.DataFrame | None = None
-    """the rows as they were, with ``_trial``, the place of each one's trial in ``frame``, and ``_step``; None if rows
+    """the rows as they were, with ``TRIAL``, the place of each one's trial in ``frame``, and ``STEP``; None if rows
     were trials"""
     notes: tuple[str, ...] = ()
 
@@ -132,16 +134,16 @@ def _is_one_training(steps: Sequence[float], *, strict: bool) -> bool:
 
 def _folded(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> Folded:
     trials = frame.groupby(list(keys), sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=frame.index)
-    steps = frame.assign(_trial=trials, _step=frame[step])
-    ordered = steps.sort_values(["_trial", "_step"], kind="stable", na_position="first")
-    last = ordered.drop(columns="_step").groupby("_trial", sort=True).last()  # of each column what was told last
+    steps = frame.assign(**{TRIAL: trials, STEP: frame[step]})
+    ordered = steps.sort_values([TRIAL, STEP], kind="stable", na_position="first")
+    last = ordered.drop(columns=STEP).groupby(TRIAL, sort=True).last()  # of each column what was told last
     for name in frame.columns:
         last[name] = last[name].astype(frame[name].dtype)
-    if not _is_told_once(steps, ["_trial", "_step"]):
+    if not _is_told_once(steps, [TRIAL, STEP]):
         again = f"steps that are told twice, as after a restart, are taken as they were told last: '{step}'"
     else:
         again = ""
-    ends = ordered.groupby("_trial")["_step"].max()
+    ends = ordered.groupby(TRIAL)[STEP].max()
     by = f", told apart by {listed(keys)}" if keys else ""
     trials_told = f"{len(last)} trial{'' if len(last) == 1 else 's'}{by}"
     told = [
@@ -166,16 +168,16 @@ def _folded(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> Folded:
 
 
 def _changes(steps: pd.DataFrame, name: str) -> bool:
-    return bool((steps.groupby("_trial")[name].nunique() > 1).any())
+    return bool((steps.groupby(TRIAL)[name].nunique() > 1).any())
 
 
 def reports_of(steps: pd.DataFrame, value: str, numbers: Mapping[int, int]) -> pd.DataFrame:
     """``number step value`` of the objective, of the trials whose places are in ``numbers``."""
-    there = steps[steps["_trial"].isin(list(numbers)) & steps["_step"].notna() & steps[value].notna()]
+    there = steps[steps[TRIAL].isin(list(numbers)) & steps[STEP].notna() & steps[value].notna()]
     found = pd.DataFrame(
         {
-            "number": there["_trial"].map(numbers).astype("int64"),
-            "step": there["_step"].astype("int64"),
+            "number": there[TRIAL].map(numbers).astype("int64"),
+            "step": there[STEP].astype("int64"),
             "value": there[value].astype("float64"),
         }
     )

@@ -29,6 +29,8 @@ DEEPEST: Final = 20
 """objects in objects of a JSON file beyond which their text stands for them"""
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CODE: Final = re.compile(r"[+-]?0[0-9]")
+"""a name that is made of digits: a number has no zeros before it"""
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
@@ -250,7 +252,7 @@ def as_meant(cells: Sequence[Any]) -> pd.Series[Any]:
     """Cells of JSON. Texts are numbers if all are: YAML makes a text of ``1e-2``, and a number of 0.01."""
     if any(isinstance(cell, str) for cell in cells):
         texts = [_text_of(cell) for cell in cells]
-        if None not in texts:
+        if None not in texts and not any(_CODE.match(text or "") for text in texts):
             typed = _typed([text for text in texts if text is not None])
             if typed.dtype != object:
                 return typed
