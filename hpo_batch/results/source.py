@@ -55,6 +55,8 @@ def file_of(place: str) -> Path | None:
     text = text[1:]
     if query and _is_file(Path(f"{text}?{query}")):
         return Path(f"{text}?{query}")  # a path that nobody encoded
+    if "#" in query:
+        return None  # the name of a study ends a query
     if text.startswith("file:"):  # SQLite's own form of URL
         text = urllib.parse.unquote(re.sub(r"^//(localhost)?(?=/)", "", text.removeprefix("file:")))
         if "mode=memory" in query:

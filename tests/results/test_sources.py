@@ -60,6 +60,9 @@ def test_a_path_may_hold_anything(storage: Storage, name: str, tmp_path: Path) -
         assert (table.label, len(table.trials)) == ("st#1", 4), source
     with pytest.raises(UserError, match="no study 't' in"):
         read_tables([f"{path}#t"], root=tmp_path)
+    if "?" not in name:
+        with pytest.raises(UserError, match="no study 't' in"):
+            read_tables([f"sqlite:///{path}?timeout=3#t"], root=tmp_path)
     csv = tmp_path / f"{name}.csv"
     csv.write_text("lr,value\n0.1,1\n0.2,2\n")
     assert len(read_tables([str(csv)], root=tmp_path)[0].trials) == 2
