@@ -208,7 +208,7 @@ def print_overview(homes: Sequence[StudyHome]) -> None:
         rows.append(
             {
                 "study": home.name,
-                "finished": _finished(table.counts),
+                "finished": table.counts.progress,
                 "failed": table.counts.failed,
                 "best": None if first is None else first["number"],
                 **{metric: None if first is None else first[metric] for metric in table.metrics},
@@ -257,12 +257,7 @@ def _summary(label: str, counts: Counts) -> str:
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []
     more = f" ({', '.join(parts)})" if parts else ""
-    return f"{printable(label)}: {_finished(counts)} trials finished{more}"
-
-
-def _finished(counts: Counts) -> str:
-    """How many of how many; a study that plain Optuna made wants no number of trials."""
-    return f"{counts.finished} of {counts.target}" if counts.target else str(counts.finished)
+    return f"{printable(label)}: {counts.progress} trials finished{more}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -62,6 +62,7 @@ def tables_of(
     """
     if frame.empty:
         raise UserError(f"{source}: a header and no trials")
+    _check_is_no_chart(frame, source)
     frame, told = _without_others_habits(frame, given)
     fold = folded(frame, given)
     frame = fold.frame
@@ -86,6 +87,17 @@ def tables_of(
             table = replace(table, reports=reports_of(fold.steps, found.values[0], numbers))
         tables.append(table)
     return tuple(tables)
+
+
+def _check_is_no_chart(frame: pd.DataFrame, source: str) -> None:
+    """Raises UserError for the curves of a chart of Weights & Biases, each of which is a column: no row is a trial."""
+    columns = set(map(str, frame.columns))
+    curves = [name for name in columns if f"{name}__MIN" in columns and f"{name}__MAX" in columns]
+    if curves:
+        raise UserError(
+            f"{source}: these are curves of a chart of Weights & Biases ('{min(curves)}'), a column for each run, "
+            "without their parameters; export the table of the runs instead"
+        )
 
 
 _DASHBOARD: Final = ((r"Param (.+)", r"params_\1"), (r"UserAttribute (.+)", r"user_attrs_\1"),

@@ -209,6 +209,14 @@ def test_a_restart_tells_a_step_again(tmp_path: Path) -> None:
     assert "told twice" in told(table)
 
 
+def test_a_file_of_one_trial_that_was_moved_away(read: Read, tmp_path: Path) -> None:
+    folder = next(ray(tmp_path / "exp").glob("*00001_1*"))
+    for name in ("result.json", "progress.csv"):
+        table = read((folder / name).read_bytes(), name)
+        assert (len(table.trials), len(table.reports)) == (1, 5)
+        assert "lr" in table.parameters
+
+
 def test_ray_tunes_own_data_frame(read: Read, tmp_path: Path) -> None:
     folder = ray(tmp_path / "exp")
     last = [pd.read_csv(path).tail(1) for path in sorted(folder.glob("*/progress.csv"))]
@@ -278,6 +286,12 @@ def test_runs_of_weights_and_biases(read: Read) -> None:
     assert table.parameters == ("lr", "batch_size", "epochs")
     assert len(table.trials) == 8
     assert table.trials["seconds_total"].tolist() == runs()["Runtime"].tolist()
+
+
+def test_a_chart_is_no_table_of_runs(read: Read) -> None:
+    names = [f"brisk-sun-{i} - val_loss{end}" for i in range(2) for end in ("", "__MIN", "__MAX")]
+    with pytest.raises(UserError, match="export the table of the runs"):
+        read(csv([{"Step": step, **dict.fromkeys(names, 1.0 / (step + 1))} for step in range(4)]))
 
 
 def test_runs_as_its_api_prints_them(read: Read) -> None:
