@@ -202,7 +202,7 @@ def test_a_plain_journal_has_as_many_trials_as_it_has(tmp_path: Path, capsys: py
             err = capsys.readouterr().err
             assert "plain: 12 of 12 trials finished" in err
             assert "attributes of the study: dataset = 'digits'" in err
-    for command in (["list"], ["status", "plain"], ["doctor", "plain"]):
+    for command in (["list"], ["status", "plain"]):
         run([*command, "--root", str(tmp_path / "logs")])
         out = capsys.readouterr().out
         assert "12" in out
