@@ -314,6 +314,11 @@ class Counts:
         """Trials still to be finished, those now running included."""
         return max(0, self.target - self.finished)
 
+    @property
+    def progress(self) -> str:
+        """``12 of 30``; ``12`` where no number is wanted, as in a study that plain Optuna began."""
+        return f"{self.finished} of {self.target}" if self.target else str(self.finished)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:

@@ -44,7 +44,7 @@ from hpo_batch.analysis.records import (
 from hpo_batch.analysis.stats import holm
 from hpo_batch.analysis.top import pooled
 from hpo_batch.records import Value
-from hpo_batch.results.table import TrialsTable, front_of
+from hpo_batch.results.table import TrialsTable, candidates, front_of
 
 MOST_TOP = 60
 
@@ -223,7 +223,7 @@ def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
 def _front(data: Data) -> tuple[TopTrial, ...]:
     """Trials that no other dominates, by number."""
     table = data.table
-    frame = table.trials[table.trials["state"] == "COMPLETE"]
+    frame = table.trials[candidates(table.trials)]
     columns = [frame[name].astype(float) for name in table.value_columns if name in frame]
     if len(columns) < 2:
         return ()

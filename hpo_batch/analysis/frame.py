@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hpo_batch.analysis.records import RepeatedConfiguration, Summary, TopTrial
 from hpo_batch.expressions import Expression
 from hpo_batch.records import Value
-from hpo_batch.results.table import TrialsTable
+from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.space.parameters import Choices, Fixed, Parameter, Real, is_number
 from hpo_batch.space.space import Space
 
@@ -259,7 +259,7 @@ def prepare(table: TrialsTable) -> Data:
     direction = table.directions[0] if table.directions else "minimize"
     frame = table.trials
     value = "value" if "value" in frame.columns else f"values_{metric}"
-    is_complete = np.array([state == "COMPLETE" for state in frame["state"].tolist()], dtype=bool)
+    is_complete = candidates(frame)
     values = numbers_in(frame[value]) if value in frame.columns else np.full(len(frame), np.nan)
     number = frame["number"].tolist()
     kept = np.flatnonzero(is_complete & (np.abs(values) < LARGEST))

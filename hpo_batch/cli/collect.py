@@ -55,9 +55,9 @@ def command(
 ) -> None:
     """Make a table of the trials of each SOURCE (left out: the newest study).
 
-    SOURCE is a study's name, directory or TOML, a CSV, JSON or Parquet file, or an Optuna storage: a SQLite file, a
-    journal, a URL; '#NAME' behind it picks one of its studies. What is assumed of a file is told on stderr. Files that
-    are written hold every column, tables for people the telling ones.
+    SOURCE is a study's name, directory or TOML, a CSV, JSON or Parquet file, a folder of Ray Tune, or an Optuna
+    storage: a SQLite file, a journal, a URL; '#NAME' behind it picks one of its studies. What is assumed of a file is
+    told on stderr. Files that are written hold every column, tables for people the telling ones.
     """
     from hpo_batch.results.output_format import format_of
     from hpo_batch.store.scan import no_collections
@@ -98,14 +98,18 @@ def _only_study(given: Mapping[str, Any], root: Path) -> StudyHome | None:
     """The study, where SOURCE is one and nothing else was said; None also where something is wrong with it."""
     if len(given["sources"]) != 1 or any(given[name] for name in OPTIONS if name != "sources"):
         return None
+    from hpo_batch.results.source import existing_file, is_url
+    from hpo_batch.store.scan import is_begun_here
+
     (source,) = given["sources"]
     try:
-        if "://" in source or (not source.endswith(".toml") and Path(source.partition("#")[0]).is_file()):
+        if is_url(source) or (not source.endswith(".toml") and existing_file(source) is not None):
             return None
         homes = study_homes(source, root)
     except (HpoBatchError, OSError, ValueError):
         return None
-    return homes[0] if len(homes) == 1 else None
+    # a journal that plain Optuna made may state what this reader has no place for
+    return homes[0] if len(homes) == 1 and is_begun_here(homes[0].journal) else None
 
 
 def _csv(home: StudyHome) -> bytes:
@@ -205,7 +209,7 @@ def print_overview(homes: Sequence[StudyHome]) -> None:
         columns = ["value"] if len(table.metrics) == 1 else [f"values_{metric}" for metric in table.metrics]
         row = {
             "study": home.name,
-            "finished": f"{table.counts.finished} of {table.counts.target}",
+            "finished": table.counts.progress,
             "failed": table.counts.failed,
             "best": None if first is None else first["number"],
         }
@@ -254,7 +258,7 @@ def _summary(label: str, counts: Counts) -> str:
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []
     more = f" ({', '.join(parts)})" if parts else ""
-    return f"{printable(label)}: {counts.finished} of {counts.target} trials finished{more}"
+    return f"{printable(label)}: {counts.progress} trials finished{more}"
 
 
 def _write(path: Path, content: bytes) -> None:

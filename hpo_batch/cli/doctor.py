@@ -314,7 +314,7 @@ def _lines(home: StudyHome, rebuilt: Rebuilt) -> list[str]:
     ]
     told = [f"{problem}" for problem in rebuilt.problems]
     told.append(f"rebuilt   {home.journal} from the folders of the trials and {rebuilt.revision.name}")
-    told.append(f"trials    {counts.finished} of {counts.target} finished: {', '.join(states) or 'none'}")
+    told.append(f"trials    {counts.progress} finished: {', '.join(states) or 'none'}")
     told += [f"former    {rebuilt.kept_as}"] if rebuilt.kept_as is not None else []
     if counts.remaining:
         told.append("next      submit the sweep again: what remains is run")

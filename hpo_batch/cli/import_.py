@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
-from hpo_batch.cli.sources import column_options, parse_maps, split_names
+from hpo_batch.cli.sources import by_source, column_options
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
+from hpo_batch.results.source import existing_file, is_url, label_of, split
 
 if TYPE_CHECKING:
     from hpo_batch.records import Configuration
@@ -52,9 +53,9 @@ def command(
 ) -> None:
     """Make a study of the finished trials in FILE, so that the sampler of SWEEP learns from them.
 
-    FILE is a CSV, JSON or Parquet file, or an Optuna storage: a SQLite file, a journal, a URL; '#NAME' behind it picks
-    one of its studies. Complete trials with a finite value that lie in the space are taken. stdout is the line to put
-    into [study] of SWEEP, stderr says what was taken for what, and what was left out.
+    FILE is a CSV, JSON or Parquet file, a folder of Ray Tune, or an Optuna storage: a SQLite file, a journal, a URL;
+    '#NAME' behind it picks one of its studies. Complete trials with a finite value that lie in the space are taken.
+    stdout is the line to put into [study] of SWEEP, stderr says what was taken for what, and what was left out.
     """
     from hpo_batch.results.columns import Columns
     from hpo_batch.store.home import home_of
@@ -68,13 +69,12 @@ def command(
     sweep = _chosen(sweeps, budget, into)
     home = home_of(folder, _name(name, files, sweep, into))
     check_free(home)
-    given = Columns(
-        mapping=parse_maps(maps), value=value, directions=direction, params=split_names(params), ignore=ignore
-    )
-    given = _with_mapped_metric(given, sweep)
+    options = {"maps": maps, "value": value, "direction": direction, "params": params, "ignore": ignore}
+    shared, own = by_source(files, options)
     taken: list[tuple[Row, Configuration]] = []
     facts: list[dict[str, object]] = []
     for number, file in enumerate(files):
+        given = _with_mapped_metric(own.get(file, Columns()).over(shared), sweep)
         found = _read(file, number, sweep, given, folder, budgets=sweeps, budget=budget)
         _tell(found, into)
         taken += found.fitting.taken
@@ -128,7 +128,7 @@ def _read(
         attempts=False,
         frozen=False,
     )
-    label = _label(file)
+    label = label_of(file)
     if len(tables) > 1 and any(table.sweep is None for table in tables):
         raise UserError(
             f"{label} holds several studies ({', '.join(table.label for table in tables)}): pick one with '{file}#NAME'"
@@ -269,9 +269,8 @@ def _name(name: str | None, files: Sequence[str], sweep: Sweep, into: Path) -> s
 
 def _made_name(file: str) -> str:
     """A study's name out of that of a file, or of the study in it."""
-    place, _, study = file.partition("#")
-    is_file = _path(file) == Path(file)
-    text = study if study and not is_file else Path(file if is_file else _label(place)).stem
+    place, study = split(file)
+    text = study or Path(label_of(place)).stem
     made = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:80].rstrip("._-")
     made = made.removesuffix(".toml")
     return made if re.search(r"[a-z_.]", made) else f"import-{made}".rstrip("-")
@@ -293,40 +292,24 @@ def _check_is_file(file: str, folder: Path) -> None:
 
     if file.endswith(".toml"):
         raise UserError(f"'{file}' is a sweep file and holds no trials; --into takes one")
-    if "://" in file or _path(file) is not None:
+    if is_url(file) or existing_file(file) is not None:
         return
     try:
         names = [home.name for home in find_homes(folder, file)]
     except (StudyNotFound, ValueError):
+        if "\0" not in file and Path(file).is_dir():
+            return  # of another program
         raise UserError(f"no file '{Path(file).absolute()}'") from None
     name = names[0].partition("/")[0]
     raise UserError(f"'{file}' is a study already: import = [\"{name}\"] in [study] of the sweep takes it as it is")
 
 
-def _path(file: str) -> Path | None:
-    """The file that FILE names, with or without a study in it; None if it is none of this machine."""
-    for text in (file, file.partition("#")[0]):
-        try:
-            if Path(text).is_file():
-                return Path(text)
-        except (OSError, ValueError):
-            return None
-    return None
-
-
-def _label(file: str) -> str:
-    """Short, and without what a URL may hold: a password."""
-    if "://" in file:
-        return file.partition("?")[0].rpartition("/")[2].rpartition("@")[2] or file.partition("://")[0]
-    return Path(file).name
-
-
 def _facts(file: str) -> dict[str, object]:
     import hashlib
 
-    path = _path(file)
+    path = existing_file(file)
     try:
         digest = "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise StorageError.because(f"cannot read '{path}'", error) from error
-    return {"source": _label(file), "sha256": digest}
+    return {"source": label_of(file), "sha256": digest}

@@ -30,7 +30,8 @@ def command(root: Path | None) -> int:
         counts, best = state.counts(), best_trial(state)
         value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         failed = f", {counts.failed} failed" if counts.failed else ""
-        click.echo(f"{home.name:<32}  {counts.finished:>6} of {counts.target:<6} finished{failed}  {value}".rstrip())
+        of = f"of {counts.target:<6}" if counts.target else " " * 9
+        click.echo(f"{home.name:<32}  {counts.finished:>6} {of} finished{failed}  {value}".rstrip())
     closed = closed_folders(folder)
     if closed:
         click.echo(f"no permission to look into {', '.join(path.name for path in closed)}", err=True)

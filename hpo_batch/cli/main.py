@@ -6,6 +6,7 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 from __future__ import annotations
 
 import importlib
+import io
 import keyword
 import logging
 import os
@@ -100,10 +101,12 @@ def run(argv: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(file=told)
+        click.echo(_without_secrets(told.getvalue(), argv), nl=False, err=True)
         return Exit.BAD_INPUT
     except HpoBatchError as error:
-        for line in str(error).splitlines() or [type(error).__name__]:
+        for line in _without_secrets(str(error), argv).splitlines() or [type(error).__name__]:
             click.echo(f"error: {line}", err=True)
         if isinstance(error, JournalCorrupt):
             click.echo("next: 'hpo-batch doctor STUDY' says what is wrong with the journal, and what to do", err=True)
@@ -118,11 +121,18 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         if error.filename is None or error.errno not in TRANSIENT:
             return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
-        told = StorageError.because(f"cannot use '{error.filename}'", error)
-        click.echo(f"error: {told}", err=True)
-        return told.exit_code
+        refused = StorageError.because(f"cannot use '{error.filename}'", error)
+        click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
+        return refused.exit_code
     except Exception:
         return _our_bug(argv)
+
+
+def _without_secrets(text: str, argv: list[str]) -> str:
+    """Without the passwords of URLs, as the command line has them or in any other spelling."""
+    from hpo_batch.masking import masked, secrets_in
+
+    return masked(text, known=secrets_in(argv))
 
 
 def _our_bug(argv: list[str]) -> int:
@@ -133,9 +143,11 @@ def _our_bug(argv: list[str]) -> int:
 
     from hpo_batch import __version__
 
-    report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {shlex.join(argv)}\n\n{traceback.format_exc()}"
+    trace = _without_secrets(traceback.format_exc(), argv)
+    typed = shlex.join(_without_secrets(argument, argv) for argument in argv)
+    report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {typed}\n\n{trace}"
     with tempfile.NamedTemporaryFile("w", prefix="hpo-batch-", suffix=".log", delete=False) as file:
         file.write(report)
-    last = traceback.format_exc().strip().splitlines()[-1]
+    last = trace.strip().splitlines()[-1]
     click.echo(f"error: a bug in hpo-batch ({last}); please report it with {file.name}", err=True)
     return Exit.BUG

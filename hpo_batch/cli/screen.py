@@ -115,7 +115,7 @@ def _trials(status: StudyStatus) -> str:
         ("failed", counts.failed),
     )
     states = ", ".join(f"{count} {name}" for name, count in told if count)
-    return f"{counts.finished} of {counts.target} finished: {states or 'none started'}"
+    return f"{counts.progress} finished: {states or 'none started'}"
 
 
 def _best(status: StudyStatus) -> str:

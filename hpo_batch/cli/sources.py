@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ import click
 from hpo_batch.errors import UserError
 
 if TYPE_CHECKING:
+    from hpo_batch.results.columns import Columns
     from hpo_batch.results.table import TrialsTable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,7 +30,7 @@ def source_options(command: F) -> F:
                 "files",
                 multiple=True,
                 metavar="FILE",
-                help="The same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage.",
+                help="The same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage, a folder of Ray Tune.",
             ),
             click.option(
                 "--sweep",
@@ -43,13 +44,25 @@ def source_options(command: F) -> F:
 
 
 def column_options(command: F) -> F:
-    """``--map --value --direction --params --ignore``: what the columns of a file are."""
+    """``--map --value --direction --params --ignore``: what the columns of a file are.
+
+    Each holds for all files, or with ``FILE:`` before it for one of them: ``columns_of`` tells which.
+    """
     for decorate in reversed(
         (
             click.option(
-                "--map", "maps", multiple=True, metavar="NAME=COLUMN", help="What a file's column is: lr=col."
+                "--map",
+                "maps",
+                multiple=True,
+                metavar="NAME=COLUMN",
+                help="What a file's column is: lr=col; FILE:lr=col for one file.",
             ),
-            click.option("--value", multiple=True, metavar="COLUMN", help="A file's column with the objective."),
+            click.option(
+                "--value",
+                multiple=True,
+                metavar="COLUMN",
+                help="A file's column with the objective; FILE:COLUMN for one file.",
+            ),
             click.option("--direction", multiple=True, metavar="D", help="maximize or minimize, for files."),
             click.option("--params", multiple=True, metavar="A,B,..", help="The columns that are parameters."),
             click.option("--ignore", multiple=True, metavar="COLUMN", help="A file's column to leave out."),
@@ -84,23 +97,68 @@ def read_sources(
     from hpo_batch.results.read import read_tables
     from hpo_batch.space.words import printable
 
-    mapping = parse_maps(maps)
+    every = (*sources, *files)
+    options = {"maps": maps, "value": value, "direction": direction, "params": params, "ignore": ignore}
+    shared, own = by_source(every, options)
     tables = read_tables(
-        (*sources, *files),
+        every,
         root=root,
         sweep=sweep,
         into=None,
-        mapping=mapping,
-        value=value,
-        directions=direction,
-        params=split_names(params),
-        ignore=ignore,
+        mapping=shared.mapping,
+        value=shared.value,
+        directions=shared.directions,
+        params=shared.params,
+        ignore=shared.ignore,
+        columns_of=own,
         **more,
     )
     for table in tables:
         for note in table.notes:
             click.echo(printable(f"{table.label}: {note}"), err=True)
     return tables
+
+
+def by_source(sources: Sequence[str], options: Mapping[str, tuple[str, ...]]) -> tuple[Columns, dict[str, Columns]]:
+    """What the options of ``column_options`` say of the columns of all sources, and of those of each.
+
+    ``runs.csv:lr=rate`` is said of ``runs.csv``, if that is a SOURCE or the name of one's file.
+
+    Raises:
+        UserError: a name before the colon is that of several sources, or a text of ``--map`` is none.
+    """
+    shared: dict[str, list[str]] = {name: [] for name in options}
+    own: dict[str, dict[str, list[str]]] = {}
+    for name, texts in options.items():
+        for text in texts:
+            source, rest = _scope(text, sources, f"--{'map' if name == 'maps' else name}")
+            (shared if source is None else own.setdefault(source, {n: [] for n in options}))[name].append(rest)
+    return _columns(shared), {source: _columns(told) for source, told in own.items()}
+
+
+def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, str]:
+    """The source that a text of an option is about, None for all of them, and the rest of the text."""
+    whole = [source for source in sources if text.startswith(f"{source}:")]
+    if whole:
+        source = max(whole, key=len)
+        return source, text[len(source) + 1 :]
+    named = {source: Path(source).name for source in sources}
+    found = [source for source, name in named.items() if name and text.startswith(f"{name}:")]
+    if len(set(found)) > 1:
+        raise UserError(f"{option}: '{named[found[0]]}' may be {' or '.join(found)}: write it as SOURCE is written")
+    return (found[0], text[len(named[found[0]]) + 1 :]) if found else (None, text)
+
+
+def _columns(texts: Mapping[str, Sequence[str]]) -> Columns:
+    from hpo_batch.results.columns import Columns
+
+    return Columns(
+        mapping=parse_maps(tuple(texts["maps"])),
+        value=tuple(texts["value"]),
+        directions=tuple(texts["direction"]),
+        params=split_names(tuple(texts["params"])),
+        ignore=tuple(texts["ignore"]),
+    )
 
 
 def parse_maps(texts: tuple[str, ...]) -> dict[str, str]:

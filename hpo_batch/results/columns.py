@@ -31,6 +31,23 @@ class Columns:
     ignore: tuple[str, ...] = ()
     """columns that are left out altogether"""
 
+    def over(self, shared: Columns) -> Columns:
+        """What was said of one file, and where that says nothing, what was said of all."""
+        return Columns(
+            mapping={**shared.mapping, **self.mapping},
+            value=self.value or shared.value,
+            directions=self.directions or shared.directions,
+            params=self.params or shared.params,
+            ignore=self.ignore or shared.ignore,
+        )
+
+    @property
+    def an_option(self) -> str:
+        """An option by which something of it was said; an empty text if nothing was."""
+        given = {"--map": self.mapping, "--value": self.value, "--direction": self.directions, "--params": self.params,
+                 "--ignore": self.ignore}  # fmt: skip
+        return next((option for option, told in given.items() if told), "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
@@ -49,9 +66,15 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hyperparameters.")
+PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hparams.", "hyperparameters.")
 """how exports mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim"""
 ATTR_PREFIXES: Final = ("user_attrs_", "metrics.", "summary.", "tags.")
+CONSTRAINTS: Final = ("constraints_", "system_attrs_constraints")
+"""a trial is feasible if none of them is above zero: ours, and as Optuna's data frames have them"""
+STEPS: Final = ("training_iteration", "epoch", "_step", "global_step", "trainer/global_step", "n_resources")
+"""columns that say how far a trial was, where rows are steps of trials; never parameters"""
+WEAK_STEPS: Final = ("step", "iteration", "iter", "round", "timestep", "timesteps_total")
+"""the same, or numbers of trials"""
 
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("number", "trial", "trial_number", "trial_id", "exp_id", "experiment_id", "run_id", "run", "id"),
@@ -63,10 +86,11 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "origin": ("origin",),
     "reason": ("reason",),
     "message": ("message", "error_message"),
+    "feasible": ("feasible",),
     "datetime_start": ("datetime_start", "started", "start_time", "created", "created_at"),
     "datetime_complete": ("datetime_complete", "ended", "end_time", "finished", "finished_at"),
     "seconds_total": ("seconds_total", "duration_sec", "duration_s", "duration_seconds", "runtime_s", "seconds",
-                      "elapsed_s", "time_total_s", "_runtime"),
+                      "elapsed_s", "time_total_s", "runtime", "_runtime"),
     "duration": ("duration",),
     "attempts": ("attempts",),
     "node": ("node", "host", "hostname"),
@@ -82,7 +106,8 @@ _BOOKKEEPING: Final = _words(
     "checkpoint_epoch best_epoch last_epoch stopped_early early_stopped timestamp date time wall_time walltime "
     "param_source forced_extreme extreme_type dry_run retry_of exit_code pid gpu_h gpu_hours "
     "n_eval n_pos n_neg n_params params_count parameter_count num_params num_parameters git_commit commit version "
-    "config_source"
+    "config_source done node_ip logdir trial_dir experiment_tag created updated heartbeat sweep group job_type tags "
+    "runtime project entity id uuid notes hostname gpu_count gpu_type cpu_count os python host run_url"
 )
 _MEASURES: Final = _words(
     "acc accuracy auc auroc auprc aupr roc ap map ndcg f1 fbeta precision recall sensitivity specificity kappa "
@@ -105,6 +130,10 @@ _MINIMIZE: Final = _words(
 )
 
 
+_SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high lower upper")
+"""of names of measurements that tell how sure, or how long, and not how good"""
+
+
 def tokens(name: str) -> list[str]:
     """The words of a column's name: ``valAUC_mean`` is ``val``, ``auc``, ``mean``."""
     parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
@@ -113,8 +142,11 @@ def tokens(name: str) -> list[str]:
 
 def direction_of(name: str) -> str | None:
     """Whether more of a metric is better, as far as its name tells."""
-    words = set(tokens(name))
-    up, down = bool(words & _MAXIMIZE), bool(words & _MINIMIZE)
+    words = tokens(name)
+    turned = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
+    up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
+    if turned is not None and set(words[turned:]) & _MINIMIZE:  # neg_mean_squared_error, as scikit-learn scores it
+        up, down = True, False
     return None if up == down else "maximize" if up else "minimize"
 
 
@@ -177,6 +209,11 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
     return Roles(ours=known, values=values, params=tuple(params), attrs=tuple(c for c in left if c not in params))
 
 
+def is_known(name: str) -> bool:
+    """Whether a column's name is one of the trials table's columns, by any of its spellings."""
+    return any(name.lower() in names for names in _OURS.values())
+
+
 def bare(column: str, mapping: Mapping[str, str]) -> str:
     """The name of the parameter or attribute in a column: as mapped, or without the export's prefix."""
     for ours, theirs in mapping.items():
@@ -190,7 +227,9 @@ def bare(column: str, mapping: Mapping[str, str]) -> str:
 
 def is_parameter(name: str, column: pd.Series[Any]) -> bool:
     """Whether an unmarked column is a parameter: what is neither a measurement, nor bookkeeping, nor free text."""
-    if name.lower() in _BOOKKEEPING or name.startswith(ATTR_PREFIXES) or is_measure(name, column):
+    if name.startswith((*ATTR_PREFIXES, *CONSTRAINTS, "system_attrs_", "_")) or is_measure(name, column):
+        return False  # what begins with _ is the exporting program's own
+    if name.lower() in (*STEPS, *WEAK_STEPS) or "_".join(tokens(name)) in _BOOKKEEPING or name.lower() in _BOOKKEEPING:
         return False
     if name.lower().startswith("unnamed:"):
         return False
@@ -227,6 +266,8 @@ def _fits(ours: str, column: pd.Series[Any]) -> bool:
     """Whether a column can be what its name says."""
     if ours == "number":
         return bool(_whole(column))
+    if ours == "feasible":
+        return bool(pd.api.types.is_bool_dtype(column) and column.notna().all())
     if ours in ("seconds_total", "attempts"):
         return pd.api.types.is_numeric_dtype(column)
     if ours == "seed":
@@ -247,8 +288,12 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     if several:
         return several
     candidates = [c for c in columns if is_measure(c, frame[c])]
-    if len(candidates) == 1:
-        return (candidates[0],)
+    # of scikit-learn's searches, whose scores stand for each split and for training, too
+    main = [c for c in columns if c.startswith("mean_test_")]
+    main = main or [c for c in candidates if not _SECONDARY & set(tokens(c))]
+    if len(main) == 1:
+        return (main[0],)
+    candidates = main or candidates
     there = ", ".join(candidates or [c for c in columns if pd.api.types.is_numeric_dtype(frame[c])]) or "none"
     raise UserError(
         f"{file}: no column 'value', so it is not known which one is the objective; say --value COLUMN "

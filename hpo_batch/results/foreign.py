@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,8 @@ import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Counts, Value
-from hpo_batch.results.columns import GROUPS, Columns, Roles, bare, direction_of, roles
+from hpo_batch.results.columns import CONSTRAINTS, GROUPS, Columns, Roles, bare, direction_of, roles
+from hpo_batch.results.curves import check_unit, folded, reports_of
 from hpo_batch.results.infer import described, infer_space
 from hpo_batch.results.read_files import EMPTY_COLUMNS
 from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
@@ -27,8 +29,8 @@ _STATES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("complete", "completed", "finished", "done", "success", "ok", "terminated"), "COMPLETE"),
     **dict.fromkeys(("pruned", "stopped", "early_stopped"), "PRUNED"),
     **dict.fromkeys(("fail", "failed", "error", "errored", "crashed", "killed", "timeout", "preempted"), "FAIL"),
-    **dict.fromkeys(("running", "pending"), "RUNNING"),
-    **dict.fromkeys(("waiting", "queued"), "WAITING"),
+    **dict.fromkeys(("running", "pending", "paused", "preempting"), "RUNNING"),
+    **dict.fromkeys(("waiting", "queued", "scheduled"), "WAITING"),
 }  # fmt: skip
 DIRECTIONS: Final = {"max": "maximize", "maximise": "maximize", "maximize": "maximize",
                      "min": "minimize", "minimise": "minimize", "minimize": "minimize"}  # fmt: skip
@@ -60,8 +62,13 @@ def tables_of(
     """
     if frame.empty:
         raise UserError(f"{source}: a header and no trials")
+    _check_is_no_chart(frame, source)
     frame, told = _without_others_habits(frame, given)
-    notes = (*notes, *told)
+    fold = folded(frame, given)
+    frame = fold.frame
+    if fold.steps is None:
+        check_unit(frame, given, source=source)
+    notes = (*notes, *told, *fold.notes)
     names = None if not sweeps else [p.name for p in sweeps[0].space.parameters]
     if sweeps and not given.value:
         given = _with_objective(frame, given, sweeps[0], source=source)
@@ -73,8 +80,24 @@ def tables_of(
     tables = []
     for part, budget, name in _parts(frame, label, given):
         sweep = sweep_for(sweeps, budget, source=source)
-        tables.append(_table(part, found, given, source=source, label=name, budget=budget, notes=notes, sweep=sweep))
+        rows = part.reset_index(drop=True)
+        table = _table(rows, found, given, source=source, label=name, budget=budget, notes=notes, sweep=sweep)
+        if fold.steps is not None and len(found.values) == 1:
+            numbers = dict(zip(part.index.tolist(), table.trials["number"].tolist(), strict=True))
+            table = replace(table, reports=reports_of(fold.steps, found.values[0], numbers))
+        tables.append(table)
     return tuple(tables)
+
+
+def _check_is_no_chart(frame: pd.DataFrame, source: str) -> None:
+    """Raises UserError for the curves of a chart of Weights & Biases, each of which is a column: no row is a trial."""
+    columns = set(map(str, frame.columns))
+    curves = [name for name in columns if f"{name}__MIN" in columns and f"{name}__MAX" in columns]
+    if curves:
+        raise UserError(
+            f"{source}: these are curves of a chart of Weights & Biases ('{min(curves)}'), a column for each run, "
+            "without their parameters; export the table of the runs instead"
+        )
 
 
 _DASHBOARD: Final = ((r"Param (.+)", r"params_\1"), (r"UserAttribute (.+)", r"user_attrs_\1"),
@@ -84,9 +107,11 @@ _OF_MANY: Final = ("experiment_id", "exp_id", "run", "id")
 
 
 def _without_others_habits(frame: pd.DataFrame, given: Columns) -> tuple[pd.DataFrame, list[str]]:
-    """optuna-dashboard's names as Optuna's; without what numbers not the trials but all of them together."""
+    """optuna-dashboard's and scikit-learn's names as Optuna's; without what numbers not the trials but all of them."""
     told = []
     named = {*given.value, *given.params, *given.mapping.values()}
+    frame, more = _without_scikit_learns(frame, named)
+    told += more
     columns = [str(name) for name in frame.columns]
     if {"Number", "State"} <= set(columns) and any(name.startswith("Param ") for name in columns):
         new = {c: new for c in columns if c not in named and (new := _renamed(c)) != c and new not in columns}
@@ -99,6 +124,27 @@ def _without_others_habits(frame: pd.DataFrame, given: Columns) -> tuple[pd.Data
         elif name.lower() in _NUMBERS and name not in named and _has_holes(frame[name]):
             frame = frame.rename(columns={name: f"user_attrs_{name}"})
             told.append(f"{_n(int(frame[f'user_attrs_{name}'].isna().sum()), 'row')} without a number in '{name}'")
+    return frame, told
+
+
+def _without_scikit_learns(frame: pd.DataFrame, named: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """``cv_results_``: ``param_C`` as ``params_C``; what was dropped by a halving search as pruned."""
+    columns = [str(name) for name in frame.columns]
+    scores = [name for name in columns if name.startswith("mean_test_")]
+    params = [name for name in columns if name.startswith("param_") and name not in named]
+    if not scores or not params:
+        return frame, []
+    told = ["names of columns as scikit-learn's cv_results_ has them"]
+    new = {name: f"params_{name.removeprefix('param_')}" for name in params}
+    if any(name in columns for name in new.values()):
+        told.append("'params' says what other columns say: left out")
+    frame = frame.drop(columns=[name for name in new.values() if name in columns]).rename(columns=new)
+    if "iter" in columns and "n_resources" in columns and "state" not in columns:
+        last = frame.groupby(list(new.values()), dropna=False, sort=False)["iter"].transform("max")
+        states = ["COMPLETE" if end == frame["iter"].max() else "PRUNED" for end in last]
+        frame = frame.assign(state=pd.Series(states, index=frame.index, dtype=object))
+        final = int(frame["iter"].max())
+        told.append(f"a halving search: what did not come to its last round ('iter' {final}) counts as pruned")
     return frame, told
 
 
@@ -136,7 +182,7 @@ def _with_objective(frame: pd.DataFrame, given: Columns, sweep: Sweep, *, source
 
 
 def _parts(frame: pd.DataFrame, label: str, given: Columns) -> list[tuple[pd.DataFrame, str | None, str]]:
-    """Rows, budget and label of each study in the frame."""
+    """Rows as they are in the frame, budget and label of each study in it."""
     keys = [name for name in GROUPS if name in frame.columns and name not in (*given.params, *given.value)]
     keys = [name for name in keys if name not in given.mapping.values() and frame[name].notna().all()]
     if not keys:
@@ -150,7 +196,7 @@ def _parts(frame: pd.DataFrame, label: str, given: Columns) -> list[tuple[pd.Dat
             budget = name.rpartition("/")[2] if "/" in name else budget_in(name)
         elif "/" not in name:
             name = f"{name}/{budget}"
-        parts.append((rows.reset_index(drop=True), budget, name))
+        parts.append((rows, budget, name))
     return parts
 
 
@@ -179,7 +225,7 @@ def _table(
     sweep: Sweep | None,
 ) -> TrialsTable:
     told = list(notes)
-    metrics = tuple(_metric(column) for column in found.values)
+    metrics = tuple(_metric(column, given) for column in found.values)
     directions = _directions(metrics, given.directions, source=source, notes=told)
     columns: dict[str, Any] = {"number": _numbers(frame, found, source=source, label=label, notes=told)}
     values = {}
@@ -197,13 +243,29 @@ def _table(
         columns[f"params_{name}"] = _parameter(frame[column], space, name)
     told += _gaps([(bare(column, given.mapping), frame[column]) for column in found.params])
     for column in found.attrs:
-        columns[f"user_attrs_{bare(column, given.mapping)}"] = frame[column]
+        name = column if column.startswith(CONSTRAINTS[0]) else f"user_attrs_{bare(column, given.mapping)}"
+        columns[name] = frame[column]
+    feasible = _feasible(frame, found)
+    if feasible is not None:
+        columns["feasible"] = feasible
+        broken = int(((states == "COMPLETE") & ~feasible.astype(bool)).sum())
+        if broken:
+            told.append(
+                f"{_n(broken, 'complete trial')} breaking a constraint: never the best, and no analysis uses them"
+            )
     columns["state"] = states
     for name in ("name", "set", "note", "origin", "reason", "message"):
         columns[name] = _texts(frame, found, name)
     if len(metrics) > 1:
         cells = [columns[f"values_{metric}"].tolist() for metric in metrics]
-        columns["front"] = pd.Series(front_of(cells, states.tolist(), directions), dtype="boolean")
+        columns["front"] = pd.Series(
+            front_of(
+                cells,
+                states.where(feasible.astype(bool), "").tolist() if feasible is not None else states.tolist(),
+                directions,
+            ),
+            dtype="boolean",
+        )
     columns["seed"] = _or_empty(frame, found, "seed", "Int64").astype("Int64")
     columns["attempts"] = _or_empty(frame, found, "attempts", "Int64").astype("Int64")
     seconds = _or_empty(frame, found, "seconds_total", "float64").astype("float64")
@@ -242,8 +304,33 @@ def _table(
     )
 
 
-def _metric(column: str) -> str:
-    return column.removeprefix("values_") if column.startswith("values_") else bare(column, {})
+def _metric(column: str, given: Columns) -> str:
+    named = bare(column, given.mapping)
+    return named.removeprefix("values_") if named == column else named
+
+
+def _feasible(frame: pd.DataFrame, found: Roles) -> pd.Series[Any] | None:
+    """Whether each trial keeps its constraints; None where none are told."""
+    column = found.ours.get("feasible")
+    if column is not None:
+        return frame[column].astype("boolean")
+    told = [name for name in map(str, frame.columns) if name.startswith(CONSTRAINTS)]
+    if not told:
+        return None
+    cells = [[_limits(cell) for cell in frame[name].tolist()] for name in told]
+    return pd.Series(
+        [all(limit <= 0 for limits in row for limit in limits) for row in zip(*cells, strict=True)], dtype="boolean"
+    )
+
+
+def _limits(cell: object) -> list[float]:
+    """The values of constraints in a cell: a number, or a list that was printed into it."""
+    if _is_empty(cell):
+        return []
+    if isinstance(cell, str):
+        with contextlib.suppress(ValueError):
+            return [float(each) for each in cell.strip("[]() ").split(",") if each.strip()]
+    return [float(cell)] if isinstance(cell, int | float) else [math.nan]  # what cannot be read is not kept
 
 
 def _directions(metrics: Sequence[str], given: Sequence[str], *, source: str, notes: list[str]) -> tuple[str, ...]:

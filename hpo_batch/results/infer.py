@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -75,47 +76,116 @@ def distinct(column: pd.Series[Any]) -> list[Value]:
     return list(found.values())
 
 
-def from_distributions(distributions: Mapping[str, Iterable[Mapping[str, Any]]]) -> Space:
-    """The space of a study of Optuna's, from the distributions of its trials: their hull where they were changed.
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """A distribution of numbers."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None
+    log: bool
+    is_integer: bool
+
+
+def from_distributions(
+    distributions: Mapping[str, Iterable[Mapping[str, Any]]], seen: Mapping[str, Iterable[Value]]
+) -> tuple[Space, tuple[str, ...]]:
+    """The space of a study of Optuna's, from the distributions of its trials, and what is to be told of it.
+
+    A range may be another in each trial (``suggest_int("k", 1, n)``): the space has all of them together, and what was
+    tried outside of them, which trials that were enqueued may be.
 
     Args:
         distributions: of each parameter all that it had, ``{"name": ..., "attributes": {...}}``.
+        seen: values that trials have, as ``plain_choices`` writes them.
     """
     found: list[Parameter] = []
+    told: list[str] = []
     for name, several in distributions.items():
-        parameters = [_of_distribution(name, facts["name"], facts["attributes"]) for facts in several]
-        hull = parameters[0]
-        for parameter in parameters[1:]:
-            hull = _hull(hull, parameter)
-        found.append(hull)
-    return Space(parameters=tuple(found))
+        parameter, notes = _together(name, list(several), list(seen.get(name, ())))
+        found.append(parameter)
+        told += notes
+    return Space(parameters=tuple(found)), tuple(told)
 
 
-def _of_distribution(name: str, kind: str, facts: Mapping[str, Any]) -> Parameter:
-    if "choices" in facts:
-        values = tuple(v if isinstance(v, bool | int | float | str) else str(v) for v in facts["choices"])
+def _together(
+    name: str, distributions: Sequence[Mapping[str, Any]], seen: Sequence[Value]
+) -> tuple[Parameter, list[str]]:
+    """One parameter for all distributions that it had."""
+    lists = [facts["attributes"]["choices"] for facts in distributions if "choices" in facts["attributes"]]
+    ranges = [_range(facts["name"], facts["attributes"]) for facts in distributions if "low" in facts["attributes"]]
+    told = []
+    if lists:
+        choices = [value for choices in lists for value in plain_choices(choices)]
+        if any(not _is_plain(value) for choices in lists for value in choices):
+            told.append(f"choices of '{name}' that are neither text nor number are shown as texts")
+        if len({repr(choices) for choices in lists}) > 1:
+            told.append(f"the choices of '{name}' are not the same in all trials: the space has all of them together")
+        if ranges:
+            told.append(f"'{name}' was chosen from a list in some trials, from a range in others: taken as a list")
+            choices += seen
+        values = tuple({(type(v), v): v for v in choices}.values())
         if len(values) == 1:
-            return Fixed(name=name, value=values[0])
-        ordered = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        return Choices(name=name, values=values, ordered=ordered)
-    if facts["low"] == facts["high"]:
-        return Fixed(name=name, value=facts["low"])
-    if kind.startswith("Int"):
-        step = facts.get("step") or 1
-        return Integer(name=name, low=facts["low"], high=facts["high"], step=step, log=bool(facts.get("log")))
-    log = bool(facts.get("log")) or kind.startswith("LogUniform")
-    return Real(name=name, low=facts["low"], high=facts["high"], step=facts.get("step") or facts.get("q"), log=log)
+            return Fixed(name=name, value=values[0]), told
+        return Choices(name=name, values=values, ordered=all(map(_is_finite, values))), told
+    numbers = [value for value in seen if isinstance(value, int | float) and _is_finite(value)]
+    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    outside = [number for number in numbers if not low <= number <= high]
+    if len(set(ranges)) > 1:
+        told.append(
+            f"the range of '{name}' is not the same in all trials: the space has all of them together, {low} to {high}"
+        )
+    if outside:
+        low, high = min(low, *outside), max(high, *outside)
+        told.append(f"'{name}' has values outside of its range, which reaches to them now: {low} to {high}")
+    if len({one.log for one in ranges if one.low < one.high}) > 1:
+        told.append(f"'{name}' is logarithmic in some trials only: taken as not logarithmic")
+    if low == high:
+        return Fixed(name=name, value=low), told
+    log = low > 0 and all(one.log for one in ranges if one.low < one.high) and any(one.log for one in ranges)
+    if all(one.is_integer for one in ranges):
+        steps = [int(one.step or 1) for one in ranges if one.low < one.high]
+        offsets = [int(number) - int(low) for number in (*(one.low for one in ranges), *outside)]
+        every = max(1, math.gcd(*steps, *offsets))
+        return Integer(name=name, low=int(low), high=int(high), step=1 if log else every, log=log), told
+    step = ranges[0].step if len(set(ranges)) == 1 and not outside else None
+    return Real(name=name, low=float(low), high=float(high), step=step, log=log), told
 
 
-def _hull(old: Parameter, new: Parameter) -> Parameter:
-    if isinstance(old, Choices) and isinstance(new, Choices):
-        values = {(type(v), v): v for v in (*old.values, *new.values)}
-        return replace(old, values=tuple(values.values()))
-    if isinstance(old, Integer) and isinstance(new, Integer):
-        return replace(old, low=min(old.low, new.low), high=max(old.high, new.high))
-    if isinstance(old, Real) and isinstance(new, Real):
-        return replace(old, low=min(old.low, new.low), high=max(old.high, new.high))
-    return old
+def _range(kind: str, facts: Mapping[str, Any]) -> _Range:
+    return _Range(
+        low=facts["low"],
+        high=facts["high"],
+        step=facts.get("step") or facts.get("q"),  # q: of Optuna before 3.0
+        log=bool(facts.get("log")) or "LogUniform" in kind,
+        is_integer=kind.startswith("Int"),
+    )
+
+
+def plain_choices(choices: Sequence[Any]) -> tuple[Value, ...]:
+    """What Optuna lets choose from as values: ``None``, a list or NaN becomes a text that no other choice has."""
+    texts = {value for value in choices if isinstance(value, str)}
+    found: list[Value] = []
+    for value in choices:
+        plain: Value = value if _is_plain(value) else _as_text(value)
+        if not _is_plain(value):
+            while plain in texts:
+                plain = f"{plain} ({type(value).__name__})"
+            texts.add(str(plain))
+        found.append(plain)
+    return tuple(found)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, list | tuple | dict) else str(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def described(space: Space) -> str:

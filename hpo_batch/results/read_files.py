@@ -6,7 +6,9 @@ two things is refused. Which column is what is decided in ``columns``.
 
 from __future__ import annotations
 
+import ast
 import collections
+import contextlib
 import csv
 import io
 import json
@@ -27,6 +29,8 @@ DEEPEST: Final = 20
 """objects in objects of a JSON file beyond which their text stands for them"""
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CODE: Final = re.compile(r"[+-]?0[0-9]")
+"""a name that is made of digits: a number has no zeros before it"""
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
@@ -40,17 +44,20 @@ _PACKED: Final = {
     b"BZh": "compressed by bzip2: unpack it with bunzip2 first",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it with unzstd first",
 }
+LACKING: Final = "has no column '{0}': --ignore {0} holds for others"
+TEXTS: Final = "numbers and truth values that are written as texts are read as what they are"
 EMPTY_COLUMNS: Final = "columns without any content left out"
 _TRUTH: Final = {"true": True, "false": False}
 
 
 def read_frame(
-    path: Path, *, ignore: Collection[str] = (), keep: Collection[str] = ("value",)
+    path: Path, *, ignore: Collection[str] = (), maybe: Collection[str] = (), keep: Collection[str] = ("value",)
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The rows of a file, and what was taken for granted.
 
     Args:
         ignore: columns that nobody needs: they may be there twice.
+        maybe: columns that nobody needs, if they are there.
         keep: columns that are kept even if they are empty.
 
     Raises:
@@ -69,16 +76,20 @@ def read_frame(
     notes: tuple[str, ...] = ()
     if data.startswith(b"PAR1"):
         frame = _parquet(data, path)
+        there = list(map(str, frame.columns))
     elif data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"[", b"{"):
-        frame = _json(data, path)
+        frame, notes = _json(data, path)
+        there = list(map(str, frame.columns))
     else:
         text, notes = _decoded(data, path)
-        frame, more = _csv(text, path, ignore)
+        frame, there, more = _csv(text, path, {*ignore, *maybe})
         notes += more
-        ignore = ()
     for name in ignore:
-        check_column(name, list(map(str, frame.columns)), option="--ignore", file=str(path))
-    frame = frame.drop(columns=list(ignore))
+        check_column(name, there, option="--ignore", file=str(path))
+    frame = frame.drop(columns=[name for name in (*ignore, *maybe) if name in frame.columns])
+    notes += tuple(LACKING.format(name) for name in maybe if name not in there)
+    frame, more = _with_inner(frame)
+    notes += more
     empty = [str(c) for c in frame.columns if frame[c].isna().all() and c not in keep]
     if empty and len(frame):
         notes += (f"{EMPTY_COLUMNS}: {listed(empty)}",)
@@ -98,7 +109,8 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     return data.decode("cp1252", errors="replace"), ("not UTF-8: read as Windows-1252 (Western European)",)
 
 
-def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
+    """The rows without what is ignored, the header, and what was assumed."""
     told = _SEPARATOR.match(text)
     if told is not None:
         text = text[told.end() :]
@@ -114,8 +126,6 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     if header[:1] == [""]:  # pandas writes its index without a name, and reads it as this
         header[0] = "Unnamed: 0"
     _check_header(header, path, ignore)
-    for name in ignore:
-        check_column(name, header, option="--ignore", file=str(path))
     width = len(header)
     for number, row in enumerate(rows[1:], start=2):
         if len(row) < width or any(cell.strip() for cell in row[width:]):
@@ -142,7 +152,7 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     for name, cells in texts.items():
         columns[name] = _typed([cell.replace(",", ".") for cell in cells] if name in commas else cells)
     notes = (f"decimal commas read as points in {listed(commas)}",) if commas else ()
-    return pd.DataFrame(columns), notes
+    return pd.DataFrame(columns, index=range(len(rows) - 1)), header, notes
 
 
 def _delimiter(text: str) -> str:
@@ -209,7 +219,7 @@ def _keeps_apart(integers: Iterable[int]) -> bool:
     )
 
 
-def _json(data: bytes, path: Path) -> pd.DataFrame:
+def _json(data: bytes, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """A list of objects, one object per line, or an object of columns; objects inside become columns of their own."""
     text = data.decode("utf-8-sig", errors="replace")
     try:
@@ -227,9 +237,37 @@ def _json(data: bytes, path: Path) -> pd.DataFrame:
         raise UserError(f"'{path}' is empty: no trials in it")
     if not all(isinstance(row, dict) for row in content):
         raise UserError(f"'{path}' is JSON, but not a list of trials: each is an object like {{\"value\": 0.5, ...}}")
-    rows = [_flat(row) for row in content]
+    rows = [flat(row) for row in content]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pd.DataFrame({name: _series([row.get(name) for row in rows]) for name in names})
+    columns, told = {}, []
+    for name in names:
+        cells = [row.get(name) for row in rows]
+        columns[name] = as_meant(cells)
+        if columns[name].dtype != object and any(isinstance(cell, str) for cell in cells):
+            told.append(name)
+    return pd.DataFrame(columns), ((f"{TEXTS}: {listed(told)}",) if told else ())
+
+
+def as_meant(cells: Sequence[Any]) -> pd.Series[Any]:
+    """Cells of JSON. Texts are numbers if all are: YAML makes a text of ``1e-2``, and a number of 0.01."""
+    if any(isinstance(cell, str) for cell in cells):
+        texts = [_text_of(cell) for cell in cells]
+        if None not in texts and not any(_CODE.match(text or "") for text in texts):
+            typed = _typed([text for text in texts if text is not None])
+            if typed.dtype != object:
+                return typed
+    return _series(cells)
+
+
+def _text_of(cell: Any) -> str | None:
+    """As a CSV file has it; None for what has no place in one."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell.strip()
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return repr(cell) if isinstance(cell, int | float) else None
 
 
 def _records(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -254,10 +292,54 @@ def _is_column(cells: Any) -> bool:
 
 
 _INNER: Final = {"params": "params_", "parameters": "params_", "hyperparameters": "params_", "config": "params_",
-                 "metrics": "user_attrs_", "user_attrs": "user_attrs_", "results": "user_attrs_"}  # fmt: skip
+                 "metrics": "user_attrs_", "user_attrs": "user_attrs_", "results": "user_attrs_",
+                 "summary": "user_attrs_"}  # fmt: skip
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+_ARRAY: Final = re.compile(r"\b(?:np|numpy)\.\w+\(([^()]*)\)")
+"""as NumPy 2 writes its numbers in a dict that is printed"""
+_NO_NUMBER: Final = re.compile(r"(?<!['\"\w])nan(?!['\"\w])")
+_NO_END: Final = re.compile(r"(?<!['\"\w])inf(?!['\"\w])")
+
+
+def _with_inner(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A column of dicts that were printed into it (``params`` of scikit-learn) as columns of its own."""
+    told = []
+    for name in [str(c) for c in frame.columns if str(c).lower() in _INNER]:
+        cells = [_dict_in(cell) for cell in frame[name].tolist()]
+        if None in cells or not any(cells):
+            continue
+        prefix = _INNER[name.lower()]
+        rows = [{f"{prefix}{inner}": cell for inner, cell in _inside(each or {})} for each in cells]
+        names = list(dict.fromkeys(inner for row in rows for inner in row))
+        bare = {inner.removeprefix(prefix) for inner in names}
+        marked = {f"param_{inner}" for inner in bare}
+        if marked <= set(map(str, frame.columns)) or set(names) & set(map(str, frame.columns)):
+            told.append(f"'{name}' says what other columns say: left out")
+        else:
+            more = pd.DataFrame({inner: as_meant([row.get(inner) for row in rows]) for inner in names})
+            frame = pd.concat([frame, more.set_index(frame.index)], axis=1)
+            told.append(f"'{name}' holds {listed(sorted(bare))}: a column each")
+        frame = frame.drop(columns=name)
+    return frame, tuple(told)
+
+
+def _dict_in(cell: Any) -> dict[str, Any] | None:
+    """The dict that a text is; an empty one for an empty cell; None for what is none."""
+    if cell is None or cell is pd.NA or cell != cell:
+        return {}
+    if not isinstance(cell, str) or not cell.startswith("{"):
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(cell)
+        return found if isinstance(found, dict) else None
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        found = ast.literal_eval(_NO_END.sub("1e999", _NO_NUMBER.sub("None", _ARRAY.sub(r"\1", cell))))
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, dict) and value:

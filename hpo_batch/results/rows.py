@@ -16,7 +16,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.records import Value
 from hpo_batch.results.columns import Columns, bare, direction_of
 from hpo_batch.results.foreign import DIRECTIONS
-from hpo_batch.results.table import TrialsTable
+from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.space.words import listed, nearest
 from hpo_batch.study.adopt import Row
 from hpo_batch.sweep.schema import Sweep
@@ -61,12 +61,16 @@ def rows_of(table: TrialsTable, sweep: Sweep, given: Columns, *, file: int = 0) 
     values = [_plain_column(table.trials[column]) for column in chosen]
     facts = {name: _plain_column(table.trials[name]) for name in ("number", "state", "name", "set", "note", "seed")}
     times = _times(table)
+    is_candidate = candidates(table.trials).tolist()
     names = Counter(name for name in facts["name"] if name is not None)
     rows: list[Row] = []
     left: Counter[str] = Counter()
     for i, state in enumerate(facts["state"]):
         if state != "COMPLETE":
             left["running" if state == "RUNNING" else "failed" if state == "FAIL" else str(state).lower()] += 1
+            continue
+        if not is_candidate[i]:
+            left["breaking a constraint of their study"] += 1
             continue
         own = [_number(column[i]) for column in values]
         if any(number is None for number in own):

@@ -82,7 +82,8 @@ def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     count = ["count"] if "count" in frame.columns else []
     front = ["front"] if "front" in frame.columns else []
     varied = [c for c in frame.columns if str(c).startswith("params_") and table.trials[c].nunique(dropna=False) > 1]
-    more = _filled(frame, "seconds_total", "replicate_of", "name", "set", "reason")
+    feasible = ["feasible"] if "feasible" in frame.columns else []
+    more = feasible + _filled(frame, "seconds_total", "replicate_of", "name", "set", "reason")
     shown = frame[[*first, "number", *front, *values, *count, *spread, *varied, "state", *more]]
     ours = {"n_seeds": "seeds", "seconds_total": "seconds"}
     taken = {ours.get(str(c), str(c)) for c in shown.columns if c not in (*values, *varied)}

@@ -47,7 +47,8 @@ class TrialsTable:
     """``number value datetime_start datetime_complete duration params_* user_attrs_* state`` as Optuna has them, then
     ``name set origin reason message seed attempts seconds_total node gpus job submission``; with several metrics
     ``front``, whether no other trial beats it in all of them; with several seeds ``n_seeds``, ``value_std`` and, as
-    JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``"""
+    JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``; with constraints of Optuna's
+    ``constraints_*`` and ``feasible``, whether a trial keeps all of them"""
     attempts: pd.DataFrame
     """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is of GPUs
     that its worker held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
@@ -85,17 +86,24 @@ class TrialsTable:
         return ("value",) if len(self.metrics) == 1 else tuple(f"values_{metric}" for metric in self.metrics)
 
     def best_first(self, top: int | None = None) -> pd.DataFrame:
-        """Complete trials from the best to the worst, then pruned, then the rest by number.
+        """Complete trials from the best to the worst, then those that break a constraint, pruned ones, the rest.
 
         With several metrics those of the Pareto front come first, and the first metric decides among them.
         """
-        rank = {"COMPLETE": 0, "PRUNED": 1}
-        frame = self.trials.assign(_rank=self.trials["state"].map(lambda state: rank.get(state, 2)))
+        rank = {"COMPLETE": 1, "PRUNED": 2}
+        ranks = self.trials["state"].map(lambda state: rank.get(state, 3)).astype("int64")
+        frame = self.trials.assign(_rank=ranks.where(~candidates(self.trials), 0))
         several = len(self.metrics) > 1
         by = ["_rank", *(["front", self.value_columns[0]] if several else ["value"]), "number"]
         ascending = [True, *([False] if several else []), self.directions[0] == "minimize", True]
         ordered = frame.sort_values(by, ascending=ascending, kind="stable").drop(columns="_rank")
         return ordered if top is None else ordered.head(top)
+
+
+def candidates(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which trials may be the best: complete ones that break no constraint of their study."""
+    done = (frame["state"] == "COMPLETE").to_numpy(dtype=bool)
+    return done & frame["feasible"].to_numpy(dtype=bool) if "feasible" in frame.columns else done
 
 
 def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> TrialsTable:
@@ -169,8 +177,10 @@ def _dtype(values: Sequence[Any]) -> Any:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return "boolean"
-    if kinds == {int}:
+    if kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
         return "Int64"
+    if kinds == {int}:
+        return object  # larger than a column of integers holds
     if kinds and kinds <= {int, float}:
         return "float64"
     return object

@@ -10,17 +10,19 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.results.table import TrialsTable
+from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.space.words import listed
 
 
 def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, int]:
     """The ``k`` best configurations among complete trials, one row each, and how many more share the last one's value.
 
+    Trials that break a constraint are none of them. An infinite value is a value: it stands where it belongs.
+
     A row is the configuration's best trial, with ``rank`` (equal values share it) and ``count``, its complete trials.
     """
-    done = frame[(frame["state"] == "COMPLETE").to_numpy()]
-    done = done[done["value"].map(math.isfinite).to_numpy(dtype=bool)] if len(done) else done
+    done = frame[candidates(frame)]
+    done = done[done["value"].notna().to_numpy()]
     ordered = done.sort_values(["value", "number"], ascending=[table.directions[0] == "minimize", True], kind="stable")
     params = [c for c in frame.columns if str(c).startswith("params_")]
     keys = _keys(ordered, params)
@@ -79,7 +81,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
     largest = table.directions[0] == "maximize"
     rows = []
     for value, part in frame.groupby(column, sort=True, dropna=False):
-        done = part[(part["state"] == "COMPLETE").to_numpy()]
+        done = part[candidates(part)]
         numbers = done["value"].astype(float)
         numbers = numbers[numbers.map(math.isfinite).to_numpy(dtype=bool)] if len(numbers) else numbers
         states = part["state"].value_counts()

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hpo_batch.errors import JournalCorrupt
@@ -307,6 +308,16 @@ _APPLY: Mapping[type, Callable[[JournalState, Any], None]] = {
     SetTrialUserAttr: JournalState._note_metric,
     SetTrialSystemAttr: JournalState._note_of_ours,
 }
+
+
+def is_begun_here(path: Path) -> bool:
+    """Whether hpo-batch began a journal; also if its beginning cannot be read, which the replay tells in words."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+        return str(first["worker_id"]).startswith(OURS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _check_format(attrs: Mapping[str, Any]) -> None:

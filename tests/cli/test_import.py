@@ -463,14 +463,15 @@ def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: P
 
 
 def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> None:
-    from hpo_batch.cli.import_ import _label, _made_name
+    from hpo_batch.cli.import_ import _made_name
+    from hpo_batch.results.source import label_of
 
     for url, label in (
         ("postgresql://me:secret@host/hpo?password=secret", "hpo"),
         ("postgresql://me:secret@host", "host"),
         ("postgresql://me:secret@host/hpo#best one", "hpo#best one"),
     ):
-        assert _label(url) == label
+        assert label_of(url) == label
         assert "secret" not in _made_name(url)
     assert cli("import", "sqlite:////nowhere/x.db", "--into", sweep).code in (2, 4)
 
