@@ -63,13 +63,16 @@ def command(
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.part import part_of
+    from hpo_batch.sweep.sbatch_options import key_of_job, parse_options
 
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
     chosen += [f"study.trials={trials}"] if trials is not None else []
     chosen += [f"job.{key}={json.dumps(value)}" for key, value in of_job.items() if value is not None]
-    chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
+    for option, value in parse_options(sbatch_options):
+        key, literal = key_of_job(option, value)
+        chosen.append(f"job.{key}={literal}")
     sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     homes = [home_of(logs_root(root), one.path) for one in sweeps]
     return start(sweeps, [sweep.read_text(encoding="utf-8")] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
@@ -165,32 +168,6 @@ def _check(sweeps: Sequence[Sweep], homes: Sequence[StudyHome], *, dry_run: bool
         lines, doubts = describe_imports(one, home)
         for line in (*lines, *(f"warning: {doubt}" for doubt in doubts)):
             click.echo(line, err=True)
-
-
-def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """``--qos=high``, ``--qos high`` and ``--exclusive`` as key and TOML value.
-
-    Raises:
-        UserError: a word that is not a long option.
-    """
-    options: list[tuple[str, str]] = []
-    for word in words:
-        if word.startswith("--") and len(word) > 2:
-            key, equals, value = word[2:].partition("=")
-            options.append((key, json.dumps(value) if equals else "true"))
-        elif options and options[-1][1] == "true" and not word.startswith("-"):
-            options[-1] = (options[-1][0], json.dumps(word))
-        else:
-            raise UserError(f"'{word}' after -- is not an option of sbatch in its long form, such as --qos=high")
-    return options
-
-
-def key_of_job(option: str) -> str:
-    """The key of ``[job]`` that says the same as an option of sbatch, if there is one: a plan must know of it."""
-    same = ("account", "constraint", "dependency", "exclude", "gpus-per-node", "gres", "nodelist", "partition", "qos")
-    if option in (*same, "reservation"):
-        return option.replace("-", "_")
-    return "walltime" if option == "time" else f"sbatch.{option}"
 
 
 def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Plan:

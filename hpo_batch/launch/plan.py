@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
-from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.environment import Environment, sbatch_environment
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.sbatch_options import GPUS
+from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.walltime import format_walltime
 
 
@@ -128,7 +129,9 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
     variables: list[str] = []
     if job.scheduler == "slurm":
-        variables = sbatch_environment(site.environ, asked=asked_options(job)).lines()
+        of_caller = sbatch_environment(site.environ, asked=asked_options(job))
+        _refuse_gpus_of_the_caller(job, of_caller)
+        variables = of_caller.lines()
     return Plan(
         home=home,
         sweep=sweep,
@@ -139,3 +142,13 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         warnings=tuple(told),
         environment=tuple(variables),
     )
+
+
+def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
+    """``workers_per_gpu`` counts the GPUs that the sweep asks for: others would be given twice the workers."""
+    named = [name for name in environment.filled if name.removeprefix("SBATCH_").lower().replace("_", "-") in GPUS]
+    if job.workers_per_gpu is not None and named:
+        raise UserError(
+            f"{named[0]}={environment.filled[named[0]]} of your environment asks for GPUs, and [job] workers_per_gpu "
+            f"counts those of the sweep only: say [job] gres or gpus_per_node, or 'unset {named[0]}'"
+        )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
-from hpo_batch.cluster.gpus import asked_gpus
+from hpo_batch.cluster.gpus import gpus_of_task
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.monitor import eta, failures, hours
 from hpo_batch.monitor.eta import Eta
@@ -412,9 +412,13 @@ def _hours(
 def _task_gpus(frozen: Mapping[str, Any] | None) -> int:
     """GPUs of an array task, on all its nodes, as the sweep asks for them."""
     further = setting(frozen, "job", "sbatch", None) or {}
-    asked = [setting(frozen, "job", key, None) for key in ("gres", "gpus_per_node")]
-    asked += [str(further[key]) for key in ("gres", "gpus-per-node") if key in further]
-    return asked_gpus(*asked) * int(setting(frozen, "job", "nodes", 1))
+    return gpus_of_task(
+        setting(frozen, "job", "gres", None),
+        setting(frozen, "job", "gpus_per_node", None),
+        further,
+        nodes=int(setting(frozen, "job", "nodes", 1)),
+        tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
+    )
 
 
 def _last_sign(folder: Path) -> float | None:

@@ -30,6 +30,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.leaving import Departure, leave
@@ -109,7 +110,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         device="cpu",
         cpus=allocation.cpus,
         deadline=_deadline(walltime_s, allocation),
-        lead_s=min(float(sweep.job.signal_lead_s), walltime_s / 4),
+        lead_s=lead_s(walltime_s, sweep.job.signal_lead_s),
         is_killed=allocation.job is not None,
         is_sure=allocation.job is not None and allocation.deadline_s is not None,
         grace_s=sweep.job.grace_s,

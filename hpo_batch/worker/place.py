@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from hpo_batch.sweep.walltime import WARNED_EARLY_S as EARLY_S
 from hpo_batch.worker.devices import Device
 
 LAST_WORDS_S = 10.0
 """before SLURM kills the worker, to write that its attempt is given back"""
-EARLY_S = 60.0
-"""SLURM may send the warning of the limit so much too early"""
 FRESH = 0.2
 """share of the time after which a worker is no longer taken for one that has it all"""
 
