@@ -30,15 +30,12 @@ LEAST_HOURS = 0.005
 """of less nobody wants to know"""
 
 
-def screen(
-    status: StudyStatus, *, width: int | None, all_workers: bool = False, words: Sequence[str] = ()
-) -> list[str]:
+def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False) -> list[str]:
     """The lines for one study.
 
     Args:
         width: of the terminal; None to leave lines as long as they are.
         all_workers: list every worker, however many they are.
-        words: how the workers of the newest submission ended, if they did so with an error.
     """
     lines: list[str] = []
 
@@ -76,12 +73,13 @@ def screen(
         tell("left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over")
     for text in status.unseen:
         tell("unseen", text)
-    for text in words:
-        tell("ended", text)
-    if status.counts.remaining and not status.live_workers and status.slurm != "unseen":
+    for dead in status.dead if status.counts.remaining else ():
+        tell("ended", str(dead))
+    if status.counts.remaining and not any(w.will_work for w in status.workers) and status.slurm != "unseen":
         left = status.counts.remaining
         trials = "trial is" if left == 1 else "trials are"
-        tell("next", f"{left} {trials} left and no worker is there; to go on: {hint('resume', status.name)}")
+        who = " that will work" if status.live_workers else ""
+        tell("next", f"{left} {trials} left and no worker is there{who}; to go on: {hint('resume', status.name)}")
     return lines
 
 
@@ -229,7 +227,7 @@ def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
     seen = f"seen {_span(lease)} ago" if lease is not None else ""
     gloss = f" ({worker.gloss})" if worker.gloss else ""
     gpus = f"GPU {named_gpus(worker.gpus, worker.gpu_count)}" if worker.gpus else ""
-    return who, state, worker.node, gpus, trial, seen, f"{worker.reason}{gloss}"
+    return who, state, worker.node, gpus, trial, seen, worker.doubt or f"{worker.reason}{gloss}"
 
 
 def _span(seconds: float | None) -> str:

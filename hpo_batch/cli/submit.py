@@ -104,7 +104,7 @@ def start(
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
             stack.enter_context(turn(home, shared=one.study.shared))
-        there = live([home for home in homes if home.exists], ended=after is not None)
+        there = live([home for home in homes if home.exists], say=lambda text: click.echo(text, err=True))
         plans = [
             _plan(one, home, there.get(home.name), workdir)
             for one, home, workdir in zip(sweeps, homes, folders, strict=True)
@@ -196,7 +196,8 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
             remaining=remaining,
             finished=finished,
             live_workers=live.workers,
-            on_hold=live.on_hold,
+            not_counted=live.not_counted,
+            doubts=live.doubts,
         )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
@@ -260,6 +261,7 @@ def _submit(
 
     from hpo_batch.errors import HpoBatchError
     from hpo_batch.launch.submit import submit
+    from hpo_batch.launch.updates import bring_up_to_date
 
     failed: HpoBatchError | None = None
     started: list[Plan] = []
@@ -286,6 +288,9 @@ def _submit(
                     err=True,
                 )
             _tell_of_collector(plan, submission)
+        if plan.home.name in there:
+            for line in bring_up_to_date(plan, there[plan.home.name]):
+                click.echo(line if line.startswith("warning:") else f"  {line}", err=True)
         if plan.standing.remaining and plan.home.name in there:
             _start_held_back(plan, there[plan.home.name])
     return started, failed

@@ -18,6 +18,7 @@ from hpo_batch.cluster import site, states
 from hpo_batch.cluster.site import Limit, Partition
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import (
+    CommandMissing,
     CommandTimeout,
     SlurmError,
     SlurmRefused,
@@ -39,6 +40,14 @@ _SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
 # The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
 _USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+_CONFIGURATIONS = (
+    "/etc/slurm/slurm.conf",
+    "/etc/slurm-llnl/slurm.conf",
+    "/run/slurm/conf/slurm.conf",
+    "/usr/local/etc/slurm.conf",
+)
+_ASIDE_S = 10.0
+"""for what is good to know, and nothing waits for"""
 _UNKNOWN_ID = "Invalid job id specified"
 _NO_ROOM = re.compile(
     r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
@@ -93,8 +102,10 @@ class QueueRow:
     left_s: float | None
     """To its time limit; None without one, and beyond it."""
     node: str
+    is_unlimited: bool = False
+    """Whether it has no time limit at all."""
     name: str = ""
-    """The job's name, where it was asked for."""
+    """The job's name."""
     is_array: bool = True
 
     @property
@@ -207,12 +218,11 @@ def squeue(
     if not ids and not wanted:
         return {}
     which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
-    fields = f"{_SQUEUE_FIELDS}|%j" if wanted else _SQUEUE_FIELDS
-    # -r: one line for each pending task too.
-    done = _run(["squeue", "-h", "-r", *which, "-o", fields], timeout_s=timeout_s)
+    # -r: one line for each pending task too. The name tells a job of ours from a stranger's that has got its number.
+    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%j"], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
-    return parse_squeue(done.stdout, named=bool(wanted))
+    return parse_squeue(done.stdout, named=True)
 
 
 def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
@@ -311,6 +321,63 @@ def start_now(task_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
         raise _failure("scontrol update", done)
 
 
+def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Change tasks that wait, such as ``{"TimeLimit": "60"}``.
+
+    Args:
+        task_ids: `QueueRow.id` of each.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: for example a longer limit, which many sites let none but administrators give.
+    """
+    ids = _joined(task_ids)
+    if not ids or not changes:
+        return
+    words = [f"{key}={value}" for key, value in changes.items()]
+    done = _run(["scontrol", "update", f"JobId={ids}", *words], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol update", done)
+
+
+def time_left(job_id: str, *, timeout_s: float) -> float | None:
+    """Seconds to the time limit of a job or array task (`A_i`) that runs; infinite without one, None if SLURM has none
+    such that runs.
+
+    Raises:
+        CommandMissing, SlurmUnreachable, SlurmRefused: it cannot be asked, as in some containers.
+    """
+    row = squeue([job_id], timeout_s=timeout_s).get(ArrayTask.parse(job_id))
+    if row is None or row.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+        return None
+    if row.left_s is None:
+        return float("inf") if row.is_unlimited else 0.0
+    return row.left_s
+
+
+def cluster_name(environ: Mapping[str, str]) -> str:
+    """The cluster that SLURM's commands reach from here; empty if nobody tells.
+
+    From slurm.conf where it can be read: else the controller is asked.
+    """
+    chosen = environ.get("SLURM_CLUSTERS", "")
+    if chosen and "," not in chosen and chosen != "all":
+        return chosen
+    given = environ.get("SLURM_CONF")
+    for path in (given,) if given else _CONFIGURATIONS:
+        try:
+            match = re.search(r"^\s*ClusterName\s*=\s*(\S+)", Path(path).read_text(), re.MULTILINE | re.IGNORECASE)
+        except (OSError, ValueError):
+            continue
+        if match:
+            return match[1]
+    try:
+        return show_config(timeout_s=_ASIDE_S).cluster
+    except (SlurmError, CommandMissing):
+        return ""
+
+
 def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     """The site's limits.
 
@@ -393,6 +460,7 @@ def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]
             reason=reason,
             elapsed_s=_seconds(elapsed) or 0.0,
             left_s=_seconds(left),
+            is_unlimited=left.strip() == "UNLIMITED",
             node=node,
             name=name,
             is_array=index.isdigit(),

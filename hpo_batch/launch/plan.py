@@ -36,8 +36,10 @@ class Standing:
     remaining: int
     finished: int = 0
     live_workers: int = 0
-    on_hold: tuple[str, ...] = ()
-    """array tasks among them that do not start before somebody releases them"""
+    not_counted: tuple[str, ...] = ()
+    """who is there and will not work, and why: sentences"""
+    doubts: tuple[str, ...] = ()
+    """what cannot be seen, and what is taken for so: sentences"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +126,9 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
     if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
         told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
-    if standing.remaining and standing.on_hold:
-        held = ",".join(standing.on_hold)
-        told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
+    if standing.remaining:
+        told += [f"not counted as workers: {line}" for line in standing.not_counted]
+        told += standing.doubts
     variables: list[str] = []
     if job.scheduler == "slurm":
         of_caller = sbatch_environment(site.environ, asked=asked_options(job))

@@ -96,8 +96,9 @@ def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
 
 
 def _srun_args(job: Job, shape: Shape) -> list[str]:
-    # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
-    arguments = [f"--cpus-per-task={shape.cpus}"]
+    # what the batch script has in its environment: with --export=NONE for the job, srun would hand on none of it, nor
+    # what submitit's runner knows its job by. srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
+    arguments = ["--export=ALL", f"--cpus-per-task={shape.cpus}"]
     if job.ranks > 1:
         arguments.append("--kill-on-bad-exit=1")  # the others would wait for one that died until the time limit
     return [*arguments, *job.srun_args]
@@ -128,16 +129,27 @@ def sbatch_text(
     asked = parameters(job, name=name, workdir=workdir)
     if max_running is not None:
         asked["array_parallelism"] = max_running
-    id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
-    link = f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
-    asked["setup"] = [link, *asked.get("setup", ())]
-    text: str = _make_sbatch_string(
-        command=f"{python_command(job)} -u -m submitit.core._submit {shlex.quote(str(folder))}",
-        folder=folder,
-        map_count=tasks,
-        **asked,
-    )
+    asked["setup"] = [_link(folder, pickle), *asked.get("setup", ())]
+    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, map_count=tasks, **asked)
     return text
+
+
+def start_text(job: Job, *, folder: Path, pickle: str) -> str:
+    """The lines of a worker's script that start it, without those of ``setup``; they return when it has ended."""
+    asked = parameters(job, name="", workdir=Path("/")) | {"setup": []}
+    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, **asked)
+    lines = text.partition("\n# command\n")[2].strip()
+    return f"{_link(folder, pickle)}\n(\n{lines}\n)"  # without srun it is `exec`
+
+
+def _worker(job: Job, folder: Path) -> str:
+    return f"{python_command(job)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+
+
+def _link(folder: Path, pickle: str) -> str:
+    """The shell line that gives the pickle the name under which submitit's runner looks for it."""
+    id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    return f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
 
 
 def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:

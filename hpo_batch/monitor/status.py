@@ -18,6 +18,7 @@ from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
 from hpo_batch.cluster.gpus import gpus_of_task
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.monitor import eta, failures, hours
+from hpo_batch.monitor.ends import Dead, dead_workers
 from hpo_batch.monitor.eta import Eta
 from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.monitor.hours import Hours
@@ -71,6 +72,10 @@ class StudyStatus:
     workers: tuple[WorkerStatus, ...]
     abandoned: tuple[int, ...] = ()
     """running trials whose workers are gone"""
+    dead: tuple[Dead, ...] = ()
+    """workers of the newest submission that ended without a word, and why"""
+    is_hidden: bool = False
+    """SLURM answered, and shows nothing of the newest submission's jobs, neither waiting nor ended"""
     submissions: int = 0
     files: Usage | None = None
     """and folders, about; quotas count them"""
@@ -111,6 +116,7 @@ class StudyStatus:
             "failure_groups": [group.as_json() for group in self.failure_groups],
             "workers": [worker.as_json() for worker in self.workers],
             "abandoned": list(self.abandoned),
+            "dead": [dead.as_json() for dead in self.dead],
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
             "files": None if self.files is None else self.files.as_json(),
@@ -193,6 +199,9 @@ class View:
         if self._no_accounts:
             unseen.append(self._no_accounts)
         live = [worker for worker in found.there if worker.live]
+        there = {worker.job if worker.job != "local" else str(worker.pid) for worker in live}
+        newest = next((s for s in reversed(submissions) if s.kind == "slurm" and not s.refused), None)
+        is_answered = slurm == ANSWERED
         expected = _eta(state, study, live)
         groups = study.failures(every)
         return StudyStatus(
@@ -210,6 +219,15 @@ class View:
             failure_groups=groups,
             workers=found.there,
             abandoned=found.abandoned,
+            dead=dead_workers(
+                home,
+                submissions,
+                rows=self._queue.rows,
+                job_ids=self._queue.job_ids,
+                live=there,
+                answered=is_answered,
+            ),
+            is_hidden=is_answered and newest is not None and newest.id in self._queue.hidden,
             files=study.files(frozen),
             failing_nodes=failing_nodes(state),
             submissions=sum(1 for submission in submissions if not submission.refused),
@@ -309,36 +327,6 @@ class _Study(StudyReader):
         return self._failures
 
 
-def last_words(home: StudyHome) -> list[tuple[str, str]]:
-    """How the workers of the newest submission ended, for those that ended with an error: log and last line."""
-    submissions = [s for s in read_submissions(home) if s.job_ids]
-    if not submissions:
-        return []
-    pattern = submissions[-1].log_pattern.replace("%a", "*").replace("%i", "*")
-    patterns = {pattern.replace("%A", id) for id in submissions[-1].job_ids}
-    logs = sorted(log for one in patterns for log in home.path.glob(one))
-    told = []
-    for log in logs:
-        lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
-        if lines and _ENDED_WELL not in lines[-1] and not lines[-1].endswith("successful completion"):
-            told.append((str(log), lines[-1]))
-    return told
-
-
-def _tail(path: Path) -> str:
-    """The last few kilobytes of a log; nothing if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-_ENDED_WELL = " I worker ends: "
-"""in the last line of a worker that was not interrupted by an error"""
-
-
 def best_trial(state: JournalState) -> TrialRecord | None:
     """The complete trial with the best value; the earliest of equals. None for several metrics."""
     if len(state.directions) != 1:
@@ -361,6 +349,19 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
 def _newest_beginning(every: Iterable[Span], job: str) -> float | None:
     """When the newest attempt of an array task began; None if it had none."""
     return max((span.started for span in every if span.job == job), default=None)
+
+
+def newest_beginnings(home: StudyHome) -> dict[str, float]:
+    """When the newest attempt of each array task began, by ``A_i``. Reads the journal; empty if that cannot be read."""
+    begun: dict[str, float] = {}
+    try:
+        state = load_state(home)
+    except StorageError:
+        return begun
+    for trial in state.trials:
+        for span in spans(trial):
+            begun[span.job] = max(begun.get(span.job, span.started), span.started)
+    return begun
 
 
 def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus]) -> Eta:
@@ -435,7 +436,7 @@ def _ask_slurm(submissions: Sequence[Submission], *, now: float) -> Answer:
     recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
     try:
         queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
-        return Answer(rows=queue.rows, job_ids=queue.job_ids, asked=now)
+        return Answer(rows=queue.rows, job_ids=queue.job_ids, hidden=queue.hidden, asked=now)
     except CommandMissing:
         why = "there is no squeue on this machine"
     except HpoBatchError as error:

@@ -38,6 +38,10 @@ class Submission:
     host: str = ""
     name: str = ""
     """of its jobs in SLURM; ends with the id"""
+    cluster: str = ""
+    """SLURM's, whose job ids those are; empty if nobody told"""
+    user: str = ""
+    """who submitted it: SLURM may show nobody else's jobs"""
     asked: int = 0
     """workers that were wanted, of which ``workers`` were started"""
     limit: str = ""

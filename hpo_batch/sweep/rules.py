@@ -39,7 +39,7 @@ from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
-from hpo_batch.sweep.sbatch_options import sbatch_problems
+from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
 from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Job, Sweep
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
 
@@ -355,7 +355,7 @@ def _job_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
     if job.workers_per_gpu is not None and job.ranks > 1:
         message = f"{spread} gives several processes to each worker: leave one of the two out"
         problems.append(Problem(key=("job", "workers_per_gpu"), message=message))
-    problems += sbatch_problems(job)
+    problems += [*sbatch_problems(job), *srun_problems(job)]
     if job.mps and job.workers_per_gpu is None:
         message = "MPS lets workers share a GPU, and none do; say how many in job.workers_per_gpu"
         problems.append(Problem(key=("job", "mps"), message=message))

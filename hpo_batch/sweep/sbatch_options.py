@@ -194,6 +194,36 @@ def sbatch_problems(job: Job) -> Iterator[Problem]:
             yield Problem(key=key, message=message)
 
 
+SRUN_REFUSED: Final[Mapping[str, str]] = {
+    "cpus-per-task": "say [job] cpus",
+    "error": "logs lie in the study's directory: see 'hpo-batch logs'",
+    "multi-prog": "the worker is the one program",
+    "nodes": "say [job] nodes",
+    "ntasks": "say [job] nodes and tasks_per_node",
+    "ntasks-per-node": "say [job] tasks_per_node",
+    "output": "logs lie in the study's directory: see 'hpo-batch logs'",
+}
+"""options of srun that would start other workers than are planned, or hide them"""
+SRUN_SHORT: Final[Mapping[str, str]] = {"N": "nodes", "c": "cpus-per-task", "e": "error", "n": "ntasks", "o": "output"}
+
+
+def srun_problems(job: Job) -> Iterator[Problem]:
+    """What is wrong with ``[job] srun_args``."""
+    for word in job.srun_args:
+        option, _, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            option = SRUN_SHORT.get(word[1:2], "") if word.startswith("-") else ""
+        if why := SRUN_REFUSED.get(option):
+            yield Problem(key=("job", "srun_args"), message=f"'{word}' cannot be given: {why}")
+        elif option == "export" and "ALL" not in value.split(","):
+            message = f"'{word}': a worker cannot start without the variables that its script sets"
+            yield Problem(key=("job", "srun_args"), message=message, allowed=_with_all(value))
+
+
+def _with_all(value: str) -> str:
+    return "--export=ALL" if value in ("NONE", "NIL", "") else f"--export=ALL,{value}"
+
+
 def given_options(job: Job) -> dict[str, str | int | bool]:
     """``[job.sbatch]`` as it goes to SLURM: by long names, without what is switched off (``exclusive = false``)."""
     options = {option.replace("_", "-"): value for option, value in job.sbatch.items()}

@@ -150,18 +150,18 @@ def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
     a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
 
 
-def test_tasks_that_somebody_has_to_release_are_told() -> None:
-    site, standing = Site(has_slurm=True), Standing(remaining=9, live_workers=2, on_hold=("7_1", "7_2"))
+def test_who_is_there_and_will_not_work_is_told() -> None:
+    site, standing = Site(has_slurm=True), Standing(remaining=9, live_workers=2, not_counted=("7_1: held",))
     (told,) = a_plan(a_sweep(), site=site, standing=standing).warnings
-    assert "'scontrol release 7_1,7_2'" in told
+    assert told == "not counted as workers: 7_1: held"
     assert a_plan(a_sweep(), site=site, standing=replace(standing, remaining=0)).warnings == ()
 
 
 def test_gpus_of_the_callers_environment_are_not_counted_and_so_refused() -> None:
     site = Site(has_slurm=True, environ={"SBATCH_GPUS": "2"})
-    a_plan(a_sweep(scheduler="slurm"), site=site, standing=Standing(remaining=9))
+    a_plan(a_sweep(scheduler="slurm", gres=None), site=site, standing=Standing(remaining=9))
     with pytest.raises(UserError, match=r"SBATCH_GPUS=2 of your environment .*unset SBATCH_GPUS"):
-        a_plan(a_sweep(scheduler="slurm", workers_per_gpu=2), site=site, standing=Standing(remaining=9))
+        a_plan(a_sweep(scheduler="slurm", workers_per_gpu=2, gres=None), site=site, standing=Standing(remaining=9))
     sweep = a_sweep(scheduler="slurm", workers_per_gpu=2, gres="gpu:1")
     a_plan(sweep, site=site, standing=Standing(remaining=9))  # hidden by it
 
