@@ -1,7 +1,7 @@
 """SLURM's commands, one function each and one call for all the jobs asked about.
 
-The functions run a command and translate its failure; what it wrote is read by pure functions. A worker calls only
-`requeue`: no process of ours polls SLURM.
+The functions run a command and translate its failure; what it wrote is read by pure functions. A worker calls `requeue`
+at its end, and `time_left` once before it gives a trial up for time: no process of ours polls SLURM.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _CONFIGURATIONS = (
     "/run/slurm/conf/slurm.conf",
     "/usr/local/etc/slurm.conf",
 )
+_CLOCKS_APART_S = 30.0
 _ASIDE_S = 10.0
 """for what is good to know, and nothing waits for"""
 _UNKNOWN_ID = "Invalid job id specified"
@@ -102,11 +103,18 @@ class QueueRow:
     left_s: float | None
     """To its time limit; None without one, and beyond it."""
     node: str
+    ends: float | None = None
+    """When it ended or, as it stands, will, in seconds since 1970 by SLURM's clock."""
     is_unlimited: bool = False
     """Whether it has no time limit at all."""
     name: str = ""
     """The job's name."""
     is_array: bool = True
+
+    def comes_back(self, now: float) -> bool:
+        """Whether a task whose processes are being ended is to run again: SLURM reckons with a whole run from then on
+        (22.05: a task that was requeued ends in the future, one that was cancelled has ended)."""
+        return self.state is TaskState.ENDING and self.ends is not None and self.ends > now + _CLOCKS_APART_S
 
     @property
     def id(self) -> str:
@@ -219,10 +227,10 @@ def squeue(
         return {}
     which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
     # -r: one line for each pending task too. The name tells a job of ours from a stranger's that has got its number.
-    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%j"], timeout_s=timeout_s)
+    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j"], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
-    return parse_squeue(done.stdout, named=True)
+    return parse_squeue(done.stdout, whole=True)
 
 
 def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
@@ -441,11 +449,11 @@ def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIM
     return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
 
 
-def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%j` behind them if ``named``."""
+def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]:
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%e|%j` behind them if ``whole``."""
     rows: dict[ArrayTask, QueueRow] = {}
-    for whole in text.splitlines():
-        line, _, name = whole.rpartition("|") if named else (whole, "", "")
+    for written in text.splitlines():
+        line, end, name = _split(written, 3, from_end=True) if whole else (written, "", "")
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
@@ -462,6 +470,7 @@ def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]
             left_s=_seconds(left),
             is_unlimited=left.strip() == "UNLIMITED",
             node=node,
+            ends=_number(end),
             name=name,
             is_array=index.isdigit(),
         )

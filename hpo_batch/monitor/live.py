@@ -128,7 +128,7 @@ def _tasks(ids: Sequence[str]) -> str:
 
 def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
     """Of a task in the queue, ready to print behind its name; None if it works or will."""
-    if row.state is TaskState.ENDING and not _comes_back(home, row.task):
+    if row.state is TaskState.ENDING and not (row.comes_back(time.time()) or _comes_back(home, row.task)):
         return f"{ENDS} ({row.word})"
     if row.state is not TaskState.PENDING:
         return None

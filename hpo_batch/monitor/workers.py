@@ -63,6 +63,8 @@ class WorkerStatus:
     """why it is pending, in SLURM's words"""
     gloss: str = ""
     """what that means, for the common reasons"""
+    comes_back: bool = False
+    """its array task is ending, and SLURM runs it again"""
     doubt: str = ""
     """why it may not be there although it is told of, or may be there although SLURM does not tell of it"""
 
@@ -76,7 +78,7 @@ class WorkerStatus:
         """Whether it works or, as it stands, will: not what is ending, held, or can never start."""
         if self.state == TaskState.PENDING.value:
             return outlook(self.reason) is Outlook.STARTS
-        return self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
+        return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "live": self.live, "will_work": self.will_work}
@@ -224,7 +226,14 @@ def _judge(
     if owner.job != "local" and queue.answered:
         row, hidden = rows.get(ArrayTask.parse(owner.job)), queue.hidden.get(owner.submission)
         if row is not None and row.state.live and row.state is not TaskState.PENDING:
-            return replace(status, state=row.state.value, word=row.word, elapsed_s=row.elapsed_s, left_s=row.left_s)
+            return replace(
+                status,
+                state=row.state.value,
+                word=row.word,
+                elapsed_s=row.elapsed_s,
+                left_s=row.left_s,
+                comes_back=row.comes_back(now),
+            )
         if row is not None:
             # begun since SLURM was asked, or its task waits for another run and its process is no more
             return status if seen is not None and now - seen > queue.asked else None
@@ -269,6 +278,7 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
         left_s=row.left_s,
         reason=reason,
         gloss=meaning(reason),
+        comes_back=row.comes_back(now),
     )
 
 

@@ -215,8 +215,8 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     assert live([made.home])[made.home.name].workers == 4
     # found by name: no more than are there, whoever else has a job like it
     (folder / "queue").write_text(
-        "".join(f"7|{i}|RUNNING|None|0:01|1:00|n1|{submission.name}\n" for i in range(4))
-        + "8|0|RUNNING|None|0:01|1:00|n1|other\n"
+        "".join(f"7|{i}|RUNNING|None|0:01|1:00|n1|0|{submission.name}\n" for i in range(4))
+        + "8|0|RUNNING|None|0:01|1:00|n1|0|other\n"
     )
     queue = ask([submission])
     assert queue.job_ids == {submission.id: ("7",)}
@@ -296,7 +296,7 @@ def test_one_question_for_all_budgets(
     assert not (folder / "squeues").exists()  # no study was there
     ids = [int(read_submissions(home_of(root, f"toy/b{i}"))[0].job_ids[0]) for i in range(3)]
     names = [read_submissions(home_of(root, f"toy/b{i}"))[0].name for i in range(3)]
-    waiting = "{}|{}|PENDING|Priority|0:00|1:00||{}\n"
+    waiting = "{}|{}|PENDING|Priority|0:00|1:00||0|{}\n"
     rows = [waiting.format(id, i, name) for id, name in zip(ids, names, strict=True) for i in range(2)]
     (folder / "queue").write_text("".join(rows))
     capsys.readouterr()
@@ -340,6 +340,8 @@ def test_a_submission_of_an_older_version_beside_a_lost_one(slurm: Slurm, root: 
     old = {"kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": 1.0}
     lines = [{"id": "old", "job_ids": ["5"], **old}, {"id": "lost", **old}]
     home.submissions.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "queue").write_text("5|0|RUNNING|None|0:01|1:00|n1|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||a.b-lost\n")
+    (folder / "queue").write_text(
+        "5|0|RUNNING|None|0:01|1:00|n1|0|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||0|a.b-lost\n"
+    )
     assert live([home])[home.name].workers == 2
     assert "--name=a.b-old,a.b-lost" in (folder / "squeues").read_text()
