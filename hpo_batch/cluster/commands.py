@@ -233,10 +233,13 @@ def squeue(
     return parse_squeue(done.stdout, whole=True)
 
 
-def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
     """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
 
     An id may be another job's by now, a name of ours never is.
+
+    Args:
+        only_pending: those of which some task waits.
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -245,7 +248,8 @@ def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str
     wanted = set(names)
     if not wanted:
         return {}
-    done = _run(["squeue", "-h", "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    waits = ["-t", "PENDING"] if only_pending else []
+    done = _run(["squeue", "-h", *waits, "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
     if done.returncode != 0:
         raise _failure("squeue", done)
     pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)

@@ -141,13 +141,13 @@ def why_not(
     mine = next((s for s in submissions if s.id == id), None)
     if mine is None:
         return f"there is no submission '{id}'"
+    if state.counts().remaining == 0:
+        return "nothing is left to do"
     if mine.cancelled or any(one in ENDED_BY_OTHERS for one in ended):
         return "workers were cancelled or preempted for good"
     later = [s for s in submissions if s.submitted > mine.submitted and not s.refused]
     if later:
         return f"a later submission ({later[-1].id}) has its own collector, or was made to go on by hand"
-    if state.counts().remaining == 0:
-        return "nothing is left to do"
     if mine.resumes >= sweep.job.auto_resume:
         return f"it was resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
     tripped = why_tripped(sweep, state)

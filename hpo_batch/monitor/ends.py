@@ -17,6 +17,7 @@ from hpo_batch.cluster.commands import ArrayTask, QueueRow
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission
 
 MOST_LOGS: Final = 200
@@ -25,10 +26,6 @@ LINES: Final = 100
 _BEGINS = re.compile(r" I worker on ([^\s,]+)")
 """a run of a worker or of its supervisor; a requeued task appends to the log"""
 _ENDS = re.compile(r" I worker ends: ")
-MEMORY: Final = re.compile(
-    r"oom[-_ ]kill|exceeded (?:job |step )?memory limit|out[- ]of[- ]memory handler|OUT_OF_MEMORY", re.IGNORECASE
-)
-"""that the kernel or SLURM has ended processes for their memory"""
 _TELLING = (
     MEMORY,
     re.compile(r"execve\(\):"),
@@ -129,11 +126,6 @@ def true_reason(lines: Iterable[str]) -> str:
     own = [line for line in kept if not _NOISE.match(line)]
     exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)
     return exception or (own or kept or [""])[-1]
-
-
-def is_memory_kill(lines: Iterable[str]) -> str:
-    """SLURM's line that says that processes were killed for their memory; empty if there is none."""
-    return next((_PREFIX.sub("", line.strip()) for line in lines if MEMORY.search(line)), "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -219,7 +219,9 @@ class View:
             failure_groups=groups,
             workers=found.there,
             abandoned=found.abandoned,
-            dead=dead_workers(
+            dead=()
+            if not state.counts().remaining
+            else dead_workers(
                 home,
                 submissions,
                 rows=self._queue.rows,
