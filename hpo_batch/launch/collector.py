@@ -23,6 +23,7 @@ from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.policy import why_tripped
+from hpo_batch.sweep.sbatch_options import given_options
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
@@ -98,7 +99,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
         **{key: getattr(small, key) for key in ("account", "partition", "qos", "constraint", "exclude", "nodelist")},
         "reservation": small.reservation,
         "gres": small.gres,
-        **small.sbatch,
+        **given_options(small),
     }
     lines = [_option(key, value) for key, value in options.items() if value is not None]
     program = [*(shlex.split(small.python) if small.python else [sys.executable]), "-m", "hpo_batch"]
