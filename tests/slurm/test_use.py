@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,15 @@ from hpo_batch.store.submissions import read_submissions
 from tests.conftest import REPOSITORY
 from tests.study.helpers import state_of
 
-from .cluster import ClusterConfig, SlurmCluster
+from .cluster import SLURM_VARIABLES, ClusterConfig, SlurmCluster
 from .sweeps import log_of, submit_toy
 
-MEMORY = "SelectTypeParameters=CR_Core_Memory\nJobAcctGatherParams=OverMemoryKill\nJobAcctGatherFrequency=1"
-"""SLURM looks each second at what a job's processes hold, and kills jobs that hold more than they asked for"""
+STRICT = (
+    "SelectTypeParameters=CR_Core_Memory\nJobAcctGatherParams=OverMemoryKill\nJobAcctGatherFrequency=1\n"
+    "PrivateData=jobs"
+)
+"""SLURM looks each second at what a job's processes hold, and kills jobs that hold more than they asked for; and it
+shows nobody the jobs of others"""
 
 
 @pytest.fixture(autouse=True)
@@ -158,21 +166,61 @@ def test_workers_that_die_on_one_node_are_told_beside_those_that_go_on(
     assert "/nowhere/python: not found" in shown or "/nowhere/python: No such file" in shown
     (dead,) = status(cli, home)["dead"]
     assert (len(dead["tasks"]), dead["of"], dead["node"]) == (3, 4, "n2")
-    assert cli("cancel", "toy")[0] == 0
+    (home.path / "go").touch()
+    slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], what="the one that worked has ended")
 
 
-def test_a_worker_that_slurm_kills_for_its_memory(cli, root: Path, tmp_path: Path, monkeypatch) -> None:
-    config = ClusterConfig(nodes=1, accounting=False, extra=MEMORY)
-    with SlurmCluster.started(config) as cluster:
-        for name, value in cluster.own_env.items():
-            monkeypatch.setenv(name, value)
-        home, job = submit_toy(tmp_path, root, "greedy", study="trials = 1\nmax_failed = 5", job="mem_gb = 0.6")
-        cluster.wait_ended(job)
-        shown = cli("status", "toy")[1]
-        assert "exceeded memory limit" in shown
-        assert cli("resume", "toy")[0] == 0
-        cluster.wait_ended(read_submissions(home)[-1].job_ids[0])
-        first = state_of(home).trials[0].record()
-        assert (first.state, first.reason) == (TrialState.FAIL, "oom_host")
-        assert "exceeded memory limit" in (first.message or "")
-        assert state_of(home).counts().complete == 1
+@pytest.fixture(scope="module")
+def _strict_site() -> Iterator[SlurmCluster]:
+    with SlurmCluster.started(ClusterConfig(nodes=1, accounting=False, extra=STRICT)) as cluster:
+        cluster.root.chmod(0o755)  # so that another user reads slurm.conf
+        yield cluster
+
+
+@pytest.fixture
+def strict_site(_strict_site: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    for name in [name for name in os.environ if name.startswith(SLURM_VARIABLES)]:
+        monkeypatch.delenv(name)
+    for name, value in _strict_site.own_env.items():
+        monkeypatch.setenv(name, value)
+    yield _strict_site
+    _strict_site.reset()
+
+
+def test_a_site_that_hides_the_jobs_of_others(
+    strict_site: SlurmCluster, cli, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """squeue as another user sees it: SLURM says that there is no such job."""
+    home, job = submit_toy(tmp_path, root, "waits", study="trials = 4\nlease_s = 3", job="workers = 2\nmem_gb = 1")
+    strict_site.wait_for(lambda: state_of(home).counts().running == 2, timeout_s=120, what="both work")
+    squeue, seen = tmp_path / "bin" / "squeue", shutil.which("squeue")
+    squeue.parent.mkdir()
+    squeue.write_text(f'#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups {seen} "$@"\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}{os.pathsep}{os.environ['PATH']}")
+    hidden = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True, check=False)
+    assert "Invalid job id specified" in hidden.stderr
+    found = status(cli, home)
+    assert [(w["state"], w["will_work"]) for w in found["workers"]] == [("running", True)] * 2
+    assert all("SLURM does not show its job" in w["doubt"] for w in found["workers"])
+    assert found["abandoned"] == found["dead"] == []
+    code, _, err = cli("submit", tmp_path / "toy.toml")
+    assert code == 0
+    assert "2 workers are at it already: none is added" in err
+    assert "the leases of 2 of its workers move: they are counted" in err
+    assert len(read_submissions(home)) == 1
+    (home.path / "go").touch()  # at the end nobody has to be killed
+    strict_site.wait_ended(job)
+
+
+def test_a_worker_that_slurm_kills_for_its_memory(strict_site: SlurmCluster, cli, root: Path, tmp_path: Path) -> None:
+    home, job = submit_toy(tmp_path, root, "greedy", study="trials = 1\nmax_failed = 5", job="mem_gb = 0.6")
+    strict_site.wait_ended(job)
+    shown = cli("status", "toy")[1]
+    assert "exceeded memory limit" in shown
+    assert cli("resume", "toy")[0] == 0
+    strict_site.wait_ended(read_submissions(home)[-1].job_ids[0])
+    first = state_of(home).trials[0].record()
+    assert (first.state, first.reason) == (TrialState.FAIL, "oom_host")
+    assert "exceeded memory limit" in (first.message or "")
+    assert state_of(home).counts().complete == 1
