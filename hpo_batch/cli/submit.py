@@ -196,6 +196,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
             remaining=remaining,
             finished=finished,
             live_workers=live.workers,
+            on_hold=live.on_hold,
             not_counted=live.not_counted,
             doubts=live.doubts,
         )

@@ -36,6 +36,8 @@ class Standing:
     remaining: int
     finished: int = 0
     live_workers: int = 0
+    on_hold: tuple[str, ...] = ()
+    """array tasks among them that do not start before their owner releases them"""
     not_counted: tuple[str, ...] = ()
     """who is there and will not work, and why: sentences"""
     doubts: tuple[str, ...] = ()
@@ -129,6 +131,9 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     if standing.remaining:
         told += [f"not counted as workers: {line}" for line in standing.not_counted]
         told += standing.doubts
+    if standing.remaining and standing.on_hold:
+        held = ",".join(standing.on_hold)
+        told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
     variables: list[str] = []
     if job.scheduler == "slurm":
         of_caller = sbatch_environment(site.environ, asked=asked_options(job))

@@ -55,6 +55,8 @@ class Live:
     """array tasks whose workers are counted, and that have begun"""
     not_counted: tuple[str, ...] = ()
     """who is there and will not work, and why: sentences"""
+    on_hold: tuple[str, ...] = ()
+    """array tasks that are counted and wait for their owner to release them"""
     doubts: tuple[str, ...] = ()
     """what SLURM does not show, and what was taken for so: sentences"""
 
@@ -117,6 +119,7 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say:
         stuck=tuple(stuck),
         running=tuple(row for row in counted.values() if row.state is not TaskState.PENDING),
         not_counted=tuple(f"{_tasks(ids)}: {fate}" for fate, ids in others.items()),
+        on_hold=tuple(row.id for row in pending if outlook(row.reason) is Outlook.ON_HOLD),
         doubts=tuple(doubts),
     )
 
@@ -133,7 +136,7 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
     if row.state is not TaskState.PENDING:
         return None
     match outlook(row.reason):
-        case Outlook.STARTS:
+        case Outlook.STARTS | Outlook.ON_HOLD:  # who holds his own tasks lets them go when he wants to
             return None
         case Outlook.HELD:
             return f"held until 'scontrol release' ({row.reason}: {meaning(row.reason)})"

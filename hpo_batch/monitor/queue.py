@@ -47,10 +47,13 @@ class Queue:
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
 
-def ask(submissions: Iterable[Submission], *, timeout_s: float = TIMEOUT_S) -> Queue:
+def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = TIMEOUT_S) -> Queue:
     """One squeue for all of them; none if none is SLURM's.
 
     A job is ours by its name: on another cluster, and after numbers have begun anew, its number is somebody else's.
+
+    Args:
+        ended: with the tasks that ended not long ago: that SLURM shows them is the evidence of their end.
 
     Raises:
         CommandMissing, SlurmUnreachable: see ``commands.squeue``.
@@ -59,7 +62,7 @@ def ask(submissions: Iterable[Submission], *, timeout_s: float = TIMEOUT_S) -> Q
     ids = [id for s in ours for id in s.job_ids]
     # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
-    found = squeue(ids, names=names, ended=True, timeout_s=timeout_s)
+    found = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
     known = {s.id for s in ours}
     rows = {task: row for task, row in found.items() if row.name.rpartition("-")[2] in known}
     job_ids = {s.id: _ids(s, rows) for s in ours}

@@ -11,8 +11,10 @@ class Outlook(StrEnum):
 
     STARTS = "starts"
     """when its turn comes, or what it waits for is there"""
+    ON_HOLD = "on hold"
+    """not before its owner releases it, who has held it"""
     HELD = "held"
-    """not before somebody releases it"""
+    """not before somebody releases it: SLURM or the site's staff hold it"""
     NEVER = "never"
     """as it is asked for; only a change of it, or of the site's limits, would let it start"""
 
@@ -67,7 +69,7 @@ _FAMILIES = (
 def outlook(reason: str) -> Outlook:
     """Whether a task that waits with squeue's ``reason`` will start. In doubt it will."""
     if is_held(reason):
-        return Outlook.HELD
+        return Outlook.ON_HOLD if meaning(reason).startswith("held by its owner") else Outlook.HELD
     return Outlook.NEVER if "will never start" in meaning(reason) else Outlook.STARTS
 
 

@@ -44,7 +44,8 @@ class Patience:
 
 def why_not_working(status: StudyStatus) -> list[str]:
     """Tasks that wait and will not start, by reason."""
-    waiting = [w for w in status.workers if w.state == TaskState.PENDING.value and not w.will_work]
+    pending = [w for w in status.workers if w.state == TaskState.PENDING.value]
+    waiting = [w for w in pending if outlook(w.reason) is not Outlook.STARTS]
     reasons = Counter((worker.reason, worker.gloss) for worker in waiting)
     return [
         f"{count} array task{'s' if count > 1 else ''} will not start: {reason}{f' ({gloss})' if gloss else ''}"

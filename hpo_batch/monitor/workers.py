@@ -75,9 +75,10 @@ class WorkerStatus:
 
     @property
     def will_work(self) -> bool:
-        """Whether it works or, as it stands, will: not what is ending, held, or can never start."""
+        """Whether it works or, as it stands, will: not what is ending, or can never start. Who holds his own tasks lets
+        them go when he wants to."""
         if self.state == TaskState.PENDING.value:
-            return outlook(self.reason) is Outlook.STARTS
+            return outlook(self.reason) in (Outlook.STARTS, Outlook.ON_HOLD)
         return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
 
     def as_json(self) -> dict[str, Any]:

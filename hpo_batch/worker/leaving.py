@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NoReturn
 
@@ -19,7 +19,7 @@ from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.locks import journal_lock
-from hpo_batch.store.submissions import read_submissions
+from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.study.create import read_state
 
 log = logging.getLogger(__name__)
@@ -132,15 +132,14 @@ def _end_waiting_tasks(home: StudyHome) -> None:
             counts = state.counts()
             if counts.remaining or counts.running:
                 return
-            with (home.slurm / f".target-{counts.target}-met").open("x"):
-                pass
-            names = {s.name for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled}
-            waiting = commands.find_jobs(names, only_pending=True)
+            ours = [s for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled]
+            if not ours or any(s.met == counts.target for s in ours):
+                return
+            write_submission(home, replace(ours[-1], met=counts.target))
+            waiting = commands.find_jobs({s.name for s in ours}, only_pending=True)
             if waiting:
                 log.info("the target is met: tasks that still wait are cancelled, jobs %s", ", ".join(waiting))
                 commands.scancel(waiting, only_pending=True)
-    except FileExistsError:
-        return
     except (HpoBatchError, OSError) as error:
         log.info("the target is met; tasks that still wait end when they start: %s", error)
 

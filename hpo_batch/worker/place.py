@@ -93,7 +93,9 @@ class Place:
             if found is not None and abs(found - known) <= MOVED_S:
                 return False
             log.info("SLURM has moved the time limit: %s", "none" if found is None else f"{left:.0f} s are left")
-            self.deadline, self.is_sure = found, True
+            # a worker on a busy node comes seconds after its task, which is no other limit: those are moved by minutes
+            self.is_sure = self.is_sure or found is None or abs(found - known) > EARLY_S
+            self.deadline = found
             return True
 
     @property

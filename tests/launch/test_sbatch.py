@@ -166,6 +166,13 @@ def test_gpus_of_the_callers_environment_are_not_counted_and_so_refused() -> Non
     a_plan(sweep, site=site, standing=Standing(remaining=9))  # hidden by it
 
 
+def test_tasks_that_somebody_has_to_release_are_told() -> None:
+    site, standing = Site(has_slurm=True), Standing(remaining=9, live_workers=2, on_hold=("7_1", "7_2"))
+    (told,) = a_plan(a_sweep(), site=site, standing=standing).warnings
+    assert "'scontrol release 7_1,7_2'" in told
+    assert a_plan(a_sweep(), site=site, standing=replace(standing, remaining=0)).warnings == ()
+
+
 def test_workers_that_share_gpus_are_told() -> None:
     sweep = a_sweep(scheduler="local", workers=3)
     made = a_plan(sweep, site=Site(has_slurm=False, gpus=("GPU-a",)), standing=Standing(remaining=9))

@@ -80,7 +80,9 @@ def the_status(home: StudyHome) -> StudyStatus:
         ("7|0|RUNNING|None|0:10|1:00|n1", 1, ""),
         ("7|0|SUSPENDED|None|0:10|1:00|n1", 1, ""),
         ("7|0|COMPLETING|None|0:10|1:00|n1", 0, "array task 7_0: ending (COMPLETING)"),
-        ("7|0|PENDING|JobHeldUser|0:00|1:00|", 0, "array task 7_0: held until 'scontrol release' (JobHeldUser"),
+        ("7|0|PENDING|JobHeldUser|0:00|1:00|", 1, ""),  # its owner lets it go when he wants to
+        ("7|0|PENDING|JobHeldAdmin|0:00|1:00|", 0, "array task 7_0: held until 'scontrol release' (JobHeldAdmin"),
+        ("7|0|PENDING|JobHoldMaxRequeue|0:00|1:00|", 0, "array task 7_0: held until 'scontrol release' (JobHold"),
         ("7|0|PENDING|PartitionTimeLimit|0:00|1:00|", 0, "array task 7_0: can never start (PartitionTimeLimit"),
         ("7|0|PENDING|QOSMaxWallDurationPerJobLimit|0:00|1:00|", 0, "array task 7_0: can never start"),
         ("7|0|CANCELLED|None|0:10|1:00|n1", 0, ""),

@@ -135,7 +135,8 @@ def test_a_process_of_this_host_is_there_whatever_slurm_shows(root: Path) -> Non
         ("7|0|SUSPENDED|None|1:00|59:00|n1", True),
         ("7|0|PENDING|Priority|0:00|1:00:00|", True),
         ("7|0|PENDING|BeginTime|0:00|1:00:00|", True),
-        ("7|0|PENDING|JobHeldUser|0:00|1:00:00|", False),
+        ("7|0|PENDING|JobHeldUser|0:00|1:00:00|", True),
+        ("7|0|PENDING|JobHeldAdmin|0:00|1:00:00|", False),
         ("7|0|PENDING|PartitionTimeLimit|0:00|1:00:00|", False),
         ("7|0|PENDING|DependencyNeverSatisfied|0:00|1:00:00|", False),
         ("7|0|COMPLETING|None|1:00|59:00|n1", False),
@@ -241,13 +242,14 @@ def test_common_reasons_have_a_gloss(reason: str, gloss: str) -> None:
     assert found.startswith(gloss)
     assert bool(found) == bool(gloss)
     assert is_held(reason) == ("held" in reason)
-    assert outlook(reason) is (Outlook.HELD if "held" in reason else Outlook.STARTS)
+    expected = {"(launch failed requeued held)": Outlook.HELD, "job requeued in held state": Outlook.ON_HOLD}
+    assert outlook(reason) is expected.get(reason, Outlook.STARTS)
 
 
 @pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"])
 def test_held_is_what_somebody_has_to_release(reason: str) -> None:
     assert is_held(reason)
-    assert outlook(reason) is Outlook.HELD
+    assert outlook(reason) is (Outlook.ON_HOLD if reason == "JobHeldUser" else Outlook.HELD)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ def test_a_longer_limit_lets_the_trial_go_on_until_that_one_is_near() -> None:
     now = time.time()
     assert not here.is_near(now)
     assert (slurm.asked, here.is_sure) == (1, True)
+    late = place(Slurm(30.0))
+    assert not late.is_near(time.time())
+    assert not late.is_sure  # as much as a worker may come after its task: no other limit
     assert here.deadline == pytest.approx(now + 250, abs=1)
     assert here.limit() == pytest.approx(now + 250 - 15 / 4, abs=1)
     assert here.is_near(now + 240)  # asked again: it is another limit
