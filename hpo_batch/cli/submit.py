@@ -104,7 +104,9 @@ def start(
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
             stack.enter_context(turn(home, shared=one.study.shared))
-        there = live([home for home in homes if home.exists], say=lambda text: click.echo(text, err=True))
+        known = [home for home in homes if home.exists]
+        over = () if after is None else (after,)
+        there = live(known, over=over, say=lambda text: click.echo(text, err=True))
         plans = [
             _plan(one, home, there.get(home.name), workdir)
             for one, home, workdir in zip(sweeps, homes, folders, strict=True)

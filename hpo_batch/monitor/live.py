@@ -6,8 +6,8 @@ For commands that add or end workers: they must not guess, so a SLURM that does 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from hpo_batch import processes
 from hpo_batch.cluster.commands import ArrayTask, QueueRow
@@ -74,12 +74,15 @@ class LocalWorker:
         return self.host == processes.host_name()
 
 
-def live(homes: Sequence[StudyHome], *, say: Callable[[str], None] = lambda text: None) -> dict[str, Live]:
+def live(
+    homes: Sequence[StudyHome], *, over: Collection[str] = (), say: Callable[[str], None] = lambda text: None
+) -> dict[str, Live]:
     """The live workers of each study, by its name.
 
     Where SLURM shows nothing of a job, the leases of its workers are watched, for a third of their duration at least.
 
     Args:
+        over: submissions of which SLURM has said that all tasks have ended, as to the collector that it starts then.
         say: told what is waited for.
 
     Raises:
@@ -87,6 +90,8 @@ def live(homes: Sequence[StudyHome], *, say: Callable[[str], None] = lambda text
     """
     submissions = {home.name: read_submissions(home) for home in homes}
     queue = ask([s for several in submissions.values() for s in several])
+    hidden = {id: why for id, why in queue.hidden.items() if id not in over}
+    queue = replace(queue, hidden=hidden)
     return {home.name: _live(home, submissions[home.name], queue, say) for home in homes}
 
 
