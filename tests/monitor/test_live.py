@@ -210,3 +210,11 @@ def test_waiting_ends_where_nothing_will_start_and_says_why(home: StudyHome, squ
     squeue("7|0|PENDING|JobHeldUser|0:00|1:00|")  # somebody may release it: waited for, and said
     assert patience.goes_on([the_status(home)])
     assert "JobHeldUser" in patience.news([the_status(home)])[0]
+
+
+def test_the_collector_watches_nobody_of_those_it_was_started_after(home: StudyHome, squeue: Squeue) -> None:
+    squeue(unknown=True)
+    with at_work(home, 0):
+        said: list[str] = []
+        assert live([home], over=["abc"], say=said.append)[home.name].workers == 0
+        assert said == []
