@@ -123,7 +123,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         home=home, sweep=sweep, allocation=allocation, owner=owner, place=place, signals=signals, environ=environ
     )
     if slots.is_supervisor(sweep.job, allocation, environ):
-        tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
+        tally = slots.supervise(home, sweep.job, allocation, place=place, signals=signals, environ=environ)
         task.leave(tally)
         return task.exit_code(tally)
     rank = None
