@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.monitor.waiting import stuck_for
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -79,6 +80,8 @@ def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False)
         left = status.counts.remaining
         trials = "trial is" if left == 1 else "trials are"
         who = " that will work" if status.live_workers else ""
+        if keys := stuck_for(status):
+            who += f": change {keys} first"
         tell("next", f"{left} {trials} left and no worker is there{who}; to go on: {hint('resume', status.name)}")
     return lines
 

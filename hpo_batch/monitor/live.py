@@ -15,7 +15,7 @@ from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import StorageError
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
-from hpo_batch.monitor.reasons import Outlook, meaning, outlook
+from hpo_batch.monitor.reasons import Outlook, meaning, outlook, what_to_change
 from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
 from hpo_batch.monitor.workers import had_a_worker
 from hpo_batch.records import Owner
@@ -146,7 +146,8 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
         case Outlook.HELD:
             return f"held until 'scontrol release' ({row.reason}: {meaning(row.reason)})"
         case Outlook.NEVER:
-            return f"can never start ({row.reason}: {meaning(row.reason)})"
+            change = what_to_change(row.reason)
+            return f"can never start ({row.reason}: {meaning(row.reason)}); nor will others, unless you change {change}"
 
 
 def _leaving(

@@ -51,6 +51,19 @@ _MEANING = {
     "RESERVATION_DELETED": "its reservation was deleted: it will never start",
     "DeadLine": "its deadline is over: it will never start",
 }
+_TO_CHANGE = (
+    (re.compile(r"TimeLimit|Wall|Minutes|DeadLine"), "job.walltime"),
+    (re.compile(r"Dependency"), "job.dependency"),
+    (re.compile(r"NodeLimit|MaxNode"), "job.nodes"),
+    (re.compile(r"InvalidQOS|QOSNotAllowed|QOS not permitted"), "job.qos"),
+    (re.compile(r"InvalidAccount|AccountNotAllowed|account not permitted"), "job.account"),
+    (re.compile(r"Reservation|RESERVATION"), "job.reservation"),
+    (re.compile(r"Cpu|CPU"), "job.cpus"),
+    (re.compile(r"Mem"), "job.mem_gb"),
+    (re.compile(r"GRES|TRES"), "job.gres"),
+    (re.compile(r"Constraints"), "job.constraint, gres, cpus, mem_gb"),
+    (re.compile(r"Partition"), "job.partition"),
+)
 _FAMILIES = (
     (
         re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|MinutesPerJob|DurationPerJob)|(QOS|Assoc)Min|MaxMemPerLimit"),
@@ -71,6 +84,14 @@ def outlook(reason: str) -> Outlook:
     if is_held(reason):
         return Outlook.ON_HOLD if meaning(reason).startswith("held by its owner") else Outlook.HELD
     return Outlook.NEVER if "will never start" in meaning(reason) else Outlook.STARTS
+
+
+def what_to_change(reason: str) -> str:
+    """The keys of ``[job]`` to look at where a task can never start: without a change its successor cannot either."""
+    for pattern, keys in _TO_CHANGE:
+        if pattern.search(reason):
+            return keys
+    return "what [job] asks for"
 
 
 def is_held(reason: str) -> bool:

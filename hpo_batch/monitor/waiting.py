@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.monitor.reasons import Outlook, outlook
+from hpo_batch.monitor.reasons import Outlook, outlook, what_to_change
 from hpo_batch.monitor.status import UNSEEN, StudyStatus
 
 LOOKS: Final = 3
@@ -51,6 +51,12 @@ def why_not_working(status: StudyStatus) -> list[str]:
         f"{count} array task{'s' if count > 1 else ''} will not start: {reason}{f' ({gloss})' if gloss else ''}"
         for (reason, gloss), count in reasons.most_common()
     ]
+
+
+def stuck_for(status: StudyStatus) -> str:
+    """What must be changed before more workers help; empty if nothing."""
+    stuck = [w.reason for w in status.workers if w.state == TaskState.PENDING.value and _is_stuck(w.reason)]
+    return " and ".join(dict.fromkeys(what_to_change(reason) for reason in stuck))
 
 
 def _is_there(status: StudyStatus) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from hpo_batch.cluster.commands import parse_squeue
 from hpo_batch.monitor.queue import Hidden
-from hpo_batch.monitor.reasons import Outlook, is_held, meaning, outlook
+from hpo_batch.monitor.reasons import Outlook, is_held, meaning, outlook, what_to_change
 from hpo_batch.monitor.workers import Answer, Workers, find_workers
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
@@ -263,6 +263,7 @@ def test_held_is_what_somebody_has_to_release(reason: str) -> None:
 )
 def test_what_can_never_start(reason: str) -> None:
     assert outlook(reason) is Outlook.NEVER
+    assert what_to_change(reason).startswith("job.")
 
 
 @pytest.mark.parametrize(
