@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +153,7 @@ class View:
         self._clock = clock
         self._studies = [_Study(home) for home in homes]
         self._queue: Answer | None = None
+        self._dead: dict[Path, tuple[Dead, ...]] = {}
         self._accounts: Mapping[ArrayTask, tuple[AccountingRow, ...]] | None = None
         self._no_accounts = ""
 
@@ -169,7 +170,7 @@ class View:
         submissions = {study.home.path: read_submissions(study.home) for study in self._studies}
         every = [s for several in submissions.values() for s in several]
         if ask_slurm or self._queue is None:
-            self._queue = _ask_slurm(every, now=self._clock())
+            self._queue, self._dead = _ask_slurm(every, now=self._clock()), {}
         if accounting:
             self._accounts, self._no_accounts = _ask_accounts(every)
         now = self._clock()
@@ -219,16 +220,7 @@ class View:
             failure_groups=groups,
             workers=found.there,
             abandoned=found.abandoned,
-            dead=()
-            if not state.counts().remaining
-            else dead_workers(
-                home,
-                submissions,
-                rows=self._queue.rows,
-                job_ids=self._queue.job_ids,
-                live=there,
-                answered=is_answered,
-            ),
+            dead=self._dead_of(home, submissions, there, state.counts().remaining),
             is_hidden=is_answered and newest is not None and newest.id in self._queue.hidden,
             files=study.files(frozen),
             failing_nodes=failing_nodes(state),
@@ -237,6 +229,24 @@ class View:
             slurm=slurm,
             unseen=tuple(unseen),
         )
+
+    def _dead_of(
+        self, home: StudyHome, submissions: Sequence[Submission], there: Collection[str], remaining: int
+    ) -> tuple[Dead, ...]:
+        """Looked for once for each answer of SLURM: it reads the logs of all tasks that have ended."""
+        assert self._queue is not None
+        if not remaining:
+            return ()
+        if home.path not in self._dead:
+            self._dead[home.path] = dead_workers(
+                home,
+                submissions,
+                rows=self._queue.rows,
+                job_ids=self._queue.job_ids,
+                live=there,
+                answered=self._queue.answered,
+            )
+        return self._dead[home.path]
 
     def _charged(self, submissions: Sequence[Submission]) -> Sequence[AccountingRow] | None:
         """What sacct knows of a study's tasks; None if it was not asked, or keeps no accounts."""
