@@ -422,7 +422,7 @@ READERS = {
         "print(collections.Counter(t.state for t in study.get_trials(deepcopy=False)), study.best_value)"
     ),
     "our scan alone": (
-        "from pathlib import Path; from hpo_batch.study.create import read_state;"
+        "from pathlib import Path; from hpo_batch.study.read import read_state;"
         "from hpo_batch.store.home import home_of; print(read_state(home_of(Path({root!r}), 'bench')).counts())"
     ),
     "hpo-batch collect --format csv": (

@@ -13,7 +13,8 @@ import click
 from hpo_batch.cli.options import hint
 from hpo_batch.cli.screen import stopped_lines
 from hpo_batch.errors import Exit
-from hpo_batch.monitor.status import UNSEEN, StudyStatus, last_words, study_statuses
+from hpo_batch.monitor.status import StudyStatus, study_statuses
+from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -55,9 +56,9 @@ def _wait(homes: Sequence[StudyHome]) -> None:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bars = [progress.add_task(home.name, total=None, more="") for home in homes]
         last_text = ""
-        asked, workers_left = 0.0, True
+        asked, workers_left, patience = 0.0, True, Patience()
         while workers_left:
-            workers_left, asked = _workers_left(homes, asked)
+            workers_left, asked = _workers_left(homes, asked, patience)
             texts = []
             for bar, (home, journal, state) in zip(bars, views, strict=True):
                 while lines := journal.read_new():
@@ -74,20 +75,21 @@ def _wait(homes: Sequence[StudyHome]) -> None:
                 time.sleep(LOOK_EVERY_S)
 
 
-def _workers_left(homes: Sequence[StudyHome], asked: float) -> tuple[bool, float]:
+def _workers_left(homes: Sequence[StudyHome], asked: float, patience: Patience) -> tuple[bool, float]:
     """Whether any worker may still be at it, and when SLURM was last asked.
 
     A study without remaining and running trials needs no question: its workers are leaving.
     """
     slurm = any(s.kind == "slurm" for home in homes for s in read_submissions(home))
-    if slurm and time.monotonic() - asked < ASK_SLURM_EVERY_S and asked:
+    if slurm and asked and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
         from hpo_batch.monitor.status import load_state
 
         counts = [load_state(home).counts() for home in homes]
         return any(c.remaining or c.running for c in counts), asked
     statuses = study_statuses(homes)
-    left = any(status.live_workers or (status.slurm == UNSEEN and status.counts.remaining) for status in statuses)
-    return left, time.monotonic()
+    for line in patience.news(statuses):
+        click.echo(line, err=True)
+    return patience.goes_on(statuses), time.monotonic()
 
 
 def _report(homes: Sequence[StudyHome]) -> int:
@@ -99,17 +101,17 @@ def _report(homes: Sequence[StudyHome]) -> int:
         print_summary(home, top=SHOWN)
     if len(homes) > 1:
         print_overview(homes)
-    _next_steps(homes, statuses)
+    _next_steps(statuses)
     return Exit.TRIALS_FAILED if any(status.counts.remaining for status in statuses) else Exit.OK
 
 
-def _next_steps(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus]) -> None:
+def _next_steps(statuses: Sequence[StudyStatus]) -> None:
     click.echo("\nnext:", err=True)
-    for home, status in zip(homes, statuses, strict=True):
+    for status in statuses:
         name = status.name
         if status.counts.remaining:
-            for log, words in last_words(home):
-                click.echo(f"  a worker of {name} ended with: {words}\n    {log}", err=True)
+            for line in (*why_not_working(status), *map(str, status.dead)):
+                click.echo(f"  {name}: {line}", err=True)
             for label, text in stopped_lines(status.stopped, name) if status.stopped is not None else ():
                 click.echo(f"  {label:<8}  {text}", err=True)
         commands = [(hint("logs", name, str(status.best.number)), "what the best trial printed")] if status.best else []

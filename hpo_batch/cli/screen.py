@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.monitor.waiting import stuck_for
 from hpo_batch.space.words import printable
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
@@ -32,15 +33,12 @@ LEAST_HOURS = 0.005
 """of less nobody wants to know"""
 
 
-def screen(
-    status: StudyStatus, *, width: int | None, all_workers: bool = False, words: Sequence[str] = ()
-) -> list[str]:
+def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False) -> list[str]:
     """The lines for one study.
 
     Args:
         width: of the terminal; None to leave lines as long as they are.
         all_workers: list every worker, however many they are.
-        words: how the workers of the newest submission ended, if they did so with an error.
     """
     lines: list[str] = []
 
@@ -78,11 +76,17 @@ def screen(
         tell("left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over")
     for text in status.unseen:
         tell("unseen", text)
-    for text in words:
-        tell("ended", text)
+    for dead in status.dead if status.counts.remaining else ():
+        tell("ended", str(dead))
     if status.stopped is not None:
         for label, text in stopped_lines(status.stopped, status.name):
             tell(label, text)
+    elif status.counts.remaining and not any(w.will_work for w in status.workers) and status.slurm != "unseen":
+        left = status.counts.remaining
+        trials = "trial is" if left == 1 else "trials are"
+        change = f"; change {keys} first" if (keys := stuck_for(status)) else ""
+        tell("stopped", f"{left} {trials} left and no worker is there that will work{change}")
+        tell("go on", hint("resume", status.name))
     return lines
 
 
@@ -241,7 +245,7 @@ def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
     seen = f"seen {_span(lease)} ago" if lease is not None else ""
     gloss = f" ({worker.gloss})" if worker.gloss else ""
     gpus = f"GPU {named_gpus(worker.gpus, worker.gpu_count)}" if worker.gpus else ""
-    return who, state, worker.node, gpus, trial, seen, f"{worker.reason}{gloss}"
+    return who, state, worker.node, gpus, trial, seen, worker.doubt or f"{worker.reason}{gloss}"
 
 
 def _span(seconds: float | None) -> str:

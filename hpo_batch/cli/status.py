@@ -43,7 +43,7 @@ def command(
     view = View(homes)
     if not watch:
         statuses = view.look(accounting=accounting)
-        click.echo(_json(statuses, indent=2) if as_json else _text(homes, statuses, all_workers=all_workers))
+        click.echo(_json(statuses, indent=2) if as_json else _text(statuses, all_workers=all_workers))
         return
     try:
         if sys.stdout.isatty() and not as_json:
@@ -63,7 +63,7 @@ def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accoun
         asked = time.monotonic() if ask else asked
         statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
         height = shutil.get_terminal_size().lines
-        lines = _text(homes, statuses, all_workers=all_workers).splitlines()
+        lines = _text(statuses, all_workers=all_workers).splitlines()
         now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
         last = f"{now}; the journal is read every {LOOK_EVERY_S:g} s, SLURM is asked every {ASK_SLURM_EVERY_S:g} s"
         if len(lines) > height - 2:
@@ -87,7 +87,7 @@ def _print_changes(
         statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
         now = tuple(gist(status) for status in statuses)
         if now != before:
-            text = _json(statuses) if as_json else _text(homes, statuses, all_workers=all_workers) + "\n"
+            text = _json(statuses) if as_json else _text(statuses, all_workers=all_workers) + "\n"
             click.echo(text)  # which flushes
         before = now
         time.sleep(LOOK_EVERY_S)
@@ -97,21 +97,8 @@ def _json(statuses: Sequence[StudyStatus], *, indent: int | None = None) -> str:
     return json.dumps([status.as_json() for status in statuses], indent=indent, ensure_ascii=False)
 
 
-def _text(homes: Sequence[StudyHome], statuses: Sequence[StudyStatus], *, all_workers: bool) -> str:
+def _text(statuses: Sequence[StudyStatus], *, all_workers: bool) -> str:
     from hpo_batch.cli.screen import screen
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    pairs = zip(homes, statuses, strict=True)
-    return "\n\n".join(
-        "\n".join(screen(status, width=width, all_workers=all_workers, words=_ended_badly(home, status)))
-        for home, status in pairs
-    )
-
-
-def _ended_badly(home: StudyHome, status: StudyStatus) -> list[str]:
-    """Why no worker is there although trials are left, if the workers said so."""
-    from hpo_batch.monitor.status import last_words
-
-    if status.live_workers or not status.counts.remaining:
-        return []
-    return [f"{words}  ({log})" for log, words in last_words(home)]
+    return "\n\n".join("\n".join(screen(status, width=width, all_workers=all_workers)) for status in statuses)

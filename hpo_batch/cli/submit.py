@@ -66,13 +66,16 @@ def command(
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.part import part_of
+    from hpo_batch.sweep.sbatch_options import key_of_job, parse_options
 
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
     chosen += [f"study.trials={trials}"] if trials is not None else []
     chosen += [f"job.{key}={json.dumps(value)}" for key, value in of_job.items() if value is not None]
-    chosen += [f"job.{key_of_job(key)}={value}" for key, value in parse_sbatch_options(sbatch_options)]
+    for option, value in parse_options(sbatch_options):
+        key, literal = key_of_job(option, value)
+        chosen.append(f"job.{key}={literal}")
     sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     homes = [home_of(logs_root(root), one.path) for one in sweeps]
     tomls = [sweep.read_text(encoding="utf-8")] * len(sweeps)
@@ -109,7 +112,9 @@ def start(
     with contextlib.ExitStack() as stack:
         for home, one in sorted(zip(homes, sweeps, strict=True), key=lambda pair: pair[0].name) if not dry_run else ():
             stack.enter_context(turn(home, shared=one.study.shared))
-        there = live([home for home in homes if home.exists], ended=after is not None)
+        known = [home for home in homes if home.exists]
+        over = () if after is None else (after,)
+        there = live(known, over=over, say=lambda text: click.echo(text, err=True))
         for home, one in zip(homes, sweeps, strict=True):
             why = _begins_anew(home, one, fresh=fresh) if home.name in there else ""
             if why:
@@ -213,32 +218,6 @@ def _check(
             click.echo(line, err=True)
 
 
-def parse_sbatch_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """``--qos=high``, ``--qos high`` and ``--exclusive`` as key and TOML value.
-
-    Raises:
-        UserError: a word that is not a long option.
-    """
-    options: list[tuple[str, str]] = []
-    for word in words:
-        if word.startswith("--") and len(word) > 2:
-            key, equals, value = word[2:].partition("=")
-            options.append((key, json.dumps(value) if equals else "true"))
-        elif options and options[-1][1] == "true" and not word.startswith("-"):
-            options[-1] = (options[-1][0], json.dumps(word))
-        else:
-            raise UserError(f"'{word}' after -- is not an option of sbatch in its long form, such as --qos=high")
-    return options
-
-
-def key_of_job(option: str) -> str:
-    """The key of ``[job]`` that says the same as an option of sbatch, if there is one: a plan must know of it."""
-    same = ("account", "constraint", "dependency", "exclude", "gpus-per-node", "gres", "nodelist", "partition", "qos")
-    if option in (*same, "reservation"):
-        return option.replace("-", "_")
-    return "walltime" if option == "time" else f"sbatch.{option}"
-
-
 def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Plan:
     """Of a study that is there, or (``live`` is None) of one that is to be made."""
     import os
@@ -269,6 +248,8 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
             live_workers=live.workers,
             on_hold=live.on_hold,
             nothing_left=nothing_left(home, state, sweep) if remaining and not change.against else None,
+            not_counted=live.not_counted,
+            doubts=live.doubts,
         )
     return plan(home, sweep, change=change, site=site, standing=standing, workdir=workdir)
 
@@ -340,6 +321,7 @@ def _submit(
 
     from hpo_batch.errors import HpoBatchError
     from hpo_batch.launch.submit import submit
+    from hpo_batch.launch.updates import bring_up_to_date
 
     failed: HpoBatchError | None = None
     started: list[Plan] = []
@@ -367,6 +349,9 @@ def _submit(
                     err=True,
                 )
             _tell_of_collector(plan, submission)
+        if plan.home.name in there:
+            for line in bring_up_to_date(plan, there[plan.home.name]):
+                click.echo(line if line.startswith("warning:") else f"  {line}", err=True)
         if plan.standing.remaining and plan.home.name in there:
             _start_held_back(plan, there[plan.home.name])
     return started, failed

@@ -1,7 +1,7 @@
 """SLURM's commands, one function each and one call for all the jobs asked about.
 
-The functions run a command and translate its failure; what it wrote is read by pure functions. A worker calls only
-`requeue`: no process of ours polls SLURM.
+The functions run a command and translate its failure; what it wrote is read by pure functions. A worker calls `requeue`
+at its end, and `time_left` once before it gives a trial up for time: no process of ours polls SLURM.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hpo_batch.cluster import site, states
 from hpo_batch.cluster.site import Limit, Partition
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import (
+    CommandMissing,
     CommandTimeout,
     SlurmError,
     SlurmRefused,
@@ -39,6 +40,15 @@ _SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
 # The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
 _USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+_CONFIGURATIONS = (
+    "/etc/slurm/slurm.conf",
+    "/etc/slurm-llnl/slurm.conf",
+    "/run/slurm/conf/slurm.conf",
+    "/usr/local/etc/slurm.conf",
+)
+_CLOCKS_APART_S = 30.0
+_ASIDE_S = 10.0
+"""for what is good to know, and nothing waits for"""
 _UNKNOWN_ID = "Invalid job id specified"
 _NO_ROOM = re.compile(
     r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
@@ -93,9 +103,18 @@ class QueueRow:
     left_s: float | None
     """To its time limit; None without one, and beyond it."""
     node: str
+    ends: float | None = None
+    """When it ended or, as it stands, will, in seconds since 1970 by SLURM's clock."""
+    is_unlimited: bool = False
+    """Whether it has no time limit at all."""
     name: str = ""
-    """The job's name, where it was asked for."""
+    """The job's name."""
     is_array: bool = True
+
+    def comes_back(self, now: float) -> bool:
+        """Whether a task whose processes are being ended is to run again: SLURM reckons with a whole run from then on
+        (22.05: a task that was requeued ends in the future, one that was cancelled has ended)."""
+        return self.state is TaskState.ENDING and self.ends is not None and self.ends > now + _CLOCKS_APART_S
 
     @property
     def id(self) -> str:
@@ -207,18 +226,20 @@ def squeue(
     if not ids and not wanted:
         return {}
     which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
-    fields = f"{_SQUEUE_FIELDS}|%j" if wanted else _SQUEUE_FIELDS
-    # -r: one line for each pending task too.
-    done = _run(["squeue", "-h", "-r", *which, "-o", fields], timeout_s=timeout_s)
+    # -r: one line for each pending task too. The name tells a job of ours from a stranger's that has got its number.
+    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j"], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
-    return parse_squeue(done.stdout, named=bool(wanted))
+    return parse_squeue(done.stdout, whole=True)
 
 
-def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
     """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
 
     An id may be another job's by now, a name of ours never is.
+
+    Args:
+        only_pending: those of which some task waits.
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -227,7 +248,8 @@ def find_jobs(names: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[str
     wanted = set(names)
     if not wanted:
         return {}
-    done = _run(["squeue", "-h", "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    waits = ["-t", "PENDING"] if only_pending else []
+    done = _run(["squeue", "-h", *waits, "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
     if done.returncode != 0:
         raise _failure("squeue", done)
     pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
@@ -311,6 +333,63 @@ def start_now(task_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
         raise _failure("scontrol update", done)
 
 
+def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> None:
+    """Change tasks that wait, such as ``{"TimeLimit": "60"}``.
+
+    Args:
+        task_ids: `QueueRow.id` of each.
+
+    Raises:
+        CommandMissing: there is no scontrol on this machine.
+        SlurmUnreachable: no answer, or no controller.
+        SlurmRefused: for example a longer limit, which many sites let none but administrators give.
+    """
+    ids = _joined(task_ids)
+    if not ids or not changes:
+        return
+    words = [f"{key}={value}" for key, value in changes.items()]
+    done = _run(["scontrol", "update", f"JobId={ids}", *words], timeout_s=timeout_s)
+    if done.returncode != 0:
+        raise _failure("scontrol update", done)
+
+
+def time_left(job_id: str, *, timeout_s: float) -> float | None:
+    """Seconds to the time limit of a job or array task (`A_i`) that runs; infinite without one, None if SLURM has none
+    such that runs.
+
+    Raises:
+        CommandMissing, SlurmUnreachable, SlurmRefused: it cannot be asked, as in some containers.
+    """
+    row = squeue([job_id], timeout_s=timeout_s).get(ArrayTask.parse(job_id))
+    if row is None or row.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
+        return None
+    if row.left_s is None:
+        return float("inf") if row.is_unlimited else 0.0
+    return row.left_s
+
+
+def cluster_name(environ: Mapping[str, str]) -> str:
+    """The cluster that SLURM's commands reach from here; empty if nobody tells.
+
+    From slurm.conf where it can be read: else the controller is asked.
+    """
+    chosen = environ.get("SLURM_CLUSTERS", "")
+    if chosen and "," not in chosen and chosen != "all":
+        return chosen
+    given = environ.get("SLURM_CONF")
+    for path in (given,) if given else _CONFIGURATIONS:
+        try:
+            match = re.search(r"^\s*ClusterName\s*=\s*(\S+)", Path(path).read_text(), re.MULTILINE | re.IGNORECASE)
+        except (OSError, ValueError):
+            continue
+        if match:
+            return match[1]
+    try:
+        return show_config(timeout_s=_ASIDE_S).cluster
+    except (SlurmError, CommandMissing):
+        return ""
+
+
 def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     """The site's limits.
 
@@ -374,11 +453,11 @@ def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIM
     return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
 
 
-def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%j` behind them if ``named``."""
+def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]:
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%e|%j` behind them if ``whole``."""
     rows: dict[ArrayTask, QueueRow] = {}
-    for whole in text.splitlines():
-        line, _, name = whole.rpartition("|") if named else (whole, "", "")
+    for written in text.splitlines():
+        line, end, name = _split(written, 3, from_end=True) if whole else (written, "", "")
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
@@ -393,7 +472,9 @@ def parse_squeue(text: str, *, named: bool = False) -> dict[ArrayTask, QueueRow]
             reason=reason,
             elapsed_s=_seconds(elapsed) or 0.0,
             left_s=_seconds(left),
+            is_unlimited=left.strip() == "UNLIMITED",
             node=node,
+            ends=_number(end),
             name=name,
             is_array=index.isdigit(),
         )

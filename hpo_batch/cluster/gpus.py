@@ -93,6 +93,26 @@ def asked_gpus(*requests: str | None) -> int:
     return sum(_asked(part) for request in requests if request for part in request.split(","))
 
 
+def gpus_of_task(
+    gres: str | None, gpus_per_node: str | None, options: Mapping[str, object], *, nodes: int, tasks_per_node: int
+) -> int:
+    """GPUs of a job with these requests, on all its nodes.
+
+    Args:
+        options: further ones of sbatch by their long names; they stand in the place of ``gres`` and ``gpus_per_node``.
+    """
+    told = {name.replace("_", "-"): str(value) for name, value in options.items()}
+    tasks = nodes * tasks_per_node
+    in_tasks = [part for part in told.get("tres-per-task", "").split(",") if re.match(r"gres[/:]gpu\b", part.strip())]
+    further = (
+        asked_gpus(told.get("gpus"))
+        or asked_gpus(told.get("gpus-per-task")) * tasks
+        or asked_gpus(*(part.strip().replace("gres:", "gres/", 1) for part in in_tasks)) * tasks
+        or asked_gpus(told.get("gres"), told.get("gpus-per-node")) * nodes
+    )
+    return further or asked_gpus(gres, gpus_per_node) * nodes
+
+
 def named_gpus(gpus: tuple[str, ...], count: float) -> str:
     """For people: ``0,1``, ``0 (4 in all)`` if a worker has more than rank 0 sees, ``0 (1/2)`` of a shared one."""
     names = ",".join(gpus)

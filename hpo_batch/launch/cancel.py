@@ -9,18 +9,19 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo_batch import processes
 from hpo_batch.cluster import commands
+from hpo_batch.cluster.commands import cluster_name
 from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.turn import turn
 from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
-from hpo_batch.store import sharing
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store import leases, sharing
+from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
 
 GRACE_S = 60.0
@@ -74,6 +75,8 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
             _mark(target, marker)  # a submission that was under way has removed it
         submissions = {target.home.name: read_submissions(target.home) for target in targets}
         jobs = _cancel_jobs(targets, submissions, drain=drain)
+        for line in _out_of_reach(targets, submissions, jobs):
+            say(f"warning: {line}")
     if drain:
         return Ended(jobs=jobs)
     found = {target.home.name: local_workers(target.home, submissions[target.home.name]) for target in targets}
@@ -117,6 +120,30 @@ def _cancel_jobs(
         for home, submission in {s.id: (home, s) for home, s in map(owners.__getitem__, found.values())}.values():
             write_submission(home, replace(submission, cancelled=time.time()))
     return tuple(found)
+
+
+def _out_of_reach(
+    targets: Sequence[Target], submissions: Mapping[str, Sequence[Submission]], jobs: Collection[str]
+) -> Iterator[str]:
+    """Jobs that SLURM does not show here, though their workers have left cards or their tasks may still wait."""
+    for target in targets:
+        with_cards = {owner.submission for owner in leases.read_owners(target.home.workers).values()}
+        mine = [s for s in submissions[target.home.name] if s.kind == "slurm" and s.job_ids and not s.refused]
+        here = cluster_name(os.environ) if any(s.cluster for s in mine) else ""
+        for submission in mine:
+            if submission.cancelled or not set(submission.job_ids).isdisjoint(jobs):
+                continue
+            ids = ",".join(submission.job_ids)
+            if here and submission.cluster and submission.cluster != here:
+                yield (
+                    f"job {ids} is of cluster '{submission.cluster}', and SLURM was asked on '{here}': workers end at "
+                    f"their next look at the mark; cancel tasks that wait there"
+                )
+            elif submission.id in with_cards and submission.user not in ("", user_name(os.geteuid())):
+                yield (
+                    f"SLURM does not show job {ids}, which {submission.user} submitted: workers end at their next look "
+                    f"at the mark, tasks that wait when they start"
+                )
 
 
 def _end(

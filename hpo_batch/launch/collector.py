@@ -24,6 +24,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
+from hpo_batch.sweep.sbatch_options import given_options
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
@@ -99,7 +100,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
         **{key: getattr(small, key) for key in ("account", "partition", "qos", "constraint", "exclude", "nodelist")},
         "reservation": small.reservation,
         "gres": small.gres,
-        **small.sbatch,
+        **given_options(small),
     }
     lines = [_option(key, value) for key, value in options.items() if value is not None]
     program = [*(shlex.split(small.python) if small.python else [sys.executable]), "-m", "hpo_batch"]
@@ -142,13 +143,13 @@ def why_not(
     mine = next((s for s in submissions if s.id == id), None)
     if mine is None:
         return f"there is no submission '{id}'"
+    if state.counts().remaining == 0:
+        return "nothing is left to do"
     if mine.cancelled or any(one in ENDED_BY_OTHERS for one in ended):
         return "workers were cancelled or preempted for good"
     later = [s for s in submissions if s.submitted > mine.submitted and not s.refused]
     if later:
         return f"a later submission ({later[-1].id}) has its own collector, or was made to go on by hand"
-    if state.counts().remaining == 0:
-        return "nothing is left to do"
     if mine.resumes >= sweep.job.auto_resume:
         return f"it was resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
     tripped = why_tripped(sweep, state)

@@ -10,21 +10,14 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from hpo_batch.sweep.sbatch_options import KINDS, PLANNED, REFUSED
+
 KEPT_OF_SLURM = ("SLURM_CONF", "SLURM_CLUSTERS")
 """where SLURM is"""
-OPTION_OF = {"ARRAY_INX": "array", "TIMELIMIT": "time", "MEM_PER_NODE": "mem", "NO_REQUEUE": "requeue"}
+OPTION_OF = {"ARRAY_INX": "array", "TIMELIMIT": "time", "MEM_PER_NODE": "mem"}
 """variables that are not called like their option"""
-OF_A_KIND = (
-    frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"}),
-    frozenset({"mem", "mem-per-cpu", "mem-per-gpu"}),
-)
-"""options that ask for the same in several ways: one of them in the sweep hides them all"""
-NEVER = {
-    "WAIT": "submit returns at once, or waits with --wait",
-    "CLUSTERS": "squeue would look elsewhere; set SLURM_CLUSTERS",
-    "DEBUG": "",
-    "IGNORE_PBS": "",
-}
+NEVER = frozenset({"DEBUG"})
+"""beside those of options that cannot be given (``sweep.sbatch_options``)"""
 OF_A_JOB = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL")
 """set by SLURM inside a job: another one's GPUs"""
 
@@ -52,7 +45,7 @@ def sbatch_environment(environ: Mapping[str, str], *, asked: Collection[str]) ->
         asked: long names of the options in the script.
     """
     taken = set(asked)
-    for kind in OF_A_KIND:
+    for kind in KINDS:  # one of them in the sweep hides them all
         if taken & kind:
             taken |= kind
     sbatch = {name: value for name, value in environ.items() if name.startswith("SBATCH_")}
@@ -73,7 +66,7 @@ def environment_for(script: str, environ: Mapping[str, str]) -> Mapping[str, str
 
 def _is_open(variable: str, taken: Collection[str]) -> bool:
     option = OPTION_OF.get(variable, variable.lower().replace("_", "-"))
-    return variable not in NEVER and option not in taken
+    return variable not in NEVER and option not in taken and option not in REFUSED and option not in PLANNED
 
 
 def _belongs_to_a_job(name: str, environ: Mapping[str, str]) -> bool:

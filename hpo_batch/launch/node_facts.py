@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,22 @@ from hpo_batch.launch.environment import environment_for
 from hpo_batch.processes import run
 from hpo_batch.worker.devices import PROBE
 
+STARTED = "worker-started"
+"""how the names begin of the files by which a worker's start is known"""
 NEEDED = ("submitit", "optuna", "pydantic", "msgspec", "filelock")
 """what a worker imports besides hpo-batch"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What ``doctor`` has started in the place of a worker, in the same way: pickled, by submitit's runner."""
+
+    folder: str
+
+    def __call__(self) -> int:
+        name = f"{STARTED}.{socket.gethostname()}.{os.environ.get('SLURM_PROCID', '0')}"
+        (Path(self.folder) / name).touch()
+        return 0
 
 
 def facts(question: dict[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,14 @@ from hpo_batch.cluster import commands
 from hpo_batch.cluster.site import Partition
 from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused, UserError
 from hpo_batch.launch.environment import environment_for
-from hpo_batch.launch.sbatch import parameters, script_text
+from hpo_batch.launch.node_facts import STARTED, Probe
+from hpo_batch.launch.sbatch import parameters, script_text, start_text, write_pickle
+from hpo_batch.monitor.ends import true_reason
+from hpo_batch.monitor.output import last_lines
 from hpo_batch.store.contention import clock_offset
 from hpo_batch.store.file_system import PATIENCE_S, answers, ask, judge_locks, trial_folder
 from hpo_batch.store.finding import Finding, Level
+from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job
 
 JOB_S = 300.0
@@ -89,6 +93,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
             "gpus": order.with_gpus,
         },
     )
+    write_pickle(folder / "probe.pkl", Probe(folder=str(folder)), order.job)
     text = script(order, folder, program)
     (folder / "job.sh").write_text(text)
     submitted = time.monotonic()
@@ -118,10 +123,13 @@ def script(order: Order, folder: Path, program: Path) -> str:
         cpus=1,
         mem_gb=None if order.job.mem_gb is None else min(order.job.mem_gb, MOST_MEM_GB),
         dependency=None,
+        nodes=1,
         tasks_per_node=1,
         workers_per_gpu=None,
         mps=False,
     )
+    without = {"ntasks"} if order.with_gpus else {"ntasks", *GPUS}
+    job = replace(job, sbatch={key: value for key, value in job.sbatch.items() if key.replace("_", "-") not in without})
     if not order.with_gpus:
         job = replace(job, gres=None, gpus_per_node=None)
     asked = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
@@ -134,7 +142,8 @@ def script(order: Order, folder: Path, program: Path) -> str:
     asked["setup"] = [*seen, *asked.get("setup", [])]
     python = f"{job.python or shlex.quote(sys.executable)} -u {shlex.quote(str(program))} {shlex.quote(str(folder))}"
     command = python if job.srun else f"{python} 0 & {python} 1 & wait %1 && wait %2"
-    return script_text(command, folder=folder, asked=asked)
+    # then a worker is started as workers are: what its start needs is tried by nothing else
+    return f"{script_text(command, folder=folder, asked=asked)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
 
 
 def _wait(folder: Path, is_so: Callable[[], bool], timeout_s: float) -> bool:
@@ -178,9 +187,21 @@ def _judge(order: Order, folder: Path, waited_s: float) -> Iterator[Finding]:
             names += [one["host"]] if one["host"] not in names else []
     for (level, about, what, do), names in told.items():
         yield Finding(level=level, about=about, what=f"{', '.join(names)}: {what}", do=do, code=Exit.SLURM)
+    yield from _start(folder, nodes)
     if all("clock" in one for one in answered):
         yield clocks({one["host"]: one["clock"] for one in answered} | {"this host": clock_offset(folder, 2)})
     yield from judge_locks(folder, answered, between=between, one_host=len(set(hosts)) == 1)
+
+
+def _start(folder: Path, nodes: str) -> Iterator[Finding]:
+    """Whether what was started as workers are has come to its first line."""
+    if any(folder.glob(f"{STARTED}.*")):
+        yield _fine("start", "a worker starts: srun, Python and submitit's runner find what they need")
+        return
+    lines = [line for path in sorted(folder.glob("*_log.err")) for line in last_lines(path, 50)]
+    why = true_reason(lines) or "no line in its log"
+    do = "see [job] setup, python, srun_args, and the options behind -- that change its environment (--export)"
+    yield _bad("start", f"{nodes}: a worker does not start: {why}", do)
 
 
 def _no_answer(order: Order, folder: Path, nodes: str, answered: Sequence[Mapping[str, Any]]) -> Finding:

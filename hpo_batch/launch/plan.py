@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
-from hpo_batch.launch.environment import sbatch_environment
+from hpo_batch.launch.environment import Environment, sbatch_environment
 from hpo_batch.launch.machine import no_machine_named
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.sbatch_options import GPUS
+from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.walltime import format_walltime
 
 
@@ -38,7 +39,11 @@ class Standing:
     finished: int = 0
     live_workers: int = 0
     on_hold: tuple[str, ...] = ()
-    """array tasks among them that do not start before somebody releases them"""
+    """array tasks among them that do not start before their owner releases them"""
+    not_counted: tuple[str, ...] = ()
+    """who is there and will not work, and why: sentences"""
+    doubts: tuple[str, ...] = ()
+    """what cannot be seen, and what is taken for so: sentences"""
     nothing_left: Stopped | None = None
     """that workers would find nothing to do though trials are missing"""
 
@@ -131,12 +136,17 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
     if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
         told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
+    if standing.remaining:
+        told += [f"not counted as workers: {line}" for line in standing.not_counted]
+        told += standing.doubts
     if standing.remaining and standing.on_hold:
         held = ",".join(standing.on_hold)
         told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
     variables: list[str] = []
     if job.scheduler == "slurm":
-        variables = sbatch_environment(site.environ, asked=asked_options(job)).lines()
+        of_caller = sbatch_environment(site.environ, asked=asked_options(job))
+        _refuse_gpus_of_the_caller(job, of_caller)
+        variables = of_caller.lines()
     return Plan(
         home=home,
         sweep=sweep,
@@ -147,3 +157,13 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         warnings=tuple(told),
         environment=tuple(variables),
     )
+
+
+def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
+    """``workers_per_gpu`` counts the GPUs that the sweep asks for: others would be given twice the workers."""
+    named = [name for name in environment.filled if name.removeprefix("SBATCH_").lower().replace("_", "-") in GPUS]
+    if job.workers_per_gpu is not None and named:
+        raise UserError(
+            f"{named[0]}={environment.filled[named[0]]} of your environment asks for GPUs, and [job] workers_per_gpu "
+            f"counts those of the sweep only: say [job] gres or gpus_per_node, or 'unset {named[0]}'"
+        )

@@ -17,23 +17,12 @@ from typing import Any
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string  # private, but the executor cannot be made without srun
 
+from hpo_batch.cluster.gpus import asked_gpus
 from hpo_batch.errors import UserError
 from hpo_batch.launch.shape import Shape, shape_of
+from hpo_batch.sweep.sbatch_options import KINDS, given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job
-
-OURS = {
-    "array": "the workers are its tasks: say [job] workers and max_running",
-    "chdir": "workers start where submit is called: say [objective] cwd",
-    "error": "logs lie in the study's directory: see 'hpo-batch logs'",
-    "job-name": "workers are found by it",
-    "open-mode": "the log of a requeued worker goes on in the same file",
-    "output": "logs lie in the study's directory: see 'hpo-batch logs'",
-    "test-only": "say --dry-run",
-    "time": "workers plan with it: say [job] walltime",
-    "wait": "say --wait before --",
-    "wrap": "the script is made here: say [job] setup or python",
-}
-"""options of sbatch that cannot be given, and what to say instead"""
+from hpo_batch.sweep.walltime import lead_s
 
 
 def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
@@ -42,10 +31,12 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     Raises:
         UserError: ``[job] sbatch`` holds an option that is not the user's to give.
     """
-    for key in job.sbatch:
-        if key in OURS:
-            raise UserError(f"the sbatch option --{key} cannot be given: {OURS[key]}")
-    further: dict[str, Any] = {"requeue": True, "chdir": str(workdir), **job.sbatch}
+    for problem in sbatch_problems(job):
+        do = f"; say {problem.allowed}" if problem.allowed else ""
+        raise UserError(f"[job.sbatch] {problem.key[-1]}: {problem.message}{do}")
+    given = given_options(job)
+    taken = set(given).union(*(kind for kind in KINDS if kind & set(given)))
+    further: dict[str, Any] = {**({} if "requeue" in taken else {"requeue": True}), "chdir": str(workdir), **given}
     if job.reservation is not None:
         further["reservation"] = job.reservation
     shape = shape_of(job)
@@ -67,7 +58,7 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         "dependency": job.dependency,
         "array_parallelism": job.max_running or 100_000,
         "setup": list(job.setup) or None,
-        "signal_delay_s": min(job.signal_lead_s, int(job.walltime / 4)),
+        "signal_delay_s": int(lead_s(job.walltime, job.signal_lead_s)),
         "use_srun": job.srun,
         "srun_args": _srun_args(job, shape) if job.srun else None,
     }
@@ -77,11 +68,13 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     asked["additional_parameters"] = further
     # submitit's default, which sites that enforce wckeys refuse; None leaves it out
     asked["wckey"] = None
-    given = {key.replace("-", "_") for key in job.sbatch}
+    if job.gres is not None and not asked_gpus(job.gres):
+        taken -= {"gres"} - set(given)  # of other resources: it stands beside GPUs that are asked for in another way
     return {
         key: value
         for key, value in asked.items()
-        if key == "wckey" or (value is not None and key not in given)  # else the option would stand there twice
+        # else the option would stand there twice, or beside another that asks for the same
+        if key == "wckey" or (value is not None and key.replace("_", "-") not in taken)
     }
 
 
@@ -103,8 +96,9 @@ def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
 
 
 def _srun_args(job: Job, shape: Shape) -> list[str]:
-    # srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
-    arguments = [f"--cpus-per-task={shape.cpus}"]
+    # what the batch script has in its environment: with --export=NONE for the job, srun would hand on none of it, nor
+    # what submitit's runner knows its job by. srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
+    arguments = ["--export=ALL", f"--cpus-per-task={shape.cpus}"]
     if job.ranks > 1:
         arguments.append("--kill-on-bad-exit=1")  # the others would wait for one that died until the time limit
     return [*arguments, *job.srun_args]
@@ -135,16 +129,27 @@ def sbatch_text(
     asked = parameters(job, name=name, workdir=workdir)
     if max_running is not None:
         asked["array_parallelism"] = max_running
-    id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
-    link = f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
-    asked["setup"] = [link, *asked.get("setup", ())]
-    text: str = _make_sbatch_string(
-        command=f"{python_command(job)} -u -m submitit.core._submit {shlex.quote(str(folder))}",
-        folder=folder,
-        map_count=tasks,
-        **asked,
-    )
+    asked["setup"] = [_link(folder, pickle), *asked.get("setup", ())]
+    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, map_count=tasks, **asked)
     return text
+
+
+def start_text(job: Job, *, folder: Path, pickle: str) -> str:
+    """The lines of a worker's script that start it, without those of ``setup``; they return when it has ended."""
+    asked = parameters(job, name="", workdir=Path("/")) | {"setup": []}
+    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, **asked)
+    lines = text.partition("\n# command\n")[2].strip()
+    return f"{_link(folder, pickle)}\n(\n{lines}\n)"  # without srun it is `exec`
+
+
+def _worker(job: Job, folder: Path) -> str:
+    return f"{python_command(job)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+
+
+def _link(folder: Path, pickle: str) -> str:
+    """The shell line that gives the pickle the name under which submitit's runner looks for it."""
+    id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    return f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
 
 
 def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:

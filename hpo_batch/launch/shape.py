@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpo_batch.cluster.gpus import asked_gpus
+from hpo_batch.cluster.gpus import gpus_of_task
 from hpo_batch.sweep.schema import Job
 
 
@@ -34,7 +34,8 @@ def shape_of(job: Job) -> Shape:
         return Shape(workers=1, nodes=1, tasks_per_node=1, cpus=job.cpus, mem_gb=job.mem_gb)
     workers = 1
     if job.workers_per_gpu is not None:
-        workers = job.workers_per_gpu * max(1, asked_gpus(job.gres, job.gpus_per_node, *_further(job)))
+        gpus = gpus_of_task(job.gres, job.gpus_per_node, job.sbatch, nodes=job.nodes, tasks_per_node=job.tasks_per_node)
+        workers = job.workers_per_gpu * max(1, gpus)
     on_node = workers * job.tasks_per_node
     return Shape(
         workers=workers,
@@ -43,8 +44,3 @@ def shape_of(job: Job) -> Shape:
         cpus=job.cpus * workers,
         mem_gb=None if job.mem_gb is None else job.mem_gb * on_node,
     )
-
-
-def _further(job: Job) -> list[str]:
-    """GPUs asked for after ``--`` or in ``[job] sbatch``."""
-    return [str(value) for key, value in job.sbatch.items() if key in ("gres", "gpus-per-node")]

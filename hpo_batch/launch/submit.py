@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpo_batch import processes
+from hpo_batch.cluster.commands import cluster_name
 from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
 from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
@@ -20,7 +22,7 @@ from hpo_batch.launch.shape import shape_of
 from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_markers
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.store import leases, sharing
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
 from hpo_batch.study.create import create
 from hpo_batch.sweep.schema import Job
@@ -96,6 +98,8 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
         log_pattern=_log_pattern(plan, id),
         host=processes.host_name(environ),
         name="" if plan.is_local else job_name(home, id),
+        cluster="" if plan.is_local else cluster_name(environ),
+        user=user_name(os.geteuid()),
         asked=plan.workers,
         is_open=not plan.is_local,
         submitter={} if plan.is_local else _this_process(),

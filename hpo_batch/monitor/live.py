@@ -6,14 +6,21 @@ For commands that add or end workers: they must not guess, so a SLURM that does 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hpo_batch import processes
+from hpo_batch.cluster.commands import ArrayTask, QueueRow
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.monitor.queue import Queue, ask, workers_of
-from hpo_batch.monitor.reasons import is_held
+from hpo_batch.errors import StorageError
+from hpo_batch.monitor.output import last_lines
+from hpo_batch.monitor.queue import Queue, ask, coming
+from hpo_batch.monitor.reasons import Outlook, meaning, outlook, what_to_change
+from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
+from hpo_batch.monitor.workers import had_a_worker
+from hpo_batch.records import Owner
 from hpo_batch.store import leases
+from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, read_submissions
 
@@ -21,6 +28,13 @@ SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 HELD_BACK = "BeginTime"
 """SLURM's reason for a task that was requeued and may not start yet"""
 JUST_STARTED_S = 60.0
+ENDS = "ending"
+REQUEUED = "requeued: waiting for SLURM to end this run"
+"""the last words of a worker whose task comes back (``worker.leaving``)"""
+LAST_WORDS = 30
+MOST_NAMED = 8
+USUAL_MEMORY_S = 300.0
+"""SLURM's default of MinJobAge"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +42,23 @@ class Live:
     """Workers of one study that run or will run."""
 
     workers: int
+    """who works or, as it stands, will"""
     held_back: tuple[str, ...]
-    """those among them that SLURM has requeued and lets wait"""
-    on_hold: tuple[str, ...]
-    """those that do not start before somebody releases them"""
+    """array tasks among them that SLURM has requeued and lets wait"""
     queue: Queue
     """what squeue said"""
+    waiting: tuple[QueueRow, ...] = ()
+    """array tasks that wait and will start"""
+    stuck: tuple[QueueRow, ...] = ()
+    """array tasks that can never start as they are; not counted"""
+    running: tuple[QueueRow, ...] = ()
+    """array tasks whose workers are counted, and that have begun"""
+    not_counted: tuple[str, ...] = ()
+    """who is there and will not work, and why: sentences"""
+    on_hold: tuple[str, ...] = ()
+    """array tasks that are counted and wait for their owner to release them"""
+    doubts: tuple[str, ...] = ()
+    """what SLURM does not show, and what was taken for so: sentences"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +72,155 @@ class LocalWorker:
     """whether its pid is one of this host and PID namespace: outside of its container it is somebody else's"""
 
 
-def live(homes: Sequence[StudyHome], *, ended: bool = False) -> dict[str, Live]:
+def live(
+    homes: Sequence[StudyHome], *, over: Collection[str] = (), say: Callable[[str], None] = lambda text: None
+) -> dict[str, Live]:
     """The live workers of each study, by its name.
 
+    Where SLURM shows nothing of a job, the leases of its workers are watched, for a third of their duration at least.
+
     Args:
-        ended: ask for tasks too that ended not long ago.
+        over: submissions of which SLURM has said that all tasks have ended, as to the collector that it starts then.
+        say: told what is waited for.
 
     Raises:
         SlurmError, CommandMissing: SLURM cannot be asked, and a study has jobs there.
     """
     submissions = {home.name: read_submissions(home) for home in homes}
-    queue = ask([s for several in submissions.values() for s in several], ended=ended)
-    return {home.name: _live(home, submissions[home.name], queue) for home in homes}
+    queue = ask([s for several in submissions.values() for s in several])
+    hidden = {id: why for id, why in queue.hidden.items() if id not in over}
+    queue = replace(queue, hidden=hidden)
+    return {home.name: _live(home, submissions[home.name], queue, say) for home in homes}
 
 
-def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> Live:
+def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say: Callable[[str], None]) -> Live:
     # a cancelled job that SLURM still shows is about to end
     mine = [s for s in submissions if not s.cancelled]
-    rows = {task: row for s in mine for task, row in queue.of(s).items()}
-    pending = [row for _, row in sorted(rows.items()) if row.state is TaskState.PENDING]
+    per_task = {task: s.workers_per_task for s in mine for task in queue.of(s)}
+    rows = {task: row for s in mine for task, row in sorted(queue.of(s).items()) if row.state.live}
+    owners = leases.read_owners(home.workers)
+    leaving = _leaving(home, rows, owners)
+    counted: dict[ArrayTask, QueueRow] = {}
+    stuck: list[QueueRow] = []
+    others: dict[str, list[str]] = {}
+    for task, row in rows.items():
+        fate = leaving.get(task) or _why_it_will_not_work(home, row)
+        if fate is None:
+            counted[task] = row
+            continue
+        others.setdefault(fate, []).append(row.id)
+        if row.state is TaskState.PENDING and outlook(row.reason) is Outlook.NEVER:
+            stuck.append(row)
     here = [worker for worker in local_workers(home, submissions) if worker.is_here]
+    by_lease, doubts = _hidden_workers(home, mine, queue, owners, say)
+    pending = [row for row in counted.values() if row.state is TaskState.PENDING]
     return Live(
-        workers=workers_of(mine, queue) + len(here),
+        workers=sum(per_task[task] for task in counted) + sum(coming(s, queue) for s in mine) + len(here) + by_lease,
         held_back=tuple(row.id for row in pending if row.reason == HELD_BACK),
-        on_hold=tuple(row.id for row in pending if is_held(row.reason)),
         queue=queue,
+        waiting=tuple(pending),
+        stuck=tuple(stuck),
+        running=tuple(row for row in counted.values() if row.state is not TaskState.PENDING),
+        not_counted=tuple(f"{_tasks(ids)}: {fate}" for fate, ids in others.items()),
+        on_hold=tuple(row.id for row in pending if outlook(row.reason) is Outlook.ON_HOLD),
+        doubts=tuple(doubts),
     )
+
+
+def _tasks(ids: Sequence[str]) -> str:
+    few = ",".join(ids[:MOST_NAMED]) + (",..." if len(ids) > MOST_NAMED else "")
+    return f"array task {few}" if len(ids) == 1 else f"{len(ids)} array tasks ({few})"
+
+
+def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
+    """Of a task in the queue, ready to print behind its name; None if it works or will."""
+    if row.state is TaskState.ENDING and not (row.comes_back(time.time()) or _comes_back(home, row.task)):
+        return f"{ENDS} ({row.word})"
+    if row.state is not TaskState.PENDING:
+        return None
+    match outlook(row.reason):
+        case Outlook.STARTS | Outlook.ON_HOLD:  # who holds his own tasks lets them go when he wants to
+            return None
+        case Outlook.HELD:
+            return f"held until 'scontrol release' ({row.reason}: {meaning(row.reason)})"
+        case Outlook.NEVER:
+            change = what_to_change(row.reason)
+            return f"can never start ({row.reason}: {meaning(row.reason)}); nor will others, unless you change {change}"
+
+
+def _leaving(
+    home: StudyHome, rows: Mapping[ArrayTask, QueueRow], owners: Mapping[str, Owner]
+) -> dict[ArrayTask, str | None]:
+    """Tasks that run without a worker, since theirs has ended, and what to say of them; None if it comes back."""
+    with_card = {ArrayTask.parse(owner.job) for owner in owners.values() if owner.job != "local"}
+    bare = {task: row for task, row in rows.items() if row.state is TaskState.RUNNING and task not in with_card}
+    if not bare:
+        return {}
+    begun = newest_beginnings(home)
+    now = time.time()
+    return {
+        task: f"{ENDS}, its worker has left"
+        for task, row in bare.items()
+        if had_a_worker(row, begun.get(row.id), now=now) and not _comes_back(home, task)
+    }
+
+
+def _comes_back(home: StudyHome, task: ArrayTask) -> bool:
+    """Whether the worker of a task that ends has asked SLURM for another run of it, by its last words."""
+    for log in (home.slurm / f"{task}_0_log.err", home.slurm / f"{task.job}_0_log.err"):
+        lines = last_lines(log, LAST_WORDS)
+        begun = max((i for i, line in enumerate(lines) if " I worker on " in line), default=0)
+        if any(REQUEUED in line for line in lines[begun:]):
+            return True
+    return False
+
+
+def _hidden_workers(
+    home: StudyHome,
+    submissions: Sequence[Submission],
+    queue: Queue,
+    owners: Mapping[str, Owner],
+    say: Callable[[str], None],
+) -> tuple[int, list[str]]:
+    """Workers of jobs that SLURM does not show, by their leases, and what to say of it."""
+    count, told = 0, []
+    lease_s = _lease_s(home)
+    for submission in submissions:
+        hidden = queue.hidden.get(submission.id)
+        if hidden is None:
+            continue
+        mine = [owner for owner in owners.values() if owner.submission == submission.id and owner.job != "local"]
+        watched = leases.silent_by_server(home.workers, [owner.worker for owner in mine])
+        maybe = [o for o in mine if leases.is_dead_here(o.facts) is False or watched.get(o.worker, lease_s) < lease_s]
+        if maybe:
+            who = f"{len(maybe)} worker{'s' if len(maybe) > 1 else ''} of job {','.join(submission.job_ids)}"
+            say(f"watching the leases of {who} for up to {lease_s:.0f} s: SLURM does not show it ({hidden.why})")
+        alive = leases.seen_to_live(home.workers, [owner.facts for owner in maybe], duration_s=lease_s)
+        count += len(alive)
+        if alive:
+            told.append(
+                f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}), but the leases of "
+                f"{len(alive)} of its workers move: they are counted; tasks of it that wait cannot be seen"
+            )
+        elif hidden.is_elsewhere or _is_young(submission):
+            told.append(
+                f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}): whether tasks of it still "
+                f"wait cannot be seen, and none is counted"
+            )
+    return count, told
+
+
+def _is_young(submission: Submission) -> bool:
+    """SLURM shows jobs for some minutes after their end: that it shows none of this one says that it hides it."""
+    return time.time() - submission.submitted < USUAL_MEMORY_S
+
+
+def _lease_s(home: StudyHome) -> float:
+    try:
+        state = load_state(home)
+    except StorageError:
+        return LEASE_S
+    return float(setting(read_frozen(home, state.revision), "study", "lease_s", LEASE_S))
 
 
 def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[LocalWorker]:

@@ -7,11 +7,13 @@ Used by everything that asks who is at work: status, submit, cancel, resume.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hpo_batch.cluster.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, squeue
+from hpo_batch.cluster.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, cluster_name, squeue
+from hpo_batch.store.home import user_name
 from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.submissions import Submission
 
@@ -20,25 +22,38 @@ STARTING_S = 2 * SBATCH_TIMEOUT_S
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hidden:
+    """Why SLURM may show no job of a submission, though some may be there."""
+
+    why: str
+    is_elsewhere: bool = False
+    """it is another cluster's: that it is not shown here says nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queue:
     """Jobs of submissions, by the ids that are written down and by name."""
 
     rows: Mapping[ArrayTask, QueueRow]
-    """the tasks that have not ended, each once, also if several submissions name it"""
+    """the tasks, those too that ended not long ago, each once, also if several submissions name it"""
     job_ids: Mapping[str, tuple[str, ...]]
     """of each submission: those that it has, then those that were found"""
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    """of submissions of whose jobs SLURM shows nothing, neither waiting nor ended"""
 
     def of(self, submission: Submission) -> dict[ArrayTask, QueueRow]:
-        """Its tasks that have not ended."""
+        """Its tasks."""
         ids = {int(id) for id in self.job_ids.get(submission.id, ())}
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
 
-def ask(submissions: Iterable[Submission], *, ended: bool = False, timeout_s: float = TIMEOUT_S) -> Queue:
+def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = TIMEOUT_S) -> Queue:
     """One squeue for all of them; none if none is SLURM's.
 
+    A job is ours by its name: on another cluster, and after numbers have begun anew, its number is somebody else's.
+
     Args:
-        ended: with the tasks that ended not long ago.
+        ended: with the tasks that ended not long ago: that SLURM shows them is the evidence of their end.
 
     Raises:
         CommandMissing, SlurmUnreachable: see ``commands.squeue``.
@@ -47,8 +62,30 @@ def ask(submissions: Iterable[Submission], *, ended: bool = False, timeout_s: fl
     ids = [id for s in ours for id in s.job_ids]
     # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
-    rows = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
-    return Queue(rows=rows, job_ids={s.id: _ids(s, rows) for s in ours})
+    found = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
+    known = {s.id for s in ours}
+    rows = {task: row for task, row in found.items() if row.name.rpartition("-")[2] in known}
+    job_ids = {s.id: _ids(s, rows) for s in ours}
+    shown = {task.job for task in rows}
+    absent = [s for s in ours if s.job_ids and not any(int(id) in shown for id in job_ids[s.id])]
+    return Queue(rows=rows, job_ids=job_ids, hidden=_why_hidden(absent))
+
+
+def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
+    if not absent:
+        return {}
+    here = cluster_name(os.environ) if any(s.cluster for s in absent) else ""
+    me = user_name(os.geteuid())
+    told = {}
+    for one in absent:
+        if one.cluster and here and one.cluster != here:
+            why = f"it is of cluster '{one.cluster}', and SLURM was asked on '{here}'"
+            told[one.id] = Hidden(why=why, is_elsewhere=True)
+        elif one.user and one.user != me:
+            told[one.id] = Hidden(why=f"{one.user} submitted it, and a site may hide the jobs of others (PrivateData)")
+        else:
+            told[one.id] = Hidden(why="SLURM forgets a job some minutes after its end; its answer may also lack some")
+    return told
 
 
 def is_starting(submission: Submission, *, now: float | None = None) -> bool:
@@ -60,16 +97,12 @@ def is_starting(submission: Submission, *, now: float | None = None) -> bool:
     return not dead and age < STARTING_S
 
 
-def workers_of(submissions: Sequence[Submission], queue: Queue) -> int:
-    """Workers of these submissions that are in the queue or about to be, none of them twice."""
-    per_task: dict[ArrayTask, int] = {}
-    coming = 0
-    for submission in {s.id: s for s in submissions}.values():
-        live = [task for task, row in queue.of(submission).items() if row.state.live]
-        per_task.update(dict.fromkeys(live, submission.workers_per_task))
-        if is_starting(submission):
-            coming += max(0, submission.asked - len(live) * submission.workers_per_task)
-    return coming + sum(per_task.values())
+def coming(submission: Submission, queue: Queue) -> int:
+    """Workers of a submission whose sbatch is being called, beside those that SLURM has already."""
+    if not is_starting(submission):
+        return 0
+    there = sum(submission.workers_per_task for row in queue.of(submission).values() if row.state.live)
+    return max(0, submission.asked - there)
 
 
 def _ids(submission: Submission, rows: Mapping[ArrayTask, QueueRow]) -> tuple[str, ...]:

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
+
+
+class Outlook(StrEnum):
+    """What a waiting task's reason means for whoever counts on it."""
+
+    STARTS = "starts"
+    """when its turn comes, or what it waits for is there"""
+    ON_HOLD = "on hold"
+    """not before its owner releases it, who has held it"""
+    HELD = "held"
+    """not before somebody releases it: SLURM or the site's staff hold it"""
+    NEVER = "never"
+    """as it is asked for; only a change of it, or of the site's limits, would let it start"""
+
 
 _MEANING = {
     "Resources": "next in line, waits for free nodes or GPUs",
@@ -26,16 +41,57 @@ _MEANING = {
     "Reservation": "waits for its reservation to begin",
     "Licenses": "waits for a licence",
     "BadConstraints": "no node has what it asks for: it will never start",
-    "InvalidQOS": "the QOS is not valid any more",
-    "InvalidAccount": "the account is not valid any more",
+    "InvalidQOS": "the QOS is not valid any more: it will never start",
+    "InvalidAccount": "the account is not valid any more: it will never start",
+    "AccountNotAllowed": "the account may not use the partition: it will never start",
+    "QOSNotAllowed": "the QOS may not be used there: it will never start",
+    "PartitionConfig": "asks for what the partition does not allow: it will never start",
+    "ReservationDeleted": "its reservation was deleted: it will never start",
+    "ReservationInvalid": "its reservation is not valid: it will never start",
+    "RESERVATION_DELETED": "its reservation was deleted: it will never start",
+    "DeadLine": "its deadline is over: it will never start",
 }
+_TO_CHANGE = (
+    (re.compile(r"TimeLimit|Wall|Minutes|DeadLine"), "job.walltime"),
+    (re.compile(r"Dependency"), "job.dependency"),
+    (re.compile(r"NodeLimit|MaxNode"), "job.nodes"),
+    (re.compile(r"InvalidQOS|QOSNotAllowed|QOS not permitted"), "job.qos"),
+    (re.compile(r"InvalidAccount|AccountNotAllowed|account not permitted"), "job.account"),
+    (re.compile(r"Reservation|RESERVATION"), "job.reservation"),
+    (re.compile(r"Cpu|CPU"), "job.cpus"),
+    (re.compile(r"Mem"), "job.mem_gb"),
+    (re.compile(r"GRES|TRES"), "job.gres"),
+    (re.compile(r"Constraints"), "job.constraint, gres, cpus, mem_gb"),
+    (re.compile(r"Partition"), "job.partition"),
+)
 _FAMILIES = (
+    (
+        re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|MinutesPerJob|DurationPerJob)|(QOS|Assoc)Min|MaxMemPerLimit"),
+        "one task alone asks for more (or less) than the limit: it will never start",
+    ),
+    (re.compile(r"Job's (account|QOS) not permitted"), "may not use the partition: it will never start"),
+    (re.compile(r"Requested partition configuration not available|Job's requested"), "no node has what it asks for"),
     (re.compile(r"(QOS|Assoc)Max(Submit)?Job"), "limit on the number of jobs"),
     (re.compile(r"QOSMax\w*PerUser"), "limit of the QOS for each user: waits for own jobs to end"),
     (re.compile(r"QOS(Max|Grp)"), "limit of the QOS"),
     (re.compile(r"Assoc(Max|Grp)"), "limit of the account or user"),
     (re.compile(r"Max\w*PerAccount"), "limit of the account"),
 )
+
+
+def outlook(reason: str) -> Outlook:
+    """Whether a task that waits with squeue's ``reason`` will start. In doubt it will."""
+    if is_held(reason):
+        return Outlook.ON_HOLD if meaning(reason).startswith("held by its owner") else Outlook.HELD
+    return Outlook.NEVER if "will never start" in meaning(reason) else Outlook.STARTS
+
+
+def what_to_change(reason: str) -> str:
+    """The keys of ``[job]`` to look at where a task can never start: without a change its successor cannot either."""
+    for pattern, keys in _TO_CHANGE:
+        if pattern.search(reason):
+            return keys
+    return "what [job] asks for"
 
 
 def is_held(reason: str) -> bool:

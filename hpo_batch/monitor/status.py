@@ -10,15 +10,16 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
-from hpo_batch.cluster.gpus import asked_gpus
+from hpo_batch.cluster.gpus import gpus_of_task
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.monitor import eta, failures, hours
+from hpo_batch.monitor.ends import Dead, dead_workers
 from hpo_batch.monitor.eta import Eta
 from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.monitor.hours import Hours
@@ -74,6 +75,10 @@ class StudyStatus:
     workers: tuple[WorkerStatus, ...]
     abandoned: tuple[int, ...] = ()
     """running trials whose workers are gone"""
+    dead: tuple[Dead, ...] = ()
+    """workers of the newest submission that ended without a word, and why"""
+    is_hidden: bool = False
+    """SLURM answered, and shows nothing of the newest submission's jobs, neither waiting nor ended"""
     submissions: int = 0
     files: Usage | None = None
     """and folders, about; quotas count them"""
@@ -116,6 +121,7 @@ class StudyStatus:
             "failure_groups": [group.as_json() for group in self.failure_groups],
             "workers": [worker.as_json() for worker in self.workers],
             "abandoned": list(self.abandoned),
+            "dead": [dead.as_json() for dead in self.dead],
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
             "files": None if self.files is None else self.files.as_json(),
@@ -153,6 +159,7 @@ class View:
         self._clock = clock
         self._studies = [_Study(home) for home in homes]
         self._queue: Answer | None = None
+        self._dead: dict[Path, tuple[Dead, ...]] = {}
         self._accounts: Mapping[ArrayTask, tuple[AccountingRow, ...]] | None = None
         self._no_accounts = ""
 
@@ -169,7 +176,7 @@ class View:
         submissions = {study.home.path: read_submissions(study.home) for study in self._studies}
         every = [s for several in submissions.values() for s in several]
         if ask_slurm or self._queue is None:
-            self._queue = _ask_slurm(every, now=self._clock())
+            self._queue, self._dead = _ask_slurm(every, now=self._clock()), {}
         if accounting:
             self._accounts, self._no_accounts = _ask_accounts(every)
         now = self._clock()
@@ -199,6 +206,9 @@ class View:
         if self._no_accounts:
             unseen.append(self._no_accounts)
         live = [worker for worker in found.there if worker.live]
+        there = {worker.job if worker.job != "local" else str(worker.pid) for worker in live}
+        newest = next((s for s in reversed(submissions) if s.kind == "slurm" and not s.refused), None)
+        is_answered = slurm == ANSWERED
         expected = _eta(state, study, live)
         groups = study.failures(every)
         return StudyStatus(
@@ -216,6 +226,8 @@ class View:
             failure_groups=groups,
             workers=found.there,
             abandoned=found.abandoned,
+            dead=self._dead_of(home, submissions, there, state.counts().remaining),
+            is_hidden=is_answered and newest is not None and newest.id in self._queue.hidden,
             files=study.files(frozen),
             failing_nodes=failing_nodes(state),
             submissions=sum(1 for submission in submissions if not submission.refused),
@@ -224,6 +236,24 @@ class View:
             unseen=tuple(unseen),
             stopped=None if live else study.stopped(is_sure=slurm != UNSEEN),
         )
+
+    def _dead_of(
+        self, home: StudyHome, submissions: Sequence[Submission], there: Collection[str], remaining: int
+    ) -> tuple[Dead, ...]:
+        """Looked for once for each answer of SLURM: it reads the logs of all tasks that have ended."""
+        assert self._queue is not None
+        if not remaining:
+            return ()
+        if home.path not in self._dead:
+            self._dead[home.path] = dead_workers(
+                home,
+                submissions,
+                rows=self._queue.rows,
+                job_ids=self._queue.job_ids,
+                live=there,
+                answered=self._queue.answered,
+            )
+        return self._dead[home.path]
 
     def _charged(self, submissions: Sequence[Submission]) -> Sequence[AccountingRow] | None:
         """What sacct knows of a study's tasks; None if it was not asked, or keeps no accounts."""
@@ -335,36 +365,6 @@ class _Study(StudyReader):
         return self._failures
 
 
-def last_words(home: StudyHome) -> list[tuple[str, str]]:
-    """How the workers of the newest submission ended, for those that ended with an error: log and last line."""
-    submissions = [s for s in read_submissions(home) if s.job_ids]
-    if not submissions:
-        return []
-    pattern = submissions[-1].log_pattern.replace("%a", "*").replace("%i", "*")
-    patterns = {pattern.replace("%A", id) for id in submissions[-1].job_ids}
-    logs = sorted(log for one in patterns for log in home.path.glob(one))
-    told = []
-    for log in logs:
-        lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
-        if lines and _ENDED_WELL not in lines[-1] and not lines[-1].endswith("successful completion"):
-            told.append((str(log), lines[-1]))
-    return told
-
-
-def _tail(path: Path) -> str:
-    """The last few kilobytes of a log; nothing if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-_ENDED_WELL = " I worker ends: "
-"""in the last line of a worker that was not interrupted by an error"""
-
-
 def best_trial(state: JournalState) -> TrialRecord | None:
     """The complete trial with the best value; the earliest of equals. None for several metrics."""
     if len(state.directions) != 1:
@@ -387,6 +387,19 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
 def _newest_beginning(every: Iterable[Span], job: str) -> float | None:
     """When the newest attempt of an array task began; None if it had none."""
     return max((span.started for span in every if span.job == job), default=None)
+
+
+def newest_beginnings(home: StudyHome) -> dict[str, float]:
+    """When the newest attempt of each array task began, by ``A_i``. Reads the journal; empty if that cannot be read."""
+    begun: dict[str, float] = {}
+    try:
+        state = load_state(home)
+    except StorageError:
+        return begun
+    for trial in state.trials:
+        for span in spans(trial):
+            begun[span.job] = max(begun.get(span.job, span.started), span.started)
+    return begun
 
 
 def _eta(state: JournalState, study: _Study, live: Sequence[WorkerStatus]) -> Eta:
@@ -438,9 +451,13 @@ def _hours(
 def _task_gpus(frozen: Mapping[str, Any] | None) -> int:
     """GPUs of an array task, on all its nodes, as the sweep asks for them."""
     further = setting(frozen, "job", "sbatch", None) or {}
-    asked = [setting(frozen, "job", key, None) for key in ("gres", "gpus_per_node")]
-    asked += [str(further[key]) for key in ("gres", "gpus-per-node") if key in further]
-    return asked_gpus(*asked) * int(setting(frozen, "job", "nodes", 1))
+    return gpus_of_task(
+        setting(frozen, "job", "gres", None),
+        setting(frozen, "job", "gpus_per_node", None),
+        further,
+        nodes=int(setting(frozen, "job", "nodes", 1)),
+        tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
+    )
 
 
 def _last_sign(folder: Path) -> float | None:
@@ -457,7 +474,7 @@ def _ask_slurm(submissions: Sequence[Submission], *, now: float) -> Answer:
     recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
     try:
         queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
-        return Answer(rows=queue.rows, job_ids=queue.job_ids, asked=now)
+        return Answer(rows=queue.rows, job_ids=queue.job_ids, hidden=queue.hidden, asked=now)
     except CommandMissing:
         why = "there is no squeue on this machine"
     except HpoBatchError as error:

@@ -16,7 +16,8 @@ from typing import Any
 from hpo_batch import processes
 from hpo_batch.cluster.commands import ArrayTask, QueueRow
 from hpo_batch.cluster.states import TaskState
-from hpo_batch.monitor.reasons import meaning
+from hpo_batch.monitor.queue import Hidden
+from hpo_batch.monitor.reasons import Outlook, meaning, outlook
 from hpo_batch.records import Owner, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.scan import JournalState
@@ -62,14 +63,26 @@ class WorkerStatus:
     """why it is pending, in SLURM's words"""
     gloss: str = ""
     """what that means, for the common reasons"""
+    comes_back: bool = False
+    """its array task is ending, and SLURM runs it again"""
+    doubt: str = ""
+    """why it may not be there although it is told of, or may be there although SLURM does not tell of it"""
 
     @property
     def live(self) -> bool:
-        """Whether it is to be counted: all but those that have not been heard of for too long."""
+        """Whether it is there: all but those that have not been heard of for too long."""
         return self.state != SILENT
 
+    @property
+    def will_work(self) -> bool:
+        """Whether it works or, as it stands, will: not what is ending, or can never start. Who holds his own tasks lets
+        them go when he wants to."""
+        if self.state == TaskState.PENDING.value:
+            return outlook(self.reason) in (Outlook.STARTS, Outlook.ON_HOLD)
+        return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
+
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "live": self.live}
+        return {**asdict(self), "live": self.live, "will_work": self.will_work}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +94,8 @@ class Answer:
     rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
     job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """of submissions, those included that were lost and found by name"""
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    """of submissions of whose jobs SLURM shows nothing"""
     unseen: str = ""
     """why there is no answer"""
 
@@ -139,11 +154,12 @@ def find_workers(
             held[facts["worker"]] = _Held(trial=number, attempt=trial.attempt, started=facts["started"])
             owners.setdefault(facts["worker"], _owner(facts))
     mine = {job for submission in submissions for job in queue.jobs_of(submission)}
-    rows = {task: row for task, row in queue.rows.items() if task.job in mine and row.state.live}
+    known = {task: row for task, row in queue.rows.items() if task.job in mine}
+    rows = {task: row for task, row in known.items() if row.state.live}
     found: list[WorkerStatus] = []
     with_worker: set[ArrayTask] = set()
     for name, owner in sorted(_newest_runs(owners).items()):
-        status = _judge(owner, rows, queue, seen=_seen(folder, name, now), lease_s=lease_s, now=now)
+        status = _judge(owner, known, queue, seen=_seen(folder, name, now), lease_s=lease_s, now=now)
         if status is None:
             continue
         if owner.job != "local":
@@ -190,7 +206,11 @@ def _judge(
     lease_s: float,
     now: float,
 ) -> WorkerStatus | None:
-    """What a card is worth; None if its worker is gone. ``seen``: age of its lease, None if it has none."""
+    """What a card is worth; None if its worker is gone. ``seen``: age of its lease, None if it has none.
+
+    That SLURM shows a task, waiting or ended, is evidence that its process is gone. That it shows none is not: the job
+    may be another user's, or another cluster's. Then a process of this host speaks, or the lease.
+    """
     here = leases.is_dead_here(asdict(owner))
     if here is True:
         return None
@@ -205,12 +225,25 @@ def _judge(
         seen_s=seen,
     )
     if owner.job != "local" and queue.answered:
-        row = rows.get(ArrayTask.parse(owner.job))
-        has_process = row is not None and row.state is not TaskState.PENDING
-        if has_process and row is not None:
-            return replace(status, state=row.state.value, word=row.word, elapsed_s=row.elapsed_s, left_s=row.left_s)
-        # begun since SLURM was asked, or its task waits for another run and its process is no more
-        return status if seen is not None and now - seen > queue.asked else None
+        row, hidden = rows.get(ArrayTask.parse(owner.job)), queue.hidden.get(owner.submission)
+        if row is not None and row.state.live and row.state is not TaskState.PENDING:
+            return replace(
+                status,
+                state=row.state.value,
+                word=row.word,
+                elapsed_s=row.elapsed_s,
+                left_s=row.left_s,
+                comes_back=row.comes_back(now),
+            )
+        if row is not None:
+            # begun since SLURM was asked, or its task waits for another run and its process is no more
+            return status if seen is not None and now - seen > queue.asked else None
+        if here is None and seen is not None and seen <= lease_s:
+            why = f": {hidden.why}" if hidden is not None else ""
+            doubt = f"its lease was refreshed {seen:.0f} s ago, but SLURM does not show its job{why}"
+            return replace(status, doubt=doubt)
+        if here is None and not (hidden is not None and hidden.is_elsewhere):
+            return None
     if here is False:
         return status
     if seen is None:
@@ -224,13 +257,16 @@ def _seen(folder: Path, worker: str, now: float) -> float | None:
     return None
 
 
+def had_a_worker(row: QueueRow, last: float | None, *, now: float) -> bool:
+    """Whether the newest attempt of a task that runs began in its present run, at ``last``; ``now``: of the row."""
+    return last is not None and last >= now - row.elapsed_s - 5.0  # the clocks of node and this host
+
+
 def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now: float) -> WorkerStatus:
     """An array task in which there is no worker: not yet, or not any more."""
     state = row.state.value
     if row.state is TaskState.RUNNING:
-        last = began(row.id)
-        had_one = last is not None and last >= now - row.elapsed_s - 5.0  # the clocks of node and this host
-        state = LEAVING if had_one else STARTING
+        state = LEAVING if had_a_worker(row, began(row.id), now=now) else STARTING
     is_pending = row.state is TaskState.PENDING
     reason = row.reason if is_pending and row.reason != "None" else ""
     return WorkerStatus(
@@ -243,6 +279,7 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
         left_s=row.left_s,
         reason=reason,
         gloss=meaning(reason),
+        comes_back=row.comes_back(now),
     )
 
 

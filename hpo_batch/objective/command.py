@@ -249,7 +249,8 @@ class _Stop:
         left_s = float("inf")
         if why in SIGNALLED:
             left_s = self._objective.preempted_s
-        if self._deadline is not None:
+        # one that is over was not the last word: SLURM has moved the limit
+        if self._deadline is not None and self._deadline > time.time():
             left_s = min(left_s, max(1.0, self._deadline - time.time()))
         share = min(1.0, left_s * 2 / 3 / (self._grace_s + self._kill_s))
         self._grace_s, self._kill_s = share * self._grace_s, share * self._kill_s

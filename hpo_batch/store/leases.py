@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -229,6 +229,49 @@ def _boot() -> str:
 def _pid_namespace(pid: int) -> str:
     """Of this process, whose pid is given: its child may be in another one."""
     return processes.pid_namespace()
+
+
+def silent_by_server(folder: Path, workers: Sequence[str]) -> dict[str, float]:
+    """Seconds since these workers refreshed their leases, all by the clock of the file server; without those that have
+    none. Empty if nobody can tell."""
+    silent: dict[str, float] = {}
+    if not workers:
+        return silent
+    with contextlib.suppress(OSError):
+        now_ns = _servers_clock(folder)
+        for worker in workers:
+            with contextlib.suppress(OSError):
+                silent[worker] = (now_ns - refreshed_ns(lease_path(folder, worker))) / 1e9
+    return silent
+
+
+def seen_to_live(
+    folder: Path,
+    workers: Sequence[Mapping[str, Any]],
+    *,
+    duration_s: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[str, ...]:
+    """Those workers whose process is here, or whose lease moves while this watches it: for a whole duration at most.
+
+    Args:
+        workers: their cards.
+    """
+    alive: list[Mapping[str, Any]] = []
+    doubtful, deadline = list(workers), clock() + duration_s
+    watch = LeaseWatch(folder, duration_s=duration_s, clock=clock)
+    while doubtful:
+        left: list[Mapping[str, Any]] = []
+        for facts in doubtful:
+            if not watch.is_dead(facts):
+                (left if watch.is_in_doubt(facts) else alive).append(facts)
+        doubtful = left
+        if doubtful and clock() > deadline:
+            break
+        if doubtful:
+            sleep(min(1.0, duration_s / 10))
+    return tuple(str(facts["worker"]) for facts in alive)
 
 
 CONFIRM = 0.25

@@ -38,6 +38,10 @@ class Submission:
     host: str = ""
     name: str = ""
     """of its jobs in SLURM; ends with the id"""
+    cluster: str = ""
+    """SLURM's, whose job ids those are; empty if nobody told"""
+    user: str = ""
+    """who submitted it: SLURM may show nobody else's jobs"""
     asked: int = 0
     """workers that were wanted, of which ``workers`` were started"""
     limit: str = ""
@@ -56,6 +60,8 @@ class Submission:
     """why that job was not taken; the workers run all the same"""
     resumes: int = 0
     """how many submissions in a row were made by collectors, this one included; 0: a person made it"""
+    met: int = 0
+    """the target that was met when its tasks that still waited were cancelled"""
     cancelled: float = 0.0
     """when its jobs were cancelled, in seconds since the epoch: what SLURM still shows of them is about to end"""
 

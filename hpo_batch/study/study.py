@@ -41,6 +41,7 @@ from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal, Transaction
 from hpo_batch.store.kept import KeptEnd, kept_end
+from hpo_batch.store.last_words import killed_for_memory
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.brackets import Brackets
@@ -477,7 +478,12 @@ class Study:
         """How dead workers' attempts had ended before they could tell: they were killed, or the disk was full."""
         trials = self._state.trials
         ends = {n: kept_end(self.home, n, trials[n].attempt, token=token) for n, token in lost.items()}
-        return {number: end for number, end in ends.items() if end is not None}
+        kept = {number: end for number, end in ends.items() if end is not None}
+        for number, facts in self._held(lost.keys() - kept.keys()):
+            if said := killed_for_memory(self.home, facts):
+                ended = Failed(reason=Reason.OOM_HOST, message=f"the worker was killed for its memory: {said}")
+                kept[number] = KeptEnd(ended=ended, time=time.time())
+        return kept
 
     def _drop_checkpoints(self, numbers: Iterable[int]) -> None:
         """Of those trials that have ended, unless all are to be kept."""

@@ -40,7 +40,9 @@ from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
-from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Sweep
+from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
+from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Job, Sweep
+from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
 
 DRAWS = 4_096
 """configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""
@@ -116,8 +118,7 @@ def warnings(sweep: Sweep) -> list[str]:
     for parameter in sweep.space.searched:
         if isinstance(parameter, Integer) and (parameter.low, parameter.high) == (0, 1):
             told.append(f"space.{parameter.name} is the integers 0 and 1; write 0.0 and 1.0 for real numbers")
-    if sweep.job.walltime <= sweep.job.signal_lead_s and sweep.job.scheduler == "slurm":
-        told.append(f"job.walltime is not above job.signal_lead_s ({sweep.job.signal_lead_s} s): no trial would start")
+    told += _short_walltime(sweep.job)
     mixed = [p.name for p in sweep.space.searched if isinstance(p, Choices) and len({type(v) for v in p.values}) > 1]
     told += [f"space.{name} mixes types of values; ordered models treat it as categories" for name in mixed]
     told += _never_drawn(sweep.space)
@@ -128,6 +129,18 @@ def warnings(sweep: Sweep) -> list[str]:
     if rare and sweep.sampler.name not in ("grid", "list"):
         told.append(f"space.constraints: {rare}; what is valid is searched, but drawing it takes long")
     return told
+
+
+def _short_walltime(job: Job) -> list[str]:
+    """Where SLURM's warning of the limit may come as soon as a trial begins: it may be up to a minute early."""
+    whole_s = math.ceil(job.walltime / 60) * 60  # SLURM counts in minutes
+    left_s = whole_s - lead_s(job.walltime, job.signal_lead_s) - WARNED_EARLY_S
+    if job.scheduler != "slurm" or left_s > 0:
+        return []
+    shown = format_walltime(job.walltime)
+    return [
+        f"job.walltime is {shown}, and SLURM may warn of the limit a minute early: trials may be told to stop at once"
+    ]
 
 
 def target(sweep: Sweep) -> int:
@@ -363,6 +376,7 @@ def _job_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
     if job.workers_per_gpu is not None and job.ranks > 1:
         message = f"{spread} gives several processes to each worker: leave one of the two out"
         problems.append(Problem(key=("job", "workers_per_gpu"), message=message))
+    problems += [*sbatch_problems(job), *srun_problems(job)]
     if job.mps and job.workers_per_gpu is None:
         message = "MPS lets workers share a GPU, and none do; say how many in job.workers_per_gpu"
         problems.append(Problem(key=("job", "mps"), message=message))

@@ -10,6 +10,9 @@ from hpo_batch.space.words import shown
 
 SPELLINGS = '"minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours[:minutes[:seconds]]"'
 
+WARNED_EARLY_S = 60.0
+"""SLURM may send the warning of the time limit so much too early"""
+
 
 def parse_walltime(value: object) -> float:
     """Seconds of a duration as ``sbatch --time`` reads it; a bare TOML time (04:00:00) is hours, minutes, seconds.
@@ -42,6 +45,11 @@ def format_walltime(seconds: float) -> str:
     days, hours = divmod(hours, 24)
     clock = f"{hours}:{minutes:02}:{rest:02}"
     return f"{days}-{clock}" if days else clock
+
+
+def lead_s(walltime_s: float, signal_lead_s: float) -> float:
+    """How long before the limit a trial is asked to stop: ``[job] signal_lead_s``, at most a quarter of the time."""
+    return min(float(signal_lead_s), walltime_s / 4)
 
 
 def _positive(seconds: float, value: object) -> float:

@@ -16,13 +16,15 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch import processes
+from hpo_batch.cluster import commands
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
-from hpo_batch.errors import Exit, StorageError, UserError
+from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load, missing_files
 from hpo_batch.records import Failed, Owner, Reason, Stopping
@@ -31,6 +33,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.leaving import Departure, leave
@@ -110,17 +113,18 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         device="cpu",
         cpus=allocation.cpus,
         deadline=_deadline(walltime_s, allocation),
-        lead_s=min(float(sweep.job.signal_lead_s), walltime_s / 4),
+        lead_s=lead_s(walltime_s, sweep.job.signal_lead_s),
         is_killed=allocation.job is not None,
         is_sure=allocation.job is not None and allocation.deadline_s is not None,
         grace_s=sweep.job.grace_s,
         began=began,
+        ask=None if allocation.job is None else partial(_time_left, allocation.job),
     )
     task = _Task(
         home=home, sweep=sweep, allocation=allocation, owner=owner, place=place, signals=signals, environ=environ
     )
     if slots.is_supervisor(sweep.job, allocation, environ):
-        tally = slots.supervise(home, sweep.job, allocation, signals=signals, environ=environ)
+        tally = slots.supervise(home, sweep.job, allocation, place=place, signals=signals, environ=environ)
         task.leave(tally)
         return task.exit_code(tally)
     rank = None
@@ -331,6 +335,15 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
         gpu_count=allocation.gpu_count,
         submission=submission,
     )
+
+
+def _time_left(job: str, timeout_s: float) -> float | None:
+    """SLURM's answer, if it gives one: many containers have no squeue."""
+    try:
+        return commands.time_left(job, timeout_s=timeout_s)
+    except HpoBatchError as error:
+        log.info("whether the time limit was moved is not known: %s", error)
+        return None
 
 
 def _walltime(home: StudyHome, sweep: Sweep, submission: str) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, NoReturn
 
@@ -18,6 +18,8 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.locks import journal_lock
+from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.study.read import read_state
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,8 @@ def leave(
     """
     if not is_batch:
         return
+    if departure.idle is not None and departure.idle.why is IdleWhy.TARGET_MET:
+        _end_waiting_tasks(home)
     act, why = decide(departure, _left(home, owner))
     if act is Act.REQUEUE and was_preempted():
         act, why = Act.PARK, "SLURM ends this task"
@@ -117,6 +121,27 @@ def leave(
     log.info("%s", why)
     before_park()
     park()
+
+
+def _end_waiting_tasks(home: StudyHome) -> None:
+    """Nothing is left for array tasks that still wait, and the collector waits for them: once for each target, by
+    whoever finds it met first. Not while somebody submits: the target may be another one in a moment."""
+    try:
+        with journal_lock(home.path / "submit", timeout_s=0.0):
+            state = read_state(home)
+            counts = state.counts()
+            if counts.remaining or counts.running:
+                return
+            ours = [s for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled]
+            if not ours or any(s.met == counts.target for s in ours):
+                return
+            write_submission(home, replace(ours[-1], met=counts.target))
+            waiting = commands.find_jobs({s.name for s in ours}, only_pending=True)
+            if waiting:
+                log.info("the target is met: tasks that still wait are cancelled, jobs %s", ", ".join(waiting))
+                commands.scancel(waiting, only_pending=True)
+    except (HpoBatchError, OSError) as error:
+        log.info("the target is met; tasks that still wait end when they start: %s", error)
 
 
 def park() -> NoReturn:

@@ -121,12 +121,13 @@ class WorkerEngine:
             self._study.write_reports(self._claim)
 
     def stopping(self) -> Stopping | None:
-        if self._signals.received is not None:
-            return self._why_signalled(self._signals.received)
+        received = self._signals.why(self._place.is_warned)
+        if received is not None:
+            return self._why_signalled(received)
         if self._pulse is not None and self._pulse.silent_s() > self._pulse.stall_s:
             return Stopping.STALLED
         now = time.time()
-        if self._place.deadline is not None and now > self._place.deadline - self._place.lead_s:
+        if self._place.is_near(now):
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
@@ -176,7 +177,7 @@ def work(
     fits = Fits(study, place, n_params=n_params)
     pauses = iter(study.retry_pauses)
     following: tuple[Claim, ...] | Idle | None = None
-    while following is not None or signals.received is None:
+    while following is not None or signals.why(place.is_warned) is None:
         if following is None:
             fits.look(saves=tally.saves)
         given, following = following or study.claim(fits=fits), None
@@ -186,6 +187,8 @@ def work(
                 while signals.received is None and study.is_in_doubt():
                     # several looks for each duration of a lease: two with more than that between them prove no life
                     sleep(min(LOOK_AGAIN_S, study.sweep.study.lease_s / 4))
+                continue
+            if given.why is IdleWhy.NO_TIME and place.has_more_time(time.time()):
                 continue
             if given.why is IdleWhy.NO_TIME and fits.refusal:
                 given = replace(given, detail=fits.refusal)
@@ -197,7 +200,8 @@ def work(
         began = time.time()
         try:
             ended = _run(study, claim, objective, home=home, place=place, signals=signals, tally=tally, leave=leave)
-            goes_on = isinstance(ended, Complete | Pruned) and signals.received is None and not is_over()
+            is_told = signals.why(place.is_warned) is not None
+            goes_on = isinstance(ended, Complete | Pruned) and not is_told and not is_over()
             if goes_on:
                 fits.look(saves=tally.saves)
             following = _settle(study, claim, ended, tally, place=place, began=began, fits=fits if goes_on else None)
@@ -356,7 +360,9 @@ class _Attempt:
 
     def _due(self, thread: int) -> Ending | None:
         """How the attempt has to be ended now, because the objective does not do it."""
-        now, received, warned = time.time(), self.signals.received, self.signals.warned
+        received, warned = self.signals.why(self.place.is_warned), self.signals.warned
+        now = time.time()
+        self.place.is_near(now)  # asks SLURM in time, for a function that never asks us
         if received is Stopping.PREEMPTED and warned is not None and now > warned + self.place.patience_s:
             return GivenBack(cause=CAUSES.get(self.engine.stopping() or received, Cause.PREEMPTED))
         if received is Stopping.TIME_LIMIT and warned is not None and self.place.is_far(warned):

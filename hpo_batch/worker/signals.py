@@ -31,6 +31,9 @@ class Signals:
         self._listener: Callable[[], None] | None = None
         self._told = False
         self._lock = threading.Lock()
+        self._weighing = threading.Lock()
+        self._weighed: float | None = None
+        """the warning that was found to count"""
 
     def install(self) -> None:
         """Take over SIGUSR2 (limit near), SIGTERM (preempted or cancelled), SIGINT (Ctrl-C in a foreground worker)."""
@@ -50,6 +53,26 @@ class Signals:
         signal.signal(signal.SIGINT, self._interrupted)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+
+    def why(self, means_now: Callable[[float], bool]) -> Stopping | None:
+        """What was received and still counts.
+
+        Args:
+            means_now: whether a warning of the time limit that came at a time means the limit as it is now: it may have
+                been lengthened since. One that does not is forgotten.
+        """
+        if self.received is not Stopping.TIME_LIMIT or os.getpid() != self._pid:
+            return self.received
+        with self._weighing:
+            received, warned = self.received, self.warned
+            if received is not Stopping.TIME_LIMIT or warned is None or warned == self._weighed:
+                return received
+            if means_now(warned):
+                self._weighed = warned
+                return received
+            if self.warned == warned:
+                self.received = self.warned = None
+            return self.received
 
     @contextlib.contextmanager
     def telling(self, listener: Callable[[], None]) -> Iterator[None]:

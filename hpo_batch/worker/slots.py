@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker import mps
 from hpo_batch.worker.loop import Tally
+from hpo_batch.worker.place import Place
 from hpo_batch.worker.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tu
 
 
 def supervise(
-    home: StudyHome, job: Job, allocation: Allocation, *, signals: Signals, environ: Mapping[str, str]
+    home: StudyHome, job: Job, allocation: Allocation, *, place: Place, signals: Signals, environ: Mapping[str, str]
 ) -> Tally:
     """Run the workers of this array task to their ends; what they have done together.
 
@@ -123,7 +124,7 @@ def supervise(
         led = stack.enter_context(mps.daemon(environ)) if job.mps else {}
         running = [_start(home, slot, reports, {**environ, **led}) for slot in slots]
         try:
-            _watch(home, running, ends, signals, {**environ, **led})
+            _watch(home, running, ends, lambda: signals.why(place.is_warned), {**environ, **led})
         finally:
             for one in running:  # only if we ourselves failed
                 processes.signal_group(one.process, signal.SIGKILL)
@@ -168,19 +169,31 @@ def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str
     return _Running(slot=slot, process=process, tally=tally, restarts=restarts)
 
 
-def _watch(home: StudyHome, running: list[_Running], ends: _Ends, signals: Signals, environ: Mapping[str, str]) -> None:
-    """Until all have ended; ``running`` is kept up to date."""
+def _watch(
+    home: StudyHome,
+    running: list[_Running],
+    ends: _Ends,
+    told: Callable[[], Stopping | None],
+    environ: Mapping[str, str],
+) -> None:
+    """Until all have ended; ``running`` is kept up to date.
+
+    Args:
+        told: what SLURM or the terminal has said that still counts.
+    """
     passed_on: Stopping | None = None
     while running:
-        if signals.received is not passed_on and signals.received is not None:
-            passed_on = signals.received
-            _pass_on(running, passed_on)
+        why = told()
+        if why is not passed_on:
+            passed_on = why
+            if why is not None:
+                _pass_on(running, why)
         for one in list(running):
             code = processes.wait(one.process, 0.0)
             if code is None:
                 continue
             running.remove(one)
-            if _has_ended_well(one, code, ends) or signals.received is not None:
+            if _has_ended_well(one, code, ends) or why is not None:
                 continue
             if one.restarts < MOST_RESTARTS:
                 running.append(_start(home, one.slot, one.tally.parent, environ, restarts=one.restarts + 1))

@@ -262,7 +262,13 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     assert cli("cancel", "toy", "--drain").code == 0
     assert scancel.calls[-1]["argv"] == ["--state=PENDING", "8"]
     # what SLURM still shows of cancelled jobs does not hold up a resume
-    fake_command("squeue", stdout="8|0|COMPLETING|None|0:01|1:00|n1\n9|N/A|PENDING|Dependency|0:00|1:00|\n")
+    # and what SLURM does not show, since it is another cluster's, is said to be left
+    write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
+    fake_command("squeue")
+    fake_command("scontrol", stdout="ClusterName = west\n")
+    assert "job 7 is of cluster 'east', and SLURM was asked on 'west'" in cli("cancel", "toy").err
+    write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
+    fake_command("squeue", stdout="8|0|COMPLETING|None|0:01|1:00|n1|0|toy-bb22\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out
     assert "2 trials to finish; 2 local processes" in cli("resume", "toy", "-n").out
 

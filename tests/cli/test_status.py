@@ -78,10 +78,10 @@ def test_a_machine_without_squeue(in_slurm: StudyHome, no_slurm: None) -> None:
     assert len(found.live_workers) == 1
 
 
-def test_an_answer_without_the_task_means_that_it_is_gone(
+def test_an_answer_that_the_task_has_ended_means_that_it_is_gone(
     in_slurm: StudyHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    squeue(tmp_path / "bin", monkeypatch, "sleep 0.1")
+    squeue(tmp_path / "bin", monkeypatch, "echo '7|0|FAILED|NonZeroExitCode|1:00|1:00|far|0|toy-abc'")
     then = time.time() - 30
     os.utime(in_slurm.workers / "7-r0-0.lease", (then, then))
     found = the_status(in_slurm)
@@ -237,7 +237,7 @@ def test_watching_asks_slurm_once_a_minute(
     in_slurm: StudyHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = tmp_path / "asked"
-    squeue(tmp_path / "bin", monkeypatch, f"echo >> {asked}; echo '7|0|RUNNING|None|1:00|1:00:00|far'")
+    squeue(tmp_path / "bin", monkeypatch, f"echo >> {asked}; echo '7|0|RUNNING|None|1:00|1:00:00|far|0|toy-abc'")
     watch = watching(in_slurm.root, "--json")
     try:
         assert watch.stdout is not None

@@ -157,10 +157,10 @@ def test_a_site_with_other_limits() -> None:
 def test_one_call_for_all_jobs(fake_command: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
     monkeypatch.setenv("SLURM_CONF", "/etc/other/slurm.conf")
-    fake = fake_command("squeue", stdout="7|1|RUNNING|None|0:01|1:00|n1\n")
+    fake = fake_command("squeue", stdout="7|1|RUNNING|None|0:01|1:00|n1|1764412746|sweep-1\n")
     assert list(commands.squeue(["7", "8", "7"])) == [task("7_1")]
     (call,) = fake.calls
-    assert call["argv"] == ["-h", "-r", "-j", "7,8", "-o", "%F|%K|%T|%r|%M|%L|%N"]
+    assert call["argv"] == ["-h", "-r", "-j", "7,8", "-o", "%F|%K|%T|%r|%M|%L|%N|%e|%j"]
     assert "SQUEUE_STATES" not in call["env"]
     assert call["env"]["SLURM_CONF"] == "/etc/other/slurm.conf"
 

@@ -12,6 +12,7 @@ import pytest
 from hpo_batch import __version__
 from hpo_batch.cluster.site import Partition
 from hpo_batch.launch.node_test import Order, clocks, gpu_type, node_findings, script
+from hpo_batch.launch.sbatch import sbatch_text
 from hpo_batch.store.finding import Level
 from hpo_batch.sweep.schema import Job
 
@@ -43,14 +44,21 @@ def test_the_job_is_small_and_like_a_workers() -> None:
     whole = "\n".join(lines)
     assert not any(word in whole for word in ("gres", "requeue", "dependency", "array"))
     assert lines.index("module load x") > lines.index("trap 'echo $? > '\"'\"'/logs/a b/ended'\"'\"'' EXIT") > 0
-    assert lines[-1].startswith("srun --unbuffered")
-    assert lines[-1].endswith(" apptainer exec i.sif python -u '/logs/a b/contention.py' '/logs/a b'")
+    probe = next(line for line in lines if line.endswith("python -u '/logs/a b/contention.py' '/logs/a b'"))
+    assert probe.startswith("srun --unbuffered")
+    # and a worker starts as a worker's own script has it: the same words but for those of the array
+    text = sbatch_text(
+        Job(template="t", python="apptainer exec i.sif python"), folder=Path("/logs/a b"), name="x", workdir=WORKDIR,
+        tasks=None, pickle="probe.pkl",
+    )  # fmt: skip
+    assert lines[-4:] == ["(", "export SUBMITIT_EXECUTOR=slurm", text.strip().splitlines()[-1], ")"]
     assert "#SBATCH --gres=gpu:a100:1" in lines_of(order(gres="gpu:a100:1", with_gpus=True))
 
 
 def test_where_a_job_has_one_node_two_processes_of_it_are_tried() -> None:
     assert "[job] srun = false" in order(srun=False).why_one_node
-    assert lines_of(order(srun=False))[-1].endswith(" 1 & wait %1 && wait %2")
+    assert any(line.endswith(" 1 & wait %1 && wait %2") for line in lines_of(order(srun=False)))
+    assert lines_of(order(srun=False))[-2].startswith("exec ")  # in a subshell: the job goes on, and says that it ended
     small = order(site=replace(PARTITION, max_nodes=1))
     assert "partition 'p' gives a job one node only" in small.why_one_node
     assert "#SBATCH --ntasks-per-node=2" in lines_of(small)

@@ -10,11 +10,12 @@ import pytest
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.plan import Site, Standing, plan
-from hpo_batch.launch.sbatch import OURS, sbatch_text
+from hpo_batch.launch.sbatch import sbatch_text
 from hpo_batch.processes import run
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
+from hpo_batch.sweep.sbatch_options import REFUSED
 from hpo_batch.sweep.schema import Job, Sweep
 from tests.conftest import REPOSITORY
 
@@ -70,14 +71,33 @@ def test_one_worker_is_no_array() -> None:
 
 
 def test_an_option_stands_in_the_script_once() -> None:
-    text = text_of(Job(partition="a", cpus=2, sbatch={"partition": "b", "cpus-per-task": 3}))
-    assert [line for line in text.splitlines() if "--partition" in line] == ["#SBATCH --partition=b"]
-    assert [line for line in text.splitlines() if line.startswith("#SBATCH --cpus-per-task")] == [
-        "#SBATCH --cpus-per-task=3"
-    ]
+    text = text_of(Job(cpus=2, mem_gb=4, sbatch={"partition": "b", "mem-per-cpu": "2G", "ntasks": 1}))
+    for option, lines in (("partition", ["#SBATCH --partition=b"]), ("mem", ["#SBATCH --mem-per-cpu=2G"])):
+        assert [line for line in text.splitlines() if line.startswith(f"#SBATCH --{option}")] == lines
 
 
-@pytest.mark.parametrize("option", OURS)
+@pytest.mark.parametrize(
+    ("job", "lines"),
+    [
+        ({"sbatch": {"no-requeue": True}}, ["--no-requeue"]),
+        ({"sbatch": {"requeue": False}}, ["--no-requeue"]),
+        ({"sbatch": {"requeue": True}}, ["--requeue"]),
+        ({"sbatch": {"exclusive": False}}, ["--requeue"]),
+        ({"gres": "gpu:a100:1", "sbatch": {"gpus": 2}}, ["--gpus=2", "--requeue"]),
+        ({"gpus_per_node": "1", "sbatch": {"gpus-per-task": "2"}}, ["--gpus-per-task=2", "--requeue"]),
+        ({"gres": "shard:1", "sbatch": {"gpus": 2}}, ["--gpus=2", "--gres=shard:1", "--requeue"]),
+        ({"mem_gb": 4, "sbatch": {"mem-per-gpu": "2G"}}, ["--mem-per-gpu=2G", "--requeue"]),
+        ({"mem_gb": 4}, ["--mem=4096M", "--requeue"]),
+    ],
+)
+def test_what_asks_for_the_same_stands_in_its_place(job: dict[str, object], lines: list[str]) -> None:
+    text = text_of(Job(**job))  # type: ignore[arg-type]
+    ours = [line.split()[-1] for line in text.splitlines() if line.startswith("#SBATCH")]
+    kinds = ("--gpu", "--gres", "--mem", "--requeue", "--no-requeue", "--exclusive")
+    assert [line for line in ours if line.startswith(kinds)] == lines
+
+
+@pytest.mark.parametrize("option", REFUSED)
 def test_options_that_are_ours_are_refused_with_what_to_say_instead(option: str) -> None:
     with pytest.raises(UserError, match=f"--{option} cannot be given: "):
         text_of(Job(sbatch={option: "x"}))
@@ -128,6 +148,22 @@ def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
     with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM replaces '%'.*--root"):
         a_plan(a_sweep(), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
     a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
+
+
+def test_who_is_there_and_will_not_work_is_told() -> None:
+    site, standing = Site(has_slurm=True), Standing(remaining=9, live_workers=2, not_counted=("7_1: held",))
+    (told,) = a_plan(a_sweep(), site=site, standing=standing).warnings
+    assert told == "not counted as workers: 7_1: held"
+    assert a_plan(a_sweep(), site=site, standing=replace(standing, remaining=0)).warnings == ()
+
+
+def test_gpus_of_the_callers_environment_are_not_counted_and_so_refused() -> None:
+    site = Site(has_slurm=True, environ={"SBATCH_GPUS": "2"})
+    a_plan(a_sweep(scheduler="slurm", gres=None), site=site, standing=Standing(remaining=9))
+    with pytest.raises(UserError, match=r"SBATCH_GPUS=2 of your environment .*unset SBATCH_GPUS"):
+        a_plan(a_sweep(scheduler="slurm", workers_per_gpu=2, gres=None), site=site, standing=Standing(remaining=9))
+    sweep = a_sweep(scheduler="slurm", workers_per_gpu=2, gres="gpu:1")
+    a_plan(sweep, site=site, standing=Standing(remaining=9))  # hidden by it
 
 
 def test_tasks_that_somebody_has_to_release_are_told() -> None:

@@ -20,7 +20,7 @@ from hpo_batch.launch.refusals import likely_fix
 from hpo_batch.launch.submit import submit
 from hpo_batch.launch.undo import remove_unused
 from hpo_batch.monitor.live import live
-from hpo_batch.monitor.queue import ask, is_starting, workers_of
+from hpo_batch.monitor.queue import ask, is_starting
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.create import create
@@ -50,6 +50,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     folder = tmp_path / "slurm"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    (folder / "slurm.conf").write_text("ClusterName=east\n")
+    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
 
     def put(name: str, text: str) -> None:
         (folder / name).write_text(text)
@@ -94,6 +96,7 @@ def test_one_array_and_no_question_about_the_site(slurm: Slurm, root: Path) -> N
     submission = go(a_plan(root, workers=4, max_running=3))
     assert (submission.job_ids, submission.workers, submission.log_pattern) == (("100",), 4, arrays.LOG_OF_TASK)
     assert asked_of(folder) == [(4, 3)]
+    assert submission.cluster == "east"
     assert not (folder / "configs").exists()
     assert go(a_plan(root, workers=1)).log_pattern == arrays.LOG_OF_JOB
 
@@ -212,13 +215,13 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     assert live([made.home])[made.home.name].workers == 4
     # found by name: no more than are there, whoever else has a job like it
     (folder / "queue").write_text(
-        "".join(f"7|{i}|RUNNING|None|0:01|1:00|n1|{submission.name}\n" for i in range(4))
-        + "8|0|RUNNING|None|0:01|1:00|n1|other\n"
+        "".join(f"7|{i}|RUNNING|None|0:01|1:00|n1|0|{submission.name}\n" for i in range(4))
+        + "8|0|RUNNING|None|0:01|1:00|n1|0|other\n"
     )
     queue = ask([submission])
     assert queue.job_ids == {submission.id: ("7",)}
     assert len(queue.of(submission)) == 4
-    assert workers_of([submission, submission], queue) == 4
+    assert live([made.home])[made.home.name].workers == 4  # none of them twice, though sbatch may be at it still
     later = submission.submitted + 10_000
     assert not is_starting(submission, now=later)
     assert f"--name={submission.name}" in (folder / "squeues").read_text()
@@ -239,7 +242,7 @@ def test_without_lost_jobs_squeue_is_asked_for_ids(slurm: Slurm, root: Path) -> 
     folder = slurm()
     go(a_plan(root))
     live([home_of(root, "quickstart")])
-    assert (folder / "squeues").read_text().startswith("-h -r -j 100 -o ")
+    assert (folder / "squeues").read_text().startswith("-h -r -t all -j 100 -o ")
 
 
 def test_a_job_id_among_other_words(slurm: Slurm, root: Path) -> None:
@@ -292,7 +295,10 @@ def test_one_question_for_all_budgets(
     assert run(argv) == 0
     assert not (folder / "squeues").exists()  # no study was there
     ids = [int(read_submissions(home_of(root, f"toy/b{i}"))[0].job_ids[0]) for i in range(3)]
-    (folder / "queue").write_text("".join(f"{id}|{i}|PENDING|Priority|0:00|1:00|\n" for id in ids for i in range(2)))
+    names = [read_submissions(home_of(root, f"toy/b{i}"))[0].name for i in range(3)]
+    waiting = "{}|{}|PENDING|Priority|0:00|1:00||0|{}\n"
+    rows = [waiting.format(id, i, name) for id, name in zip(ids, names, strict=True) for i in range(2)]
+    (folder / "queue").write_text("".join(rows))
     capsys.readouterr()
     assert run(argv) == 0
     assert capsys.readouterr().err.count("2 workers are at it already") == 3
@@ -334,6 +340,8 @@ def test_a_submission_of_an_older_version_beside_a_lost_one(slurm: Slurm, root: 
     old = {"kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": 1.0}
     lines = [{"id": "old", "job_ids": ["5"], **old}, {"id": "lost", **old}]
     home.submissions.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "queue").write_text("5|0|RUNNING|None|0:01|1:00|n1|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||a.b-lost\n")
+    (folder / "queue").write_text(
+        "5|0|RUNNING|None|0:01|1:00|n1|0|a.b-old\n6|N/A|PENDING|Priority|0:00|1:00||0|a.b-lost\n"
+    )
     assert live([home])[home.name].workers == 2
     assert "--name=a.b-old,a.b-lost" in (folder / "squeues").read_text()

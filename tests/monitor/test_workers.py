@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cluster.commands import parse_squeue
-from hpo_batch.monitor.reasons import is_held, meaning
+from hpo_batch.monitor.queue import Hidden
+from hpo_batch.monitor.reasons import Outlook, is_held, meaning, outlook, what_to_change
 from hpo_batch.monitor.workers import Answer, Workers, find_workers
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
@@ -79,18 +80,83 @@ def test_a_task_that_is_gone_or_waits_again_has_left_its_trial(root: Path) -> No
     with at_work(home, ONE, TWO):
         for worker in ("7-r0-0", "7-r0-1"):
             age(home, worker, 20)
-        found = seen(home, "7|1|PENDING|BeginTime|0:00|1:00:00|")
+        found = seen(home, "7|0|NODE_FAIL|None|1:00|59:00|\n7|1|PENDING|BeginTime|0:00|1:00:00|")
         assert told(found) == [("", "7_1", "pending", None)]
         assert found.there[0].gloss.startswith("requeued")
-        assert found.abandoned == (0, 1)
+        assert found.abandoned == (0, 1)  # SLURM shows both, and no process of either
         # its lease was refreshed after SLURM had answered: it has begun since
-        fresh = Answer(rows={}, asked=time.time() - 30)
+        fresh = Answer(
+            rows=parse_squeue("7|0|NODE_FAIL|None|1:00|59:00|\n7|1|FAILED|None|0:00|1:00|"), asked=time.time() - 30
+        )
         age(home, "7-r0-0", 0)
         age(home, "7-r0-1", 60)
         later = find_workers(
             home.workers, state_of(home), [SLURM], fresh, lease_s=30, began=lambda job: None, now=time.time()
         )
         assert told(later) == [("7-r0-0", "7_0", "running", 0)]
+
+
+def test_that_slurm_shows_nothing_is_doubt_and_not_the_end(root: Path) -> None:
+    """Another user's jobs (PrivateData), an answer that lacks some, another cluster's queue."""
+    home = make(root)
+    with at_work(home, ONE, TWO):
+        age(home, "7-r0-1", 45)
+        found = seen(home, "")
+        # the lease speaks: who was silent for its whole duration, and is in no queue, is gone
+        assert told(found) == [("7-r0-0", "7_0", "running", 0)]
+        (worker,) = found.there
+        assert worker.will_work
+        assert "SLURM does not show its job" in worker.doubt
+        assert found.abandoned == (1,)
+
+
+def test_on_another_cluster_absence_says_nothing(root: Path) -> None:
+    home, now = make(root), time.time()
+    hidden = {"abc": Hidden(why="it is of cluster 'east', and SLURM was asked on 'west'", is_elsewhere=True)}
+    with at_work(home, {**ONE, "submission": "abc"}):
+        age(home, "7-r0-0", 45)
+        queue = Answer(rows={}, asked=now, hidden=hidden)
+        found = find_workers(home.workers, state_of(home), [SLURM], queue, lease_s=30, began=lambda job: None, now=now)
+        assert told(found) == [("7-r0-0", "7_0", "silent", 0)]
+        assert found.abandoned == ()
+
+
+def test_a_process_of_this_host_is_there_whatever_slurm_shows(root: Path) -> None:
+    home = make(root)
+    with at_work(home, {**ONE, "host": owner().host}):
+        age(home, "7-r0-0", 300)
+        assert told(seen(home, "")) == [("7-r0-0", "7_0", "running", 0)]
+
+
+@pytest.mark.parametrize(
+    ("row", "will_work"),
+    [
+        ("7|0|RUNNING|None|1:00|59:00|n1", True),
+        ("7|0|SUSPENDED|None|1:00|59:00|n1", True),
+        ("7|0|PENDING|Priority|0:00|1:00:00|", True),
+        ("7|0|PENDING|BeginTime|0:00|1:00:00|", True),
+        ("7|0|PENDING|JobHeldUser|0:00|1:00:00|", True),
+        ("7|0|PENDING|JobHeldAdmin|0:00|1:00:00|", False),
+        ("7|0|PENDING|PartitionTimeLimit|0:00|1:00:00|", False),
+        ("7|0|PENDING|DependencyNeverSatisfied|0:00|1:00:00|", False),
+        ("7|0|COMPLETING|None|1:00|59:00|n1", False),
+        ("7|0|NEW_STATE|None|1:00|59:00|n1", True),
+    ],
+)
+def test_who_will_work(root: Path, row: str, will_work: bool) -> None:
+    (worker,) = seen(make(root), row).there
+    assert worker.will_work == will_work
+    assert worker.as_json()["will_work"] == will_work
+
+
+def test_a_task_that_ends_to_run_again_will_work(root: Path) -> None:
+    """Recorded of 22.05: one that was requeued and one that was cancelled, both with processes that ignore SIGTERM."""
+    now = int(time.time())
+    rows = parse_squeue(
+        f"1|1|COMPLETING|None|0:00|5:00|n1|{now + 300}|toy-abc\n1|0|COMPLETING|None|0:01|4:59|n1|{now - 1}|toy-abc\n",
+        whole=True,
+    )
+    assert {str(task): row.comes_back(now) for task, row in rows.items()} == {"1_1": True, "1_0": False}
 
 
 def test_a_requeued_task_counts_once(root: Path) -> None:
@@ -176,8 +242,37 @@ def test_common_reasons_have_a_gloss(reason: str, gloss: str) -> None:
     assert found.startswith(gloss)
     assert bool(found) == bool(gloss)
     assert is_held(reason) == ("held" in reason)
+    expected = {"(launch failed requeued held)": Outlook.HELD, "job requeued in held state": Outlook.ON_HOLD}
+    assert outlook(reason) is expected.get(reason, Outlook.STARTS)
 
 
 @pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"])
 def test_held_is_what_somebody_has_to_release(reason: str) -> None:
     assert is_held(reason)
+    assert outlook(reason) is (Outlook.ON_HOLD if reason == "JobHeldUser" else Outlook.HELD)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("PartitionTimeLimit", "PartitionNodeLimit", "DependencyNeverSatisfied", "BadConstraints", "DeadLine"),
+        *("QOSMaxWallDurationPerJobLimit", "AssocMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
+        *("QOSMaxGRESPerJob", "AssocMaxNodePerJobLimit", "QOSMaxGRESPerNode", "QOSMinGRES", "MaxMemPerLimit"),
+        *("QOSMaxCpuMinutesPerJobLimit", "InvalidQOS", "InvalidAccount", "ReservationDeleted", "PartitionConfig"),
+    ],
+)
+def test_what_can_never_start(reason: str) -> None:
+    assert outlook(reason) is Outlook.NEVER
+    assert what_to_change(reason).startswith("job.")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("Resources", "Priority", "BeginTime", "Dependency", "JobArrayTaskLimit", "Licenses", "PartitionDown"),
+        *("QOSMaxJobsPerUserLimit", "QOSMaxCpuPerUserLimit", "QOSGrpCpuLimit", "AssocGrpCPUMinutesLimit"),
+        *("AssocMaxJobsLimit", "MaxGRESPerAccount", "ReqNodeNotAvail, UnavailableNodes:n1", "None", "whatever"),
+    ],
+)
+def test_what_starts_when_its_turn_comes(reason: str) -> None:
+    assert outlook(reason) is Outlook.STARTS

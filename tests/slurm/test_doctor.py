@@ -57,8 +57,9 @@ def doctor(
 
 
 def test_two_nodes_that_have_all(doctor: Doctor) -> None:
-    code, found = doctor()
+    code, found = doctor("sbatch = { export = 'NONE' }")
     assert code == 0, found
+    assert "a worker starts" in found["ok", "start"]
     assert not any(level == "bad" for level, _ in found)
     locks = found["ok", "locks"]
     assert locks.count("two processes of this host") == 2
@@ -73,7 +74,7 @@ def test_two_nodes_that_have_all(doctor: Doctor) -> None:
     assert "sbatch would take the sweep's job" in found["ok", "slurm"]
 
 
-def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor) -> None:
+def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> None:
     code, found = doctor('python = "/nonexistent"')
     assert code == 3
     assert "/nonexistent: No such file or directory; set [job] python" in found["bad", "python"].replace(
@@ -82,9 +83,20 @@ def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor) -> None:
     code, found = doctor('gres = "gpu:a100:2"', options=("--cluster", "--gpu"))
     assert code == 3
     assert "n1, n2: GPU 0,1 was given, but torch" in found["bad", "gpus"]
+    # a Python that answers all questions, and cannot start a worker
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in *submitit*) echo "No module named submitit" >&2; exit 1;; esac\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    code, found = doctor(f'python = "{python}"')
+    assert code == 3
+    assert "n[1-2]: a worker does not start: No module named submitit; see [job] setup" in found["bad", "start"]
     code, found = doctor("srun = false")
     assert code == 0
     assert "one node answered (n1): [job] srun = false" in found["note", "nodes"]
+    assert "a worker starts" in found["ok", "start"]
     assert "two processes of node n1: '.lock' files keep each other out" in found["ok", "locks"]
 
 

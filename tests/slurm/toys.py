@@ -107,3 +107,31 @@ def meets_node_failure(trial: Trial) -> float:
         time.sleep(0.05)
     saved.write_text("late")
     return 99.0
+
+
+def waits(trial: Trial) -> float | None:
+    """Until the test says go on."""
+    while not (_study(trial) / "go").exists():
+        time.sleep(0.05)
+        if trial.should_stop():
+            return None
+    return 0.5
+
+
+def slow(trial: Trial) -> float | None:
+    """Twenty seconds, in which it listens and saves nothing."""
+    for step in range(200):
+        time.sleep(0.1)
+        trial.report(step, score=1.0)
+        if trial.should_stop():
+            return None
+    return 0.5
+
+
+def greedy(trial: Trial) -> float:
+    """Trial 0 takes more memory than its job has."""
+    if trial.number == 0:
+        held = bytearray(os.urandom(1 << 20) * 900)
+        time.sleep(20)
+        del held
+    return 0.5

@@ -280,8 +280,14 @@ def test_architecture(load_one: LoadOne) -> None:
         ("flag = { low = 0, high = 1 }", ["space.flag is the integers 0 and 1; write 0.0 and 1.0 for real numbers"]),
         ("kind = ['a', 1]", ["space.kind mixes types of values"]),
         ("[expect]\n'a b' = 'best > 1'\nc = { if = 'share(elites, x > 1) > 0.5', then = 'y' }", []),
-        ("[job]\ntemplate = 'cpu'\nwalltime = '2'", ["job.walltime is not above job.signal_lead_s (180 s)"]),
-        ("[job]\nwalltime = '2'", []),
+        (
+            "[job]\ntemplate = 'cpu'\nwalltime = '1'",
+            ["job.walltime is 0:01:00, and SLURM may warn of the limit a minute"],
+        ),
+        # the lead is a quarter of the time at most: there is time for a trial
+        ("[job]\ntemplate = 'cpu'\nwalltime = '2'", []),
+        ("[job]\ntemplate = 'cpu'\nwalltime = '3'", []),
+        ("[job]\nwalltime = '1'", []),
     ],
 )
 def test_warnings(load_one: LoadOne, text: str, parts: list[str]) -> None:

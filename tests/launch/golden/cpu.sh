@@ -20,4 +20,4 @@ module load python/3.11
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /study/slurm/%A_%a_%t_log.out --error /study/slurm/%A_%a_%t_log.err --cpus-per-task=4 python3 -u -m submitit.core._submit /study/slurm
+srun --unbuffered --output /study/slurm/%A_%a_%t_log.out --error /study/slurm/%A_%a_%t_log.err --export=ALL --cpus-per-task=4 python3 -u -m submitit.core._submit /study/slurm

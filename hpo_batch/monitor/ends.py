@@ -1,0 +1,225 @@
+"""Workers that have ended without a word of their own, and why: from squeue's answer, and from what SLURM wrote into
+their logs. That some workers go on hides no others that are gone.
+
+Of the newest submission alone: those before it were answered by it. Used by ``status``, ``--wait`` and ``doctor``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hpo_batch import processes
+from hpo_batch.cluster.commands import ArrayTask, QueueRow
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.monitor.output import last_lines
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.last_words import MEMORY
+from hpo_batch.store.submissions import Submission
+
+MOST_LOGS: Final = 200
+"""that are looked at, the newest first: an array may have thousands of tasks"""
+LINES: Final = 100
+_BEGINS = re.compile(r" I worker on ([^\s,]+)")
+"""a run of a worker or of its supervisor; a requeued task appends to the log"""
+_ENDS = re.compile(r" I worker ends: ")
+_TELLING = (
+    MEMORY,
+    re.compile(r"execve\(\):"),
+    re.compile(r"error: .*(?:couldn't chdir|[Cc]ould not open std|No space left|Permission denied|No such file)"),
+    re.compile(r"error: .*(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
+    re.compile(r"\*\*\* .*(?:DUE TO|CANCELLED AT).*\*\*\*"),
+)
+"""SLURM's own words for why, the most telling first"""
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
+_NOISE = re.compile(
+    r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
+)
+_PREFIX = re.compile(r"^(?:slurmstepd|srun|slurmd|sbatch)(?:-[\w.]+)?: (?:error: |fatal: )?")
+_STATES: Final[Mapping[TaskState, str]] = {
+    TaskState.OUT_OF_MEMORY: "out of memory",
+    TaskState.NODE_FAIL: "its node failed",
+    TaskState.TIMEOUT: "killed at its time limit",
+    TaskState.PREEMPTED: "preempted for good",
+    TaskState.CANCELLED: "cancelled",
+}
+_SILENT: Final = "no word in its log"
+NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dead:
+    """Workers, or array tasks of several, that ended for one reason on one node."""
+
+    why: str
+    node: str
+    """empty if nobody told"""
+    tasks: tuple[str, ...]
+    """``A_i``; of local workers their numbers"""
+    of: int
+    """tasks of the submission"""
+    log: str
+    """of one of them; empty if there is none"""
+
+    def __str__(self) -> str:
+        what = f"{len(self.tasks)} of {self.of} {'array tasks' if self.of > 1 else 'array task'}"
+        if not any(task.partition("_")[2] or task.isdigit() for task in self.tasks):
+            what = f"{len(self.tasks)} of {self.of} workers"
+        where = f" on {self.node}" if self.node else ""
+        few = ", ".join(self.tasks[:4]) + (", ..." if len(self.tasks) > 4 else "")
+        return f"{what} ended{where}: {self.why} ({few}{f'; {self.log}' if self.log else ''})"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def dead_workers(
+    home: StudyHome,
+    submissions: Sequence[Submission],
+    *,
+    rows: Mapping[ArrayTask, QueueRow],
+    job_ids: Mapping[str, Sequence[str]],
+    live: Collection[str],
+    answered: bool,
+) -> tuple[Dead, ...]:
+    """Those of the newest submission, the most first.
+
+    Args:
+        rows: squeue's, with the tasks that ended not long ago.
+        job_ids: of submissions, those found by name too.
+        live: array tasks, and process ids of local workers, that are there; nobody asks why those have ended.
+        answered: whether SLURM answered; else no array task is said to have ended.
+    """
+    started = [s for s in submissions if not s.refused and (s.job_ids or job_ids.get(s.id))]
+    if not started or started[-1].cancelled:
+        return ()
+    newest = started[-1]
+    ends = _local_ends(home, newest, live) if newest.kind == "local" else []
+    if newest.kind == "slurm" and answered:
+        ends = _task_ends(home, newest, rows, tuple(job_ids.get(newest.id, newest.job_ids)), live)
+    tasks = -(-newest.workers // newest.workers_per_task)
+    grouped: dict[tuple[str, str], list[_End]] = {}
+    for end in ends:
+        grouped.setdefault((end.why, end.node), []).append(end)
+    found = [
+        Dead(
+            why=why,
+            node=node,
+            tasks=tuple(end.task for end in several),
+            of=max(tasks, len(several)),
+            log=next((end.log for end in several if end.log), ""),
+        )
+        for (why, node), several in grouped.items()
+    ]
+    return tuple(sorted(found, key=lambda dead: (-len(dead.tasks), dead.node, dead.why)))
+
+
+def true_reason(lines: Iterable[str]) -> str:
+    """Why a task ended, from the end of its log: SLURM's own word before a program's, and srun's summary last."""
+    kept = [line.strip() for line in lines if line.strip()]
+    for pattern in _TELLING:
+        if said := next((line for line in kept if pattern.search(line)), None):
+            return _PREFIX.sub("", said)
+    own = [line for line in kept if not _NOISE.match(line)]
+    exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)
+    return exception or (own or kept or [""])[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    task: str
+    node: str
+    why: str
+    log: str
+
+
+def _task_ends(
+    home: StudyHome,
+    submission: Submission,
+    rows: Mapping[ArrayTask, QueueRow],
+    job_ids: Sequence[str],
+    live: Collection[str],
+) -> list[_End]:
+    alive = {ArrayTask.parse(task) for task in live}
+    mine = {int(id) for id in job_ids if id.isdigit()}
+    ended = {task: row for task, row in rows.items() if task.job in mine and not row.state.live}
+    alive |= {task for task, row in rows.items() if row.state.live}
+    logs = {task: log for task, log in _logs(home, job_ids) if task not in alive}
+    known = {*logs, *ended}
+    looked_at = sorted(known, key=lambda task: (task.job, task.index), reverse=True)[:MOST_LOGS]
+    found = []
+    for task in sorted(looked_at):
+        row, log = ended.get(task), logs.get(task)
+        if (end := _end(str(task) if _is_array(task, row, log) else str(task.job), row, log)) is not None:
+            found.append(end)
+    expected = -(-submission.workers // submission.workers_per_task)
+    # of one array the numbers of all tasks are known: SLURM forgets, and a node that cannot write leaves nothing
+    if len(mine) == 1 and expected > 1 and not submission.may_have_more and logs:
+        (job,) = mine
+        every = {ArrayTask(job=job, index=index) for index in range(expected)}
+        found += [_End(task=str(task), node="", why=NO_LOG, log="") for task in sorted(every - known - alive)]
+    return found
+
+
+def _logs(home: StudyHome, job_ids: Sequence[str]) -> Iterable[tuple[ArrayTask, Path]]:
+    for id in job_ids:
+        for path in home.slurm.glob(f"{id}_*0_log.err"):
+            if match := re.fullmatch(rf"({id}(?:_\d+)?)_0_log\.err", path.name):
+                yield ArrayTask.parse(match[1]), path
+
+
+def _is_array(task: ArrayTask, row: QueueRow | None, log: Path | None) -> bool:
+    return row.is_array if row is not None else log is not None and log.name.startswith(f"{task}_")
+
+
+def _end(task: str, row: QueueRow | None, log: Path | None) -> _End | None:
+    """How a task ended; None if it did so in order."""
+    lines = [] if log is None else last_lines(log, LINES)
+    begun = max((i for i, line in enumerate(lines) if _BEGINS.search(line)), default=0)
+    lines = lines[begun:]
+    in_order = any(_ENDS.search(line) for line in lines)
+    if in_order or (row is not None and row.state is TaskState.DONE) or _is_submitit_done(lines):
+        return None
+    told = true_reason(lines)
+    state = "" if row is None else _STATES.get(row.state, "")
+    why = "; ".join(part for part in (state, told) if part) if not MEMORY.search(told) else told
+    if not why and row is not None:
+        reason = "" if row.reason in ("None", "") else f", {row.reason}"
+        why = f"{row.word}{reason}; {_SILENT if log is not None else 'no log'}"
+    at = next((match[1] for line in lines if (match := _BEGINS.search(line))), "")
+    node = (row.node if row is not None else "") or at or _named_node(lines)
+    return _End(task=task, node=node, why=_general(why or _SILENT), log=str(log or ""))
+
+
+def _is_submitit_done(lines: Sequence[str]) -> bool:
+    return bool(lines) and lines[-1].endswith("successful completion")
+
+
+def _named_node(lines: Sequence[str]) -> str:
+    for line in lines:
+        if match := re.search(r"\*\*\* (?:JOB|STEP) \S+ ON (\S+) |^srun: error: ([\w.-]+): task", line):
+            return match[1] or match[2]
+    return ""
+
+
+def _general(why: str) -> str:
+    """Without what differs between tasks that ended alike."""
+    why = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", "", why)
+    why = re.sub(r"\b(?:StepId|JobId|job|step)[= ]?\d+(?:_\d+)?(?:\.\w+)?", "the step", why, flags=re.IGNORECASE)
+    return re.sub(r"(\*\*\* (?:JOB|STEP)) \S+ ON \S+ CANCELLED AT [\dT:-]+", r"\1 CANCELLED", why)[:300]
+
+
+def _local_ends(home: StudyHome, submission: Submission, live: Collection[str]) -> list[_End]:
+    if submission.host != processes.host_name():
+        return []
+    found = []
+    for index, pid in enumerate(submission.job_ids):
+        log = home.path / submission.log_pattern.replace("%i", str(index))
+        if pid in live or not log.is_file():
+            continue
+        if (end := _end(f"worker {index}", None, log)) is not None:
+            found.append(end)
+    return found

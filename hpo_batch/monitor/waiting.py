@@ -1,0 +1,70 @@
+"""Whether it is worth to wait for a study's workers, and what to tell who waits. Reads statuses, asks nobody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from hpo_batch.cluster.states import TaskState
+from hpo_batch.monitor.reasons import Outlook, outlook, what_to_change
+from hpo_batch.monitor.status import UNSEEN, StudyStatus
+
+LOOKS: Final = 3
+"""answers in a row in which SLURM shows nothing of a submission, before it is believed that nothing of it is there"""
+AGAIN_S: Final = 10.0
+"""between them"""
+
+
+@dataclass(kw_only=True)
+class Patience:
+    """What has been seen while somebody waits: one answer of squeue without our jobs proves nothing."""
+
+    empty: int = 0
+    told: set[str] = field(default_factory=set)
+
+    def goes_on(self, statuses: Sequence[StudyStatus]) -> bool:
+        """Whether to wait on: somebody works or will, or may do so unseen, or is held and may be released."""
+        if any(_is_there(status) for status in statuses):
+            self.empty = 0
+            return True
+        if any(status.is_hidden and status.counts.remaining for status in statuses):
+            self.empty += 1
+            return self.empty < LOOKS
+        return False
+
+    def news(self, statuses: Sequence[StudyStatus]) -> list[str]:
+        """Why tasks do not work, each said once."""
+        lines = [f"{status.name}: {line}" for status in statuses for line in why_not_working(status)]
+        fresh = [line for line in lines if line not in self.told]
+        self.told.update(fresh)
+        return fresh
+
+
+def why_not_working(status: StudyStatus) -> list[str]:
+    """Tasks that wait and will not start, by reason."""
+    pending = [w for w in status.workers if w.state == TaskState.PENDING.value]
+    waiting = [w for w in pending if outlook(w.reason) is not Outlook.STARTS]
+    reasons = Counter((worker.reason, worker.gloss) for worker in waiting)
+    return [
+        f"{count} array task{'s' if count > 1 else ''} will not start: {reason}{f' ({gloss})' if gloss else ''}"
+        for (reason, gloss), count in reasons.most_common()
+    ]
+
+
+def stuck_for(status: StudyStatus) -> str:
+    """What must be changed before more workers help; empty if nothing."""
+    stuck = [w.reason for w in status.workers if w.state == TaskState.PENDING.value and _is_stuck(w.reason)]
+    return " and ".join(dict.fromkeys(what_to_change(reason) for reason in stuck))
+
+
+def _is_there(status: StudyStatus) -> bool:
+    if status.slurm == UNSEEN and status.counts.remaining:
+        return True
+    # what is ending is waited for, so that its last words are in the table
+    return any(w.live and not (w.state == TaskState.PENDING.value and _is_stuck(w.reason)) for w in status.workers)
+
+
+def _is_stuck(reason: str) -> bool:
+    return outlook(reason) is Outlook.NEVER

@@ -1,0 +1,35 @@
+"""What a worker does last for others: tasks that still wait when the target is met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo_batch.records import Idle, IdleWhy
+from hpo_batch.store.locks import journal_lock
+from hpo_batch.store.submissions import Submission, write_submission
+from hpo_batch.study.study import Study
+from hpo_batch.worker.leaving import Departure, leave
+from tests.cluster.conftest import fake_command as fake_command
+from tests.study.helpers import claimed, complete, make, owner
+
+
+def test_tasks_that_wait_are_cancelled_once_when_the_target_is_met(root: Path, fake_command) -> None:
+    home = make(root, study="trials = 1")
+    home.slurm.mkdir(exist_ok=True)
+    names = {"abc": "s-abc", "def": "s-def"}
+    for id, name in names.items():
+        facts = {"id": id, "kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": 1.0, "job_ids": ("7",)}
+        write_submission(home, Submission(**facts, name=name, cancelled=float(id == "def")))  # type: ignore[arg-type]
+    squeue, scancel = fake_command("squeue", stdout="7|s-abc\n"), fake_command("scancel")
+    met = Departure(stopped=None, idle=Idle(why=IdleWhy.TARGET_MET), progress=True)
+    leave(home, owner(), met, is_batch=True)
+    assert squeue.calls == []  # it is not: nobody's word counts but the journal's
+    with Study.open(home, owner()) as study:
+        study.tell(claim := claimed(study), complete(claim))
+    with journal_lock(home.path / "submit"):
+        leave(home, owner(), met, is_batch=True)
+    assert squeue.calls == []  # somebody submits: the target may be another one in a moment
+    for _ in range(2):
+        leave(home, owner(), met, is_batch=True)
+    assert [call["argv"] for call in squeue.calls] == [["-h", "-t", "PENDING", "-n", "s-abc", "-o", "%F|%j"]]
+    assert [call["argv"] for call in scancel.calls] == [["--state=PENDING", "7"]]
