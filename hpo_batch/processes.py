@@ -228,10 +228,13 @@ def is_alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def with_environment(name: str, value: str) -> tuple[int, ...]:
+def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[int, ...]:
     """Live processes of this user that were started with ``name=value`` in their environment; none without ``/proc``.
 
     It finds descendants that have left our process group: torchrun gives each of its workers a session of its own.
+
+    Args:
+        begins: also if the value only begins so.
     """
     entry = os.fsencode(f"{name}={value}")
     found = []
@@ -240,7 +243,7 @@ def with_environment(name: str, value: str) -> tuple[int, ...]:
             environment = (folder / "environ").read_bytes()  # empty for a zombie
         except OSError:
             continue
-        if entry in environment.split(b"\0"):
+        if any(one == entry or (begins and one.startswith(entry)) for one in environment.split(b"\0")):
             found.append(int(folder.name))
     return tuple(found)
 
@@ -253,6 +256,17 @@ def family(leader: int, name: str, value: str) -> set[int]:
     """
     found = _descendants(leader) | set(with_environment(name, value))
     return found | {leader} if is_alive(leader) else found
+
+
+def group_of(leader: int) -> set[int]:
+    """Live processes of the process group or the session that a process leads, or has led."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            state, _, group, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            if state not in ("Z", "X") and leader in (int(group), int(session)):
+                found.add(int(folder.name))
+    return found
 
 
 def catches(pid: int, number: int) -> bool:
@@ -276,6 +290,17 @@ def written_by(pid: int) -> set[str]:
                 if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(link.stat().st_mode):
                     found.add(os.readlink(link))  # noqa: PTH115  # a text: of a file that was removed it is no path
     return found
+
+
+def is_saving(pid: int) -> bool:
+    """Whether a process has a file open for writing below the folder for checkpoints that its environment names."""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, folder = entry.partition(b"=")
+            if name == b"HPO_BATCH_CHECKPOINT_DIR" and folder:
+                inside = f"{Path(os.fsdecode(folder)).resolve()}{os.sep}"
+                return any(path.startswith(inside) for path in written_by(pid))
+    return False
 
 
 def send(pids: Iterable[int], number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -30,7 +31,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.worker import slots
+from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.leaving import Departure, leave
 from hpo_batch.worker.loop import Tally, work
@@ -207,6 +208,8 @@ def _work(task: _Task) -> Tally:
         task.leave(tally, cut_short=cut_short)
 
     os.environ[MARK] = task.owner.worker
+    os.environ[guardian.MARK] = secrets.token_hex(8)
+    guardian.start(os.environ[guardian.MARK])
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
             objective = wrong or (load_objective(sweep) if lead is None else lead.objective(task.place))

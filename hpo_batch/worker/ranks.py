@@ -51,8 +51,8 @@ SETTLE_S: Final = 3.0
 LINGER_S: Final = 60.0
 """for the other ranks to return after rank 0 has"""
 GRACE_S: Final = 20.0
-COMMAND_GRACE_S: Final = 45.0
-"""for rank 0 to end after it was told to stop: a command has a grace of its own within it"""
+COMMAND_GRACE_S: Final = 130.0
+"""for rank 0 to end after it was told to stop: a command has graces of its own within it"""
 _TICK_S: Final = 0.2
 _NO_FAILURE: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
 """what rank 0's answer may lack; nobody asks the others for one"""
