@@ -25,7 +25,7 @@ from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
 from hpo_batch.objective.placeholders import Template
-from hpo_batch.objective.tail import Printed, Tail, parse_metrics
+from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping
 from hpo_batch.store.checkpoints import fingerprint
@@ -101,7 +101,7 @@ class CommandObjective:
         finally:
             running.end()
         asked = stop.why
-        inbox.read(to_end=True)
+        inbox.read(to_end=True, is_whole=code == 0)
         # A prune that only the very last reports led to came too late: the command has run to its end.
         if asked is None and trial.stopping is not Stopping.PRUNED:
             asked = trial.stopping
@@ -113,6 +113,9 @@ class CommandObjective:
             printed=inbox.printed.metrics,
             number=inbox.printed.number,
             unread=inbox.printed.unread,
+            almost=inbox.printed.almost,
+            odd=inbox.odd,
+            torn=inbox.torn,
             final=inbox.final,
             wrong=inbox.wrong,
             stderr=stderr,
@@ -192,7 +195,8 @@ class _Inbox:
         self._kept_start = _size(self._kept)
         self._is_new = _size(folder / REPORTED) == 0
         self._reports = Tail(folder / REPORTED)
-        self._stdout = Tail(folder / "stdout", having=b"RESULT:")
+        # both streams: Python's logging writes to stderr, Hydra's to stdout
+        self._streams = [Tail(folder / stream, having=RESULT) for stream in STREAMS]
         self._unread: list[bytes] = []
         self._count = 0
         """steps that were reported"""
@@ -201,20 +205,36 @@ class _Inbox:
         self.printed = Printed()
         self.final: dict[str, float] = {}
         self.wrong: dict[str, object] = {}
+        self.odd: dict[str, object] = {}
+        """what steps held beside numbers: null, where nothing was measured"""
+        self.torn = ""
+        """the last line of the metrics file, if it could not be read"""
 
-    def read(self, *, to_end: bool = False) -> None:
+    def read(self, *, to_end: bool = False, is_whole: bool = True) -> None:
+        """What has come since; with ``to_end`` all of it.
+
+        Args:
+            is_whole: whether a last line without its newline counts: one of a command that was killed may be torn.
+        """
         for text in self._reports.read(to_end=to_end):
             line = parse_metrics(text)
+            if not text.strip():
+                continue
+            self.torn = "" if line is not None else text[:200].decode(errors="replace")
             if line is None:
-                self._unread += [text] if text.strip() else []
+                self._unread.append(text)
             elif line.step is None:
                 self.final, self.wrong = line.metrics, line.others
             else:
+                self.odd = {**self.odd, **line.others}
                 self._others = self._others or bool(line.others)
                 self._count += 1
                 self._trial.report(line.step, line.metrics)
-        for text in self._stdout.read(to_end=to_end):
-            self.printed.take(text)
+        for stream in self._streams:
+            for text in stream.read(to_end=to_end, unended=is_whole):
+                self.printed.take(text)
+        if any(stream.dropped_having for stream in self._streams):
+            self.printed.unread = "(a line of more than a megabyte with RESULT in it)"
 
     def is_repeated(self, outcome: Outcome | GivenBack) -> bool:
         """Whether all that stands in the command's metrics file stands in ours and in the result, too."""

@@ -160,6 +160,40 @@ def test_torn_and_foreign_lines_are_counted_and_mentioned_once(
     assert (trial.dir / "stderr").read_text() == expected
 
 
+@pytest.mark.parametrize("stream", ["sys.stdout", "sys.stderr"])
+def test_a_result_that_was_logged_is_a_result(trial: Trial, make_command: MakeCommand, stream: str) -> None:
+    code = (
+        "import logging, sys\n"
+        "form = '\\x1b[32m%(asctime)s %(levelname)s\\x1b[0m %(message)s'\n"
+        f"logging.basicConfig(level='INFO', stream={stream}, format=form)\n"
+        "logging.info('RESULT: loss=%s', 0.5)\n"
+    )
+    outcome = make_command([sys.executable, "-c", code.replace("{", "{{").replace("}", "}}")]).run(trial)
+    assert outcome == Complete(values=(0.5,), metrics={"loss": 0.5})
+
+
+def test_a_source_line_in_a_traceback_is_no_result(trial: Trial, make_command: MakeCommand) -> None:
+    (trial.dir / "train.py").write_text(
+        "import traceback\n"
+        "try:\n"
+        "    print(f'RESULT: loss={missing}')\n"
+        "except NameError:\n"
+        "    traceback.print_exc()\n"
+        "print('RESULT: loss=0.5')\n"
+    )
+    command = ["bash", "-x", "-c", f"'{sys.executable}' '{trial.dir}/train.py'; echo 'RESULT: loss=0.25'"]
+    outcome = make_command(command).run(trial)
+    assert outcome == Complete(values=(0.25,), metrics={"loss": 0.25})
+    assert "RESULT: loss={missing}" in (trial.dir / "stderr").read_text()
+
+
+def test_a_result_that_a_kill_has_torn_is_none(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
+    engine.verdicts = {1: Verdict.PRUNE}
+    code = "report(step=1, loss=1)\nos.write(1, b'RESULT: loss=0.1')\n" + ENDLESS  # of 0.12
+    outcome = make_python(code, grace_s=0.1).run(trial)
+    assert outcome == Pruned(step=1, metrics={"loss": 1.0})
+
+
 def test_a_pruned_command_sees_the_stop_file(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
     engine.verdicts = {2: Verdict.PRUNE}
     code = (
