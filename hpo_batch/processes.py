@@ -79,9 +79,9 @@ def run(
     return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
-def exists(executable: str) -> bool:
-    """Whether ``executable`` is on PATH."""
-    return shutil.which(executable) is not None
+def exists(executable: str, *, path: str | None = None) -> bool:
+    """Whether ``executable`` is on PATH, or on ``path``."""
+    return shutil.which(executable, path=path) is not None
 
 
 def start(

@@ -8,7 +8,6 @@ is done, 75 is "continue me later". When ``run`` ends in whatever way, no proces
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from hpo_batch.files import unlink_if_empty, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
-from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.placeholders import REPORTED, Template, contract, facts_of
 from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping
@@ -33,9 +32,6 @@ from hpo_batch.store.trial_folder import STOP, STREAMS
 
 log = logging.getLogger(__name__)
 
-REPORTED: Final = "reported.jsonl"
-"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it. If that is all
-of it, the command's own is removed"""
 TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
 """also the mark by which all processes of an attempt are found"""
 
@@ -86,7 +82,7 @@ class CommandObjective:
                 (folder / STOP).unlink()
             errors_start = _size(folder / "stderr")
             inbox = _Inbox(trial, folder)
-            argv = self.template.fill(trial.params, _facts(trial, folder))
+            argv = self.template.fill(trial.params, _facts(trial, folder, checkpoint))
             killed_before = oom_kills()
             process = self._start(argv, trial, folder, checkpoint)
         except (UserError, CommandMissing, ValueError) as error:
@@ -152,23 +148,14 @@ class CommandObjective:
         return (signal.SIGUSR2,)
 
     def _environment(self, trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
-        contract = {
-            "HPO_BATCH_TRIAL": str(trial.number),
-            "HPO_BATCH_ATTEMPT": str(trial.attempt),
-            TRIAL_DIR: str(folder),
-            "HPO_BATCH_CHECKPOINT_DIR": str(checkpoint),
-            "HPO_BATCH_METRICS_FILE": str(folder / REPORTED),
-            "HPO_BATCH_STOP_FILE": str(folder / STOP),
-            "HPO_BATCH_SEED": str(trial.seed),
-            "HPO_BATCH_PARAMS": json.dumps(trial.params, ensure_ascii=False),
-        }
+        told = contract(_facts(trial, folder, checkpoint), trial.params)
         if trial.deadline is not None:
-            contract["HPO_BATCH_DEADLINE"] = repr(trial.deadline)
+            told["HPO_BATCH_DEADLINE"] = repr(trial.deadline)
         # Unbuffered, so that `logs -f` shows a running trial and a killed one loses no last words. Overlap: the srun
         # that started us holds all that the job has, and one in the command would wait for it until the walltime ends.
         defaults = {"OMP_NUM_THREADS": str(trial.cpus), "PYTHONUNBUFFERED": "1", "SLURM_OVERLAP": "1"}
         inherited = {name: value for name, value in os.environ.items() if name != "HPO_BATCH_DEADLINE"}
-        return {**defaults, **inherited, **self.env, **contract}
+        return {**defaults, **inherited, **self.env, **told}
 
     def _watch(self, process: processes.Process, trial: Trial, inbox: _Inbox, stop: _Stop) -> int:
         """Pass reports on and stop the command when the trial says so, until it has ended."""
@@ -448,8 +435,8 @@ def _speaks_of(word: str, text: str, cwd: Path | None) -> bool:
         return False
 
 
-def _facts(trial: Trial, folder: Path) -> dict[str, str]:
-    return {"trial_dir": str(folder), "trial_seed": str(trial.seed), "trial_number": str(trial.number)}
+def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
+    return facts_of(folder=folder, checkpoint=checkpoint, number=trial.number, attempt=trial.attempt, seed=trial.seed)
 
 
 def _as_it_ended(argv: list[str], code: int, asked: Stopping | None, *, seconds: float) -> CommandEnd:
