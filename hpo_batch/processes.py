@@ -213,7 +213,7 @@ def wait(process: Process, timeout_s: float) -> int | None:
 def is_alive(pid: int) -> bool:
     """Whether a process of this host has the number ``pid``; a zombie counts as dead."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        state = _stat(pid)[0]
     except FileNotFoundError:
         # no such process, no /proc, or one mounted with hidepid=2, which hides the processes of other users
         try:
@@ -226,6 +226,11 @@ def is_alive(pid: int) -> bool:
     except (OSError, IndexError):
         return True
     return state not in ("Z", "X")
+
+
+def _stat(pid: int | str) -> list[str]:
+    """What the kernel tells of a process, from its state on: before it comes its name, which may be any bytes."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
 
 
 def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[int, ...]:
@@ -263,7 +268,7 @@ def group_of(leader: int) -> set[int]:
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            state, _, group, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            state, _, group, session = _stat(folder.name)[:4]
             if state not in ("Z", "X") and leader in (int(group), int(session)):
                 found.add(int(folder.name))
     return found
@@ -344,7 +349,7 @@ def kill(find: Callable[[], set[int]]) -> None:
 
 def _stands_still(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] in (b"T", b"t", b"Z", b"X")
+        return _stat(pid)[0] in ("T", "t", "Z", "X")
     except (OSError, IndexError):
         return True
 
@@ -416,7 +421,7 @@ def _descendants(ancestor: int) -> set[int]:
     found: set[int] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError):
-            state, parent, _, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            state, parent, _, session = _stat(folder.name)[:4]
             if state in ("Z", "X"):
                 continue
             children.setdefault(int(parent), []).append(int(folder.name))
@@ -436,7 +441,7 @@ def started_at(pid: int) -> int:
     Unknown is that of a process that is gone, and of another user's where ``/proc`` is mounted with hidepid.
     """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        return int(_stat(pid)[19])
     except (OSError, IndexError, ValueError):
         return 0
 

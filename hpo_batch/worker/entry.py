@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo_batch import processes
+from hpo_batch import logs, processes
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
 from hpo_batch.errors import Exit, StorageError, UserError
@@ -47,7 +47,6 @@ SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 INDEX_VARIABLE = "HPO_BATCH_WORKER"
 MARK = "HPO_BATCH_WORKER_NAME"
 """set for all that a worker starts, so that what has left its family is found too"""
-LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
 
@@ -59,7 +58,6 @@ class Worker:
     home: str
 
     def __call__(self) -> int:
-        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)  # for the user's code
         drop_link(os.environ)
         path = Path(self.home)
         return run_worker(StudyHome(path=path, name=path.name), os.environ)
@@ -91,6 +89,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
+    del sys.argv[1:]  # ours: user code that reads a command line would take them for its own
     log_apart(slots.slot_label(environ))
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
@@ -237,11 +236,10 @@ def log_apart(label: str = "") -> None:
         label: tells them from those of other processes in the same log.
     """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
-    handler.setFormatter(logging.Formatter(LOG_FORMAT.replace(" %(message)", f"{label} %(message)")))
+    handler.setFormatter(logging.Formatter(logs.FORMAT.replace(" %(message)", f"{label} %(message)")))
     for layer in OUR_LAYERS:
-        logger = logging.getLogger(f"hpo_batch.{layer}")
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
+        logs.tell(f"hpo_batch.{layer}", handler, level=logging.INFO)
+    logs.tell("hpo_batch.training", logs.CurrentStderr(), level=logging.INFO)
 
 
 def enter(sweep: Sweep) -> Failed | None:

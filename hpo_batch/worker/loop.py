@@ -270,7 +270,8 @@ def _run(
         return _not_written(claim, error)
     log.info("trial %s%s: attempt %s, %s", claim.number, _named(claim), claim.attempt, _shown(claim))
     if isinstance(objective, Failed):
-        (folder / "stderr").write_text(objective.traceback or objective.message + "\n")
+        text = objective.traceback or f"{objective.message}\n"
+        (folder / "stderr").write_bytes(text.encode(errors="backslashreplace"))
         return objective
     checkpoint = folder / CHECKPOINT
     stall_s = study.sweep.failures.stall
