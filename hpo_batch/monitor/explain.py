@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.monitor.output import last_lines, streams, worker_log
-from hpo_batch.objective.placeholders import Template, contract, facts_of
+from hpo_batch.objective.command import contract, facts_of
+from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome

@@ -8,6 +8,7 @@ is done, 75 is "continue me later". When ``run`` ends in whatever way, no proces
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -23,15 +24,30 @@ from hpo_batch.files import unlink_if_empty, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
-from hpo_batch.objective.placeholders import REPORTED, Template, contract, facts_of
+from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
-from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping
+from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping, Value
 from hpo_batch.store.checkpoints import fingerprint
 from hpo_batch.store.trial_folder import STOP, STREAMS
 
 log = logging.getLogger(__name__)
 
+VARIABLES: Final = {
+    "HPO_BATCH_TRIAL": "trial_number",
+    "HPO_BATCH_ATTEMPT": "trial_attempt",
+    "HPO_BATCH_SEED": "trial_seed",
+    "HPO_BATCH_TRIAL_DIR": "trial_dir",
+    "HPO_BATCH_CHECKPOINT_DIR": "checkpoint_dir",
+    "HPO_BATCH_METRICS_FILE": "metrics_file",
+    "HPO_BATCH_STOP_FILE": "stop_file",
+    "HPO_BATCH_PARAMS": "params_json",
+    "HPO_BATCH_DEADLINE": "",
+}
+"""what tells a command of its trial: an environment variable, and the placeholder that says the same, if any"""
+REPORTED: Final = "reported.jsonl"
+"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it. If that is all
+of it, the command's own is removed"""
 TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
 """also the mark by which all processes of an attempt are found"""
 
@@ -433,6 +449,29 @@ def _speaks_of(word: str, text: str, cwd: Path | None) -> bool:
             return text.encode() in file.read(_SCRIPT_BYTES)
     except (OSError, ValueError):
         return False
+
+
+def facts_of(*, folder: Path, checkpoint: Path, number: int, attempt: int, seed: int) -> dict[str, str]:
+    """The values of ``FACTS``.
+
+    Args:
+        folder: of the attempt, or of one of its seeds.
+    """
+    return {
+        "trial_number": str(number),
+        "trial_attempt": str(attempt),
+        "trial_seed": str(seed),
+        "trial_dir": str(folder),
+        "checkpoint_dir": str(checkpoint),
+        "metrics_file": str(folder / REPORTED),
+        "stop_file": str(folder / STOP),
+    }
+
+
+def contract(facts: Mapping[str, str], params: Mapping[str, Value]) -> dict[str, str]:
+    """The environment variables that say the same; ``HPO_BATCH_DEADLINE`` left out."""
+    told = {variable: facts[name] for variable, name in VARIABLES.items() if name in facts}
+    return {**told, "HPO_BATCH_PARAMS": json.dumps(dict(params), ensure_ascii=False)}
 
 
 def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:

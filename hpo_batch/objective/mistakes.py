@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hpo_batch.errors import UserError
+from hpo_batch.objective.command import VARIABLES
 from hpo_batch.objective.placeholders import (
     BUILT_IN,
     LISTS,
-    VARIABLES,
     as_args,
     check_placeholders,
     placeholders,

@@ -13,32 +13,18 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Value
-from hpo_batch.store.trial_folder import STOP
 
 LISTS: Final = ("args", "hyphen_args", "overrides")
 """placeholders that become several arguments"""
-VARIABLES: Final = {
-    "HPO_BATCH_TRIAL": "trial_number",
-    "HPO_BATCH_ATTEMPT": "trial_attempt",
-    "HPO_BATCH_SEED": "trial_seed",
-    "HPO_BATCH_TRIAL_DIR": "trial_dir",
-    "HPO_BATCH_CHECKPOINT_DIR": "checkpoint_dir",
-    "HPO_BATCH_METRICS_FILE": "metrics_file",
-    "HPO_BATCH_STOP_FILE": "stop_file",
-    "HPO_BATCH_PARAMS": "params_json",
-    "HPO_BATCH_DEADLINE": "",
-}
-"""what tells a command of its trial: an environment variable, and the placeholder that says the same, if any"""
-FACTS: Final = tuple(name for name in VARIABLES.values() if name and name != "params_json")
+FACTS: Final = (
+    *("trial_number", "trial_attempt", "trial_seed"),
+    *("trial_dir", "checkpoint_dir", "metrics_file", "stop_file"),
+)
 BUILT_IN: Final = (*LISTS, "params_json", *FACTS)
-REPORTED: Final = "reported.jsonl"
-"""the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it. If that is all
-of it, the command's own is removed"""
 
 # What Hydra reads as a plain text. Everything else is quoted, and so are the words that are values of other types.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
@@ -99,29 +85,6 @@ class Template:
                     text = "".join(part if isinstance(part, str) else _look_up(part.name, texts) for part in item)
                     argv.append(_quoted_for_hydra(text) if _HYDRA_KEY.match(str(item[0])) else text)
         return argv
-
-
-def facts_of(*, folder: Path, checkpoint: Path, number: int, attempt: int, seed: int) -> dict[str, str]:
-    """The values of ``FACTS``.
-
-    Args:
-        folder: of the attempt, or of one of its seeds.
-    """
-    return {
-        "trial_number": str(number),
-        "trial_attempt": str(attempt),
-        "trial_seed": str(seed),
-        "trial_dir": str(folder),
-        "checkpoint_dir": str(checkpoint),
-        "metrics_file": str(folder / REPORTED),
-        "stop_file": str(folder / STOP),
-    }
-
-
-def contract(facts: Mapping[str, str], params: Mapping[str, Value]) -> dict[str, str]:
-    """The environment variables that say the same; ``HPO_BATCH_DEADLINE`` left out."""
-    told = {variable: facts[name] for variable, name in VARIABLES.items() if name in facts}
-    return {**told, "HPO_BATCH_PARAMS": json.dumps(dict(params), ensure_ascii=False)}
 
 
 def split(command: str | Sequence[str]) -> tuple[str, ...]:

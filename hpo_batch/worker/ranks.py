@@ -544,15 +544,18 @@ class Lead:
     def _is_out_of_patience(self, why: Stopping, waited_s: float) -> bool:
         assert self._place is not None
         stall_s = self._sweep.failures.stall
+        is_command = self._sweep.objective.command is not None
         match why:
             case Stopping.PRUNED:
                 return False  # as in one process: who does not ask runs to the end
             case Stopping.TIME_LIMIT:
                 return time.time() > self._place.limit()
+            case _ if is_command:
+                return waited_s > COMMAND_GRACE_S
             case Stopping.STALLED:
                 return waited_s > min(30.0, stall_s or 30.0)
             case _:
-                return waited_s > (COMMAND_GRACE_S if self._sweep.objective.command is not None else GRACE_S)
+                return waited_s > GRACE_S
 
 
 @contextlib.contextmanager
