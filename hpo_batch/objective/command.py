@@ -310,14 +310,15 @@ class _Writing:
         self._seen = fingerprint(running.checkpoint)
         self._looked = time.monotonic()
 
-    def is_under_way(self, pids: Iterable[int]) -> bool:
+    def is_under_way(self, pids: Iterable[int], *, settled: bool = True) -> bool:
+        """``settled``: it has to lie still for a while. Who saves all the time gives no such while."""
         now = time.monotonic()
         is_open = [self._is_written(path, now) for path in self._running.writes(pids)]
         seen, before = fingerprint(self._running.checkpoint), self._seen
         is_old = now - self._looked > SETTLED_S
         if seen != before or is_old:
             self._seen, self._looked = seen, now
-        return any(is_open) or seen != before or not is_old
+        return any(is_open) or (settled and (seen != before or not is_old))
 
     def _is_written(self, path: str, now: float) -> bool:
         """Whether an open file is more than one that is merely kept open."""
@@ -352,6 +353,8 @@ class _Stop:
         """the next signal, by the monotonic clock"""
         self._latest = 0.0
         """when it comes whatever is being written"""
+        self._hasty = 0.0
+        """from when on a moment will do in which no file of a checkpoint is open"""
         self._share = 1.0
         """of the graces, if there is no time for all of them"""
         self._left = [signal.SIGUSR2, signal.SIGTERM, signal.SIGKILL]
@@ -384,6 +387,7 @@ class _Stop:
         now = time.monotonic()
         self._due = now + self._share * of.grace_s
         self._latest = now + min(left_s * 5 / 6, whole_s + of.write_s)
+        self._hasty = self._due + (self._latest - self._due) / 3
 
     def go_on(self) -> None:
         """The next signal, if its time has come and somebody listens to it."""
@@ -400,15 +404,18 @@ class _Stop:
         died_of_it = self.why is not None and -code in STOP_SIGNALS and signal.SIGKILL not in self.sent
         return died_of_it and bool(self._running.family())
 
+    def _is_writing(self, pids: Iterable[int]) -> bool:
+        assert self._writing is not None
+        return self._writing.is_under_way(pids, settled=time.monotonic() < self._hasty)
+
     def _signal(self, number: int) -> bool:
         """Whether nothing more is to be done about this signal; False while a checkpoint is being written."""
-        assert self._writing is not None
         family = self._running.family
         is_late = time.monotonic() >= self._latest
         if number == signal.SIGKILL:
             if is_late:
                 processes.kill(family)
-            elif not processes.kill_unless(family, self._writing.is_under_way):
+            elif not processes.kill_unless(family, self._is_writing):
                 self._due = time.monotonic() + LOOK_EVERY_S
                 return False
             self.sent.append(number)
@@ -417,7 +424,7 @@ class _Stop:
         listening = [pid for pid in pids if processes.catches(pid, number)]
         if not listening:
             return True
-        if not is_late and self._writing.is_under_way(pids):
+        if not is_late and self._is_writing(pids):
             self._due = time.monotonic() + LOOK_EVERY_S
             return False
         processes.send(listening, number)

@@ -331,6 +331,23 @@ def test_a_checkpoint_that_is_being_written_is_finished_first(
         assert saved[0] == saved[1]
 
 
+@pytest.mark.parametrize("why", [Stopping.PRUNED, Stopping.CANCELLED])
+def test_who_saves_nearly_all_the_time_is_ended_between_two_files(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine, why: Stopping
+) -> None:
+    tell(engine, why)
+    code = (
+        "report(step=1, loss=1)\n"
+        "while True:\n"
+        "    with open(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w') as file:\n"
+        "        for _ in range(8): file.write('x' * 10); file.flush(); time.sleep(0.02)\n"
+        "        file.write('end')\n"
+        "    time.sleep(0.08)\n"
+    )
+    has_stopped(make_python(code, grace_s=0.5, write_s=6, preempted_s=20).run(trial), why)
+    assert (trial.checkpoint / "model").read_text().endswith("end")
+
+
 def test_a_log_that_is_kept_open_delays_nothing(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
     engine.verdicts = {1: Verdict.PRUNE}
     code = (
