@@ -276,6 +276,16 @@ class _Running:
     def family(self) -> set[int]:
         return processes.family(self.process.pid, TRIAL_DIR, str(self.folder)) - {os.getpid()}
 
+    def _has_left(self) -> bool:
+        """Whether a command that has ended left anybody: the cheap half of ``family``, since it is asked each time."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return bool(processes.with_environment(TRIAL_DIR, str(self.folder)))
+        except PermissionError:
+            pass
+        return True
+
     def writes(self, pids: Iterable[int]) -> set[str]:
         """What they have open for writing, their output and reports left out."""
         ours = {str((self.folder / name).resolve()) for name in (*STREAMS, REPORTED)}
@@ -284,11 +294,12 @@ class _Running:
     def end(self) -> None:
         """Kill what is left: of a command that has ended, what it left behind; of one that we give up, all."""
         is_over = processes.wait(self.process, 0.0) is not None
-        left = self.family()
-        if is_over and left:
-            state = _Writing(self, None)
+        if is_over and not self._has_left():
+            return
+        if is_over:
+            writing = _Writing(self, None)
             end = time.monotonic() + LEFT_BEHIND_S
-            while time.monotonic() < end and not processes.kill_unless(self.family, state.is_under_way):
+            while time.monotonic() < end and not processes.kill_unless(self.family, writing.is_under_way):
                 time.sleep(LOOK_EVERY_S)
         processes.kill(self.family)
         processes.signal_group(self.process, signal.SIGKILL)

@@ -152,3 +152,22 @@ def _guardians() -> list[str]:
         for path in Path("/proc").glob("[0-9]*/cmdline")
         if b"guardian.py\0%d\0" % os.getpid() in path.read_bytes()
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_knows_no_signal_keeps_a_whole_checkpoint(project: Build, tmp_path: Path, number: int) -> None:
+    """Ctrl-C and cancel reach the worker; its command is ended between two checkpoints and goes on from the last."""
+    here, pids = command_project(
+        project, tmp_path, "['bash', 'run.sh']", tables={"job": 'template = "local"\ngrace_s = 8'}
+    )
+    train = (here.path / "train.py").read_text()
+    (here.path / "train.py").write_text(train.replace("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", ""))
+    worker = here.start()
+    here.until(lambda: len(list(pids.iterdir())) == 2)
+    time.sleep(0.3)
+    worker.process.send_signal(number)
+    assert worker.wait() == (130 if number == signal.SIGINT else 0), worker.said
+    assert here.state.trials[0].state is TrialState.WAITING
+    assert alive(pids) == []
+    assert here.run().process.returncode == 0
+    assert here.file("stdout", attempt=2).splitlines() == ["beside []", "from end", "RESULT: loss=1"]
