@@ -58,7 +58,7 @@ SETTLED_S: Final = 0.25
 KEPT_OPEN_S: Final = 10.0
 """a file among the checkpoints that is open and has not changed for so long is a log"""
 LEFT_BEHIND_S: Final = 10.0
-"""for what a command left running when it ended to finish the checkpoint that it writes"""
+"""to finish a checkpoint, for what a command left running when it ended, and for one that we have to give up"""
 
 _STDERR_BYTES: Final = 16 << 10
 _SCRIPT_BYTES: Final = 1 << 20
@@ -296,11 +296,10 @@ class _Running:
         is_over = processes.wait(self.process, 0.0) is not None
         if is_over and not self._has_left():
             return
-        if is_over:
-            writing = _Writing(self, None)
-            end = time.monotonic() + LEFT_BEHIND_S
-            while time.monotonic() < end and not processes.kill_unless(self.family, writing.is_under_way):
-                time.sleep(LOOK_EVERY_S)
+        writing = _Writing(self, None)
+        end = time.monotonic() + LEFT_BEHIND_S
+        while time.monotonic() < end and not processes.kill_unless(self.family, writing.is_under_way):
+            time.sleep(LOOK_EVERY_S)
         processes.kill(self.family)
         processes.signal_group(self.process, signal.SIGKILL)
         processes.wait(self.process, timeout_s=30)

@@ -46,9 +46,9 @@ class Tail:
     With ``having``, lines without any of these texts may be left out, which makes gigabytes of other output cheap.
     """
 
-    def __init__(self, path: Path, *, having: Sequence[bytes] = ()) -> None:
+    def __init__(self, path: Path, *, having: bytes | Sequence[bytes] = ()) -> None:
         self._path = path
-        self._having = having
+        self._having = (having,) if isinstance(having, bytes) else tuple(having)
         self._offset = self._size()
         self._rest = b""
         self._is_skipping = False

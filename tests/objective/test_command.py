@@ -105,6 +105,21 @@ def test_the_environment_tells_of_the_trial(make_trial: MakeTrial, make_python: 
     assert env["MINE"] == "1"
     assert env["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", "3")
     assert "PATH" in env
+    assert env["SLURM_OVERLAP"] == "1"  # for an srun in the command: the worker's own step has all that there is
+
+
+def test_a_step_of_slurm_in_the_command_shares_what_the_worker_has(
+    trial: Trial, make_command: MakeCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for srun, which takes the variable for its option: ``--overlap``."""
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text('#!/bin/sh\n[ "$SLURM_OVERLAP" = 1 ] || exec sleep 600\nexec "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert isinstance(make_command(["srun", "echo", "RESULT: 1"]).run(trial), Complete)
+    assert isinstance(make_command(["sh", "-c", "srun sh -c 'srun echo RESULT: 1'"]).run(trial), Complete)
 
 
 def test_no_deadline_no_variable(trial: Trial, make_python: MakeCommand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -666,6 +681,22 @@ def test_nothing_is_left_when_a_report_raises(
     code = "subprocess.Popen(['sleep', '600'], start_new_session=True)\nreport(step=1, loss=1)\n" + ENDLESS
     with pytest.raises(error):
         make_python(code).run(trial)
+
+
+def test_a_checkpoint_is_finished_though_a_report_raises(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine
+) -> None:
+    def report(step: int) -> None:
+        raise StorageError
+
+    engine.on_report = report
+    code = (
+        "with open(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w') as file:\n"
+        "    file.write('a'); file.flush(); report(step=1, loss=1); time.sleep(1); file.write('b')\n" + ENDLESS
+    )
+    with pytest.raises(StorageError):
+        make_python(code).run(trial)
+    assert (trial.checkpoint / "model").read_text() == "ab"
 
 
 def test_much_output_and_lines_without_end_do_no_harm(trial: Trial, make_python: MakeCommand) -> None:
