@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,9 +79,9 @@ def run(
     return Completed(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
-def exists(executable: str) -> bool:
-    """Whether ``executable`` is on PATH."""
-    return shutil.which(executable) is not None
+def exists(executable: str, *, path: str | None = None) -> bool:
+    """Whether ``executable`` is on PATH, or on ``path``."""
+    return shutil.which(executable, path=path) is not None
 
 
 def start(
@@ -89,16 +91,20 @@ def start(
     stderr: Path | None,
     env: Mapping[str, str],
     cwd: Path | None = None,
+    ignored: Sequence[int] = (),
 ) -> Process:
     """Start a program in a session and process group of its own; its output is appended to files (None: to ours).
 
     A new session: Ctrl-C in the caller's terminal does not reach it; a signal to its group reaches all its children.
+
+    Args:
+        ignored: signals that do nothing to the program until it sets a handler of its own.
     """
     log.debug("start: %s", shlex.join(argv))
     try:
         with _appended(stdout) as out, _appended(stderr) as err:
             return subprocess.Popen(
-                list(argv),
+                _ignoring(ignored, argv, env=env, cwd=cwd) if ignored else list(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -111,6 +117,27 @@ def start(
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
+
+
+def _ignoring(numbers: Sequence[int], argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None) -> list[str]:
+    """The program behind a shell that ignores signals and then becomes it.
+
+    A shell, since ``preexec_fn`` runs Python between fork and exec, where threads of ours may hold locks.
+
+    Raises:
+        FileNotFoundError, PermissionError: as of starting it, which the shell would tell as exit codes.
+    """
+    program = argv[0]
+    if "/" in program:
+        path = (cwd or Path()) / program
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+        if path.is_dir() or not os.access(path, os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), program)
+    elif shutil.which(program, path=os.pathsep.join(os.get_exec_path(dict(env)))) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+    names = " ".join(str(number) for number in numbers)
+    return ["/bin/sh", "-c", f'trap "" {names}; exec "$@"', "sh", *argv]
 
 
 def _appended(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
@@ -188,7 +215,7 @@ def is_alive(pid: int) -> bool:
     try:
         if not _proc_is_ours():
             raise FileNotFoundError
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        state = _stat(pid)[0]
     except FileNotFoundError:
         # no such process, no /proc or another namespace's, or one with hidepid=2, which hides those of other users
         try:
@@ -203,10 +230,18 @@ def is_alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def with_environment(name: str, value: str) -> tuple[int, ...]:
+def _stat(pid: int | str) -> list[str]:
+    """What the kernel tells of a process, from its state on: before it comes its name, which may be any bytes."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
+
+
+def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[int, ...]:
     """Live processes of this user that were started with ``name=value`` in their environment; none without ``/proc``.
 
     It finds descendants that have left our process group: torchrun gives each of its workers a session of its own.
+
+    Args:
+        begins: also if the value only begins so.
     """
     entry = os.fsencode(f"{name}={value}")
     found = []
@@ -215,9 +250,113 @@ def with_environment(name: str, value: str) -> tuple[int, ...]:
             environment = (folder / "environ").read_bytes()  # empty for a zombie
         except OSError:
             continue
-        if entry in environment.split(b"\0"):
+        # most processes have nothing of the kind: to look for the text first costs a third of cutting it up
+        if entry in environment and any(
+            one == entry or (begins and one.startswith(entry)) for one in environment.split(b"\0")
+        ):
             found.append(int(folder.name))
     return tuple(found)
+
+
+def family(leader: int, name: str, value: str) -> set[int]:
+    """A process that leads its session, what it has started, and what was started with ``name=value``; none else.
+
+    The three ways find what one alone does not: containers clear the environment, launchers open sessions of their own,
+    and a parent that has ended leaves no trace in its children.
+    """
+    found = _descendants(leader) | set(with_environment(name, value))
+    return found | {leader} if is_alive(leader) else found
+
+
+def group_of(leader: int) -> set[int]:
+    """Live processes of the process group or the session that a process leads, or has led."""
+    found = set()
+    for folder in _processes():
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            state, _, group, session = _stat(folder.name)[:4]
+            if state not in ("Z", "X") and leader in (int(group), int(session)):
+                found.add(int(folder.name))
+    return found
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal; False also for one that is gone or cannot be looked at."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            if line.startswith(b"SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def written_by(pid: int) -> set[str]:
+    """Regular files that a process has open for writing; none if it cannot be looked at."""
+    found: set[str] = set()
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+            with contextlib.suppress(OSError, ValueError, StopIteration):
+                link = Path(f"/proc/{pid}/fd/{fd}")
+                info = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()
+                flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags:"))
+                if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(link.stat().st_mode):
+                    found.add(os.readlink(link))  # noqa: PTH115  # a text: of a file that was removed it is no path
+    return found
+
+
+def is_saving(pid: int) -> bool:
+    """Whether a process has a file open for writing below the folder for checkpoints that its environment names."""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, folder = entry.partition(b"=")
+            if name == b"HPO_BATCH_CHECKPOINT_DIR" and folder:
+                inside = f"{Path(os.fsdecode(folder)).resolve()}{os.sep}"
+                return any(path.startswith(inside) for path in written_by(pid))
+    return False
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """A signal to processes of this user; one that is gone is no error."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_unless(find: Callable[[], set[int]], is_busy: Callable[[set[int]], bool]) -> bool:
+    """Kill processes, unless they are in the middle of something: they are stopped, looked at, and killed or let go on.
+
+    Args:
+        find: the processes, asked again until there are no more: one that forks while we look leaves another one.
+        is_busy: asked while they stand still.
+
+    Returns:
+        Whether they were killed.
+    """
+    pids = find()
+    send(pids, signal.SIGSTOP)
+    end = time.monotonic() + 0.2
+    while not all(map(_stands_still, pids)) and time.monotonic() < end:
+        time.sleep(0.002)
+    if is_busy(pids):
+        send(pids, signal.SIGCONT)
+        return False
+    kill(find)
+    return True
+
+
+def kill(find: Callable[[], set[int]]) -> None:
+    """Kill processes until ``find`` finds no more: one that forks while we look leaves another one."""
+    for _ in range(10):
+        pids = find()
+        send(pids, signal.SIGKILL)
+        if not pids:
+            break
+        time.sleep(0.01)
+
+
+def _stands_still(pid: int) -> bool:
+    try:
+        return _stat(pid)[0] in ("T", "t", "Z", "X")
+    except (OSError, IndexError):
+        return True
 
 
 def end_with_descendants(code: int) -> NoReturn:
@@ -287,7 +426,7 @@ def _descendants(ancestor: int) -> set[int]:
     found: set[int] = set()
     for folder in _processes():
         with contextlib.suppress(OSError, IndexError):
-            state, parent, _, session = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            state, parent, _, session = _stat(folder.name)[:4]
             if state in ("Z", "X"):
                 continue
             children.setdefault(int(parent), []).append(int(folder.name))
@@ -310,9 +449,7 @@ def started_at(pid: int) -> int:
     try:
         if pid != os.getpid() and not _proc_is_ours():
             return 0
-        return int(
-            Path(f"/proc/{'self' if pid == os.getpid() else pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-        )
+        return int(_stat("self" if pid == os.getpid() else pid)[19])
     except (OSError, IndexError, ValueError):
         return 0
 

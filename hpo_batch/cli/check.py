@@ -19,7 +19,8 @@ def command(
     sweep: Path | None, overrides: tuple[str, ...], import_code: bool, schema: bool, root: Path | None
 ) -> int | None:
     """Say what SWEEP means: trials, sizes of the space, parameter counts, mistakes; with whom it is shared."""
-    from hpo_batch.cli.describe import describe_schema, describe_sweep
+    from hpo_batch.cli.describe import describe_schema, describe_sweep, refusals
+    from hpo_batch.errors import UserError
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
 
@@ -29,10 +30,15 @@ def command(
     if sweep is None:
         raise click.UsageError("give the path of a sweep file, or --schema")
     sweeps = load(sweep, overrides=overrides)
+    refused: list[str] = []
     for i, one in enumerate(sweeps):
         lines, warnings = describe_sweep(one, home=home_of(logs_root(root), one.path), import_code=import_code)
         click.echo(("\n" if i else "") + "\n".join(lines))
-        for warning in dict.fromkeys(warnings):
+        wrong, missing = refusals(one)
+        refused += wrong
+        for warning in dict.fromkeys((*warnings, *missing)):
             click.echo(f"warning: {warning}", err=True)
+    if refused:
+        raise UserError("\n".join(f"{sweep}: {text}" for text in dict.fromkeys(refused)))
     click.echo(f"{sweep}: no mistakes", err=True)
     return None

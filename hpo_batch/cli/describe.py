@@ -11,7 +11,8 @@ from hpo_batch.errors import StorageError, UserError
 from hpo_batch.launch.machine import has_slurm, no_machine_named
 from hpo_batch.launch.shape import shape_of
 from hpo_batch.objective.load import find_function, import_function, missing_files
-from hpo_batch.objective.placeholders import check_placeholders
+from hpo_batch.objective.mistakes import doubts as objective_doubts
+from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
@@ -27,8 +28,8 @@ OURS = "hpo_batch."
 
 
 def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
-    """What a sweep means, line by line, and what should be looked at."""
-    told = list(warnings(sweep)) + objective_warnings(sweep) + _sampler_warnings(sweep)
+    """What a sweep means, line by line, and what should be looked at; ``refusals`` tells what is wrong."""
+    told = list(warnings(sweep)) + objective_doubts(sweep) + _sampler_warnings(sweep)
     if unnamed := no_machine_named(sweep.job, has_slurm=has_slurm()):
         told.append(unnamed)
     if import_code:
@@ -203,7 +204,7 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
 
 
 def objective_warnings(sweep: Sweep) -> list[str]:
-    """Whether the objective is there, found out without importing or starting it."""
+    """What of the objective is not there, found out without importing or starting it."""
     objective = sweep.objective
     told: list[str] = []
     if objective.function is not None:
@@ -212,11 +213,19 @@ def objective_warnings(sweep: Sweep) -> list[str]:
         except UserError as error:
             told.append(f"objective.function: {error}")
     if objective.command is not None:
-        known = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
-        optional = {p.name for p in sweep.space.parameters if p.when is not None}
-        told += [f"objective.command: {m}" for m in check_placeholders(objective.command, known, optional)]
         told += [f"objective.command: {missing}" for missing in missing_files(objective)]
     return told
+
+
+def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
+    """Why ``submit`` does not start a sweep for its objective; and what it only warns of.
+
+    Where the job brings its own environment, what is missing here may be there.
+    """
+    missing, wrong = objective_warnings(sweep), mistakes(sweep)
+    if sweep.job.python is None and not sweep.job.setup:
+        return [*wrong, *missing], []
+    return wrong, missing
 
 
 def _import_warnings(objective: Objective) -> list[str]:

@@ -5,6 +5,7 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import io
 import keyword
@@ -14,6 +15,7 @@ import sys
 
 import click
 
+from hpo_batch import logs
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
@@ -85,12 +87,42 @@ def cli(verbose: int) -> None:
     A sweep is a TOML file; what runs from it is a study, a directory below the logs directory.
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
+    logs.tell("hpo_batch", logs.CurrentStderr(), level=level, propagate=True)
 
 
 def main() -> None:
     """Run the command line and end the process with the exit code."""
+    print_anything()
     sys.exit(run(sys.argv[1:]))
+
+
+def print_anything() -> None:
+    """A terminal that cannot show a sign (LC_ALL, PYTHONIOENCODING) gets another one, and no command ends by it."""
+    codecs.register_error("hpo_batch.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="hpo_batch.plain")
+
+
+PLAIN = {
+    "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x", "\u2192": "->",
+    "\u2190": "<-", "\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u00b7": ".", "\u2022": "*", "\u00a0": " ",
+    "\u2500": "-", "\u2502": "|", "\u2588": "#", "\u2714": "+", "\u2718": "x",
+}  # fmt: skip
+"""signs of our own texts, in ASCII"""
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What cannot be encoded in other words; a user's letter as its escape in JSON, which may be what is printed."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    return "".join(PLAIN.get(one) or _escaped(one) for one in found), error.end
+
+
+def _escaped(letter: str) -> str:
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def run(argv: list[str]) -> int:
@@ -146,8 +178,8 @@ def _our_bug(argv: list[str]) -> int:
     trace = _without_secrets(traceback.format_exc(), argv)
     typed = shlex.join(_without_secrets(argument, argv) for argument in argv)
     report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {typed}\n\n{trace}"
-    with tempfile.NamedTemporaryFile("w", prefix="hpo-batch-", suffix=".log", delete=False) as file:
-        file.write(report)
+    with tempfile.NamedTemporaryFile("wb", prefix="hpo-batch-", suffix=".log", delete=False) as file:
+        file.write(report.encode(errors="backslashreplace"))
     last = trace.strip().splitlines()[-1]
     click.echo(f"error: a bug in hpo-batch ({last}); please report it with {file.name}", err=True)
     return Exit.BUG

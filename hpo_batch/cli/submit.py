@@ -192,7 +192,8 @@ def _check(
         UserError: the objective cannot be found where the workers will look, or an import does not fit.
         StorageError: a study is somebody else's, or cannot be read.
     """
-    from hpo_batch.cli.describe import describe_imports, objective_warnings
+    from hpo_batch.cli.describe import describe_imports, refusals
+    from hpo_batch.objective.mistakes import doubts as objective_doubts
     from hpo_batch.store.home import check_enterable
     from hpo_batch.study.create import what_changes
     from hpo_batch.study.read import read_state
@@ -202,10 +203,11 @@ def _check(
         for warning in warnings(one):
             click.echo(f"warning: {warning}", err=True)
         with contextlib.chdir(workdir):
-            missing = objective_warnings(one)
-        if missing and one.job.python is None and not one.job.setup:
-            raise UserError("\n".join(missing))
-        for warning in missing:
+            refused, missing = refusals(one)
+            told = objective_doubts(one)
+        if refused:
+            raise UserError("\n".join(refused))
+        for warning in (*told, *missing):
             click.echo(f"warning: {warning}", err=True)
     for home in homes:
         check_enterable(home.path) if dry_run else check_ours(home)

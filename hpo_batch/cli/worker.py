@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -19,8 +17,5 @@ def command(study: str, root: Path | None) -> int:
     """Work on STUDY until nothing is left for this worker. Ctrl-C gives the running trial back; twice ends at once."""
     from hpo_batch.worker.entry import run_worker
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr, force=True
-    )
     home = one_study(study, logs_root(root))
     return run_worker(home, os.environ)

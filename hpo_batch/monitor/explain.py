@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.monitor.output import last_lines, streams, worker_log
+from hpo_batch.objective.command import contract, facts_of
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.frozen import read_frozen, setting
@@ -344,23 +345,15 @@ def _by_hand(
         told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
         code = f"from hpo_batch.objective.by_hand import by_hand; by_hand({_literal(function)}, {told})"
         return _in_subshell([*lines, f"{python} -c {shlex.quote(code)}"], notes)
-    contract = {
-        "HPO_BATCH_TRIAL": str(record.number),
-        "HPO_BATCH_ATTEMPT": "1",
-        "HPO_BATCH_TRIAL_DIR": folder,
-        "HPO_BATCH_CHECKPOINT_DIR": f"{folder}/{CHECKPOINT}",
-        "HPO_BATCH_METRICS_FILE": f"{folder}/reported.jsonl",
-        "HPO_BATCH_STOP_FILE": f"{folder}/stop",
-        "HPO_BATCH_SEED": str(seed),
-        "HPO_BATCH_PARAMS": json.dumps(dict(record.params), ensure_ascii=False),
-    }
-    facts = {"trial_dir": folder, "trial_seed": str(seed), "trial_number": str(record.number)}
+    facts = facts_of(
+        folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
+    )
     try:
         argv = Template.parse(setting(frozen, "objective", "command", "")).fill(record.params, facts)
     except UserError as error:
         return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
     lines += [f"mkdir -p {shlex.quote(f'{folder}/{CHECKPOINT}')}"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in contract.items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in contract(facts, record.params).items()]
     return _in_subshell([*lines, shlex.join(argv)], notes)
 
 

@@ -6,6 +6,7 @@ Importing the user's code happens in ``import_function`` and nowhere else.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import os
@@ -70,7 +71,8 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
-        found: Any = importlib.import_module(module_name)
+        with _no_arguments():
+            found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(_no_module(spec, module_name, folder)) from None
@@ -90,6 +92,17 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
         raise UserError(f"'{spec}' is a {type(found).__name__}; the objective is a function of one argument, the trial")
     function: Callable[..., Any] = found
     return function
+
+
+@contextlib.contextmanager
+def _no_arguments() -> Iterator[None]:
+    """While user code is imported, which may parse a command line then: it is ours."""
+    ours = sys.argv
+    sys.argv = ours[:1]
+    try:
+        yield
+    finally:
+        sys.argv = ours
 
 
 def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:

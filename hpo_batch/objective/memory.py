@@ -16,7 +16,7 @@ OWN = Path("/proc/self/cgroup")
 def oom_kills(*, cgroups: Path = CGROUPS, own: Path = OWN) -> int | None:
     """Processes that were killed for memory in this process's control group so far; None if nobody tells."""
     try:
-        lines = own.read_text().splitlines()
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:
@@ -37,7 +37,7 @@ def oom_kills(*, cgroups: Path = CGROUPS, own: Path = OWN) -> int | None:
 
 def _count(path: Path) -> int | None:
     try:
-        found = re.search(r"^oom_kill (\d+)$", path.read_text(), flags=re.MULTILINE)
+        found = re.search(r"^oom_kill (\d+)$", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
     except OSError:
         return None
     return None if found is None else int(found[1])

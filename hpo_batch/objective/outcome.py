@@ -14,7 +14,7 @@ import re
 import signal
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from hpo_batch.errors import Superseded
@@ -62,11 +62,17 @@ class Ended:
     final: Mapping[str, float]
     """from a line of the metrics file without a step"""
     wrong: Mapping[str, object]
-    """what that line held beside numbers"""
+    """what that line held beside numbers: a metric among it has no value, whatever was reported before"""
     unread: str
-    """a RESULT line that could not be read"""
+    """a RESULT line that could not be read whole"""
     stderr: str
     """the last of it"""
+    almost: str = ""
+    """a line that may have been meant as a RESULT line"""
+    odd: Mapping[str, object] = field(default_factory=dict)
+    """what lines with a step held beside numbers"""
+    torn: str = ""
+    """the last line of the metrics file, if it could not be read: it may have been the result"""
     oom_kills: int = 0
     """processes that the kernel killed for want of memory while the command ran, where it ran"""
 
@@ -189,23 +195,32 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
         return _of_crash(ended, wanted=wanted, progress=progress)
     bare = {} if ended.number is None or wanted.single is None else {wanted.single: ended.number}
     final = {**bare, **ended.printed, **ended.final}
-    if was_stopped and not all(name in wanted.complete(final) for name in wanted.names):
+    if was_stopped and (ended.unread or not all(name in wanted.complete(final) for name in wanted.names)):
         return of_stop(progress, wanted=wanted)
     complete = wanted.complete({**progress.metrics, **final})
     missing = [name for name in wanted.names if name not in complete]
+    lack = f"{_missing(missing[0], complete, wanted, came='reported')}; " if missing and complete else ""
+    if ended.unread:
+        form = f"'RESULT: name=value' or 'RESULT: value': it cannot be read whole; print {_result_line(wanted)}"
+        message = f"{lack}the line {ended.unread!r} is not {form}"
+        return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
+    if ended.torn and not all(name in wanted.complete(final) for name in wanted.names):
+        message = f"the last line of the metrics file, {ended.torn!r}, cannot be read"
+        return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
+    refused = {**(ended.odd if missing else {}), **ended.wrong}
+    for name in wanted.names:
+        if name in refused and (name in missing or (name in ended.wrong and name not in final)):
+            message = f"the metrics file gives '{name}' as {_one_line(repr(refused[name]))}; metrics are numbers"
+            return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
     if not missing:
         return _complete(complete, wanted=wanted)
-    reason, message = Reason.NO_RESULT, _missing(missing[0], complete, wanted, came="reported")
-    for name in missing:
-        if name in ended.wrong:
-            value = ended.wrong[name]
-            reason = Reason.INVALID
-            message = f"the metrics file gives '{name}' as {_one_line(repr(value))}; metrics are numbers"
     if ended.number is not None and wanted.single is None:
-        reason, message = Reason.INVALID, f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
-    elif ended.unread:
-        message += f"; the line {ended.unread!r} is not 'RESULT: name=value' or 'RESULT: value'"
-    return _failed(reason, message, progress, wanted, metrics=complete)
+        message = f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
+        return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
+    message = lack.removesuffix("; ") or f"no result: print a line {_result_line(wanted)}"
+    if ended.almost:
+        message += f"; the line {ended.almost!r} is none"
+    return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
 
 
 def is_signal(code: int, signals: frozenset[int]) -> bool:
@@ -324,6 +339,15 @@ def _needs_names(wanted: Wanted) -> str:
         inputs = _names(tuple(sorted(wanted.computed[wanted.names[0]].names)))
         return f"'{wanted.names[0]}' is computed from {inputs}: give them by name"
     return f"the study has several metrics: give {_names(wanted.names)} by name"
+
+
+def _result_line(wanted: Wanted) -> str:
+    """``RESULT: val_acc=... loss=...``, of the metrics that are not computed."""
+    given = [name for name in wanted.names if name not in wanted.computed]
+    for name in wanted.names:
+        if name in wanted.computed:
+            given += sorted(wanted.computed[name].names - wanted.computed.keys())
+    return "RESULT: " + " ".join(f"{name}=..." for name in dict.fromkeys(given))
 
 
 def _form(wanted: Wanted) -> str:

@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,13 +18,18 @@ from typing import Final
 from hpo_batch.errors import UserError
 from hpo_batch.records import Value
 
-LISTS: Final = ("args", "overrides")
+LISTS: Final = ("args", "hyphen_args", "overrides")
 """placeholders that become several arguments"""
-FACTS: Final = ("trial_dir", "trial_seed", "trial_number")
+FACTS: Final = (
+    *("trial_number", "trial_attempt", "trial_seed"),
+    *("trial_dir", "checkpoint_dir", "metrics_file", "stop_file"),
+)
 BUILT_IN: Final = (*LISTS, "params_json", *FACTS)
 
 # What Hydra reads as a plain text. Everything else is quoted, and so are the words that are values of other types.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
+_HYDRA_KEY = re.compile(r"\+{0,2}hydra\.[\w./@]+=")
+_HYDRA_VALUE = re.compile(r"[A-Za-z0-9_./-]*")
 _HYDRA_WORDS = frozenset({"true", "false", "null", "nan", "inf"})
 
 
@@ -71,10 +77,13 @@ class Template:
             match item:
                 case (_Placeholder("args"),):
                     argv += as_args(params)
+                case (_Placeholder("hyphen_args"),):
+                    argv += as_args({name.replace("_", "-"): value for name, value in params.items()})
                 case (_Placeholder("overrides"),):
                     argv += as_overrides(params)
                 case _:
-                    argv.append("".join(part if isinstance(part, str) else _look_up(part.name, texts) for part in item))
+                    text = "".join(part if isinstance(part, str) else _look_up(part.name, texts) for part in item)
+                    argv.append(_quoted_for_hydra(text) if _HYDRA_KEY.match(str(item[0])) else text)
         return argv
 
 
@@ -112,8 +121,15 @@ def check_placeholders(
     except UserError as error:
         return [str(error)]
     mistakes = []
+    if "hyphen_args" in names:
+        same = Counter(name.replace("_", "-") for name in known)
+        mistakes += [
+            f"command: {{hyphen_args}} makes one option --{one} of several" for one, n in same.items() if n > 1
+        ]
     for name in sorted(names):
-        if name not in known and name not in BUILT_IN:
+        if name in known and name in BUILT_IN:
+            mistakes.append(f"command: '{{{name}}}' has a meaning of its own: give the parameter '{name}' another name")
+        elif name not in known and name not in BUILT_IN:
             mistakes.append(_unknown(name, known))
         elif name in maybe_inactive and name not in BUILT_IN:
             mistakes.append(
@@ -149,6 +165,14 @@ def as_overrides(params: Mapping[str, Value]) -> list[str]:
     return [
         f"{name}={_hydra_text(value) if isinstance(value, str) else as_text(value)}" for name, value in params.items()
     ]
+
+
+def _quoted_for_hydra(text: str) -> str:
+    """``hydra.run.dir={trial_dir}``: a folder with signs that Hydra's grammar reads becomes a quoted text."""
+    key, _, value = text.partition("=")
+    if _HYDRA_VALUE.fullmatch(value) or value[:1] in ("'", '"', "[", "{"):
+        return text
+    return f"{key}='" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value) + "'"
 
 
 def _hydra_text(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,27 +19,46 @@ MOST_AT_ONCE: Final = 16 * CHUNK
 """read per poll: who writes faster than we read must not keep us from looking at the clock"""
 _LONGEST_LINE: Final = CHUNK
 
-_RESULT = re.compile(rb"[ \t]*RESULT:(.*)")
+RESULT: Final = (b"RESULT", b"esult")
+"""a line with a result contains the first, one that was meant as such one of them"""
+_MOST_SHOWN: Final = 160
+"""characters of a line"""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+"""colours, cursor movements and links, as terminals read them"""
+_RESULT = re.compile(r"(?<!\w)RESULT:")
+_ALMOST = re.compile(r"(?<!\w)(?:RESULT|(?i:(?:final |test |best )?result)\s*[:=])")
+_LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|[DIWEF])"
+_PREFIX = re.compile(rf"(?:.*[^\w\s\"'`=,({{<$%&/\\]|(?:.*\W)?(?:{_LEVEL}|\d+:\d+[\d.,:Z]*))?\s*\Z", re.DOTALL)
+"""what loggers, launchers and progress bars put before a message: it ends in a sign, a level or a time; not in a
+word, as a sentence does, nor in a quote, as source code does"""
+_LOGGED = re.compile(rf"\W*(?:{_LEVEL}\b|\d{{2,4}}[-/:]\d\d[-/:]\d\d)")
+"""how the lines of loggers begin"""
+_MOST_PREFIX: Final = 200
+_MOST_RESULT: Final = 10_000
+"""characters: the patterns take quadratic time on words without end"""
 _PAIR = re.compile(r"([^\s=,]+)\s*=\s*([^\s=,]+)")
 
 
 class Tail:
     """The complete lines added to a file since this was made. Lines end in a newline or a carriage return.
 
-    With ``having``, lines without that text may be left out, which makes gigabytes of other output cheap.
+    With ``having``, lines without any of these texts may be left out, which makes gigabytes of other output cheap.
     """
 
-    def __init__(self, path: Path, *, having: bytes = b"") -> None:
+    def __init__(self, path: Path, *, having: bytes | Sequence[bytes] = ()) -> None:
         self._path = path
-        self._having = having
+        self._having = (having,) if isinstance(having, bytes) else tuple(having)
         self._offset = self._size()
         self._rest = b""
         self._is_skipping = False
         self.dropped = 0
         """lines too long to be kept"""
+        self.dropped_having = 0
+        """those of them in which the first of ``having`` was seen"""
 
-    def read(self, *, to_end: bool = False) -> Iterator[bytes]:
-        """New lines; with ``to_end`` all of them, a last one without its newline included."""
+    def read(self, *, to_end: bool = False, unended: bool = True) -> Iterator[bytes]:
+        """New lines; with ``to_end`` all of them, and with ``unended`` a last one without its newline too."""
         size = self._size()
         if size < self._offset:
             self._offset, self._rest = 0, b""  # emptied by its writer
@@ -52,12 +71,14 @@ class Tail:
                     yield from self._cut(chunk)
         if to_end and self._rest and not self._is_skipping:
             last, self._rest = self._rest, b""
-            yield last
+            if unended:
+                yield last
 
     def _cut(self, chunk: bytes) -> list[bytes]:
         text = (self._rest + chunk).replace(b"\r", b"\n")
         if self._is_skipping:
             end = text.find(b"\n")
+            self._note_having(text if end < 0 else text[:end])
             if end < 0:
                 return []
             text = text[end + 1 :]
@@ -65,10 +86,16 @@ class Tail:
         cut = text.rfind(b"\n") + 1
         complete, self._rest = text[:cut], text[cut:]
         if len(self._rest) > _LONGEST_LINE:
+            self._note_having(self._rest)
             self._rest = b""
             self._is_skipping = True
             self.dropped += 1
-        return complete.splitlines() if self._having in complete else []
+        if self._having and not any(text in complete for text in self._having):
+            return []
+        return complete.splitlines()
+
+    def _note_having(self, text: bytes) -> None:
+        self.dropped_having += bool(self._having) and self._having[0] in text
 
     def _size(self) -> int:
         try:
@@ -114,28 +141,56 @@ def parse_metrics(line: bytes) -> Line | None:
 
 @dataclass(kw_only=True)
 class Printed:
-    """What RESULT lines on stdout have said so far; of one metric, the last line counts."""
+    """What RESULT lines have said so far; of one metric, the last line counts."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     number: float | None = None
     unread: str = ""
-    """the last RESULT line that could not be read"""
+    """the last RESULT line that could not be read whole: it gives no value"""
+    almost: str = ""
+    """the last line that is none, but may have been meant as one"""
 
     def take(self, line: bytes) -> None:
-        """``RESULT: loss=0.31 acc=0.9`` or ``RESULT: 0.31``; other lines are none of our business."""
-        found = _RESULT.match(line)
-        if found is None:
+        """``RESULT: loss=0.31 acc=0.9`` or ``RESULT: 0.31``, also coloured, and behind what a logger puts before it.
+
+        Other lines are none of our business.
+        """
+        if not any(text in line for text in RESULT):
             return
-        text = found[1].decode(errors="replace").strip()
-        number = _float(text)
-        if number is not None:
-            self.number = number
+        shown = _ESCAPES.sub("", line.decode(errors="replace")).replace("\ufeff", "").strip()
+        found = _RESULT.search(shown)
+        prefix = "" if found is None else shown[: found.start()]
+        is_meant = found is not None and _PREFIX.match(prefix[-_MOST_PREFIX:]) is not None
+        if found is None or not (is_meant or _LOGGED.match(prefix)):
+            self.almost = _shortened(shown) if _ALMOST.search(shown[-_MOST_RESULT:]) else self.almost
             return
-        pairs = _PAIR.findall(text)
-        values = {name: _float(value) for name, value in pairs}
-        if not pairs or None in values.values() or _PAIR.sub("", text).strip(" \t,"):
-            self.unread = f"RESULT: {text[:100]}"
-        self.metrics.update({name: value for name, value in values.items() if value is not None})
+        read = _read_result(shown[found.end() :].strip())
+        if isinstance(read, float):
+            self.number = read
+        elif read is not None:
+            self.metrics.update(read)
+        elif is_meant:
+            self.unread = _shortened(shown)
+        else:  # a word about results in somebody's log
+            self.almost = _shortened(shown)
+
+
+def _read_result(text: str) -> float | dict[str, float] | None:
+    """``0.31`` or ``loss=0.31 acc=0.9``; None if that is not all of the text."""
+    if len(text) > _MOST_RESULT:
+        return None
+    number = _float(text)
+    if number is not None:
+        return number
+    pairs = _PAIR.findall(text)
+    values = {name: value for name, given in pairs if (value := _float(given)) is not None}
+    is_whole = len(values) == len(pairs) > 0 and not _PAIR.sub("", text).strip(" \t,")
+    is_text = "\ufffd" not in text  # else a name in another encoding would become another name
+    return values if is_whole and is_text else None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]} ... {text[-_MOST_SHOWN // 2 :]}"
 
 
 def _float(text: str) -> float | None:

@@ -41,7 +41,7 @@ def file_system(device: int) -> str:
     """Type of the file system with this device number, such as ``ext4`` or ``nfs4``; empty if it is not told."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             fields = line.split()
             if fields[2] == wanted:
                 return fields[fields.index("-") + 1]

@@ -167,7 +167,7 @@ class Objective(Table):
     function: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function", called with one Trial; returns a float or a dict of metrics"""
     command: Annotated[str | tuple[str, ...] | None, Through(_command, "before")] = None
-    """a command line with placeholders {name} {args} {overrides} {params_json} {trial_dir}; no shell"""
+    """a command line with placeholders {name} {args} {hyphen_args} {overrides} {params_json} {trial_dir}; no shell"""
     n_params: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function" that counts a model's parameters from a configuration, without torch"""
     cwd: str | None = None

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo_batch import processes
+from hpo_batch import logs, processes
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.cluster.allocation import read as read_allocation
@@ -34,7 +34,7 @@ from hpo_batch.store.submissions import read_submissions, workdir_of
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s
-from hpo_batch.worker import slots
+from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.devices import choose_device
 from hpo_batch.worker.leaving import Departure, leave
 from hpo_batch.worker.loop import Tally, work
@@ -50,7 +50,6 @@ SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 INDEX_VARIABLE = "HPO_BATCH_WORKER"
 MARK = "HPO_BATCH_WORKER_NAME"
 """set for all that a worker starts, so that what has left its family is found too"""
-LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
 
@@ -62,7 +61,6 @@ class Worker:
     home: str
 
     def __call__(self) -> int:
-        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)  # for the user's code
         drop_link(os.environ)
         path = Path(self.home)
         return run_worker(StudyHome(path=path, name=path.name), os.environ)
@@ -94,6 +92,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
+    del sys.argv[1:]  # ours: user code that reads a command line would take them for its own
     log_apart(slots.slot_label(environ))
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
@@ -214,6 +213,8 @@ def _work(task: _Task) -> Tally:
 
     # a worker of the same name may be at another study on this host, where it must end nobody of ours
     os.environ[MARK] = f"{task.owner.worker}.{secrets.token_hex(8)}"
+    os.environ[guardian.MARK] = secrets.token_hex(8)
+    guardian.start(os.environ[guardian.MARK])
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
             objective = wrong or (load_objective(sweep) if lead is None else lead.objective(task.place))
@@ -266,11 +267,10 @@ def log_apart(label: str = "") -> None:
         label: tells them from those of other processes in the same log.
     """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
-    handler.setFormatter(logging.Formatter(LOG_FORMAT.replace(" %(message)", f"{label} %(message)")))
+    handler.setFormatter(logging.Formatter(logs.FORMAT.replace(" %(message)", f"{label} %(message)")))
     for layer in OUR_LAYERS:
-        logger = logging.getLogger(f"hpo_batch.{layer}")
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
+        logs.tell(f"hpo_batch.{layer}", handler, level=logging.INFO)
+    logs.tell("hpo_batch.training", logs.CurrentStderr(), level=logging.INFO)
 
 
 def enter(sweep: Sweep) -> Failed | None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 from hpo_batch import processes
 from hpo_batch.errors import Exit, StorageError, Superseded
 from hpo_batch.files import remove_if_bare
+from hpo_batch.objective.afresh import Afresh
+from hpo_batch.objective.command import TRIAL_DIR
 from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
@@ -40,6 +42,7 @@ from hpo_batch.store import leases, sharing, trial_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
+from hpo_batch.worker import guardian
 from hpo_batch.worker.place import Place
 from hpo_batch.worker.replicates import Seeds
 from hpo_batch.worker.signals import Signals
@@ -262,6 +265,8 @@ def _run(
     shared = study.sweep.study.shared
     if shared:
         os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
+    if claim.attempt > 1:
+        _end_earlier(home, claim)
     try:
         folder = study.open_attempt(claim)
     except StorageError as error:
@@ -312,6 +317,31 @@ def _run(
             _open_to_group(folder)
 
 
+def _end_earlier(home: StudyHome, claim: Claim) -> None:
+    """Kill what an earlier attempt has left running on this host, before its checkpoint is taken over.
+
+    Its worker was killed, and with it perhaps the guardian that does so at once.
+    """
+    attempts = home.attempt(claim.number, claim.attempt).absolute().parent
+
+    def find() -> set[int]:
+        return set(processes.with_environment(TRIAL_DIR, f"{attempts}{os.sep}", begins=True)) - {os.getpid()}
+
+    left = find()
+    if not left:
+        return
+    log.warning(
+        "trial %s: its earlier attempt still runs here without its worker (pid %s) and is ended",
+        claim.number, ", ".join(map(str, sorted(left)[:5])),
+    )  # fmt: skip
+    end = time.monotonic() + guardian.SAVING_S
+    while time.monotonic() < end:
+        if processes.kill_unless(find, lambda pids: any(map(processes.is_saving, pids))):
+            return
+        time.sleep(0.3)
+    processes.kill(find)
+
+
 def _not_written(claim: Claim, error: StorageError) -> GivenBack:
     """What is wrong with the disk is no failure of the trial: it waits for its next attempt."""
     log.warning("trial %s: given back: %s", claim.number, error)
@@ -347,8 +377,9 @@ class _Attempt:
             first_is_done=self.engine.seed_is_done,
             keeps=self.study.sweep.study.keep_checkpoints == "all",
         )
+        afresh = Afresh(objective=objective)
         if not isinstance(objective, FunctionObjective):
-            return seeds.run(objective, self.trial)
+            return seeds.run(afresh, self.trial)
         began, thread = time.time(), threading.get_ident()
         every_s = 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
 
@@ -356,7 +387,7 @@ class _Attempt:
             self._last_words(ended, began=began, leave=leave)
 
         with watched(lambda: self._due(thread), last_words, lock=self.engine.lock, every_s=every_s):
-            return seeds.run(objective, self.trial)
+            return seeds.run(afresh, self.trial)
 
     def _due(self, thread: int) -> Ending | None:
         """How the attempt has to be ended now, because the objective does not do it."""

@@ -24,7 +24,7 @@ from hpo_batch.objective.load import Objective
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.worker.entry import LOG_FORMAT, enter, load_objective, log_apart
+from hpo_batch.worker.entry import enter, load_objective, log_apart
 from hpo_batch.worker.ranks import HUB_VARIABLE, encode, has_failed
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.wire import Address, Wire, connect
@@ -36,7 +36,6 @@ def main() -> int:
     # SLURM signals all processes of a step: rank 0's task decides what follows, for all ranks together
     Signals().install()
     facts = json.loads(os.environ.pop(HUB_VARIABLE))
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)  # for the user's code
     log_apart(f" [rank {facts['rank']}]")
     address = Address(hosts=tuple(facts["hosts"]), port=facts["port"], token=facts["token"])
     wire = connect(address, {"process": facts["rank"], "generation": facts["generation"]})

@@ -51,8 +51,8 @@ SETTLE_S: Final = 3.0
 LINGER_S: Final = 60.0
 """for the other ranks to return after rank 0 has"""
 GRACE_S: Final = 20.0
-COMMAND_GRACE_S: Final = 45.0
-"""for rank 0 to end after it was told to stop: a command has a grace of its own within it"""
+COMMAND_GRACE_S: Final = 130.0
+"""for rank 0 to end after it was told to stop: a command has graces of its own within it"""
 _TICK_S: Final = 0.2
 _NO_FAILURE: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
 """what rank 0's answer may lack; nobody asks the others for one"""
@@ -543,15 +543,18 @@ class Lead:
     def _is_out_of_patience(self, why: Stopping, waited_s: float) -> bool:
         assert self._place is not None
         stall_s = self._sweep.failures.stall
+        is_command = self._sweep.objective.command is not None
         match why:
             case Stopping.PRUNED:
                 return False  # as in one process: who does not ask runs to the end
             case Stopping.TIME_LIMIT:
                 return time.time() > self._place.limit()
+            case _ if is_command:
+                return waited_s > COMMAND_GRACE_S
             case Stopping.STALLED:
                 return waited_s > min(30.0, stall_s or 30.0)
             case _:
-                return waited_s > (COMMAND_GRACE_S if self._sweep.objective.command is not None else GRACE_S)
+                return waited_s > GRACE_S
 
 
 @contextlib.contextmanager

@@ -216,7 +216,7 @@ def _pass_on(running: list[_Running], why: Stopping) -> None:
 def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
     """Add up what a worker has done; False if it was killed or ended by its watchdog, so that another may follow it."""
     try:
-        done = json.loads(one.tally.read_text())
+        done = json.loads(one.tally.read_bytes())
     except (OSError, ValueError):
         done = None
     if done is not None:

@@ -147,7 +147,7 @@ def look_up(path: Path) -> Address | None:
     with contextlib.suppress(OSError):
         os.listdir(path.parent)  # noqa: PTH208  # clients of NFS remember that a file is not there: this makes them ask
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     return Address(hosts=tuple(facts["hosts"]), port=facts["port"], token=facts["token"])

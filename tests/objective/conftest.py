@@ -75,7 +75,7 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
 def make_command() -> Callable[..., CommandObjective]:
     def make(command: str | list[str], *, metrics: tuple[str, ...] = ("loss",), **changes: Any) -> CommandObjective:
         computed = changes.pop("computed", {})
-        facts = {"env": {}, "poll_s": 0.02, **changes}
+        facts = {"env": {}, "poll_s": 0.02, "grace_s": 1.0, **changes}
         return CommandObjective(template=Template.parse(command), wanted=Wanted.parse(metrics, computed), **facts)
 
     return make

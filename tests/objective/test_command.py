@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -104,6 +105,21 @@ def test_the_environment_tells_of_the_trial(make_trial: MakeTrial, make_python: 
     assert env["MINE"] == "1"
     assert env["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", "3")
     assert "PATH" in env
+    assert env["SLURM_OVERLAP"] == "1"  # for an srun in the command: the worker's own step has all that there is
+
+
+def test_a_step_of_slurm_in_the_command_shares_what_the_worker_has(
+    trial: Trial, make_command: MakeCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for srun, which takes the variable for its option: ``--overlap``."""
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text('#!/bin/sh\n[ "$SLURM_OVERLAP" = 1 ] || exec sleep 600\nexec "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert isinstance(make_command(["srun", "echo", "RESULT: 1"]).run(trial), Complete)
+    assert isinstance(make_command(["sh", "-c", "srun sh -c 'srun echo RESULT: 1'"]).run(trial), Complete)
 
 
 def test_no_deadline_no_variable(trial: Trial, make_python: MakeCommand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +175,40 @@ def test_torn_and_foreign_lines_are_counted_and_mentioned_once(
     assert (trial.dir / "stderr").read_text() == expected
 
 
+@pytest.mark.parametrize("stream", ["sys.stdout", "sys.stderr"])
+def test_a_result_that_was_logged_is_a_result(trial: Trial, make_command: MakeCommand, stream: str) -> None:
+    code = (
+        "import logging, sys\n"
+        "form = '\\x1b[32m%(asctime)s %(levelname)s\\x1b[0m %(message)s'\n"
+        f"logging.basicConfig(level='INFO', stream={stream}, format=form)\n"
+        "logging.info('RESULT: loss=%s', 0.5)\n"
+    )
+    outcome = make_command([sys.executable, "-c", code.replace("{", "{{").replace("}", "}}")]).run(trial)
+    assert outcome == Complete(values=(0.5,), metrics={"loss": 0.5})
+
+
+def test_a_source_line_in_a_traceback_is_no_result(trial: Trial, make_command: MakeCommand) -> None:
+    (trial.dir / "train.py").write_text(
+        "import traceback\n"
+        "try:\n"
+        "    print(f'RESULT: loss={missing}')\n"
+        "except NameError:\n"
+        "    traceback.print_exc()\n"
+        "print('RESULT: loss=0.5')\n"
+    )
+    command = ["bash", "-x", "-c", f"'{sys.executable}' '{trial.dir}/train.py'; echo 'RESULT: loss=0.25'"]
+    outcome = make_command(command).run(trial)
+    assert outcome == Complete(values=(0.25,), metrics={"loss": 0.25})
+    assert "RESULT: loss={missing}" in (trial.dir / "stderr").read_text()
+
+
+def test_a_result_that_a_kill_has_torn_is_none(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
+    engine.verdicts = {1: Verdict.PRUNE}
+    code = "report(step=1, loss=1)\nos.write(1, b'RESULT: loss=0.1')\n" + ENDLESS  # of 0.12
+    outcome = make_python(code, grace_s=0.1).run(trial)
+    assert outcome == Pruned(step=1, metrics={"loss": 1.0})
+
+
 def test_a_pruned_command_sees_the_stop_file(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
     engine.verdicts = {2: Verdict.PRUNE}
     code = (
@@ -201,15 +251,241 @@ def test_a_result_after_the_stop_is_a_result(trial: Trial, make_python: MakeComm
     assert make_python(code).run(trial) == Complete(values=(0.5,), metrics={"loss": 0.5})
 
 
-def test_sigusr2_ends_a_command_that_knows_nothing_of_it(
-    trial: Trial, make_python: MakeCommand, engine: FakeEngine
+WHYS = [Stopping.PRUNED, Stopping.TIME_LIMIT, Stopping.PREEMPTED, Stopping.CANCELLED, Stopping.STALLED]
+
+
+def tell(engine: FakeEngine, why: Stopping) -> None:
+    """Have the trial stop after its first report."""
+    if why is Stopping.PRUNED:
+        engine.verdicts = {1: Verdict.PRUNE}
+    else:
+        engine.on_report = lambda step: setattr(engine, "reason", why)
+
+
+def has_stopped(outcome: Outcome | GivenBack, why: Stopping) -> None:
+    match why:
+        case Stopping.PRUNED:
+            assert isinstance(outcome, Pruned), outcome
+        case Stopping.STALLED:
+            failed(outcome, Reason.STALLED)
+        case _:
+            assert outcome == GivenBack(cause=Cause(why.value))
+
+
+@pytest.mark.parametrize("why", WHYS)
+def test_a_command_that_knows_no_signal_sees_the_stop_file(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine, why: Stopping
+) -> None:
+    """It looks after each step only, and nothing ends it before."""
+    tell(engine, why)
+    code = (
+        "report(step=1, loss=2)\n"
+        "while not os.path.exists(env['HPO_BATCH_STOP_FILE']): time.sleep(0.4)\n"
+        "print('saw it', flush=True)\n"
+        "sys.exit(75)\n"
+    )
+    outcome = make_python(code, grace_s=5).run(trial)
+    has_stopped(outcome, why)
+    assert (trial.dir / "stdout").read_text() == "saw it\n"
+    assert outcome.command is not None
+    assert outcome.command.exit_code == 75
+
+
+@pytest.mark.parametrize("behind", ["", "bash", "sh -c"])
+def test_a_command_that_does_nothing_special_is_killed_after_the_grace(
+    trial: Trial, make_command: MakeCommand, engine: FakeEngine, behind: str
 ) -> None:
     engine.verdicts = {1: Verdict.PRUNE}
-    outcome = make_python("report(step=1, loss=1)\n" + ENDLESS).run(trial)
+    (trial.dir / "train.py").write_text(
+        "import os, time\n"
+        "open(os.environ['HPO_BATCH_METRICS_FILE'], 'w').write('{\"step\": 1, \"loss\": 1}\\n')\n"
+        "while True: time.sleep(0.1); print('step', flush=True)\n"
+    )
+    (trial.dir / "run.sh").write_text(f"cd '{trial.dir}'\n{sys.executable} -S train.py\necho after: $?\n")
+    commands = {
+        "": [sys.executable, "-S", f"{trial.dir}/train.py"],
+        "bash": ["bash", f"{trial.dir}/run.sh"],
+        "sh -c": ["sh", "-c", f'bash "{trial.dir}/run.sh" & wait'],
+    }
+    began = time.monotonic()
+    outcome = make_command(commands[behind], grace_s=1.5).run(trial)
     assert outcome == Pruned(step=1, metrics={"loss": 1.0})
-    told = outcome.command
-    assert told is not None
-    assert (told.exit_code, told.signal, told.stopped) == (None, signal.SIGUSR2, "pruned")
+    assert time.monotonic() - began > 1.5
+    assert (trial.dir / "stdout").read_text().splitlines().count("step") > 8
+    assert "after" not in (trial.dir / "stdout").read_text()
+    assert outcome.command is not None
+    assert (outcome.command.signal, outcome.command.stopped) == (signal.SIGKILL, "pruned")
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "elsewhere"])
+@pytest.mark.parametrize("why", WHYS)
+def test_a_checkpoint_that_is_being_written_is_finished_first(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine, tmp_path: Path, why: Stopping, where: str
+) -> None:
+    """Written slowly and in place, in two files, by a command that does nothing special."""
+    tell(engine, why)
+    folder = trial.checkpoint if where == "checkpoint" else tmp_path
+    code = (
+        "log = open('/dev/null', 'w'); kept = open(env['HPO_BATCH_TRIAL_DIR'] + '/own.log', 'w')\n"
+        f"def save(name, step):\n"
+        f"    with open({str(folder)!r} + '/' + name, 'w') as file:\n"
+        "        for _ in range(10): file.write(str(step) * 10); file.flush(); time.sleep(0.04)\n"
+        "        file.write('end')\n"
+        "step = 0\n"
+        "while True:\n"
+        "    step += 1\n"
+        "    save('model', step % 10)\n"
+        "    save('optimizer', step % 10)\n"
+        "    report(step=step, loss=1)\n"
+        "    time.sleep(0.6)\n"
+    )
+    has_stopped(make_python(code, grace_s=1.2).run(trial), why)
+    saved = [(folder / name).read_text() for name in ("model", "optimizer")]
+    assert all(text.endswith("end") and len(text) == 103 for text in saved), saved
+    if where == "checkpoint":
+        assert saved[0] == saved[1]
+
+
+@pytest.mark.parametrize("why", [Stopping.PRUNED, Stopping.CANCELLED])
+def test_who_saves_nearly_all_the_time_is_ended_between_two_files(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine, why: Stopping
+) -> None:
+    tell(engine, why)
+    code = (
+        "report(step=1, loss=1)\n"
+        "while True:\n"
+        "    with open(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w') as file:\n"
+        "        for _ in range(8): file.write('x' * 10); file.flush(); time.sleep(0.02)\n"
+        "        file.write('end')\n"
+        "    time.sleep(0.08)\n"
+    )
+    has_stopped(make_python(code, grace_s=0.5, write_s=6, preempted_s=20).run(trial), why)
+    assert (trial.checkpoint / "model").read_text().endswith("end")
+
+
+def test_a_log_that_is_kept_open_delays_nothing(trial: Trial, make_python: MakeCommand, engine: FakeEngine) -> None:
+    engine.verdicts = {1: Verdict.PRUNE}
+    code = (
+        "one = open(env['HPO_BATCH_TRIAL_DIR'] + '/events', 'w'); report(step=1, loss=1)\n"
+        "while True: one.write('x'); one.flush(); time.sleep(0.01)\n"
+    )
+    began = time.monotonic()
+    assert isinstance(make_python(code, grace_s=0.3).run(trial), Pruned)
+    assert time.monotonic() - began < 5
+
+
+def test_who_writes_for_ever_is_killed_when_there_is_no_more_time(
+    make_trial: MakeTrial, make_python: MakeCommand, engine: FakeEngine
+) -> None:
+    engine.on_report = lambda step: setattr(engine, "reason", Stopping.TIME_LIMIT)
+    trial = make_trial(deadline=time.time() + 4)
+    code = (
+        "report(step=1, loss=1)\n"
+        "file = open(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w')\n"
+        "while True: file.write('x'); file.flush(); time.sleep(0.01)\n"
+    )
+    assert make_python(code).run(trial) == GivenBack(cause=Cause.TIME_LIMIT)
+    assert time.time() < trial.deadline
+
+
+@pytest.mark.parametrize("first", ["SIGUSR2", "SIGTERM"])
+def test_a_handler_hears_of_it_behind_shells_and_sessions(
+    trial: Trial, make_command: MakeCommand, engine: FakeEngine, first: str
+) -> None:
+    """The shells know no signal and none is sent to them; the training has left their session and cleared its name."""
+    engine.on_report = lambda step: setattr(engine, "reason", Stopping.TIME_LIMIT)
+    (trial.dir / "train.py").write_text(
+        "import os, signal, sys, time\n"
+        "def stop(*_):\n"
+        "    time.sleep(0.4)\n"
+        "    open(sys.argv[2] + '/model', 'w').write('whole')\n"
+        "    sys.exit(75)\n"
+        f"signal.signal(signal.{first}, stop)\n"
+        "open(sys.argv[1], 'w').write('{\"step\": 1, \"loss\": 1}\\n')\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    inner = f'setsid -w env -i {sys.executable} -S train.py "$HPO_BATCH_METRICS_FILE" "$HPO_BATCH_CHECKPOINT_DIR"'
+    (trial.dir / "run.sh").write_text(f"cd '{trial.dir}'\n{inner}\nexit $?\n")
+    outcome = make_command(["sh", "-c", f'bash "{trial.dir}/run.sh"; exit $?'], grace_s=0.3).run(trial)
+    assert outcome == GivenBack(cause=Cause.TIME_LIMIT)
+    assert (trial.checkpoint / "model").read_text() == "whole"
+    assert outcome.command is not None
+    assert outcome.command.exit_code == 75
+
+
+def test_a_trap_of_the_shell_is_heard_in_slurm_too(
+    trial: Trial, make_command: MakeCommand, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    engine.on_report = lambda step: setattr(engine, "reason", Stopping.TIME_LIMIT)
+    (trial.dir / "run.sh").write_text(
+        "trap 'touch \"$HPO_BATCH_CHECKPOINT_DIR/model\"; exit 75' USR2\n"
+        'echo \'{"step": 1, "loss": 1}\' > "$HPO_BATCH_METRICS_FILE"\n'
+        "while true; do sleep 0.1; done\n"
+    )
+    outcome = make_command(["bash", f"{trial.dir}/run.sh"], grace_s=0.3).run(trial)
+    assert outcome == GivenBack(cause=Cause.TIME_LIMIT)
+    assert (trial.checkpoint / "model").exists()
+
+
+@pytest.mark.parametrize("is_handled", [False, True])
+def test_slurms_warning_to_all_processes_ends_no_command_that_does_not_know_it(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, is_handled: bool
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+
+    def warn(step: int) -> None:
+        for pid in processes.with_environment("HPO_BATCH_TRIAL_DIR", str(trial.dir)):
+            os.kill(pid, signal.SIGUSR2)
+        engine.reason = Stopping.TIME_LIMIT
+
+    engine.on_report = warn
+    handler = "signal.signal(signal.SIGUSR2, lambda *_: print('heard', flush=True))\n"  # speaks of it by its name
+    code = (
+        (handler if is_handled else "")
+        + "report(step=1, loss=1)\nchild = subprocess.Popen(['sleep', '1'])\nchild.wait()\n"
+        + "print(child.returncode, os.path.exists(env['HPO_BATCH_STOP_FILE']), flush=True)\nsys.exit(75)"
+    )
+    assert make_python(code, grace_s=10).run(trial) == GivenBack(cause=Cause.TIME_LIMIT)
+    assert (trial.dir / "stdout").read_text().split() == (
+        [*(["heard"] * is_handled), "-12" if is_handled else "0", "True"]
+    )
+
+
+def test_what_cannot_be_started_is_told_the_same_in_slurm(
+    trial: Trial, make_command: MakeCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    for command, message in (
+        (["no-such-command-anywhere"], "command not found: 'no-such-command-anywhere'"),
+        (["./missing.sh"], "command not found: './missing.sh'"),
+        (["/etc/passwd"], "not executable: '/etc/passwd'"),
+        (["sh", "a\x00b"], "null byte"),
+    ):
+        assert message in failed(make_command(command).run(trial), Reason.INVALID).message
+
+
+def test_a_command_in_a_pid_namespace_stops_and_leaves_nobody(
+    trial: Trial, make_command: MakeCommand, engine: FakeEngine
+) -> None:
+    """As in a container: the training is its namespace's first process, and has other numbers there."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no namespaces")
+    engine.on_report = lambda step: setattr(engine, "reason", Stopping.TIME_LIMIT)
+    (trial.dir / "train.py").write_text(
+        "import os, signal, sys, time\n"
+        "def stop(*_): open(os.environ['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w').close(); sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "os.system('setsid sleep 600 &')\n"
+        "open(os.environ['HPO_BATCH_METRICS_FILE'], 'w').write('{\"step\": 1, \"loss\": 1}\\n')\n"
+        "print(os.getpid(), flush=True)\n"
+        "while True: time.sleep(0.1)\n"
+    )
+    command = [*unshare, sys.executable, "-S", f"{trial.dir}/train.py"]
+    assert make_command(command, grace_s=0.3).run(trial) == GivenBack(cause=Cause.TIME_LIMIT)
+    assert (trial.checkpoint / "model").exists()
+    assert (trial.dir / "stdout").read_text() == "1\n"
 
 
 @pytest.mark.parametrize("ignored", ["SIGUSR2", "SIGUSR2 SIGTERM"])
@@ -217,15 +493,30 @@ def test_a_command_that_will_not_stop_is_made_to(
     trial: Trial, make_python: MakeCommand, engine: FakeEngine, ignored: str
 ) -> None:
     code = (
-        f"for name in {ignored!r}.split(): signal.signal(getattr(signal, name), signal.SIG_IGN)\n"
+        f"for name in {ignored!r}.split(): signal.signal(getattr(signal, name), lambda *_: print(_[0], flush=True))\n"
         "report(step=1, loss=1)\n" + ENDLESS
     )
     engine.verdicts = {1: Verdict.PRUNE}
-    outcome = make_python(code, grace_s=0.05, kill_s=0.05).run(trial)
+    outcome = make_python(code, grace_s=0.05, save_s=0.2, kill_s=0.2).run(trial)
     assert outcome == Pruned(step=1, metrics={"loss": 1.0})
-    expected = signal.SIGKILL if "TERM" in ignored else signal.SIGTERM
     assert outcome.command is not None
-    assert outcome.command.signal == expected
+    assert outcome.command.signal == signal.SIGKILL
+    assert (trial.dir / "stdout").read_text().split() == (["12", "15"] if "TERM" in ignored else ["12"])
+
+
+def test_a_checkpoint_written_behind_a_command_that_has_ended_is_finished(
+    trial: Trial, make_python: MakeCommand
+) -> None:
+    child = (
+        "import time\nwith open('model', 'w') as file: file.write('a'); file.flush(); time.sleep(1); file.write('b')"
+    )
+    code = (
+        f"subprocess.Popen([sys.executable, '-S', '-c', {child!r}], cwd=env['HPO_BATCH_CHECKPOINT_DIR'])\n"
+        "while not os.path.exists(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model'): time.sleep(0.01)\n"
+        "report(loss=1)\n"
+    )
+    assert isinstance(make_python(code).run(trial), Complete)
+    assert (trial.checkpoint / "model").read_text() == "ab"
 
 
 @pytest.mark.parametrize("by", ["preemption", "limit"])
@@ -240,7 +531,9 @@ def test_a_command_that_will_not_stop_is_killed_before_slurm_kills_the_worker(
     why = Stopping.PREEMPTED if by == "preemption" else Stopping.TIME_LIMIT
     engine.on_report = lambda step: setattr(engine, "reason", why)
     trial = make_trial(deadline=time.time() + (1000 if by == "preemption" else 3))
-    outcome = make_python(code, grace_s=1e6, kill_s=1e6, preempted_s=3.0 if by == "preemption" else 1e6).run(trial)
+    outcome = make_python(
+        code, grace_s=1e6, save_s=1e6, kill_s=1e6, preempted_s=3.0 if by == "preemption" else 1e6
+    ).run(trial)
     assert outcome == GivenBack(cause=Cause(why.value))
     assert outcome.command is not None
     assert outcome.command.signal == signal.SIGKILL
@@ -388,6 +681,22 @@ def test_nothing_is_left_when_a_report_raises(
     code = "subprocess.Popen(['sleep', '600'], start_new_session=True)\nreport(step=1, loss=1)\n" + ENDLESS
     with pytest.raises(error):
         make_python(code).run(trial)
+
+
+def test_a_checkpoint_is_finished_though_a_report_raises(
+    trial: Trial, make_python: MakeCommand, engine: FakeEngine
+) -> None:
+    def report(step: int) -> None:
+        raise StorageError
+
+    engine.on_report = report
+    code = (
+        "with open(env['HPO_BATCH_CHECKPOINT_DIR'] + '/model', 'w') as file:\n"
+        "    file.write('a'); file.flush(); report(step=1, loss=1); time.sleep(1); file.write('b')\n" + ENDLESS
+    )
+    with pytest.raises(StorageError):
+        make_python(code).run(trial)
+    assert (trial.checkpoint / "model").read_text() == "ab"
 
 
 def test_much_output_and_lines_without_end_do_no_harm(trial: Trial, make_python: MakeCommand) -> None:

@@ -164,7 +164,7 @@ def test_loads_a_function_with_its_environment(project: Path, trial: Trial, monk
 
 
 def test_loads_a_command(project: Path, trial: Trial) -> None:
-    told = Objective(command="sh -c 'echo RESULT: precision=$P recall=0.5 in $(pwd)'", env={"P": "0.25"}, cwd="pack")
+    told = Objective(command="sh -c 'pwd; echo RESULT: precision=$P recall=0.5'", env={"P": "0.25"}, cwd="pack")
     objective = load(told, metrics=("score",), computed={"score": "2 * precision + recall"})
     assert isinstance(objective, CommandObjective)
     assert objective.run(trial) == Complete(values=(1.0,), metrics={"precision": 0.25, "recall": 0.5, "score": 1.0})

@@ -277,9 +277,23 @@ def test_of_several_ways_to_give_a_metric_the_most_final_counts() -> None:
 
 
 def test_a_command_without_a_result_failed() -> None:
-    fails(exited(), Reason.NO_RESULT, "'auc' was not reported; reported: nothing")
+    fails(exited(), Reason.NO_RESULT, r"^no result: print a line RESULT: auc=\.\.\.$")
+    fails(exited(want=wanted("a", "b")), Reason.NO_RESULT, r"print a line RESULT: a=\.\.\. b=\.\.\.$")
+    fails(exited(want=wanted("f", f="2 * p / q")), Reason.NO_RESULT, r"print a line RESULT: p=\.\.\. q=\.\.\.$")
+    fails(exited(almost="Result: 0.5"), Reason.NO_RESULT, r"RESULT: auc=\.\.\.; the line 'Result: 0.5' is none$")
     fails(exited(printed={"aux": 1.0}), Reason.NO_RESULT, "did you mean 'aux'")
-    fails(exited(unread="RESULT: done"), Reason.NO_RESULT, "'RESULT: done' is not")
+    fails(
+        exited(unread="RESULT: done"),
+        Reason.NO_RESULT,
+        "'RESULT: done' is not .*: it cannot be read whole; print RESULT: auc=",
+    )
+    fails(exited(unread="RESULT: auc=0,5", final={"auc": 0.5}), Reason.NO_RESULT, "'RESULT: auc=0,5' is not")
+    fails(exited(unread="RESULT: x", told=progress(auc=0.5)), Reason.NO_RESULT, "'RESULT: x'")
+    fails(exited(wrong={"auc": None}, told=progress(auc=0.5)), Reason.INVALID, "'auc' as None")
+    fails(exited(odd={"auc": "0.5"}, told=progress(loss=0.5)), Reason.INVALID, "'auc' as '0.5'")
+    fails(exited(torn='{"auc": 0.', told=progress(auc=0.5)), Reason.NO_RESULT, "last line of the metrics file")
+    assert isinstance(exited(odd={"auc": None}, told=progress(auc=0.5)), Complete)
+    assert isinstance(exited(torn="{", printed={"auc": 0.5}), Complete)
     fails(exited(wrong={"auc": "0.7"}), Reason.INVALID, "'auc' as '0.7'")
     fails(exited(number=0.5, want=wanted("a", "b")), Reason.INVALID, "'RESULT: 0.5' has no name")
     fails(exited(final={"auc": math.nan}), Reason.NAN, "'auc' is nan")
@@ -312,6 +326,7 @@ def test_a_stopped_command_with_a_final_result_is_complete() -> None:
     told = progress(Stopping.TIME_LIMIT, auc=0.5)
     assert isinstance(exited(told=told, printed={"auc": 0.7}), Complete)
     assert isinstance(exited(told=told, printed={"loss": 0.7}), GivenBack)
+    assert isinstance(exited(told=told, printed={"auc": 0.7}, unread="RESULT: auc=0."), GivenBack)
 
 
 def test_a_crash_while_stopping_is_a_crash() -> None:

@@ -21,6 +21,7 @@ from hpo_batch.objective.placeholders import (
 )
 from hpo_batch.records import Value
 
+_hydra = OverridesParser.create()
 FACTS = {"trial_dir": "/logs/17 a", "trial_seed": "7", "trial_number": "17"}
 PARAMS: dict[str, Value] = {"lr": 1e-05, "d_model": 64, "use": True, "skip": False, "text": "a b"}
 HOSTILE = "'; touch /tmp/x; $(id) `id` \\ \" {lr} ${HOME} \n *"
@@ -41,6 +42,23 @@ def test_fills_after_splitting() -> None:
 
 def test_args_are_several_arguments() -> None:
     assert fill("x {args} y") == ["x", "--lr", "1e-05", "--d_model", "64", "--use", "--text", "a b", "y"]
+
+
+def test_args_have_a_form_with_hyphens() -> None:
+    params = {"batch_size": 3, "use_amp": True, "use_ema": False, "model.d_model": -1, "plain": "a_b"}
+    assert fill("x {hyphen_args}", params) == [
+        *("x", "--batch-size", "3", "--use-amp", "--model.d-model=-1", "--plain", "a_b"),
+    ]
+    told = check_placeholders("x {hyphen_args}", ["batch_size", "batch-size"], ())
+    assert told == ["command: {hyphen_args} makes one option --batch-size of several"]
+
+
+@given(st.text(st.sampled_from("ab/._-=,:()[]{}'\"\\ é~$"), min_size=1, max_size=20))
+def test_hydra_reads_a_folder_of_any_name(folder: str) -> None:
+    if "${" in folder:  # an interpolation, which Hydra has for this key, too
+        return
+    (word,) = Template.parse(["hydra.run.dir={trial_dir}"]).fill({}, {"trial_dir": f"/logs/{folder}"})
+    assert _hydra.parse_override(word).value() == f"/logs/{folder}"
 
 
 def test_overrides_are_several_arguments() -> None:
@@ -133,7 +151,6 @@ def test_argparse_reads_back_what_args_wrote(params: dict[str, Value]) -> None:
     assert {name: value for name, value in read.items() if value is not None} == expected
 
 
-_hydra = OverridesParser.create()
 _nasty = st.text(st.sampled_from("\\'\"${}[](),:= \tabc.é~@|true"), max_size=12)
 
 

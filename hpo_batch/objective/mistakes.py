@@ -1,0 +1,224 @@
+"""What is wrong with ``[objective]`` wherever it runs, and what may be meant otherwise; ``check`` and ``submit`` tell.
+
+Most of it is text that looks as if something would replace or heed it, and nothing does: no shell runs a command,
+placeholders are filled in the command alone, and some variables are read before they could be set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hpo_batch.errors import UserError
+from hpo_batch.objective.command import VARIABLES
+from hpo_batch.objective.placeholders import (
+    BUILT_IN,
+    LISTS,
+    as_args,
+    check_placeholders,
+    placeholders,
+    split,
+)
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Objective, Sweep
+
+SHELLS: Final = ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh", "csh")
+AS_LIST: Final = 'command = ["sh", "-c", "..."]'
+AT_START: Final = (
+    *("PYTHONPATH", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONUNBUFFERED"),
+    *("PYTHONWARNINGS", "PYTHONMALLOC", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONFAULTHANDLER"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"),
+)
+"""variables that a process reads when it starts, and never after"""
+OF_RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_SCRIPT_BYTES: Final = 1 << 20
+_MOST_CONFIGS: Final = 200
+
+_OURS = re.compile(r"\$(?:\{\{?)?(HPO_BATCH_\w*)")
+_OTHERS = re.compile(r"\$(?:\{\{?)?([A-Z][A-Z0-9_]+)\b")
+_QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.")
+_OPERATOR = re.compile(r"(?:^|\s)(&&|\|\|?|;|\d?>>?(?:&\d|\S*)|<|&>?)(?=\s|$)")
+_BRACES = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
+
+
+def mistakes(sweep: Sweep) -> list[str]:
+    """What is certainly not meant, one message each."""
+    objective = sweep.objective
+    names = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
+    told = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
+    if objective.command is None:
+        return told
+    optional = {p.name for p in sweep.space.parameters if p.when is not None}
+    found = check_placeholders(objective.command, names, optional)
+    found += _shell_mistakes(objective.command)
+    if sweep.job.ranks > 1 and _program(split(objective.command)) == "srun":
+        found.append("command: the ranks of a worker each run the command already: leave srun out")
+    return [
+        *(f"objective.{text}" if text.startswith("command") else f"objective.command: {text}" for text in found),
+        *told,
+    ]
+
+
+def doubts(sweep: Sweep) -> list[str]:
+    """What may be meant otherwise."""
+    objective = sweep.objective
+    found = [
+        f"env.{name}: workers share out what SLURM or this machine gives them; this gives the same to all"
+        for name in objective.env
+        if name == "CUDA_VISIBLE_DEVICES"
+    ]
+    if objective.command is not None:
+        found += _command_doubts(sweep, objective)
+    return [f"objective.{text}" for text in found]
+
+
+def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Iterator[str]:
+    known = {*names, *BUILT_IN}
+    for name, value in objective.env.items():
+        key = f"env.{name}"
+        if not name or "=" in name or "\0" in name + value:
+            yield f"{key}: no environment variable can have this name or value"
+        elif name.startswith("HPO_BATCH_"):
+            yield f"{key} does nothing: hpo-batch sets the variables that begin so for each trial"
+        elif objective.function is not None and name in AT_START:
+            yield (
+                f"{key} does nothing: a function runs in the worker, which has read it when it started; "
+                f"set it in job.setup, or in the shell that submits"
+            )
+        elif ranks > 1 and name in OF_RANKS:
+            yield f"{key} does nothing good: each rank has its own"
+    for key, value in (
+        *((f"env.{name}", value) for name, value in objective.env.items()),
+        ("cwd", objective.cwd or ""),
+    ):
+        filled = [name for name in _BRACES.findall(value) if name in known]
+        if filled:
+            variable = next((v for v, p in VARIABLES.items() if p == filled[0]), "")
+            instead = f"the command finds it in ${variable}" if variable else "give it to the command"
+            yield f"{key}: '{{{filled[0]}}}' stays as it is, since only the command is filled; {instead}"
+        ours = _OURS.search(value)
+        if ours is not None:
+            yield f"{key}: '${ours[1]}' stays as it is, since nothing expands it here"
+
+
+def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
+    """Text for a shell in a command that is run without one."""
+    try:
+        words = split(command)
+    except UserError:
+        return
+    for i, word in enumerate(words):
+        is_code = i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]) is not None
+        for name in dict.fromkeys(_OURS.findall(word)):
+            if name not in VARIABLES:
+                guess = difflib.get_close_matches(name, VARIABLES, n=1)
+                hint = f"did you mean '${guess[0]}'?" if guess else f"there are {', '.join(VARIABLES)}"
+                yield f"command: '${name}' has no value; {hint}"
+            elif not is_code:
+                placeholder = VARIABLES[name]
+                hint = f"write {{{placeholder}}}, or {AS_LIST}" if placeholder else f"write {AS_LIST}"
+                yield f"command: '${name}' stays as it is, since no shell runs the command; {hint}"
+    if words and re.match(r"[A-Za-z_]\w*=", words[0]):
+        name = words[0].partition("=")[0]
+        yield f"command: '{words[0]}' is no program; put {name} into [objective] env"
+    if isinstance(command, str):
+        for operator in dict.fromkeys(_OPERATOR.findall(_QUOTED.sub("Q", command))):
+            yield f"command: '{operator}' is a mere argument, since no shell runs the command; write {AS_LIST}"
+
+
+def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
+    assert objective.command is not None
+    try:
+        words, used = split(objective.command), placeholders(objective.command)
+    except UserError:
+        return
+    texts = {word: _script(word, objective.cwd) for word in words[:4]}
+    script, text = next(((word, text) for word, text in texts.items() if text), ("", ""))
+    yield from _hydra_doubts(words, used, script, text, objective.cwd)
+    yield from _hyphen_doubts(sweep, used, script, text)
+    yield from _unused_doubts(sweep, used, text)
+    for i, word in enumerate(words):
+        if i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]):
+            continue
+        for name in dict.fromkeys(_OTHERS.findall(word)):
+            if not name.startswith("HPO_BATCH_"):
+                yield f"command: '${name}' stays as it is, since no shell runs the command; or write {AS_LIST}"
+        if word.startswith("~/"):
+            yield f"command: '{word}' stays as it is, since no shell runs the command; write the whole path"
+    if _program(words) == "srun" and sweep.job.scheduler == "local":
+        yield "command: outside of a job, srun asks SLURM for one for each trial, and waits until it begins"
+
+
+def _hydra_doubts(words: Sequence[str], used: set[str], script: str, text: str, cwd: str | None) -> Iterator[str]:
+    imports = re.search(r"^\s*(?:import|from)\s+hydra\b", text, re.MULTILINE) is not None
+    is_other = script.endswith(".py") and "hydra" not in text
+    if not imports and ("overrides" not in used or is_other):
+        return
+    key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words[2:]) else "hydra.run.dir"
+    if any(re.match(rf"\+{{0,2}}{re.escape(key)}=", word) for word in words) or _configs_speak_of_us(script, cwd):
+        return
+    yield (
+        "command: Hydra names its folder outputs/DATE/TIME by the second, and trials that start together share one: "
+        f"add {key}={{trial_dir}}"
+    )
+
+
+def _hyphen_doubts(sweep: Sweep, used: set[str], script: str, text: str) -> Iterator[str]:
+    if "args" not in used:
+        return
+    for name in (p.name for p in sweep.space.parameters if "_" in p.name):
+        hyphen = name.replace("_", "-")
+        if _has_option(text, hyphen) and not _has_option(text, name):
+            given = as_args({name: 1})[0]
+            yield f"command: {{args}} gives {given}, and {script} knows --{hyphen}: write {{hyphen_args}}"
+
+
+def _has_option(text: str, name: str) -> bool:
+    return re.search(rf"[\"']--{re.escape(name)}[\"']", text) is not None
+
+
+def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
+    """Parameters that are searched and reach nobody."""
+    if used & {*LISTS, "params_json"} or "HPO_BATCH_PARAMS" in text:
+        return
+    if any("HPO_BATCH_PARAMS" in word for word in split(sweep.objective.command or "")):
+        return
+    inner = {name for expression in sweep.space.derived.values() for name in expression.names}
+    unused = [p.name for p in sweep.space.searched if p.name not in used | inner]
+    if unused:
+        some = ", ".join(f"'{name}'" for name in unused[:8])
+        yield f"command: it is not told {some}, unless it reads $HPO_BATCH_PARAMS"
+
+
+def _program(words: Sequence[str]) -> str:
+    return Path(words[0]).name if words else ""
+
+
+def _script(word: str, cwd: str | None) -> str:
+    path = Path(cwd or ".") / word
+    try:
+        if path.suffix not in (".py", ".sh", ".bash") or not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(_SCRIPT_BYTES).decode(errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _configs_speak_of_us(script: str, cwd: str | None) -> bool:
+    """Whether a configuration beside a script uses a variable of ours, as for ``hydra.run.dir``."""
+    if not script:
+        return False
+    folder = (Path(cwd or ".") / script).parent
+    configs = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}.y*ml")]
+    for path in configs[:_MOST_CONFIGS]:
+        try:
+            if "HPO_BATCH_" in path.read_text(encoding="utf-8", errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
