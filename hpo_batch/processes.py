@@ -66,7 +66,7 @@ def run(
             env=None if env is None else dict(env),
             cwd=cwd,
             input=input,
-            text=True,
+            encoding="utf-8",  # not the locale's: in LC_ALL=C a name of git's or SLURM's would be another one
             errors="replace",
             check=False,
             stdin=subprocess.DEVNULL if input is None else None,
@@ -295,7 +295,7 @@ def written_by(pid: int) -> set[str]:
         for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             with contextlib.suppress(OSError, ValueError, StopIteration):
                 link = Path(f"/proc/{pid}/fd/{fd}")
-                info = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()
+                info = Path(f"/proc/{pid}/fdinfo/{fd}").read_text(encoding="utf-8").splitlines()
                 flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags:"))
                 if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(link.stat().st_mode):
                     found.add(os.readlink(link))  # noqa: PTH115  # a text: of a file that was removed it is no path
@@ -496,6 +496,6 @@ def _processes() -> list[Path]:
 def boot_id() -> str:
     """Identity of this boot of this machine; empty where the kernel does not tell."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""

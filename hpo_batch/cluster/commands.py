@@ -379,7 +379,9 @@ def cluster_name(environ: Mapping[str, str]) -> str:
     given = environ.get("SLURM_CONF")
     for path in (given,) if given else _CONFIGURATIONS:
         try:
-            match = re.search(r"^\s*ClusterName\s*=\s*(\S+)", Path(path).read_text(), re.MULTILINE | re.IGNORECASE)
+            match = re.search(
+                r"^\s*ClusterName\s*=\s*(\S+)", Path(path).read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE
+            )
         except (OSError, ValueError):
             continue
         if match:

@@ -53,7 +53,7 @@ def facts(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try_sbatch(script: Path) -> str:
-    return commands.check_script(script, env=environment_for(script.read_text(), os.environ))
+    return commands.check_script(script, env=environment_for(script.read_text(encoding="utf-8"), os.environ))
 
 
 def _torch() -> str:

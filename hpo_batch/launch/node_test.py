@@ -95,7 +95,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
     )
     write_pickle(folder / "probe.pkl", Probe(folder=str(folder)), order.job)
     text = script(order, folder, program)
-    (folder / "job.sh").write_text(text)
+    (folder / "job.sh").write_text(text, encoding="utf-8")
     submitted = time.monotonic()
     job_id = ""
     try:
@@ -168,7 +168,7 @@ def _not_started(order: Order, job_id: str) -> Finding:
 
 
 def _judge(order: Order, folder: Path, waited_s: float) -> Iterator[Finding]:
-    nodes, answered = (folder / "started").read_text().strip(), answers(folder)
+    nodes, answered = (folder / "started").read_text(encoding="utf-8").strip(), answers(folder)
     if len(answered) < 2:
         yield _no_answer(order, folder, nodes, answered)
         return
@@ -208,7 +208,9 @@ def _no_answer(order: Order, folder: Path, nodes: str, answered: Sequence[Mappin
     lines: list[str] = []
     for path in sorted(folder.glob("*_log.*")):
         with suppress(OSError):
-            lines += [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            lines += [
+                line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+            ]
     words = [line for line in lines if "error" in line.lower() or "not found" in line.lower()] or lines
     why = "; ".join(dict.fromkeys(words[:2])) or f"no answer within {ANSWER_S:.0f} s of its start"
     python = order.job.python or sys.executable

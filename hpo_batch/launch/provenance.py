@@ -54,7 +54,7 @@ def code_changes(home: StudyHome, code: Mapping[str, Any], *, workdir: Path) -> 
         return []
     changes = [f"commit {before[:10]} -> {after[:10]}"] if after.strip() != before else []
     try:
-        kept = (home.path / code["diff"]).read_text() if "diff" in code else ""
+        kept = (home.path / code["diff"]).read_text(encoding="utf-8", errors="replace") if "diff" in code else ""
     except OSError:
         return changes
     now = _git(workdir, "diff", "HEAD", "--no-color") or ""

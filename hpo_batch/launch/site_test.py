@@ -57,7 +57,7 @@ def try_sbatch(job: Job, root: Path, *, workdir: Path) -> Iterator[Finding]:
             text = sbatch_text(
                 job, folder=folder, name="hpo-batch-doctor", workdir=workdir, tasks=None, pickle="worker.pkl"
             )
-            script.write_text(text)
+            script.write_text(text, encoding="utf-8")
             said = commands.check_script(script, env=environment_for(text, os.environ))
     except HpoBatchError as error:
         refused = isinstance(error, SlurmRefused)

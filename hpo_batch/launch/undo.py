@@ -64,7 +64,7 @@ def take_markers(home: StudyHome) -> Mapping[str, str]:
     found = {}
     for name in MARKERS:
         with contextlib.suppress(FileNotFoundError):
-            found[name] = home.marker(name).read_text(errors="replace")
+            found[name] = home.marker(name).read_text(encoding="utf-8", errors="replace")
             home.marker(name).unlink()
     return found
 
@@ -72,5 +72,5 @@ def take_markers(home: StudyHome) -> Mapping[str, str]:
 def put_back(home: StudyHome, markers: Mapping[str, str]) -> None:
     """The markers as they were; one that somebody has set in the meantime stays as it is."""
     for name, text in markers.items():
-        with contextlib.suppress(OSError), home.marker(name).open("x") as file:
+        with contextlib.suppress(OSError), home.marker(name).open("x", encoding="utf-8") as file:
             file.write(text)

@@ -245,12 +245,12 @@ def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
 
 def answer(folder: Path, rank: int) -> None:
     """Answer the question in a folder; what is known so far is written again and again."""
-    question = json.loads((folder / "question.json").read_text())
+    question = json.loads((folder / "question.json").read_text(encoding="utf-8"))
     told: dict[str, Any] = {"rank": rank, **_me(question), "locks": {}}
 
     def tell() -> None:
         temporary = folder / f"answer.{rank}.tmp"
-        temporary.write_text(json.dumps(told))
+        temporary.write_text(json.dumps(told), encoding="utf-8")
         temporary.replace(folder / f"answer.{rank}.json")
 
     tell()

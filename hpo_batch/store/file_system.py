@@ -87,7 +87,7 @@ def _basics(folder: Path) -> Iterator[Finding]:
     try:
         write_atomic(folder / "replaced", "old")
         write_atomic(folder / "replaced", "new")
-        if (folder / "replaced").read_text() != "new":
+        if (folder / "replaced").read_text(encoding="utf-8") != "new":
             what = "a file that was replaced still reads as before"
             yield Finding(level=Level.BAD, about="files", what=what, do=ELSEWHERE)
         _write(folder / "room", TRIED_BYTES)
@@ -167,7 +167,7 @@ def _contend(folder: Path) -> Iterator[Finding]:
                 if process.poll() is None:
                     processes.signal_group(process, 9)
     if any(code != 0 for code in ended):
-        words = [path.read_text(errors="replace").strip().splitlines()[-1:] for path in said]
+        words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in said]
         why = "; ".join(word for line in words for word in line) or "no answer in time: does the file system hang?"
         yield Finding(level=Level.BAD, about="locks", what=f"two processes of this host: {why}", do=ELSEWHERE)
         return

@@ -106,7 +106,7 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
     owners: dict[str, Owner] = {}
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            facts = json.loads(path.read_text())
+            facts = json.loads(path.read_text(encoding="utf-8"))
             owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
     return owners
 

@@ -93,7 +93,7 @@ def _card(lock: str) -> str:
             if _holder_is_dead(left):
                 _unlink(left)
         card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
-        Path(card).write_text(_holder(me))
+        Path(card).write_text(_holder(me), encoding="utf-8")
         _cards[me, lock] = card
     return card
 
@@ -290,13 +290,16 @@ def _holder_is_dead(path: str | Path) -> bool:
 
 def _names_this_host(path: str) -> bool:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return not Path(path).is_symlink() and json.loads(Path(path).read_text())["host"] == processes.host_name()
+        return (
+            not Path(path).is_symlink()
+            and json.loads(Path(path).read_text(encoding="utf-8"))["host"] == processes.host_name()
+        )
     return False
 
 
 def _is_dead(path: str | Path) -> bool | None:
     """Whether the holder of a lock of ours is; None if nobody here can tell, or it is none of ours."""
     try:
-        return None if Path(path).is_symlink() else is_dead_here(json.loads(Path(path).read_text()))
+        return None if Path(path).is_symlink() else is_dead_here(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -67,7 +67,7 @@ def _lock_facts(path: Path) -> tuple[int, int] | None:
 
 def _of_lock(path: Path) -> Finding:
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
         dead = is_dead_here(facts)
         by = f"pid {facts['pid']} on {facts['host']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -112,7 +112,7 @@ def _kernel_lock_holder(path: Path) -> str | None:
 
 def _in_proc_locks(inode: int) -> str | None:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
+        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
             words = line.split()  # 1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF
             if len(words) > 5 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
                 return f"pid {words[4]}"

@@ -59,7 +59,7 @@ def _start(env: Mapping[str, str], folder: Path) -> bool:
     processes.signal_group(process, 9)
     processes.wait(process, _START_S)
     how = f"exit code {code}" if code is not None else f"no answer within {_START_S:g} s"
-    words = " ".join(said.read_text(errors="replace").split())[:400]
+    words = " ".join(said.read_text(encoding="utf-8", errors="replace").split())[:400]
     log.warning("[job] mps: '%s -d': %s: %s: the workers share the GPU without MPS", CONTROL, how, words or "no words")
     return False
 

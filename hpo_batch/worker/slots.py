@@ -144,7 +144,7 @@ def write_tally(environ: Mapping[str, str], tally: Tally, *, cut_short: bool) ->
         told = {name: getattr(tally, name) for name in COUNTS}
         no_time = tally.idle is not None and tally.idle.why is IdleWhy.NO_TIME
         told |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
-        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(told))
+        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
