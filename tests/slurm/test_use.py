@@ -87,9 +87,7 @@ def test_what_can_never_start_is_told_and_replaced(
 ) -> None:
     home, job = submit_toy(tmp_path, root, "waits", study="trials = 1", job='walltime = "2-00:00:00"')
     slurm_cluster.wait_for(lambda: slurm_cluster.squeue()[0].reason == "PartitionTimeLimit", what="SLURM says so")
-    assert (
-        "no worker is there that will work: change job.walltime first; to go on: hpo-batch" in cli("status", "toy")[1]
-    )
+    assert "no worker is there that will work; change job.walltime first" in cli("status", "toy")[1]
     found = status(cli, home)
     assert [(w["state"], w["will_work"]) for w in found["workers"]] == [("pending", False)]
     code, _, err = cli("submit", tmp_path / "toy.toml", "--wait", "-n")
@@ -227,3 +225,20 @@ def test_a_worker_that_slurm_kills_for_its_memory(strict_site: SlurmCluster, cli
     assert (first.state, first.reason) == (TrialState.FAIL, "oom_host")
     assert "exceeded memory limit" in (first.message or "")
     assert state_of(home).counts().complete == 1
+
+
+def test_a_command_that_calls_srun_itself(slurm_cluster: SlurmCluster, cli, root: Path, tmp_path: Path) -> None:
+    """A step inside the worker's step: SLURM let it wait for the worker's CPUs until the walltime."""
+    (tmp_path / "train.py").write_text("import os\nprint('RESULT: loss=0.5', flush=True)\n")
+    path = tmp_path / "step.toml"
+    path.write_text(
+        f'[study]\nname = "step"\nmetric = "loss"\ndirection = "minimize"\ntrials = 2\n'
+        f'[objective]\ncommand = "srun {sys.executable} train.py --x {{x}}"\ncwd = "{tmp_path}"\n'
+        f'[space]\nx = {{ low = 0.0, high = 1.0 }}\n[sampler]\nname = "random"\n'
+        f'[job]\ntemplate = "cpu"\ncpus = 1\nwalltime = "10"\npython = "{sys.executable}"\n'
+    )
+    code, _, err = cli("submit", path)
+    assert code == 0, err
+    home = StudyHome(path=root / "step", name="step")
+    slurm_cluster.wait_ended(read_submissions(home)[-1].job_ids[0], timeout_s=120)
+    assert state_of(home).counts().complete == 2, log_of(home)
