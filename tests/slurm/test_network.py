@@ -21,7 +21,8 @@ from tests.study.helpers import state_of
 from .cluster import SlurmCluster
 from .sweeps import log_of, submit_toy
 
-TRIALS = 24
+TRIALS = 60
+"""enough for the others to outlast a lease: who has seen a worker live within the last one does not wait for it"""
 
 
 def test_a_sweep_over_nodes_comes_to_its_target_though_a_nodes_worker_is_killed(

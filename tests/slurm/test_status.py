@@ -105,6 +105,7 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "retry": ("toy",),
         "resume": ("toy", "--dry-run"),
         "cancel": ("toy", "-y"),
+        "rm": ("toy",),
     }
     every = {name for section in SECTIONS.values() for name in section}
     assert every == commands.keys() | at_the_end.keys() | {"worker"}
