@@ -97,7 +97,7 @@ def test_what_can_never_start_is_told_and_replaced(
     assert code == 0, err
     assert f"cancelled, since they could never start: {job}" in err
     assert state_of(home).counts().complete == 1
-    assert slurm_cluster.squeue() == []
+    slurm_cluster.wait_for(lambda: slurm_cluster.squeue() == [], what="the worker's job has ended, too")
 
 
 def test_waiting_ends_where_nothing_will_start(slurm_cluster: SlurmCluster, cli, root: Path, tmp_path: Path) -> None:
