@@ -300,7 +300,7 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
     except UserError as error:
         cause = error.__cause__
         text = "".join(traceback.format_exception(cause)) if cause else ""
-        return Failed(reason=Reason.INVALID, message=str(error), traceback=f"{text}{error}\n")
+        return Failed(reason=Reason.INVALID, message=str(error), traceback=text)
 
 
 def _limit_threads(sweep: Sweep, cpus: int) -> None:

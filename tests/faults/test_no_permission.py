@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,9 +62,11 @@ def test_a_file_system_that_turns_read_only_under_a_worker(image: Path, tmp_path
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        sbin("umount", disk)
-        sbin("fsck.ext4", "-fy", image)
-        sbin("mount", "-o", "loop", image, disk)
+        # a copy: another test's mount namespace may hold the old mount still, and a second one of the image would be it
+        sbin("umount", "--lazy", disk)
+        mended = Path(shutil.copy(image, tmp_path / "mended"))
+        sbin("fsck.ext4", "-fy", mended)
+        sbin("mount", "-o", "loop", mended, disk)
         work(home)
         assert state_of(home).counts().complete == 3
         assert state_of(home).trials[0].attempt == 2
