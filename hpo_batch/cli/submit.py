@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command(name="submit", context_settings={"ignore_unknown_options": False})
 @click.argument("sweep", type=click.Path(path_type=Path))
 @click.argument("sbatch_options", nargs=-1, type=click.UNPROCESSED)
-@click.option("--local", is_flag=True, help="Run on this machine: the same as --set job.template=local.")
+@click.option("--local", is_flag=True, help="Run on this machine; what SWEEP asks of SLURM is left aside.")
 @click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
 @click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
 @click.option("--partition", help="The same as --set job.partition=NAME.")

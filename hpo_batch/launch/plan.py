@@ -91,8 +91,9 @@ class Plan:
             left += f", {self.standing.finished} finished before"
         if self.workers == 0:
             return [*told, f"  {left}; {self.why_none}"]
-        where = "local processes" if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
-        asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPUs"]
+        local = "local processes" if self.workers > 1 else "local process"
+        where = local if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
+        asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}"]
         gpus = job.gres or job.gpus_per_node
         asked += [gpus] if gpus and not self.is_local else []
         shape = shape_of(job)
