@@ -6,6 +6,7 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 from __future__ import annotations
 
 import codecs
+import errno
 import importlib
 import io
 import keyword
@@ -151,6 +152,10 @@ def run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return Exit.STORAGE
         if error.filename is None or error.errno not in TRANSIENT:
             return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
         refused = StorageError.because(f"cannot use '{error.filename}'", error)

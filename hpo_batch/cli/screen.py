@@ -47,7 +47,7 @@ def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False)
 
     tell("study", f"{status.name}  ({status.path})")
     tell("trials", _trials(status))
-    for marker in status.markers if status.stopped is None else ():
+    for marker in status.markers if status.stopped is None and status.counts.remaining else ():
         why = {"CANCELLED": "cancelled: no worker starts a trial", "DRAIN": "drained: running trials are the last"}
         tell("stopped", why[marker])
     if status.best is not None and status.best.values:
@@ -98,6 +98,9 @@ def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:
         lines.append(("", f"trial {stopped.trial} failed{said}"))
         lines.append(("look", hint("logs", name, str(stopped.trial))))
     lines += [("go on", hint(*words)) for words in stopped.commands]
+    if stopped.trial is not None:
+        # a name goes on with what is stored: of an edit of the file it knows nothing
+        lines.append(("", "if you have edited the sweep's file, name it instead: hpo-batch resume FILE.toml"))
     return lines
 
 

@@ -119,9 +119,9 @@ def start(
             why = _begins_anew(home, one, fresh=fresh) if home.name in there else ""
             if why:
                 at_work = there.pop(home.name)
+                aside = None if dry_run else put_aside(home, read_state(home), at_work, now=time.time())
                 click.echo(f"{home.name}: {why}, and begins anew", err=True)
-                if not dry_run:
-                    aside = put_aside(home, read_state(home), at_work, now=time.time())
+                if aside is not None:
                     click.echo(f"  it lies in {aside}", err=True)
                     stack.enter_context(turn(home, shared=one.study.shared))
         plans = [

@@ -47,6 +47,9 @@ _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.CANCELLED: "cancelled",
 }
 _SILENT: Final = "no word in its log"
+SILENT_DEATH: Final = "it died without a word, perhaps by kill -9 or for want of memory"
+_AT_WORK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] ")
+"""one of our messages that tells of no end"""
 NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
 
 
@@ -125,7 +128,8 @@ def true_reason(lines: Iterable[str]) -> str:
             return _PREFIX.sub("", said)
     own = [line for line in kept if not _NOISE.match(line)]
     exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)
-    return exception or (own or kept or [""])[-1]
+    last = (own or kept or [""])[-1]
+    return exception or (SILENT_DEATH if _AT_WORK.match(last) else last)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -207,6 +207,8 @@ class _Inbox:
         """whether one of them held more than numbers"""
         self.printed = Printed()
         self.final: dict[str, float] = {}
+        self._finals = 0
+        """lines without a step: the last one is the result, and those before it stand nowhere else"""
         self.wrong: dict[str, object] = {}
         self.odd: dict[str, object] = {}
         """what steps held beside numbers: null, where nothing was measured"""
@@ -227,6 +229,7 @@ class _Inbox:
             if line is None:
                 self._unread.append(text)
             elif line.step is None:
+                self._finals += 1
                 self.final, self.wrong = line.metrics, line.others
             else:
                 self.odd = {**self.odd, **line.others}
@@ -241,7 +244,7 @@ class _Inbox:
 
     def is_repeated(self, outcome: Outcome | GivenBack) -> bool:
         """Whether all that stands in the command's metrics file stands in ours and in the result, too."""
-        has_more = self._unread or self._reports.dropped or self._others or self.wrong
+        has_more = self._unread or self._reports.dropped or self._others or self.wrong or self._finals > 1
         is_in_result = isinstance(outcome, Complete) or not self.final
         if not self._is_new or has_more or not is_in_result or self._trial.world_size > 1:
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import logging
 import math
 import os
 import re
@@ -30,6 +31,7 @@ SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
 """a signal has come that may have ended processes which the objective had started"""
 RACE_S: Final = 2.0
 """how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
+log = logging.getLogger(__name__)
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
 _MOST: Final = 400
 """characters of a message"""
@@ -242,6 +244,8 @@ def format_traceback(error: BaseException) -> str:
 def _complete(complete: Mapping[str, float], *, wanted: Wanted) -> Complete | Failed:
     """Complete, unless a wanted value is not finite. ``complete`` has all wanted metrics."""
     complete = wanted.complete(complete)
+    for name in wanted.computed.keys() - complete.keys():
+        log.warning("the trial has no '%s': %s", name, wanted.why_missing(name, complete))
     for name in wanted.names:
         if name not in complete:
             return Failed(reason=Reason.NO_RESULT, message=wanted.why_missing(name, complete), metrics=complete)

@@ -102,6 +102,7 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
 GROUPS: Final = ("study", "budget")
 """columns that say which of several studies a row belongs to"""
 _BOOKKEEPING: Final = _words(
+    "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # where another of them is the number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
     "checkpoint_epoch best_epoch last_epoch stopped_early early_stopped timestamp date time wall_time walltime "
     "param_source forced_extreme extreme_type dry_run retry_of exit_code pid gpu_h gpu_hours "

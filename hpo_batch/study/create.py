@@ -173,5 +173,5 @@ def _explain(home: StudyHome, change: Change) -> str:
         learns = f'; with import = ["{home.name}"] in [study] its sampler learns from the trials there'
     return (
         f"the study '{home.name}' exists in {home.path} and its trials do not fit this sweep: {reasons}. "
-        f"Give the sweep another [study] name{learns}. Or put that study aside: 'hpo-batch submit --fresh'"
+        f"Give the sweep another [study] name{learns}. Or put that study aside: 'hpo-batch submit SWEEP --fresh'"
     )

@@ -19,6 +19,10 @@ def name_in_toml(path: str) -> str:
         name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f"'{path}' is not a sweep file: {error.strerror}") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"'{path}' is not a sweep file: it has no [study] name") from error
+    except ValueError as error:
         raise UserError(f"'{path}' is not a sweep file: {error}") from error
     return str(name)

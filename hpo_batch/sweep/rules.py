@@ -342,9 +342,15 @@ def _metric_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
             if "best" in _names_in(text):
                 message = "with several metrics there is no single 'best' trial to expect something of"
                 problems.append(Problem(key=("expect", what), message=message))
+    derived = sweep.space_table.get("derived", {})
+    parameters = {name for name in sweep.space_table if name not in RESERVED}
+    parameters |= set(derived) if isinstance(derived, Mapping) else set()
     for name, text in sweep.metrics.items():
         if constant := why_constant(parse(text), ()):
             problems.append(Problem(key=("metrics", name), message=constant))
+        for other in sorted(parse(text).names & parameters):
+            message = f"'{other}' is a parameter, and metrics are computed from metrics: report or return it, too"
+            problems.append(Problem(key=("metrics", name), message=message))
     try:
         decision_order({name: sorted(parse(text).names) for name, text in sweep.metrics.items()})
     except Cycle as cycle:

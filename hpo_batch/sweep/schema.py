@@ -151,7 +151,7 @@ class Study(Table):
     max_attempts: Annotated[int, Limits(ge=1, le=100, strict=True)] = 3
     """attempts of a trial that may fail or be lost; one that saved a newer checkpoint does not count"""
     max_failed: Annotated[int, Limits(ge=1, strict=True)] | None = None
-    """failed trials after which the sweep stops; left out: as many as trials"""
+    """failed trials after which the sweep stops; left out: as many as trials, and at least stop_after"""
     keep_checkpoints: Literal["unfinished", "all"] = "unfinished"
     """whether the checkpoints of trials that have ended are kept"""
     lease_s: Annotated[Number, Limits(ge=1, le=3600)] = 60.0

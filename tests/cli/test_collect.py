@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,25 @@ def test_metrics_and_parameters_that_are_called_as_our_columns_are(cli: Cli, wri
     ):
         again = cli(*argv)
         assert again.code == 0, again.err
+
+
+def test_an_output_that_cannot_be_written_is_no_bug(cli: Cli, write_sweep, root: Path) -> None:
+    assert cli("submit", write_sweep(trials=2), "--wait").code == 0
+    argv = [sys.executable, "-m", "hpo_batch", "collect", "toy", "--root", str(root)]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, "the output cannot be written: No space left on device" in ended.stderr) == (4, True)
+
+
+def test_ids_are_no_parameters_however_few_there_are(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    rows = ["trial_id,run,units,lr,seed,epoch,val_loss"]
+    rows += [
+        f"r{i},x{i},{u},0.1,{s},{e},{0.5 - 0.1 * e}"
+        for i, (u, s) in enumerate([(8, 1), (8, 2), (16, 2)])
+        for e in (0, 1)
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    ended = cli("collect", path, "--value", "val_loss", "--direction", "minimize")
+    assert ended.code == 0, ended.err
+    assert "parameters: units, lr" in ended.err

@@ -738,3 +738,12 @@ def test_a_short_command_does_not_wait_for_the_poll(trial: Trial, make_command: 
     started = time.monotonic()
     make_command("echo RESULT: 1", poll_s=10).run(trial)
     assert time.monotonic() - started < 2
+
+
+def test_lines_of_the_metrics_file_that_stand_nowhere_else_are_kept(trial: Trial, make_python: MakeCommand) -> None:
+    """``epoch`` is no ``step``: each such line is a result, of which the last one counts."""
+    lines = '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'
+    outcome = make_python(f"open(os.environ['HPO_BATCH_METRICS_FILE'], 'w').write({lines!r})").run(trial)
+    assert isinstance(outcome, Complete)
+    assert outcome.values == (0.25,)
+    assert Path(trial.metrics_file).parent.joinpath("reported.jsonl").read_text() == lines

@@ -362,3 +362,11 @@ def test_a_condition_that_never_holds(load_one: LoadOne, when: str, parents: str
 def test_what_names_nothing_is_a_mistake(told: Told, table: str) -> None:
     (line,) = told(f"{KINDS}{table}\n")
     assert "it names nothing that has a value" in line
+
+
+@pytest.mark.parametrize("formula", ["loss - n", "loss - d", "loss - fixed"])
+def test_metrics_are_computed_from_metrics(told: Told, formula: str) -> None:
+    """What is a parameter would be missing in each trial, and the computed metric with it."""
+    (line,) = told(f"{KINDS}[space.derived]\nd = 'n * 2'\n[metrics]\ngap = '{formula}'\n")
+    name = formula.rpartition(" ")[2]
+    assert f"metrics.gap: '{name}' is a parameter, and metrics are computed from metrics" in line
