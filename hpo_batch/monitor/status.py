@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +35,7 @@ from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
+from hpo_batch.store.trial_folder import last_sign
 from hpo_batch.study.quota import Share, shares
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped
@@ -431,7 +431,7 @@ def _hours(
         if span.ended is None and (span.trial, span.attempt) in working:
             return now
         noticed = now if span.ended is None else span.ended
-        seen = _last_sign(home.attempt(span.trial, span.attempt)) if next(looked) < MOST_LOOKED_AT else None
+        seen = last_sign(home.attempt(span.trial, span.attempt)) if next(looked) < MOST_LOOKED_AT else None
         return noticed if seen is None else min(noticed, max(seen, span.started))
 
     found = hours.add_up(
@@ -458,15 +458,6 @@ def _task_gpus(frozen: Mapping[str, Any] | None) -> int:
         nodes=int(setting(frozen, "job", "nodes", 1)),
         tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
     )
-
-
-def _last_sign(folder: Path) -> float | None:
-    """When something in an attempt's folder changed last; None if there is nothing to be seen."""
-    try:
-        with os.scandir(folder) as entries:
-            return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=None)
-    except OSError:
-        return None
 
 
 def _ask_slurm(submissions: Sequence[Submission], *, now: float) -> Answer:

@@ -240,6 +240,15 @@ def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
+def last_sign(folder: Path) -> float | None:
+    """When something in an attempt's folder changed last, by the file server's clock; None if nothing is to be seen."""
+    try:
+        with os.scandir(folder) as entries:
+            return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=None)
+    except OSError:
+        return None
+
+
 def drop_checkpoints(home: StudyHome, number: int, *, attempts: int) -> None:
     """A trial that has ended after so many attempts needs its checkpoints no more."""
     for attempt in range(1, attempts + 1):

@@ -107,6 +107,7 @@ def give_back_lost(
     lost: Mapping[int, str],
     moved: Collection[int] = (),
     kept: Mapping[int, KeptEnd] | None = None,
+    last_signs: Mapping[int, float] | None = None,
 ) -> list[Record]:
     """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
 
@@ -116,6 +117,8 @@ def give_back_lost(
         lost: tokens by number of the trial, as they were found dead before the lock was taken.
         moved: those of them whose attempt had moved its checkpoint forward.
         kept: how some of them had ended, by what lies in their folders.
+        last_signs: when something in their folders changed last. An attempt ends then, not when it was found: that may
+            be days later, and its hours would be charged.
     """
     records: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
@@ -131,7 +134,9 @@ def give_back_lost(
                 records += tell(claimant, trial, end.ended, moved=number in moved, time=end.time)
         else:
             message = f"worker {facts['worker']} on {facts['host']} ended without a word"
-            records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved)
+            seen = (last_signs or {}).get(number, claimant.now)
+            ended = min(claimant.now, max(facts["started"], seen))
+            records += end_attempt(claimant, trial, Reason.LOST, message, moved=number in moved, time=ended)
     return records
 
 
@@ -177,10 +182,16 @@ def tell(
     return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
 
 
-def end_attempt(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool) -> list[Record]:
-    """Records for an attempt that failed: ordered so that every prefix is a valid state."""
+def end_attempt(
+    claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool, time: float | None = None
+) -> list[Record]:
+    """Records for an attempt that failed: ordered so that every prefix is a valid state.
+
+    Args:
+        time: of its end; left out: now.
+    """
     write, now = claimant.writer, claimant.now
-    ending = {"how": reason.value, "time": now, "moved": moved}
+    ending = {"how": reason.value, "time": now if time is None else time, "moved": moved}
     ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
     if policy.retries(claimant.sweep, trial, reason, moved=moved):
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]

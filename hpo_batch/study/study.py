@@ -403,6 +403,8 @@ class Study:
             lost = self._lost() if looked else {}
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             kept = self._kept(lost)
+            folders = {number: self.home.attempt(number, self._state.trials[number].attempt) for number in lost}
+            signs = {n: seen for n, folder in folders.items() if (seen := trial_folder.last_sign(folder)) is not None}
             given_back: dict[int, tuple[int, Mapping[str, object]]] = {}
             with self._transaction() as transaction:
                 if after is not None and not after.is_told:
@@ -415,7 +417,9 @@ class Study:
                         for number, facts in self._held(lost)
                         if facts["token"] == lost[number]
                     }
-                    records = give_back_lost(self._claimant(), self._state, lost=lost, moved=moved, kept=kept)
+                    records = give_back_lost(
+                        self._claimant(), self._state, lost=lost, moved=moved, kept=kept, last_signs=signs
+                    )
                     if records:
                         self._state.apply(transaction.append(records, sync=True))
                     decision = decide(

@@ -19,7 +19,7 @@ from hpo_batch.store.journal import Journal
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
-from tests.store.helpers import in_processes, kill, start
+from tests.store.helpers import dead_process, in_processes, kill, start
 
 from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, state_of, work
 
@@ -336,3 +336,19 @@ def test_a_result_whose_sync_failed_is_told_once(tmp_path: Path, monkeypatch: py
     trial = state_of(home).trials[claim.number]
     assert trial.state is TrialState.COMPLETE
     assert home.journal.read_text().count('"hpo:ended:1"') == 1
+
+
+def test_a_lost_attempt_ends_with_its_last_sign_of_life(root: Path, tmp_path: Path) -> None:
+    """Not when it is found: that may be after a weekend, and its hours would be charged."""
+    home = make(root, study="trials = 2")
+    began = time.time() - 100_000
+    with dead_process() as pid, Study.open(home, owner(0, pid=pid), clock=lambda: began) as study:
+        claim = claimed(study)
+        folder = study.open_attempt(claim)
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (began + 60, began + 60))
+    with Study.open(home, owner(1)) as other:
+        assert claimed(other).number == 0
+    ending = state_of(home).trials[0].ending(1)
+    assert ending["how"] == "lost"
+    assert ending["time"] - began == pytest.approx(60, abs=1)
