@@ -66,7 +66,7 @@ def _replaced(home: StudyHome) -> dict[str, tuple[bytes, int] | str]:
         with contextlib.suppress(FileNotFoundError):
             facts = path.lstat()
             if path.is_symlink():
-                replaced[name] = os.readlink(path)
+                replaced[name] = str(path.readlink())
             elif not path.is_file() or facts.st_size > MOST_BYTES:
                 raise StorageError(f"'{path}' is in the way: move it, or choose another [study] name")
             else:

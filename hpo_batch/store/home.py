@@ -57,6 +57,10 @@ class StudyHome:
         """submitit's own files, and the logs of the array tasks."""
         return self.path / "slurm"
 
+    def local_log(self, submission: str, index: int) -> Path:
+        """What a worker prints that is no array task."""
+        return self.path / "local" / f"{submission}_{index}.log"
+
     @property
     def code(self) -> Path:
         return self.path / "code"

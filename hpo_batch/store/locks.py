@@ -111,8 +111,10 @@ def remove_cards(journal: Path, facts: Mapping[str, Any]) -> None:
 
     Should it live after all, it makes another card.
     """
+    if not processes.is_number(facts["pid"]):  # as a journal from elsewhere may say
+        return
     with contextlib.suppress(OSError):
-        for card in _cards_of(f"{journal}.lock", str(facts["host"]), str(facts["pid"])):
+        for card in _cards_of(f"{journal}.lock", str(facts["host"]), facts["pid"]):
             _unlink(card)
 
 

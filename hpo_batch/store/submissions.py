@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +70,11 @@ class Submission:
     def may_have_more(self) -> bool:
         """Whether SLURM may have jobs of it whose ids were never written down: they are found by its name."""
         return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
+
+
+def is_id(text: object) -> bool:
+    """Whether a submission can be called so: nobody is ended for what another one's id leads to."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{12}", text) is not None
 
 
 def job_name(home: StudyHome, submission: str) -> str:

@@ -23,7 +23,7 @@ def everything(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
-        what = os.readlink(path) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(mode) else None
+        what = str(path.readlink()) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(mode) else None
         found[str(path.relative_to(folder))] = (mode, what)
     return found
 
