@@ -22,7 +22,14 @@ from hpo_batch.launch.turn import turn
 from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
-from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
+from hpo_batch.store.submissions import (
+    Submission,
+    is_id,
+    is_script_of,
+    job_name,
+    read_submissions,
+    write_submission,
+)
 
 GRACE_S = 60.0
 """for local workers to save a checkpoint and give their trials back"""
@@ -74,7 +81,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
                 say(f"warning: {error}; what it submits ends by itself")
             _mark(target, marker)  # a submission that was under way has removed it
         submissions = {target.home.name: read_submissions(target.home) for target in targets}
-        jobs = _cancel_jobs(targets, submissions, drain=drain)
+        jobs = _cancel_jobs(targets, submissions, drain=drain, say=say)
         for line in _out_of_reach(targets, submissions, jobs):
             say(f"warning: {line}")
     if drain:
@@ -97,20 +104,37 @@ def _mark(target: Target, name: str) -> None:
 
 
 def _cancel_jobs(
-    targets: Sequence[Target], submissions: dict[str, tuple[Submission, ...]], *, drain: bool
+    targets: Sequence[Target],
+    submissions: dict[str, tuple[Submission, ...]],
+    *,
+    drain: bool,
+    say: Callable[[str], None],
 ) -> tuple[str, ...]:
-    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours."""
+    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours.
+
+    Of what it finds, those are cancelled whose script lies in the study: what the study's files say is no evidence.
+    """
     owners: dict[str, tuple[StudyHome, Submission]] = {}
     for target in targets:
         for submission in submissions[target.home.name]:
             for study in {target.home.name, target.written_as or target.home.name}:
                 home = StudyHome(path=target.home.path, name=study)
-                if submission.kind == "slurm":
+                if submission.kind == "slurm" and is_id(submission.id):
                     owners[job_name(home, submission.id)] = (target.home, submission)
                     if not drain:  # what was finished is collected then
                         owners[collector_name(home, submission.id)] = (target.home, submission)
     try:
-        found = commands.find_jobs(owners)
+        called = commands.find_jobs(owners)
+        found = {}
+        for id, job in called.items():
+            home, submission = owners[job.name]
+            if is_script_of(home, submission.id, job.script):
+                found[id] = job.name
+            else:
+                say(
+                    f"warning: job {id} is called like one of {home.name}, but its script ({job.script or 'unknown'}) "
+                    f"is none of its: it is left as it is; if it is meant, 'scancel {id}'"
+                )
         commands.scancel(sorted(found, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
         ends = "no worker takes another trial" if drain else "workers end at their next look at it"

@@ -23,7 +23,7 @@ from hpo_batch.records import Owner
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission, is_id, read_submissions
+from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_submissions
 
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 HELD_BACK = "BeginTime"
@@ -95,7 +95,22 @@ def live(
     queue = ask([s for several in submissions.values() for s in several])
     hidden = {id: why for id, why in queue.hidden.items() if id not in over}
     queue = replace(queue, hidden=hidden)
-    return {home.name: _live(home, submissions[home.name], queue, say) for home in homes}
+    return {
+        home.name: _live(home, submissions[home.name], _without_others(home, submissions[home.name], queue), say)
+        for home in homes
+    }
+
+
+def _without_others(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> Queue:
+    """The queue without jobs whose script is another study's: a copied study has the submissions of the original, and
+    what is told SLURM of its tasks must not be told of those."""
+    theirs = {
+        task
+        for one in submissions
+        for task, row in queue.of(one).items()
+        if row.script.startswith("/") and not is_script_of(home, one.id, row.script)
+    }
+    return replace(queue, rows={task: row for task, row in queue.rows.items() if task not in theirs})
 
 
 def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say: Callable[[str], None]) -> Live:
