@@ -117,6 +117,8 @@ def start(
         missing = error.filename if error.filename not in (None, argv[0]) else argv[0]
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
+        if cwd is not None and error.filename == str(cwd):  # it would be told of the command
+            raise CommandMissing(f"you may not enter '{cwd}', where '{argv[0]}' is to run") from error
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
 
 
