@@ -157,3 +157,22 @@ def test_a_colleague_goes_on_with_a_study_from_a_closed_home(person: People, mod
             assert f"{work}, where the workers of toy ran, " in done.err
             assert "they run here now" in done.err
     assert "5 of 5 finished" in alice.run("status", "toy").out
+
+
+def test_a_colleague_goes_on_with_a_command_in_a_closed_home(person: People) -> None:
+    """The program, and the Python of the workers, lie where only their owner may look."""
+    alice, bob = person("alice"), person("bob")
+    script = alice.writes("train.sh", "echo RESULT: 1.0\n")
+    objective = f'command = "sh {script} {{x}}"'
+    assert alice.run("submit", alice.sweep(objective=objective), "--wait").code == 0
+    alice.home.chmod(0o700)
+    python = f"job.python='{alice.home}/venv/bin/python'"
+    for argv in (
+        ("check", bob.sweep(objective=objective)), ("doctor", "toy"), ("status", "toy"), ("explain", "toy", "0"),
+        ("resume", "toy", "--set", "study.trials=4", "-n"), ("resume", "toy", "--set", "study.trials=4", "--wait"),
+        ("resume", "toy", "--set", python, "--set", "study.trials=6"),
+        ("submit", bob.sweep(objective='function = "toys:quick"'), "--set", python, "--trials", 6), ("cancel", "toy"),
+    ):  # fmt: skip
+        done = bob.run(*argv)
+        assert done.code in (0, 1, 2, 3, 4), (argv, done.err)
+        assert "bug in hpo-batch" not in done.err, (argv, done.err)
