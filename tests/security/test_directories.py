@@ -176,3 +176,31 @@ def test_a_colleague_goes_on_with_a_command_in_a_closed_home(person: People) -> 
         done = bob.run(*argv)
         assert done.code in (0, 1, 2, 3, 4), (argv, done.err)
         assert "bug in hpo-batch" not in done.err, (argv, done.err)
+
+
+def test_a_planted_job_template_runs_nothing(person: People, place: Path) -> None:
+    """Those of the working directory come before ours of the same name."""
+    alice, mallory = person("alice"), person("mallory", groups=(31002,))
+    everybodys, mark = place / "tmp", place / "mark"
+    everybodys.mkdir()
+    everybodys.chmod(0o1777)
+    (everybodys / "job_templates").mkdir()
+    (everybodys / "run.sh").write_text(f"id -u > {mark}\n")
+    template = everybodys / "job_templates" / "local.toml"
+    template.write_text(f'scheduler = "local"\nworkers = 1\npython = "sh {everybodys}/run.sh"\n')
+    for path in (template.parent, template, everybodys / "run.sh"):
+        os.chown(path, mallory.uid, mallory.uid)
+    shutil.copy(alice.home / "toys.py", everybodys)
+    here = replace(alice, home=everybodys)
+    sweep = alice.sweep(study="")
+    for argv in (("check", sweep), ("submit", sweep, "-n"), ("submit", sweep, "--wait")):
+        done = here.run(*argv)
+        assert done.code == 2, (argv, done.err)
+        assert f"'{template}' is not yours" in done.err
+    assert not mark.exists()
+    os.chown(template, alice.uid, alice.uid)  # a link, or moved there: the directory is mallory's still
+    assert here.run("check", sweep).code == 2
+    assert alice.run("submit", sweep, "--wait").code == 0
+    own = everybodys / "sweep.toml"  # beside a sweep that was named it is meant
+    shutil.copy(sweep, own)
+    assert "is not yours" not in here.run("check", own).err
