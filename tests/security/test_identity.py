@@ -115,7 +115,12 @@ def test_what_is_no_number_of_a_process_is_dead_and_gets_no_signal(
     assert processes.prove(pid, holds=[Path(__file__)]) is None  # type: ignore[arg-type]
 
 
-def test_a_process_is_proven_by_what_it_has_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_pidfds", [True, False])
+def test_a_process_is_proven_by_what_it_has_open(
+    tmp_path: Path, has_pidfds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_pidfds:  # before Linux 5.3
+        monkeypatch.delattr(os, "pidfd_open")
     card = tmp_path / "card"
     card.touch()
     with card.open("w") as file:

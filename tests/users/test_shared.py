@@ -226,7 +226,7 @@ def test_the_group_is_that_of_the_logs_directory(person: People, place: Path) ->
     carol = person("carol", groups=())
     carol.root = place / "others"
     carol.root.mkdir()
-    carol.root.chmod(0o777)
+    carol.root.chmod(0o1777)
     warning = (
         f"warning: study.shared: the study will belong to your group '{carol.uid}', since you are not in 'root', "
         f"the group of '{carol.root}'; 'chgrp -R GROUP {carol.root / 'toy'}' gives it to another one"
