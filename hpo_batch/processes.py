@@ -10,6 +10,7 @@ import ctypes
 import errno
 import logging
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -116,6 +117,8 @@ def start(
         missing = error.filename if error.filename not in (None, argv[0]) else argv[0]
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
+        if cwd is not None and error.filename == str(cwd):  # it would be told of the command
+            raise CommandMissing(f"you may not enter '{cwd}', where '{argv[0]}' is to run") from error
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
 
 
@@ -211,7 +214,12 @@ def wait(process: Process, timeout_s: float) -> int | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host and PID namespace has the number ``pid``; a zombie counts as dead."""
+    """Whether a process of this host and PID namespace has the number ``pid``; a zombie counts as dead.
+
+    What can be no process's number is dead: to ``kill``, 0 and those below mean groups, and -1 all processes.
+    """
+    if not is_number(pid):
+        return False
     try:
         if not _proc_is_ours():
             raise FileNotFoundError
@@ -228,6 +236,11 @@ def is_alive(pid: int) -> bool:
     except (OSError, IndexError):
         return True
     return state not in ("Z", "X")
+
+
+def is_number(pid: object) -> bool:
+    """Whether that can be a process's number: it may have been read from a file."""
+    return type(pid) is int and 0 < pid < 1 << 31
 
 
 def _stat(pid: int | str) -> list[str]:
@@ -290,16 +303,129 @@ def catches(pid: int, number: int) -> bool:
 
 def written_by(pid: int) -> set[str]:
     """Regular files that a process has open for writing; none if it cannot be looked at."""
-    found: set[str] = set()
+    return {name for name, _ in _open_for_writing(pid)}
+
+
+def _open_for_writing(pid: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Name and facts of each regular file that a process may write into."""
     with contextlib.suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             with contextlib.suppress(OSError, ValueError, StopIteration):
                 link = Path(f"/proc/{pid}/fd/{fd}")
                 info = Path(f"/proc/{pid}/fdinfo/{fd}").read_text(encoding="utf-8").splitlines()
                 flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags:"))
-                if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(link.stat().st_mode):
-                    found.add(os.readlink(link))  # noqa: PTH115  # a text: of a file that was removed it is no path
-    return found
+                facts = link.stat()
+                if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(facts.st_mode):
+                    # a text: of a file that was removed it is no path
+                    yield os.readlink(link), facts  # noqa: PTH115
+
+
+class Proven:
+    """A process that was proven to be the one that is meant: what is sent reaches it or nobody.
+
+    A file may name any process, and a number may be another process's a moment later. So it is held by a descriptor
+    (man 2 pidfd_open, Linux 5.3) first and looked at then; without those the look is repeated before each signal.
+    """
+
+    def __init__(self, pid: int, fd: int | None, is_it: Callable[[], bool]) -> None:
+        self.pid, self._fd, self._is_it = pid, fd, is_it
+
+    def send(self, number: int) -> bool:
+        """Whether the signal was sent; False if the process is gone, or another user's."""
+        try:
+            if self._fd is not None:
+                signal.pidfd_send_signal(self._fd, number)
+            elif self._is_it():
+                os.kill(self.pid, number)
+            else:
+                return False
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs still; a zombie does not."""
+        if self._fd is None:
+            return is_alive(self.pid) and self._is_it()
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return not poll.poll(0)
+
+    def environment(self, name: str) -> str:
+        """A variable that it was started with; empty if it has none of that name, or cannot be looked at."""
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0"):
+                key, equals, value = entry.partition(b"=")
+                if equals and key == os.fsencode(name) and self.is_alive:
+                    return os.fsdecode(value)
+        return ""
+
+    def kill_family(self, also: Callable[[], set[int]] = set) -> None:
+        """SIGKILL to it and to all that descends from it, and to what ``also`` finds; never to this process."""
+        if self.is_alive:
+            _kill_found(lambda: _descendants(self.pid) - {os.getpid()} if self.is_alive else set())
+            self.send(signal.SIGKILL)
+        _kill_found(lambda: also() - {os.getpid()})
+
+    def close(self) -> None:
+        """May be called twice."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def prove(pid: int, *, holds: Iterable[Path], start: int = 0) -> Proven | None:
+    """Process ``pid``, if it has one of these files open for writing; None if not, or if nobody can tell.
+
+    That cannot be forged: a copy of the file is another one, and a stranger's file is not what this user's process
+    writes into. A file of several names (hard links) proves nothing, nor does a link.
+
+    Args:
+        start: when the process began (``started_at``), if it is known.
+    """
+    if not is_number(pid) or pid == 1 or pid == os.getpid() or not _proc_is_ours():
+        return None
+    files = list(holds)
+
+    def is_it() -> bool:
+        if start and started_at(pid) != start:
+            return False
+        wanted = set()
+        for path in files:
+            with contextlib.suppress(OSError):
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and not path.parent.is_symlink():
+                    wanted.add((facts.st_dev, facts.st_ino))
+        return any((facts.st_dev, facts.st_ino) in wanted for _, facts in _open_for_writing(pid))
+
+    found = Proven(pid, _pidfd(pid), is_it)
+    if is_it():
+        return found
+    found.close()
+    return None
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):  # before Linux 5.3, or it is gone
+        return None
+
+
+def _kill_found(find: Callable[[], set[int]]) -> None:
+    """SIGKILL to what is found twice, with a descriptor on each in between: none can have become another process."""
+    for _ in range(10):  # one that forks while we look leaves another one
+        pids = {pid: _pidfd(pid) for pid in find()}
+        if not pids:
+            break
+        still = find()
+        for pid, fd in pids.items():
+            one = Proven(pid, fd, lambda: True)
+            if pid in still:
+                one.send(signal.SIGKILL)
+            one.close()
+        time.sleep(0.01)
 
 
 def is_saving(pid: int) -> bool:
@@ -411,13 +537,6 @@ def _is_tracker(pid: int) -> bool:
         return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-
-
-def kill_with_descendants(pid: int) -> None:
-    """SIGKILL to a process and all that descends from it, if they are this user's; one that is gone is no error."""
-    for one in (*_descendants(pid), pid):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(one, signal.SIGKILL)
 
 
 def _descendants(ancestor: int) -> set[int]:

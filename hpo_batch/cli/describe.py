@@ -17,7 +17,7 @@ from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
 from hpo_batch.store import footprint, sharing
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, who_may_replace
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
 from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep
@@ -79,13 +79,25 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
 
 
 def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """With whom a study is shared, and why that group may not get at it; nothing of one that is not shared."""
-    if not sweep.study.shared:
-        return [], []
-    try:
-        return [f"  shared        with group {sharing.group_of(home)}: {home.path}"], sharing.doubts(home)
-    except StorageError as error:
-        return [], [f"study.shared: {error}"]
+    """With whom a study is shared, and why that group may not get at it; who else may replace it."""
+    lines, told = [], []
+    if sweep.study.shared:
+        try:
+            group = sharing.group_of(home)
+            lines.append(f"  shared        with group {group}: {home.path}")
+            lines.append(
+                f"                whoever is in {group} may change what its workers run, and so run code as you"
+            )
+            told += sharing.doubts(home)
+        except StorageError as error:
+            told.append(f"study.shared: {error}")
+    who = who_may_replace(home.root)
+    if who is not None:
+        told.append(
+            f"{who} may put other studies in the place of those in '{home.root}', and so run code as you: "
+            f"'chmod +t {home.root}' leaves each study to its owner"
+        )
+    return lines, told
 
 
 def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:

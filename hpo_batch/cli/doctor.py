@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, name_in_toml, root_option, study_homes
+from hpo_batch.cli.options import check_trusted, hint, logs_root, name_in_toml, root_option, study_homes
 from hpo_batch.errors import Exit, StorageError, StudyNotFound, UserError
-from hpo_batch.store.home import StudyHome, all_homes, find_remains
+from hpo_batch.store.home import StudyHome, all_homes, find_remains, home_of
 
 if TYPE_CHECKING:
     from hpo_batch.store.finding import Finding
@@ -72,6 +72,8 @@ def command(
         if not homes:
             raise StudyNotFound(f"no study '{study}' in {where}")
         return _rebuild(homes[0], force=force)
+    if cluster:  # the setup lines and the Python of its [job] run as this user
+        check_trusted(homes or [home_of(where, "-")], root=root, study=study)
     job = _job(study, homes)
     if cluster and job is not None and job.scheduler == "local":
         raise UserError(f"template '{job.template}' runs on this machine: --cluster needs a sweep for SLURM")

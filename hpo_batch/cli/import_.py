@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -297,7 +298,7 @@ def _check_is_file(file: str, folder: Path) -> None:
     try:
         names = [home.name for home in find_homes(folder, file)]
     except (StudyNotFound, ValueError):
-        if "\0" not in file and Path(file).is_dir():
+        if "\0" not in file and os.path.isdir(file):  # noqa: PTH112  # False also where we may not look
             return  # of another program
         raise UserError(f"no file '{Path(file).absolute()}'") from None
     name = names[0].partition("/")[0]

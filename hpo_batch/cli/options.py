@@ -7,14 +7,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home
+from hpo_batch.store.home import ROOT_VARIABLE, StudyHome, find_homes, find_root, newest_home, why_not_trusted
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +44,32 @@ def root_option(command: F) -> F:
 
 def logs_root(option: Path | None) -> Path:
     return find_root(option, environ=os.environ, cwd=Path.cwd())
+
+
+def check_trusted(homes: Sequence[StudyHome], *, root: Path | None, study: str | None) -> None:
+    """Before code of studies runs as this user: they are this user's, or it was said where they lie.
+
+    Args:
+        root: the option as it was given.
+        study: the argument as it was given; None: it was left out, or is a sweep's file.
+
+    Raises:
+        UserError: a study, or the logs directory that was found, is somebody else's.
+    """
+    if study is not None and study.startswith(("/", "./", "../")):
+        return
+    logs = logs_root(root)
+    is_named = root is not None or bool(os.environ.get(ROOT_VARIABLE))
+    for home in homes:
+        in_logs = home.path.is_relative_to(logs)
+        if is_named and in_logs and study is not None:
+            continue
+        folders = [*([logs] if in_logs and not is_named else []), home.path]
+        for why in filter(None, map(why_not_trusted, folders)):
+            do = f"name the study's directory: '{home.path}'" if is_named else f"say --root {shlex.quote(str(logs))}"
+            raise UserError(
+                f"{why}, and nobody said that it is meant: what lies there would run as you. If you trust it, {do}"
+            )
 
 
 def study_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:

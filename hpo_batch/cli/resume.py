@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import live_homes, logs_root, name_in_toml, root_option
+from hpo_batch.cli.options import check_trusted, live_homes, logs_root, name_in_toml, root_option
 from hpo_batch.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,21 +41,25 @@ def command(
     folder = logs_root(root)
     chosen = [*overrides, *([f"job.workers={workers}"] if workers is not None else [])]
     if study is not None and study.endswith(".toml"):
-        return _resume_file(Path(study), folder, chosen, wait=wait, dry_run=dry_run)
-    return resume_homes(live_homes(study, folder), chosen, wait=wait, dry_run=dry_run, auto=auto)
+        return _resume_file(Path(study), root, chosen, wait=wait, dry_run=dry_run)
+    homes = live_homes(study, folder)
+    check_trusted(homes, root=root, study=study)
+    return resume_homes(homes, chosen, wait=wait, dry_run=dry_run, auto=auto)
 
 
-def _resume_file(path: Path, root: Path, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
+def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
     from hpo_batch.cli.submit import start
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
 
+    root = logs_root(option)
     sweeps = load(path, overrides=overrides)
     homes = [home_of(root, one.path) for one in sweeps]
     if not any(home.exists for home in homes):
         raise UserError(
             f"there is no study '{name_in_toml(str(path))}' in {root} yet: 'hpo-batch submit {path}' starts it"
         )
+    check_trusted(homes, root=option, study=path.name)
     text = path.read_text(encoding="utf-8")
     return start(sweeps, [text] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
 
@@ -88,9 +94,20 @@ def workdir(home: StudyHome) -> Path:
     told = [folder for s in read_submissions(home) if (folder := workdir_of(home, s)) is not None]
     if not told:
         return Path.cwd()
-    if not told[-1].is_dir():
-        click.echo(
-            f"warning: {told[-1]}, where the workers of {home.name} ran, is not here; they run here now", err=True
-        )
+    why = _why_not_there(told[-1])
+    if why is not None:
+        click.echo(f"warning: {told[-1]}, where the workers of {home.name} ran, {why}; they run here now", err=True)
         return Path.cwd()
     return told[-1]
+
+
+def _why_not_there(folder: Path) -> str | None:
+    """Why a working directory that was noted cannot be this user's: it may be in a colleague's home."""
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return "is no directory now"
+    except PermissionError:
+        return "is behind a directory that you may not enter"
+    except (OSError, ValueError):
+        return "is not here"
+    return None if os.access(folder, os.X_OK, effective_ids=True) else "may not be entered by you"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
+from hpo_batch.cli.options import check_ours, check_trusted, hint, logs_root, root_option
 from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def command(
         chosen.append(f"job.{key}={literal}")
     sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
     homes = [home_of(logs_root(root), one.path) for one in sweeps]
+    check_trusted(homes, root=root, study=sweep.name)  # named in it: as by hand
     tomls = [sweep.read_text(encoding="utf-8")] * len(sweeps)
     return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, fresh=fresh)
 
@@ -129,7 +130,10 @@ def start(
             for one, home, workdir in zip(sweeps, homes, folders, strict=True)
         ]
         for plan in plans:
-            for warning in (*plan.warnings, *_code_warnings(plan), *describe_sharing(plan.sweep, plan.home)[1]):
+            with_whom, doubts = describe_sharing(plan.sweep, plan.home)
+            for line in with_whom:
+                click.echo(line, err=True)
+            for warning in (*plan.warnings, *_code_warnings(plan), *doubts):
                 click.echo(f"warning: {warning}", err=True)
         if dry_run:
             for plan in plans:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hpo_batch.cli.options import logs_root, one_study, root_option
+from hpo_batch.cli.options import check_trusted, logs_root, one_study, root_option
 
 
 @click.command(name="worker")
@@ -18,4 +18,5 @@ def command(study: str, root: Path | None) -> int:
     from hpo_batch.worker.entry import run_worker
 
     home = one_study(study, logs_root(root))
+    check_trusted([home], root=root, study=study)
     return run_worker(home, os.environ)

@@ -109,6 +109,8 @@ class QueueRow:
     """Whether it has no time limit at all."""
     name: str = ""
     """The job's name."""
+    script: str = ""
+    """Path of the job's script where it was submitted; empty if squeue did not tell."""
     is_array: bool = True
 
     def comes_back(self, now: float) -> bool:
@@ -227,16 +229,26 @@ def squeue(
         return {}
     which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
     # -r: one line for each pending task too. The name tells a job of ours from a stranger's that has got its number.
-    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j"], timeout_s=timeout_s)
+    # The script proves that it is ours: any job can be given a name. A tab: a path may have a | of its own.
+    done = _run(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j\t%o"], timeout_s=timeout_s)
     if done.returncode != 0 and _UNKNOWN_ID not in done.stderr:
         raise _failure("squeue", done)
     return parse_squeue(done.stdout, whole=True)
 
 
-def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
-    """Ids of the jobs of these names that have not ended, with their names: also of jobs whose id was never told us.
+@dataclass(frozen=True, kw_only=True)
+class FoundJob:
+    """A job that squeue shows under a name that was asked for: anybody may have given it that."""
 
-    An id may be another job's by now, a name of ours never is.
+    name: str
+    script: str
+    """path of its script where it was submitted; empty if squeue did not tell"""
+
+
+def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> dict[str, FoundJob]:
+    """The jobs of these names that have not ended, by id: also those whose id was never told us.
+
+    An id may be another job's by now. So may a name: ``store.submissions.is_script_of`` says whose a job is.
 
     Args:
         only_pending: those of which some task waits.
@@ -249,11 +261,16 @@ def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: fl
     if not wanted:
         return {}
     waits = ["-t", "PENDING"] if only_pending else []
-    done = _run(["squeue", "-h", *waits, "-n", _joined(sorted(wanted)), "-o", "%F|%j"], timeout_s=timeout_s)
+    done = _run(["squeue", "-h", *waits, "-n", _joined(sorted(wanted)), "-o", "%F|%j\t%o"], timeout_s=timeout_s)
     if done.returncode != 0:
         raise _failure("squeue", done)
-    pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
-    return {id: name for id, name in pairs if name in wanted}
+    found = {}
+    for line in done.stdout.splitlines():
+        fields, _, script = line.partition("\t")
+        id, _, name = fields.strip().partition("|")
+        if name in wanted and id.isdecimal():
+            found[id] = FoundJob(name=name, script=script.strip())
+    return found
 
 
 def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
@@ -456,10 +473,11 @@ def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIM
 
 
 def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%e|%j` behind them if ``whole``."""
+    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%e|%j<tab>%o` behind them if ``whole``."""
     rows: dict[ArrayTask, QueueRow] = {}
     for written in text.splitlines():
-        line, end, name = _split(written, 3, from_end=True) if whole else (written, "", "")
+        fields, _, script = written.partition("\t")
+        line, end, name = _split(fields, 3, from_end=True) if whole else (fields, "", "")
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
@@ -478,6 +496,7 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
             node=node,
             ends=_number(end),
             name=name,
+            script=script.strip(),
             is_array=index.isdigit(),
         )
     return rows

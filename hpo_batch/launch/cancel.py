@@ -22,7 +22,14 @@ from hpo_batch.launch.turn import turn
 from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
-from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
+from hpo_batch.store.submissions import (
+    Submission,
+    is_id,
+    is_script_of,
+    job_name,
+    read_submissions,
+    write_submission,
+)
 
 GRACE_S = 60.0
 """for local workers to save a checkpoint and give their trials back"""
@@ -74,7 +81,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
                 say(f"warning: {error}; what it submits ends by itself")
             _mark(target, marker)  # a submission that was under way has removed it
         submissions = {target.home.name: read_submissions(target.home) for target in targets}
-        jobs = _cancel_jobs(targets, submissions, drain=drain)
+        jobs = _cancel_jobs(targets, submissions, drain=drain, say=say)
         for line in _out_of_reach(targets, submissions, jobs):
             say(f"warning: {line}")
     if drain:
@@ -82,8 +89,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
     found = {target.home.name: local_workers(target.home, submissions[target.home.name]) for target in targets}
     here = [worker for several in found.values() for worker in several if worker.is_here]
     left = [worker for several in found.values() for worker in several if not worker.is_here]
-    ids = [s.id for several in submissions.values() for s in several if s.kind == "local"]
-    ended, killed, refused = _end(here, ids, grace_s=grace_s, say=say)
+    ended, killed, refused = _end(here, grace_s=grace_s, say=say)
     return Ended(jobs=jobs, local=tuple(ended), killed=tuple(killed), left=(*left, *refused))
 
 
@@ -98,20 +104,37 @@ def _mark(target: Target, name: str) -> None:
 
 
 def _cancel_jobs(
-    targets: Sequence[Target], submissions: dict[str, tuple[Submission, ...]], *, drain: bool
+    targets: Sequence[Target],
+    submissions: dict[str, tuple[Submission, ...]],
+    *,
+    drain: bool,
+    say: Callable[[str], None],
 ) -> tuple[str, ...]:
-    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours."""
+    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours.
+
+    Of what it finds, those are cancelled whose script lies in the study: what the study's files say is no evidence.
+    """
     owners: dict[str, tuple[StudyHome, Submission]] = {}
     for target in targets:
         for submission in submissions[target.home.name]:
             for study in {target.home.name, target.written_as or target.home.name}:
                 home = StudyHome(path=target.home.path, name=study)
-                if submission.kind == "slurm":
+                if submission.kind == "slurm" and is_id(submission.id):
                     owners[job_name(home, submission.id)] = (target.home, submission)
                     if not drain:  # what was finished is collected then
                         owners[collector_name(home, submission.id)] = (target.home, submission)
     try:
-        found = commands.find_jobs(owners)
+        called = commands.find_jobs(owners)
+        found = {}
+        for id, job in called.items():
+            home, submission = owners[job.name]
+            if is_script_of(home, submission.id, job.script):
+                found[id] = job.name
+            else:
+                say(
+                    f"warning: job {id} is called like one of {home.name}, but its script ({job.script or 'unknown'}) "
+                    f"is none of its: it is left as it is; if it is meant, 'scancel {id}'"
+                )
         commands.scancel(sorted(found, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
         ends = "no worker takes another trial" if drain else "workers end at their next look at it"
@@ -147,29 +170,36 @@ def _out_of_reach(
 
 
 def _end(
-    workers: Sequence[LocalWorker], submissions: Sequence[str], *, grace_s: float, say: Callable[[str], None]
+    workers: Sequence[LocalWorker], *, grace_s: float, say: Callable[[str], None]
 ) -> tuple[list[LocalWorker], list[LocalWorker], list[LocalWorker]]:
-    """Ask the workers of this host to end, and kill those that do not: ended, killed among them, not ours."""
-    asked, refused = [], []
-    for worker in workers:
-        try:
-            os.kill(worker.pid, signal.SIGTERM)
-            asked.append(worker)
-        except PermissionError:
-            refused.append(worker)
-        except ProcessLookupError:
-            continue
-    if asked:
-        say(f"{len(asked)} local workers are told to end: they save and give back, {grace_s:.0f} s at most")
-    deadline = time.monotonic() + grace_s
-    while (rest := [w for w in asked if processes.is_alive(w.pid)]) and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY_S)
-    if rest:
-        for worker in rest:
-            processes.kill_with_descendants(worker.pid)
-        # what a killed worker had started may have left its session
-        for id in submissions:
-            for pid in processes.with_environment(SUBMISSION_VARIABLE, id):
-                if pid != os.getpid():
-                    processes.kill_with_descendants(pid)
-    return asked, rest, refused
+    """Ask the workers of this host to end, and kill those that do not: ended, killed among them, not ours.
+
+    A card says which process is the worker, and anybody may have written it: only one that is proven is signalled.
+    """
+    asked: list[tuple[LocalWorker, processes.Proven]] = []
+    refused = []
+    with contextlib.ExitStack() as stack:
+        for worker in workers:
+            process = processes.prove(worker.pid, holds=worker.holds, start=worker.start)
+            if process is None:
+                refused += [worker] if processes.is_alive(worker.pid) else []
+                continue
+            stack.callback(process.close)
+            if process.send(signal.SIGTERM):
+                asked.append((worker, process))
+            elif process.is_alive:
+                refused.append(worker)
+        if asked:
+            say(f"{len(asked)} local workers are told to end: they save and give back, {grace_s:.0f} s at most")
+        deadline = time.monotonic() + grace_s
+        while (rest := [pair for pair in asked if pair[1].is_alive]) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
+        for _, process in rest:
+            process.kill_family(_left_by(process))
+    return [worker for worker, _ in asked], [worker for worker, _ in rest], refused
+
+
+def _left_by(process: processes.Proven) -> Callable[[], set[int]]:
+    """What finds all that a worker has started, if it has left its session: by its own mark, not by what files say."""
+    mark = process.environment(SUBMISSION_VARIABLE)
+    return lambda: set(processes.with_environment(SUBMISSION_VARIABLE, mark)) if mark else set()

@@ -8,14 +8,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from hpo_batch import processes
 from hpo_batch.cluster.gpus import Gpu
 from hpo_batch.launch.plan import Plan
-from hpo_batch.store.home import StudyHome
 
 LOG_PATTERN = "local/{submission}_%i.log"
+"""``StudyHome.local_log`` for readers"""
 
 
 def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -42,14 +41,10 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
             env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
             env["HPO_BATCH_GPUS"] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]
-        log = worker_log(home, submission, index)
+        log = home.local_log(submission, index)
         process = processes.start(
             [*python, "-m", "hpo_batch", "worker", str(home.path)], stdout=log, stderr=log, env=env, cwd=plan.workdir
         )
         processes.reap_in_background(process)
         pids.append(str(process.pid))
     return tuple(pids)
-
-
-def worker_log(home: StudyHome, submission: str, index: int) -> Path:
-    return home.path / LOG_PATTERN.replace("{submission}", submission).replace("%i", str(index))

@@ -6,10 +6,12 @@ ended, is seen by them. SLURM is asked once at most, about a job that did not st
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +29,7 @@ from hpo_batch.launch.sbatch import parameters, script_text, start_text, write_p
 from hpo_batch.monitor.ends import true_reason
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.store.contention import clock_offset
-from hpo_batch.store.file_system import PATIENCE_S, answers, ask, judge_locks, trial_folder
+from hpo_batch.store.file_system import PATIENCE_S, answers, judge_locks, program_text, question, trial_folder
 from hpo_batch.store.finding import Finding, Level
 from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job
@@ -36,6 +38,7 @@ JOB_S = 300.0
 """limit of the job; an idle cluster needs seconds"""
 ANSWER_S = 4 * PATIENCE_S
 MOST_MEM_GB = 4.0
+PROGRAM = "HPO_BATCH_CONTENTION"
 CLOCKS_APART_S = 5.0
 
 
@@ -84,23 +87,22 @@ def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]
 def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Finding]:
     if "%" in str(folder):
         raise UserError(f"SLURM replaces '%' in the names of log files: '{folder.parent}' cannot be the logs directory")
-    program = ask(
-        folder,
-        {
-            "facts": "hpo_batch.launch.node_facts",
-            "paths": [str(path) for path in order.paths],
-            "script": str(folder / "job.sh"),
-            "gpus": order.with_gpus,
-        },
+    asked = question(
+        facts="hpo_batch.launch.node_facts",
+        paths=[str(path) for path in order.paths],
+        script=str(folder / "job.sh"),
+        gpus=order.with_gpus,
     )
     write_pickle(folder / "probe.pkl", Probe(folder=str(folder)), order.job)
-    text = script(order, folder, program)
-    (folder / "job.sh").write_text(text, encoding="utf-8")
+    text = script(order, folder, asked)
+    (folder / "job.sh").write_text(text, encoding="utf-8")  # for the nodes, which ask whether they could submit it
     submitted = time.monotonic()
     job_id = ""
     try:
-        with processes.not_interrupted():  # a job whose id nobody knows cannot be cancelled
-            job_id = commands.sbatch(folder / "job.sh", env=environment_for(text, os.environ))
+        # a job whose id nobody knows cannot be cancelled; its script is no file that others could have replaced
+        with processes.not_interrupted(), tempfile.TemporaryDirectory(prefix="hpo-batch-doctor-") as own:
+            (Path(own) / "job.sh").write_text(text, encoding="utf-8")
+            job_id = commands.sbatch(Path(own) / "job.sh", env=environment_for(text, os.environ))
         where = f"{order.nodes} node{'s' if order.nodes > 1 else ''}"
         tell(f"job {job_id} on {where}: waiting up to {order.start_within_s:.0f} s for its start")
         if not _wait(folder, lambda: (folder / "started").exists(), order.start_within_s):
@@ -115,7 +117,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
     yield from _judge(order, folder, waited_s)
 
 
-def script(order: Order, folder: Path, program: Path) -> str:
+def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str:
     """The job as a worker's would be, but for its size: the same partition, account, setup, Python and launcher."""
     job = replace(
         order.job,
@@ -140,8 +142,12 @@ def script(order: Order, folder: Path, program: Path) -> str:
     seen = [f"trap {shlex.quote(at_end)} EXIT"]
     seen += [f'echo "$SLURM_JOB_NODELIST" > {shlex.quote(str(folder / "started"))}']
     asked["setup"] = [*seen, *asked.get("setup", [])]
-    python = f"{job.python or shlex.quote(sys.executable)} -u {shlex.quote(str(program))} {shlex.quote(str(folder))}"
-    command = python if job.srun else f"{python} 0 & {python} 1 & wait %1 && wait %2"
+    # in the script itself: a file in the logs directory might be another one by then
+    text = f"IFS= read -r -d '' {PROGRAM} <<'{PROGRAM}' || true\n{program_text()}{PROGRAM}"
+    asked["setup"] = [text, *asked["setup"]]
+    arguments = shlex.join((str(folder), json.dumps(asked_of_nodes)))
+    python = f'{job.python or shlex.quote(sys.executable)} -u -c "${PROGRAM}" {arguments}'
+    command = python if job.srun else f"{python} 1 & {python} 0 && wait $!"
     # then a worker is started as workers are: what its start needs is tried by nothing else
     return f"{script_text(command, folder=folder, asked=asked)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
 

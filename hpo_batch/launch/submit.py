@@ -19,7 +19,7 @@ from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.shape import shape_of
-from hpo_batch.launch.undo import first_missing, put_back, remove_unused, take_markers
+from hpo_batch.launch.undo import look_before, put_back, remove_unused, take_markers
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
@@ -43,15 +43,15 @@ def submit(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 
         SlurmRefused, SlurmUnreachable, SubmissionUnknown: see ``arrays.submit_arrays``.
     """
     id = secrets.token_hex(6)
-    is_new, above = not plan.home.exists, first_missing(plan.home.path)
+    before = None if plan.home.exists else look_before(plan.home)
     _create(plan, toml)
     try:
         # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
         with sharing.umask_for(shared=plan.sweep.study.shared):
             return _start(plan, id, environ, resumes)
     except SlurmError as error:
-        if is_new and not isinstance(error, SubmissionUnknown):
-            remove_unused(plan.home, id, above=above)
+        if before is not None and not isinstance(error, SubmissionUnknown):
+            remove_unused(plan.home, id, before=before)
         raise
 
 

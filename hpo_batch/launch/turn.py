@@ -14,7 +14,7 @@ from pathlib import Path
 from hpo_batch.errors import LockTimeout, StorageError
 from hpo_batch.store import mounts, sharing
 from hpo_batch.store.home import StudyHome, make_folder
-from hpo_batch.store.kernel_lock import kernel_lock
+from hpo_batch.store.kernel_lock import kernel_lock, open_lock
 from hpo_batch.store.locks import journal_lock
 
 WAIT_S = 300.0
@@ -85,7 +85,7 @@ def _first_turn(path: Path, deadline: float) -> Iterator[None]:
 def _identity(path: Path) -> int | None:
     """The file's, made if need be; None if its directory has gone in the meantime."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+        os.close(open_lock(str(path)))
         return path.stat().st_ino
     except FileNotFoundError:
         return None

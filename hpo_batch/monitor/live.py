@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hpo_batch import processes
 from hpo_batch.cluster.commands import ArrayTask, QueueRow
@@ -22,7 +23,7 @@ from hpo_batch.records import Owner
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission, read_submissions
+from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_submissions
 
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 HELD_BACK = "BeginTime"
@@ -70,6 +71,10 @@ class LocalWorker:
     host: str
     is_here: bool
     """whether its pid is one of this host and PID namespace: outside of its container it is somebody else's"""
+    start: int = 0
+    """when its process began (``processes.started_at``); 0 if that is not known"""
+    holds: tuple[Path, ...] = ()
+    """files of which it has one open for writing, if the process of that number is it (``processes.prove``)"""
 
 
 def live(
@@ -90,7 +95,22 @@ def live(
     queue = ask([s for several in submissions.values() for s in several])
     hidden = {id: why for id, why in queue.hidden.items() if id not in over}
     queue = replace(queue, hidden=hidden)
-    return {home.name: _live(home, submissions[home.name], queue, say) for home in homes}
+    return {
+        home.name: _live(home, submissions[home.name], _without_others(home, submissions[home.name], queue), say)
+        for home in homes
+    }
+
+
+def _without_others(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> Queue:
+    """The queue without jobs whose script is another study's: a copied study has the submissions of the original, and
+    what is told SLURM of its tasks must not be told of those."""
+    theirs = {
+        task
+        for one in submissions
+        for task, row in queue.of(one).items()
+        if row.script.startswith("/") and not is_script_of(home, one.id, row.script)
+    }
+    return replace(queue, rows={task: row for task, row in queue.rows.items() if task not in theirs})
 
 
 def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say: Callable[[str], None]) -> Live:
@@ -229,14 +249,21 @@ def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[Lo
     for name, owner in leases.read_owners(home.workers).items():
         if owner.job == "local" and leases.is_dead_here(owner.facts) is not True:
             is_here = leases.is_from_here(owner.facts)
-            found.append(LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here))
+            holds = (leases.proof(home.workers, name),)
+            found.append(
+                LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here, start=owner.start, holds=holds)
+            )
     here, now = processes.host_name(), time.time()
     known = {worker.pid for worker in found if worker.is_here}
     for submission in submissions:
         if submission.kind != "local" or submission.host != here or now - submission.submitted > JUST_STARTED_S:
             continue
+        if not is_id(submission.id):
+            continue
         # one that has just been started has no card yet; a pid alone could be anybody's by now
         ours = set(processes.with_environment(SUBMISSION_VARIABLE, submission.id))
-        for pid in ours.intersection(map(int, submission.job_ids)) - known:
-            found.append(LocalWorker(name=f"{submission.id} (pid {pid})", pid=pid, host=here, is_here=True))
+        logs = tuple(home.local_log(submission.id, index) for index in range(len(submission.job_ids)))
+        for pid in ours.intersection(int(id) for id in submission.job_ids if id.isdecimal()) - known:
+            name = f"{submission.id} (pid {pid})"
+            found.append(LocalWorker(name=name, pid=pid, host=here, is_here=True, holds=logs))
     return found

@@ -143,8 +143,10 @@ class CommandObjective:
         return replace(outcome, command=_as_it_ended(argv, code, asked, seconds=time.time() - started))
 
     def _start(self, argv: list[str], trial: Trial, folder: Path, checkpoint: Path) -> processes.Process:
-        if self.cwd is not None and not self.cwd.is_dir():
-            raise UserError(f"the working directory '{self.cwd}' of [objective] does not exist")
+        if self.cwd is not None:
+            with contextlib.suppress(PermissionError):  # the start tells of it
+                if not self.cwd.is_dir():
+                    raise UserError(f"the working directory '{self.cwd}' of [objective] does not exist")
         return processes.start(
             argv,
             stdout=folder / "stdout",

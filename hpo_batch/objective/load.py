@@ -152,7 +152,13 @@ def missing_files(objective: schema.Objective, *, cwd: Path | None = None) -> li
     found = shutil.which(folder / program if "/" in program else program, path=objective.env.get("PATH"))
     if "{" not in program and found is None:
         told.append(f"'{program}' is not a command of this machine")
-    told += [f"no file '{script}' in {folder.resolve()}" for script in scripts if not (folder / script).exists()]
+    for script in scripts:
+        try:
+            (folder / script).stat()
+        except PermissionError:  # in a colleague's home
+            told.append(f"file '{script}' is where you may not look")
+        except (OSError, ValueError):
+            told.append(f"no file '{script}' in {folder.resolve()}")
     return told
 
 

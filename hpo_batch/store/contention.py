@@ -3,9 +3,9 @@
 And does a journal lose nothing? That is tried with the class that workers use, in their order of calls: a test of its
 own making would pass where the journal fails.
 
-Started as a file by any Python, on nodes where hpo-batch itself may be missing: it imports the standard library alone,
-and the journal when its turn comes.
-``python contention.py FOLDER [RANK]`` reads ``question.json`` there and writes ``answer.RANK.json``; without RANK it is
+Run by any Python, on nodes where hpo-batch itself may be missing: it imports the standard library alone, and the
+journal when its turn comes. The folder lies where others may write: nothing of it is run, nor says what is.
+``python contention.py FOLDER QUESTION [RANK]`` is asked in JSON and writes ``answer.RANK.json``; without RANK it is
 the number of the task (SLURM_PROCID). What the answers mean is judged in ``file_system``.
 """
 
@@ -243,9 +243,8 @@ def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
     return min(low, high), max(low, high)
 
 
-def answer(folder: Path, rank: int) -> None:
-    """Answer the question in a folder; what is known so far is written again and again."""
-    question = json.loads((folder / "question.json").read_text(encoding="utf-8"))
+def answer(folder: Path, rank: int, question: dict[str, Any]) -> None:
+    """Answer a question about a folder, into it; what is known so far is written again and again."""
     told: dict[str, Any] = {"rank": rank, **_me(question), "locks": {}}
 
     def tell() -> None:
@@ -308,4 +307,5 @@ def _me(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer(Path(sys.argv[1]), int(sys.argv[2] if len(sys.argv) > 2 else os.environ["SLURM_PROCID"]))
+    task = int(sys.argv[3] if len(sys.argv) > 3 else os.environ["SLURM_PROCID"])
+    answer(Path(sys.argv[1]), task, json.loads(sys.argv[2]))

@@ -20,7 +20,7 @@ from typing import Any
 
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, StorageError
-from hpo_batch.files import dump_json, write_atomic
+from hpo_batch.files import write_atomic
 from hpo_batch.store import contention, mounts
 from hpo_batch.store.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LINK, NUMBER_BYTES
 from hpo_batch.store.finding import Finding, Level
@@ -48,7 +48,7 @@ def trial_folder(root: Path) -> Iterator[Path]:
     """
     folder = nearest_folder(root) / f"{PREFIX}{secrets.token_hex(4)}"
     try:
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
     except OSError as error:
         raise StorageError.because(f"no folder can be made in '{folder.parent}'", error) from error
     try:
@@ -122,12 +122,14 @@ def _write(path: Path, size: int) -> None:
     path.unlink()
 
 
-def ask(folder: Path, question: Mapping[str, Any]) -> Path:
-    """Put the program and its question into a folder; the program's path there."""
-    program = folder / "contention.py"
-    shutil.copyfile(contention.__file__, program)
-    write_atomic(folder / "question.json", dump_json({"times": TIMES, "patience_s": PATIENCE_S, **question}))
-    return program
+def question(**asked: Any) -> dict[str, Any]:
+    """What ``contention`` is asked."""
+    return {"times": TIMES, "patience_s": PATIENCE_S, **asked}
+
+
+def program_text() -> str:
+    """The program that nodes run: they may not have it, and nothing is run that lies in the logs directory."""
+    return Path(contention.__file__).read_text(encoding="utf-8")
 
 
 def answers(folder: Path) -> tuple[dict[str, Any], ...]:
@@ -140,16 +142,10 @@ def answers(folder: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _contend(folder: Path) -> Iterator[Finding]:
-    try:
-        program = ask(folder, {"imports": [path for path in sys.path if path]})
-    except OSError as error:
-        yield Finding(
-            level=Level.NOTE, about="locks", what=f"not tried: {error.strerror}", do="make room, then try again"
-        )
-        return
+    asked = json.dumps(question(imports=[path for path in sys.path if path]))
     said = [folder / f"said.{rank}" for rank in (0, 1)]
     with tempfile.TemporaryDirectory() as bare:  # no user's sitecustomize, no PYTHON* settings
-        argv = [sys.executable, "-I", "-S", str(program), str(folder)]
+        argv = [sys.executable, "-I", "-S", contention.__file__, str(folder), asked]
         started = []
         try:
             started = [
@@ -161,6 +157,10 @@ def _contend(folder: Path) -> Iterator[Finding]:
             ended = [processes.wait(process, 2 * PATIENCE_S) for process in started]
         except HpoBatchError as error:
             yield Finding(level=Level.NOTE, about="locks", what=f"not tried: {error}")
+            return
+        except OSError as error:
+            what = f"not tried: {error.strerror}"
+            yield Finding(level=Level.NOTE, about="locks", what=what, do="make room, then try again")
             return
         finally:
             for process in started:

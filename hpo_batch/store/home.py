@@ -57,6 +57,10 @@ class StudyHome:
         """submitit's own files, and the logs of the array tasks."""
         return self.path / "slurm"
 
+    def local_log(self, submission: str, index: int) -> Path:
+        """What a worker prints that is no array task."""
+        return self.path / "local" / f"{submission}_{index}.log"
+
     @property
     def code(self) -> Path:
         return self.path / "code"
@@ -119,6 +123,49 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
         if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()
     return (cwd / "logs").resolve()
+
+
+def why_not_trusted(folder: Path) -> str | None:
+    """Why code that a directory holds, or names, may be somebody else's; None if it is this user's, or not there.
+
+    As git does with a repository (``safe.directory``): a directory is not trusted for where it lies.
+    """
+    try:
+        facts = folder.stat()
+    except OSError:
+        return None
+    if facts.st_uid != os.geteuid():
+        return f"'{folder}' belongs to {user_name(facts.st_uid)}"
+    if facts.st_mode & stat.S_IWOTH and not facts.st_mode & stat.S_ISVTX:
+        return f"everybody may write in '{folder}'"
+    return None
+
+
+def who_may_replace(root: Path) -> str | None:
+    """Who else may put other studies in the place of those in the logs directory; None if nobody can.
+
+    A directory's writers may rename what is in it, whoever it belongs to, unless it has the sticky bit.
+    """
+    try:
+        facts = root.stat()
+    except OSError:
+        return None
+    if facts.st_mode & stat.S_ISVTX:
+        return None
+    if facts.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if not facts.st_mode & stat.S_IWGRP or _is_private(facts.st_gid):
+        return None
+    return f"group {group_name(facts.st_gid)}"
+
+
+def _is_private(gid: int) -> bool:
+    """Whether a group is this user's own, which many systems make for each user."""
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return gid == os.getuid()
+    return group.gr_name == user_name(os.getuid()) and set(group.gr_mem) <= {group.gr_name}
 
 
 def home_of(root: Path, name: str) -> StudyHome:

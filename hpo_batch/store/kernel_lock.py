@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import random
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1)
         LockTimeout: it was not to be had until the deadline.
         OSError: the file cannot be made.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fd = open_lock(path)
     _open_locks.add(fd)
     try:
         held = _try(fd)
@@ -50,6 +51,40 @@ def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1)
         with contextlib.suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)  # before the close: a forked child may hold the descriptor too
         _close(fd)
+
+
+def open_lock(path: str, flags: int = 0) -> int:
+    """Open the file of a lock, made if need be, so that nobody can hold it who may not write beside it.
+
+    Who may read a file can lock it, exclusively too, and so stop all who wait for it. So it is for its owner alone,
+    and for the group where the group may write in its directory: those could remove it as well. One that is open to
+    others, since it was made by an earlier version, is closed by its owner.
+
+    Args:
+        flags: further ones of ``os.open``.
+
+    Raises:
+        OSError: it cannot be opened, or is a symbolic link.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    try:
+        facts = os.fstat(fd)  # the open has brought it, on a network file system too
+        if facts.st_uid == os.geteuid() and (_looked_at.get(path) != facts.st_ino or facts.st_mode & 0o117):
+            _looked_at[path] = facts.st_ino
+            folder = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120  # a text: this is on the way to a lock
+            is_groups = folder.st_mode & stat.S_IWGRP and folder.st_gid == facts.st_gid
+            wanted = 0o660 if is_groups else 0o600
+            if stat.S_IMODE(facts.st_mode) != wanted:
+                with contextlib.suppress(OSError):  # a file system without modes
+                    os.fchmod(fd, wanted)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+_looked_at: dict[str, int] = {}
+"""inodes of locks whose modes this process has seen to, by path"""
 
 
 def _try(fd: int) -> bool | None:

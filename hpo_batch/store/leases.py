@@ -31,7 +31,7 @@ class Lease:
     """The lease of one worker, refreshed by a thread of its own while it is held."""
 
     def __init__(self, folder: Path, owner: Owner, *, duration_s: float) -> None:
-        self._folder, self._owner = folder, owner
+        self._folder, self._owner, self._mark = folder, owner, -1
         self._lease = filelock.SoftFileLease(
             lease_path(folder, owner.worker), lease_duration=duration_s, timeout=0, thread_local=False
         )
@@ -43,6 +43,8 @@ class Lease:
             self._lease.acquire()  # also over a lease of a process of this host that is gone
             # after the lease: another worker's card is not overwritten
             write_atomic(self._card, dump_json(asdict(self._owner)), sync=False)  # of use only while we live
+            # who has it open is who it names (``proof``): anybody could write a card, or copy one
+            self._mark = os.open(self._card, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except filelock.Timeout as error:  # before OSError, of which it is one
             raise StorageError(f"another worker called '{self._owner.worker}' is running") from error
         except OSError as error:
@@ -59,6 +61,10 @@ class Lease:
             self.acquire()
 
     def release(self) -> None:
+        mark, self._mark = self._mark, -1
+        if mark >= 0:
+            with contextlib.suppress(OSError):
+                os.close(mark)
         # a lease that cannot be removed now runs out: no reason to fail when the work is done
         with contextlib.suppress(OSError):
             self._lease.release(force=True)
@@ -93,6 +99,11 @@ def count(folder: Path) -> int:
         return 0
 
 
+def is_name(worker: str) -> bool:
+    """Whether a worker can be called so: it is the name of files in the folder of leases."""
+    return re.fullmatch(r"[\w.:+@-]{1,200}", worker) is not None and not worker.startswith(".")
+
+
 def lease_path(folder: Path, worker: str) -> Path:
     return folder / f"{worker}.lease"
 
@@ -109,6 +120,11 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
             facts = json.loads(path.read_text(encoding="utf-8"))
             owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
     return owners
+
+
+def proof(folder: Path, worker: str) -> Path:
+    """The file that a worker has open for writing while it lives: its card."""
+    return folder / f"{worker}.json"
 
 
 def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -166,6 +182,8 @@ def _servers_clock(folder: Path) -> int:
 
 def remove(folder: Path, worker: str) -> None:
     """Remove the lease of a worker that is about to end without leaving ``held``."""
+    if not is_name(worker):  # as a journal from elsewhere may say: nothing beside the folder is removed
+        return
     for path in (lease_path(folder, worker), folder / f"{worker}.json"):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -202,7 +220,7 @@ def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
     if not is_from_here(facts):
         return None
     pid = facts["pid"]
-    if not processes.is_alive(pid):
+    if not processes.is_alive(pid):  # or no process's number at all
         return True
     started = processes.started_at(pid)
     return None if started == 0 else bool(started != facts["start"])

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 from hpo_batch import processes
 from hpo_batch.errors import LockTimeout, StorageError
 from hpo_batch.store import mounts
-from hpo_batch.store.kernel_lock import kernel_lock
+from hpo_batch.store.kernel_lock import kernel_lock, open_lock
 from hpo_batch.store.leases import is_dead_here
 
 FOREIGN_GRACE_S = 30.0
@@ -93,7 +93,11 @@ def _card(lock: str) -> str:
             if _holder_is_dead(left):
                 _unlink(left)
         card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
-        Path(card).write_text(_holder(me), encoding="utf-8")
+        fd = open_lock(card, os.O_EXCL)  # it becomes the lock: with the modes of one
+        try:
+            os.write(fd, _holder(me).encode())
+        finally:
+            os.close(fd)
         _cards[me, lock] = card
     return card
 
@@ -111,8 +115,10 @@ def remove_cards(journal: Path, facts: Mapping[str, Any]) -> None:
 
     Should it live after all, it makes another card.
     """
+    if not processes.is_number(facts["pid"]):  # as a journal from elsewhere may say
+        return
     with contextlib.suppress(OSError):
-        for card in _cards_of(f"{journal}.lock", str(facts["host"]), str(facts["pid"])):
+        for card in _cards_of(f"{journal}.lock", str(facts["host"]), facts["pid"]):
             _unlink(card)
 
 
@@ -209,7 +215,7 @@ def _take(path: str, *, at: str | None = None) -> int | str | None:
         if error.errno not in NO_HARD_LINKS:
             raise
         try:
-            fd = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            fd = open_lock(lock, os.O_EXCL)
         except FileExistsError:
             return None
         text = json.dumps({**json.loads(_holder(os.getpid())), "token": secrets.token_hex(8)})

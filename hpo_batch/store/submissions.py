@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,10 +73,34 @@ class Submission:
         return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
 
 
+def is_id(text: object) -> bool:
+    """Whether a submission can be called so: nobody is ended for what another one's id leads to."""
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{12}", text) is not None
+
+
 def job_name(home: StudyHome, submission: str) -> str:
     """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
     readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
     return f"{readable}-{submission}"
+
+
+def is_script_of(home: StudyHome, submission: str, script: str) -> bool:
+    """Whether a job that runs this script is one of a study's submission, by where the script lies.
+
+    A name or a number proves nothing: a file may say any, and a copied study says those of the original. Where the
+    script's directory is no more, the study has been moved, and has it still.
+    """
+    path = Path(script)
+    if not (is_id(submission) and path.is_absolute() and path.name.startswith(submission)):
+        return False
+    try:
+        return path.parent.samefile(home.slurm)
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            return stat.S_ISREG((home.slurm / path.name).lstat().st_mode)
+    except OSError:
+        pass
+    return False
 
 
 def told_workdir(home: StudyHome, workdir: Path) -> str:

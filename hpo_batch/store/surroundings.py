@@ -18,7 +18,7 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.store.finding import Finding, Level, listed
 from hpo_batch.store.footprint import about
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.kernel_lock import NO_KERNEL_LOCKS
+from hpo_batch.store.kernel_lock import NO_KERNEL_LOCKS, open_lock
 from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.liveness import holders
 from hpo_batch.store.locks import FOREIGN_GRACE_S
@@ -127,7 +127,7 @@ def kernel_locks(home: StudyHome) -> Finding:
     """Whether a kernel lock that one process holds keeps another one of this host out."""
     path = home.path / f".doctor.{secrets.token_hex(4)}.flock"
     try:
-        with path.open("wb") as file:
+        with os.fdopen(open_lock(str(path), os.O_EXCL), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held = _try_lock(path)
         free = _try_lock(path)

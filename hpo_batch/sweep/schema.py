@@ -157,7 +157,7 @@ class Study(Table):
     lease_s: Annotated[Number, Limits(ge=1, le=3600)] = 60.0
     """seconds without a sign of life after which other workers take a worker on another host for dead"""
     shared: Flag = False
-    """files 0660, directories 2770: others of the directory's group may run workers, submit, cancel"""
+    """files 0660, directories 2770: the directory's group may run workers, submit, cancel, and so run code as you"""
 
 
 @dataclass(frozen=True, kw_only=True)

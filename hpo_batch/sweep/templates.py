@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +58,28 @@ def read_template(name: str, near: Path) -> Template:
         meant = f"; did you mean '{guess}'?" if guess else ""
         raise UserError(f"no job template {shown(name)}; there are {', '.join(known)}{meant}")
     try:
+        _check_owner(path, near)
         text = path.read_text(encoding="utf-8-sig")
         return Template(path=path, text=text, raw=tomli.loads(text))
     except OSError as error:
         raise UserError(f"job template {path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or an integer of thousands of digits
         raise UserError(f"job template {path}: not valid TOML: {error}") from error
+
+
+def _check_owner(path: Path, near: Path) -> None:
+    """A template has lines of shell and a Python that run as this user: one that only lies where the command was typed
+    is not trusted for that. Beside the sweep file it is named with it.
+
+    Raises:
+        UserError: it is somebody else's.
+        OSError: it is not there any more.
+    """
+    here, beside = Path.cwd() / "job_templates", near / "job_templates"
+    if path.parent != here or (beside.is_dir() and here.samefile(beside)):
+        return
+    if not {path.stat().st_uid, here.stat().st_uid} <= {os.geteuid(), 0}:
+        raise UserError(
+            f"job template '{path}' is not yours, and its lines would run as you: if you trust it, copy it to "
+            f"'{beside}', or go to another directory"
+        )

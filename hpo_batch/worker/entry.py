@@ -251,10 +251,11 @@ def _go_where_submitted(task: _Task) -> None:
     with contextlib.suppress(StorageError):
         submitted = next((one for one in read_submissions(task.home) if one.id == task.owner.submission), None)
         expected = None if submitted is None else workdir_of(task.home, submitted)
-        if expected is None or (expected.is_dir() and expected.samefile(Path.cwd())):
+        if expected is None:
             return
         try:
-            os.chdir(expected)
+            if not expected.samefile(Path.cwd()):
+                os.chdir(expected)
         except OSError as error:
             where = f"the working directory '{expected}' is not there ({error.strerror})"
             raise UserError(f"on {task.allocation.node}: {where}; no trial was begun") from error

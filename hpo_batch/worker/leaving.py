@@ -19,7 +19,7 @@ from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.locks import journal_lock
-from hpo_batch.store.submissions import read_submissions, write_submission
+from hpo_batch.store.submissions import is_script_of, read_submissions, write_submission
 from hpo_batch.study.read import read_state
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,9 @@ def _end_waiting_tasks(home: StudyHome) -> None:
             if not ours or any(s.met == counts.target for s in ours):
                 return
             write_submission(home, replace(ours[-1], met=counts.target))
-            waiting = commands.find_jobs({s.name for s in ours}, only_pending=True)
+            by_name = {s.name: s for s in ours}
+            found = commands.find_jobs(by_name, only_pending=True)
+            waiting = [id for id, job in found.items() if is_script_of(home, by_name[job.name].id, job.script)]
             if waiting:
                 log.info("the target is met: tasks that still wait are cancelled, jobs %s", ", ".join(waiting))
                 commands.scancel(waiting, only_pending=True)

@@ -224,11 +224,14 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
     assert not home.marker("CANCELLED").exists()
 
 
+MINE, LOST = "aa11aa11aa11", "bb22bb22bb22"
+
+
 def with_array(cli: Cli, write_sweep, root: Path, **facts: Any) -> Submission:
     """A study whose last submission went to SLURM, as far as its file says."""
     assert cli("submit", write_sweep("raises_always", trials=2), "--wait").code == 1
     home = home_of(root, "toy")
-    given = {"id": "aa11", "kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": time.time(), **facts}
+    given = {"id": MINE, "kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": time.time(), **facts}
     write_submission(home, submission := Submission(**given))
     return submission
 
@@ -251,14 +254,17 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     """Id 7 is somebody else's by now; sbatch took job 8, and its submitter died before it knew."""
     with_array(cli, write_sweep, root, job_ids=("7",))
     home = home_of(root, "toy")
-    write_submission(home, Submission(**{**vars(read_submissions(home)[-1]), "id": "bb22", "job_ids": ()}))
-    squeue = fake_command("squeue", stdout="8|toy-bb22\n8|toy-bb22\n9|toy-aa11-collect\n")
+    write_submission(home, Submission(**{**vars(read_submissions(home)[-1]), "id": LOST, "job_ids": ()}))
+    lost, mine = home.slurm / f"{LOST}.sh", home.slurm / f"{MINE}_collector.sh"
+    squeue = fake_command(
+        "squeue", stdout=f"8|toy-{LOST}\t{lost}\n8|toy-{LOST}\t{lost}\n9|toy-{MINE}-collect\t{mine}\n"
+    )
     scancel = fake_command("scancel")
     ended = cli("cancel", "toy")
     assert ended.code == 0, ended.err
     assert [call["argv"] for call in scancel.calls] == [["8", "9"]]
     assert len(squeue.calls) == 1
-    assert {s.id: bool(s.cancelled) for s in read_submissions(home)[1:]} == {"aa11": True, "bb22": True}
+    assert {s.id: bool(s.cancelled) for s in read_submissions(home)[1:]} == {MINE: True, LOST: True}
     assert cli("cancel", "toy", "--drain").code == 0
     assert scancel.calls[-1]["argv"] == ["--state=PENDING", "8"]
     # what SLURM still shows of cancelled jobs does not hold up a resume
@@ -268,7 +274,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     fake_command("scontrol", stdout="ClusterName = west\n")
     assert "job 7 is of cluster 'east', and SLURM was asked on 'west'" in cli("cancel", "toy").err
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
-    fake_command("squeue", stdout="8|0|COMPLETING|None|0:01|1:00|n1|0|toy-bb22\n")
+    fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out
     assert "2 trials to finish; 2 local processes" in cli("resume", "toy", "-n").out
 

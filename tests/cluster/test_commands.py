@@ -160,7 +160,7 @@ def test_one_call_for_all_jobs(fake_command: Fake, monkeypatch: pytest.MonkeyPat
     fake = fake_command("squeue", stdout="7|1|RUNNING|None|0:01|1:00|n1|1764412746|sweep-1\n")
     assert list(commands.squeue(["7", "8", "7"])) == [task("7_1")]
     (call,) = fake.calls
-    assert call["argv"] == ["-h", "-r", "-j", "7,8", "-o", "%F|%K|%T|%r|%M|%L|%N|%e|%j"]
+    assert call["argv"] == ["-h", "-r", "-j", "7,8", "-o", "%F|%K|%T|%r|%M|%L|%N|%e|%j\t%o"]
     assert "SQUEUE_STATES" not in call["env"]
     assert call["env"]["SLURM_CONF"] == "/etc/other/slurm.conf"
 
@@ -267,8 +267,12 @@ def test_requeue_names_the_task(fake_command: Fake) -> None:
 
 
 def test_jobs_are_found_by_their_names(fake_command: Fake) -> None:
-    fake_command("squeue", stdout="7|toy-aa\n7|toy-aa\n9|toy-bb-collect\n8|toy-a\n")
-    assert commands.find_jobs(["toy-aa", "toy-bb-collect"]) == {"7": "toy-aa", "9": "toy-bb-collect"}
+    fake_command("squeue", stdout="7|toy-aa\t/s/aa|.sh\n7|toy-aa\t/s/aa|.sh\n9|toy-bb-collect\n8|toy-a\t/s/a.sh\n")
+    found = commands.find_jobs(["toy-aa", "toy-bb-collect"])
+    assert {id: (job.name, job.script) for id, job in found.items()} == {
+        "7": ("toy-aa", "/s/aa|.sh"),
+        "9": ("toy-bb-collect", ""),
+    }
     assert commands.find_jobs([]) == {}
 
 

@@ -31,7 +31,7 @@ def order(*, with_gpus: bool = False, site: Partition = PARTITION, **job: Any) -
 
 
 def lines_of(asked: Order) -> list[str]:
-    return script(asked, Path("/logs/a b"), Path("/logs/a b/contention.py")).strip().splitlines()
+    return script(asked, Path("/logs/a b"), {"asked": "it's"}).strip().splitlines()
 
 
 def test_the_job_is_small_and_like_a_workers() -> None:
@@ -44,8 +44,9 @@ def test_the_job_is_small_and_like_a_workers() -> None:
     whole = "\n".join(lines)
     assert not any(word in whole for word in ("gres", "requeue", "dependency", "array"))
     assert lines.index("module load x") > lines.index("trap 'echo $? > '\"'\"'/logs/a b/ended'\"'\"'' EXIT") > 0
-    probe = next(line for line in lines if line.endswith("python -u '/logs/a b/contention.py' '/logs/a b'"))
+    probe = next(line for line in lines if line.startswith("srun") and " -c " in line)
     assert probe.startswith("srun --unbuffered")
+    assert probe.endswith("""python -u -c "$HPO_BATCH_CONTENTION" '/logs/a b' '{"asked": "it'"'"'s"}'""")
     # and a worker starts as a worker's own script has it: the same words but for those of the array
     text = sbatch_text(
         Job(template="t", python="apptainer exec i.sif python"), folder=Path("/logs/a b"), name="x", workdir=WORKDIR,
@@ -57,7 +58,7 @@ def test_the_job_is_small_and_like_a_workers() -> None:
 
 def test_where_a_job_has_one_node_two_processes_of_it_are_tried() -> None:
     assert "[job] srun = false" in order(srun=False).why_one_node
-    assert any(line.endswith(" 1 & wait %1 && wait %2") for line in lines_of(order(srun=False)))
+    assert any(line.endswith(" 0 && wait $!") for line in lines_of(order(srun=False)))
     assert lines_of(order(srun=False))[-2].startswith("exec ")  # in a subshell: the job goes on, and says that it ended
     small = order(site=replace(PARTITION, max_nodes=1))
     assert "partition 'p' gives a job one node only" in small.why_one_node

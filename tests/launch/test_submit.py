@@ -18,7 +18,7 @@ from hpo_batch.launch import arrays
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
 from hpo_batch.launch.refusals import likely_fix
 from hpo_batch.launch.submit import submit
-from hpo_batch.launch.undo import remove_unused
+from hpo_batch.launch.undo import Before, remove_unused
 from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting
 from hpo_batch.store.home import StudyHome, home_of
@@ -172,7 +172,7 @@ def test_folders_on_the_way_go_too_if_they_were_made_for_it(slurm: Slurm, root: 
         (root / "a").mkdir() if made else None
         with pytest.raises(SlurmRefused):
             go(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")))
-        assert list(root.iterdir()) == []
+        assert list(root.rglob("*")) == ([root / "a"] if made else [])
     (root / "a" / "c").mkdir(parents=True)
     with pytest.raises(SlurmRefused):
         go(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")))
@@ -192,7 +192,7 @@ def test_a_study_that_others_have_begun_to_use_stays(root: Path, who: str) -> No
         made.home.submissions.write_text('{"id":"b","kind":"slurm","workers":1,"walltime_s":1,"submitted":1}\n')
     else:
         create(made.home, made.sweep, toml="", now=2.0)
-    assert not remove_unused(made.home, "a", above=root / "quickstart")
+    assert not remove_unused(made.home, "a", before=Before(above=root / "quickstart"))
     assert made.home.exists
 
 

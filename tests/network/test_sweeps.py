@@ -102,7 +102,7 @@ def test_a_file_system_that_has_gone_is_no_bug_of_ours(hosts: Hosts, sweep: Path
 def test_doctor_says_that_a_disk_is_full(hosts: Hosts, sweep: Path) -> None:
     (host,) = hosts(1)
     host.fail("ENOSPC", "write", "*", times=-1)
-    host.fail("ENOSPC", "create", "*/contention.py", times=-1)
+    host.fail("ENOSPC", "create", "*/said.*", times=-1)
     (host.source / "logs").mkdir()
     ended = command(host, "doctor", str(sweep))
     assert "a bug in hpo-batch" not in ended.stderr, ended.stderr

@@ -137,8 +137,7 @@ def test_answers_that_are_not_whole(tmp_path: Path) -> None:
 
 
 def test_who_is_left_alone_gives_up(tmp_path: Path) -> None:
-    file_system.ask(tmp_path, {"patience_s": 0.2})
-    contention.answer(tmp_path, 0)
+    contention.answer(tmp_path, 0, file_system.question(patience_s=0.2))
     (told,) = file_system.answers(tmp_path)
     assert "here.1" in told["alone"]
 

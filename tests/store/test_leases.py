@@ -156,7 +156,7 @@ def test_whether_an_array_task_runs_again_is_told_without_reading_the_cards_of_o
         (tmp_path / f"{other.worker}.json").write_text(json.dumps(asdict(other)))
     opened: list[Path] = []
     read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, *given: (opened.append(path), read_text(path, *given))[1])
+    monkeypatch.setattr(Path, "read_text", lambda path, **given: (opened.append(path), read_text(path, **given))[1])
     assert not is_followed(tmp_path, mine)
     (tmp_path / "7-r1-3.json").write_text(json.dumps(asdict(owner("7-r1-3", job="7_3"))))
     assert is_followed(tmp_path, mine)

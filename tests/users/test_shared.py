@@ -57,7 +57,8 @@ def test_without_shared_the_umask_rules(person: People) -> None:
     alice = person("alice", umask=0o027)
     assert alice.run("submit", alice.sweep(study=""), "--wait").code == 0
     # setgid and group come from the logs directory, as for everything that is made there
-    assert modes(alice.root / "toy") == {("folder", 0o2750, LAB), ("file", 0o640, LAB)}
+    locks = {("file", 0o600, LAB)}  # who may read must not lock
+    assert modes(alice.root / "toy") == {("folder", 0o2750, LAB), ("file", 0o640, LAB)} | locks
 
 
 def test_a_colleague_goes_on_and_collects(person: People) -> None:
@@ -225,7 +226,7 @@ def test_the_group_is_that_of_the_logs_directory(person: People, place: Path) ->
     carol = person("carol", groups=())
     carol.root = place / "others"
     carol.root.mkdir()
-    carol.root.chmod(0o777)
+    carol.root.chmod(0o1777)
     warning = (
         f"warning: study.shared: the study will belong to your group '{carol.uid}', since you are not in 'root', "
         f"the group of '{carol.root}'; 'chgrp -R GROUP {carol.root / 'toy'}' gives it to another one"

@@ -16,11 +16,15 @@ from tests.study.helpers import claimed, complete, make, owner
 def test_tasks_that_wait_are_cancelled_once_when_the_target_is_met(root: Path, fake_command) -> None:
     home = make(root, study="trials = 1")
     home.slurm.mkdir(exist_ok=True)
-    names = {"abc": "s-abc", "def": "s-def"}
+    mine, theirs = "abcabcabcabc", "defdefdefdef"
+    names = {mine: f"s-{mine}", theirs: f"s-{theirs}"}
     for id, name in names.items():
         facts = {"id": id, "kind": "slurm", "workers": 2, "walltime_s": 60.0, "submitted": 1.0, "job_ids": ("7",)}
-        write_submission(home, Submission(**facts, name=name, cancelled=float(id == "def")))  # type: ignore[arg-type]
-    squeue, scancel = fake_command("squeue", stdout="7|s-abc\n"), fake_command("scancel")
+        write_submission(home, Submission(**facts, name=name, cancelled=float(id == theirs)))  # type: ignore[arg-type]
+    squeue, scancel = (
+        fake_command("squeue", stdout=f"7|s-{mine}\t{home.slurm}/{mine}.sh\n9|s-{mine}\t/elsewhere\n"),
+        fake_command("scancel"),
+    )
     met = Departure(stopped=None, idle=Idle(why=IdleWhy.TARGET_MET), progress=True)
     leave(home, owner(), met, is_batch=True)
     assert squeue.calls == []  # it is not: nobody's word counts but the journal's
@@ -31,5 +35,5 @@ def test_tasks_that_wait_are_cancelled_once_when_the_target_is_met(root: Path, f
     assert squeue.calls == []  # somebody submits: the target may be another one in a moment
     for _ in range(2):
         leave(home, owner(), met, is_batch=True)
-    assert [call["argv"] for call in squeue.calls] == [["-h", "-t", "PENDING", "-n", "s-abc", "-o", "%F|%j"]]
+    assert [call["argv"] for call in squeue.calls] == [["-h", "-t", "PENDING", "-n", f"s-{mine}", "-o", "%F|%j\t%o"]]
     assert [call["argv"] for call in scancel.calls] == [["--state=PENDING", "7"]]
