@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.files import open_regular
 
 BEGINNING = b'{"op_code":'
 """of each record, as we and Optuna write it. It cannot stand in a text, where its quotes would be escaped."""
@@ -146,7 +147,7 @@ def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
     for stretch in stretches:
         if os.pread(fd, len(stretch.content), stretch.start) != stretch.content:
             continue
-        with keep.open("ab") as file:
+        with os.fdopen(open_regular(keep, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(stretch.content.rstrip(b"\n") + b"\n")
             file.flush()
             os.fsync(file.fileno())

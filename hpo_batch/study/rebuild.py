@@ -17,7 +17,7 @@ import msgspec
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
-from hpo_batch.files import sync_directory
+from hpo_batch.files import open_regular, sync_directory
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
@@ -346,7 +346,8 @@ def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
     # one name, which nobody else uses while the lock is held: what a killed rebuild left is overwritten
     arriving = home.path / f".{home.journal.name}.rebuild.tmp"
     try:
-        with arriving.open("wb") as file:
+        arriving.unlink(missing_ok=True)
+        with os.fdopen(open_regular(arriving, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.writelines(line + b"\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
