@@ -69,10 +69,9 @@ def read_regular(path: Path, *, most: int = DOCUMENT_BYTES) -> bytes:
         OSError: it cannot be read.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        _refuse(errno.EFBIG, f"it has more than {most} bytes", path)
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            _refuse(errno.EFBIG, f"it has more than {most} bytes", path)
+        return file.read()
 
 
 def loads(text: bytes | str) -> Any:

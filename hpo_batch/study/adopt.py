@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.files import sync_directory, write_atomic
+from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
 from hpo_batch.store.format import Record, Writer
@@ -166,7 +166,7 @@ def kept_records(home: StudyHome) -> list[bytes]:
     """
     path = home.path / FILE
     try:
-        return path.read_bytes().splitlines()
+        return read_regular(path, most=LINES_BYTES).splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
