@@ -230,18 +230,21 @@ def _copy_file(source: int, target: int, name: str) -> None:
             os.fchmod(other.fileno(), stat.S_IMODE(os.fstat(one.fileno()).st_mode) & 0o777)
 
 
-def write_atomic(path: Path, data: str | bytes, *, sync: bool = True, sync_folder: bool = True) -> None:
+def write_atomic(
+    path: Path, data: str | bytes, *, sync: bool = True, sync_folder: bool = True, mode: int = 0o666
+) -> None:
     """Replace ``path`` with ``data``: a reader sees the old content or the new one, never a part.
 
     The temporary file lies in the same folder, so that the rename cannot cross file systems.
 
     Args:
         sync: make the content durable before the rename; and the rename too, unless ``sync_folder`` is false.
+        mode: of the file, less what the umask takes away.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             if sync:
