@@ -241,12 +241,10 @@ def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
         return None, f"cannot be read: {error.strerror}"
     except msgspec.ValidationError as error:
         return None, f"was not written by this hpo-batch: {error}"
-    except msgspec.DecodeError as error:
-        if "truncated" not in str(error):
-            return None, f"is no JSON: {error}"
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None, "is torn: its writer or its machine was stopped in the middle"
     except ValueError as error:
-        return None, f"is no JSON: {error}"
+        return None, f"makes no sense: {error}"
 
 
 def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
