@@ -92,9 +92,10 @@ def examine(
         reading = None
     to_come = 0
     if reading is not None:
-        yield from _of_journal(reading)
-        if reading.newer_format is None and not reading.bad:
-            yield from _of_table(read_table)
+        unread = [] if reading.newer_format is not None or reading.bad else list(_of_table(read_table))
+        told = list(_of_journal(reading))
+        yield from [one for one in told if not unread or one.level is not Level.FINE]
+        yield from unread
         if reading.state.is_ours and reading.newer_format is None and not reading.bad:
             yield from _of_sweep(reading.state, read_sweep)
             yield from _told("trials", _of_trials(home, reading.state))

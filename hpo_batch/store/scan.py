@@ -35,6 +35,7 @@ from hpo_batch.store.decode import (
     distribution_facts,
     distributions_of,
     external_value,
+    why,
 )
 from hpo_batch.store.format import FORMAT, STUDY_ID
 from hpo_batch.store.scanned_trial import FACTS, STATES, ScannedTrial
@@ -157,7 +158,8 @@ class JournalState:
                 if apply is not None:
                     apply(self, record)
         except NONSENSE as error:
-            raise JournalCorrupt(f"the journal has a record that makes no sense: {record}"[:200]) from error
+            what = f"the journal has a record that makes no sense: {record}"[:200]
+            raise JournalCorrupt(f"{what} ({why(error)})") from error
         _check_format(self.attrs)  # again: whoever caught it once must not go on
 
     def _note_report(self, record: SetTrialIntermediateValue) -> None:

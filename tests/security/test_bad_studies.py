@@ -154,7 +154,7 @@ def test_every_command_tells_which_study_is_bad(
             assert code == codes["collect", "bad"], told.err
     if codes["collect", "bad"]:  # doctor said "journal ok" of what collect could not read
         found = [finding for finding in _findings(home_of(root, "bad")) if finding.about == "journal"]
-        assert any(finding.level is Level.BAD for finding in found), found
+        assert {finding.level for finding in found} == {Level.BAD}, found
 
 
 @pytest.mark.parametrize("seed", range(4))
