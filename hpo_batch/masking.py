@@ -23,6 +23,12 @@ _KEY: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """a key of a query, or of what ODBC has percent-encoded in one: ``odbc_connect=UID%3Du%3BPWD%3Dsecret``"""
+_NAME: Final = re.compile(
+    r"pass(?:word|wd|phrase)?(?:_|\Z)|pwd|secret|token(?!izer|s\b|s_)|api_?key|access_?key|private_?key|(?:\A|_)key\Z"
+    r"|credential|auth(?!or)|cookie|(?:\A|_)pat\Z|dsn\Z",
+    re.IGNORECASE,
+)
+_ASSIGNED: Final = re.compile(r"(?:^|[\s;&])(\w+)=(\S+)", re.MULTILINE)
 
 
 def masked(text: str, *, known: Iterable[str] = ()) -> str:
@@ -38,6 +44,16 @@ def masked(text: str, *, known: Iterable[str] = ()) -> str:
         parts += [_without(text[end : match.start()], known), _masked_url(match[0])]
         end = match.end()
     return "".join([*parts, _without(text[end:], known)])
+
+
+def looks_secret(name: str, value: str = "") -> bool:
+    """Whether a variable of the environment seems to hold a secret: by its name, or by a password in its URL."""
+    return _NAME.search(name) is not None or masked(value) != value
+
+
+def assigns_secret(script: str) -> bool:
+    """Whether a line of shell seems to set such a variable."""
+    return any(looks_secret(match[1], match[2]) for match in _ASSIGNED.finditer(script))
 
 
 def secrets_in(texts: Iterable[str]) -> tuple[str, ...]:

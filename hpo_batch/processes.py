@@ -144,7 +144,15 @@ def _ignoring(numbers: Sequence[int], argv: Sequence[str], *, env: Mapping[str, 
 
 
 def _appended(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
-    return contextlib.nullcontext() if path is None else path.open("ab")
+    if path is None:
+        return contextlib.nullcontext()
+    # in a folder where others write, no link is followed (to a shell's start-up file) and no pipe waited for
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(mode := os.fstat(fd).st_mode) and not stat.S_ISCHR(mode):  # as /dev/null is
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "ab")
 
 
 def end_with_parent(number: int) -> None:

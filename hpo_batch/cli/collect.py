@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
-from hpo_batch.cli.sources import OPTIONS, read_sources, source_options
+from hpo_batch.cli.sources import OPTIONS, exit_code, read_sources, source_options
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
 from hpo_batch.store.home import StudyHome
 
@@ -52,7 +52,7 @@ def command(
     accounting: bool,
     root: Path | None,
     **given: Any,
-) -> None:
+) -> int:
     """Make a table of the trials of each SOURCE (left out: the newest study).
 
     SOURCE is a study's name, directory or TOML, a CSV, JSON or Parquet file, a folder of Ray Tune, or an Optuna
@@ -73,6 +73,7 @@ def command(
     chooses = top is not None or best or group is not None or where is not None or attempts
     home = None if chosen != "csv" or chooses else _only_study(given, folder)
     with no_collections():  # all that is read stays to the end
+        tables: tuple[TrialsTable, ...] = ()
         if home is not None:
             content = _csv(home)
         else:
@@ -92,6 +93,7 @@ def command(
     else:
         _write(output, content)
         click.echo(f"wrote {output.resolve()}", err=True)
+    return exit_code(tables)
 
 
 def _only_study(given: Mapping[str, Any], root: Path) -> StudyHome | None:
@@ -116,10 +118,13 @@ def _csv(home: StudyHome) -> bytes:
     """All trials of a study. Its rows need no frame: pandas is a third of what this takes for 100,000 of them."""
     from hpo_batch.results.csv_text import csv_of_columns
     from hpo_batch.results.study_columns import replayed, study_columns
+    from hpo_batch.store.decode import isolated
 
-    state = replayed(home.journal, reports=False)
+    with isolated(home.name):
+        state = replayed(home.journal, reports=False)
+        columns = study_columns(state).columns
     click.echo(_summary(home.name, state.counts()), err=True)
-    return csv_of_columns(study_columns(state).columns)
+    return csv_of_columns(columns)
 
 
 def _collected(

@@ -9,7 +9,7 @@ import click
 
 from hpo_batch.cli.options import logs_root, root_option
 from hpo_batch.cli.report import analysed, known_options
-from hpo_batch.cli.sources import read_sources, source_options
+from hpo_batch.cli.sources import exit_code, read_sources, source_options
 from hpo_batch.errors import StorageError, UserError
 
 SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".txt": "table"}
@@ -37,7 +37,7 @@ def command(
     seed: int,
     root: Path | None,
     **given: Any,
-) -> None:
+) -> int:
     """Compare the studies of each SOURCE (at least two): best values, noise, coverage, what each parameter does.
 
     What the trials do not carry is called 'cannot tell' or 'not measured', not 'no'.
@@ -63,7 +63,7 @@ def command(
         content = {"table": terminal, "md": markdown, "html": html, "latex": latex}[chosen](document)
     if output is None:
         click.echo(content, nl=False)
-        return
+        return exit_code(tables)
     try:
         write_atomic(output.absolute(), content)
     except OSError as error:
@@ -71,3 +71,4 @@ def command(
             f"cannot write '{output}'", error, do="-o takes any file that you may write"
         ) from error
     click.echo(f"wrote {output.resolve()}", err=True)
+    return exit_code(tables)

@@ -138,10 +138,17 @@ def _homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
 
 
 def _findings(home: StudyHome) -> Iterable[Finding]:
+    from hpo_batch.store.decode import isolated
     from hpo_batch.store.health import examine
     from hpo_batch.study.read import read_revision
 
-    return examine(home, read_sweep=lambda state: read_revision(home, state))
+    def read_table() -> object:
+        from hpo_batch.results.read import read_study
+
+        with isolated(home.name):
+            return read_study(home, reports=True)
+
+    return examine(home, read_sweep=lambda state: read_revision(home, state), read_table=read_table)
 
 
 def _job(study: str | None, homes: tuple[StudyHome, ...]) -> Job | None:

@@ -15,6 +15,7 @@ def command(root: Path | None) -> int:
     """List the studies with their trials and best values."""
     from hpo_batch.errors import Exit, HpoBatchError
     from hpo_batch.monitor.status import best_trial, load_state
+    from hpo_batch.store.decode import isolated
     from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)
@@ -22,13 +23,14 @@ def command(root: Path | None) -> int:
     code: int = Exit.OK
     for home in all_homes(folder):
         try:
-            state = load_state(home)
+            with isolated(home.name):
+                state = load_state(home)
+                counts, best = state.counts(), best_trial(state)
+                value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         except HpoBatchError as error:
             click.echo(f"{home.name:<32}  unreadable: {error}")
             code = error.exit_code
             continue
-        counts, best = state.counts(), best_trial(state)
-        value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         failed = f", {counts.failed} failed" if counts.failed else ""
         of = f"of {counts.target:<6}" if counts.target else " " * 9
         click.echo(f"{home.name:<32}  {counts.finished:>6} {of} finished{failed}  {value}".rstrip())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
-from hpo_batch.cli.sources import read_sources, source_options
+from hpo_batch.cli.sources import exit_code, read_sources, source_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def command(
     seed: int,
     root: Path | None,
     **given: Any,
-) -> None:
+) -> int:
     """Write a report of the trials of each SOURCE (left out: the newest study), with the uncertainty of every number.
 
     The folder gets report.html (one file, works offline), report.md, report.json (every number), tables.tex and figures
@@ -79,6 +79,7 @@ def command(
     click.echo((folder / "report.html").resolve())
     for said in document.believe[:3]:
         click.echo(f"{said.answer.value}: {f'{said.study}: ' if said.study else ''}{said.text}", err=True)
+    return exit_code(tables)
 
 
 def analysed(

@@ -70,6 +70,7 @@ def resume_homes(
     """Go on with studies as they were last submitted."""
     from hpo_batch.cli.submit import start
     from hpo_batch.errors import StorageError
+    from hpo_batch.files import read_regular
     from hpo_batch.study.read import read_revision, read_state
     from hpo_batch.sweep.load import override
 
@@ -80,8 +81,8 @@ def resume_homes(
             raise StorageError(f"no sweep in '{home.path}': submit its TOML")
         sweeps.append(override(read_revision(home, state), overrides))
         try:
-            tomls.append(home.sweep_toml.read_text(encoding="utf-8"))
-        except OSError:
+            tomls.append(read_regular(home.sweep_toml).decode())
+        except (OSError, ValueError):
             tomls.append("")  # it is for people; what counts is the revision
     workdirs = [workdir(home) for home in homes]
     return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, workdirs=workdirs, after=auto)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hpo_batch.errors import UserError
+from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
     from hpo_batch.results.columns import Columns
@@ -114,9 +114,16 @@ def read_sources(
         **more,
     )
     for table in tables:
+        for error in table.left_out:
+            click.echo(f"error: {printable(error)}", err=True)
         for note in table.notes:
             click.echo(printable(f"{table.label}: {note}"), err=True)
     return tables
+
+
+def exit_code(tables: Sequence[TrialsTable]) -> Exit:
+    """Of a command that has told what it could read."""
+    return Exit.STORAGE if any(table.left_out for table in tables) else Exit.OK
 
 
 def by_source(sources: Sequence[str], options: Mapping[str, tuple[str, ...]]) -> tuple[Columns, dict[str, Columns]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, root_option, study_homes
+from hpo_batch.errors import Exit
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus, View
@@ -32,7 +33,7 @@ LOOK_EVERY_S = 2.0
 @root_option
 def command(
     study: str | None, as_json: bool, watch: bool, all_workers: bool, accounting: bool, root: Path | None
-) -> None:
+) -> int:
     """Show trials, workers and the best so far of STUDY (left out: the newest).
 
     Changes nothing. Asks SLURM once for all studies; what could not be seen is said.
@@ -44,14 +45,17 @@ def command(
     if not watch:
         statuses = view.look(accounting=accounting)
         click.echo(_json(statuses, indent=2) if as_json else _text(statuses, all_workers=all_workers))
-        return
+        for error in view.unreadable.values():
+            click.echo(f"error: {error}", err=True)
+        return next((error.exit_code for error in view.unreadable.values()), Exit.OK)
     try:
         if sys.stdout.isatty() and not as_json:
             _redraw(view, homes, all_workers=all_workers, accounting=accounting)
         else:
             _print_changes(view, homes, as_json=as_json, all_workers=all_workers, accounting=accounting)
     except KeyboardInterrupt:
-        return  # how one stops looking
+        pass  # how one stops looking
+    return Exit.OK
 
 
 def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:

@@ -6,7 +6,6 @@ the logs tell, in which SLURM writes why it ends a task, and the folders of tria
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from hpo_batch.cluster import commands
 from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import CommandMissing, SlurmError
+from hpo_batch.files import loads, read_regular
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue
 from hpo_batch.records import Cause, TrialState
@@ -94,6 +94,6 @@ def _told_while_they_ran(home: StudyHome, state: JournalState, submission: str) 
         if trial.attempt_facts(trial.attempt).get("submission") != submission:
             continue
         with suppress(OSError, ValueError, AttributeError):
-            kept = json.loads((home.attempt(number, trial.attempt) / RESULT).read_bytes())
+            kept = loads(read_regular(home.attempt(number, trial.attempt) / RESULT))
             if kept.get("cause") in TOLD_TO_END:
                 yield number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -28,6 +29,8 @@ from hpo_batch.study.create import create
 from hpo_batch.sweep.schema import Job
 
 GPU_OPTIONS = ("gres", "gpus-per-node", "gpus-per-task", "gpus")
+
+log = logging.getLogger(__name__)
 
 
 def submit(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
@@ -81,10 +84,17 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
     leases.remove_left_over(home.workers, duration_s=plan.sweep.study.lease_s)
     code = describe_code(home, id, workdir=plan.workdir, argv=command_line())
     if plan.sweep.objective.snapshot:
-        copy = snapshot(home, id, workdir=plan.workdir)
+        copy, private = snapshot(home, id, workdir=plan.workdir)
         plan = replace(plan, workdir=copy)
         if plan.sweep.study.shared:
-            sharing.open_to_group(copy)  # the copies have the modes of their originals
+            # the copies have the modes of their originals; what git does not know may be a secret, and stays one
+            sharing.open_to_group(copy, below=home.path, leaves=private.__contains__)
+            closed = sorted(path.name for path in private if path.is_file() and not path.lstat().st_mode & 0o040)
+            if closed:
+                log.warning(
+                    "the group cannot read %s in the snapshot: git does not know it, and only you may read it",
+                    ", ".join(closed),
+                )
         code["snapshot"] = f"{home.code.name}/{id}"
     job = plan.sweep.job
     submission = Submission(

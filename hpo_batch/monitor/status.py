@@ -26,6 +26,7 @@ from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.space.build import build
+from hpo_batch.store.decode import isolated
 from hpo_batch.store.footprint import Usage, of_study
 from hpo_batch.store.front import front_trials
 from hpo_batch.store.frozen import read_frozen, setting
@@ -157,6 +158,8 @@ class View:
 
     def __init__(self, homes: Sequence[StudyHome], *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self.unreadable: dict[str, StorageError] = {}
+        """studies that the last look could not read; the others are told all the same"""
         self._studies = [_Study(home) for home in homes]
         self._queue: Answer | None = None
         self._dead: dict[Path, tuple[Dead, ...]] = {}
@@ -171,16 +174,37 @@ class View:
             accounting: ask sacct too.
 
         Raises:
-            StorageError: a study cannot be read.
+            StorageError: none of the studies can be read; of several, ``unreadable`` tells what is wrong with some.
         """
-        submissions = {study.home.path: read_submissions(study.home) for study in self._studies}
+        submissions, broken = {}, {}
+        for study in self._studies:
+            try:
+                with isolated(study.home.name):
+                    submissions[study.home.path] = read_submissions(study.home)
+            except StorageError as error:
+                broken[study.home.path] = error
         every = [s for several in submissions.values() for s in several]
         if ask_slurm or self._queue is None:
             self._queue, self._dead = _ask_slurm(every, now=self._clock()), {}
         if accounting:
             self._accounts, self._no_accounts = _ask_accounts(every)
         now = self._clock()
-        return [self._status(study, submissions[study.home.path], now) for study in self._studies]
+        statuses = []
+        for study in self._studies:
+            try:
+                if study.home.path in broken:
+                    raise broken[study.home.path]
+                with isolated(study.home.name):
+                    statuses.append(self._status(study, submissions[study.home.path], now))
+            except StorageError as error:
+                if len(self._studies) == 1:
+                    raise
+                self.unreadable[study.home.name] = error
+            else:
+                self.unreadable.pop(study.home.name, None)
+        if not statuses:
+            raise next(iter(self.unreadable.values()))
+        return statuses
 
     def _status(self, study: _Study, submissions: Sequence[Submission], now: float) -> StudyStatus:
         assert self._queue is not None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hpo_batch.files import append_text, copy_folder
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Failed, GivenBack, Outcome, Reason
 from hpo_batch.store.checkpoints import Print, fingerprint
@@ -80,19 +82,25 @@ def _older(checkpoint: Path, trial: Trial) -> Path | None:
 
 def _tell(stderr: Path, instead: str) -> None:
     """Behind what the failed run has printed, where the user looks first."""
-    with contextlib.suppress(OSError), stderr.open("a", encoding="utf-8") as file:
-        file.write(f"hpo-batch: it failed with its checkpoint before anything was reported; it goes on {instead}\n")
+    with contextlib.suppress(OSError):
+        append_text(
+            stderr, f"hpo-batch: it failed with its checkpoint before anything was reported; it goes on {instead}\n"
+        )
 
 
 def _replace(checkpoint: Path, source: Path | None) -> bool:
     """What was copied for us is removed: the attempt that saved it has the original."""
     try:
         shutil.rmtree(checkpoint)
-        if source is None:
-            checkpoint.mkdir()
-        else:
-            shutil.copytree(source, checkpoint)
-    except (OSError, shutil.Error) as error:
+        checkpoint.mkdir()
+        if source is not None:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            with contextlib.ExitStack() as stack:
+                fds = [os.open(folder, flags) for folder in (source, checkpoint)]
+                for fd in fds:
+                    stack.callback(os.close, fd)
+                copy_folder(*fds)
+    except OSError as error:
         log.warning("trial's checkpoint '%s' cannot be replaced: %s", checkpoint, error)
         return False
     return True

@@ -20,7 +20,7 @@ from typing import Final
 
 from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
-from hpo_batch.files import unlink_if_empty, write_atomic
+from hpo_batch.files import append_text, unlink_if_empty, write_atomic
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
@@ -266,8 +266,8 @@ class _Inbox:
             return
         first = f", the first: {self._unread[0][:200].decode(errors='replace')!r}" if self._unread else ""
         lines = "1 line" if count == 1 else f"{count} lines"
-        with contextlib.suppress(OSError), stderr.open("a", encoding="utf-8") as file:
-            file.write(f"hpo-batch: {lines} of the metrics file could not be read{first}\n")
+        with contextlib.suppress(OSError):
+            append_text(stderr, f"hpo-batch: {lines} of the metrics file could not be read{first}\n")
 
 
 @dataclass(frozen=True, kw_only=True)

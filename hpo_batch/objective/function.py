@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import unlink_if_empty
+from hpo_batch.files import open_regular, unlink_if_empty
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, was_hit
 from hpo_batch.objective.trial import Trial
@@ -87,7 +87,7 @@ def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
     stream = getattr(sys, name)
     _flush(stream)
     try:
-        target = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        target = open_regular(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise StorageError.because(f"cannot write the output of a trial, '{folder / name}'", error) from error
     saved = os.dup(fd)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import JsonLines
+from hpo_batch.files import JsonLines, make_real_folder
 from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
 from hpo_batch.store.mounts import is_local
@@ -154,7 +154,10 @@ class Trial:
             StorageError: it cannot be made.
         """
         try:
-            self._checkpoint.mkdir(parents=True, exist_ok=True)
+            try:
+                make_real_folder(self._checkpoint)
+            except FileNotFoundError:
+                self._checkpoint.mkdir(parents=True)
         except OSError as error:
             what = f"cannot make the folder for checkpoints of trial {self.number}, '{self._checkpoint}'"
             raise StorageError.because(what, error) from error

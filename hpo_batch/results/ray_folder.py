@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.files import loads
 from hpo_batch.space.words import listed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _rows(trial: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line) if line.strip() else None
+                row = loads(line) if line.strip() else None
             except ValueError as error:
                 if number == len(lines):
                     break  # cut off, or being written
@@ -153,7 +153,7 @@ def _params(trial: Path, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     path = trial / "params.json"
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"'{path}' is not JSON: {error}") from error
         if isinstance(found, dict):
@@ -175,7 +175,7 @@ def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
     found: dict[str, str] = {}
     for path in sorted(folder.glob("experiment_state-*.json"), reverse=True)[:1]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = loads(path.read_text(encoding="utf-8"))
             for facts in _trials_in(content):
                 if facts.get("status") in _STATUS:
                     found[str(facts.get("trial_id"))] = _STATUS[facts["status"]]
@@ -188,7 +188,7 @@ def _trials_in(content: Any) -> Iterator[dict[str, Any]]:
     """The facts of each trial: JSON in JSON, beside its run's in newer versions."""
     for each in content.get("trial_data") or content.get("checkpoints") or ():
         facts = each[0] if isinstance(each, list) else each
-        facts = json.loads(facts) if isinstance(facts, str) else facts
+        facts = loads(facts) if isinstance(facts, str) else facts
         if isinstance(facts, dict):
             yield facts
 

@@ -20,6 +20,7 @@ from hpo_batch.results.study_columns import replayed
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.space.words import listed
 from hpo_batch.store.damage import BEGINNING
+from hpo_batch.store.decode import isolated
 from hpo_batch.store.home import StudyHome, find_homes, newest_home
 from hpo_batch.store.scan import JournalState, is_begun_here
 from hpo_batch.sweep.name import name_in_toml
@@ -91,10 +92,22 @@ def read_tables(
     homes: list[StudyHome | None] = []
     groups = _groups(sources)
     reading.several = len(groups) > 1
+    unread: StorageError | None = None
+    left_out: list[str] = []
     for group in groups:
-        for table, home in reading.read(group):
+        try:
+            found = reading.read(group)
+        except StorageError as error:
+            if len(groups) == 1:
+                raise
+            left_out.append(f"{group[0]} is left out: {error}")
+            unread = unread or error
+            continue
+        for table, home in found:
             tables.append(table)
             homes.append(home)
+    if unread is not None and not tables:
+        raise unread
     if into is None:  # an import asks the tables of storages, too
         reading.check_used()
     if not sources:
@@ -106,7 +119,10 @@ def read_tables(
         from hpo_batch.results.accounting import with_accounting
 
         tables = with_accounting(tables, homes)
-    return _labelled(tables)
+    labelled = _labelled(tables)
+    if left_out:
+        labelled = (replace(labelled[0], left_out=tuple(left_out)), *labelled[1:])
+    return labelled
 
 
 def _groups(sources: Sequence[str]) -> list[tuple[str, ...]]:
@@ -220,7 +236,11 @@ class _Reading:
 
     def _studies(self, source: str, homes: Sequence[StudyHome]) -> list[tuple[TrialsTable, StudyHome | None]]:
         self.kinds.append((source, "a study"))
-        return [(self.study(home), home) for home in homes]
+        found: list[tuple[TrialsTable, StudyHome | None]] = []
+        for home in homes:
+            with isolated(home.name):
+                found.append((self.study(home), home))
+        return found
 
     def _of_storage(self, source: str) -> tuple[TrialsTable, ...]:
         self.kinds.append((source, "an Optuna storage"))
@@ -256,11 +276,12 @@ class _Reading:
     def _journal(self, path: Path) -> tuple[TrialsTable, ...]:
         if not is_begun_here(path):
             return _storage(str(path), self.sweeps)
-        state = replayed(path, reports=True)
-        if len(state.studies) > 1:
-            return _storage(str(path), self.sweeps)
-        table = trials_table(state, source=str(path))
-        table = _with_distributions(replace(table, label=state.study_name or path.stem), state)
+        with isolated(str(path)):
+            state = replayed(path, reports=True)
+            if len(state.studies) > 1:
+                return _storage(str(path), self.sweeps)
+            table = trials_table(state, source=str(path))
+            table = _with_distributions(replace(table, label=state.study_name or path.stem), state)
         return (_with_sweep(table, self.sweeps),)
 
     def _folder(self, source: str, files: tuple[Path, ...]) -> tuple[TrialsTable, ...]:

@@ -72,6 +72,8 @@ class TrialsTable:
     """frozen with the study, or given beside a file"""
     reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
     """``number step value``: the objective's metric as the trials reported it; empty where that was not read"""
+    left_out: tuple[str, ...] = ()
+    """of the first table of a call: sources that could not be read, and why"""
     notes: tuple[str, ...] = ()
     """what was assumed while reading, for people: one sentence each"""
 

@@ -48,6 +48,8 @@ def _is_torn(name: str) -> bool:
 
 def _differ(taken: Path, left: Path) -> bool:
     try:
+        if left.is_symlink() or taken.is_symlink():
+            return left.readlink() != taken.readlink()
         # a copy has its original's size and time until it is written to; only then are the contents read
         return not filecmp.cmp(taken, left, shallow=True)
     except OSError:  # one of them has gone just now
@@ -55,10 +57,10 @@ def _differ(taken: Path, left: Path) -> bool:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder) if not folder.is_symlink() else ():
         for name in names:
             path = Path(parent, name)
             try:
-                yield str(path.relative_to(folder)), path.stat()
-            except OSError:  # a file that came and went, or a link that leads nowhere
+                yield str(path.relative_to(folder)), path.lstat()
+            except OSError:  # a file that came and went
                 continue

@@ -10,7 +10,6 @@ the record that made a trial, all later ones would speak of other trials.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.files import loads, open_regular
 
 BEGINNING = b'{"op_code":'
 """of each record, as we and Optuna write it. It cannot stand in a text, where its quotes would be escaped."""
@@ -102,9 +102,9 @@ def _is_record(line: bytes) -> bool:
     """Whether it has the form of one. What it says is the reader's business."""
     try:
         _decoder.decode(line)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         try:
-            record = json.loads(line)  # plain Optuna writes NaN and Infinity, which are not JSON
+            record = loads(line)  # plain Optuna writes NaN and Infinity, which are not JSON
         except ValueError:
             return False
         return isinstance(record, dict) and isinstance(record.get("op_code"), int)
@@ -123,7 +123,7 @@ def _never_was_one(piece: bytes) -> bool:
         return True
     try:
         msgspec.json.decode(rest)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         if rest.startswith(BEGINNING):
             return "truncated" in str(error)
         return b'"op_code"' not in rest and not rest.endswith(b"}")
@@ -146,7 +146,7 @@ def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
     for stretch in stretches:
         if os.pread(fd, len(stretch.content), stretch.start) != stretch.content:
             continue
-        with keep.open("ab") as file:
+        with os.fdopen(open_regular(keep, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(stretch.content.rstrip(b"\n") + b"\n")
             file.flush()
             os.fsync(file.fileno())

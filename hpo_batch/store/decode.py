@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from hpo_batch import files
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import Value
 from hpo_batch.store.format import Op
@@ -134,7 +135,7 @@ def decode_lines(data: bytes | memoryview, *, reports: bool = True, metrics: boo
     decoder = _decoder(reports=reports, metrics=metrics)
     try:
         return decoder.decode_lines(data)  # type: ignore[return-value]
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return [decode(line) for line in bytes(data).split(b"\n") if line.strip()]
 
 
@@ -146,9 +147,9 @@ def decode(line: bytes) -> Line | None:
     """
     try:
         return _decoder(reports=True, metrics=True).decode(line)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         # plain Optuna writes NaN and Infinity, which are not JSON; Python's decoder takes them
-        with contextlib.suppress(ValueError, TypeError, KeyError, msgspec.ValidationError):
+        with contextlib.suppress(*NONSENSE):
             fields = json.loads(line)
             if isinstance(fields["op_code"], int) and fields["op_code"] > LAST_OP:
                 return None
@@ -169,11 +170,36 @@ def _with_raw(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def loads(data: bytes) -> Any:
-    """A part of a record that stayed JSON."""
+    """A part of a record that stayed JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return json.loads(data)
+    except (msgspec.DecodeError, RecursionError):
+        return files.loads(data)
+
+
+NONSENSE: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""what reading raises where bytes of anybody say something that cannot be: a date "hello", a list for a number"""
+
+
+@contextlib.contextmanager
+def isolated(study: str) -> Iterator[None]:
+    """Reading one of several studies: whatever is wrong with it becomes its own error, and the others are read.
+
+    Raises:
+        JournalCorrupt: a file of the study says something that cannot be.
+    """
+    try:
+        yield
+    except NONSENSE as error:
+        raise JournalCorrupt(f"the study '{study}' holds something that makes no sense: {why(error)}") from error
+
+
+def why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def shown(line: bytes) -> str:
@@ -212,4 +238,12 @@ def external_value(distribution: str, value: float) -> Value:
 
 
 def seconds(text: str | None) -> float | None:
-    return datetime.datetime.fromisoformat(text).timestamp() if text else None
+    """Since the epoch.
+
+    Raises:
+        JournalCorrupt: it is no time, or none that a clock shows.
+    """
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp() if text else None
+    except (ValueError, OverflowError) as error:
+        raise JournalCorrupt(f"the journal has a time that makes no sense: {(text or '')[:80]!r}") from error

@@ -70,9 +70,7 @@ def newest(state: JournalState, *, most: int = MOST) -> tuple[Took, ...]:
 def has_saved(state: JournalState, *, most: int = MOST) -> bool:
     """Whether one of the newest trials was seen to save a checkpoint: an attempt that was interrupted left one."""
     return any(
-        trial.ending(attempt).get("moved")
-        for trial in state.trials[: -most - 1 : -1]
-        for attempt in range(1, trial.attempt + 1)
+        trial.ending(attempt).get("moved") for trial in state.trials[: -most - 1 : -1] for attempt in trial.attempts
     )
 
 
@@ -126,7 +124,7 @@ def _took(trial: ScannedTrial) -> Took | None:
     if "repeats" in trial.facts or "started" not in last:
         return None
     seconds = 0.0
-    for attempt in range(1, trial.attempt + 1):
+    for attempt in trial.attempts:
         started, ending = trial.attempt_facts(attempt).get("started"), trial.ending(attempt)
         # when a lost attempt was found dead says nothing of how long it ran
         counts = attempt == trial.attempt or (ending.get("moved") and ending.get("how") != Reason.LOST)

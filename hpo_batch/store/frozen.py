@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from hpo_batch.files import decode, read_regular
 from hpo_batch.store.home import StudyHome
 
 
 def read_frozen(home: StudyHome, revision: int) -> Mapping[str, Any] | None:
     """All tables of the sweep by name; None if the file is missing, may not be read, or is damaged."""
     try:
-        found = msgspec.json.decode(home.revision(revision).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        return decode(read_regular(home.revision(revision)), dict[str, Any])
+    except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def setting(frozen: Mapping[str, Any] | None, table: str, key: str, default: Any) -> Any:

@@ -6,13 +6,14 @@ Each check gives findings with what to do. Nothing is changed; the check of kern
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hpo_batch.errors import JournalCorrupt, StorageError
+from hpo_batch.files import read_regular
 from hpo_batch.records import Complete, Failed, GivenBack, Pruned, Reason, TrialState
 from hpo_batch.store import surroundings
-from hpo_batch.store.decode import decode
+from hpo_batch.store.decode import NONSENSE, decode, why
 from hpo_batch.store.finding import Finding, Level, listed
 from hpo_batch.store.footprint import of_study
 from hpo_batch.store.format import FORMAT
@@ -22,7 +23,9 @@ from hpo_batch.store.kept import GONE, KeptTrial, kept_trials
 from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.scan import JournalState
 from hpo_batch.store.scanned_trial import ScannedTrial
+from hpo_batch.store.submissions import strange_lines
 
+JOURNAL_BYTES = 1 << 40
 REBUILD = "'hpo-batch doctor STUDY --rebuild' makes it again from the trial folders"
 
 
@@ -46,7 +49,7 @@ def read_journal(home: StudyHome) -> Reading:
     Raises:
         OSError: it is not there, or cannot be read.
     """
-    *lines, torn = home.journal.read_bytes().split(b"\n")
+    *lines, torn = read_regular(home.journal, most=JOURNAL_BYTES).split(b"\n")
     state, newer = JournalState(), None
     bad: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
@@ -64,11 +67,18 @@ def read_journal(home: StudyHome) -> Reading:
     return Reading(state=state, lines=len(lines), bad=tuple(bad), torn_bytes=len(torn), newer_format=newer)
 
 
-def examine(home: StudyHome, *, read_sweep: Callable[[JournalState], object]) -> Iterator[Finding]:
+def examine(
+    home: StudyHome,
+    *,
+    read_sweep: Callable[[JournalState], object],
+    read_table: Callable[[], object] = lambda: None,
+) -> Iterator[Finding]:
     """All findings about a study.
 
     Args:
         read_sweep: reads the frozen sweep that a journal names, or raises StorageError.
+        read_table: makes the table that ``collect`` and ``report`` are about, or raises StorageError: what they cannot
+            read is not healthy.
     """
     try:
         reading = read_journal(home)
@@ -82,15 +92,48 @@ def examine(home: StudyHome, *, read_sweep: Callable[[JournalState], object]) ->
         reading = None
     to_come = 0
     if reading is not None:
-        yield from _of_journal(reading)
+        unread = [] if reading.newer_format is not None or reading.bad else list(_of_table(read_table))
+        told = list(_of_journal(reading))
+        yield from [one for one in told if not unread or one.level is not Level.FINE]
+        yield from unread
         if reading.state.is_ours and reading.newer_format is None and not reading.bad:
             yield from _of_sweep(reading.state, read_sweep)
-            yield from _of_trials(home, reading.state)
+            yield from _told("trials", _of_trials(home, reading.state))
             to_come = of_study(home, reading.state, read_frozen(home, reading.state.revision)).to_come
-    yield from surroundings.lock_findings(home)
+    yield from _of_submissions(home)
+    yield from _told("locks", surroundings.lock_findings(home))
     yield surroundings.kernel_locks(home)
-    yield from surroundings.lease_findings(home)
+    yield from _told("workers", surroundings.lease_findings(home))
     yield from surroundings.disk_findings(home.path, to_come=to_come)
+
+
+def _told(about: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings, as far as what they are about makes sense."""
+    try:
+        yield from findings
+    except NONSENSE as error:
+        what = f"a file or a record makes no sense: {why(error)}"
+        yield Finding(level=Level.BAD, about=about, what=what, do=REBUILD, mended_by_rebuild=True)
+
+
+def _of_table(read_table: Callable[[], object]) -> Iterator[Finding]:
+    try:
+        read_table()
+    except StorageError as error:
+        do = f"'collect', 'report' and 'status' cannot read it; {REBUILD}"
+        yield Finding(level=Level.BAD, about="journal", what=str(error), do=do, mended_by_rebuild=True)
+
+
+def _of_submissions(home: StudyHome) -> Iterator[Finding]:
+    try:
+        strange = strange_lines(home)
+    except OSError as error:
+        what, do = f"'{home.submissions}' cannot be read: {error.strerror}", "remove it: status then knows no jobs"
+        yield Finding(level=Level.BAD, about="submissions", what=what, do=do)
+        return
+    if strange:
+        what = f"{len(strange)} lines of '{home.submissions}' are none of ours (line {strange[0][0]}: {strange[0][1]})"
+        yield Finding(level=Level.NOTE, about="submissions", what=what, do="nothing to do: they are left out")
 
 
 def _of_journal(reading: Reading) -> Iterator[Finding]:

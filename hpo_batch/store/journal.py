@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt, StorageError
-from hpo_batch.files import sync_directory
+from hpo_batch.files import open_regular, sync_directory
 from hpo_batch.store import mounts
 from hpo_batch.store.damage import Stretch, is_sound, mend, salvage, sound_lines, still_the_same
 from hpo_batch.store.format import Record
@@ -84,7 +84,7 @@ class Transaction:
             if time.clock_gettime(time.CLOCK_BOOTTIME) - self._since > SURE_S and not self._is_held():
                 raise StorageError(f"lost the lock of '{self.path}' while this process was suspended: try again")
             if self._fd is None:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._fd = open_regular(self.path, os.O_RDWR | os.O_CREAT)
             if os.fstat(self._fd).st_size != end:
                 raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
             self._wrote = True
@@ -221,7 +221,7 @@ class Journal:
     def _open(self, flags: int) -> int | None:
         """The journal's descriptor; None if there is no journal yet."""
         try:
-            return os.open(self.path, flags | os.O_CLOEXEC)
+            return open_regular(self.path, flags)
         except FileNotFoundError:
             if self.cursor.offset:
                 raise JournalCorrupt(f"the journal '{self.path}' has disappeared") from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from hpo_batch.files import read_json_lines
+from hpo_batch.files import decode, read_json_lines, read_regular
 from hpo_batch.records import (
     Cause,
     Complete,
@@ -27,8 +27,12 @@ from hpo_batch.records import (
     Value,
 )
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.scanned_trial import MOST_S, is_number
 from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT
 
+MOST_DIGITS = 9
+"""of a trial's or an attempt's number"""
+MOST_STEP = 2**62
 EXIT = "exit.json"
 """of commands, in studies of earlier versions"""
 
@@ -135,10 +139,10 @@ def command_end(folder: Path) -> Mapping[str, Any]:
 
     Studies of earlier versions have a file of its own for it.
     """
-    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode((folder / EXIT).read_bytes(), type=dict[str, Any])
-    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=_WithCommand).command
+    with contextlib.suppress(OSError, ValueError):
+        return decode(read_regular(folder / EXIT), dict[str, Any])
+    with contextlib.suppress(OSError, ValueError):
+        return decode(read_regular(folder / RESULT), _WithCommand).command
     return {}
 
 
@@ -147,8 +151,10 @@ def reports(folder: Path) -> list[Report]:
     found = []
     for line in read_json_lines(folder / METRICS_FILE):
         step, time, metrics = line.get("step"), line.get("time"), line.get("metrics")
-        if isinstance(step, int) and isinstance(time, int | float) and isinstance(metrics, dict):
-            numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+        if isinstance(step, int) and 0 <= step <= MOST_STEP and is_number(time) and isinstance(metrics, dict):
+            numbers = {
+                name: float(value) for name, value in metrics.items() if is_number(value) or isinstance(value, float)
+            }
             found.append(Report(step=step, time=float(time), metrics=numbers))
     return found
 
@@ -161,7 +167,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _is_number(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdigit()
+    return path.name.isascii() and path.name.isdigit() and len(path.name) <= MOST_DIGITS
 
 
 class _ClaimFile(msgspec.Struct):
@@ -225,10 +231,10 @@ GONE = "is not there"
 def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
     """The file's content, or why there is none."""
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if not content and kind is _ResultFile:
             return None, GONE  # of a folder that was another claim's (trial_folder.open_attempt)
-        return msgspec.json.decode(content, type=kind), ""
+        return decode(content, kind), ""
     except FileNotFoundError:
         return None, GONE
     except OSError as error:
@@ -237,6 +243,8 @@ def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
         return None, f"was not written by this hpo-batch: {error}"
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None, "is torn: its writer or its machine was stopped in the middle"
+    except ValueError as error:
+        return None, f"makes no sense: {error}"
 
 
 def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
@@ -245,8 +253,14 @@ def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
         return f"is that of trial {written.number}, attempt {written.attempt}"
     owner = written.owner
     started, texts = owner.get("started"), ("worker", "job", "host", "token")
-    if not isinstance(started, int | float) or not all(isinstance(owner.get(name), str) for name in texts):
+    if (
+        not is_number(started)
+        or abs(float(started)) > MOST_S
+        or not all(isinstance(owner.get(name), str) for name in texts)
+    ):
         return "lacks its worker"
+    if not isinstance(written.trial.get("derived", {}), dict):
+        return "makes no sense"
     configuration = Configuration(searched=written.searched, fixed=written.fixed)
     if written.trial.get("key") != configuration.key or owner["token"] != written.token:
         return "was changed after it was written: its values and its key do not belong together"
@@ -264,8 +278,11 @@ def _claim(written: _ClaimFile) -> KeptClaim:
 
 
 def _end(result: _ResultFile) -> KeptEnd | None:
-    ended = _outcome(result)
-    return None if ended is None else KeptEnd(ended=ended, time=result.time)
+    try:
+        ended = _outcome(result)
+    except (ValueError, OverflowError):  # a metric that is the text "much"
+        return None
+    return None if ended is None or abs(result.time) > MOST_S else KeptEnd(ended=ended, time=result.time)
 
 
 def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:

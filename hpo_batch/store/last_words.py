@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from hpo_batch.files import read_regular
 from hpo_batch.store.home import StudyHome
 
 MEMORY: Final = re.compile(
@@ -53,8 +54,6 @@ def _of_run(lines: Sequence[str], number: int) -> Sequence[str]:
 def _lines(path: Path) -> list[str]:
     """All of a log, unless it is too large to be read in passing."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return []
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return read_regular(path, most=_MOST_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return []

@@ -8,7 +8,6 @@ and a file server that stalled for a minute has killed nobody.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import tempfile
@@ -23,8 +22,12 @@ import filelock
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
-from hpo_batch.files import dump_json, write_atomic
+from hpo_batch.files import decode, dump_json, read_regular, write_atomic
 from hpo_batch.records import Owner
+
+CARD_BYTES = 1 << 20
+MOST_PID = 1 << 22
+"""PID_MAX_LIMIT of Linux"""
 
 
 class Lease:
@@ -116,9 +119,11 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
     """
     owners: dict[str, Owner] = {}
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            owners[path.stem] = Owner(**{**facts, "gpus": tuple(facts["gpus"])})
+        with contextlib.suppress(OSError, ValueError):
+            owner = decode(read_regular(path, most=CARD_BYTES), Owner)
+            # of another name: a card that was copied, or made by somebody else
+            if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
+                owners[path.stem] = owner
     return owners
 
 

@@ -12,11 +12,15 @@ import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.files import loads
 from hpo_batch.records import Configuration, Counts, ImportedTrial, TrialState
 from hpo_batch.store.decode import (
+    NONSENSE,
     CreateStudy,
     CreateTrial,
     DeleteStudy,
@@ -31,6 +35,7 @@ from hpo_batch.store.decode import (
     distribution_facts,
     distributions_of,
     external_value,
+    why,
 )
 from hpo_batch.store.format import FORMAT, STUDY_ID
 from hpo_batch.store.scanned_trial import FACTS, STATES, ScannedTrial
@@ -152,8 +157,9 @@ class JournalState:
                 apply = _APPLY.get(type(record))
                 if apply is not None:
                     apply(self, record)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise JournalCorrupt(f"the journal has a record that makes no sense: {record}"[:200]) from error
+        except NONSENSE as error:
+            what = f"the journal has a record that makes no sense: {record}"[:200]
+            raise JournalCorrupt(f"{what} ({why(error)})") from error
         _check_format(self.attrs)  # again: whoever caught it once must not go on
 
     def _note_report(self, record: SetTrialIntermediateValue) -> None:
@@ -204,6 +210,9 @@ class JournalState:
 
     def _note_in_study(self, record: SetStudySystemAttr) -> None:
         if record.study_id == STUDY_ID and STUDY_ID in self._studies:
+            for name, kind in _KINDS.items():
+                if name in record.system_attr:
+                    msgspec.convert(record.system_attr[name], kind)
             self.attrs.update(record.system_attr)
             _check_format(self.attrs)
             if "hpo:armed" in record.system_attr:
@@ -310,11 +319,27 @@ _APPLY: Mapping[type, Callable[[JournalState, Any], None]] = {
 }
 
 
+class _Revision(msgspec.Struct):
+    number: Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+    target: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+    digest: str
+
+
+_KINDS: Mapping[str, Any] = {
+    "hpo:format": int,
+    "hpo:metrics": list[str],
+    "hpo:revision": _Revision,
+    "hpo:imported": dict[str, Any],
+    "study:metric_names": list[str],
+}
+"""attributes of a study that readers rely on"""
+
+
 def is_begun_here(path: Path) -> bool:
     """Whether hpo-batch began a journal; also if its beginning cannot be read, which the replay tells in words."""
     try:
         with path.open("rb") as file:
-            first = json.loads(file.readline())
+            first = loads(file.readline(PIECE))
         return str(first["worker_id"]).startswith(OURS)
     except (OSError, ValueError, KeyError, TypeError):
         return True

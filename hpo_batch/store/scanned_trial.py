@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 import msgspec
 
+from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 from hpo_batch.store.decode import (
+    NONSENSE,
     CreateTrial,
     distributions_of,
     external_value,
     loads,
     seconds,
+    why,
 )
 
 ATTEMPT = "hpo:attempt:"
@@ -35,6 +38,12 @@ class Identity(msgspec.Struct, gc=False):
 
 STATES = {state.value: state for state in TrialState}
 NONE = b"{}"
+FEW_ATTEMPTS = 64
+MOST_INTEGER = 2**1023
+MOST_S = 1e11
+"""a time that dates are made of, in seconds since the epoch"""
+MOST_ATTEMPTS = 100_000
+"""a trial that is preempted every minute has them in ten weeks; who reads asks for each"""
 _identity = msgspec.json.Decoder(Identity)
 
 
@@ -87,7 +96,7 @@ class ScannedTrial:
         self._identity: Identity | None = None
         for name in self._attrs:
             if name.startswith(ATTEMPT):
-                self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
+                self._attempt = max(self._attempt, _number_of(name))
 
     def end(self, time: str | None) -> None:
         self._ended = time
@@ -182,6 +191,13 @@ class ScannedTrial:
         value = self._attrs.get(name)
         return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
 
+    @property
+    def attempts(self) -> Iterable[int]:
+        """Numbers of the attempts that something is noted of, in order. The newest may be a large number."""
+        if self._attempt <= FEW_ATTEMPTS:
+            return [n for n in range(1, self._attempt + 1) if f"{ATTEMPT}{n}" in self._attrs]
+        return sorted(_number_of(name) for name in self._attrs if name.startswith(ATTEMPT))
+
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
         return self._facts(f"{ATTEMPT}{attempt}")
 
@@ -198,8 +214,16 @@ class ScannedTrial:
         return reason
 
     def record(self) -> TrialRecord:
+        """Raises JournalCorrupt if what is noted with the trial makes no sense."""
+        try:
+            return self._record()
+        except NONSENSE as error:
+            what = f"the journal has a trial, {self.number}, with a record that makes no sense: {why(error)}"
+            raise JournalCorrupt(what) from error
+
+    def _record(self) -> TrialRecord:
         facts = self.facts
-        attempts = tuple(self._attempt_record(n) for n in range(1, self.attempt + 1) if self.attempt_facts(n))
+        attempts = tuple(self._attempt_record(n) for n in self.attempts if self.attempt_facts(n))
         failure = self.failure if self.state is TrialState.FAIL else {}
         return TrialRecord(
             number=self.number,
@@ -226,6 +250,12 @@ class ScannedTrial:
     def _attempt_record(self, number: int) -> Attempt:
         facts, ending = self.attempt_facts(number), self.ending(number)
         held = facts.get("gpu_count")
+        times = [facts["started"], *([ending["time"]] if ending.get("time") is not None else [])]
+        texts = [facts["worker"], facts["job"], facts["host"], facts.get("submission", ""), ending.get("how", "")]
+        if not all(is_number(time) and abs(time) < MOST_S for time in times):
+            raise ValueError(f"attempt {number} at no time")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"attempt {number}, a number for a text")
         return Attempt(
             number=number,
             worker=facts["worker"],
@@ -247,7 +277,10 @@ class ScannedTrial:
 
     def _facts(self, name: str) -> dict[str, Any]:
         """A system attribute of ours; empty if there is none."""
-        return self._attr(name) or {}
+        found = self._attr(name) or {}
+        if not isinstance(found, dict):
+            raise JournalCorrupt(f"the journal has a trial, {self.number}, whose '{name}' makes no sense")
+        return found
 
     def note_report(self, step: int, value: float) -> None:
         if self._steps is None:
@@ -262,10 +295,21 @@ class ScannedTrial:
         for name, value in attrs.items():
             self._attrs[name] = bytes(value)
             if name.startswith(ATTEMPT):
-                self._attempt = max(self._attempt, int(name.removeprefix(ATTEMPT)))
+                self._attempt = max(self._attempt, _number_of(name))
             elif name == FACTS:
                 self._identity = None
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number_of(name: str) -> int:
+    """Of ``hpo:attempt:N``. Raises ValueError."""
+    number = int(name.removeprefix(ATTEMPT))
+    if not 0 <= number <= MOST_ATTEMPTS:
+        raise ValueError(f"attempt {number}")
+    return number
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is finite, and no integer that no float holds."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and -MOST_INTEGER < value < MOST_INTEGER

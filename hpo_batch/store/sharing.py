@@ -10,9 +10,11 @@ import contextlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hpo_batch.errors import StorageError
+from hpo_batch.files import folder_below
 from hpo_batch.store.home import StudyHome, check_enterable, group_name, make_folder
 
 log = logging.getLogger(__name__)
@@ -48,16 +50,23 @@ def make(home: StudyHome) -> None:
     refused: set[Path] = set()
     with umask_for(shared=True):
         for folder in _own_folders(home):
-            if not folder.exists():
-                make_folder(folder)
-                _take_group(folder, home.root.stat().st_gid)
-            has = stat.S_IMODE(folder.stat().st_mode)
-            if has & DIRECTORY == DIRECTORY:
-                continue  # and perhaps more, such as reading for everybody, which somebody gave on purpose
-            if not _set_mode(folder, DIRECTORY):
-                refused.add(folder)
+            try:
+                is_new = _made(folder)
+                # by its descriptor: where others may write, a name may lead elsewhere a moment later
+                with folder_below(home.root, folder) as fd:
+                    facts = os.fstat(fd)
+                    if is_new:
+                        _take_group(fd, home.root.stat().st_gid)
+                    if stat.S_IMODE(facts.st_mode) & DIRECTORY == DIRECTORY:
+                        continue  # and perhaps more, such as reading for everybody, which somebody gave on purpose
+                    if not _set_mode(fd, DIRECTORY):
+                        refused.add(folder)
+            except OSError as error:
+                raise StorageError.because(f"cannot make the study's directory '{folder}'", error) from error
             if folder == home.path:
-                refused.update(open_to_group(folder))
+                refused.update(
+                    open_to_group(folder, below=home.root, leaves=lambda path: path.is_relative_to(home.code))
+                )
         home.make()
     if refused:
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
@@ -68,28 +77,59 @@ def make(home: StudyHome) -> None:
         )  # fmt: skip
 
 
-def open_to_group(folder: Path) -> list[Path]:
+def _made(folder: Path) -> bool:
+    if os.path.lexists(folder):
+        return False
+    make_folder(folder)
+    return True
+
+
+def open_to_group(folder: Path, *, below: Path, leaves: Callable[[Path], bool] = lambda path: False) -> list[Path]:
     """``folder`` and what is in it, as far as this user owns it: the modes of a shared study, and the folder's group.
 
     For what the umask does not reach: Python's ``tempfile``, and so the checkpoints of many libraries, makes files
-    that only their owner may read.
+    that only their owner may read. What is changed is held by its descriptor, never named: where others may write, a
+    name may lead to a private file a moment later. A file with several names is left alone, since one of them may lie
+    outside of the study.
+
+    Args:
+        below: the folder above in which links are trusted to lead nowhere else (``files.folder_below``).
+        leaves: whether a file keeps its mode.
 
     Returns:
         What did not take its mode.
+
+    Raises:
+        OSError: the folder is not there, or a link leads to it.
     """
-    me, gid = os.geteuid(), folder.stat().st_gid
+    me = os.geteuid()
     refused = []
-    for path, _, files in os.walk(folder):
-        for inner in [Path(path), *(Path(path, name) for name in files)]:
-            with contextlib.suppress(FileNotFoundError):  # the user's code may be at work here
-                facts = inner.lstat()
-                if facts.st_uid != me or stat.S_ISLNK(facts.st_mode):
-                    continue
-                _take_group(inner, gid)
-                runs = 0o110 if facts.st_mode & 0o100 else 0
-                if not _set_mode(inner, DIRECTORY if stat.S_ISDIR(facts.st_mode) else FILE | runs):
-                    refused.append(inner)
+    with folder_below(below, folder) as top:
+        gid = os.fstat(top).st_gid
+        for path, _, files, inside in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+            where = Path(os.path.normpath(folder / path))
+            for name in [".", *(name for name in files if not leaves(where / name))]:
+                with contextlib.suppress(FileNotFoundError):  # the user's code may be at work here
+                    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+                    try:
+                        if not _open_one(fd, gid, me):
+                            refused.append(where / name)
+                    finally:
+                        os.close(fd)
     return refused
+
+
+def _open_one(fd: int, gid: int, me: int) -> bool:
+    """False if it should have another mode and did not take it."""
+    facts = os.fstat(fd)
+    is_folder = stat.S_ISDIR(facts.st_mode)
+    if facts.st_uid != me or not (is_folder or stat.S_ISREG(facts.st_mode)):
+        return True
+    if not is_folder and facts.st_nlink > 1:
+        return True
+    _take_group(fd, gid)
+    runs = 0o110 if facts.st_mode & 0o100 else 0
+    return _set_mode(fd, DIRECTORY if is_folder else FILE | runs)
 
 
 def group_of(home: StudyHome) -> str:
@@ -150,24 +190,22 @@ def _my_groups() -> set[int]:
     return {os.getegid(), *os.getgroups()}
 
 
-def _take_group(path: Path, gid: int) -> None:
+def _take_group(fd: int, gid: int) -> None:
     """A user may give what is theirs to a group they are in; ``doubts`` has told of the other case."""
-    if path.lstat().st_gid != gid:
+    if os.fstat(fd).st_gid != gid:
         with contextlib.suppress(PermissionError):
-            os.chown(path, -1, gid)
+            os.chown(f"/proc/self/fd/{fd}", -1, gid)
 
 
-def _set_mode(path: Path, mode: int) -> bool:
-    """Give ``path`` the mode, if the file system lets us; whether it has it now.
+def _set_mode(fd: int, mode: int) -> bool:
+    """Give what a descriptor holds the mode, if the file system lets us; whether it has it now.
 
     What has it already is not touched: for one who is not in its group, chmod would drop setgid, without an error.
     """
-    if stat.S_IMODE(path.stat().st_mode) == mode:
+    if stat.S_IMODE(os.fstat(fd).st_mode) == mode:
         return True
     try:
-        path.chmod(mode)
-    except FileNotFoundError:
-        raise
+        os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101  # fchmod takes no O_PATH
     except OSError:
         return False
-    return stat.S_IMODE(path.stat().st_mode) == mode
+    return stat.S_IMODE(os.fstat(fd).st_mode) == mode

@@ -55,7 +55,7 @@ _ended = msgspec.json.Decoder(_Ended)
 def spans(trial: ScannedTrial) -> list[Span]:
     """The attempts of a trial by number; one whose facts make no sense is left out."""
     found = []
-    for number in range(1, trial.attempt + 1):
+    for number in trial.attempts:
         begun = trial.raw(f"{ATTEMPT}{number}")
         if begun is None:
             continue
@@ -63,7 +63,7 @@ def spans(trial: ScannedTrial) -> list[Span]:
         try:
             facts = _begun.decode(begun)
             end = _ended.decode(ended) if ended is not None else _Ended()
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             continue
         found.append(
             Span(

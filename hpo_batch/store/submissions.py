@@ -6,16 +6,23 @@ Each line repeats the whole submission; the last line of an id counts.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import append_json_line, read_json_lines
+from hpo_batch.files import LINES_BYTES, append_json_line, loads, read_json_lines, read_regular
 from hpo_batch.store.home import StudyHome
+
+MOST_S: Final = 1e12
+"""a time, in seconds since the epoch or of a walltime, that dates can be made of"""
+MOST_WORKERS: Final = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,9 @@ def told_workdir(home: StudyHome, workdir: Path) -> str:
 def workdir_of(home: StudyHome, submission: Submission) -> Path | None:
     """Where the workers of a submission ran; None if that was not noted."""
     told = submission.code.get("workdir")
-    return Path(os.path.normpath(home.path.absolute() / told)) if told else None
+    if not told or not isinstance(told, str) or "\0" in told:
+        return None
+    return Path(os.path.normpath(home.path.absolute() / told))
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:
@@ -137,10 +146,44 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
     except OSError as error:
         raise StorageError.because(f"cannot read '{home.submissions}'", error) from error
     for record in records:
-        known = {key: value for key, value in record.items() if key in Submission.__dataclass_fields__}
-        with contextlib.suppress(TypeError):  # a line without what every submission has is not one of ours
-            submission = Submission(**{**known, "job_ids": tuple(known.get("job_ids", ()))})
+        with contextlib.suppress(ValueError):  # not one of ours, or somebody's
+            submission = _converted(record)
             if submission.kind == "slurm" and not submission.name:  # written before names were kept
                 submission = replace(submission, name=job_name(home, submission.id))
             latest[submission.id] = submission
     return tuple(latest.values())
+
+
+def strange_lines(home: StudyHome) -> list[tuple[int, str]]:
+    """Lines of the file that are no submissions: number from 1, and why.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+    try:
+        lines = read_regular(home.submissions, most=LINES_BYTES).splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                _converted(loads(line))
+        except ValueError as error:
+            found.append((number, str(error)))
+    return found
+
+
+def _converted(record: object) -> Submission:
+    """Raises ValueError: of another type, or with numbers that none of ours has."""
+    submission = msgspec.convert(record, Submission)
+    numbers = (submission.walltime_s, submission.submitted, submission.cancelled)
+    counts = (submission.workers, submission.workers_per_task, submission.asked, submission.resumes, submission.met)
+    if not all(map(math.isfinite, numbers)) or max(map(abs, numbers)) > MOST_S or not min(counts) >= 0:
+        raise ValueError("a number that makes no sense")
+    if max(counts) > MOST_WORKERS or not submission.id or "/" in submission.id:
+        raise ValueError("a number or an id that makes no sense")
+    log = Path(submission.log_pattern)
+    if log.is_absolute() or ".." in log.parts or "\0" in submission.log_pattern:
+        raise ValueError("logs that lie elsewhere than in the study")
+    return submission

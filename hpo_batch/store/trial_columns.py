@@ -16,9 +16,9 @@ import msgspec
 
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.records import TrialState
-from hpo_batch.store.decode import distribution_facts, distributions_of, loads
+from hpo_batch.store.decode import NONSENSE, distribution_facts, distributions_of, loads, why
 from hpo_batch.store.scan import no_collections
-from hpo_batch.store.scanned_trial import ATTEMPT, FACTS, REPLICATES, ScannedTrial, is_number
+from hpo_batch.store.scanned_trial import ATTEMPT, FACTS, FEW_ATTEMPTS, REPLICATES, ScannedTrial, is_number
 
 Column = list[Any]
 
@@ -62,8 +62,8 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
     try:
         with no_collections():
             return _columns(trials, objectives)
-    except msgspec.MsgspecError as error:  # these parts of the records are decoded here for the first time
-        raise JournalCorrupt(f"the journal has a trial with a record that makes no sense: {error}") from error
+    except NONSENSE as error:  # these parts of the records are decoded here for the first time
+        raise JournalCorrupt(f"the journal has a trial with a record that makes no sense: {why(error)}") from error
 
 
 def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
@@ -78,14 +78,14 @@ def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     try:
         with no_collections():
             return _attempts(trials)
-    except msgspec.MsgspecError as error:
-        raise JournalCorrupt(f"the journal has an attempt with a record that makes no sense: {error}") from error
+    except NONSENSE as error:
+        raise JournalCorrupt(f"the journal has an attempt with a record that makes no sense: {why(error)}") from error
 
 
 def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     found: list[tuple[int, int, _Attempt, _Ending]] = []
     unended = _Ending()
-    for number in range(1, max((trial.attempt for trial in trials), default=0) + 1):
+    for number in _numbers(trials):
         have, parts = _parts(trials, f"{ATTEMPT}{number}")
         ended, endings = _parts(trials, f"hpo:ended:{number}")
         endings_of = dict(zip(ended, _all(endings, _Ending), strict=True))
@@ -160,7 +160,7 @@ class _Runs:
         self.last: list[_Attempt | None] = [None] * len(trials)
         self.count = [0] * len(trials)
         self.seconds: list[float | None] = [None] * len(trials)
-        for number in range(1, max((trial.attempt for trial in trials), default=0) + 1):
+        for number in _numbers(trials):
             name = f"{ATTEMPT}{number}"
             have, parts = _parts(trials, name)
             ended, endings = _parts(trials, f"hpo:ended:{number}")
@@ -283,6 +283,14 @@ def _shared(texts: Iterable[str | None]) -> Column:
     return [known.setdefault(text, text) for text in texts]
 
 
+def _numbers(trials: Sequence[ScannedTrial]) -> list[int]:
+    """Of the attempts that some trial had: each is looked for in all trials."""
+    most = max((trial.attempt for trial in trials), default=0)
+    if most <= FEW_ATTEMPTS:
+        return list(range(1, most + 1))
+    return sorted({number for trial in trials for number in trial.attempts})
+
+
 def _parts(trials: Sequence[ScannedTrial], name: str) -> tuple[list[int], list[bytes]]:
     """The trials that have a system attribute, by place, and the attribute as JSON."""
     found = [(i, raw) for i, trial in enumerate(trials) if (raw := trial.raw(name)) is not None]
@@ -294,5 +302,5 @@ def _all(parts: Sequence[bytes], kind: Any) -> list[Any]:
     try:
         found: list[Any] = msgspec.json.decode(b"[" + b",".join(parts) + b"]", type=list[kind])
         return found
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return [msgspec.convert(loads(part), kind, strict=False) for part in parts]

@@ -8,6 +8,7 @@ server: the claim is there only until the result, which repeats it, and nothing 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -21,7 +22,18 @@ from typing import Any, Final
 import msgspec
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import remove_if_bare, unlink_if_empty, write_atomic, write_new
+from hpo_batch.files import (
+    OddFile,
+    copy_folder,
+    folder_below,
+    loads,
+    open_regular,
+    read_regular,
+    remove_if_bare,
+    unlink_if_empty,
+    write_atomic,
+    write_new,
+)
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome
 
@@ -77,15 +89,18 @@ def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
                 trial.rename(trial.with_name(f"{trial.name}.{claim.token}"))
                 _make(folder)
             # Should its worker still be at work, it finds a result here, and looks whose folder this is (write_result).
-            (folder / RESULT).touch()
-        # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
-        fd = os.open(folder / CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            os.write(fd, msgspec.json.format(msgspec.json.encode(_claim_record(claim, facts)), indent=2) + b"\n")
-        finally:
-            os.close(fd)
-        if claim.resumes is not None and not (folder / CHECKPOINT).exists():
-            _copy_checkpoint(home.attempt(claim.number, claim.resumes) / CHECKPOINT, folder / CHECKPOINT)
+            with folder_below(home.path, folder) as inside:
+                os.close(open_regular(RESULT, os.O_WRONLY | os.O_CREAT, dir_fd=inside))
+        content = msgspec.json.format(msgspec.json.encode(_claim_record(claim, facts)), indent=2) + b"\n"
+        with folder_below(home.path, folder) as inside:
+            # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
+            fd = open_regular(CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=inside)
+            try:
+                os.write(fd, content)
+            finally:
+                os.close(fd)
+            if claim.resumes is not None and not _is_there(CHECKPOINT, inside):
+                _copy_checkpoint(home, home.attempt(claim.number, claim.resumes) / CHECKPOINT, inside)
     except OSError as error:
         raise StorageError.because(f"cannot make the folder of an attempt, '{folder}'", error) from error
     return folder
@@ -108,7 +123,7 @@ def _is_of(folder: Path, token: str) -> bool:
     """Whether the claim in an attempt's folder is the one with the token; the result repeats it when it has ended."""
     for name in (CLAIM, RESULT):
         try:
-            content = (folder / name).read_bytes()
+            content = read_regular(folder / name)
         except OSError:
             continue
         if b'"token": ' in content:  # else it was torn
@@ -122,38 +137,65 @@ def _make(folder: Path) -> bool:
     Returns:
         Whether it was not there before.
     """
-    attempts, is_new = folder.parent, False
-    for path in (attempts.parent, attempts, folder) if folder.name == "1" else (folder,):
+    text, is_new = str(folder), False  # texts: this is done for every claim, and paths cost twice as much
+    attempts = text.rpartition("/")[0]
+    for path in (attempts.rpartition("/")[0], attempts, text) if folder.name == "1" else (text,):
         try:
-            os.mkdir(path)  # noqa: PTH102  # pathlib's costs twice as much, and this is done for every claim
+            os.mkdir(path)  # noqa: PTH102
             is_new = True
         except FileExistsError:
             is_new = False
         except FileNotFoundError:
-            path.mkdir(parents=True, exist_ok=True)
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103
             is_new = True
     return is_new
 
 
-def _copy_checkpoint(earlier: Path, checkpoint: Path) -> None:
-    """All of it or nothing: a part of a checkpoint is worse than none."""
-    arriving = checkpoint.with_name(ARRIVING)
-    refused: list[tuple[str, str, str]] = []
+def _copy_checkpoint(home: StudyHome, earlier: Path, inside: int) -> None:
+    """All of it or nothing: a part of a checkpoint is worse than none.
+
+    Args:
+        inside: descriptor of the attempt's folder.
+    """
+    refused: OSError | None = None
     for _ in range(COPY_TRIES):
-        shutil.rmtree(arriving, ignore_errors=True)
+        shutil.rmtree(ARRIVING, ignore_errors=True, dir_fd=inside)
         try:
-            shutil.copytree(earlier, arriving)
+            with folder_below(home.path, earlier) as source:
+                refused = _copied(source, inside)
         except FileNotFoundError:
             return
-        except shutil.Error as error:
-            # files come and go below our hands: the earlier attempt lives and saves another one
-            refused = error.args[0]
-            continue
-        arriving.rename(checkpoint)
-        return
-    shutil.rmtree(arriving, ignore_errors=True)
-    # the first of copytree's reasons, of which it has one for each file
-    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused[0][2])
+        except OddFile as error:  # it would be somebody else's files
+            refused = error
+            break
+        if refused is None:
+            os.rename(ARRIVING, CHECKPOINT, src_dir_fd=inside, dst_dir_fd=inside)
+            return
+    shutil.rmtree(ARRIVING, ignore_errors=True, dir_fd=inside)
+    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused)
+
+
+def _copied(source: int, inside: int) -> OSError | None:
+    """Why the copy is not whole: files come and go below our hands where the earlier attempt lives and saves again."""
+    os.mkdir(ARRIVING, dir_fd=inside)
+    arriving = os.open(ARRIVING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+    try:
+        copy_folder(source, arriving)
+    except OSError as error:
+        return error
+    except RecursionError:  # folders in folders without end, which somebody made for it
+        return OddFile(errno.ELOOP, "it is nested too deeply")
+    finally:
+        os.close(arriving)
+    return None
+
+
+def _is_there(name: str, inside: int) -> bool:
+    try:
+        os.stat(name, dir_fd=inside, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:
@@ -173,6 +215,8 @@ def has_checkpoint(folder: Path) -> bool:
 
 def holds_files(folder: Path) -> bool:
     """Whether a file lies in a folder or below it; an empty folder is made for each seed that has not saved yet."""
+    if folder.is_symlink():
+        return False  # what it leads to is no checkpoint of this study
     return any(names for _, _, names in os.walk(folder))
 
 
@@ -193,37 +237,42 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
         record |= {"replicates": replicates} if replicates else {}
     record["claim"] = _claim_record(claim, facts)
     folder = home.attempt(claim.number, claim.attempt)
+    content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
     try:
-        if isinstance(ended, GivenBack) and _has_content(folder / RESULT):
-            return
-        content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
         try:
-            _write_result(folder, content, claim.token)
+            _write_result(home, folder, content, claim.token, keeps=isinstance(ended, GivenBack))
         except FileNotFoundError:
             folder.mkdir(parents=True)
-            _write_result(folder, content, claim.token)
-        (folder / CLAIM).unlink(missing_ok=True)
+            _write_result(home, folder, content, claim.token, keeps=isinstance(ended, GivenBack))
     except OSError as error:
         raise StorageError.because(f"cannot write '{folder / RESULT}'", error) from error
 
 
-def _write_result(folder: Path, content: bytes, token: str) -> None:
+def _write_result(home: StudyHome, folder: Path, content: bytes, token: str, *, keeps: bool) -> None:
     """Durable before the claim is removed: a result that a kill has torn lies beside its claim, and is none.
 
     One that is there already was written when the attempt was told to end, or marks a folder that was another claim's.
+
+    Args:
+        keeps: leave one that is there as it is.
     """
-    try:
-        write_new(folder / RESULT, content)
-    except FileExistsError:
-        if not _is_of(folder, token):
-            raise StorageError(f"'{folder}' belongs to another claim") from None
-        # without the folder: the sync of the journal, which follows, commits the rename with it
-        write_atomic(folder / RESULT, content, sync_folder=False)
+    with folder_below(home.path, folder) as inside:
+        if keeps and _has_content(RESULT, inside):
+            return
+        try:
+            write_new(RESULT, content, dir_fd=inside)
+        except FileExistsError:
+            if not _is_of(folder, token):
+                raise StorageError(f"'{folder}' belongs to another claim") from None
+            # without the folder: the sync of the journal, which follows, commits the rename with it
+            write_atomic(Path(f"/proc/self/fd/{inside}/{RESULT}"), content, sync_folder=False)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(CLAIM, dir_fd=inside)
 
 
-def _has_content(path: Path) -> bool:
+def _has_content(name: str, inside: int) -> bool:
     try:
-        return path.stat().st_size > 0
+        return os.stat(name, dir_fd=inside, follow_symlinks=False).st_size > 0
     except FileNotFoundError:
         return False
 
@@ -252,9 +301,10 @@ def last_sign(folder: Path) -> float | None:
 def drop_checkpoints(home: StudyHome, number: int, *, attempts: int) -> None:
     """A trial that has ended after so many attempts needs its checkpoints no more."""
     for attempt in range(1, attempts + 1):
-        folder = home.attempt(number, attempt) / CHECKPOINT
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        folder = home.attempt(number, attempt)
+        if os.path.lexists(f"{folder}/{CHECKPOINT}"):
+            with contextlib.suppress(OSError), folder_below(home.path, folder) as inside:
+                shutil.rmtree(CHECKPOINT, ignore_errors=True, dir_fd=inside)
 
 
 def tidy(home: StudyHome, number: int, attempt: int) -> None:
@@ -264,38 +314,55 @@ def tidy(home: StudyHome, number: int, attempt: int) -> None:
     reported and saved stays, and so does its claim, unless there is a result. What cannot be removed is no error.
     """
     folder = home.attempt(number, attempt)
-    if _is_repeated(folder):
-        with contextlib.suppress(OSError):
-            (folder / CLAIM).unlink()
-    shutil.rmtree(folder / ARRIVING, ignore_errors=True)
-    tidy_part(folder)
+    with contextlib.suppress(OSError), folder_below(home.path, folder) as inside:
+        if _is_repeated(folder):
+            with contextlib.suppress(OSError):
+                os.unlink(CLAIM, dir_fd=inside)
+        shutil.rmtree(ARRIVING, ignore_errors=True, dir_fd=inside)
+        _tidy_part(inside)
 
 
 def tidy_part(folder: Path) -> None:
     """The same for what processes of the user's code have left, in an attempt's folder or that of one of its seeds."""
-    try:
-        names = os.listdir(folder)  # noqa: PTH208
-    except OSError:
-        return
-    for name in names:
-        path = folder / name
-        if name in STREAMS:
-            unlink_if_empty(path)
-        elif name == STOP or _TEMPORARY.fullmatch(name):
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, _FOLDER)
+        try:
+            _tidy_part(fd)
+        finally:
+            os.close(fd)
+
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _tidy_part(inside: int) -> None:
+    with contextlib.suppress(OSError):
+        reading = os.open(".", _FOLDER, dir_fd=inside)
+        try:
+            names = os.listdir(reading)  # noqa: PTH208
+        finally:
+            os.close(reading)
+        for name in names:
             with contextlib.suppress(OSError):
-                path.unlink()
-        elif name.startswith(_PARTS):
-            tidy_part(path)
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        elif name == CHECKPOINT:
-            remove_if_bare(path)
+                if name in STREAMS:
+                    unlink_if_empty(name, dir_fd=inside)
+                elif name == STOP or _TEMPORARY.fullmatch(name):
+                    os.unlink(name, dir_fd=inside)
+                elif name.startswith(_PARTS):
+                    part = os.open(name, _FOLDER, dir_fd=inside)
+                    try:
+                        _tidy_part(part)
+                    finally:
+                        os.close(part)
+                    os.rmdir(name, dir_fd=inside)
+                elif name == CHECKPOINT:
+                    remove_if_bare(Path(f"/proc/self/fd/{inside}/{CHECKPOINT}"))
 
 
 def _is_repeated(folder: Path) -> bool:
     """Whether there is a whole result that repeats the claim."""
     try:
-        claim, result = (msgspec.json.decode((folder / name).read_bytes()) for name in (CLAIM, RESULT))
+        claim, result = (loads(read_regular(folder / name)) for name in (CLAIM, RESULT))
         return bool(claim["token"] == result["claim"]["token"])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False

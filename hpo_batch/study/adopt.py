@@ -20,14 +20,14 @@ from pathlib import Path
 import msgspec
 
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.files import sync_directory, write_atomic
+from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.scanned_trial import FACTS
 from hpo_batch.study.comparable import translated
-from hpo_batch.study.create import meaning, revision
+from hpo_batch.study.create import meaning, mode_of, revision
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
@@ -166,7 +166,7 @@ def kept_records(home: StudyHome) -> list[bytes]:
     """
     path = home.path / FILE
     try:
-        return path.read_bytes().splitlines()
+        return read_regular(path, most=LINES_BYTES).splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -184,7 +184,7 @@ def _build(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configurati
     else:
         home.make()
     writer, text = Writer("import"), sweep.to_json()
-    write_atomic(home.revision(1), text)
+    write_atomic(home.revision(1), text, mode=mode_of(sweep))
     adopted = _encoded([writer.study_attr(ATTR, facts), *_trials(writer, sweep, taken)])
     write_atomic(home.path / FILE, adopted)
     first = [

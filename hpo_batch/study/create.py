@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.masking import assigns_secret, looks_secret
 from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
 from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
@@ -85,8 +86,9 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
                 records.append(writer.study_attr(IMPORTED, attribute(sweep, file=path.name, content=content)))
             text = sweep.to_json()
             # the journal names a revision only when its file is complete on disk
-            _write(home.revision(number), text)
-            _write(home.sweep_toml, toml)
+            mode = mode_of(sweep)
+            _write(home.revision(number), text, mode=mode)
+            _write(home.sweep_toml, toml, mode=mode)
             records.append(revision(writer, number=number, content=text.encode(), wanted=wanted(sweep, state)))
         elif wanted(sweep, state) != state.target:  # the journal was made again from its folders, by an older count
             facts = {**state.attrs["hpo:revision"], "target": wanted(sweep, state)}
@@ -159,9 +161,19 @@ def _stays(space: Space, state: JournalState) -> str:
     )
 
 
-def _write(path: Path, text: str | bytes) -> None:
+def mode_of(sweep: Sweep) -> int:
+    """Of its frozen copies: ``[objective] env`` and ``[job] setup`` may hold the token of an account.
+
+    In a shared study the group works with them: its umask keeps out everybody else.
+    """
+    env, setup = sweep.objective.env, "\n".join(sweep.job.setup)
+    is_secret = any(looks_secret(name, value) for name, value in env.items()) or assigns_secret(setup)
+    return 0o600 if is_secret and not sweep.study.shared else 0o666
+
+
+def _write(path: Path, text: str | bytes, *, mode: int = 0o666) -> None:
     try:
-        write_atomic(path, text)
+        write_atomic(path, text, mode=mode)
     except OSError as error:
         raise StorageError.because(f"cannot write '{path}'", error) from error
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import msgspec
 
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.files import LINES_BYTES, read_regular
 from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.store.format import DIRECTIONS
 from hpo_batch.store.home import StudyHome, find_homes
@@ -87,7 +88,7 @@ def found_again(home: StudyHome, sweep: Sweep) -> dict[str, object] | None:
     if not sweep.study.import_ or newest is None:
         return None
     path = home.path / f"imported.{newest}.jsonl"
-    return attribute(sweep, file=path.name, content=path.read_bytes())
+    return attribute(sweep, file=path.name, content=read_regular(path, most=LINES_BYTES))
 
 
 def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, ...]:
@@ -101,7 +102,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
         return ()
     path = home.path / str(facts["file"])
     try:
-        content = path.read_bytes()
+        content = read_regular(path, most=LINES_BYTES)
     except OSError as error:
         raise StorageError.because(f"cannot read the trials that the study imported, '{path}'", error) from error
     if hashlib.sha256(content).hexdigest() != facts["digest"]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from hpo_batch.errors import StorageError
+from hpo_batch.files import read_regular
+from hpo_batch.store.decode import NONSENSE
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -19,14 +21,14 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
     """
     path = home.revision(state.revision)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
     except OSError as error:
         raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
     try:
         return Sweep.from_json(content)
-    except ValueError as error:  # it is whole, as its digest says
+    except NONSENSE as error:  # it is whole, as its digest says
         raise StorageError(
             f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import msgspec
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
-from hpo_batch.files import sync_directory
+from hpo_batch.files import open_regular, read_regular, sync_directory
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
 from hpo_batch.store import liveness
 from hpo_batch.store.checkpoints import moved_forward
+from hpo_batch.store.decode import NONSENSE
 from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
@@ -40,6 +41,8 @@ from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
+
+MOST_HOLES = 10_000
 
 Completed = Callable[[Mapping[str, float]], Mapping[str, float]]
 """reported metrics -> the same with the computed ones"""
@@ -103,9 +106,9 @@ def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
         StorageError: there is none.
     """
     paths = {path: path.name.split(".")[1] for path in home.path.glob("sweep.*.json")}
-    for number in sorted((int(text) for text in paths.values() if text.isdigit()), reverse=True):
-        with contextlib.suppress(OSError, ValueError):
-            content = home.revision(number).read_bytes()
+    for number in sorted((int(text) for text in paths.values() if text.isdigit() and len(text) < 10), reverse=True):
+        with contextlib.suppress(OSError, *NONSENSE):
+            content = read_regular(home.revision(number))
             return number, content, Sweep.from_json(content)
     raise StorageError(
         f"no frozen sweep (sweep.1.json ...) in '{home.path}' can be read: without one nobody knows what the trials "
@@ -156,7 +159,7 @@ class _Rebuilder:
         adopted = kept_records(self._home)
         self.state.apply(b"".join(line + b"\n" for line in adopted))
         self._lines += adopted
-        trials = list(kept_trials(self._home))
+        trials = self._plausible(kept_trials(self._home))
         made = {_identity(trial) for trial in trials}
         repeats = [planned for planned in self._claimant.planned if _identity_of(planned) not in made]
         for trial in trials:
@@ -167,6 +170,17 @@ class _Rebuilder:
             continue
         self._append([writer.study_attr("hpo:armed", self._claimant.now)])
         return self._lines
+
+    def _plausible(self, kept: Iterable[KeptTrial]) -> list[KeptTrial]:
+        """Without what lies far behind the others: each number without a folder becomes a trial that has failed."""
+        trials: list[KeptTrial] = []
+        for trial in kept:
+            if trial.number > MOST_HOLES + 10 * len(trials):
+                told = f"'{self._home.trial(trial.number)}' has a number far behind the {len(trials)} others"
+                self.problems.append(f"{told}: it is left out")
+            else:
+                trials.append(trial)
+        return trials
 
     def _append(self, records: Sequence[Record]) -> None:
         lines = [msgspec.json.encode(record) for record in records]
@@ -276,10 +290,12 @@ class _Rebuilder:
         """The space of the trial's revision, if its sweep can be read, with all of its parameters."""
         assert kept.claim is not None
         number = kept.claim.trial.get("revision", self._number)
+        if not isinstance(number, int) or not 0 <= number < 10**9:
+            number = self._number
         if number not in self._spaces:
             self._spaces[number] = self._sweep.space
-            with contextlib.suppress(OSError, ValueError):
-                self._spaces[number] = Sweep.from_json(self._home.revision(number).read_bytes()).space
+            with contextlib.suppress(OSError, *NONSENSE):
+                self._spaces[number] = Sweep.from_json(read_regular(self._home.revision(number))).space
         return _with_all(self._spaces[number], kept.claim.configuration)
 
 
@@ -346,7 +362,8 @@ def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
     # one name, which nobody else uses while the lock is held: what a killed rebuild left is overwritten
     arriving = home.path / f".{home.journal.name}.rebuild.tmp"
     try:
-        with arriving.open("wb") as file:
+        arriving.unlink(missing_ok=True)
+        with os.fdopen(open_regular(arriving, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.writelines(line + b"\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpo_batch.masking import MASK, looks_secret
 from hpo_batch.space.parameters import Fixed, Integer, Real
 from hpo_batch.space.words import toml_line
 from hpo_batch.sweep.schema import Sweep
@@ -45,7 +46,7 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
     for key in sorted(before.keys() | after.keys()):
         if repr(before.get(key)) == repr(after.get(key)):  # not `==`: 1, 1.0 and true are different values
             continue
-        line = f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
+        line = f"{key}: {_shown(before.get(key), key)} -> {_shown(after.get(key), key)}"
         (against if key.startswith(MEANING) else lines).append(line)
     if has_trials:
         known = {*old.space.by_name, *had}
@@ -81,5 +82,9 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _shown(value: Any) -> str:
-    return "(nothing)" if value is None else str(value)
+def _shown(value: Any, key: str) -> str:
+    if value is None:
+        return "(nothing)"
+    # lines are printed, also into the log of a job
+    is_secret = key.startswith("objective.env.") and looks_secret(key.rpartition(".")[2], str(value))
+    return MASK if is_secret else str(value)

@@ -111,7 +111,7 @@ class WorkerEngine:
         if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
             self._shared = time.monotonic()
             # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
-            _open_to_group(self._home.attempt(self._claim.number, self._claim.attempt))
+            _open_to_group(self._home, self._claim)
         with self.lock:
             if self._pulse is not None:
                 self._pulse.beat()
@@ -314,7 +314,7 @@ def _run(
             remove_if_bare(checkpoint)
             tally.saves = tally.saves or has_checkpoint(folder)
         if shared:
-            _open_to_group(folder)
+            _open_to_group(home, claim)
 
 
 def _end_earlier(home: StudyHome, claim: Claim) -> None:
@@ -348,10 +348,10 @@ def _not_written(claim: Claim, error: StorageError) -> GivenBack:
     return GivenBack(cause=Cause.STORAGE)
 
 
-def _open_to_group(folder: Path) -> None:
+def _open_to_group(home: StudyHome, claim: Claim) -> None:
     """What the user's code has made, whatever mode it chose; what cannot be opened fails no trial."""
-    with contextlib.suppress(OSError):
-        sharing.open_to_group(folder)
+    with contextlib.suppress(OSError, RecursionError):
+        sharing.open_to_group(home.attempt(claim.number, claim.attempt), below=home.path)
 
 
 @dataclass(frozen=True, kw_only=True)

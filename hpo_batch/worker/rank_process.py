@@ -19,6 +19,7 @@ from typing import Any
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.files import make_real_folder
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.trial import Trial
@@ -62,7 +63,7 @@ def _run(objective: Objective, given: Mapping[str, Any], facts: Mapping[str, Any
     is_function = isinstance(objective, FunctionObjective)
     engine = RankEngine(wire, rank=rank, together=is_function)
     try:
-        folder.mkdir(exist_ok=True)
+        make_real_folder(folder)
         trial = RankTrial(
             **{**given, "dir": folder, "checkpoint": Path(given["checkpoint"])},
             engine=engine,

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import write_atomic
+from hpo_batch.files import decode, make_real_folder, read_regular, write_atomic
 from hpo_batch.objective.later_seed import LaterSeed
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
@@ -95,7 +95,7 @@ class Seeds:
         checkpoint = self.checkpoint / f"seed-{i + 1}"
         folder = trial.dir if i == 0 else trial.dir / f"seed-{i + 1}"
         try:
-            folder.mkdir(exist_ok=True)
+            make_real_folder(folder)
         except OSError as error:
             raise StorageError.because(f"cannot make the folder of a seed, '{folder}'", error) from error
         facts: dict[str, Any] = {
@@ -160,8 +160,8 @@ class _SeedFile(msgspec.Struct):
 def _kept(path: Path, seed: int) -> Complete | None:
     """The result of a seed that an earlier attempt has finished; None if there is none that can be read."""
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=_SeedFile)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        file = decode(read_regular(path), _SeedFile)
+    except (OSError, ValueError):
         return None
     metrics = {name: float(value) for name, value in file.metrics.items()}
     return Complete(values=file.values, metrics=metrics) if file.seed == seed else None

@@ -15,6 +15,7 @@ import pytest
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.records import Owner
+from hpo_batch.store import leases
 from hpo_batch.store.leases import (
     LeaseWatch,
     held,
@@ -155,12 +156,13 @@ def test_whether_an_array_task_runs_again_is_told_without_reading_the_cards_of_o
     for other in (owner("7-r1-4", job="7_4"), *(owner(f"8-r1-{i}", job=f"8_{i}") for i in range(20))):
         (tmp_path / f"{other.worker}.json").write_text(json.dumps(asdict(other)))
     opened: list[Path] = []
-    read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, **given: (opened.append(path), read_text(path, **given))[1])
+    read = leases.read_regular
+    monkeypatch.setattr(leases, "read_regular", lambda path, **given: (opened.append(path), read(path, **given))[1])
     assert not is_followed(tmp_path, mine)
     (tmp_path / "7-r1-3.json").write_text(json.dumps(asdict(owner("7-r1-3", job="7_3"))))
     assert is_followed(tmp_path, mine)
-    (tmp_path / "7-r1-3.json").rename(tmp_path / "7-r1-3.0.json")
+    (tmp_path / "7-r1-3.json").unlink()
+    (tmp_path / "7-r1-3.0.json").write_text(json.dumps(asdict(owner("7-r1-3.0", job="7_3"))))
     assert is_followed(tmp_path, mine)
     assert {path.name for path in opened if path.suffix == ".json"} == {"7-r1-3.json", "7-r1-3.0.json"}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hpo_batch import files
 from hpo_batch.errors import StorageError
 from hpo_batch.records import Cause, Claim, CommandEnd, Complete, Configuration, Failed, GivenBack, Pruned, Reason
 from hpo_batch.store import trial_folder
@@ -104,27 +105,43 @@ def test_a_checkpoint_that_changes_while_it_is_copied_is_copied_again(
 ) -> None:
     first = opened(home)
     (first / "a").write_text("a")
-    (first / "dangling").symlink_to("gone")  # what copytree meets when a file vanishes below its hands
-    copytree, tries = trial_folder.shutil.copytree, []
-
-    def copy(source: Path, target: Path) -> None:
-        tries.append(source)
-        if len(tries) == 2:
-            (source / "dangling").unlink()
-        copytree(source, target)
-
-    monkeypatch.setattr(trial_folder.shutil, "copytree", copy)
+    (first / "b").write_text("b")
+    tries = vanishing(monkeypatch, first / "b", times=1)
     second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
-    assert len(tries) == 2
+    assert len(tries) == 1
     assert [p.name for p in (second / "checkpoint").iterdir()] == ["a"]
 
 
-def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(home: StudyHome) -> None:
+def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(
+    home: StudyHome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     first = opened(home)
     (first / "a").write_text("a")
-    (first / "dangling").symlink_to("gone")
+    (first / "b").write_text("b")
+    tries = vanishing(monkeypatch, first / "b", times=99)
     second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
+    assert len(tries) == trial_folder.COPY_TRIES
     assert [p.name for p in second.iterdir()] == ["claim.json"]
+    assert "cannot be copied, the trial begins anew" in caplog.text
+
+
+def vanishing(monkeypatch: pytest.MonkeyPatch, path: Path, *, times: int) -> list[str]:
+    """Take a file away between being listed and being copied, as an earlier attempt that lives does."""
+    copy, tries = files._copy_file, []
+
+    def late(source: int, target: int, name: str) -> None:
+        if name != path.name or len(tries) >= times:
+            return copy(source, target, name)
+        tries.append(name)
+        path.unlink()
+        try:
+            copy(source, target, name)
+        finally:
+            if times > 1:
+                path.write_text("again")
+
+    monkeypatch.setattr(files, "_copy_file", late)
+    return tries
 
 
 def test_a_result_is_kept_whatever_its_numbers_are(home: StudyHome) -> None:

@@ -119,7 +119,7 @@ def test_somebody_who_was_quicker_keeps_the_name(root: Path, monkeypatch: pytest
 
 
 def test_what_fails_or_is_killed_leaves_no_study(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         if path.name == "journal.jsonl":
             raise OSError(28, "No space left on device")
         path.write_bytes(data if isinstance(data, bytes) else data.encode())

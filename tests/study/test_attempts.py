@@ -229,5 +229,5 @@ def test_a_fingerprint_changes_with_what_is_written(tmp_path: Path) -> None:
     write(tmp_path / "c", model="epoch 12")
     seen.append(fingerprint(tmp_path / "c"))
     (tmp_path / "c" / "dangling").symlink_to(tmp_path / "nowhere")
-    assert fingerprint(tmp_path / "c") == seen[-1]
-    assert len(set(seen)) == 3
+    seen.append(fingerprint(tmp_path / "c"))  # a link is what it is, wherever it leads
+    assert len(set(seen)) == 4

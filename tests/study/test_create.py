@@ -157,7 +157,7 @@ def test_an_unfinished_study_of_another_direction_is_told_so(root: Path) -> None
 def test_the_journal_names_no_revision_before_its_file_is_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = make(root)
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, text: str, *, mode: int = 0o666) -> None:
         raise StorageError("no space left")
 
     monkeypatch.setattr(create_module, "_write", full)

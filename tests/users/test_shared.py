@@ -41,14 +41,28 @@ def test_modes_of_a_command(person: People) -> None:
 
 
 def test_modes_of_a_snapshot(person: People) -> None:
-    """Copies have the modes of their originals, which may be for their owner alone: a colleague's worker runs them."""
+    """What git knows is opened to the group, whose workers run it; what it does not know may be a secret."""
     alice, bob = person("alice", umask=0o077), person("bob")
     (alice.home / "toys.py").chmod(0o600)
     os.chown(alice.home / "toys.py", alice.uid, alice.uid)
-    subprocess.run(["git", "init", "-q", alice.home], user=alice.uid, group=alice.uid, extra_groups=[], check=True)
+    alice.writes(".env", "TOKEN=1").chmod(0o600)
+    alice.writes("notes", "for all").chmod(0o644)
+    for words in (["init", "-q"], ["add", "toys.py"]):
+        git = ["git", "-C", str(alice.home), *words]
+        subprocess.run(git, user=alice.uid, group=alice.uid, extra_groups=[], check=True)
     done = alice.run("submit", alice.sweep(), "--set", "objective.snapshot=true", "--wait")
     assert done.code == 0, done.err
-    assert modes(alice.root / "toy") == SHARED
+    assert modes(alice.root / "toy") == SHARED | {("file", 0o600, LAB), ("file", 0o644, LAB)}
+    assert "the group cannot read .env in the snapshot" in done.err
+    (env,) = (alice.root / "toy" / "code").glob("*/.env")
+    refused = subprocess.run(["cat", env], user=bob.uid, group=bob.uid, extra_groups=[LAB], check=False)
+    assert refused.returncode != 0
+    assert bob.run("submit", bob.sweep(study=""), "-n").code == 0
+    # nor by what opens a study that was not shared
+    assert alice.run("submit", alice.sweep(study=""), "--trials", 3, "--wait").code == 0
+    (alice.root / "toy").chmod(0o2750)
+    assert alice.run("submit", alice.sweep(), "--trials", 4, "--wait").code == 0
+    assert env.stat().st_mode & 0o777 == 0o600
     (copy,) = (alice.root / "toy" / "code").glob("*/toys.py")
     assert subprocess.run(["cat", copy], user=bob.uid, group=bob.uid, extra_groups=[LAB], check=True).returncode == 0
 
@@ -192,7 +206,7 @@ def test_sharing_a_study_that_was_not(person: People) -> None:
     assert bob.run("submit", bob.sweep(), "--trials", 3).code == 4
     (study / "notes").write_text("by root")
     done = alice.run("submit", alice.sweep(), "--wait")
-    assert (done.code, "study.shared: False -> True" in done.err) == (0, True)
+    assert (done.code, "study.shared: False -> True" in done.err) == (0, True), done.err
     assert (study / "notes").stat().st_mode & 0o777 == 0o644  # what is not hers is not touched
     (study / "notes").unlink()
     assert modes(study) == SHARED
