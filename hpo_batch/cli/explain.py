@@ -11,6 +11,7 @@ import click
 
 from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.space.words import one_line
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.explain import AttemptStory, Explanation
@@ -49,7 +50,8 @@ def _lines(story: Explanation) -> list[str]:
     lines: list[str] = []
 
     def tell(label: str, *texts: str) -> None:
-        lines.extend(f"{label if i == 0 else '':<{INDENT}}{text}" for i, text in enumerate(texts))
+        # a message of several lines could end in what looks like ours
+        lines.extend(f"{label if i == 0 else '':<{INDENT}}{one_line(text)}" for i, text in enumerate(texts))
 
     named = f" ({story.name})" if story.name else ""
     value = f", {', '.join(f'{v:.6g}' for v in story.values)}" if story.values else ""

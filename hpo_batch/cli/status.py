@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, root_option, study_homes
+from hpo_batch.cli.terminal import steering
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus, View
@@ -57,7 +58,8 @@ def command(
 def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:
     """Write each picture over the last one, in one write: nothing is blank in between."""
     asked = float("-inf")
-    sys.stdout.write("\x1b[2J")
+    terminal = steering(sys.stdout)
+    terminal.write("\x1b[2J")
     while True:
         ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
         asked = time.monotonic() if ask else asked
@@ -69,8 +71,8 @@ def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accoun
         if len(lines) > height - 2:
             lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
         body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
-        sys.stdout.write(f"\x1b[H{body}\x1b[J")
-        sys.stdout.flush()
+        terminal.write(f"\x1b[H{body}\x1b[J")
+        terminal.flush()
         time.sleep(LOOK_EVERY_S)
 
 

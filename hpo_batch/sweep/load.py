@@ -16,9 +16,9 @@ import tomli
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem
 from hpo_batch.space.build import build
-from hpo_batch.space.words import shown
+from hpo_batch.space.words import one_line, shown
 from hpo_batch.sweep.lines import Key, key_lines
-from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
+from hpo_batch.sweep.mistakes import Mistake, Source, put
 from hpo_batch.sweep.rules import find_problems, infer_space
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
@@ -69,9 +69,9 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         raw = tomli.loads(text)
         lines = key_lines(text)
     except RecursionError as error:
-        raise SweepInvalid((f"{path}: not valid TOML: its tables are nested too deeply",)) from error
+        raise SweepInvalid((one_line(f"{path}: not valid TOML: its tables are nested too deeply"),)) from error
     except ValueError as error:
-        raise SweepInvalid((printable(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
+        raise SweepInvalid((one_line(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
     return _Loader(path, Source(file=str(path), raw=raw, lines=lines), overrides).load()
 
 
