@@ -36,6 +36,7 @@ from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, nearest, shown
+from hpo_batch.sweep.controls import control_problems
 from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
@@ -91,7 +92,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
         space: what could be built of its space.
         told: what is known to be wrong already; the rules do not build on it.
     """
-    problems: list[Problem] = []
+    problems: list[Problem] = list(control_problems(sweep))
     known = Known(told=told)
     _objective_rules(sweep, known, problems)
     _sampler_rules(sweep, known, problems)
