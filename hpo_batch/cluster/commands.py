@@ -51,7 +51,7 @@ _ASIDE_S = 10.0
 """for what is good to know, and nothing waits for"""
 _UNKNOWN_ID = "Invalid job id specified"
 _NO_ROOM = re.compile(
-    r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
+    r"Submit\w{0,50}Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
 )
 """Fewer tasks may be accepted. `Job violates accounting/QOS policy` alone may mean a limit of time or size as well."""
 _POLICY = "Job violates accounting/QOS policy"

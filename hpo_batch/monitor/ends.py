@@ -29,11 +29,11 @@ _ENDS = re.compile(r" I worker ends: ")
 _TELLING = (
     MEMORY,
     re.compile(r"execve\(\):"),
-    re.compile(r"error: .*(?:couldn't chdir|[Cc]ould not open std|No space left|Permission denied|No such file)"),
-    re.compile(r"error: .*(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
-    re.compile(r"\*\*\* .*(?:DUE TO|CANCELLED AT).*\*\*\*"),
+    re.compile(r"error: .{0,300}(?:couldn't chdir|[Cc]ould not open std|No space left|Permission denied|No such file)"),
+    re.compile(r"error: .{0,300}(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
+    re.compile(r"\*\*\* [^*]{0,300}(?:DUE TO|CANCELLED AT)[^*]{0,300}\*\*\*"),
 )
-"""SLURM's own words for why, the most telling first"""
+"""SLURM's own words for why, the most telling first; within a length: a line may be anybody's"""
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
 _NOISE = re.compile(
     r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
