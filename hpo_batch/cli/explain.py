@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.files import shown_json
 from hpo_batch.space.words import one_line
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) 
     submissions = read_submissions(home)
     stories = [explain(home, state, number, submissions=submissions) for number in numbers]
     if as_json:
-        click.echo(json.dumps([story.as_json() for story in stories], indent=2, ensure_ascii=False))
+        click.echo(shown_json([story.as_json() for story in stories]))
     else:
         click.echo("\n\n".join("\n".join(_lines(story)) for story in stories))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -14,6 +13,7 @@ import click
 
 from hpo_batch.cli.options import logs_root, root_option, study_homes
 from hpo_batch.cli.terminal import steering
+from hpo_batch.files import shown_json
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus, View
@@ -96,7 +96,7 @@ def _print_changes(
 
 
 def _json(statuses: Sequence[StudyStatus], *, indent: int | None = None) -> str:
-    return json.dumps([status.as_json() for status in statuses], indent=indent, ensure_ascii=False)
+    return shown_json([status.as_json() for status in statuses], indent=indent)
 
 
 def _text(statuses: Sequence[StudyStatus], *, all_workers: bool) -> str:
