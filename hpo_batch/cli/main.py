@@ -6,6 +6,7 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 from __future__ import annotations
 
 import codecs
+import errno
 import importlib
 import io
 import keyword
@@ -18,7 +19,7 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
-from hpo_batch.space.words import spelt
+from hpo_batch.space.words import printable, spelt
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
@@ -154,6 +155,10 @@ def _run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            what = printable(str(error.filename))
+            click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
+            return Exit.BAD_INPUT
         if error.filename is None or error.errno not in TRANSIENT:
             return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
         refused = StorageError.because(f"cannot use '{error.filename}'", error)

@@ -278,6 +278,8 @@ def _parse_override(text: str) -> Raw:
     usage = "--set takes key=value, for example job.workers=4"
     if not equals or "\n" in key:
         raise UserError(usage)
+    if not text.isascii() and text != text.encode(errors="replace").decode():
+        raise UserError("it is not UTF-8 text")
     try:
         if "\n" not in text:
             raw = tomli.loads(text)
@@ -288,9 +290,11 @@ def _parse_override(text: str) -> Raw:
             raise UserError(f"the value is not valid TOML: {error}") from error
     try:
         raw = tomli.loads(f"{key} = 0")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(usage) from error
     node = raw
+    if not raw:  # the key is a comment
+        raise UserError(usage)
     while True:
         ((name, inner),) = node.items()
         if inner == 0:

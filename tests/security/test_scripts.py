@@ -20,7 +20,11 @@ from tests.launch.test_collector import JOB, SUBMISSION, a_plan
 
 LINE = "x\n#SBATCH --uid=0\ntouch /tmp/owned"
 ENDS = ["\n", "\r", "\0", "\x0b", "\x0c", "\x1b", "\x85", "\u2028"]
-TEXTS = [field.name for field in fields(Job) if re.search(r"\bstr\b", str(field.type)) and field.name not in ("sbatch", "setup")]
+TEXTS = [
+    field.name
+    for field in fields(Job)
+    if re.search(r"\bstr\b", str(field.type)) and field.name not in ("sbatch", "setup")
+]
 
 
 def told(value: str) -> str:
