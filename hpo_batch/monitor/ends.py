@@ -66,7 +66,7 @@ class Dead:
 
     def __str__(self) -> str:
         what = f"{len(self.tasks)} of {self.of} {'array tasks' if self.of > 1 else 'array task'}"
-        if not any(task.partition("_")[2] or task.isdigit() for task in self.tasks):
+        if not any(task.partition("_")[2] or task.isdecimal() for task in self.tasks):
             what = f"{len(self.tasks)} of {self.of} workers"
         where = f" on {self.node}" if self.node else ""
         few = ", ".join(self.tasks[:4]) + (", ..." if len(self.tasks) > 4 else "")
@@ -144,7 +144,7 @@ def _task_ends(
     live: Collection[str],
 ) -> list[_End]:
     alive = {ArrayTask.parse(task) for task in live}
-    mine = {int(id) for id in job_ids if id.isdigit()}
+    mine = {int(id) for id in job_ids if id.isdecimal()}
     ended = {task: row for task, row in rows.items() if task.job in mine and not row.state.live}
     alive |= {task for task, row in rows.items() if row.state.live}
     logs = {task: log for task, log in _logs(home, job_ids) if task not in alive}

@@ -119,6 +119,8 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     told = _SEPARATOR.match(text)
     if told is not None:
         text = text[told.end() :]
+    if not text.strip():
+        raise UserError(f"'{path}' is empty")
     delimiter: str = told.group(1) if told is not None else _delimiter(text)
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))

@@ -24,8 +24,6 @@ from hpo_batch.space.words import MOST_LISTED, listed, nearest, shown
 RESERVED = ("derived", "constraints")
 MOST_EXPRESSIONS = {"derived": 10_000, "constraints": 500}
 """each constraint is tried alone and with all others, and each draw of a worker again"""
-WIDEST = 8.0
-"""times the width of a range must be a number still: the models of samplers reckon with several widths"""
 PLACEHOLDERS = ("args", "overrides", "params_json")
 """what a command may name in braces beside the parameters"""
 LARGEST_INTEGER = 2**53
@@ -314,8 +312,6 @@ def _range(name: str, raw: Mapping[str, Any], when: Expression | None, problems:
         wrong("low" if isinstance(low, int) else "high", "one end is an integer and the other is not: write both alike")
     if low > high:
         wrong("low", f"low ({low!r}) is above high ({high!r})")
-    elif not integers and not log and not math.isfinite(WIDEST * (float(high) - float(low))):
-        wrong("high", f"the range from {low!r} to {high!r} is wider than numbers go: nothing can be drawn from it")
     if log and low <= 0:
         wrong("low", f"a range with log = true needs low above 0, not {low!r}")
     if integers and max(abs(low), abs(high)) > LARGEST_INTEGER:

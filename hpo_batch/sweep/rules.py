@@ -49,6 +49,8 @@ DRAWS = 4_096
 """configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""
 RARE = 0.01
 """share of valid configurations below which it is said how few they are"""
+WIDEST = 8.0
+"""times the width of a range must be a number still: samplers reckon with several widths"""
 MOST_ARMS = 1_000
 """combinations of weighted choices: each is kept to its share of the trials"""
 
@@ -455,6 +457,13 @@ def _space_rules(sweep: Sweep, space: Space, known: Known, problems: list[Proble
                 problems.append(Problem(key=("sampler", option), message=message))
             elif option == "coverage" and parameter is not None and parameter.count is None:
                 problems.append(Problem(key=("sampler", option), message=f"'{name}' is continuous and has no cells"))
+    for parameter in space.searched if sweep.sampler.name not in ("random", "grid", "list") else ():
+        if not isinstance(parameter, Real) or parameter.log:
+            continue
+        if not math.isfinite(WIDEST * (parameter.high - parameter.low)):
+            ends = f"{parameter.low!r} to {parameter.high!r}"
+            message = f"the range from {ends} is too wide for the sums of sampler '{sweep.sampler.name}'"
+            problems.append(Problem(key=("space", parameter.name, "high"), message=f"{message}; use 'random'"))
     if sweep.sampler.name == "grid":
         endless = [p.name for p in space.searched if p.count is None]
         for name in endless:

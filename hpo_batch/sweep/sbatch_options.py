@@ -152,7 +152,7 @@ def key_of_job(option: str, value: str) -> tuple[str, str]:
         return f"sbatch.{option}", value
     plain = json.loads(value)
     if option in NUMBERS:
-        if not str(plain).isdigit():
+        if not str(plain).isdecimal():
             raise UserError(
                 f"--{option} after --: {shown(plain)} is no whole number, as [job] {PLANNED[option]} has it"
             )
@@ -183,7 +183,7 @@ def sbatch_problems(job: Job) -> Iterator[Problem]:
         if why := why_not(option):
             yield Problem(key=key, message=f"the sbatch option --{option} cannot be given: {why}")
         elif option in PLANNED:
-            literal = value if option in NUMBERS and str(value).isdigit() else json.dumps(str(value))
+            literal = value if option in NUMBERS and str(value).isdecimal() else json.dumps(str(value))
             yield Problem(
                 key=key, message="workers plan with it: it is a key of [job]", allowed=f"{PLANNED[option]} = {literal}"
             )
