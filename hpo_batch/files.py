@@ -241,7 +241,7 @@ def write_atomic(
         sync: make the content durable before the rename; and the rename too, unless ``sync_folder`` is false.
         mode: of the file, less what the umask takes away.
     """
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -321,6 +321,19 @@ def dump_json(value: object) -> str:
     return "".join(iter(lambda: "".join(itertools.islice(pieces, 4096)), "")) + "\n"
 
 
+def shown_json(value: object, *, indent: int | None = 2) -> str:
+    """JSON for other programs, as commands print it: what is no number (NaN, infinite) is null, as JSON has none."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 class JsonLines:
     """A JSON lines file, open for a writer: each record is one line in a single write.
 
@@ -342,7 +355,7 @@ class JsonLines:
         self._synced = -math.inf
 
     def append(self, record: dict[str, Any]) -> None:
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
         line = b"\n" + line if self._is_torn else line
         self._is_torn = os.write(self._fd, line) < len(line)
         if self._sync_every_s is not None and time.monotonic() - self._synced >= self._sync_every_s:

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from typing import Final
 
 MASK: Final = "***"
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/\S+|(?<![\w/])//\S+|[A-Za-z][A-Za-z0-9+.-]*//\S+")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,50}:/\S+|(?<![\w/])//\S+|[A-Za-z][A-Za-z0-9+.-]{0,50}//\S+")
 """also with a slash or a colon forgotten: a mistyped URL is told in the message that it is none"""
 _USER: Final = re.compile(r"(//?)([^\s/:@]*)(:|%3a)(\S*)@", re.IGNORECASE)
 """up to the last @: a password may hold one, or a slash, where somebody did not encode it"""
 _KEY: Final = re.compile(
-    r"""([\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key|access_?key|credentials?)[\w.-]*)
+    r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key|access_?key|credentials?)[\w.-]{0,50})
         (\s*=\s*|(?:%20|\+)*%3d(?:%20|\+)*)
-        (\{[^}]*\}|%7b.*?%7d|(?:(?!%3b|%26|%00)[^\s&;'"\#,])*)""",
+        (\{[^}]{0,300}\}|%7b.{0,300}?%7d|(?:(?!%3b|%26|%00)[^\s&;'"\#,])*)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """a key of a query, or of what ODBC has percent-encoded in one: ``odbc_connect=UID%3Du%3BPWD%3Dsecret``"""
@@ -62,7 +62,7 @@ def secrets_in(texts: Iterable[str]) -> tuple[str, ...]:
     for text in texts:
         is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
         for url in [match[0] for match in _URL.finditer(text)] + ([_spaces_encoded(text)] if is_url else []):
-            for match in (*_USER.finditer(url), *_KEY.finditer(_USER.sub(r"\1", url, count=1))):
+            for match in (*_USER.finditer(_up_to_at(url)), *_KEY.finditer(_user_replaced(r"\1", url))):
                 written = match[match.re.groups]
                 for plain in (urllib.parse.unquote(written), urllib.parse.unquote_plus(written), written):
                     secret = plain.strip("{}")  # of ODBC, around what holds signs of its own
@@ -77,8 +77,18 @@ def _spaces_encoded(text: str) -> str:
     return re.sub(r"\s", lambda space: urllib.parse.quote(space[0]), text)
 
 
+def _up_to_at(url: str) -> str:
+    """Where a user may stand: behind the last @ every slash would be tried up to the end."""
+    return url[: url.rfind("@") + 1]
+
+
+def _user_replaced(by: str, url: str) -> str:
+    start = _up_to_at(url)
+    return _USER.sub(by, start, count=1) + url[len(start) :]
+
+
 def _masked_url(url: str) -> str:
-    return _KEY.sub(rf"\1\2{MASK}", _USER.sub(rf"\1\2\3{MASK}@", url, count=1))
+    return _KEY.sub(rf"\1\2{MASK}", _user_replaced(rf"\1\2\3{MASK}@", url))
 
 
 def _without(text: str, known: Iterable[str]) -> str:

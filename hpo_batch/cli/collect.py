@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 
 from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
 from hpo_batch.cli.sources import OPTIONS, exit_code, read_sources, source_options
+from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
 from hpo_batch.store.home import StudyHome
 
@@ -88,8 +88,7 @@ def command(
                                for_people=_is_for_people(chosen))  # fmt: skip
             content = render(frame, chosen)
     if output is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        print_bytes(content)
     else:
         _write(output, content)
         click.echo(f"wrote {output.resolve()}", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_trusted, hint, logs_root, name_in_toml, root_option, study_homes
+from hpo_batch.cli.options import Finite, check_trusted, hint, logs_root, name_in_toml, root_option, study_homes
 from hpo_batch.errors import Exit, StorageError, StudyNotFound, UserError
 from hpo_batch.store.home import StudyHome, all_homes, find_remains, home_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--cluster", is_flag=True, help="Try two nodes too, with a small job of at most 5 minutes.")
 @click.option("--gpu", is_flag=True, help="With --cluster: the job asks for the GPUs of the sweep, and tries them.")
 @click.option(
-    "--start-within", type=click.FloatRange(min=0), default=120.0, metavar="SECONDS", show_default=True,
+    "--start-within", type=Finite(min=0), default=120.0, metavar="SECONDS", show_default=True,
     help="With --cluster: cancel the job if it has not started by then.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON (docs/site.md).")
@@ -112,13 +112,12 @@ class _Shown:
         )
 
     def end(self) -> Exit:
-        import json
-
+        from hpo_batch.files import shown_json
         from hpo_batch.store.finding import exit_code
 
         code = exit_code(self._all)
         if self._as_json:
-            click.echo(json.dumps({"exit_code": int(code), "examined": self._parts}, indent=2))
+            click.echo(shown_json({"exit_code": int(code), "examined": self._parts}))
         return code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,8 @@ import click
 
 from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.cluster.gpus import named_gpus
+from hpo_batch.files import shown_json
+from hpo_batch.space.words import one_line
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.explain import AttemptStory, Explanation
@@ -40,7 +41,7 @@ def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) 
     submissions = read_submissions(home)
     stories = [explain(home, state, number, submissions=submissions) for number in numbers]
     if as_json:
-        click.echo(json.dumps([story.as_json() for story in stories], indent=2, ensure_ascii=False))
+        click.echo(shown_json([story.as_json() for story in stories]))
     else:
         click.echo("\n\n".join("\n".join(_lines(story)) for story in stories))
 
@@ -49,7 +50,8 @@ def _lines(story: Explanation) -> list[str]:
     lines: list[str] = []
 
     def tell(label: str, *texts: str) -> None:
-        lines.extend(f"{label if i == 0 else '':<{INDENT}}{text}" for i, text in enumerate(texts))
+        # a message of several lines could end in what looks like ours
+        lines.extend(f"{label if i == 0 else '':<{INDENT}}{one_line(text)}" for i, text in enumerate(texts))
 
     named = f" ({story.name})" if story.name else ""
     value = f", {', '.join(f'{v:.6g}' for v in story.values)}" if story.values else ""

@@ -5,6 +5,7 @@ Reading only: Ctrl-C ends the waiting, not the sweep. SLURM is asked at most onc
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -12,9 +13,11 @@ import click
 
 from hpo_batch.cli.options import hint
 from hpo_batch.cli.screen import stopped_lines
+from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
 from hpo_batch.monitor.status import StudyStatus, study_statuses
 from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
+from hpo_batch.space.words import one_line
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -42,6 +45,7 @@ def follow(homes: Sequence[StudyHome]) -> int:
 
 def _wait(homes: Sequence[StudyHome]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -51,10 +55,10 @@ def _wait(homes: Sequence[StudyHome]) -> None:
         TextColumn("{task.fields[more]}"),
         TimeElapsedColumn(),
     )
-    console = Console(stderr=True)
+    console = Console(file=steering(sys.stderr))
     views = [(home, Journal(home.journal), JournalState(reports=False, metrics=False)) for home in homes]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bars = [progress.add_task(home.name, total=None, more="") for home in homes]
+        bars = [progress.add_task(escape(one_line(home.name)), total=None, more="") for home in homes]
         last_text = ""
         asked, workers_left, patience = 0.0, True, Patience()
         while workers_left:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.space.words import one_line
 
 
 @click.command(name="list")
@@ -28,13 +29,13 @@ def command(root: Path | None) -> int:
                 counts, best = state.counts(), best_trial(state)
                 value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
         except HpoBatchError as error:
-            click.echo(f"{home.name:<32}  unreadable: {error}")
+            click.echo(f"{one_line(home.name):<32}  {one_line(f'unreadable: {error}')}")
             code = error.exit_code
             continue
         failed = f", {counts.failed} failed" if counts.failed else ""
         of = f"of {counts.target:<6}" if counts.target else " " * 9
-        click.echo(f"{home.name:<32}  {counts.finished:>6} {of} finished{failed}  {value}".rstrip())
+        click.echo(f"{one_line(home.name):<32}  {counts.finished:>6} {of} finished{failed}  {value}".rstrip())
     closed = closed_folders(folder)
     if closed:
-        click.echo(f"no permission to look into {', '.join(path.name for path in closed)}", err=True)
+        click.echo(f"no permission to look into {', '.join(one_line(path.name) for path in closed)}", err=True)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cli.terminal import steering
 from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.space.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 FOLLOW_S = 0.5
 LAST_LINES = 40
 """of a worker's log, where an attempt left nothing"""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @click.command(name="logs")
@@ -33,9 +37,10 @@ LAST_LINES = 40
 @click.option("--attempt", type=int, help="Which attempt [default: the last].")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing while the trial runs, also in its next attempt.")
 @click.option("--worker", is_flag=True, help="The log of the worker (array task) that ran it, instead.")
+@click.option("--raw", is_flag=True, help="As it was written, also what steers the terminal: only of code you trust.")
 @root_option
 def command(
-    study_and_trial: tuple[str, ...], attempt: int | None, follow: bool, worker: bool, root: Path | None
+    study_and_trial: tuple[str, ...], attempt: int | None, follow: bool, worker: bool, raw: bool, root: Path | None
 ) -> None:
     """Print what TRIAL (a number, a name, or 1-3) wrote, or why it failed. STUDY left out: the newest."""
     from hpo_batch.monitor.status import StudyReader
@@ -54,9 +59,9 @@ def command(
     for number in trial_numbers(study_and_trial[-1], names, len(state.trials)):
         try:
             if worker:
-                _print_worker(home, reader.read().trials[number], attempt)
+                _print_worker(home, reader.read().trials[number], attempt, raw=raw)
                 continue
-            printed = _print_trial(home, reader.read().trials[number], attempt, follow=follow)
+            printed = _print_trial(home, reader.read().trials[number], attempt, follow=follow, raw=raw)
             if follow:
                 _follow(home, reader, number, printed)
         except PermissionError as error:
@@ -68,6 +73,7 @@ class _Printed:
     """How far the files of an attempt have been printed."""
 
     attempt: int
+    raw: bool
     at: dict[Path, int] = field(default_factory=dict)
     told: Path | None = None
     """the stream that was printed last: a change to the other one is told"""
@@ -81,7 +87,7 @@ class _Printed:
                 if self.told != path:
                     click.echo(f"--- {path}", err=True)
                     self.told = path
-                self.at[path] = _copy(path, start)
+                self.at[path] = _copy(path, start, raw=self.raw)
 
 
 def _chosen(trial: ScannedTrial, attempt: int | None) -> int:
@@ -100,18 +106,18 @@ def _print_head(record: TrialRecord, which: int, run: Attempt | None, attempts: 
     if run is not None:
         gpus = f", GPU {named_gpus(run.gpus, run.gpu_count)}" if run.gpus else ""
         place = f", attempt {which} of {attempts} on {run.host} (job {run.job}{gpus})"
-    click.echo(f"trial {record.number}{name}: {record.state.name}{place}", err=True)
+    click.echo(one_line(f"trial {record.number}{name}: {record.state.name}{place}"), err=True)
     if record.reason:
-        click.echo(f"reason: {record.reason}: {record.message or 'no message'}", err=True)
+        click.echo(one_line(f"reason: {record.reason}: {record.message or 'no message'}"), err=True)
 
 
-def _print_trial(home: StudyHome, trial: ScannedTrial, attempt: int | None, *, follow: bool) -> _Printed:
+def _print_trial(home: StudyHome, trial: ScannedTrial, attempt: int | None, *, follow: bool, raw: bool) -> _Printed:
     from hpo_batch.monitor.output import has_output
 
     which, record = _chosen(trial, attempt), trial.record()
     run = _run_of(record, which)
     _print_head(record, which, run, trial.attempt)
-    printed = _Printed(attempt=which)
+    printed = _Printed(attempt=which, raw=raw)
     repeats = trial.facts.get("repeats")
     if repeats is not None:
         click.echo(f"it has the configuration of trial {repeats} and was answered from it: see logs there", err=True)
@@ -148,10 +154,10 @@ def _print_end_of_worker(home: StudyHome, run: Attempt, number: int) -> None:
         lines = about_trial(last_lines(path, 10_000), number, LAST_LINES)
     click.echo(f"--- the end of its worker's log, {path}", err=True)
     for line in lines:
-        click.echo(line)
+        click.echo(_plain(line))
 
 
-def _print_worker(home: StudyHome, trial: ScannedTrial, attempt: int | None) -> None:
+def _print_worker(home: StudyHome, trial: ScannedTrial, attempt: int | None, *, raw: bool) -> None:
     from hpo_batch.monitor.output import worker_log
 
     which, record = _chosen(trial, attempt), trial.record()
@@ -163,7 +169,7 @@ def _print_worker(home: StudyHome, trial: ScannedTrial, attempt: int | None) -> 
     if path is None:
         raise StorageError(f"the log of worker {run.worker} (job {run.job}) is not in '{home.path}': was it removed?")
     click.echo(f"--- {path}", err=True)
-    _copy(path)
+    _copy(path, raw=raw)
 
 
 def _submissions(home: StudyHome) -> Sequence[Submission]:
@@ -172,14 +178,23 @@ def _submissions(home: StudyHome) -> Sequence[Submission]:
     return read_submissions(home)
 
 
-def _copy(path: Path, start: int = 0) -> int:
+def _copy(path: Path, start: int = 0, *, raw: bool) -> int:
     """Print a file from ``start``; where it ended. Bytes that are not UTF-8 are shown as replacements."""
     with path.open("rb") as file:
         file.seek(start)
         data = file.read()
-    sys.stdout.write(data.decode(errors="replace"))
+    text = data.decode(errors="replace")
+    if raw:
+        steering(sys.stdout).write(text)
+    else:
+        sys.stdout.write(_plain(text))
     sys.stdout.flush()
     return start + len(data)
+
+
+def _plain(text: str) -> str:
+    """Without what training programs write most: colours, and the returns with which a bar is drawn over itself."""
+    return re.sub(r"\r+\n?", "\n", _COLOURS.sub("", text))
 
 
 def _follow(home: StudyHome, reader: StudyReader, number: int, printed: _Printed) -> None:
@@ -191,7 +206,7 @@ def _follow(home: StudyHome, reader: StudyReader, number: int, printed: _Printed
         if trial.attempt != printed.attempt:
             record = trial.record()
             _print_head(record, trial.attempt, _run_of(record, trial.attempt), trial.attempt)
-            printed = _Printed(attempt=trial.attempt)
+            printed = _Printed(attempt=trial.attempt, raw=printed.raw)
         elif trial.state.ended:
             return
         else:

@@ -17,7 +17,9 @@ import sys
 import click
 
 from hpo_batch import logs
+from hpo_batch.cli.terminal import printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.space.words import printable, spelt
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
@@ -118,16 +120,17 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = error.object[error.start : error.end]
-    return "".join(PLAIN.get(one) or _escaped(one) for one in found), error.end
-
-
-def _escaped(letter: str) -> str:
-    units = letter.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+    return "".join(PLAIN.get(one) or spelt(one) for one in found), error.end
 
 
 def run(argv: list[str]) -> int:
-    """Run one command; errors are caught here and nowhere else."""
+    """Run one command; nothing that it prints steers the terminal, whoever wrote it."""
+    with printing_only():
+        return _run(argv)
+
+
+def _run(argv: list[str]) -> int:
+    """Errors are caught here and nowhere else."""
     try:
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
@@ -156,6 +159,10 @@ def run(argv: list[str]) -> int:
             click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Exit.STORAGE
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            what = printable(str(error.filename))
+            click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
+            return Exit.BAD_INPUT
         if error.filename is None or error.errno not in TRANSIENT:
             return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
         refused = StorageError.because(f"cannot use '{error.filename}'", error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -32,6 +34,21 @@ def hint(*words: str) -> str:
     context = click.get_current_context(silent=True)
     root = context.params.get("root") if context is not None else None
     return shlex.join([program, *words, *(["--root", str(root)] if root is not None else [])])
+
+
+class Finite(click.FloatRange):
+    """A number of the command line: neither NaN nor infinite, which nothing can be reckoned with."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a finite number", param, ctx)
+        return number
+
+
+FINITE = Finite()
 
 
 def root_option(command: F) -> F:
@@ -142,8 +159,11 @@ def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:
     """The trials that TRIAL means: a number, a name, or a range ``1-3``."""
     if text in names:
         return [names[text]]
-    first, dash, last = text.partition("-")
-    if first.isdigit() and (not dash or last.isdigit()):
+    first, _, last = text.partition("-")
+    # no text of thousands of digits, nor "²", which is a digit and no number
+    if re.fullmatch(r"[0-9]{1,18}(-[0-9]{1,18})?", text):
+        if int(last or first) >= count:
+            first, last = "1", "0"
         numbers = list(range(int(first), int(last or first) + 1))
         if numbers and numbers[-1] < count:
             return numbers

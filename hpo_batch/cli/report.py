@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.cli.options import FINITE, logs_root, root_option
 from hpo_batch.cli.sources import exit_code, read_sources, source_options
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--n-eval", type=click.IntRange(min=1), help="Cases that the metric was computed on."),
             click.option("--n-pos", type=click.IntRange(min=1), help="Positive ones among them, for an AUC."),
-            click.option("--baseline", type=float, metavar="VALUE", help="The metric of what there was before."),
+            click.option("--baseline", type=FINITE, metavar="VALUE", help="The metric of what there was before."),
             click.option("--seed", type=int, default=0, help="For resampling and forests [default: 0]."),
         )
     ):

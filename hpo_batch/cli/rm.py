@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
@@ -26,4 +27,5 @@ def command(studies: tuple[str, ...], root: Path | None) -> None:
         check_ours(home)
         with turn(home):
             aside = put_aside(home, read_state(home), live([home])[home.name], now=time.time())
-        click.echo(f"{home.name}: moved to {aside}; to bring it back: mv {aside} {home.path}", err=True)
+        back = shlex.join(("mv", str(aside), str(home.path)))
+        click.echo(f"{home.name}: moved to {aside}; to bring it back: {back}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hpo_batch.cli.options import hint
 from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.monitor.waiting import stuck_for
-from hpo_batch.space.words import printable
+from hpo_batch.space.words import one_line, printable
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -248,7 +248,8 @@ def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
     seen = f"seen {_span(lease)} ago" if lease is not None else ""
     gloss = f" ({worker.gloss})" if worker.gloss else ""
     gpus = f"GPU {named_gpus(worker.gpus, worker.gpu_count)}" if worker.gpus else ""
-    return who, state, worker.node, gpus, trial, seen, worker.doubt or f"{worker.reason}{gloss}"
+    cells = (who, state, worker.node, gpus, trial, seen, worker.doubt or f"{worker.reason}{gloss}")
+    return tuple(map(one_line, cells))
 
 
 def _span(seconds: float | None) -> str:
@@ -259,6 +260,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _wrapped(label: str, text: str, width: int | None) -> list[str]:
+    text = one_line(text)
     if width is None:
         return [f"{label:<{INDENT}}{text}"]
     room = max(20, width - INDENT)

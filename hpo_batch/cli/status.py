@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, root_option, study_homes
+from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
+from hpo_batch.files import shown_json
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus, View
@@ -61,7 +62,8 @@ def command(
 def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:
     """Write each picture over the last one, in one write: nothing is blank in between."""
     asked = float("-inf")
-    sys.stdout.write("\x1b[2J")
+    terminal = steering(sys.stdout)
+    terminal.write("\x1b[2J")
     while True:
         ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
         asked = time.monotonic() if ask else asked
@@ -73,8 +75,8 @@ def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accoun
         if len(lines) > height - 2:
             lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
         body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
-        sys.stdout.write(f"\x1b[H{body}\x1b[J")
-        sys.stdout.flush()
+        terminal.write(f"\x1b[H{body}\x1b[J")
+        terminal.flush()
         time.sleep(LOOK_EVERY_S)
 
 
@@ -98,7 +100,7 @@ def _print_changes(
 
 
 def _json(statuses: Sequence[StudyStatus], *, indent: int | None = None) -> str:
-    return json.dumps([status.as_json() for status in statuses], indent=indent, ensure_ascii=False)
+    return shown_json([status.as_json() for status in statuses], indent=indent)
 
 
 def _text(statuses: Sequence[StudyStatus], *, all_workers: bool) -> str:

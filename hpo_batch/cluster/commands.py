@@ -46,12 +46,13 @@ _CONFIGURATIONS = (
     "/run/slurm/conf/slurm.conf",
     "/usr/local/etc/slurm.conf",
 )
+MOST_TASKS = 100_000
 _CLOCKS_APART_S = 30.0
 _ASIDE_S = 10.0
 """for what is good to know, and nothing waits for"""
 _UNKNOWN_ID = "Invalid job id specified"
 _NO_ROOM = re.compile(
-    r"\w*Submit\w*Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
+    r"Submit\w{0,50}Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
 )
 """Fewer tasks may be accepted. `Job violates accounting/QOS policy` alone may mean a limit of time or size as well."""
 _POLICY = "Job violates accounting/QOS policy"
@@ -481,10 +482,10 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
         # The reason may be an administrator's text, with a `|` of its own.
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
-        if not job.isdigit():
+        if not job.isdecimal() or len(job) > 18 or len(index) > 18:
             log.warning("squeue wrote a line that is not understood: %r", line)
             continue
-        task = ArrayTask(job=int(job), index=int(index) if index.isdigit() else 0)
+        task = ArrayTask(job=int(job), index=int(index) if index.isdecimal() else 0)
         rows[task] = QueueRow(
             task=task,
             state=states.parse(word),
@@ -497,7 +498,7 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
             ends=_number(end),
             name=name,
             script=script.strip(),
-            is_array=index.isdigit(),
+            is_array=index.isdecimal(),
         )
     return rows
 
@@ -507,7 +508,7 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
     rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdigit():
+        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdecimal() or re.search(r"\d{19}", line):
             log.warning("sacct wrote a line that is not understood: %r", line)
             continue
         job_id, word, exit_code, submitted, started, ended, elapsed, limit_min, tres, node = fields
@@ -590,8 +591,10 @@ def _tasks(job_id: str) -> Iterator[ArrayTask]:
         yield ArrayTask.parse(job_id)
         return
     # A long list ends in `...`: its other tasks are left to squeue.
-    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", folded[2]):
-        for index in range(int(first), int(last or first) + 1, int(step or 1)):
+    ranges = re.findall(r"(?<!\d)(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?(?!\d)", folded[2])
+    indices = (range(int(first), int(last or first) + 1, int(step or 1) or 1) for first, last, step in ranges)
+    for some in indices:
+        for index in some[:MOST_TASKS]:  # SLURM has no larger arrays
             yield ArrayTask(job=int(folded[1]), index=index)
 
 
@@ -606,7 +609,7 @@ def _seconds(text: str) -> float | None:
 
 def _number(text: str) -> float | None:
     """None for Unknown, None, UNLIMITED and Partition_Limit."""
-    return float(text) if text.strip().isdigit() else None
+    return float(text) if text.strip().isdecimal() and len(text) < 20 else None
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -64,12 +64,12 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     found = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4 or not fields[0].isdigit():
+        if len(fields) != 4 or not fields[0].isdecimal():
             log.warning("nvidia-smi wrote a line that is not understood: %r", line)
             continue
         index, uuid, name, memory = fields
         # Where GPU and CPU share their memory, the amount is `[N/A]`.
-        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if memory.isdigit() else None))
+        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if memory.isdecimal() else None))
     return tuple(found)
 
 
@@ -125,14 +125,14 @@ def _asked(part: str) -> int:
     words = part.strip().partition("(")[0].removeprefix("gres/").replace("=", ":").split(":")
     if words[0] in ("shard", "mps", "nic", "craynetwork"):
         return 0
-    return int(words[-1]) if words[-1].isdigit() else int(words[-1] not in ("", "none"))
+    return int(words[-1]) if words[-1].isdecimal() else int(words[-1] not in ("", "none"))
 
 
 def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
         # nvidia-smi's query lists whole GPUs only; that the slice exists is taken from whoever named it.
         return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
-    if device.isdigit():
+    if device.isdecimal():
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
     # CUDA takes the beginning of a UUID where it is unambiguous.
     matches = [gpu for gpu in gpus if gpu.uuid.startswith(device)]

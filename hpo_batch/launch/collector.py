@@ -24,6 +24,7 @@ from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
+from hpo_batch.sweep.controls import check_line
 from hpo_batch.sweep.sbatch_options import given_options
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
@@ -108,13 +109,16 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
     steps = [[*program, "collect", str(home.path), "-o", str(home.path / "results" / "trials.csv"), *here]]
     if job.auto_resume:
         steps.append([*program, "resume", str(home.path), "--auto", submission.id, *here])
+    for step in steps:
+        for word in step:
+            check_line("path", word)
     return "\n".join(
         (
             "#!/bin/bash",
             *lines,
             "# runs once after the workers have ended; it may be run again by hand",
+            "code=0",  # before setup: sbatch reads options up to the first command
             *small.setup,
-            "code=0",
             *(f"{shlex.join(step)} || code=$?" for step in steps),
             "exit $code",
             "",
@@ -123,6 +127,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
 
 
 def _option(key: str, value: object) -> str:
+    check_line(key, value)
     if value is True:
         return f"#SBATCH --{key}"
     return f"#SBATCH --{key}={shlex.quote(str(value))}"

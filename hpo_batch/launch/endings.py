@@ -31,9 +31,9 @@ TOLD_TO_END = (Cause.PREEMPTED.value, Cause.CANCELLED.value)
 LINES = 100
 _BEGINS = re.compile(r" I (\[slot \d+\] )?worker on ")
 """a run of a task: a requeued one appends to the log"""
-_BREAKS = re.compile(r"srun: (error: .*: task|Terminating StepId)")
+_BREAKS = re.compile(r"srun: (error: .{0,300}: task|Terminating StepId)")
 """a process that ended by itself; where KillOnBadExit is set, srun then has SLURM end the others"""
-_ENDS = re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ (?:DUE TO (.+) )?\*\*\*")
+_ENDS = re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ (?:DUE TO (.{1,300}) )?\*\*\*")
 _WHY = {"": TaskState.CANCELLED, "PREEMPTION": TaskState.PREEMPTED}
 """the other words (TIME LIMIT, NODE FAILURE, ...) are no reason not to go on"""
 

@@ -304,7 +304,7 @@ def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Told]:
 
 def gpu_type(asked: str) -> str:
     """``a100`` of "gpu:a100:1", "a100:1" and "gpu:a100_1g.10gb:1"; empty if none is asked for."""
-    words = [word for word in asked.lower().removeprefix("gres/").split(":") if word != "gpu" and not word.isdigit()]
+    words = [word for word in asked.lower().removeprefix("gres/").split(":") if word != "gpu" and not word.isdecimal()]
     return re.split(r"[_.-]", words[0])[0] if words else ""
 
 

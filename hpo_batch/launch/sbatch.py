@@ -20,6 +20,7 @@ from submitit.slurm.slurm import _make_sbatch_string  # private, but the executo
 from hpo_batch.cluster.gpus import asked_gpus
 from hpo_batch.errors import UserError
 from hpo_batch.launch.shape import Shape, shape_of
+from hpo_batch.sweep.controls import check_line
 from hpo_batch.sweep.sbatch_options import KINDS, given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import lead_s
@@ -130,14 +131,13 @@ def sbatch_text(
     if max_running is not None:
         asked["array_parallelism"] = max_running
     asked["setup"] = [_link(folder, pickle), *asked.get("setup", ())]
-    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, map_count=tasks, **asked)
-    return text
+    return _written(command=_worker(job, folder), folder=folder, map_count=tasks, **asked)
 
 
 def start_text(job: Job, *, folder: Path, pickle: str) -> str:
     """The lines of a worker's script that start it, without those of ``setup``; they return when it has ended."""
     asked = parameters(job, name="", workdir=Path("/")) | {"setup": []}
-    text: str = _make_sbatch_string(command=_worker(job, folder), folder=folder, **asked)
+    text = _written(command=_worker(job, folder), folder=folder, **asked)
     lines = text.partition("\n# command\n")[2].strip()
     return f"{_link(folder, pickle)}\n(\n{lines}\n)"  # without srun it is `exec`
 
@@ -154,5 +154,14 @@ def _link(folder: Path, pickle: str) -> str:
 
 def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:
     """A script for one job with any command, from what ``parameters`` returned; its output goes to ``folder``."""
+    return _written(command=command, folder=folder, **asked)
+
+
+def _written(*, command: str, folder: Path, **asked: Any) -> str:
+    further = asked.get("additional_parameters", {})
+    lines = {key: value for key, value in asked.items() if key not in ("setup", "additional_parameters")}
+    for key, value in {**lines, **further, "command": command, "folder": folder}.items():
+        for one in value if isinstance(value, list) else (value,):
+            check_line(key, one)
     text: str = _make_sbatch_string(command=command, folder=folder, **asked)
     return text

@@ -29,11 +29,11 @@ _ENDS = re.compile(r" I worker ends: ")
 _TELLING = (
     MEMORY,
     re.compile(r"execve\(\):"),
-    re.compile(r"error: .*(?:couldn't chdir|[Cc]ould not open std|No space left|Permission denied|No such file)"),
-    re.compile(r"error: .*(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
-    re.compile(r"\*\*\* .*(?:DUE TO|CANCELLED AT).*\*\*\*"),
+    re.compile(r"error: .{0,300}(?:couldn't chdir|[Cc]ould not open std|No space left|Permission denied|No such file)"),
+    re.compile(r"error: .{0,300}(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
+    re.compile(r"\*\*\* [^*]{0,300}(?:DUE TO|CANCELLED AT)[^*]{0,300}\*\*\*"),
 )
-"""SLURM's own words for why, the most telling first"""
+"""SLURM's own words for why, the most telling first; within a length: a line may be anybody's"""
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
 _NOISE = re.compile(
     r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
@@ -69,7 +69,7 @@ class Dead:
 
     def __str__(self) -> str:
         what = f"{len(self.tasks)} of {self.of} {'array tasks' if self.of > 1 else 'array task'}"
-        if not any(task.partition("_")[2] or task.isdigit() for task in self.tasks):
+        if not any(task.partition("_")[2] or task.isdecimal() for task in self.tasks):
             what = f"{len(self.tasks)} of {self.of} workers"
         where = f" on {self.node}" if self.node else ""
         few = ", ".join(self.tasks[:4]) + (", ..." if len(self.tasks) > 4 else "")
@@ -148,7 +148,7 @@ def _task_ends(
     live: Collection[str],
 ) -> list[_End]:
     alive = {ArrayTask.parse(task) for task in live}
-    mine = {int(id) for id in job_ids if id.isdigit()}
+    mine = {int(id) for id in job_ids if id.isdecimal()}
     ended = {task: row for task, row in rows.items() if task.job in mine and not row.state.live}
     alive |= {task for task, row in rows.items() if row.state.live}
     logs = {task: log for task, log in _logs(home, job_ids) if task not in alive}

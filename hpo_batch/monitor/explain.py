@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.objective.command import contract, facts_of
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
+from hpo_batch.space.words import one_line
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.kept import command_end
@@ -25,6 +27,10 @@ from hpo_batch.store.trial_folder import CHECKPOINT, STREAMS
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEYWORDS: Final = frozenset(
+    ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select", "time")
+)
 ADOPTED: Final = "hpo:adopted"
 """of the study: where imported trials are from"""
 ENDINGS: Final = {
@@ -318,33 +324,46 @@ def _by_hand(
     """Shell lines with the same parameters and seed, in a folder of their own: the study is not touched."""
     if frozen is None:
         return ByHand(lines=(), notes=("the frozen sweep cannot be read: what was run is not known",))
-    readable = home.name.replace("/", "-")
-    folder = directory or str(Path(tempfile.gettempdir()) / f"hpo-batch-{readable}-{record.number}")
+    # stands for a folder that the shell makes: one whose name can be told before may be somebody else's by then
+    folder = directory or f"/{secrets.token_hex(16)}"
+    readable = re.sub(r"[^A-Za-z0-9._-]", "-", home.name)
     seed = record.seeds[0] if record.seeds else 0
     cpus = int(setting(frozen, "job", "cpus", 1))
     last = record.attempts[-1] if record.attempts else None
     lines, notes = _where(home, frozen, submissions, last)
     env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    own = {name: value for name, value in env.items() if not _NAME.fullmatch(name)}  # no shell can export it
+    lines += [f"export {name}={quoted(value)}" for name, value in env.items() if name not in own]
+    start = (
+        "".join(f"{word} " for word in ("env", *(quoted(f"{name}={value}") for name, value in own.items())))
+        if own
+        else ""
+    )
     has_gpu = bool(last and last.gpus) or setting(frozen, "job", "device", "auto") == "cuda"
     python = setting(frozen, "job", "python", None) or shlex.quote(sys.executable)
     if setting(frozen, "job", "setup", []):
-        notes.append("on the nodes [job] setup came before: " + "; ".join(setting(frozen, "job", "setup", [])))
+        setup = one_line("; ".join(map(str, setting(frozen, "job", "setup", []))))
+        notes.append(f"on the nodes [job] setup came before: {setup}")
+    if directory is None:
+        lines.append(f'dir=$(mktemp -d "${{TMPDIR:-/tmp}}/hpo-batch-{readable}-{record.number}.XXXXXX")')
+        lines.append('echo "in $dir" >&2')
     function = setting(frozen, "objective", "function", None)
     if function is not None:
         arguments = {
             "params": dict(record.params),
             "seed": seed,
             "number": record.number,
-            "dir": folder,
             "cpus": cpus,
             "device": "cuda" if has_gpu else "cpu",
             "name": record.name,
         }
         told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
-        code = f"from hpo_batch.objective.by_hand import by_hand; by_hand({_literal(function)}, {told})"
-        return _in_subshell([*lines, f"{python} -c {shlex.quote(code)}"], notes)
+        imports = "import sys; from hpo_batch.objective.by_hand import by_hand"
+        code = f"{imports}; by_hand({_literal(function)}, {told}, dir=sys.argv[1])"
+        return _in_subshell(
+            [*lines, f"{start}{python} -c {quoted(code)} {_in_folder(folder, folder, directory)}"], notes
+        )
     facts = facts_of(
         folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
     )
@@ -352,20 +371,39 @@ def _by_hand(
         argv = Template.parse(setting(frozen, "objective", "command", "")).fill(record.params, facts)
     except UserError as error:
         return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
-    lines += [f"mkdir -p {shlex.quote(f'{folder}/{CHECKPOINT}')}"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in contract(facts, record.params).items()]
-    return _in_subshell([*lines, shlex.join(argv)], notes)
+    lines += [f"mkdir -p {_in_folder(f'{folder}/{CHECKPOINT}', folder, directory)}"]
+    told_it = contract(facts, record.params).items()
+    lines += [f"export {name}={_in_folder(value, folder, directory)}" for name, value in told_it]
+    program, *words = (_in_folder(word, folder, directory) for word in argv)
+    if not start and (program in _KEYWORDS or not re.fullmatch(r"[\w./-]+", program, re.ASCII)):
+        program = f'"$(type -P -- {program})"'  # else an assignment, a keyword, a job
+    return _in_subshell([*lines, start + " ".join((program, *words))], notes)
 
 
 def _in_subshell(lines: Sequence[str], notes: Sequence[str]) -> ByHand:
     """The directory and the variables are not those of the reader's shell afterwards."""
-    return ByHand(lines=("(", *lines, ")"), notes=tuple(notes))
+    return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
+
+
+def quoted(text: str) -> str:
+    """A text as one word for bash, on one line: what steers a terminal, or ends the line, is spelt out in it."""
+    if text.isprintable():
+        return shlex.quote(text)
+    spelled = (c if c.isprintable() and c not in "\\'" else f"\\U{ord(c):08x}" for c in text)
+    return f"$'{''.join(spelled)}'"
+
+
+def _in_folder(text: str, folder: str, directory: str | None) -> str:
+    """The same, where ``folder`` stands for the one that the lines have made."""
+    if directory is not None:
+        return quoted(text)
+    return '"$dir"'.join(quoted(part) if part else "" for part in text.split(folder)) or "''"
 
 
 def _literal(value: object) -> str:
     """Python source with double quotes: within the shell's single ones it stays readable."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return one_line(json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f"))
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(name)}: {_literal(inner)}" for name, inner in value.items()) + "}"
     return repr(value)
@@ -391,6 +429,6 @@ def _where(
     if workdir is None:
         notes.append("go to the directory where the sweep was submitted first")
     cwd = setting(frozen, "objective", "cwd", None)
-    lines = [f"cd {shlex.quote(workdir)}"] if workdir else []
-    lines += [f"cd {shlex.quote(str(cwd))}"] if cwd else []
-    return lines, notes
+    return [
+        f"cd {quoted(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place
+    ], notes

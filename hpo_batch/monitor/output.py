@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
     except OSError:
         return []
     # a progress bar draws over its own line
-    lines = [re.sub(r".*\r", "", line.rstrip("\r")) for line in text.split("\n")]
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     return [line for line in lines if line.strip()][-count:]
 
 

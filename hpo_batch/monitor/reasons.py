@@ -66,16 +66,18 @@ _TO_CHANGE = (
 )
 _FAMILIES = (
     (
-        re.compile(r"(QOS|Assoc)Max\w*(PerJob|PerNode|MinutesPerJob|DurationPerJob)|(QOS|Assoc)Min|MaxMemPerLimit"),
+        re.compile(
+            r"(QOS|Assoc)Max\w{0,50}(PerJob|PerNode|MinutesPerJob|DurationPerJob)|(QOS|Assoc)Min|MaxMemPerLimit"
+        ),
         "one task alone asks for more (or less) than the limit: it will never start",
     ),
     (re.compile(r"Job's (account|QOS) not permitted"), "may not use the partition: it will never start"),
     (re.compile(r"Requested partition configuration not available|Job's requested"), "no node has what it asks for"),
     (re.compile(r"(QOS|Assoc)Max(Submit)?Job"), "limit on the number of jobs"),
-    (re.compile(r"QOSMax\w*PerUser"), "limit of the QOS for each user: waits for own jobs to end"),
+    (re.compile(r"QOSMax\w{0,50}PerUser"), "limit of the QOS for each user: waits for own jobs to end"),
     (re.compile(r"QOS(Max|Grp)"), "limit of the QOS"),
     (re.compile(r"Assoc(Max|Grp)"), "limit of the account or user"),
-    (re.compile(r"Max\w*PerAccount"), "limit of the account"),
+    (re.compile(r"Max\w{0,50}PerAccount"), "limit of the account"),
 )
 
 

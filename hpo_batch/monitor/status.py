@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -390,12 +391,16 @@ class _Study(StudyReader):
 
 
 def best_trial(state: JournalState) -> TrialRecord | None:
-    """The complete trial with the best value; the earliest of equals. None for several metrics."""
+    """The complete trial with the best value; the earliest of equals. None for several metrics.
+
+    Of a foreign journal a value may be NaN, which is less than nothing and more than nothing, or infinite.
+    """
     if len(state.directions) != 1:
         return None
     sign = -1 if state.directions[0] == DIRECTION_MAXIMIZE else 1
     done = map(state.trials.__getitem__, state.by_state[TrialState.COMPLETE])
-    best = min(((sign * trial.values[0], trial.number) for trial in done if trial.values), default=None)
+    values = ((trial.values[0], trial.number) for trial in done if trial.values)
+    best = min(((sign * value, number) for value, number in values if math.isfinite(value)), default=None)
     return None if best is None else state.trials[best[1]].record()
 
 

@@ -101,7 +101,7 @@ class Answer:
 
     def jobs_of(self, submission: Submission) -> set[int]:
         ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
-        return {int(id) for id in ids if id.isdigit()}
+        return {int(id) for id in ids if id.isdecimal()}
 
     @property
     def answered(self) -> bool:
@@ -291,7 +291,7 @@ def young_workers(
     for submission in submissions:
         here = submission.kind == "local" and submission.host == processes.host_name()
         if here and now - submission.submitted < YOUNG_S:
-            pids = [int(pid) for pid in submission.job_ids if pid.isdigit() and int(pid) not in known]
+            pids = [int(pid) for pid in submission.job_ids if pid.isdecimal() and int(pid) not in known]
             found += [
                 WorkerStatus(worker="", job="local", state=STARTING, node=submission.host, pid=pid)
                 for pid in pids

@@ -172,15 +172,19 @@ def _quoted_for_hydra(text: str) -> str:
     key, _, value = text.partition("=")
     if _HYDRA_VALUE.fullmatch(value) or value[:1] in ("'", '"', "[", "{"):
         return text
-    return f"{key}='" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value) + "'"
+    return (
+        f"{key}='"
+        + re.sub(r"(?<!\\)(\\*+)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+        + "'"
+    )
 
 
 def _hydra_text(text: str) -> str:
     if _PLAIN.match(text) and text.lower() not in _HYDRA_WORDS:
         return text
     # "${" is an interpolation also inside quotes. Backslashes count only before "${" and before a quote.
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    text = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    text = re.sub(r"(?<!\\)(\\*+)\$\{", r"\1\1\\${", text)
+    text = re.sub(r"(?<!\\)(\\*+)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{text}'"
 
 

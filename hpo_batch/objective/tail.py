@@ -36,8 +36,8 @@ _LOGGED = re.compile(rf"\W*(?:{_LEVEL}\b|\d{{2,4}}[-/:]\d\d[-/:]\d\d)")
 """how the lines of loggers begin"""
 _MOST_PREFIX: Final = 200
 _MOST_RESULT: Final = 10_000
-"""characters: the patterns take quadratic time on words without end"""
-_PAIR = re.compile(r"([^\s=,]+)\s*=\s*([^\s=,]+)")
+"""characters: who writes more does not mean a result"""
+_TOKEN = re.compile(r"[^\s=,]+|=|,|\s+")
 
 
 class Tail:
@@ -182,11 +182,32 @@ def _read_result(text: str) -> float | dict[str, float] | None:
     number = _float(text)
     if number is not None:
         return number
-    pairs = _PAIR.findall(text)
+    pairs = _pairs(text)
     values = {name: value for name, given in pairs if (value := _float(given)) is not None}
-    is_whole = len(values) == len(pairs) > 0 and not _PAIR.sub("", text).strip(" \t,")
+    is_whole = len(values) == len(pairs) > 0
     is_text = "\ufffd" not in text  # else a name in another encoding would become another name
     return values if is_whole and is_text else None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """``a = 1, b=2`` as pairs; none if that is not all of the text.
+
+    Word by word: a pattern for pairs tries each letter of a word as the beginning of one, which for a line of 40 kB
+    took seconds, under Python's lock, in which no lease was renewed.
+    """
+    pairs = []
+    words = [word for word in _TOKEN.findall(text) if not word.isspace() or word.strip(" \t")]
+    at = 0
+    while at < len(words):
+        if words[at] == ",":
+            at += 1
+            continue
+        name, equals, value = (*words[at : at + 3], "", "", "")[:3]
+        if equals != "=" or "=" in (name, value) or value in (",", ""):
+            return []
+        pairs.append((name, value))
+        at += 3
+    return pairs
 
 
 def _shortened(text: str) -> str:

@@ -39,7 +39,7 @@ def csv_of_columns(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 def _joined(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bytes:
     rows = map(",".join, zip(*columns, strict=True))
-    return "\n".join((",".join(map(_quoted, names)), *rows, "")).encode()
+    return "\n".join((",".join(map(_quoted, names)), *rows, "")).encode(errors="backslashreplace")
 
 
 def _plain_texts(name: str, values: Sequence[Any]) -> Sequence[str]:

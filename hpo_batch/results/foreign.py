@@ -17,7 +17,7 @@ from hpo_batch.results.columns import CONSTRAINTS, GROUPS, Columns, Roles, bare,
 from hpo_batch.results.curves import check_unit, folded, reports_of
 from hpo_batch.results.infer import described, infer_space
 from hpo_batch.results.read_files import EMPTY_COLUMNS
-from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of
+from hpo_batch.results.table import ATTEMPT_COLUMNS, TrialsTable, front_of, spans_of
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, shown
@@ -364,6 +364,8 @@ def _numbers(frame: pd.DataFrame, found: Roles, *, source: str, label: str, note
         raise UserError(
             f"{source}: column '{column}' does not hold trial numbers ({error}); --map number=COLUMN"
         ) from error
+    if not (numbers.astype(float) == frame[column].astype(float)).all():  # beyond 64 bits it would be another number
+        raise UserError(f"{source}: column '{column}' does not hold trial numbers; --map number=COLUMN")
     twice = numbers[numbers.duplicated(keep=False)]
     if len(twice):
         first = int(twice.iloc[0])
@@ -479,7 +481,7 @@ def _times(
     spans = pd.Series(pd.NaT, index=range(len(frame)), dtype="timedelta64[us]")
     column = found.ours.get("duration")
     if column is not None and pd.api.types.is_numeric_dtype(frame[column]):
-        spans = pd.to_timedelta(frame[column].astype("Float64").astype(float), unit="s").astype("timedelta64[us]")
+        spans = spans_of(frame[column].astype("Float64").astype(float)).astype("timedelta64[us]")
     elif column is not None:
         spans = pd.to_timedelta(frame[column], errors="coerce").astype("timedelta64[us]")
     if started.notna().any() and ended.notna().any():

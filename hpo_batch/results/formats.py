@@ -19,20 +19,22 @@ def render(frame: pd.DataFrame, format: str) -> bytes:
     if format == "csv":
         return csv_of(frame)
     if format == "json":
-        return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
+            errors="backslashreplace"
+        )
     if format == "parquet":
         buffer = io.BytesIO()
         _for_parquet(frame).to_parquet(buffer, index=False)
         return buffer.getvalue()
     if format == "latex":
-        return _latex(frame).encode()
+        return _latex(frame).encode(errors="backslashreplace")
     kinds = {"table": "simple", "md": "pipe"}
     rows = [[_cell(value, format) for value in row] for row in frame.itertuples(index=False, name=None)]
     headers = [_cell(name, format) for name in frame.columns]
     text = tabulate.tabulate(
         rows, headers=headers, tablefmt=kinds[format], disable_numparse=True, colalign=_align(frame)
     )
-    return (text + "\n").encode()
+    return (text + "\n").encode(errors="backslashreplace")
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
+from hpo_batch.masking import masked
 from hpo_batch.results.columns import Columns, check_column
 from hpo_batch.results.infer import described, distinct, from_distributions
 from hpo_batch.results.ray_folder import experiment_of
@@ -207,6 +208,14 @@ class _Reading:
     def read(self, group: tuple[str, ...]) -> list[tuple[TrialsTable, StudyHome | None]]:
         """The tables of a source, or of several files of one experiment."""
         source = group[0]
+        try:
+            return self._read(group, source)
+        except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+            # somebody else's program made it, and pandas has its own words for each thing that it did not expect
+            what = f"{type(error).__name__}: {str(error)[:300]}"
+            raise UserError(f"'{masked(source)[:300]}' cannot be read as a table of trials: {what}") from error
+
+    def _read(self, group: tuple[str, ...], source: str) -> list[tuple[TrialsTable, StudyHome | None]]:
         if len(group) > 1 or (not is_url(source) and experiment_of(Path(source)) is not None):
             return self._others(self._folder(source, tuple(map(Path, group))))
         if is_url(source):

@@ -28,7 +28,7 @@ EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"
 DEEPEST: Final = 20
 """objects in objects of a JSON file beyond which their text stands for them"""
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CODE: Final = re.compile(r"[+-]?0[0-9]")
 """a name that is made of digits: a number has no zeros before it"""
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
@@ -47,6 +47,11 @@ _PACKED: Final = {
 LACKING: Final = "has no column '{0}': --ignore {0} holds for others"
 TEXTS: Final = "numbers and truth values that are written as texts are read as what they are"
 EMPTY_COLUMNS: Final = "columns without any content left out"
+MOST_DIGITS: Final = 1_000
+"""of a number; what is longer is a text, and Python refuses to read it"""
+MOST_CELLS: Final = 50_000_000
+MOST_BYTES: Final = 2 << 30
+"""of a Parquet file, unpacked: 1 MB of it may hold terabytes"""
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -114,12 +119,16 @@ def _csv(text: str, path: Path, ignore: Collection[str]) -> tuple[pd.DataFrame, 
     told = _SEPARATOR.match(text)
     if told is not None:
         text = text[told.end() :]
+    if not text.strip():
+        raise UserError(f"'{path}' is empty")
     delimiter: str = told.group(1) if told is not None else _delimiter(text)
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise UserError(f"'{path}' is not a CSV file that can be read: {error}") from error
     rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if not rows:
+        raise UserError(f"'{path}' is empty: it has delimiters and nothing between them")
     header = [name.strip() for name in rows[0]]
     while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         header.pop()  # a delimiter at the end of each line
@@ -198,11 +207,12 @@ def _typed(cells: Sequence[str]) -> pd.Series[Any]:
     """Texts as whole numbers, numbers or truth values if all of them are; empty ones stay empty."""
     lower = [cell.lower() for cell in cells]
     there = {cell for cell in dict.fromkeys(cells) if cell.lower() not in EMPTY}
-    if there and all(_INTEGER.fullmatch(cell) for cell in there):
+    may_be_numbers = all(len(cell) <= MOST_DIGITS for cell in there)
+    if may_be_numbers and there and all(_INTEGER.fullmatch(cell) for cell in there):
         numbers = {cell: int(cell) for cell in there}
         if all(abs(number) < 2**63 for number in numbers.values()):
             return pd.Series([numbers.get(cell) for cell in cells], dtype="Int64")
-    if there and all(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) for cell in there):
+    if may_be_numbers and there and all(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) for cell in there):
         floats = {cell: float(cell) for cell in there}
         if _keeps_apart(int(cell) for cell in there if _INTEGER.fullmatch(cell)):
             return pd.Series([floats.get(cell, float("nan")) for cell in cells], dtype="float64")
@@ -223,10 +233,12 @@ def _json(data: bytes, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """A list of objects, one object per line, or an object of columns; objects inside become columns of their own."""
     text = data.decode("utf-8-sig", errors="replace")
     try:
-        content = json.loads(text)
+        content = _no_halves(json.loads(text))
     except ValueError as whole:
         try:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+            content = [_no_halves(json.loads(line)) for line in text.splitlines() if line.strip()]
+        except RecursionError as error:
+            raise UserError(f"'{path}' is not JSON that can be read: it is nested too deeply") from error
         except ValueError:
             raise UserError(f"'{path}' is not JSON that can be read: {whole}") from whole
     except RecursionError as error:
@@ -246,6 +258,15 @@ def _json(data: bytes, path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         if columns[name].dtype != object and any(isinstance(cell, str) for cell in cells):
             told.append(name)
     return pd.DataFrame(columns), ((f"{TEXTS}: {listed(told)}",) if told else ())
+
+
+def _no_halves(content: Any) -> Any:
+    """Without halves of a pair of surrogates (``"\\ud800"``), which no file in UTF-8 can hold."""
+    if isinstance(content, str):
+        return content if content.isascii() else content.encode(errors="backslashreplace").decode()
+    if isinstance(content, dict):
+        return {_no_halves(name): _no_halves(value) for name, value in content.items()}
+    return [_no_halves(value) for value in content] if isinstance(content, list) else content
 
 
 def as_meant(cells: Sequence[Any]) -> pd.Series[Any]:
@@ -276,6 +297,8 @@ def _records(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
         return trials
     table = content.get("data")
     if isinstance(table, list) and isinstance(content.get("columns"), list):
+        if not all(isinstance(name, str) for name in content["columns"]):
+            raise UserError(f"'{path}' is JSON, but the names of its columns are not all texts")
         return [dict(zip(content["columns"], row, strict=False)) if isinstance(row, list) else row for row in table]
     if content and all(_is_column(cells) for cells in content.values()):
         rows = dict.fromkeys(row for cells in content.values() for row in cells)
@@ -360,8 +383,25 @@ def _inside(value: dict[str, Any], depth: int = 1) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
     try:
+        facts = pyarrow.parquet.ParquetFile(io.BytesIO(data)).metadata
+        chunks = [facts.row_group(i).column(k) for i in range(facts.num_row_groups) for k in range(facts.num_columns)]
+        cells, size = sum(one.num_values for one in chunks), sum(one.total_uncompressed_size for one in chunks)
+        if max(cells, facts.num_rows * facts.num_columns) > MOST_CELLS or size > MOST_BYTES:
+            raise UserError(f"'{path}' is too large to be a table of trials: {cells:,} cells, {size:,} bytes unpacked")
+        names = [facts.schema.column(k).path for k in range(facts.num_columns)]
+        # a text that stands in each row is stored once: kept so until it is known what all of them are together
+        table = pyarrow.parquet.read_table(io.BytesIO(data), read_dictionary=names)
+        large = sum(_bytes_of(column) for column in table.columns)
+        if large > MOST_BYTES:
+            raise UserError(f"'{path}' is too large to be a table of trials: {large:,} bytes unpacked")
         frame = pd.read_parquet(io.BytesIO(data))
+    except UserError:
+        raise
     except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
         raise UserError(f"'{path}' is not a Parquet file that can be read: {error}") from error
     if any(name is not None for name in frame.index.names):
@@ -373,6 +413,20 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
         is_span = pd.api.types.is_timedelta64_dtype(column)
         columns[str(name)] = column if kept or is_span else _series(column.tolist())
     return pd.DataFrame(columns)
+
+
+def _bytes_of(column: Any) -> int:
+    """How much memory a column of texts takes once each row has its own."""
+    total = 0
+    for chunk in column.chunks:
+        if hasattr(chunk, "dictionary"):
+            lengths = [len(text.as_py() or b"") for text in chunk.dictionary]
+            total += (
+                sum(lengths[i] for i in chunk.indices.to_pylist() if i is not None) if max(lengths, default=0) else 0
+            )
+        else:
+            total += chunk.nbytes
+    return total
 
 
 def _series(cells: Sequence[Any]) -> pd.Series[Any]:

@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from hpo_batch.space.words import listed, nearest, shown
 if TYPE_CHECKING:
     import optuna
 
+MOST_S: Final = 300.0
+"""for reading a SQLite file"""
 SQLITE: Final = b"SQLite format 3\0"
 _CONSTRAINTS: Final = "constraints"
 _READ: Final = ("fail_reason", "fixed_params", "failed_trial", "retry_history", _CONSTRAINTS)
@@ -115,7 +118,7 @@ def _opened(place: str, called: str, *, as_it_is: bool) -> Iterator[tuple[Any, t
         return
     with _sqlite(path, head, as_it_is=as_it_is) as (uri, notes):
         # connected here: between SQLAlchemy's URL and SQLite's own, a # or % in a path is decoded once too often
-        connect = functools.partial(sqlite3.connect, uri, uri=True, timeout=10, check_same_thread=False)
+        connect = functools.partial(_connected, uri, called)
         for storage, _ in _database("sqlite:///", creator=connect):
             yield storage, notes
 
@@ -129,6 +132,17 @@ def _database(url: str, **engine: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _connected(uri: str, called: str) -> sqlite3.Connection:
+    """A connection that ends: a file may hold views, which are programs, in the place of Optuna's tables."""
+    connection = sqlite3.connect(uri, uri=True, timeout=10, check_same_thread=False)
+    end = time.monotonic() + MOST_S
+    connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if views := connection.execute("SELECT name FROM sqlite_master WHERE type = 'view' LIMIT 1").fetchone():
+        raise UserError(f"'{called}' is not a storage of Optuna's: it has a view, '{views[0]}'")
+    return connection
 
 
 @contextlib.contextmanager
@@ -201,6 +215,8 @@ def _explained(place: str, error: Exception) -> str:
             f"'{place}' was written by another version of Optuna: on a copy of it, 'optuna storage upgrade --storage "
             f"sqlite:///COPY' brings it up to this one (Optuna says: {text[:200]})"
         )
+    if "interrupted" in text:
+        return f"reading '{place}' took more than {MOST_S:g} s"
     if "no such table" in text or "not a database" in text:
         return f"'{place}' is a database, but not a storage of Optuna's ({text[:120]})"
     if "No module named" in text or "Can't load plugin" in text:

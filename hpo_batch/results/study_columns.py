@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_batch.errors import StorageError
+from hpo_batch.files import shown_json
 from hpo_batch.store.front import front_of
 from hpo_batch.store.journal import Journal
 from hpo_batch.store.scan import JournalState
@@ -99,5 +100,5 @@ def _replicates(found: Mapping[str, list[Any]], objectives: Sequence[str]) -> di
         name = f"values_{objective}" if len(objectives) > 1 else "value"
         values = [[seed[objective] for seed in each if objective in seed] for each in found["replicates"]]
         columns[f"{name}_std"] = [statistics.stdev(each) if len(each) > 1 else None for each in values]
-        columns[f"{name}_by_seed"] = [json.dumps(each) if each else None for each in values]
+        columns[f"{name}_by_seed"] = [shown_json(each, indent=None) if each else None for each in values]
     return columns

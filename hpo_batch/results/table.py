@@ -38,6 +38,9 @@ ATTEMPT_COLUMNS = (
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
+MOST_SECONDS = 9e9
+"""that pandas can say as nanoseconds"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialsTable:
@@ -142,10 +145,17 @@ def _frame_of(columns: Iterable[tuple[str, Sequence[Any]]]) -> pd.DataFrame:
     frame = pd.DataFrame(series, copy=False)
     for name in ("datetime_start", "datetime_complete"):
         if name in frame:
-            frame[name] = pd.to_datetime(frame[name])
+            frame[name] = pd.to_datetime(frame[name], errors="coerce")
     if "duration" in frame:
-        frame["duration"] = pd.to_timedelta(frame["duration"], unit="s")
+        frame["duration"] = spans_of(frame["duration"])
     return frame
+
+
+def spans_of(seconds: pd.Series[Any]) -> pd.Series[Any]:
+    """Seconds as durations; what is none, or longer than pandas can say (292 years), is unknown."""
+    numbers = pd.to_numeric(seconds, errors="coerce")
+    spans: pd.Series[Any] = pd.to_timedelta(numbers.where(numbers.abs() < MOST_SECONDS), unit="s")
+    return spans
 
 
 def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:

@@ -22,6 +22,8 @@ from hpo_batch.space.space import N_PARAMS, Space
 from hpo_batch.space.words import MOST_LISTED, listed, nearest, shown
 
 RESERVED = ("derived", "constraints")
+MOST_EXPRESSIONS = {"derived": 10_000, "constraints": 500}
+"""each constraint is tried alone and with all others, and each draw of a worker again"""
 PLACEHOLDERS = ("args", "overrides", "params_json")
 """what a command may name in braces beside the parameters"""
 LARGEST_INTEGER = 2**53
@@ -362,6 +364,10 @@ def _expressions(raw: Any, table: str, problems: list[Problem]) -> dict[str, Exp
         problems.append(Problem(key=("space", table), message=f"[space.{table}] is a table of expressions"))
         return {}
     found: dict[str, Expression] = {}
+    if len(raw) > MOST_EXPRESSIONS[table]:
+        message = f"{len(raw):,} expressions; at most {MOST_EXPRESSIONS[table]:,} are judged in good time"
+        problems.append(Problem(key=("space", table), message=message))
+        return {}
     for name, text in raw.items():
         if not isinstance(text, str):
             problems.append(Problem(key=("space", table, name), message="an expression stands in quotes"))

@@ -59,10 +59,30 @@ def _toml_key(key: str) -> str:
 
 def printable(text: str) -> str:
     """One line that a terminal only prints: characters that steer it, or turn the direction of writing, spelt out."""
-    line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
+    return one_line(" ".join(text.split()))
+
+
+def one_line(text: str) -> str:
+    """The same with its blanks as they are: also what would begin another line is spelt out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else spelt(c) for c in text)
+
+
+def harmless(text: str) -> str:
+    """Lines of text that a terminal only prints. Line ends and tabs stay; the text itself where nothing is in it."""
+    return text if text.isascii() and text.isprintable() else _STEERING.sub(lambda found: spelt(found[0]), text)
+
+
+_STEERING = re.compile(
+    "[\\x00-\\x08\\x0b-\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f"
+    "\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]|\\r(?!\\n)"
+)
+"""controls of ECMA-48 in 7 and 8 bits, what turns or hides letters, lone surrogates; joiners are parts of words"""
+
+
+def spelt(letter: str) -> str:
+    """As an escape of JSON, which may be what is printed."""
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def listed(names: Collection[str]) -> str:

@@ -14,6 +14,7 @@ def front_trials(state: JournalState) -> list[int]:
     """Numbers of the complete trials on the front of a study's metrics, in order; with one metric, the best ones."""
     done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
     able = [trial for trial in done if trial.values is not None and len(trial.values) == len(state.directions)]
+    able = [trial for trial in able if not any(value != value for value in trial.values or ())]  # no NaN is on a front
     signs = [-1.0 if direction == DIRECTIONS["maximize"] else 1.0 for direction in state.directions]
     losses = [tuple(s * v for s, v in zip(signs, trial.values or (), strict=True)) for trial in able]
     return [able[place].number for place in on_front(losses)]

@@ -84,7 +84,7 @@ def attribute(sweep: Sweep, *, file: str, content: bytes) -> dict[str, object]:
 def found_again(home: StudyHome, sweep: Sweep) -> dict[str, object] | None:
     """The attribute of a study whose journal is lost, from the newest file that its directory has."""
     numbers = [path.name.split(".")[1] for path in home.path.glob("imported.*.jsonl")]
-    newest = max((int(number) for number in numbers if number.isdigit()), default=None)
+    newest = max((int(number) for number in numbers if number.isdecimal()), default=None)
     if not sweep.study.import_ or newest is None:
         return None
     path = home.path / f"imported.{newest}.jsonl"

@@ -543,7 +543,7 @@ class Study:
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
         index, _, slot = self.owner.worker.rpartition("-")[2].partition(".")
-        lane = (int(index) if index.isdigit() else 0) + (1009 * int(slot) if slot.isdigit() else 0)
+        lane = (int(index) if index.isdecimal() else 0) + (1009 * int(slot) if slot.isdecimal() else 0)
         return (self.sweep.sampler.seed * 1_000_003 + len(self._state.trials) * 8191 + lane * 131 + arm) % 2**32
 
     def _after_trial(self, claim: Claim, outcome: Outcome) -> Mapping[str, object]:

@@ -16,9 +16,9 @@ import tomli
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem
 from hpo_batch.space.build import build
-from hpo_batch.space.words import shown
+from hpo_batch.space.words import one_line, shown
 from hpo_batch.sweep.lines import Key, key_lines
-from hpo_batch.sweep.mistakes import Mistake, Source, printable, put
+from hpo_batch.sweep.mistakes import Mistake, Source, put
 from hpo_batch.sweep.rules import find_problems, infer_space
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
@@ -69,9 +69,9 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         raw = tomli.loads(text)
         lines = key_lines(text)
     except RecursionError as error:
-        raise SweepInvalid((f"{path}: not valid TOML: its tables are nested too deeply",)) from error
+        raise SweepInvalid((one_line(f"{path}: not valid TOML: its tables are nested too deeply"),)) from error
     except ValueError as error:
-        raise SweepInvalid((printable(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
+        raise SweepInvalid((one_line(f"{_place(path, text, error)}: not valid TOML: {error}"),)) from error
     return _Loader(path, Source(file=str(path), raw=raw, lines=lines), overrides).load()
 
 
@@ -278,6 +278,8 @@ def _parse_override(text: str) -> Raw:
     usage = "--set takes key=value, for example job.workers=4"
     if not equals or "\n" in key:
         raise UserError(usage)
+    if not text.isascii() and text != text.encode(errors="replace").decode():
+        raise UserError("it is not UTF-8 text")
     try:
         if "\n" not in text:
             raw = tomli.loads(text)
@@ -288,9 +290,11 @@ def _parse_override(text: str) -> Raw:
             raise UserError(f"the value is not valid TOML: {error}") from error
     try:
         raw = tomli.loads(f"{key} = 0")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(usage) from error
     node = raw
+    if not raw:  # the key is a comment
+        raise UserError(usage)
     while True:
         ((name, inner),) = node.items()
         if inner == 0:

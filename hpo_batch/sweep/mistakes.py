@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo_batch.records import Problem
+from hpo_batch.space.words import one_line
 from hpo_batch.sweep.lines import Key, line_of
 
 
@@ -49,7 +50,7 @@ class Mistake:
             text += f"; did you mean '{self.guess}'?"
         if self.allowed:
             text += f" (allowed: {self.allowed})"
-        return printable(text)
+        return one_line(text)
 
 
 def put(problem: Problem, sources: Sequence[Source]) -> Mistake:
@@ -103,8 +104,3 @@ def dotted(key: Key) -> str:
             escaped = part.replace("\\", "\\\\").replace('"', '\\"')
             text += ("." if text else "") + (part if bare else f'"{escaped}"')
     return text
-
-
-def printable(text: str) -> str:
-    """The text on one line, without characters that would move a terminal's cursor or hide others."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

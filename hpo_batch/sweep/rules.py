@@ -36,6 +36,7 @@ from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from hpo_batch.space.words import listed, nearest, shown
+from hpo_batch.sweep.controls import control_problems
 from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
@@ -48,6 +49,8 @@ DRAWS = 4_096
 """configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""
 RARE = 0.01
 """share of valid configurations below which it is said how few they are"""
+WIDEST = 8.0
+"""times the width of a range must be a number still: samplers reckon with several widths"""
 MOST_ARMS = 1_000
 """combinations of weighted choices: each is kept to its share of the trials"""
 
@@ -91,7 +94,7 @@ def find_problems(sweep: Sweep, space: Space, *, told: Sequence[Problem] = ()) -
         space: what could be built of its space.
         told: what is known to be wrong already; the rules do not build on it.
     """
-    problems: list[Problem] = []
+    problems: list[Problem] = list(control_problems(sweep))
     known = Known(told=told)
     _objective_rules(sweep, known, problems)
     _sampler_rules(sweep, known, problems)
@@ -460,6 +463,13 @@ def _space_rules(sweep: Sweep, space: Space, known: Known, problems: list[Proble
                 problems.append(Problem(key=("sampler", option), message=message))
             elif option == "coverage" and parameter is not None and parameter.count is None:
                 problems.append(Problem(key=("sampler", option), message=f"'{name}' is continuous and has no cells"))
+    for parameter in space.searched if sweep.sampler.name not in ("random", "grid", "list") else ():
+        if not isinstance(parameter, Real) or parameter.log:
+            continue
+        if not math.isfinite(WIDEST * (parameter.high - parameter.low)):
+            ends = f"{parameter.low!r} to {parameter.high!r}"
+            message = f"the range from {ends} is too wide for the sums of sampler '{sweep.sampler.name}'"
+            problems.append(Problem(key=("space", parameter.name, "high"), message=f"{message}; use 'random'"))
     if sweep.sampler.name == "grid":
         endless = [p.name for p in space.searched if p.count is None]
         for name in endless:

@@ -8,6 +8,7 @@ the plan. An option that is not in the table is a plugin's of the site, or of a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -113,6 +114,8 @@ SHORT: Final[Mapping[str, str]] = {
     "x": "exclude",
 }
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
 
 def parse_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
     """What follows ``--`` as options and TOML values: ``--qos=high``, ``--qos high``, ``--exclusive``.
@@ -149,7 +152,7 @@ def key_of_job(option: str, value: str) -> tuple[str, str]:
         return f"sbatch.{option}", value
     plain = json.loads(value)
     if option in NUMBERS:
-        if not str(plain).isdigit():
+        if not str(plain).isdecimal():
             raise UserError(
                 f"--{option} after --: {shown(plain)} is no whole number, as [job] {PLANNED[option]} has it"
             )
@@ -171,13 +174,16 @@ def sbatch_problems(job: Job) -> Iterator[Problem]:
     named: dict[str, str] = {}
     for given, value in job.sbatch.items():
         option, key = given.replace("_", "-"), ("job", "sbatch", given)
+        if not _NAME.fullmatch(given):  # a blank in it would begin another option, past all that is asked here
+            yield Problem(key=key, message=f"{shown(given)} is not the long name of an option of sbatch")
+            continue
         if option in named:
             yield Problem(key=key, message=f"'{named[option]}' and '{given}' are the same option")
         named[option] = given
         if why := why_not(option):
             yield Problem(key=key, message=f"the sbatch option --{option} cannot be given: {why}")
         elif option in PLANNED:
-            literal = value if option in NUMBERS and str(value).isdigit() else json.dumps(str(value))
+            literal = value if option in NUMBERS and str(value).isdecimal() else json.dumps(str(value))
             yield Problem(
                 key=key, message="workers plan with it: it is a key of [job]", allowed=f"{PLANNED[option]} = {literal}"
             )

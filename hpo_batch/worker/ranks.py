@@ -36,7 +36,20 @@ from hpo_batch.store.trial_folder import tidy_part
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.worker.leaving import park
 from hpo_batch.worker.place import Place
-from hpo_batch.worker.wire import Address, Message, Wire, connect, free_port, is_known, listen, look_up, publish
+from hpo_batch.worker.wire import (
+    MOST_HELLO,
+    MOST_MESSAGE,
+    Address,
+    Message,
+    Wire,
+    addresses_of,
+    connect,
+    free_port,
+    is_known,
+    listen,
+    look_up,
+    publish,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +66,10 @@ LINGER_S: Final = 60.0
 GRACE_S: Final = 20.0
 COMMAND_GRACE_S: Final = 130.0
 """for rank 0 to end after it was told to stop: a command has graces of its own within it"""
+HELLO_S: Final = 5.0
+"""for whoever connects to tell the token"""
+MOST_STRANGERS: Final = 256
+"""who have connected and told nothing; the oldest of more is cut off, so that descriptors are left for the ranks"""
 _TICK_S: Final = 0.2
 _NO_FAILURE: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
 """what rank 0's answer may lack; nobody asks the others for one"""
@@ -100,7 +117,7 @@ def rank_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> Ran
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def encode(ended: Outcome | GivenBack) -> Message:
@@ -274,8 +291,12 @@ class Lead:
         self._port = 0
         self._peers = [_Peer(rank=number) for number in range(rank.world_size)]
         self._peers[0].node = rank.node
-        self._server = listen()
-        hosts = (socket.gethostname(), os.environ.get("SLURM_LAUNCH_NODE_IPADDR", ""), "127.0.0.1")
+        name, launcher = socket.gethostname(), os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "")
+        here = [] if rank.world_size <= rank.local_size else [*addresses_of(name), *addresses_of(launcher)]
+        # with all ranks on this node nobody else needs to reach it; else only by the address that the node has by name
+        self._server = listen(here or (["127.0.0.1"] if rank.world_size <= rank.local_size else []))
+        bound = str(self._server.getsockname()[0])
+        hosts = ("127.0.0.1",) if bound == "127.0.0.1" else (name, *here, launcher, "127.0.0.1")
         self._address = Address(
             hosts=tuple(host for host in dict.fromkeys(hosts) if host and is_known(host)),
             port=self._server.getsockname()[1],
@@ -283,6 +304,8 @@ class Lead:
         )
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ, None)
+        self._strangers: dict[Wire, float] = {}
+        """who has connected and not told the token yet, and until when they may"""
         self._place: Place | None = None
         self._wanted = Wanted.parse(sweep.study.metric, sweep.metrics)
         self._path = _meeting_point(home, rank)
@@ -295,6 +318,8 @@ class Lead:
             if peer.task is not None:
                 peer.task.send({"finish": True})
                 peer.task.close()
+        for wire in list(self._strangers):
+            self._dismiss(wire)
         self._selector.close()
         self._server.close()
         self._path.unlink(missing_ok=True)
@@ -404,10 +429,16 @@ class Lead:
                 self._accept()
                 continue
             peer, wire = key.data
+            if peer is None:
+                self._hear_stranger(wire)
+                continue
             for message in wire.read(0.0):
                 self._note(peer, wire, message, found)
             if not wire.is_open:
                 self._selector.unregister(key.fileobj)
+        now = time.monotonic()
+        for wire in [wire for wire, until in self._strangers.items() if until < now]:
+            self._dismiss(wire)
         own = self._keeper.ended()
         if own is not None:
             self._peers[0].exit = own
@@ -425,12 +456,40 @@ class Lead:
             found.append((peer, message))
 
     def _accept(self) -> None:
-        connection, _ = self._server.accept()
-        wire = Wire(connection)
-        hello = wire.next(5.0) or {}
-        if not secrets.compare_digest(str(hello.get("token", "")).encode(), self._address.token.encode()):
+        """Take a connection in without waiting for what it says: it may be anybody's, and never say anything."""
+        try:
+            connection, _ = self._server.accept()
+            wire = Wire(connection)
+        except OSError:  # gone again, or this process has no descriptor left
+            return
+        wire.most = MOST_HELLO
+        while len(self._strangers) >= MOST_STRANGERS:
+            self._dismiss(next(iter(self._strangers)))
+        self._strangers[wire] = time.monotonic() + HELLO_S
+        self._selector.register(wire, selectors.EVENT_READ, (None, wire))
+
+    def _dismiss(self, wire: Wire) -> None:
+        del self._strangers[wire]
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(wire)
+        wire.close()
+
+    def _hear_stranger(self, wire: Wire) -> None:
+        """Its first message has to hold the token."""
+        if wire not in self._strangers:
+            return
+        number = wire.fileno()
+        messages = wire.read(0.0)
+        if not messages and wire.is_open:
+            return
+        del self._strangers[wire]
+        self._selector.unregister(number)
+        hello = messages[0] if messages else {}
+        token = str(hello.get("token", "")).encode(errors="replace")
+        if len(messages) != 1 or not secrets.compare_digest(token, self._address.token.encode()):
             wire.close()
             return
+        wire.most = MOST_MESSAGE
         peer = self._peers[hello["task"] if "task" in hello else hello["process"]]
         if "task" in hello:
             peer.task, peer.node = wire, hello["node"]

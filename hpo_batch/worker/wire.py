@@ -26,6 +26,9 @@ Message = dict[str, Any]
 CONNECT_S: Final = 5.0
 SEND_S: Final = 30.0
 MOST_POLLED_S: Final = 3600.0
+MOST_HELLO: Final = 4096
+MOST_MESSAGE: Final = 64 << 20
+"""bytes of one message: of somebody who has not told the token, and of a rank (the sweep, a traceback)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,9 @@ class Wire:
         for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4)):
             if hasattr(socket, name):
                 self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        self._unread = b""
+        self._unread = bytearray()
+        self.most = MOST_MESSAGE
+        """bytes that a message may have; who sends more is cut off"""
         self._came: list[Message] = []
 
     def fileno(self) -> int:
@@ -86,10 +91,18 @@ class Wire:
             data = b""
         if not data:
             self.close()
-        *lines, self._unread = (self._unread + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0], self._unread = bytes(self._unread) + lines[0], bytearray()
+        self._unread += rest
         try:
-            return [dict(json.loads(line)) for line in lines]
-        except (ValueError, TypeError):  # somebody else, who found an open port
+            if max(map(len, (*lines, self._unread))) > self.most:
+                raise ValueError("a message without end")
+            found = [json.loads(line) for line in lines]
+            if not all(isinstance(message, dict) for message in found):
+                raise ValueError("no messages of ours")
+            return found
+        except (ValueError, RecursionError):  # somebody else, who found an open port
             self.close()
             return []
 
@@ -106,8 +119,24 @@ class Wire:
             self._socket.close()
 
 
-def listen() -> socket.socket:
-    return socket.create_server(("", 0), backlog=4096)
+def listen(hosts: Sequence[str] = ()) -> socket.socket:
+    """A listener on the first of these addresses that is one of this host's; on all of its addresses if none is."""
+    for host in (*hosts, ""):
+        with contextlib.suppress(OSError):
+            server = socket.create_server((host, 0), backlog=4096)
+            server.setblocking(False)
+            return server
+    raise StorageError("this host has no address to listen on")
+
+
+def addresses_of(host: str) -> list[str]:
+    """The IPv4 addresses of a name, as other hosts can reach them: not those that lead nowhere but here."""
+    try:
+        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    numbers = dict.fromkeys(str(one[4][0]) for one in found)
+    return [number for number in numbers if not number.startswith("127.") and number != "0.0.0.0"]
 
 
 def is_known(host: str) -> bool:

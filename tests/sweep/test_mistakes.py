@@ -8,8 +8,9 @@ import pytest
 
 from hpo_batch.errors import SweepInvalid
 from hpo_batch.records import Problem
+from hpo_batch.space.words import one_line
 from hpo_batch.sweep.load import LATER, load
-from hpo_batch.sweep.mistakes import Mistake, Source, dotted, printable, put
+from hpo_batch.sweep.mistakes import Mistake, Source, dotted, put
 from tests.sweep.conftest import HEAD, SPACE, Told
 
 DATA = Path(__file__).parent / "data"
@@ -163,7 +164,7 @@ def test_mistakes_at_the_top(told: Told, text: str, rest: str) -> None:
 
 def test_characters_that_would_confuse_a_terminal_are_spelt_out(told: Told) -> None:
     assert told(SPACE + '"a\\u001b[31m\\nb\\u202e" = 1\n"<script>" = [1, 1]\n') == [
-        'sweep.toml:11: space."a\\x1b[31m\\nb\\u202e": a parameter\'s name is at most 100 printable characters',
+        'sweep.toml:11: space."a\\u001b[31m\\u000ab\\u202e": a parameter\'s name is at most 100 printable characters',
         'sweep.toml:12: space."<script>": choice 1 is listed twice; to prefer a choice give it a '
         "larger one of 'weights'",
     ]
@@ -202,7 +203,7 @@ def test_the_place_of_a_key_is_the_source_that_won() -> None:
 def test_keys_are_shown_as_they_would_be_written() -> None:
     assert dotted(("trial", 0, "params", "model.lr")) == 'trial[1].params."model.lr"'
     assert dotted(("space", 'a"b\\', "", "größe", "x-y_1")) == 'space."a\\"b\\\\".""."größe".x-y_1'
-    assert printable("a\tb\x7fü") == "a\\tb\\x7fü"
+    assert one_line("a\tb\x7fü") == "a\\u0009b\\u007fü"
 
 
 def test_a_mistake_in_words() -> None:

@@ -1,0 +1,81 @@
+"""Characters that no value of a sweep may hold, since a shell, sbatch or the kernel would take them for an end.
+
+A value of ``[job]`` stands on a line of the job's script: with a newline in it, what follows is a line of its own, an
+option of sbatch or a command. A NUL ends every text that a process is started with. ``rules`` tells it of what somebody
+wrote; ``launch`` asks again where a script is written, since a study's frozen sweep and paths come past the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from hpo_batch.errors import UserError
+from hpo_batch.records import Problem
+from hpo_batch.space.words import one_line, shown
+from hpo_batch.sweep.lines import Key
+from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.tables import to_raw
+
+CONTROLS: Final = "".join(map(chr, (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+"""also what some programs take for the end of a line"""
+_ON_A_LINE: Final = re.compile(f"[{re.escape(CONTROLS)}]")
+_IN_LINES: Final = re.compile(f"[{re.escape(CONTROLS.replace(chr(9), '').replace(chr(10), ''))}]")
+_NUL: Final = re.compile("\0")
+
+
+def control_in(text: str) -> str:
+    """The first character of a text that ends a line or steers a terminal, as a message shows it; empty if none."""
+    found = _ON_A_LINE.search(text)
+    return one_line(found[0]) if found else ""
+
+
+def check_line(key: str, value: object) -> None:
+    """Whether an option stays what it is on its line of a script; paths and frozen sweeps have come past ``check``.
+
+    Raises:
+        UserError: what follows in it would be an option or a command of its own.
+    """
+    for text in (key, str(value)):
+        if found := control_in(text):
+            raise UserError(
+                f"{one_line(key)}: {shown(text)} cannot stand in a batch script: it holds the control character {found}"
+            )
+    if re.search(r"[\s=]", key):
+        raise UserError(f"{shown(key)} is not the long name of an option of sbatch")
+
+
+def control_problems(sweep: Sweep) -> Iterator[Problem]:
+    """Texts of a sweep that would be taken for more than one, or for less than they are."""
+    for key, text in _texts(to_raw(sweep), ()):
+        if key[:2] == ("objective", "env") and text == key[-1] and ("=" in text or not text):
+            yield Problem(key=key, message=f"{shown(text)} cannot be the name of an environment variable")
+        elif found := _forbidden(key, text).search(text):
+            why = "ends what a process can be told" if found[0] == "\0" else "would begin a line of its own, or is lost"
+            yield Problem(
+                key=key, message=f"{shown(text)} holds the control character {one_line(found[0])}, which {why}"
+            )
+
+
+def _forbidden(key: Key, text: str) -> re.Pattern[str]:
+    if key[:2] == ("job", "setup"):
+        return _IN_LINES  # it is lines of shell
+    if key[:1] == ("job",) or key[:2] in (("objective", "cwd"), ("study", "import")):
+        return _ON_A_LINE
+    if key[:2] == ("objective", "env") and text == key[-1]:
+        return _ON_A_LINE
+    return _NUL
+
+
+def _texts(node: Any, key: Key) -> Iterator[tuple[Key, str]]:
+    """Every text with its key; the names in a table are texts too."""
+    if isinstance(node, str):
+        yield key, node
+    elif isinstance(node, Mapping):
+        for name, inner in node.items():
+            yield (*key, name), name
+            yield from _texts(inner, (*key, name))
+    elif isinstance(node, list | tuple):
+        for i, inner in enumerate(node):
+            yield from _texts(inner, (*key, i))
