@@ -47,18 +47,18 @@ def open_regular(path: Path | str, flags: int, *, dir_fd: int | None = None) -> 
         fd = os.open(path, flags, 0o666) if dir_fd is None else os.open(path, flags, 0o666, dir_fd=dir_fd)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            _refuse(error.errno, "it is a link", path)
+            _refuse(error.errno, "is a link", path)
         if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe that nobody reads, a socket, a folder
-            _refuse(error.errno, "it is no regular file", path)
+            _refuse(error.errno, "is no regular file", path)
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        _refuse(errno.EINVAL, "it is no regular file", path)
+        _refuse(errno.EINVAL, "is no regular file", path)
     return fd
 
 
-def _refuse(number: int, why: str, path: object) -> NoReturn:
-    raise OddFile(number, why, str(path)) from None
+def _refuse(number: int, why: str, path: Path | str) -> NoReturn:
+    raise OddFile(number, f"'{os.path.basename(path)}' {why}", str(path)) from None  # noqa: PTH119
 
 
 def read_regular(path: Path, *, most: int = DOCUMENT_BYTES) -> bytes:
@@ -70,7 +70,7 @@ def read_regular(path: Path, *, most: int = DOCUMENT_BYTES) -> bytes:
     """
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
         if os.fstat(file.fileno()).st_size > most:
-            _refuse(errno.EFBIG, f"it has more than {most} bytes", path)
+            _refuse(errno.EFBIG, f"has more than {most} bytes", path)
         return file.read()
 
 
@@ -152,7 +152,7 @@ def _walk(base: Path, relative: str) -> int:
             fd = os.open(name, flags | (0 if _is_own_link(above, name) else os.O_NOFOLLOW), dir_fd=above)
         except NotADirectoryError:
             if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-                _refuse(errno.ELOOP, f"'{name}' on the way is a link, which somebody else may have put there", base)
+                _refuse(errno.ELOOP, "is a link, which somebody else may have put there", name)
             raise
         finally:
             os.close(above)
@@ -176,7 +176,7 @@ def make_real_folder(folder: Path) -> None:
         folder.mkdir()
     except FileExistsError:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            _refuse(errno.ENOTDIR, "it is no folder of its own, but a link or a file", folder)
+            _refuse(errno.ENOTDIR, "is no folder of its own, but a link or a file", folder)
 
 
 def copy_folder(source: int, target: int) -> None:

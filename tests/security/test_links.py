@@ -120,7 +120,7 @@ def test_a_planted_file_of_an_attempt(home: StudyHome, private: Path, name: str)
     folder = home.attempt(0, 2)
     folder.mkdir(parents=True)
     (folder / name).symlink_to(private / "file")
-    with pytest.raises(StorageError, match="it is a link"):
+    with pytest.raises(StorageError, match="is a link"):
         open_attempt(home, claim(attempt=2), FACTS)
     assert everything(private) == before
 
@@ -238,7 +238,7 @@ def test_output_of_a_trial(tmp_path: Path, private: Path, stream: str, kind: str
 def test_a_journal_that_is_a_link(home: StudyHome, private: Path) -> None:
     home.journal.symlink_to(private / "file")
     before = everything(private)
-    with pytest.raises(StorageError, match="it is a link"), Journal(home.journal).transaction() as transaction:
+    with pytest.raises(StorageError, match="is a link"), Journal(home.journal).transaction() as transaction:
         transaction.append([{"op_code": 0}], sync=True)
     assert everything(private) == before
 
