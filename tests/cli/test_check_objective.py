@@ -79,7 +79,7 @@ REFUSED = [
     ('command = "@PY train.py {args}"\nenv = { HPO_BATCH_SEED = "1" }', "objective.env.HPO_BATCH_SEED does nothing"),
     ('command = "@PY train.py {args}"\nenv = { OUT = "/x/{trial_dir}" }', "finds it in $HPO_BATCH_TRIAL_DIR"),
     ('command = "@PY train.py {args}"\nenv = { OUT = "$HPO_BATCH_TRIAL_DIR/x" }', "nothing expands it here"),
-    ('command = "@PY train.py {args}"\nenv = { "A=B" = "1" }', "no environment variable can have this name"),
+    ('command = "@PY train.py {args}"\nenv = { "A=B" = "1" }', "cannot be the name of an environment variable"),
     ('command = "@PY train.py {args}"\ncwd = "runs/{x}"', "objective.cwd: '{x}' stays as it is"),
     ('function = "tests.cli.toys:quadratic"\nenv = { PYTHONHASHSEED = "0" }', "env.PYTHONHASHSEED does nothing"),
     ('function = "tests.cli.toys:no_such_function"', "has no 'no_such_function'"),

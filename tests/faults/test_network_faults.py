@@ -43,7 +43,7 @@ KINDS = (
     "open", "read", "write", "fsync", "close", "link", "unlink", "rename", "mkdir", "stat", "flock", "utime", "trunc",
     "opendir",
 )  # fmt: skip
-MOST_CALLS = 60
+MOST_CALLS = 80
 """of one kind that a short life makes"""
 GRACE_S = 0.5
 IS_LONG = "HPO_BATCH_TEST_STORMS" in os.environ
