@@ -146,14 +146,10 @@ def remove_left_over(folder: Path, *, duration_s: float) -> None:
     They are dead by their process, or their lease has been silent for ``LONGEST_STALL`` durations by the clock of its
     file server. For one process at a time: it looks at all of them.
     """
-    with contextlib.suppress(OSError):
-        now_ns = _servers_clock(folder)
-        for path in folder.glob("*.lease"):
-            silent_s = (now_ns - refreshed_ns(path)) / 1e9
-            owner = read_owners(folder, of=re.escape(path.stem)).get(path.stem)
-            dead = None if owner is None else is_dead_here(owner.facts)
+    with contextlib.suppress(OSError):  # what stays is removed at the next submission
+        for worker, dead, silent_s in _looked_at(folder):
             if dead or (dead is None and silent_s > LONGEST_STALL * duration_s):
-                remove(folder, path.stem)
+                remove(folder, worker)
         for worker, owner in read_owners(folder).items():
             if not lease_path(folder, worker).exists() and is_dead_here(owner.facts):
                 remove(folder, worker)  # its card alone: it died as it came, or as it left
@@ -164,16 +160,18 @@ def refreshed_lately(folder: Path, *, duration_s: float) -> tuple[str, ...]:
 
     A worker that died elsewhere less than two durations ago is among them.
     """
-    found = []
-    with contextlib.suppress(OSError):
-        now_ns = _servers_clock(folder)
-        for path in folder.glob("*.lease"):
-            owner = read_owners(folder, of=re.escape(path.stem)).get(path.stem)
-            dead = None if owner is None else is_dead_here(owner.facts)
-            with contextlib.suppress(FileNotFoundError):
-                if dead is False or (dead is None and now_ns - refreshed_ns(path) < 2 * duration_s * 1e9):
-                    found.append(path.stem)
-    return tuple(found)
+    looked = _looked_at(folder)
+    return tuple(w for w, dead, silent_s in looked if dead is False or (dead is None and silent_s < 2 * duration_s))
+
+
+def _looked_at(folder: Path) -> list[tuple[str, bool | None, float]]:
+    """Each worker with a lease, whether its process here is gone (None: nobody here can tell), its seconds of silence.
+
+    One listing and one look at each card and lease, for one process at a time.
+    """
+    owners = read_owners(folder)
+    silent = silent_by_server(folder, [path.stem for path in folder.glob("*.lease")])
+    return [(w, None if w not in owners else is_dead_here(owners[w].facts), silent_s) for w, silent_s in silent.items()]
 
 
 def _servers_clock(folder: Path) -> int:
