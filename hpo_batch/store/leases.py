@@ -30,13 +30,22 @@ MOST_PID = 1 << 22
 """PID_MAX_LIMIT of Linux"""
 
 
+TAKE_OVER_S = 1.0
+"""for the lease of a dead worker of our name: one try fails if somebody else removes it in that moment, who found it
+dead, too. A slot's worker that was started again ended so, with "another worker is running" """
+
+
 class Lease:
     """The lease of one worker, refreshed by a thread of its own while it is held."""
 
     def __init__(self, folder: Path, owner: Owner, *, duration_s: float) -> None:
         self._folder, self._owner, self._mark = folder, owner, -1
         self._lease = filelock.SoftFileLease(
-            lease_path(folder, owner.worker), lease_duration=duration_s, timeout=0, thread_local=False
+            lease_path(folder, owner.worker),
+            lease_duration=duration_s,
+            timeout=TAKE_OVER_S,
+            poll_interval=TAKE_OVER_S / 50,
+            thread_local=False,
         )
 
     def acquire(self) -> None:
@@ -136,7 +145,13 @@ def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
     """Remove what a worker that is dead has left, unless its successor of the same name has taken it over."""
     worker = str(facts["worker"])
     owner = read_owners(folder, of=re.escape(worker)).get(worker)
-    if owner is None or (owner.host, owner.pid, owner.start) == (facts["host"], facts["pid"], facts["start"]):
+    if owner is not None and (owner.host, owner.pid, owner.start) != (facts["host"], facts["pid"], facts["start"]):
+        return
+    marker = b""
+    with contextlib.suppress(OSError):
+        marker = read_regular(lease_path(folder, worker))
+    # a successor takes the lease first and writes its card then: in between the card is the dead one's still
+    if not marker or b"\npid=%d\n" % facts["pid"] in marker:
         remove(folder, worker)
 
 

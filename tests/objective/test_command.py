@@ -444,6 +444,9 @@ def test_slurms_warning_to_all_processes_ends_no_command_that_does_not_know_it(
     code = (
         (handler if is_handled else "")
         + "report(step=1, loss=1)\nchild = subprocess.Popen(['sleep', '1'])\nchild.wait()\n"
+        # a child that the signal ends comes back before we have written the file
+        + "end = time.time() + 10\nwhile not os.path.exists(env['HPO_BATCH_STOP_FILE']) and time.time() < end:\n"
+        + "    time.sleep(0.02)\n"
         + "print(child.returncode, os.path.exists(env['HPO_BATCH_STOP_FILE']), flush=True)\nsys.exit(75)"
     )
     assert make_python(code, grace_s=10).run(trial) == GivenBack(cause=Cause.TIME_LIMIT)

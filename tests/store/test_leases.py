@@ -118,6 +118,14 @@ def test_a_lease_that_others_removed_is_acquired_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_successor_that_has_no_card_yet_keeps_its_lease(tmp_path: Path) -> None:
+    with held(tmp_path, owner(), duration_s=60), dead_process() as pid:
+        dead = facts(pid=pid)
+        (tmp_path / "w-0.json").write_text(json.dumps(dead))  # its predecessor's is there still
+        remove_dead(tmp_path, dead)
+        assert lease_path(tmp_path, "w-0").exists()
+
+
 def test_what_a_dead_worker_left_is_removed_and_not_what_its_successor_has(tmp_path: Path) -> None:
     with held(tmp_path, owner(), duration_s=60):
         remove_dead(tmp_path, facts(pid=1))
