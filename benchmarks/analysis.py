@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from hpo_batch.analysis.effects import effects
-from hpo_batch.analysis.frame import Data, prepare
-from hpo_batch.analysis.importance import importance
+from hpo_batch.findings.effects.numbers import effects
+from hpo_batch.findings.importance.numbers import importance
+from hpo_batch.findings.model.frame import Data, prepare
 from tests.analysis import simulate
 
 NULLS = ("null_few", "null_real")

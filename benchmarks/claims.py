@@ -38,11 +38,11 @@ from pathlib import Path
 import optuna
 
 from hpo_batch import processes
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import Complete, Idle, Owner, TrialState
 from hpo_batch.space.space import Space
-from hpo_batch.store.format import Writer
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.journal import Journal
 from hpo_batch.study.create import create
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.study import Study

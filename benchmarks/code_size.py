@@ -1,6 +1,6 @@
 """How large and how well explained the code is, by package: ``python benchmarks/code_size.py [DIRECTORY]``.
 
-Code lines are lines that hold a token of code: no blank lines, comments or docstrings. Functions are measured from ``def`` to
+Code lines hold a token of code: no blank lines, comments or docstrings. Functions are measured from ``def`` to
 their last line, docstrings included.
 """
 

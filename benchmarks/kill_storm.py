@@ -41,9 +41,9 @@ from optuna.storages.journal import JournalFileBackend
 from storm_worker import POINTS, STEPS, SUBMISSION, Seat, after_step, is_finished, submit_once, work
 
 from hpo_batch.errors import StorageError
+from hpo_batch.journal.state import ScannedTrial
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.scan import ScannedTrial
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import create
 from hpo_batch.study.read import read_state

@@ -33,8 +33,8 @@ from claims import journal_storage, owner, prefilled
 from slow import FREE, Control, Look, without
 
 from hpo_batch import processes
+from hpo_batch.journal import kernel_lock
 from hpo_batch.records import Claim, Complete, Idle, Outcome, Owner
-from hpo_batch.store import kernel_lock
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study

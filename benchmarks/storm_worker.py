@@ -22,12 +22,13 @@ from fault_points import WRITES, Call, Die, die, install
 
 import hpo_batch
 from hpo_batch import processes
+from hpo_batch.journal import locks
+from hpo_batch.journal.file import Journal, Transaction
 from hpo_batch.launch.plan import Site, Standing, plan
 from hpo_batch.launch.submit import submit
 from hpo_batch.records import Claim, Complete, Outcome
-from hpo_batch.store import leases, locks
+from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal, Transaction
 from hpo_batch.study.read import read_state
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change

@@ -22,9 +22,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
@@ -626,3 +627,40 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
+    """Whether the process behind a claim is proven gone; None if nobody here can tell.
+
+    That is if it is not from here (``is_from_here``), or if it is another user's and this host hides those (hidepid).
+    """
+    if not is_from_here(facts):
+        return None
+    pid = facts["pid"]
+    if not is_alive(pid):  # or no process's number at all
+        return True
+    started = started_at(pid)
+    return None if started == 0 else bool(started != facts["start"])
+
+
+def is_from_here(facts: Mapping[str, Any]) -> bool:
+    """Whether a process lives, or lived, where its pid means to us what it means to itself.
+
+    Not in another PID namespace (a container). Nor on a host of our name with another boot: that may be this one before
+    it was rebooted, or another one that is called alike. Their leases tell.
+    """
+    ours = (host_name(), _boot())
+    return (facts.get("host"), facts.get("boot")) == ours and (
+        facts.get("pid_ns", "") in ("", _pid_namespace(os.getpid()))
+    )
+
+
+@cache
+def _boot() -> str:
+    return boot_id()
+
+
+@cache
+def _pid_namespace(pid: int) -> str:
+    """Of this process, whose pid is given: its child may be in another one."""
+    return pid_namespace()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum, StrEnum
@@ -330,3 +331,33 @@ class Problem:
     allowed: str = ""
     guess: str = ""
     """nearest known name"""
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+    """A number that a float can hold. Integers of a TOML file may be larger than any float."""
+    return isinstance(value, int | float) and is_number(value) and abs(value) <= sys.float_info.max
+
+
+class Answer(StrEnum):
+    YES = "yes"
+    NO = "no"
+    CANNOT_TELL = "cannot tell"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its uncertainty."""
+
+    value: float
+    low: float | None
+    high: float | None
+    method: str
+    """how value and interval came about, in words for a reader"""
+    n: int
+    """trials that it rests on"""
+    level: float = 0.95

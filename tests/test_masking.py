@@ -11,9 +11,9 @@ from urllib.parse import quote
 import optuna
 import pytest
 
-import hpo_batch.results.read
+import hpo_batch.sources.read
 from hpo_batch.cli.main import run
-from hpo_batch.masking import masked, secrets_in
+from hpo_batch.text.secrets import masked, secrets_in
 
 SECRET = "s3cr t/@:#w"
 """with everything that a URL has signs of its own for"""
@@ -96,7 +96,7 @@ def test_the_report_of_a_bug_tells_no_password(
             raise RuntimeError(f"cannot connect with {ENCODED}") from error
 
     monkeypatch.setattr(
-        hpo_batch.results.read, "read_tables", broken
+        hpo_batch.sources.read, "read_tables", broken
     )  # the fault itself: where there is none, none shows
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for url in URLS[:4]:

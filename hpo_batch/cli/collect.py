@@ -59,8 +59,8 @@ def command(
     storage: a SQLite file, a journal, a URL; '#NAME' behind it picks one of its studies. What is assumed of a file is
     told on stderr. Files that are written hold every column, tables for people the telling ones.
     """
+    from hpo_batch.journal.state import no_collections
     from hpo_batch.results.output_format import format_of
-    from hpo_batch.store.scan import no_collections
 
     chosen = format_of(output, format_)
     if attempts and (top is not None or best or group):
@@ -99,8 +99,8 @@ def _only_study(given: Mapping[str, Any], root: Path) -> StudyHome | None:
     """The study, where SOURCE is one and nothing else was said; None also where something is wrong with it."""
     if len(given["sources"]) != 1 or any(given[name] for name in OPTIONS if name != "sources"):
         return None
-    from hpo_batch.results.source import existing_file, is_url
-    from hpo_batch.store.scan import is_begun_here
+    from hpo_batch.journal.state import is_begun_here
+    from hpo_batch.sources.source import existing_file, is_url
 
     (source,) = given["sources"]
     try:
@@ -115,9 +115,9 @@ def _only_study(given: Mapping[str, Any], root: Path) -> StudyHome | None:
 
 def _csv(home: StudyHome) -> bytes:
     """All trials of a study. Its rows need no frame: pandas is a third of what this takes for 100,000 of them."""
+    from hpo_batch.journal.decode import isolated
     from hpo_batch.results.csv_text import csv_of_columns
     from hpo_batch.results.study_columns import replayed, study_columns
-    from hpo_batch.store.decode import isolated
 
     with isolated(home.name):
         state = replayed(home.journal, reports=False)
@@ -179,7 +179,7 @@ def _groups(
 
 
 def read_table(home: StudyHome, *, attempts: bool = False) -> TrialsTable:
-    from hpo_batch.results.read import read_study
+    from hpo_batch.sources.read import read_study
 
     return read_study(home, attempts=attempts, frozen=False)
 
@@ -257,7 +257,7 @@ def _is_for_people(format: str) -> bool:
 
 
 def _summary(label: str, counts: Counts) -> str:
-    from hpo_batch.space.words import printable
+    from hpo_batch.text.values import printable
 
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []

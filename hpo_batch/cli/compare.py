@@ -43,11 +43,11 @@ def command(
     What the trials do not carry is called 'cannot tell' or 'not measured', not 'no'.
     """
     from hpo_batch import __version__
+    from hpo_batch.document.html import html
+    from hpo_batch.document.markdown import latex, markdown, terminal
     from hpo_batch.files import dump_json, write_atomic
-    from hpo_batch.report.document import comparison
-    from hpo_batch.report.html import html
-    from hpo_batch.report.markdown import latex, markdown, terminal
-    from hpo_batch.report.numbers import as_json
+    from hpo_batch.findings.page import comparison
+    from hpo_batch.findings.report_json import as_json
 
     if output is not None and format_ is None and output.suffix.lower() not in SUFFIXES:
         raise UserError(f"'{output.name}' does not tell a format; add --format, or end it in {', '.join(SUFFIXES)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.launch.machine import has_slurm, no_machine_named
-from hpo_batch.launch.shape import shape_of
+from hpo_batch.launch.task_layout import shape_of
 from hpo_batch.objective.load import find_function, import_function, missing_files
 from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.objective.mistakes import mistakes

@@ -14,7 +14,7 @@ from hpo_batch.errors import Exit, StorageError, StudyNotFound, UserError
 from hpo_batch.store.home import StudyHome, all_homes, find_remains, home_of
 
 if TYPE_CHECKING:
-    from hpo_batch.store.finding import Finding
+    from hpo_batch.doctor.finding import Finding
     from hpo_batch.store.liveness import Holder
     from hpo_batch.study.rebuild import Completed, Rebuilt
     from hpo_batch.sweep.schema import Job, Sweep
@@ -112,8 +112,8 @@ class _Shown:
         )
 
     def end(self) -> Exit:
+        from hpo_batch.doctor.finding import exit_code
         from hpo_batch.files import shown_json
-        from hpo_batch.store.finding import exit_code
 
         code = exit_code(self._all)
         if self._as_json:
@@ -137,12 +137,12 @@ def _homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
 
 
 def _findings(home: StudyHome) -> Iterable[Finding]:
-    from hpo_batch.store.decode import isolated
-    from hpo_batch.store.health import examine
+    from hpo_batch.doctor.study import examine
+    from hpo_batch.journal.decode import isolated
     from hpo_batch.study.read import read_revision
 
     def read_table() -> object:
-        from hpo_batch.results.read import read_study
+        from hpo_batch.sources.read import read_study
 
         with isolated(home.name):
             return read_study(home, reports=True)
@@ -172,8 +172,8 @@ def _job(study: str | None, homes: tuple[StudyHome, ...]) -> Job | None:
 def _room(study: str | None, root: Path, homes: tuple[StudyHome, ...]) -> Iterable[Finding]:
     """Whether a sweep that was never submitted fits on the disk; a study says so itself."""
     from hpo_batch.cli.describe import footprint_of
-    from hpo_batch.store.file_system import nearest_folder
-    from hpo_batch.store.surroundings import disk_findings
+    from hpo_batch.doctor.file_system import nearest_folder
+    from hpo_batch.doctor.locks_and_disk import disk_findings
     from hpo_batch.sweep.load import load
 
     if study is None or not study.endswith(".toml"):
@@ -191,10 +191,10 @@ def _site(
     import sys
 
     from hpo_batch.cli.resume import workdir
+    from hpo_batch.doctor.file_system import nearest_folder, self_test
+    from hpo_batch.doctor.finding import Level
+    from hpo_batch.doctor.site import ask_site, no_slurm, try_sbatch
     from hpo_batch.launch.machine import has_slurm
-    from hpo_batch.launch.site_test import ask_site, no_slurm, try_sbatch
-    from hpo_batch.store.file_system import nearest_folder, self_test
-    from hpo_batch.store.finding import Level
     from hpo_batch.sweep.schema import Job
 
     folder = workdir(homes[0]) if homes else Path.cwd()
@@ -216,7 +216,7 @@ def _site(
             is_ready = is_ready and finding.level is not Level.BAD
             yield finding
     if cluster and is_ready:
-        from hpo_batch.launch.node_test import Order, node_test
+        from hpo_batch.doctor.nodes import Order, node_test
 
         paths = [nearest_folder(root), *(home.path for home in homes)]
         paths += [Path(sys.prefix)] if job.python is None else []
@@ -232,13 +232,13 @@ def _site(
 
 
 def _gpus_untried() -> Finding:
-    from hpo_batch.store.finding import Finding, Level
+    from hpo_batch.doctor.finding import Finding, Level
 
     return Finding(level=Level.NOTE, about="gpus", what="not tried", do="add --gpu: the job then asks for them too")
 
 
 def _nodes_untried() -> Finding:
-    from hpo_batch.store.finding import Finding, Level
+    from hpo_batch.doctor.finding import Finding, Level
 
     return Finding(level=Level.NOTE, about="nodes", what="no job was submitted", do="first mend what is said above")
 
@@ -273,15 +273,15 @@ def _rebuild(home: StudyHome, *, force: bool) -> Exit:
 
 def _is_beyond(finding: Finding) -> bool:
     """Whether a rebuild does not help, or is not ours to do."""
-    from hpo_batch.store.finding import Level
+    from hpo_batch.doctor.finding import Level
 
     return finding.level is Level.BAD and not finding.mended_by_rebuild
 
 
 def _only_in_journal(home: StudyHome) -> str:
     """Numbers of the trials that a rebuild would lose, ready to print."""
-    from hpo_batch.store.finding import listed
-    from hpo_batch.store.health import read_journal
+    from hpo_batch.doctor.finding import listed
+    from hpo_batch.doctor.study import read_journal
     from hpo_batch.study.rebuild import unkept
 
     try:

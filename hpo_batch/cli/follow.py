@@ -15,13 +15,13 @@ from hpo_batch.cli.options import hint
 from hpo_batch.cli.screen import stopped_lines
 from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.status import StudyStatus, study_statuses
 from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
-from hpo_batch.space.words import one_line
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import read_submissions
+from hpo_batch.text.values import one_line
 
 LOOK_EVERY_S = 0.5
 ASK_SLURM_EVERY_S = 60.0

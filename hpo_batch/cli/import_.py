@@ -15,11 +15,11 @@ import click
 from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
 from hpo_batch.cli.sources import by_source, column_options
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
-from hpo_batch.results.source import existing_file, is_url, label_of, split
+from hpo_batch.sources.source import existing_file, is_url, label_of, split
 
 if TYPE_CHECKING:
     from hpo_batch.records import Configuration
-    from hpo_batch.results.columns import Columns
+    from hpo_batch.sources.columns import Columns
     from hpo_batch.store.home import StudyHome
     from hpo_batch.study.adopt import Fitting, Row
     from hpo_batch.sweep.schema import Sweep
@@ -58,7 +58,7 @@ def command(
     '#NAME' behind it picks one of its studies. Complete trials with a finite value that lie in the space are taken.
     stdout is the line to put into [study] of SWEEP, stderr says what was taken for what, and what was left out.
     """
-    from hpo_batch.results.columns import Columns
+    from hpo_batch.sources.columns import Columns
     from hpo_batch.store.home import home_of
     from hpo_batch.study.adopt import adopt, check_free, settled
     from hpo_batch.sweep.load import load
@@ -112,8 +112,8 @@ def _read(
         UserError: there is none, or the file cannot be understood.
         StorageError: it cannot be read.
     """
-    from hpo_batch.results.read import read_tables
-    from hpo_batch.results.rows import rows_of
+    from hpo_batch.sources.read import read_tables
+    from hpo_batch.sources.rows import rows_of
     from hpo_batch.study.adopt import fitting
 
     tables = read_tables(
@@ -175,7 +175,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def _tell(found: _Found, into: Path) -> None:
     """What was assumed, and which rows were taken."""
-    from hpo_batch.space.words import shown
+    from hpo_batch.text.values import shown
 
     for note in found.notes:
         click.echo(f"{found.label}: {note}", err=True)
@@ -231,7 +231,7 @@ def _chosen(sweeps: Sequence[Sweep], budget: str | None, into: Path) -> Sweep:
     Raises:
         UserError: there are several that differ, or none of that name.
     """
-    from hpo_batch.space.words import listed, nearest
+    from hpo_batch.text.values import listed, nearest
 
     labels = [sweep.budget for sweep in sweeps if sweep.budget is not None]
     if budget is not None and budget not in labels:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
-from hpo_batch.space.words import one_line
+from hpo_batch.text.values import one_line
 
 
 @click.command(name="list")
@@ -15,8 +15,8 @@ from hpo_batch.space.words import one_line
 def command(root: Path | None) -> int:
     """List the studies with their trials and best values."""
     from hpo_batch.errors import Exit, HpoBatchError
+    from hpo_batch.journal.decode import isolated
     from hpo_batch.monitor.status import best_trial, load_state
-    from hpo_batch.store.decode import isolated
     from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)

@@ -13,17 +13,17 @@ import click
 
 from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbers
 from hpo_batch.cli.terminal import steering
-from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.space.words import one_line
+from hpo_batch.scheduler.gpus import named_gpus
+from hpo_batch.text.values import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hpo_batch.journal.trial import ScannedTrial
     from hpo_batch.monitor.status import StudyReader
     from hpo_batch.records import Attempt, TrialRecord
     from hpo_batch.store.home import StudyHome
-    from hpo_batch.store.scanned_trial import ScannedTrial
     from hpo_batch.store.submissions import Submission
 
 FOLLOW_S = 0.5

@@ -19,7 +19,7 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
-from hpo_batch.space.words import printable, spelt
+from hpo_batch.text.values import printable, spelt
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
@@ -174,7 +174,7 @@ def _run(argv: list[str]) -> int:
 
 def _without_secrets(text: str, argv: list[str]) -> str:
     """Without the passwords of URLs, as the command line has them or in any other spelling."""
-    from hpo_batch.masking import masked, secrets_in
+    from hpo_batch.text.secrets import masked, secrets_in
 
     return masked(text, known=secrets_in(argv))
 

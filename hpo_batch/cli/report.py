@@ -14,7 +14,7 @@ from hpo_batch.cli.sources import exit_code, read_sources, source_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hpo_batch.analysis.records import Findings
+    from hpo_batch.findings.records import Findings
     from hpo_batch.results.table import TrialsTable
 
 
@@ -63,9 +63,9 @@ def command(
     # before the libraries of the analysis are loaded: reading a large study is where memory is highest
     tables = read_sources(**given, root=logs_root(root), reports=True)
 
-    from hpo_batch.report.document import report
-    from hpo_batch.report.trials import drawn
-    from hpo_batch.report.write import write
+    from hpo_batch.findings.page import report
+    from hpo_batch.findings.trials.numbers import drawn
+    from hpo_batch.findings.write import write
 
     findings = analysed(tables, top=top, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
     folder = output if output is not None else _folder(tables)
@@ -92,8 +92,8 @@ def analysed(
     top: int = 60,
 ) -> Findings:
     """The findings of the tables, with what the options tell."""
-    from hpo_batch.analysis.analyse import Known, analyse
     from hpo_batch.errors import UserError
+    from hpo_batch.findings.analyse import Known, analyse
 
     if n_pos is not None and (n_eval is None or n_pos >= n_eval):
         raise UserError("--n-pos counts some of the cases of --n-eval: give both, the first smaller")

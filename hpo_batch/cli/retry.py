@@ -15,8 +15,8 @@ from hpo_batch.errors import StudyNotFound, UserError
 from hpo_batch.records import Reason, TrialState
 
 if TYPE_CHECKING:
+    from hpo_batch.journal.state import JournalState
     from hpo_batch.store.home import StudyHome
-    from hpo_batch.store.scan import JournalState
 
 
 @click.command(name="retry")

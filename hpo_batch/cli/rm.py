@@ -16,8 +16,8 @@ from hpo_batch.cli.options import check_ours, logs_root, root_option, study_home
 @root_option
 def command(studies: tuple[str, ...], root: Path | None) -> None:
     """Put each STUDY aside: its directory is moved to .trash in the logs directory. Nothing is deleted."""
+    from hpo_batch.launch.submit_lock import turn
     from hpo_batch.launch.trash import put_aside
-    from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
     from hpo_batch.study.read import read_state
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
-from hpo_batch.cluster.gpus import named_gpus
 from hpo_batch.monitor.waiting import stuck_for
-from hpo_batch.space.words import one_line, printable
+from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.values import one_line, printable
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta

@@ -11,8 +11,8 @@ import click
 from hpo_batch.errors import Exit, UserError
 
 if TYPE_CHECKING:
-    from hpo_batch.results.columns import Columns
     from hpo_batch.results.table import TrialsTable
+    from hpo_batch.sources.columns import Columns
 
 F = TypeVar("F", bound=Callable[..., Any])
 OPTIONS = ("sources", "files", "sweep", "maps", "value", "direction", "params", "ignore")
@@ -89,13 +89,13 @@ def read_sources(
 
     Args:
         root: the logs directory.
-        more: further arguments of ``results.read.read_tables``.
+        more: further arguments of ``sources.read.read_tables``.
 
     Raises:
         UserError: see ``read_tables``.
     """
-    from hpo_batch.results.read import read_tables
-    from hpo_batch.space.words import printable
+    from hpo_batch.sources.read import read_tables
+    from hpo_batch.text.values import printable
 
     every = (*sources, *files)
     options = {"maps": maps, "value": value, "direction": direction, "params": params, "ignore": ignore}
@@ -157,7 +157,7 @@ def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, 
 
 
 def _columns(texts: Mapping[str, Sequence[str]]) -> Columns:
-    from hpo_batch.results.columns import Columns
+    from hpo_batch.sources.columns import Columns
 
     return Columns(
         mapping=parse_maps(tuple(texts["maps"])),

@@ -103,8 +103,8 @@ def start(
     """
     from hpo_batch.cli.describe import describe_sharing
     from hpo_batch.launch.submit import note_found
+    from hpo_batch.launch.submit_lock import turn
     from hpo_batch.launch.trash import put_aside
-    from hpo_batch.launch.turn import turn
     from hpo_batch.monitor.live import live
     from hpo_batch.study.read import read_state
 
@@ -228,13 +228,13 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     """Of a study that is there, or (``live`` is None) of one that is to be made."""
     import os
 
-    from hpo_batch.cluster.gpus import local_gpus
     from hpo_batch.launch.machine import has_slurm
     from hpo_batch.launch.plan import Site, Standing, plan
-    from hpo_batch.study.comparable import wanted
+    from hpo_batch.scheduler.gpus import local_gpus
     from hpo_batch.study.create import what_changes
     from hpo_batch.study.read import read_state
     from hpo_batch.study.stopped import nothing_left
+    from hpo_batch.study.translate import wanted
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.rules import target
 
@@ -275,7 +275,7 @@ def _code_warnings(plan: Plan) -> list[str]:
 def _next_resume(plan: Plan, after: str, live: Live) -> int | None:
     """Which of the resumes in a row this one is; None, and why, if the collector may not."""
     from hpo_batch.launch.collector import why_not
-    from hpo_batch.launch.endings import how_they_ended
+    from hpo_batch.launch.task_exits import how_they_ended
     from hpo_batch.store.submissions import read_submissions
     from hpo_batch.study.read import read_state
 
@@ -378,8 +378,8 @@ def _tell_of_collector(plan: Plan, submission: Submission) -> None:
 
 def _start_held_back(plan: Plan, live: Live) -> None:
     """Requeued tasks wait two minutes on most sites; one whose user asked it to begin later waits as he said."""
-    from hpo_batch.cluster.commands import start_now
     from hpo_batch.errors import CommandMissing, SlurmError
+    from hpo_batch.scheduler.slurm.commands import start_now
 
     if not live.held_back or "begin" in plan.sweep.job.sbatch:
         return

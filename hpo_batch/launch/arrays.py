@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpo_batch.cluster import commands
 from hpo_batch.errors import HpoBatchError, SlurmRefused, SubmissionUnknown, SubmitLimit
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.environment import sbatch_environment
 from hpo_batch.launch.plan import Plan
-from hpo_batch.launch.refusals import likely_fix
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo_batch import processes
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.commands import cluster_name
 from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
-from hpo_batch.launch.turn import turn
+from hpo_batch.launch.submit_lock import turn
 from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.commands import cluster_name
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import (

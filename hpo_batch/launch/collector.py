@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_atomic
-from hpo_batch.launch.endings import TOLD_TO_END
+from hpo_batch.journal.state import JournalState
 from hpo_batch.launch.plan import Plan
+from hpo_batch.launch.task_exits import TOLD_TO_END
 from hpo_batch.records import TrialState
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.states import TaskState
 from hpo_batch.store.home import StudyHome, make_folder
-from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped

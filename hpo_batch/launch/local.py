@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hpo_batch import processes
-from hpo_batch.cluster.gpus import Gpu
 from hpo_batch.launch.plan import Plan
+from hpo_batch.scheduler.gpus import Gpu
 
 LOG_PATTERN = "local/{submission}_%i.log"
 """``StudyHome.local_log`` for readers"""

@@ -10,7 +10,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.launch.environment import Environment, sbatch_environment
 from hpo_batch.launch.machine import no_machine_named
 from hpo_batch.launch.sbatch import asked_options
-from hpo_batch.launch.shape import shape_of
+from hpo_batch.launch.task_layout import shape_of
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change

@@ -17,9 +17,9 @@ from typing import Any, Final
 from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import LINES_BYTES, make_real_folder, read_regular, write_atomic
-from hpo_batch.masking import MASK, assigns_secret, masked, secrets_in
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import told_workdir
+from hpo_batch.text.secrets import MASK, assigns_secret, masked, secrets_in
 
 PACKAGES = ("hpo-batch", "torch", "optuna", "submitit", "numpy", "pandas", "scikit-learn")
 GIT_TIMEOUT_S = 30.0

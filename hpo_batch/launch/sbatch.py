@@ -17,9 +17,9 @@ from typing import Any
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string  # private, but the executor cannot be made without srun
 
-from hpo_batch.cluster.gpus import asked_gpus
 from hpo_batch.errors import UserError
-from hpo_batch.launch.shape import Shape, shape_of
+from hpo_batch.launch.task_layout import Shape, shape_of
+from hpo_batch.scheduler.gpus import asked_gpus
 from hpo_batch.sweep.controls import check_line
 from hpo_batch.sweep.sbatch_options import KINDS, given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job

@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from hpo_batch import processes
-from hpo_batch.cluster.commands import cluster_name
-from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
 from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
 from hpo_batch.launch.collector import add_collector
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
-from hpo_batch.launch.shape import shape_of
-from hpo_batch.launch.undo import look_before, put_back, remove_unused, take_markers
+from hpo_batch.launch.rollback import look_before, put_back, remove_unused, take_markers
+from hpo_batch.launch.task_layout import shape_of
 from hpo_batch.monitor.queue import Queue, is_starting
+from hpo_batch.scheduler.gpus import local_gpus
+from hpo_batch.scheduler.slurm.commands import cluster_name
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission

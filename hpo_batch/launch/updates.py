@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.commands import QueueRow
 from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.launch.plan import Plan
 from hpo_batch.monitor.live import Live
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.commands import QueueRow
 from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.sweep.walltime import format_walltime
 

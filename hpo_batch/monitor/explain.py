@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.objective.command import contract, facts_of
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
-from hpo_batch.space.words import one_line
+from hpo_batch.store.attempt_archive import command_end
+from hpo_batch.store.attempt_folder import CHECKPOINT, STREAMS
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.kept import command_end
-from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.store.trial_folder import CHECKPOINT, STREAMS
+from hpo_batch.text.values import one_line
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
@@ -359,7 +359,7 @@ def _by_hand(
             "name": record.name,
         }
         told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
-        imports = "import sys; from hpo_batch.objective.by_hand import by_hand"
+        imports = "import sys; from hpo_batch.objective.standalone import by_hand"
         code = f"{imports}; by_hand({_literal(function)}, {told}, dir=sys.argv[1])"
         return _in_subshell(
             [*lines, f"{start}{python} -c {quoted(code)} {_in_folder(folder, folder, directory)}"], notes

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 
+from hpo_batch.journal.attempt_intervals import Span
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Reason, Value
 from hpo_batch.store.nodes import host_of
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.store.spans import Span
 
 LEVEL: Final = 0.01
 LEAST: Final = 3

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
-from hpo_batch.store.spans import Span
 
 HOUR_S: Final = 3600.0
 

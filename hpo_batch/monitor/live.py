@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo_batch import processes
-from hpo_batch.cluster.commands import ArrayTask, QueueRow
-from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import StorageError
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
-from hpo_batch.monitor.reasons import Outlook, meaning, outlook, what_to_change
 from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
 from hpo_batch.monitor.workers import had_a_worker
 from hpo_batch.records import Owner
+from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
+from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook, what_to_change
+from hpo_batch.scheduler.slurm.states import TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
@@ -31,7 +31,7 @@ HELD_BACK = "BeginTime"
 JUST_STARTED_S = 60.0
 ENDS = "ending"
 REQUEUED = "requeued: waiting for SLURM to end this run"
-"""the last words of a worker whose task comes back (``worker.leaving``)"""
+"""the last words of a worker whose task comes back (``worker.task_exit``)"""
 LAST_WORDS = 30
 MOST_NAMED = 8
 USUAL_MEMORY_S = 300.0
@@ -211,7 +211,9 @@ def _hidden_workers(
             continue
         mine = [owner for owner in owners.values() if owner.submission == submission.id and owner.job != "local"]
         watched = leases.silent_by_server(home.workers, [owner.worker for owner in mine])
-        maybe = [o for o in mine if leases.is_dead_here(o.facts) is False or watched.get(o.worker, lease_s) < lease_s]
+        maybe = [
+            o for o in mine if processes.is_dead_here(o.facts) is False or watched.get(o.worker, lease_s) < lease_s
+        ]
         if maybe:
             who = f"{len(maybe)} worker{'s' if len(maybe) > 1 else ''} of job {','.join(submission.job_ids)}"
             say(f"watching the leases of {who} for up to {lease_s:.0f} s: SLURM does not show it ({hidden.why})")
@@ -247,8 +249,8 @@ def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[Lo
     """Workers outside of SLURM: on this host those that are not proven gone, on others all that have left a card."""
     found = []
     for name, owner in leases.read_owners(home.workers).items():
-        if owner.job == "local" and leases.is_dead_here(owner.facts) is not True:
-            is_here = leases.is_from_here(owner.facts)
+        if owner.job == "local" and processes.is_dead_here(owner.facts) is not True:
+            is_here = processes.is_from_here(owner.facts)
             holds = (leases.proof(home.workers, name),)
             found.append(
                 LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here, start=owner.start, holds=holds)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpo_batch.cluster.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, cluster_name, squeue
+from hpo_batch.processes import is_dead_here
+from hpo_batch.scheduler.slurm.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, cluster_name, squeue
 from hpo_batch.store.home import user_name
-from hpo_batch.store.leases import is_dead_here
 from hpo_batch.store.submissions import Submission
 
 STARTING_S = 2 * SBATCH_TIMEOUT_S

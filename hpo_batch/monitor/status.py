@@ -15,9 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch.cluster.commands import AccountingRow, ArrayTask, sacct
-from hpo_batch.cluster.gpus import gpus_of_task
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.journal.attempt_intervals import Span, spans
+from hpo_batch.journal.decode import isolated
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.pareto import front_trials
+from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import eta, failures, hours
 from hpo_batch.monitor.ends import Dead, dead_workers
 from hpo_batch.monitor.eta import Eta
@@ -26,18 +29,15 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
+from hpo_batch.scheduler.gpus import gpus_of_task
+from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, sacct
 from hpo_batch.space.build import build
-from hpo_batch.store.decode import isolated
+from hpo_batch.store.attempt_folder import last_sign
 from hpo_batch.store.footprint import Usage, of_study
-from hpo_batch.store.front import front_trials
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.nodes import FailingNode, failing_nodes
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.spans import Span, spans
 from hpo_batch.store.submissions import Submission, read_submissions
-from hpo_batch.store.trial_folder import last_sign
 from hpo_batch.study.quota import Share, shares
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hpo_batch import processes
-from hpo_batch.cluster.commands import ArrayTask, QueueRow
-from hpo_batch.cluster.states import TaskState
+from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.queue import Hidden
-from hpo_batch.monitor.reasons import Outlook, meaning, outlook
 from hpo_batch.records import Owner, TrialState
+from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
+from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook
+from hpo_batch.scheduler.slurm.states import TaskState
 from hpo_batch.store import leases
-from hpo_batch.store.scan import JournalState
 from hpo_batch.store.submissions import Submission
 
 STARTING = "starting"
@@ -211,7 +211,7 @@ def _judge(
     That SLURM shows a task, waiting or ended, is evidence that its process is gone. That it shows none is not: the job
     may be another user's, or another cluster's. Then a process of this host speaks, or the lease.
     """
-    here = leases.is_dead_here(asdict(owner))
+    here = processes.is_dead_here(asdict(owner))
     if here is True:
         return None
     status = WorkerStatus(

@@ -28,8 +28,8 @@ from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import CommandEnd, Complete, Failed, GivenBack, Outcome, Reason, Stopping, Value
+from hpo_batch.store.attempt_folder import STOP, STREAMS
 from hpo_batch.store.checkpoints import fingerprint
-from hpo_batch.store.trial_folder import STOP, STREAMS
 
 log = logging.getLogger(__name__)
 

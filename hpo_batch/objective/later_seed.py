@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_batch.objective.trial import Trial
-from hpo_batch.store.trial_folder import SEEDS_METRICS_FILE
+from hpo_batch.store.attempt_folder import SEEDS_METRICS_FILE
 
 
 class LaterSeed(Trial):

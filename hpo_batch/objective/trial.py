@@ -17,10 +17,10 @@ from typing import Any, Literal, Protocol
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import JsonLines, make_real_folder
+from hpo_batch.mounts import is_local
 from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
-from hpo_batch.store.mounts import is_local
-from hpo_batch.store.trial_folder import METRICS_FILE
+from hpo_batch.store.attempt_folder import METRICS_FILE
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import tabulate
 
 from hpo_batch.results.csv_text import csv_of
-from hpo_batch.space.words import printable
+from hpo_batch.text.values import printable
 
 
 def render(frame: pd.DataFrame, format: str) -> bytes:

@@ -14,10 +14,10 @@ from typing import Any
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import shown_json
-from hpo_batch.store.front import front_of
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.trial_columns import trial_columns
+from hpo_batch.journal.columns import trial_columns
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.pareto import front_of
+from hpo_batch.journal.state import JournalState
 
 _DIRECTIONS = {1: "minimize", 2: "maximize"}
 

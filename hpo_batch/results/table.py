@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hpo_batch.journal.columns import attempt_columns
+from hpo_batch.journal.pareto import front_of as front_of
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Counts, Value
 from hpo_batch.results.study_columns import study_columns
 from hpo_batch.space.space import Space
-from hpo_batch.store.front import front_of as front_of
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.store.trial_columns import attempt_columns
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep

@@ -14,9 +14,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hpo_batch.records import Configuration, Value
+from hpo_batch.space.enumerate import (
+    TooManySteps,
+    ancestors,
+    constants,
+    constants_refuse,
+    decidable,
+    groups,
+    steps,
+    walk,
+)
 from hpo_batch.space.parameters import Choices, Fixed, Parameter
 from hpo_batch.space.space import Space
-from hpo_batch.space.walk import TooManySteps, ancestors, constants, constants_refuse, decidable, groups, steps, walk
 
 MOST_WALKED = 300_000
 """a product of connected parameters' cells above it is not walked through by those who list cells"""

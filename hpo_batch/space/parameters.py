@@ -7,7 +7,6 @@ its own type. Conditions are stored here as expressions; ``conditions`` decides 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +14,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from hpo_batch.expressions import Expression
-from hpo_batch.records import Value
+from hpo_batch.records import Value, is_number
 
 MOST_CELLS = 1_000_000
 """a parameter with more values than this is treated as continuous: its cells are not listed"""
@@ -24,15 +23,6 @@ MOST_CELLS = 1_000_000
 def same(a: Value, b: Value) -> bool:
     """Equality of values of one parameter: ``1``, ``1.0`` and ``true`` are three values, unlike in Python."""
     return type(a) is type(b) and a == b
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_finite(value: object) -> bool:
-    """A number that a float can hold. Integers of a TOML file may be larger than any float."""
-    return isinstance(value, int | float) and is_number(value) and abs(value) <= sys.float_info.max
 
 
 def in_kind_of(values: Sequence[Value], value: Value) -> Value:

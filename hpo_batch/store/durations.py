@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpo_batch.files import read_json_lines
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Reason, TrialState, Value
+from hpo_batch.store.attempt_folder import METRICS_FILE
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.store.trial_folder import METRICS_FILE
 
 MOST = 50
 """trials that are looked at: the newest ones"""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
-from hpo_batch.store.scan import JournalState
 
 FOLDERS: Final = 3
 """of a trial with one attempt: ``0017``, ``attempts``, ``1``"""

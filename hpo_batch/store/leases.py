@@ -14,15 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.files import decode, dump_json, read_regular, write_atomic
+from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 
 CARD_BYTES = 1 << 20
@@ -228,43 +227,6 @@ def _run_of(worker: str) -> int:
     """How often the array task had been requeued when it started the worker: ``7-r2-0`` gives 2."""
     match = re.search(r"-r(\d+)-", worker)
     return int(match[1]) if match else -1
-
-
-def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
-    """Whether the process behind a claim is proven gone; None if nobody here can tell.
-
-    That is if it is not from here (``is_from_here``), or if it is another user's and this host hides those (hidepid).
-    """
-    if not is_from_here(facts):
-        return None
-    pid = facts["pid"]
-    if not processes.is_alive(pid):  # or no process's number at all
-        return True
-    started = processes.started_at(pid)
-    return None if started == 0 else bool(started != facts["start"])
-
-
-def is_from_here(facts: Mapping[str, Any]) -> bool:
-    """Whether a process lives, or lived, where its pid means to us what it means to itself.
-
-    Not in another PID namespace (a container). Nor on a host of our name with another boot: that may be this one before
-    it was rebooted, or another one that is called alike. Their leases tell.
-    """
-    ours = (processes.host_name(), _boot())
-    return (facts.get("host"), facts.get("boot")) == ours and (
-        facts.get("pid_ns", "") in ("", _pid_namespace(os.getpid()))
-    )
-
-
-@cache
-def _boot() -> str:
-    return processes.boot_id()
-
-
-@cache
-def _pid_namespace(pid: int) -> str:
-    """Of this process, whose pid is given: its child may be in another one."""
-    return processes.pid_namespace()
 
 
 def silent_by_server(folder: Path, workers: Sequence[str]) -> dict[str, float]:

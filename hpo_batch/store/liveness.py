@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo_batch.store.leases import LeaseWatch, is_dead_here, lease_path, read_owners
+from hpo_batch.processes import is_dead_here
+from hpo_batch.store.leases import LeaseWatch, lease_path, read_owners
 
 LOOK_EVERY_S = 1.0
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 
 IN_A_ROW: Final = 3
 """failed trials in a row after which a node is named"""

@@ -21,14 +21,14 @@ import msgspec
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.trial import FACTS
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
-from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.scanned_trial import FACTS
-from hpo_batch.study.comparable import translated
 from hpo_batch.study.create import meaning, mode_of, revision
 from hpo_batch.study.journal_params import JournalParams
+from hpo_batch.study.translate import translated
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
 ATTR = "hpo:adopted"

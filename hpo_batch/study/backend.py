@@ -1,7 +1,7 @@
 """The study's journal as a backend for Optuna's ``JournalStorage``: our lock, repair and all-or-nothing appends.
 
 For those who use Optuna's own objects on a study of ours while workers run (a script, a dashboard). Workers do not:
-they read the journal by ``store.scan``.
+they read the journal by ``journal.state``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from hpo_batch.store.journal import Journal
+from hpo_batch.journal.file import Journal
 
 
 class JournalBackend(BaseJournalBackend):

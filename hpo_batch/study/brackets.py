@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
-from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.schema import Pruner
 
 BRACKET = "bracket"

@@ -14,6 +14,9 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import FACTS, REPLICATES, SAMPLER, ScannedTrial
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -29,10 +32,7 @@ from hpo_batch.records import (
     TrialState,
 )
 from hpo_batch.space.space import Space
-from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.kept import KeptEnd
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import FACTS, REPLICATES, SAMPLER, ScannedTrial
+from hpo_batch.store.attempt_archive import KeptEnd
 from hpo_batch.study import policy
 from hpo_batch.study.brackets import BRACKET, Brackets
 from hpo_batch.study.journal_params import JournalParams

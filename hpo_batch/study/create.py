@@ -9,20 +9,20 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
-from hpo_batch.masking import assigns_secret, looks_secret
+from hpo_batch.journal.encode import DIRECTIONS, FORMAT, Record, Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
-from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
+from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.kept import kept_trials
-from hpo_batch.store.scan import JournalState
-from hpo_batch.study.comparable import translated_trial, wanted
 from hpo_batch.study.imported import ATTR as IMPORTED
 from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.study.read import read_revision
+from hpo_batch.study.translate import translated_trial, wanted
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.schema import SAMPLERS, Sweep
+from hpo_batch.text.secrets import assigns_secret, looks_secret
 
 
 def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:

@@ -10,13 +10,13 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
 
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState, Value
 from hpo_batch.space.parameters import Searched
 from hpo_batch.space.space import Space
-from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.study.comparable import translated_trial
 from hpo_batch.study.journal_params import JournalParams as JournalParams
 from hpo_batch.study.journal_params import stored
+from hpo_batch.study.translate import translated_trial
 
 SOME_TIME = datetime.datetime(2000, 1, 1)
 """no sampler and no pruner looks at a trial's times, but Optuna wants some"""

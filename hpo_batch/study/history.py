@@ -21,13 +21,13 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
-from hpo_batch.study.others import OUT_OF_THE_WAY, Others
+from hpo_batch.study.shown_trials import OUT_OF_THE_WAY, Others
 
 BEST = 0.1
 """share of a capped history that is kept for the best trials, however old: a model is of what is good"""

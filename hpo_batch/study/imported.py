@@ -17,14 +17,14 @@ import msgspec
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular
+from hpo_batch.journal.encode import DIRECTIONS
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import ImportedTrial, TrialState
-from hpo_batch.store.format import DIRECTIONS
 from hpo_batch.store.home import StudyHome, find_homes
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
-from hpo_batch.study.comparable import translated
 from hpo_batch.study.replicates import mean_values
+from hpo_batch.study.translate import translated
 from hpo_batch.sweep.schema import Sweep
 
 ATTR = "hpo:imported"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 from hpo_batch.space.cells import size, valid_cells
-from hpo_batch.space.walk import TooManySteps
-from hpo_batch.store.scan import JournalState
+from hpo_batch.space.enumerate import TooManySteps
 from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.schema import Sweep
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
-from hpo_batch.store.scanned_trial import ScannedTrial
 
 Arm: TypeAlias = tuple[tuple[str, Value], ...]
 """values of the weighted parameters, in the order of the space; empty without weights"""

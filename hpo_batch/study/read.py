@@ -6,10 +6,10 @@ import hashlib
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular
-from hpo_batch.store.decode import NONSENSE
+from hpo_batch.journal.decode import NONSENSE
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 from hpo_batch.sweep.schema import Sweep
 
 

@@ -18,18 +18,18 @@ import msgspec
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.files import open_regular, read_regular, sync_directory
+from hpo_batch.journal.decode import NONSENSE
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.locks import journal_lock
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import REPLICATES, ScannedTrial
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
 from hpo_batch.store import liveness
+from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.decode import NONSENSE
-from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
-from hpo_batch.store.locks import journal_lock
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import REPLICATES, ScannedTrial
 from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision

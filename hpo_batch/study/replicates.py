@@ -11,8 +11,8 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.sweep.schema import Sweep
 
 

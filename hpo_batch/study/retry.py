@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Configuration, TrialState
-from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.read import read_revision
 

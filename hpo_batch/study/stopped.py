@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.scan import JournalState
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Sweep

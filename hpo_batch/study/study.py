@@ -18,6 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
+from hpo_batch.journal import locks
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.file import Journal, Transaction
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -35,15 +40,11 @@ from hpo_batch.records import (
     Verdict,
 )
 from hpo_batch.space.parameters import same
-from hpo_batch.store import durations, leases, locks, nodes, trial_folder
+from hpo_batch.store import attempt_folder, durations, leases, nodes
+from hpo_batch.store.attempt_archive import KeptEnd, kept_end
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.format import Record, Writer
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal, Transaction
-from hpo_batch.store.kept import KeptEnd, kept_end
 from hpo_batch.store.last_words import killed_for_memory
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,
@@ -57,7 +58,6 @@ from hpo_batch.study.claim import (
     give_back_lost,
     tell,
 )
-from hpo_batch.study.comparable import note_todays_keys
 from hpo_batch.study.imported import read_imported
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.left import not_made
@@ -65,6 +65,7 @@ from hpo_batch.study.pruners import decides_from, make_pruner
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.samplers import make_source
+from hpo_batch.study.translate import note_todays_keys
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 
@@ -366,18 +367,18 @@ class Study:
     @_of_storage
     def open_attempt(self, claim: Claim) -> Path:
         """The attempt's own folder, made ready."""
-        return trial_folder.open_attempt(self.home, claim, self._facts(claim))
+        return attempt_folder.open_attempt(self.home, claim, self._facts(claim))
 
     def _keep(self, claim: Claim, ended: Outcome | GivenBack) -> None:
         """The second copy of how an attempt ended."""
         try:
-            trial_folder.write_result(self.home, claim, ended, self._facts(claim), now=self._clock())
+            attempt_folder.write_result(self.home, claim, ended, self._facts(claim), now=self._clock())
         except StorageError as error:  # the journal is asked all the same: it may lie on another disk
             log.warning("trial %s: how it ended has no second copy: %s", claim.number, error)
 
-    def _facts(self, claim: Claim) -> trial_folder.ClaimFacts:
+    def _facts(self, claim: Claim) -> attempt_folder.ClaimFacts:
         trial = self._state.trials[claim.number]
-        return trial_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
+        return attempt_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
 
     @_of_storage
     def _claim_one(self, fits: Callable[[Configuration], bool], *, after: _Ending | None = None) -> Claim | Idle:
@@ -404,7 +405,7 @@ class Study:
             moved = {number for number in lost if moved_forward(self.home, number, self._state.trials[number].attempt)}
             kept = self._kept(lost)
             folders = {number: self.home.attempt(number, self._state.trials[number].attempt) for number in lost}
-            signs = {n: seen for n, folder in folders.items() if (seen := trial_folder.last_sign(folder)) is not None}
+            signs = {n: seen for n, folder in folders.items() if (seen := attempt_folder.last_sign(folder)) is not None}
             given_back: dict[int, tuple[int, Mapping[str, object]]] = {}
             with self._transaction() as transaction:
                 if after is not None and not after.is_told:
@@ -427,7 +428,7 @@ class Study:
                         self._state,
                         drawn,
                         fits=fits,
-                        newest_checkpoint=lambda number: trial_folder.newest_checkpoint(self.home, number),
+                        newest_checkpoint=lambda number: attempt_folder.newest_checkpoint(self.home, number),
                     )
                     if isinstance(decision, Granted | Settled):
                         self._state.apply(transaction.append(decision.records, sync=True))
@@ -455,7 +456,7 @@ class Study:
         """
         for number, (attempt, facts) in given_back.items():
             with contextlib.suppress(OSError):  # it may stay: a claim that was granted must not be lost for it
-                trial_folder.tidy(self.home, number, attempt)
+                attempt_folder.tidy(self.home, number, attempt)
                 if facts["worker"] != self.owner.worker:
                     leases.remove_dead(self.home.workers, facts)
                     locks.remove_cards(self.home.journal, facts)
@@ -494,7 +495,7 @@ class Study:
         for trial in (self._state.trials[number] for number in numbers):
             if trial.state.ended and self.sweep.study.keep_checkpoints == "unfinished":
                 with contextlib.suppress(OSError):  # what stays takes up room, and no result is lost for it
-                    trial_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
+                    attempt_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
 
     def _held(self, numbers: Iterable[int]) -> Iterator[tuple[int, Mapping[str, object]]]:
         """Those that run, and what is known of the worker behind each; none for trials of plain Optuna."""

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Problem
-from hpo_batch.space.words import one_line, shown
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
+from hpo_batch.text.values import one_line, shown
 
 CONTROLS: Final = "".join(map(chr, (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 """also what some programs take for the end of a line"""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpo_batch.masking import MASK, looks_secret
 from hpo_batch.space.parameters import Fixed, Integer, Real
-from hpo_batch.space.words import toml_line
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
+from hpo_batch.text.secrets import MASK, looks_secret
+from hpo_batch.text.values import toml_line
 
 MEANING = ("study.metric", "study.direction", "metrics", "objective.function", "objective.command")
 """finished trials of another metric, direction or objective say nothing about the new one"""

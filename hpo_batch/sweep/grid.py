@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hpo_batch.records import Configuration
+from hpo_batch.space.balanced_order import evenly, levels_of
 from hpo_batch.space.cells import valid_cells
 from hpo_batch.space.space import Space
-from hpo_batch.space.strata import evenly, levels_of
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 

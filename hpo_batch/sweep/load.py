@@ -16,7 +16,6 @@ import tomli
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem
 from hpo_batch.space.build import build
-from hpo_batch.space.words import one_line, shown
 from hpo_batch.sweep.lines import Key, key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, put
 from hpo_batch.sweep.rules import find_problems, infer_space
@@ -24,6 +23,7 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
 from hpo_batch.sweep.validate import checked, known_keys, validate
+from hpo_batch.text.values import one_line, shown
 
 LATER: dict[str, str] = {
     "previous": "what refine remembers",

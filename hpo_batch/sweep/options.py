@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from hpo_batch.records import Problem
-from hpo_batch.space.parameters import is_finite
-from hpo_batch.space.words import nearest, shown
+from hpo_batch.records import Problem, is_finite
+from hpo_batch.text.values import nearest, shown
 
 
 @dataclass(frozen=True, kw_only=True)

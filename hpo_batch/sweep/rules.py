@@ -35,7 +35,6 @@ from hpo_batch.space.conditions import Cycle, decision_order
 from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
-from hpo_batch.space.words import listed, nearest, shown
 from hpo_batch.sweep.controls import control_problems
 from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
@@ -44,6 +43,7 @@ from hpo_batch.sweep.planned import planned_trials, resolve_planned
 from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
 from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Job, Sweep
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
+from hpo_batch.text.values import listed, nearest, shown
 
 DRAWS = 4_096
 """configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""

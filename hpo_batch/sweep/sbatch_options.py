@@ -14,8 +14,8 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Problem
-from hpo_batch.space.words import shown
 from hpo_batch.sweep.schema import Job
+from hpo_batch.text.values import shown
 
 SAME: Final[Mapping[str, str]] = {
     option: option.replace("-", "_")
@@ -70,7 +70,7 @@ PASSED: Final = frozenset(
         *("use-min-nodes", "verbose", "wait-all-nodes", "wckey"),
     )
 )
-"""options of SLURM 22.05 to 25.11 that say nothing that a worker plans with, but for ``GPUS``, which ``cluster.gpus``
+"""options of SLURM 22.05 to 25.11 that say nothing that a worker plans with, but for ``GPUS``, which ``scheduler.gpus``
 counts"""
 GPUS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
 MEMORY: Final = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})

@@ -18,13 +18,12 @@ from typing import Annotated, Any, Literal
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
 from hpo_batch.files import dump_json
-from hpo_batch.records import Reason, Value
+from hpo_batch.records import Reason, Value, is_finite
 from hpo_batch.space.build import as_choice_or_value, build
-from hpo_batch.space.parameters import is_finite
 from hpo_batch.space.space import Space
-from hpo_batch.space.words import shown
 from hpo_batch.sweep.tables import Limits, Table, Through, from_raw, to_raw
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
+from hpo_batch.text.values import shown
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2", "list")
 PRUNERS = ("none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon")

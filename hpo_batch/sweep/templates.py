@@ -11,7 +11,7 @@ from typing import Any
 import tomli
 
 from hpo_batch.errors import UserError
-from hpo_batch.space.words import nearest, shown
+from hpo_batch.text.values import nearest, shown
 
 Raw = dict[str, Any]
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar, get_origin
 import pydantic
 
 from hpo_batch.records import Problem
-from hpo_batch.space.words import nearest, shown
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.mistakes import holds
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import Table, keys_of, tables_in
 from hpo_batch.sweep.templates import Raw
+from hpo_batch.text.values import nearest, shown
 
 T = TypeVar("T", bound=Table)
 

@@ -6,7 +6,7 @@ import datetime
 import re
 
 from hpo_batch.errors import UserError
-from hpo_batch.space.words import shown
+from hpo_batch.text.values import shown
 
 SPELLINGS = '"minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours[:minutes[:seconds]]"'
 

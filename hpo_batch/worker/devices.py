@@ -6,8 +6,8 @@ import sys
 from typing import Literal
 
 from hpo_batch import processes
-from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.errors import DeviceMissing
+from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.sweep.schema import Sweep
 
 Device = Literal["cuda", "cpu"]

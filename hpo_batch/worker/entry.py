@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch import logs, processes
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.allocation import Allocation
-from hpo_batch.cluster.allocation import read as read_allocation
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load, missing_files
 from hpo_batch.records import Failed, Owner, Reason, Stopping
+from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.scheduler.allocation import read as read_allocation
+from hpo_batch.scheduler.slurm import commands
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
@@ -36,10 +36,10 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.devices import choose_device
-from hpo_batch.worker.leaving import Departure, leave
 from hpo_batch.worker.loop import Tally, work
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.task_exit import Departure, leave
 
 if TYPE_CHECKING:
     from hpo_batch.worker.ranks import Lead

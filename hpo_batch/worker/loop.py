@@ -38,13 +38,13 @@ from hpo_batch.records import (
     Stopping,
     Verdict,
 )
-from hpo_batch.store import leases, sharing, trial_folder
+from hpo_batch.store import attempt_folder, leases, sharing
+from hpo_batch.store.attempt_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.trial_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.worker import guardian
-from hpo_batch.worker.place import Place
 from hpo_batch.worker.replicates import Seeds
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.walltime import Fits, NParams
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
@@ -426,7 +426,7 @@ class _Attempt:
 
     def _end(self, code: Exit, leave: Leave) -> NoReturn:
         processes.end_descendants()
-        trial_folder.tidy(self.study.home, self.claim.number, self.claim.attempt)
+        attempt_folder.tidy(self.study.home, self.claim.number, self.claim.attempt)
         leases.remove(self.study.home.workers, self.study.owner.worker)
         try:
             leave(self.tally)

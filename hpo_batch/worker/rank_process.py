@@ -25,10 +25,10 @@ from hpo_batch.objective.load import Objective
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.worker.connection import Address, Wire, connect
 from hpo_batch.worker.entry import enter, load_objective, log_apart
 from hpo_batch.worker.ranks import HUB_VARIABLE, encode, has_failed
 from hpo_batch.worker.signals import Signals
-from hpo_batch.worker.wire import Address, Wire, connect
 
 
 def main() -> int:

@@ -24,19 +24,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch import processes
-from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.errors import Exit, UserError
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
+from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.store.attempt_folder import tidy_part
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.trial_folder import tidy_part
 from hpo_batch.sweep.schema import Job, Sweep
-from hpo_batch.worker.leaving import park
-from hpo_batch.worker.place import Place
-from hpo_batch.worker.wire import (
+from hpo_batch.worker.connection import (
     MOST_HELLO,
     MOST_MESSAGE,
     Address,
@@ -50,6 +48,8 @@ from hpo_batch.worker.wire import (
     look_up,
     publish,
 )
+from hpo_batch.worker.resources import Place
+from hpo_batch.worker.task_exit import park
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_stop
 from hpo_batch.objective.trial import Engine, Progress, Trial, end
 from hpo_batch.records import Complete, Failed, GivenBack, Outcome, Stopping, Verdict
-from hpo_batch.store.trial_folder import holds_files
+from hpo_batch.store.attempt_folder import holds_files
 
 log = logging.getLogger(__name__)
 

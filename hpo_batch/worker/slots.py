@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch import processes
-from hpo_batch.cluster.allocation import Allocation
-from hpo_batch.cluster.gpus import local_gpus
 from hpo_batch.errors import Exit, UserError
 from hpo_batch.records import Idle, IdleWhy, Stopping
+from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker import mps
 from hpo_batch.worker.loop import Tally
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from hpo_batch.records import Configuration, Value
 from hpo_batch.store import durations
 from hpo_batch.sweep.walltime import format_walltime
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
 
 if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
     from hpo_batch.study.study import Study

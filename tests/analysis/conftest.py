@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpo_batch.analysis import importance
+from hpo_batch.findings.importance import numbers as importance
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from hpo_batch.analysis import analyse as analyse_module
-from hpo_batch.analysis.analyse import Known, analyse
-from hpo_batch.analysis.records import Answer, Findings
+from hpo_batch.findings import analyse as analyse_module
+from hpo_batch.findings.analyse import Known, analyse
+from hpo_batch.findings.records import Findings
+from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sweep.load import load
 from tests.analysis.tables import table

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo_batch.analysis.analyse import analyse
-from hpo_batch.analysis.answers import order
-from hpo_batch.analysis.effects import NO_TREND, settled
-from hpo_batch.analysis.records import Answer, Finding, Findings
-from hpo_batch.analysis.stats import correlation, mde
+from hpo_batch.findings import order
+from hpo_batch.findings.analyse import analyse
+from hpo_batch.findings.effects.numbers import NO_TREND, settled
+from hpo_batch.findings.model.stats import correlation, mde
+from hpo_batch.findings.records import Finding, Findings
+from hpo_batch.records import Answer
 from tests.analysis.tables import table
 
 Rows = Sequence[Mapping[str, Any]]
@@ -23,7 +24,7 @@ Rows = Sequence[Mapping[str, Any]]
 @pytest.fixture(autouse=True)
 def _no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Words are looked at here, and forests take long."""
-    monkeypatch.setattr("hpo_batch.analysis.analyse.importance", lambda data, seed: None)
+    monkeypatch.setattr("hpo_batch.findings.analyse.importance", lambda data, seed: None)
 
 
 def told(rows: Rows, *, params: Sequence[str] = ("a", "b")) -> dict[str, Finding]:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo_batch.analysis.correlations import correlations
-from hpo_batch.analysis.curse import curse
-from hpo_batch.analysis.effects import effects
-from hpo_batch.analysis.elites import elites
-from hpo_batch.analysis.frame import Data, prepare, summarise
-from hpo_batch.analysis.importance import importance
-from hpo_batch.analysis.interactions import interactions
-from hpo_batch.analysis.noise import noise_floor
 from hpo_batch.expressions import parse
+from hpo_batch.findings.best.optimism import curse
+from hpo_batch.findings.effects.numbers import effects
+from hpo_batch.findings.elites.numbers import elites
+from hpo_batch.findings.importance.numbers import importance
+from hpo_batch.findings.model.frame import Data, prepare, summarise
+from hpo_batch.findings.noise.numbers import noise_floor
+from hpo_batch.findings.relations.correlations import correlations
+from hpo_batch.findings.relations.interactions import interactions
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.space import Space
 from tests.analysis.simulate import table

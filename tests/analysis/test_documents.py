@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.analysis.analyse import Known, analyse
-from hpo_batch.analysis.coverage import coverage
-from hpo_batch.analysis.frame import prepare, value_text
-from hpo_batch.analysis.records import Answer, Coverage, Effect, Finding, Findings, StudyFindings
-from hpo_batch.results.read import read_tables
+from hpo_batch.findings.analyse import Known, analyse
+from hpo_batch.findings.coverage.numbers import coverage
+from hpo_batch.findings.model.frame import prepare, value_text
+from hpo_batch.findings.records import Coverage, Effect, Finding, Findings, StudyFindings
+from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.read import read_tables
 from hpo_batch.space.build import build
 from tests.conftest import SHARED
 

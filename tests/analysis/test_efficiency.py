@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.analysis.efficiency import bad_node, efficiency
+from hpo_batch.findings.hours.numbers import bad_node, efficiency
 from tests.analysis.tables import table
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpo_batch.analysis.expect import judge
-from hpo_batch.analysis.records import Answer, Expected
+from hpo_batch.findings.expected.numbers import judge
+from hpo_batch.findings.records import Expected
+from hpo_batch.records import Answer
 
 
 def group(*values: float, start: int = 0, **params: list[Any]) -> pd.DataFrame:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.analysis.frame import Data, prepare
-from hpo_batch.analysis.health import collapse, suspects
-from hpo_batch.analysis.records import Answer
+from hpo_batch.findings.health.numbers import collapse, suspects
+from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.records import Answer
 from tests.analysis.tables import table
 
 

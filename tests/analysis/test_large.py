@@ -12,16 +12,16 @@ import pytest
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
-from hpo_batch.analysis import budgets
-from hpo_batch.analysis.baseline import baseline
-from hpo_batch.analysis.budgets import rank_correlation
-from hpo_batch.analysis.coverage import random_distinct
-from hpo_batch.analysis.curves import learning_curves
-from hpo_batch.analysis.effects import effects
-from hpo_batch.analysis.frame import prepare
-from hpo_batch.analysis.interactions import interactions
-from hpo_batch.analysis.linear import independent, turned
-from hpo_batch.analysis.stats import clipped, fenced
+from hpo_batch.findings.baseline.numbers import baseline
+from hpo_batch.findings.budgets import numbers as budgets
+from hpo_batch.findings.budgets.numbers import rank_correlation
+from hpo_batch.findings.coverage.numbers import random_distinct
+from hpo_batch.findings.curves.numbers import learning_curves
+from hpo_batch.findings.effects.numbers import effects
+from hpo_batch.findings.model.frame import prepare
+from hpo_batch.findings.model.linear import independent, turned
+from hpo_batch.findings.model.stats import clipped, fenced
+from hpo_batch.findings.relations.interactions import interactions
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 from tests.analysis.simulate import table

@@ -9,16 +9,16 @@ import numpy as np
 import optuna
 import pytest
 
-from hpo_batch.analysis.curse import curse
-from hpo_batch.analysis.effects import effects, settled
-from hpo_batch.analysis.elites import elites
-from hpo_batch.analysis.frame import prepare, summarise
-from hpo_batch.analysis.importance import fanova, importance
-from hpo_batch.analysis.interactions import interactions
-from hpo_batch.analysis.noise import noise_floor
-from hpo_batch.analysis.records import Answer
-from hpo_batch.analysis.stats import binomial_se, hanley_mcneil, holm, mde, pooled_sd, sd_interval
 from hpo_batch.expressions import parse
+from hpo_batch.findings.best.optimism import curse
+from hpo_batch.findings.effects.numbers import effects, settled
+from hpo_batch.findings.elites.numbers import elites
+from hpo_batch.findings.importance.numbers import fanova, importance
+from hpo_batch.findings.model.frame import prepare, summarise
+from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, holm, mde, pooled_sd, sd_interval
+from hpo_batch.findings.noise.numbers import noise_floor
+from hpo_batch.findings.relations.interactions import interactions
+from hpo_batch.records import Answer
 from hpo_batch.space.parameters import Choices, Real
 from hpo_batch.space.space import Space
 from tests.analysis.simulate import table

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.analysis.correlations import correlations
-from hpo_batch.analysis.effects import effects, settled
-from hpo_batch.analysis.frame import Data, prepare, summarise
-from hpo_batch.analysis.noise import noise_floor
-from hpo_batch.analysis.records import Effect
-from hpo_batch.analysis.stats import holm
+from hpo_batch.findings.effects.numbers import effects, settled
+from hpo_batch.findings.model.frame import Data, prepare, summarise
+from hpo_batch.findings.model.stats import holm
+from hpo_batch.findings.noise.numbers import noise_floor
+from hpo_batch.findings.records import Effect
+from hpo_batch.findings.relations.correlations import correlations
 from tests.analysis.simulate import table
 from tests.conftest import SHARED
 

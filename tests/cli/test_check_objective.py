@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.store.trial_folder import STREAMS
+from hpo_batch.store.attempt_folder import STREAMS
 from tests.cli.conftest import Cli
 
 ARGPARSE = """

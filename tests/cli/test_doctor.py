@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpo_batch.store import file_system
+from hpo_batch.doctor import file_system
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli

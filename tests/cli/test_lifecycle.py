@@ -392,7 +392,7 @@ def test_a_killed_submission_holds_nothing_up(cli: Cli, write_sweep, root: Path)
     assert cli("submit", write_sweep(trials=1), "--wait").code == 0
     home = home_of(root, "toy")
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom hpo_batch.launch.turn import turn\n"
+        "import sys, time\nfrom pathlib import Path\nfrom hpo_batch.launch.submit_lock import turn\n"
         "from hpo_batch.store.home import home_of\n"
         f"with turn(home_of(Path({str(root)!r}), 'toy')):\n    print('held', flush=True)\n    time.sleep(600)\n"
     )

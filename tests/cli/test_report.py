@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import TrialState
-from hpo_batch.store.format import Writer
 from hpo_batch.store.home import home_of
-from hpo_batch.store.journal import Journal
 from hpo_batch.study.create import create
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.sweep.load import load

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from hpo_batch.cluster import allocation
-from hpo_batch.cluster.allocation import Allocation
+from hpo_batch.scheduler import allocation
+from hpo_batch.scheduler.allocation import Allocation
 
 NOW = 1_800_000_000.0
 # Of an array task on SLURM 22.05, shortened.

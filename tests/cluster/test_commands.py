@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.commands import AccountingRow, ArrayTask, QueueRow
-from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import CommandMissing, SlurmRefused, SlurmUnreachable
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, QueueRow
+from hpo_batch.scheduler.slurm.states import TaskState
 
 from .conftest import DATA, FakeCommand
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hpo_batch.cluster import gpus
-from hpo_batch.cluster.gpus import Gpu
+from hpo_batch.scheduler import gpus
+from hpo_batch.scheduler.gpus import Gpu
 
 from .conftest import FakeCommand
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo_batch.cluster.site import Limit, Partition, parse_associations, parse_partitions, parse_qos
+from hpo_batch.scheduler.slurm.site import Limit, Partition, parse_associations, parse_partitions, parse_qos
 
 from .conftest import DATA
 

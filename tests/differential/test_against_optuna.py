@@ -20,8 +20,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo_batch.cli.main import run
-from hpo_batch.results.read import read_tables
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 
 SEEDS = range(24)

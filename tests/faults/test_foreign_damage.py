@@ -15,9 +15,9 @@ import pytest
 
 from benchmarks.fault_points import WRITES, Call, Die, install
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, plain_storage, start
 from tests.study.helpers import claimed, complete, make, owner, plain, state_of, work

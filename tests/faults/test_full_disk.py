@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.locks_and_disk import disk_findings
+from hpo_batch.doctor.study import examine
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import IdleWhy, TrialState, Verdict
-from hpo_batch.store.finding import Level
-from hpo_batch.store.health import examine
 from hpo_batch.store.home import StudyHome, check_writable
-from hpo_batch.store.surroundings import disk_findings
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, start

@@ -24,10 +24,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hpo_batch import processes
 from hpo_batch.errors import Superseded
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Cause, Claim, Complete, Failed, Idle, IdleWhy, Owner, Reason, TrialRecord, TrialState
 from hpo_batch.store.home import home_of
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 from hpo_batch.study.create import create
 from hpo_batch.study.rebuild import rebuild
 from hpo_batch.study.study import Study

@@ -21,13 +21,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from hpo_batch import processes
+from hpo_batch import mounts, processes
 from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.journal import locks
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import Claim, Idle, IdleWhy, Owner, TrialState
-from hpo_batch.store import locks, mounts
-from hpo_batch.store.format import Writer
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.journal import Journal
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study
 from tests.simulators import control

@@ -17,9 +17,9 @@ from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
 from benchmarks.fault_points import Call, Die, install
 from hpo_batch import processes
 from hpo_batch.errors import LockTimeout
-from hpo_batch.store import locks
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.locks import journal_lock
+from hpo_batch.journal import locks
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.locks import journal_lock
 from tests.store.helpers import answer, in_processes, kill, start
 from tests.study.helpers import make, state_of, work
 

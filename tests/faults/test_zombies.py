@@ -18,8 +18,8 @@ import pytest
 
 from benchmarks.fault_points import WRITES, Call, install
 from hpo_batch.errors import Superseded
+from hpo_batch.journal import locks
 from hpo_batch.records import Cause, Claim, Idle, IdleWhy, Verdict
-from hpo_batch.store import locks
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study

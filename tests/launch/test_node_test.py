@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from hpo_batch import __version__
-from hpo_batch.cluster.site import Partition
-from hpo_batch.launch.node_test import Order, clocks, gpu_type, node_findings, script
+from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.nodes import Order, clocks, gpu_type, node_findings, script
 from hpo_batch.launch.sbatch import sbatch_text
-from hpo_batch.store.finding import Level
+from hpo_batch.scheduler.slurm.site import Partition
 from hpo_batch.sweep.schema import Job
 
 PARTITION = Partition(

@@ -8,7 +8,7 @@ import pytest
 
 from hpo_batch.launch.plan import Site, Standing
 from hpo_batch.launch.sbatch import sbatch_text
-from hpo_batch.launch.shape import shape_of
+from hpo_batch.launch.task_layout import shape_of
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.validate import checked
 from tests.launch.test_sbatch import a_plan, a_sweep

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cli.main import run
-from hpo_batch.cluster import commands
 from hpo_batch.errors import SlurmRefused, SlurmUnreachable, SubmissionUnknown
 from hpo_batch.launch import arrays
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
-from hpo_batch.launch.refusals import likely_fix
+from hpo_batch.launch.rollback import Before, remove_unused
 from hpo_batch.launch.submit import submit
-from hpo_batch.launch.undo import Before, remove_unused
 from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.create import create

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cluster.commands import parse_squeue
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.updates import bring_up_to_date
 from hpo_batch.monitor.live import Live
 from hpo_batch.monitor.queue import Queue
+from hpo_batch.scheduler.slurm.commands import parse_squeue
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.sweep.difference import Change
 from tests.cluster.conftest import FakeCommand

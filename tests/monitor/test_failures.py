@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hpo_batch.journal.attempt_intervals import spans
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.failures import LEVEL, FailureGroup, chance, group
 from hpo_batch.records import TrialState, Value
-from hpo_batch.store.format import Writer
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.spans import spans
 
 CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": %s}}'
 REAL = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'

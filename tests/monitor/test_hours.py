@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.monitor.hours import Hours, add_up
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
-from hpo_batch.store.spans import Span
 
 C, P, F, W, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING, TrialState.RUNNING
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch import mounts
 from hpo_batch.errors import StorageError
-from hpo_batch.store import mounts
-from hpo_batch.store.damage import is_sound
-from hpo_batch.store.format import Record
-from hpo_batch.store.journal import Journal
+from hpo_batch.journal.damage import is_sound
+from hpo_batch.journal.encode import Record
+from hpo_batch.journal.file import Journal
 from tests.conftest import Hosts
 from tests.faults.test_full_disk import mounted
 from tests.network.mount import Host

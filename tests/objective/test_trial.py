@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from hpo_batch import Trial
+from hpo_batch.mounts import SHARED_VARIABLE
 from hpo_batch.objective.trial import end
 from hpo_batch.records import Stopping, Verdict
-from hpo_batch.store.mounts import SHARED_VARIABLE
 
 from .conftest import FakeEngine
 

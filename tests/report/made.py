@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hpo_batch.analysis.records import (
-    Answer,
+from hpo_batch.findings.records import (
     Baseline,
     BaselinePair,
     BudgetRow,
@@ -16,7 +15,6 @@ from hpo_batch.analysis.records import (
     Efficiency,
     EliteRow,
     Elites,
-    Estimate,
     Expected,
     Finding,
     Findings,
@@ -34,7 +32,8 @@ from hpo_batch.analysis.records import (
     ValueRow,
     Without,
 )
-from hpo_batch.report.trials import Axis, Drawn
+from hpo_batch.findings.trials.numbers import Axis, Drawn
+from hpo_batch.records import Answer, Estimate
 
 
 def estimate(value: float, half: float = 0.01, n: int = 50) -> Estimate:

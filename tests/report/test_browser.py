@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.report.document import report
-from hpo_batch.report.write import write
+from hpo_batch.findings.page import report
+from hpo_batch.findings.write import write
 from tests.report.made import empty, findings, trials
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

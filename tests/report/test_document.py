@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.analysis.records import Findings
+from hpo_batch.document.html import figure_file, html
+from hpo_batch.document.markdown import latex, markdown, terminal
 from hpo_batch.errors import UserError
-from hpo_batch.report.document import comparison, report
-from hpo_batch.report.html import figure_file, html
-from hpo_batch.report.markdown import latex, markdown, terminal
-from hpo_batch.report.write import write
+from hpo_batch.findings.page import comparison, report
+from hpo_batch.findings.records import Findings
+from hpo_batch.findings.write import write
 from tests.report.made import empty, findings, trials
 
 WANTED = ("history-", "parallel-", "effects-", "importance-", "coverage-", "curves-", "budgets", "hours-", "slices-")

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from hpo_batch.report.document import comparison, report
-from hpo_batch.report.html import figure_file, html
-from hpo_batch.report.markdown import escape, latex, markdown, tex
+from hpo_batch.document.html import figure_file, html
+from hpo_batch.document.markdown import escape, latex, markdown, tex
+from hpo_batch.findings.page import comparison, report
 from tests.report.made import findings, trials
 
 HOSTILE = [

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.analysis.analyse import analyse
-from hpo_batch.report.document import report
-from hpo_batch.report.markdown import markdown
-from hpo_batch.report.trials import drawn
-from hpo_batch.results.read import read_tables
+from hpo_batch.document.markdown import markdown
+from hpo_batch.findings.analyse import analyse
+from hpo_batch.findings.page import report
+from hpo_batch.findings.trials.numbers import drawn
+from hpo_batch.sources.read import read_tables
 
 GOLDEN = Path(__file__).parent / "golden" / "small-study.md"
 

@@ -8,9 +8,10 @@ import math
 
 import pytest
 
-from hpo_batch.analysis.records import Answer, Findings
-from hpo_batch.report import numbers
-from hpo_batch.report.numbers import FORMAT, NAMES, as_json, reference
+from hpo_batch.findings import report_json
+from hpo_batch.findings.records import Findings
+from hpo_batch.findings.report_json import FORMAT, NAMES, as_json, reference
+from hpo_batch.records import Answer
 from tests.conftest import REPOSITORY
 from tests.report.made import empty, findings
 
@@ -19,7 +20,7 @@ DOCUMENT = REPOSITORY / "docs" / "report-json.md"
 
 def test_the_document_lists_the_keys_as_they_are() -> None:
     text = DOCUMENT.read_text()
-    hint = "run 'python -m hpo_batch.report.numbers' and put its output behind '## Keys' in docs/report-json.md"
+    hint = "run 'python -m hpo_batch.findings.report_json' and put its output behind '## Keys' in docs/report-json.md"
     assert text.split("## Keys\n\n", 1)[1] == reference(), hint
 
 
@@ -53,8 +54,8 @@ def test_numbers_are_not_rounded() -> None:
 
 
 def test_of_very_many_trials_some_are_told_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers, "MOST_TRIALS", 10)
-    monkeypatch.setattr(numbers, "MOST_STEPS", 30)
+    monkeypatch.setattr(report_json, "MOST_TRIALS", 10)
+    monkeypatch.setattr(report_json, "MOST_STEPS", 30)
     made = findings()
     study = dataclasses.replace(
         made.studies[0],

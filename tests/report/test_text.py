@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from hpo_batch.analysis.records import Estimate
-from hpo_batch.report.svg import Scale, tick_labels
-from hpo_batch.report.text import clean, interval, label, number, p_value, short
+from hpo_batch.document.svg import Scale, tick_labels
+from hpo_batch.document.text import clean, interval, label, number, p_value, short
+from hpo_batch.records import Estimate
 
 
 @pytest.mark.parametrize(

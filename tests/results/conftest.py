@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.results.read import read_tables
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.read import read_tables
 
 Read = Callable[..., TrialsTable]
 

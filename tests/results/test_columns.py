@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from hpo_batch.results.columns import direction_of, is_measure, is_parameter, tokens
+from hpo_batch.sources.columns import direction_of, is_measure, is_parameter, tokens
 
 
 def column(*values: object) -> pd.Series:

@@ -13,8 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from hpo_batch.cli.main import run
-from hpo_batch.results.read import read_tables
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from tests.results.conftest import told
 
@@ -83,7 +83,7 @@ def test_a_range_that_depends_on_another_parameter(read_study: Reader, tmp_path:
 )  # fmt: skip
 def test_distributions_together(several: list[optuna.distributions.BaseDistribution], expected: object) -> None:
     """A journal refuses some of these after the fact; storages that were merged, or added to by hand, have them."""
-    from hpo_batch.results.infer import from_distributions
+    from hpo_batch.sources.infer import from_distributions
 
     facts = [{"name": type(each).__name__, "attributes": each._asdict()} for each in several]
     seen = [1] if any(isinstance(each, CategoricalDistribution) for each in several) and len(several) == 2 else []

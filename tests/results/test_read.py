@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
-from hpo_batch.results.read import read_tables
+from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from tests.results.conftest import Read, told
 

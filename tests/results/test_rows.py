@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import UserError
-from hpo_batch.results.columns import Columns
-from hpo_batch.results.read import read_tables
-from hpo_batch.results.rows import Rows, rows_of
+from hpo_batch.sources.columns import Columns
+from hpo_batch.sources.read import read_tables
+from hpo_batch.sources.rows import Rows, rows_of
 from hpo_batch.sweep.schema import Sweep
 from tests.study.helpers import Text, sweep_of
 

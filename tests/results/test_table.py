@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from hpo_batch.errors import ExpressionError, UserError
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 from hpo_batch.results.formats import render
 from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.results.select import filtered, for_people
 from hpo_batch.results.table import TrialsTable, trials_table
-from hpo_batch.store.format import Writer
-from hpo_batch.store.scan import JournalState
 
 HOSTILE = 'a|b,"c"\n<script>alert(1)</script> & 50% _x_ é'
 

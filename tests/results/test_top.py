@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpo_batch.cluster.commands import ArrayTask, parse_sacct
 from hpo_batch.errors import UserError
 from hpo_batch.results.accounting import join
 from hpo_batch.results.formats import render
-from hpo_batch.results.read import read_tables
 from hpo_batch.results.select import check_alike, for_people, joined
 from hpo_batch.results.table import TrialsTable, front_of
 from hpo_batch.results.top import grouped, top_configurations
+from hpo_batch.scheduler.slurm.commands import ArrayTask, parse_sacct
+from hpo_batch.sources.read import read_tables
 
 CSV = """trial,state,auc,lr,n
 0,COMPLETE,0.5,1e-05,2

@@ -17,9 +17,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from hpo_batch.cli.main import run
 from hpo_batch.errors import UserError
-from hpo_batch.results.columns import direction_of
-from hpo_batch.results.read import read_tables
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.columns import direction_of
+from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Real
 from tests.results.conftest import Read, told
 

@@ -16,10 +16,10 @@ import pytest
 
 from hpo_batch.cli.doctor import _findings
 from hpo_batch.cli.main import run
+from hpo_batch.doctor.finding import Level
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.monitor.status import View
-from hpo_batch.results.read import read_study
-from hpo_batch.store.finding import Level
+from hpo_batch.sources.read import read_study
 from hpo_batch.store.home import home_of
 from tests.users.conftest import SWEEP
 

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from hpo_batch.errors import Exit, StorageError
-from hpo_batch.results import read_files, read_optuna
+from hpo_batch.sources import files, optuna
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.cli.conftest import write_sweep as write_sweep  # a fixture
 
@@ -112,7 +112,7 @@ def test_a_megabyte_that_becomes_gigabytes(cli, tmp_path: Path) -> None:
     texts, numbers = tmp_path / "texts.parquet", tmp_path / "numbers.parquet"
     column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 30_000, pyarrow.int32()), ["a" * 1_000_000])
     pyarrow.parquet.write_table(pyarrow.table({"x": column, "value": [1.0] * 30_000}), texts, compression="zstd")
-    chunk = pyarrow.chunked_array([pyarrow.nulls(read_files.MOST_CELLS + 1, pyarrow.bool_())])
+    chunk = pyarrow.chunked_array([pyarrow.nulls(files.MOST_CELLS + 1, pyarrow.bool_())])
     pyarrow.parquet.write_table(pyarrow.table({"x": chunk}), numbers)
     for path in (texts, numbers):
         assert path.stat().st_size < 2_000_000
@@ -155,11 +155,11 @@ def test_a_database_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What takes time without a view, by the same connection that Optuna gets."""
     path = tmp_path / "x.db"
     sqlite3.connect(path).close()
-    monkeypatch.setattr(read_optuna, "MOST_S", 0.5)
-    connection = read_optuna._connected(f"file:{path}", "x.db")
+    monkeypatch.setattr(optuna, "MOST_S", 0.5)
+    connection = optuna._connected(f"file:{path}", "x.db")
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         connection.execute(f"select count(*) from ({ENDLESS})").fetchall()
-    assert "more than 0.5 s" in read_optuna._explained("x.db", StorageError("interrupted"))
+    assert "more than 0.5 s" in optuna._explained("x.db", StorageError("interrupted"))
 
 
 @pytest.mark.parametrize("table", ["constraints", "derived"])

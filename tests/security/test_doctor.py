@@ -12,9 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from hpo_batch.launch.node_test import Order, script
-from hpo_batch.store import file_system
-from hpo_batch.store.finding import Level
+from hpo_batch.doctor import file_system
+from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.nodes import Order, script
 from hpo_batch.sweep.schema import Job
 from tests.launch.test_node_test import PARTITION
 

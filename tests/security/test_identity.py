@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch import processes
-from hpo_batch.store import leases, locks
+from hpo_batch.journal import locks
+from hpo_batch.store import leases
 from hpo_batch.store.home import home_of
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli
@@ -111,7 +112,7 @@ def test_what_is_no_number_of_a_process_is_dead_and_gets_no_signal(
     monkeypatch: pytest.MonkeyPatch, pid: object
 ) -> None:
     monkeypatch.setattr(os, "kill", lambda *args: pytest.fail(f"kill{args}"))
-    assert leases.is_dead_here({**processes.identity(), "pid": pid}) is True
+    assert processes.is_dead_here({**processes.identity(), "pid": pid}) is True
     assert processes.prove(pid, holds=[Path(__file__)]) is None  # type: ignore[arg-type]
 
 

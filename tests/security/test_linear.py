@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 import hpo_batch
-from hpo_batch.masking import masked, secrets_in
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import Printed, parse_metrics
-from hpo_batch.space.words import harmless, one_line
+from hpo_batch.text.secrets import masked, secrets_in
+from hpo_batch.text.values import harmless, one_line
 
 PLACES = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer", "compile")
 MOST = 8_000
@@ -96,7 +96,7 @@ def grows(run: Callable[[str], object], make: Callable[[int], str], most: int = 
 
 
 SHORT_TEXTS = {
-    "hpo_batch.masking": ("(//?)", "given what ends in an @ alone; its functions are tried below"),
+    "hpo_batch.text.secrets": ("(//?)", "given what ends in an @ alone; its functions are tried below"),
     "hpo_batch.sweep.lines": ('"""', "matched at a place, not searched for"),
     "hpo_batch.expressions": ("'(?:", "expressions have at most 500 characters"),
 }
@@ -125,7 +125,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "RESULT lines": lambda text: Printed().take(f"RESULT: {text}".encode()),
     "lines that may be meant": lambda text: Printed().take(f"{text} RESULT: 1 {text}".encode()),
     "metrics": lambda text: parse_metrics(text.encode()),
-    "masking": masked,
+    "text/secrets": masked,
     "secrets": lambda text: secrets_in([text]),
     "secrets of a URL": lambda text: secrets_in([f"postgresql://{text}"]),
     "a URL": lambda text: masked(f"postgresql://{text}"),

@@ -15,12 +15,12 @@ import pytest
 
 from hpo_batch import files, processes
 from hpo_batch.errors import StorageError
+from hpo_batch.journal.file import Journal
 from hpo_batch.objective.function import captured
 from hpo_batch.records import Claim, Complete, Configuration
-from hpo_batch.store import sharing, trial_folder
+from hpo_batch.store import attempt_folder, sharing
+from hpo_batch.store.attempt_folder import ClaimFacts, drop_checkpoints, open_attempt, tidy, write_result
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.trial_folder import ClaimFacts, drop_checkpoints, open_attempt, tidy, write_result
 from tests.users.conftest import (  # noqa: F401
     LAB,
     Person,
@@ -328,9 +328,9 @@ def test_seeds_and_ranks_that_are_links(home: StudyHome, private: Path) -> None:
     for name in ("seed-2", "rank-1", "checkpoint"):
         (folder / name).symlink_to(private)
     tidy(home, 0, 1)
-    trial_folder.tidy_part(folder / "seed-2")
+    attempt_folder.tidy_part(folder / "seed-2")
     drop_checkpoints(home, 0, attempts=1)
-    assert not trial_folder.has_checkpoint(folder)
+    assert not attempt_folder.has_checkpoint(folder)
     for name in ("seed-2", "rank-1"):
         with pytest.raises(files.OddFile):
             files.make_real_folder(folder / name)

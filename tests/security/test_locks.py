@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.launch.turn import turn
+from hpo_batch.journal.kernel_lock import open_lock
+from hpo_batch.journal.locks import journal_lock
+from hpo_batch.launch.submit_lock import turn
 from hpo_batch.store.home import home_of
-from hpo_batch.store.kernel_lock import open_lock
-from hpo_batch.store.locks import journal_lock
 from tests.users.conftest import LAB, Person
 
 People = Callable[..., Person]

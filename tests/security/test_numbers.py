@@ -69,7 +69,7 @@ def test_a_nan_is_never_the_best_and_json_stays_json(cli: Callable[..., object],
 
 
 def test_on_a_front_there_is_no_nan(cli: Callable[..., object], root: Path) -> None:
-    from hpo_batch.store.front import front_of, on_front
+    from hpo_batch.journal.pareto import front_of, on_front
 
     assert on_front([(1.0, 2.0), (2.0, 1.0), (2.0, 2.0)]) == [0, 1]
     nan = float("nan")

@@ -13,9 +13,9 @@ import pytest
 
 from hpo_batch.cli.main import run
 from hpo_batch.launch.provenance import code_changes, describe_code, snapshot, without_values
-from hpo_batch.masking import assigns_secret, looks_secret
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
+from hpo_batch.text.secrets import assigns_secret, looks_secret
 from tests.users.conftest import SWEEP, Person, everybodys_python, person, place  # noqa: F401
 
 SECRET = "hf_0123456789abcdef"

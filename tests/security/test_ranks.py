@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.worker import ranks
+from hpo_batch.worker.connection import Wire, connect, listen
 from hpo_batch.worker.ranks import Lead, Rank
-from hpo_batch.worker.wire import Wire, connect, listen
 from tests.study.helpers import Text, make, sweep_of
 
 ONE = Rank(rank=0, world_size=2, local_rank=0, local_size=2, node="n0", life="7-r0-s0")

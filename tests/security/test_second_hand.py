@@ -12,10 +12,10 @@ import pytest
 
 from hpo_batch.cli.doctor import _findings
 from hpo_batch.cli.main import run
+from hpo_batch.doctor.finding import Level
 from hpo_batch.files import OddFile, decode, loads, read_json_lines, read_regular
-from hpo_batch.store.finding import Level
+from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import home_of
-from hpo_batch.store.kept import kept_trials
 from hpo_batch.store.leases import read_owners
 from hpo_batch.store.submissions import read_submissions, workdir_of
 from hpo_batch.study.rebuild import rebuild

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import SlurmRefused, StorageError
+from hpo_batch.launch.rollback import look_before, remove_unused
 from hpo_batch.launch.submit import submit
-from hpo_batch.launch.undo import look_before, remove_unused
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.create import create
 from tests.launch.test_submit import a_plan

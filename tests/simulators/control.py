@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpo_batch.store import mounts
+from hpo_batch import mounts
 
 
 def as_network() -> None:

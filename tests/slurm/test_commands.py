@@ -1,4 +1,4 @@
-"""`hpo_batch.cluster.commands` and `allocation` against real commands: the recorded answers of `tests/cluster` hold."""
+"""`scheduler.slurm.commands` and `scheduler.allocation` against real commands: the recorded answers hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cluster import commands
-from hpo_batch.cluster.commands import ArrayTask
-from hpo_batch.cluster.states import TaskState
 from hpo_batch.errors import SlurmRefused, SlurmUnreachable
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm.commands import ArrayTask
+from hpo_batch.scheduler.slurm.states import TaskState
 
 from .cluster import ClusterConfig, SlurmCluster
 
@@ -111,7 +111,7 @@ def test_a_task_knows_its_allocation(slurm_cluster: SlurmCluster, tmp_path: Path
     program = tmp_path / "show.py"
     program.write_text(
         "import dataclasses, json, os, sys, time\n"
-        "from hpo_batch.cluster.allocation import read\n"
+        "from hpo_batch.scheduler.allocation import read\n"
         "found = dataclasses.asdict(read(os.environ, time.time()))\n"
         "print(json.dumps(found))\n"
     )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpo_batch.space.balanced_order import evenly, levels_of
 from hpo_batch.space.cells import drawable, expected_distinct, size, valid_cells
 from hpo_batch.space.draw import always_active, at_random, value_at
-from hpo_batch.space.strata import evenly, levels_of
 from tests.space.spaces import Drawn, drawn_spaces, make
 
 KINDS = make(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo_batch.records import Value
+from hpo_batch.records import Value, is_finite
 from hpo_batch.space import parameters
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, is_finite, same
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, same
 from tests.space.spaces import make
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from hpo_batch.space.enumerate import (
+    TooManySteps,
+    ancestors,
+    constants,
+    constants_refuse,
+    decidable,
+    groups,
+    steps,
+    walk,
+)
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
-from hpo_batch.space.walk import TooManySteps, ancestors, constants, constants_refuse, decidable, groups, steps, walk
 from tests.space.spaces import make
 
 RAW = {

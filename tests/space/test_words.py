@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo_batch.space.words import listed, nearest, shown
+from hpo_batch.text.values import listed, nearest, shown
 
 
 @pytest.mark.parametrize(

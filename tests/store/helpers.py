@@ -19,9 +19,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Value
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 
 FORK = multiprocessing.get_context("fork")
 PATIENCE_S = 60.0

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
-from hpo_batch.store.format import Writer
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 
 from .helpers import assert_read_as_optuna_reads, plain_storage, read_state
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.errors import StorageError
-from hpo_batch.store import contention, file_system
-from hpo_batch.store.contention import JOURNAL_FILE, KERNEL, LINK, clock_offset
-from hpo_batch.store.file_system import (
+from hpo_batch.doctor import contention, file_system
+from hpo_batch.doctor.contention import JOURNAL_FILE, KERNEL, LINK, clock_offset
+from hpo_batch.doctor.file_system import (
     TIMES,
     Turns,
     judge,
@@ -26,7 +25,8 @@ from hpo_batch.store.file_system import (
     self_test,
     trial_folder,
 )
-from hpo_batch.store.finding import Level
+from hpo_batch.doctor.finding import Level
+from hpo_batch.errors import StorageError
 
 from .helpers import in_processes
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from hpo_batch.journal.encode import FORMAT, Writer
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import TrialState
-from hpo_batch.store.format import FORMAT, Writer
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.read import read_revision
 from tests.store.conftest import FORMAT_1, Sample

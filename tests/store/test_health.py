@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.doctor import locks_and_disk
+from hpo_batch.doctor.finding import Finding, Level
+from hpo_batch.doctor.study import examine
 from hpo_batch.errors import StorageError
+from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import Complete, Failed, Pruned, Reason
-from hpo_batch.store import surroundings
-from hpo_batch.store.finding import Finding, Level
-from hpo_batch.store.health import examine
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.locks import journal_lock
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
 from tests.store.helpers import kill, start
@@ -183,7 +183,7 @@ def hold_lock(home: StudyHome) -> None:
 
 
 def test_a_lock_that_is_held_and_one_that_was_left(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(locks_and_disk, "LOCK_PATIENCE_S", 0.2)
     process, _ = start(hold_lock, home)
     while not (home.path / "ready").exists():
         time.sleep(0.01)
@@ -202,16 +202,16 @@ def test_a_lock_that_is_held_and_one_that_was_left(home: StudyHome, monkeypatch:
 
 def test_a_folder_that_cannot_be_written_is_not_called_unhealthy(home: StudyHome) -> None:
     missing = StudyHome(path=home.path / "missing", name="s")
-    found = surroundings.kernel_locks(missing)
+    found = locks_and_disk.kernel_locks(missing)
     assert found.level is Level.NOTE
     assert "were not tried" in found.what
 
 
 def test_a_full_disk_is_told(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "LEAST_FREE_BYTES", 1 << 60)
+    monkeypatch.setattr(locks_and_disk, "LEAST_FREE_BYTES", 1 << 60)
     assert (odd(home).about, odd(home).level) == ("disk", Level.BAD)
-    monkeypatch.setattr(surroundings, "LEAST_FREE_BYTES", 0)
-    monkeypatch.setattr(surroundings, "LEAST_FREE_INODES", 1 << 60)
+    monkeypatch.setattr(locks_and_disk, "LEAST_FREE_BYTES", 0)
+    monkeypatch.setattr(locks_and_disk, "LEAST_FREE_INODES", 1 << 60)
     assert "more files and folders" in odd(home).what
 
 
@@ -239,7 +239,7 @@ def test_a_sweep_that_does_not_fit_is_told(
 ) -> None:
     monkeypatch.setattr(os, "statvfs", lambda path: Disk(files, favail))
     before = sorted(home.path.iterdir())
-    (found,) = surroundings.disk_findings(home.path, to_come=5000)
+    (found,) = locks_and_disk.disk_findings(home.path, to_come=5000)
     assert (found.level, told in found.what) == (level, True), found.what
     assert sorted(home.path.iterdir()) == before
 
@@ -250,7 +250,7 @@ def test_no_room_at_all_is_told(home: StudyHome, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "statvfs", lambda path: Disk(10**6, 0))
     monkeypatch.setattr(Path, "touch", full)
-    (found,) = surroundings.disk_findings(home.path)
+    (found,) = locks_and_disk.disk_findings(home.path)
     assert (found.level, found.what) == (Level.BAD, "there is room for 0 more files and folders")
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import JournalCorrupt, StorageError
-from hpo_batch.store import journal as journal_module
-from hpo_batch.store.format import Record
-from hpo_batch.store.journal import Journal
+from hpo_batch.journal import file as journal_module
+from hpo_batch.journal.encode import Record
+from hpo_batch.journal.file import Journal
 
 from .helpers import in_processes, plain_storage
 

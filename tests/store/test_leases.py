@@ -14,18 +14,10 @@ import pytest
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
+from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 from hpo_batch.store import leases
-from hpo_batch.store.leases import (
-    LeaseWatch,
-    held,
-    is_dead_here,
-    is_followed,
-    lease_path,
-    read_owners,
-    remove_dead,
-    remove_left_over,
-)
+from hpo_batch.store.leases import LeaseWatch, held, is_followed, lease_path, read_owners, remove_dead, remove_left_over
 
 from .helpers import dead_process, kill, start
 

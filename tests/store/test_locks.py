@@ -13,13 +13,13 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileOpenLock, JournalFileSymlinkLock
 
-from hpo_batch import processes
+from hpo_batch import mounts, processes
 from hpo_batch.errors import LockTimeout, StorageError
+from hpo_batch.journal import locks
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import TrialState
-from hpo_batch.store import locks, mounts
-from hpo_batch.store.format import Writer
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.locks import journal_lock
 
 from .helpers import answer, assert_read_as_optuna_reads, dead_process, in_processes, kill, plain_storage, start
 

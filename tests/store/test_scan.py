@@ -17,10 +17,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState as S
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.journal.encode import FORMAT, Record, Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Configuration, TrialState
-from hpo_batch.store.format import FORMAT, Record, Writer
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
 
 from .helpers import assert_read_as_optuna_reads, plain_storage, read_state
 

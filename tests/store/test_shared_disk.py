@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from hpo_batch import processes
+from hpo_batch import mounts, processes
 from hpo_batch.errors import JournalCorrupt, LockTimeout, StorageError
-from hpo_batch.store import journal as journal_module
-from hpo_batch.store import kernel_lock, locks, mounts
-from hpo_batch.store.format import Record
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.locks import journal_lock
+from hpo_batch.journal import file as journal_module
+from hpo_batch.journal import kernel_lock, locks
+from hpo_batch.journal.encode import Record
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.locks import journal_lock
 
 from .helpers import answer, dead_process, start
 from .test_journal import all_names, append, names, record

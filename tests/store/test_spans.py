@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.journal.attempt_intervals import spans
 from hpo_batch.records import Cause
 from hpo_batch.store.frozen import read_frozen, setting
-from hpo_batch.store.spans import spans
 from hpo_batch.study.study import Study
 from tests.study.helpers import checkpoints, claimed, complete, make, owner, state_of
 

@@ -10,11 +10,11 @@ from typing import Any
 import optuna
 import pytest
 
+from hpo_batch.journal.columns import trial_columns
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
-from hpo_batch.store.format import Writer
-from hpo_batch.store.journal import Journal
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.trial_columns import trial_columns
 
 
 def check(state: JournalState) -> dict[str, list[Any]]:

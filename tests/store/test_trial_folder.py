@@ -15,10 +15,9 @@ import pytest
 from hpo_batch import files
 from hpo_batch.errors import StorageError
 from hpo_batch.records import Cause, Claim, CommandEnd, Complete, Configuration, Failed, GivenBack, Pruned, Reason
-from hpo_batch.store import trial_folder
-from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.kept import KeptAttempt, KeptEnd, command_end, kept_trial, kept_trials, reports
-from hpo_batch.store.trial_folder import (
+from hpo_batch.store import attempt_folder
+from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, command_end, kept_trial, kept_trials, reports
+from hpo_batch.store.attempt_folder import (
     CHECKPOINT,
     ClaimFacts,
     drop_checkpoints,
@@ -28,6 +27,7 @@ from hpo_batch.store.trial_folder import (
     tidy,
     write_result,
 )
+from hpo_batch.store.home import StudyHome, home_of
 
 CONFIGURATION = Configuration(searched={"lr": 0.1}, fixed={"epochs": 3}, derived={"d_ff": 8})
 TRIAL = {"key": CONFIGURATION.key, "seeds": [7], "origin": "tpe", "revision": 1, "derived": {"d_ff": 8}}
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(
     (first / "b").write_text("b")
     tries = vanishing(monkeypatch, first / "b", times=99)
     second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
-    assert len(tries) == trial_folder.COPY_TRIES
+    assert len(tries) == attempt_folder.COPY_TRIES
     assert [p.name for p in second.iterdir()] == ["claim.json"]
     assert "cannot be copied, the trial begins anew" in caplog.text
 

@@ -12,10 +12,10 @@ from typing import Any
 import optuna
 
 from hpo_batch import processes
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Claim, Complete, Idle, Outcome, Owner
+from hpo_batch.store.attempt_folder import CHECKPOINT
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.trial_folder import CHECKPOINT
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change

@@ -14,10 +14,10 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, all_homes, find_homes, home_of
 from hpo_batch.study import adopt as module
 from hpo_batch.study.adopt import Row, adopt, fitting, kept_count, settled
-from hpo_batch.study.comparable import wanted
 from hpo_batch.study.create import what_changes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
+from hpo_batch.study.translate import wanted
 from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
 from tests.study.helpers import Text, idle, make, owner, plain, state_of, sweep_of

@@ -13,9 +13,9 @@ import optuna
 import pytest
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import Cause, Claim, Complete, Failed, Idle, IdleWhy, Pruned, Reason, TrialState, Verdict
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import Study

@@ -13,15 +13,15 @@ from typing import Any
 import optuna
 import pytest
 
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
 from hpo_batch.space.draw import at_random
 from hpo_batch.space.space import Space
-from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.distributions import JournalParams, values_in
 from hpo_batch.study.history import SamplerHistory
-from hpo_batch.study.others import OUT_OF_THE_WAY
+from hpo_batch.study.shown_trials import OUT_OF_THE_WAY
 
 from .helpers import Text, sweep_of
 

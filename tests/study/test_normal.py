@@ -16,10 +16,10 @@ import numpy as np
 import optuna
 import pytest
 
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import TrialState, Value
 from hpo_batch.space.draw import at_random
-from hpo_batch.store.format import Writer
-from hpo_batch.store.journal import Journal
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.samplers import make_source, normal
 from hpo_batch.study.samplers.models import AnyTpe

@@ -34,8 +34,8 @@ from hpo_batch.records import (
     TrialState,
     Verdict,
 )
+from hpo_batch.store.attempt_folder import CHECKPOINT, write_result
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.trial_folder import CHECKPOINT, write_result
 from hpo_batch.study import rebuild as rebuild_module
 from hpo_batch.study.claim import give_back_lost
 from hpo_batch.study.rebuild import Completed, Rebuilt, rebuild, unkept

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from hpo_batch import mounts
 from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.journal.file import Journal
 from hpo_batch.records import Cause, Claim, Complete, Idle, IdleWhy, TrialState, Verdict
-from hpo_batch.store import leases, mounts
+from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.journal import Journal
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study import study as study_module
 from hpo_batch.study.study import CROWD, SHARE, Study

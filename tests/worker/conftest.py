@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.scan import JournalState
 from tests.conftest import REPOSITORY
 from tests.study.helpers import make, state_of
 

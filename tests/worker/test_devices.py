@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cluster.allocation import Allocation
 from hpo_batch.errors import DeviceMissing, Exit
+from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker import devices
 from hpo_batch.worker.devices import choose_device

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.records import TrialState
+from hpo_batch.store.attempt_folder import tidy
 from hpo_batch.store.footprint import of_study, of_trial, planned
 from hpo_batch.store.frozen import read_frozen
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.trial_folder import tidy
 
 from .conftest import Project
 

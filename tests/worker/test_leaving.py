@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import Idle, IdleWhy
-from hpo_batch.store.locks import journal_lock
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
-from hpo_batch.worker.leaving import Departure, leave
+from hpo_batch.worker.task_exit import Departure, leave
 from tests.cluster.conftest import fake_command as fake_command
 from tests.study.helpers import claimed, complete, make, owner
 

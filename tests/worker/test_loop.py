@@ -27,7 +27,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
 from hpo_batch.worker.loop import Tally, work
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from tests.study.helpers import checkpoints, claimed, make, owner, state_of
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hpo_batch.records import Stopping
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from hpo_batch.cluster.allocation import read
 from hpo_batch.records import TrialState
+from hpo_batch.scheduler.allocation import read
 from hpo_batch.sweep.schema import Job
+from hpo_batch.worker.connection import Address, connect, listen
 from hpo_batch.worker.ranks import rank_of
-from hpo_batch.worker.wire import Address, connect, listen
 
 from .conftest import Project, Worker
 

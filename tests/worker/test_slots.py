@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cluster.allocation import read
 from hpo_batch.records import TrialState
+from hpo_batch.scheduler.allocation import read
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.slots import is_supervisor, slots_of
 

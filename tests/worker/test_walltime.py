@@ -12,8 +12,8 @@ from hpo_batch.records import Configuration, Idle, IdleWhy, Stopping
 from hpo_batch.store import leases
 from hpo_batch.store.durations import Took
 from hpo_batch.store.home import StudyHome
-from hpo_batch.worker.leaving import Act, Departure, Left, decide
-from hpo_batch.worker.place import Place
+from hpo_batch.worker.resources import Place
+from hpo_batch.worker.task_exit import Act, Departure, Left, decide
 from hpo_batch.worker.walltime import Fits
 from tests.study.helpers import owner
 

@@ -14,8 +14,8 @@ from typing import NoReturn
 import pytest
 
 from hpo_batch.records import Failed, Reason, TrialState
-from hpo_batch.store.kept import command_end
-from hpo_batch.worker.place import Place
+from hpo_batch.store.attempt_archive import command_end
+from hpo_batch.worker.resources import Place
 from hpo_batch.worker.watchdog import Ending, Pulse, watched
 
 from .conftest import Project

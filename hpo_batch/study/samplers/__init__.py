@@ -11,9 +11,9 @@ from collections.abc import Callable
 from hpo_batch.space.space import Space
 from hpo_batch.study.quota import Arm, Quotas
 from hpo_batch.study.samplers.base import Candidate, Draw, Source
-from hpo_batch.study.samplers.listed import Grid, Nothing
+from hpo_batch.study.samplers.enumerated import Grid, Nothing
+from hpo_batch.study.samplers.proposals import Sampled
 from hpo_batch.study.samplers.qmc import Qmc
-from hpo_batch.study.samplers.sampled import Sampled
 from hpo_batch.sweep.schema import Sweep
 
 __all__ = ["Candidate", "Draw", "Source", "check_sampler", "make_source"]

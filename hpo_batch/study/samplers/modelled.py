@@ -8,11 +8,11 @@ from typing import Any
 
 import optuna
 
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices, Integer, Searched
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import JournalState
-from hpo_batch.store.scanned_trial import ScannedTrial
 from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.samplers.base import Candidate
 from hpo_batch.study.samplers.models import Asked, make, model_of

@@ -10,14 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Configuration
 from hpo_batch.space.cells import MOST_WALKED, pinned, size
 from hpo_batch.space.draw import shuffled_cells, value_at
 from hpo_batch.space.space import Space
-from hpo_batch.store.scan import JournalState
 from hpo_batch.study.quota import Arm
 from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
-from hpo_batch.study.samplers.listed import Nothing
+from hpo_batch.study.samplers.enumerated import Nothing
 from hpo_batch.sweep.schema import Sweep
 
 BLOCK = 64

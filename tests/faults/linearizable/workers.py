@@ -15,10 +15,10 @@ from optuna.trial import TrialState as OptunaState
 
 from hpo_batch import processes
 from hpo_batch.errors import Superseded
+from hpo_batch.journal import locks
+from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Cause, Claim, Complete, Failed, Idle, Outcome, Owner, Pruned, Reason
-from hpo_batch.store import locks
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.scan import JournalState
 from hpo_batch.study import study as study_module
 from hpo_batch.study.read import read_state
 from hpo_batch.study.retry import retry

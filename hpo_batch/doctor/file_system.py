@@ -1,0 +1,314 @@
+"""Whether the file system of the logs directory does what a study relies on, tried in a folder that is removed after.
+
+Two processes contend for both locks (``contention``): two of this host, or two nodes that ``doctor.nodes`` starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo_batch import mounts, processes
+from hpo_batch.doctor import contention
+from hpo_batch.doctor.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LINK, NUMBER_BYTES
+from hpo_batch.doctor.finding import Finding, Level
+from hpo_batch.errors import HpoBatchError, StorageError
+from hpo_batch.files import write_atomic
+
+PREFIX = ".doctor."
+TIMES = 100
+PATIENCE_S = 60.0
+TRIED_BYTES = 16 << 20
+ELSEWHERE = "put the studies on another file system (--root, or $HPO_BATCH_ROOT)"
+
+
+def nearest_folder(path: Path) -> Path:
+    """``path``, or the folder above it in which it would be made."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path
+
+
+@contextlib.contextmanager
+def trial_folder(root: Path) -> Iterator[Path]:
+    """A folder below the logs directory, removed at the end.
+
+    Raises:
+        StorageError: none can be made.
+    """
+    folder = nearest_folder(root) / f"{PREFIX}{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise StorageError.because(f"no folder can be made in '{folder.parent}'", error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def self_test(root: Path) -> Iterator[Finding]:
+    """All that can be tried from this host."""
+    try:
+        with trial_folder(root) as folder:
+            yield _kind(folder)
+            yield from _basics(folder)
+            yield from _contend(folder)
+    except StorageError as error:
+        yield Finding(level=Level.NOTE, about="files", what=f"not tried: {error}", do="choose another with --root")
+    yield from _left_over(root)
+
+
+def _kind(folder: Path) -> Finding:
+    kind = mounts.file_system(folder.stat().st_dev)
+    if mounts.said_to_be_shared():
+        what = (
+            f"'{folder.parent}' is on {kind or 'an unknown file system'}, shared since {mounts.SHARED_VARIABLE} says so"
+        )
+        return Finding(level=Level.FINE, about="files", what=what)
+    if mounts.is_local(folder):
+        where = f"'{folder.parent}' is on a disk of this host ({kind})"
+        return Finding(level=Level.FINE, about="files", what=where)
+    return Finding(level=Level.FINE, about="files", what=f"'{folder.parent}' is on {kind or 'an unknown file system'}")
+
+
+def _basics(folder: Path) -> Iterator[Finding]:
+    """Replacing a file in one step, hard links, and room for what is written."""
+    try:
+        write_atomic(folder / "replaced", "old")
+        write_atomic(folder / "replaced", "new")
+        if (folder / "replaced").read_text(encoding="utf-8") != "new":
+            what = "a file that was replaced still reads as before"
+            yield Finding(level=Level.BAD, about="files", what=what, do=ELSEWHERE)
+        _write(folder / "room", TRIED_BYTES)
+    except OSError as error:
+        quota = "make room, or ask for a higher quota" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ELSEWHERE
+        what = f"{TRIED_BYTES >> 20} MiB cannot be written: {error.strerror}"
+        yield Finding(level=Level.BAD, about="files", what=what, do=quota)
+        return
+    try:
+        os.link(folder / "replaced", folder / "linked")
+        links = "hard links work"
+    except OSError:
+        links = "there are no hard links, files made exclusively are the locks instead"
+    what = f"replacing in one step works, {links}; {TRIED_BYTES >> 20} MiB written, {_free(folder)}"
+    yield Finding(level=Level.FINE, about="files", what=what)
+
+
+def _free(folder: Path) -> str:
+    """Room and inodes that are left; some file systems (Btrfs) have no number of inodes."""
+    facts = os.statvfs(folder)
+    free = facts.f_bavail * facts.f_frsize
+    room = f"{free / (1 << 30):.1f} GiB" if free >= 1 << 30 else f"{free >> 20} MiB"
+    return f"{room} and {facts.f_favail:,} inodes free" if facts.f_files else f"{room} free"
+
+
+def _write(path: Path, size: int) -> None:
+    """Real bytes, durable: a quota is often noticed only then."""
+    with path.open("wb") as file:
+        file.write(secrets.token_bytes(1 << 16) * (size >> 16))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
+def question(**asked: Any) -> dict[str, Any]:
+    """What ``contention`` is asked."""
+    return {"times": TIMES, "patience_s": PATIENCE_S, **asked}
+
+
+def program_text() -> str:
+    """The program that nodes run: they may not have it, and nothing is run that lies in the logs directory."""
+    return Path(contention.__file__).read_text(encoding="utf-8")
+
+
+def answers(folder: Path) -> tuple[dict[str, Any], ...]:
+    """What the processes have answered so far, by rank."""
+    found = []
+    for rank in (0, 1):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads((folder / f"answer.{rank}.json").read_bytes()))
+    return tuple(found)
+
+
+def _contend(folder: Path) -> Iterator[Finding]:
+    asked = json.dumps(question(imports=[path for path in sys.path if path]))
+    said = [folder / f"said.{rank}" for rank in (0, 1)]
+    with tempfile.TemporaryDirectory() as bare:  # no user's sitecustomize, no PYTHON* settings
+        argv = [sys.executable, "-I", "-S", contention.__file__, str(folder), asked]
+        started = []
+        try:
+            started = [
+                processes.start(
+                    [*argv, f"{rank}"], stdout=said[rank], stderr=said[rank], env=os.environ, cwd=Path(bare)
+                )
+                for rank in (0, 1)
+            ]
+            ended = [processes.wait(process, 2 * PATIENCE_S) for process in started]
+        except HpoBatchError as error:
+            yield Finding(level=Level.NOTE, about="locks", what=f"not tried: {error}")
+            return
+        except OSError as error:
+            what = f"not tried: {error.strerror}"
+            yield Finding(level=Level.NOTE, about="locks", what=what, do="make room, then try again")
+            return
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    processes.signal_group(process, 9)
+    if any(code != 0 for code in ended):
+        words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in said]
+        why = "; ".join(word for line in words for word in line) or "no answer in time: does the file system hang?"
+        yield Finding(level=Level.BAD, about="locks", what=f"two processes of this host: {why}", do=ELSEWHERE)
+        return
+    yield from judge_locks(folder, answers(folder), between="two processes of this host", one_host=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """What two processes saw of one lock."""
+
+    held: tuple[int, int]
+    met: int
+    unseen: int
+    counted: int
+    """what the number in the file says in the end"""
+    lines: int
+    """whole lines appended"""
+    while_held: tuple[bool, bool]
+    """whether each could take the lock that the other one held"""
+    when_free: tuple[bool, bool]
+
+    @property
+    def excludes(self) -> bool:
+        return self.counted == sum(self.held) and not any(self.while_held)
+
+
+def read_turns(folder: Path, kind: str, facts: Sequence[Mapping[str, Any]]) -> Turns:
+    """What both processes did under one lock. Raises OSError, KeyError and ValueError if that is not known."""
+    one, two = facts
+    with (folder / f"{kind}.count").open("rb") as file:
+        counted = int(file.read(NUMBER_BYTES))
+    return Turns(
+        held=(one["held"], two["held"]),
+        met=one["met"] + two["met"],
+        unseen=one["unseen"] + two["unseen"],
+        counted=counted,
+        lines=(folder / f"{kind}.lines").read_bytes().count(LINE),
+        while_held=(one["while_held"], two["while_held"]),
+        when_free=(one["when_free"], two["when_free"]),
+    )
+
+
+def judge_locks(
+    folder: Path, answered: Sequence[Mapping[str, Any]], *, between: str, one_host: bool
+) -> Iterator[Finding]:
+    """What the answers of two processes say about the locks of their file system."""
+    if len(answered) < 2 or not all(one.get("done") for one in answered):
+        yield Finding(level=Level.BAD, about="locks", what=f"{between}: no whole answer; not judged", do=ELSEWHERE)
+        return
+    alone = [one["alone"] for one in answered if "alone" in one]
+    if alone:
+        what = f"{between}: {alone[0]}: files that one writes are not seen by the other, or too late"
+        yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+        return
+    for kind in (KERNEL, LINK):
+        facts = [one["locks"][kind] for one in answered]
+        said = next((one[key] for key in ("missing", "error") for one in facts if key in one), None)
+        if said is not None and kind == KERNEL and any("missing" in one for one in facts):
+            what = f"{between}: no kernel locks here ({said}): '.lock' alone is the lock"
+            yield Finding(level=Level.NOTE, about="locks", what=what, do="nothing; with many workers it is slower")
+            continue
+        try:
+            if said is not None:
+                raise ValueError(said)
+            turns = read_turns(folder, kind, facts)
+        except (OSError, KeyError, ValueError) as error:
+            what = f"{between}: {_name(kind)} could not be tried: {error}"
+            yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+            continue
+        yield judge(turns, kind, between=between, one_host=one_host)
+    yield judge_journal(folder, [one["locks"].get(JOURNAL, {}) for one in answered], between=between)
+
+
+def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: str) -> Finding:
+    """What is left of the records that two processes appended to a journal in turn."""
+    if any("missing" in one for one in facts):
+        said = next(one["missing"] for one in facts if "missing" in one)
+        return Finding(level=Level.NOTE, about="journal", what=f"{between}: not tried, {said}", do="install it there")
+    said = next((one["error"] for one in facts if "error" in one), "")
+    total = sum(one.get("held", 0) for one in facts)
+    try:
+        lines = (folder / JOURNAL_FILE).read_bytes().splitlines()
+        in_place = sum(_before(line) == place for place, line in enumerate(lines))
+    except OSError as error:
+        said, lines, in_place = said or str(error), [], 0
+    if said or not in_place == len(lines) == total:
+        lost = f"of {total} records that were stored, {in_place} are in their place"
+        what = f"{between}: the journal does not hold what was written to it: {said or lost}"
+        return Finding(level=Level.BAD, about="journal", what=what, do=ELSEWHERE)
+    met = sum(one["met"] for one in facts)
+    if total < len(facts) * TIMES:
+        what = f"{between}: the journal took {total} records in {PATIENCE_S:.0f} s, {len(facts) * TIMES} were tried"
+        return Finding(level=Level.NOTE, about="journal", what=what, do="is the file server busy? Run doctor again")
+    what = f"{between}: {total} records were appended to a journal in turn, and all are there ({met} changes of hands)"
+    return Finding(level=Level.FINE, about="journal", what=what)
+
+
+def _before(line: bytes) -> int | None:
+    """How many records a record says are before it; None if it is none of ours."""
+    try:
+        before: int = json.loads(line)["system_attr"]["before"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return before
+
+
+def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
+    """What two processes saw of a lock, and what that means."""
+    total, name = sum(turns.held), _name(kind)
+    if not turns.excludes:
+        lost = total - turns.counted
+        how = f"{lost} of {total} changes made under it are lost" if lost else "one took it while the other held it"
+        what = f"{between}: {name} do not keep each other out: {how}"
+        if kind == KERNEL and not one_host:
+            do = "nothing to do: between nodes '.lock' alone is relied on; with many workers it is slower"
+            return Finding(level=Level.NOTE, about="locks", what=what, do=do)
+        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+    if turns.unseen or turns.lines != total:
+        what = (
+            f"{between}: what one appended under {name} the other did not see at once, {turns.unseen} of {total} times"
+        )
+        return Finding(level=Level.BAD, about="locks", what=f"{what}; {turns.lines} lines are there", do=ELSEWHERE)
+    if not all(turns.when_free) or min(turns.held) < TIMES:
+        what = (
+            f"{between}: {name} that were given up were not to be had ({turns.held[0]} and {turns.held[1]} times held)"
+        )
+        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+    if not turns.met:
+        what = f"{between}: {name} were held {total} times, but never wanted by both at once"
+        return Finding(level=Level.NOTE, about="locks", what=what, do="run doctor again")
+    counts = f"{total} times held, {turns.met} changes of hands"
+    what = f"{between}: {name} keep each other out, and appends are seen ({counts})"
+    return Finding(level=Level.FINE, about="locks", what=what)
+
+
+def _name(kind: str) -> str:
+    return "kernel locks" if kind == KERNEL else "'.lock' files"
+
+
+def _left_over(root: Path) -> Iterator[Finding]:
+    left = sorted(nearest_folder(root).glob(f"{PREFIX}*"))
+    if left:
+        what = f"{len(left)} folders of doctors that were killed, or are at work, such as '{left[0]}'"
+        yield Finding(level=Level.NOTE, about="files", what=what, do="if no doctor is at work, remove them")

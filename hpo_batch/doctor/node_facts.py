@@ -1,0 +1,67 @@
+"""What a node has for a worker: run there by ``doctor.contention``, in the Python that workers would have."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hpo_batch
+from hpo_batch.errors import HpoBatchError
+from hpo_batch.launch.environment import environment_for
+from hpo_batch.processes import run
+from hpo_batch.scheduler.gpus import local_gpus, visible
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.worker.devices import PROBE
+
+STARTED = "worker-started"
+"""how the names begin of the files by which a worker's start is known"""
+NEEDED = ("submitit", "optuna", "pydantic", "msgspec", "filelock")
+"""what a worker imports besides hpo-batch"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What ``doctor`` has started in the place of a worker, in the same way: pickled, by submitit's runner."""
+
+    folder: str
+
+    def __call__(self) -> int:
+        name = f"{STARTED}.{socket.gethostname()}.{os.environ.get('SLURM_PROCID', '0')}"
+        (Path(self.folder) / name).touch()
+        return 0
+
+
+def facts(question: dict[str, Any]) -> dict[str, Any]:
+    """Everything that ``node_test`` judges, as JSON."""
+    return {
+        "hpo_batch": hpo_batch.__version__,
+        "place": str(Path(hpo_batch.__file__).parent),
+        "prefix": sys.prefix,
+        "lacking": [name for name in NEEDED if importlib.util.find_spec(name) is None],
+        "scontrol": _said(lambda: commands.show_config().version),
+        "sbatch": _said(lambda: _try_sbatch(Path(question["script"]))),
+        "given": list(visible(os.environ) or ()),
+        "gpus": [gpu.name for gpu in local_gpus(os.environ)],
+        "torch": _said(_torch) if question["gpus"] else None,
+    }
+
+
+def _try_sbatch(script: Path) -> str:
+    return commands.check_script(script, env=environment_for(script.read_text(encoding="utf-8"), os.environ))
+
+
+def _torch() -> str:
+    return run([sys.executable, "-c", PROBE], timeout_s=120).stdout.strip()
+
+
+def _said(ask: Callable[[], str]) -> dict[str, str]:
+    try:
+        return {"said": ask()}
+    except HpoBatchError as error:
+        return {"failed": str(error)}

@@ -1,0 +1,51 @@
+"""A document as one HTML file: style, figures and the little script inside it, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from hpo_batch.document.blocks import Document, Said, Table, Text
+from hpo_batch.document.drawing import Figure
+from hpo_batch.document.svg import inline, standalone
+from hpo_batch.document.text import SYMBOLS, clean
+from hpo_batch.records import Answer
+
+
+def html(document: Document) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
+    )
+    kinds = {Text: "text", Said: "said", Table: "table", Figure: "figure"}
+    environment.globals.update(
+        kind=lambda block: kinds[type(block)],
+        is_answer=lambda cell: isinstance(cell, Answer),
+        symbol=lambda answer: SYMBOLS[answer],
+        slug=lambda answer: answer.value.replace(" ", "-"),
+        inline=lambda panel: Markup(inline(panel)),
+    )
+    return environment.from_string(template("report.html.j2")).render(
+        document=document,
+        # ours, without a word of the user's in them
+        style=Markup(template("figure.css") + template("report.css")),
+        script=Markup(template("report.js")),
+    )
+
+
+def figure_file(figure: Figure) -> str:
+    """The figure as an SVG file of its own."""
+    return standalone(figure.panels, title=figure.title, style=template("figure.css"))
+
+
+def template(name: str) -> str:
+    return resources.files("hpo_batch.document").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _finalize(value: object) -> object:
+    # control characters and marks of direction are no text; markup of ours passes as it is
+    if type(value) is not str:
+        return value
+    # blanks at the ends part words of the template
+    return f"{' ' * value.startswith(' ')}{clean(value)}{' ' * value.endswith(' ')}"

@@ -1,0 +1,140 @@
+"""Numbers and names as a reader sees them: sensible digits, nothing that could be taken for markup or hidden text."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Final
+
+from hpo_batch.records import Answer, Estimate, Value
+
+NONE: Final = "\N{EN DASH}"
+"""stands where a number cannot be given"""
+
+SYMBOLS: Final = {
+    Answer.YES: "\N{HEAVY CHECK MARK}",
+    Answer.NO: "\N{HEAVY MULTIPLICATION X}",
+    Answer.CANNOT_TELL: "?",
+    Answer.NOT_MEASURED: "\N{EMPTY SET}",
+}
+"""beside the words, never instead of them"""
+
+
+def clean(text: object) -> str:
+    """One line without control characters and without marks that turn the direction of writing: those are spelt out."""
+    line = " ".join(re.split(r"[\t\n\v\f\r ]+", str(text))).strip()
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        c
+        if unicodedata.category(c) not in ("Cc", "Cs", "Cf", "Zl", "Zp") or c == "\N{ZERO WIDTH JOINER}"
+        else _spelt(c)
+        for c in line
+    )
+
+
+def _spelt(character: str) -> str:
+    return f"\\u{ord(character):04x}"
+
+
+def short(text: object, most: int) -> str:
+    """At most ``most`` characters: the middle of a longer one is left out, as names often differ at their ends."""
+    cleaned = clean(text)
+    if len(cleaned) <= most:
+        return cleaned
+    tail = (most - 1) // 3
+    return cleaned[: most - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + cleaned[len(cleaned) - tail :]
+
+
+def label(value: Value | None) -> str:
+    """A parameter's value as the sweep writes it: ``1e-05``, ``64``, ``true``."""
+    if value is None:
+        return NONE
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return clean(value)
+
+
+def decimals(spread: float | None, *, digits: int = 2) -> int | None:
+    """Digits after the point that show ``spread`` with that many significant digits; None if it says nothing."""
+    if spread is None or not math.isfinite(spread) or spread <= 0:
+        return None
+    return max(0, min(12, digits - 1 - math.floor(math.log10(spread))))
+
+
+def number(value: float | None, spread: float | None = None) -> str:
+    """A number with digits that fit its uncertainty, else with four significant ones."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    places = decimals(spread)
+    if places is None or abs(value) >= 1e7 or (value != 0 and abs(value) < 1e-4 and places > 6):
+        return _minus(f"{value:.4g}")
+    return _minus(f"{value:.{places}f}")
+
+
+def _minus(text: str) -> str:
+    # a zero with a sign is a zero
+    if text.startswith("-") and not text.strip("-0."):
+        return text[1:]
+    return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
+
+
+def interval(estimate: Estimate | None, spread: float | None = None) -> str:
+    """``0.712 [0.703, 0.721]``; without an interval the value alone."""
+    if estimate is None:
+        return NONE
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        return number(estimate.value, spread)
+    half = (high - low) / 2
+    # 0.7175 [0.7169, 0.7180], 0.712 [0.699, 0.725]: a second digit only where the first is a 1 or a 2
+    width = half * (10 if half > 0 and half / 10 ** math.floor(math.log10(half)) >= 3 else 1) if half > 0 else spread
+    # the value itself as finely as its neighbours need it
+    fine = width if spread is None or width is None else min(width, spread)
+    return f"{number(estimate.value, fine)} [{number(low, width)}, {number(high, width)}]"
+
+
+def p_value(p: float | None) -> str:
+    if p is None or not math.isfinite(p):
+        return NONE
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def percent(share: float | None) -> str:
+    """Of one: ``34.7 %``."""
+    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def hours(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{60 * value:.2g} min" if 0 < value < 1 else f"{value:,.1f} h" if value < 100 else f"{value:,.0f} h"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    return f"{seconds:.0f} s" if seconds < 120 else hours(seconds / 3600)
+
+
+def count(n: int, word: str, plural: str = "") -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
+def size_range(n_params: tuple[int, int]) -> str:
+    """Numbers of a model's parameters, the least and the most: ``1.2 M to 3.4 M``."""
+    low, high = (_large(n) for n in n_params)
+    return low if low == high else f"{low} to {high}"
+
+
+def _large(n: int) -> str:
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if n >= size:
+            return f"{n / size:.3g} {letter}"
+    return str(n)

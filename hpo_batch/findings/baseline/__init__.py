@@ -1,0 +1,1 @@
+"""What was gained over the baseline."""

@@ -1,0 +1,1 @@
+"""The best trial, and how far its value may be luck."""

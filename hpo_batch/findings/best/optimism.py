@@ -1,0 +1,99 @@
+"""How optimistic the best value is: the best of many noisy trials was lucky, too (the winner's curse)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.stats import ALPHA, sem
+from hpo_batch.findings.model.surrogate import Z, surrogate
+from hpo_batch.findings.records import Curse, Noise
+from hpo_batch.records import Estimate
+
+
+def curse(data: Data, noise: Noise) -> Curse | None:
+    """The best value, what a model expects at its configuration, what other seeds of it gave; None if none is best."""
+    if not data.n or (data.n > 1 and np.ptp(data.y) == 0):
+        return None
+    row = data.best_row
+    best = float(data.y[row])
+    shrunken = _shrunken(data, row)
+    held_out = _held_out(data, row)
+    expected = held_out or shrunken
+    optimism = data.sign * (best - expected.value) if expected is not None else None
+    return Curse(
+        best=best,
+        shrunken=shrunken,
+        held_out=held_out,
+        optimism=optimism,
+        text=_text(data, best, shrunken, held_out, noise),
+    )
+
+
+def _shrunken(data: Data, row: int) -> Estimate | None:
+    model = surrogate(data, data.distinct)
+    if model is None:
+        return None
+    mean, error = model.at(row)
+    return Estimate(
+        value=mean,
+        low=mean - Z * error,
+        high=mean + Z * error,
+        method="Gaussian process at the best configuration, approximate band",
+        n=len(model.rows),
+    )
+
+
+def _held_out(data: Data, row: int) -> Estimate | None:
+    """Mean of the other seeds of the best configuration. Its best seed chose it, and is left out.
+
+    A trial with several seeds was chosen by their mean: no seed of it is held out.
+    """
+    others = [
+        float(data.y[i])
+        for i in np.flatnonzero(data.keys == data.keys[row]).tolist()
+        if data.seeds[i] is not None and data.seeds[i] != data.seeds[row]
+    ]
+    if not others:
+        return None
+    values = np.array(others)
+    error = sem(values)
+    wide = None
+    if error is not None:
+        from scipy import stats
+
+        wide = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1)) * error
+    mean = float(values.mean())
+    return Estimate(
+        value=mean,
+        low=None if wide is None else mean - wide,
+        high=None if wide is None else mean + wide,
+        method="mean over other seeds of the best configuration",
+        n=len(values),
+    )
+
+
+def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate | None, noise: Noise) -> str:
+    if data.n == 1:
+        return f"the only trial shows {best:.4g}: it was not chosen among others, and nothing tells how much is luck"
+    said = [f"the best of {data.n} trials shows {best:.4g}, which is optimistic"]
+    if held_out is not None:
+        said.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
+    if shrunken is not None:
+        said.append(f"a model of all trials expects {shrunken.value:.4g} there")
+    spread = _spread_of_top(data)
+    if noise.sd is None or noise.sd.value <= 0:
+        said.append("how far it is down to luck cannot be told: the noise floor is unknown")
+    elif spread is not None and spread < 2 * noise.sd.value:
+        said.append(
+            f"the five best lie within {spread:.3g}, less than twice the noise ({noise.sd.value:.3g}): confirm them "
+            "with two more seeds each, the same for all, before choosing"
+        )
+    return "; ".join(said)
+
+
+def _spread_of_top(data: Data) -> float | None:
+    best = (data.sign * data.y[data.best_of_each[:5]]).tolist()
+    return float(best[0] - best[-1]) if len(best) == 5 and math.isfinite(best[0]) else None

@@ -1,0 +1,374 @@
+"""Budgets (or any studies) beside each other: their bests with intervals, whether these have an order, what transfers.
+
+Three maxima of three searches differ by chance. They are ordered only where the noise floor says that they differ, and
+"cannot tell" is the usual answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from hpo_batch.findings.curves.numbers import as_curves
+from hpo_batch.findings.model.frame import Data, Floats, Ints, joint, merged
+from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.records import BudgetRow, Budgets, Effect, Noise
+from hpo_batch.records import Answer, Estimate, Value
+
+LEAST_COMMON: Final = 5
+"""configurations that both budgets must have for a rank correlation"""
+RESAMPLES: Final = 1000
+MOST_RANKED: Final = 10_000
+"""points of a rank correlation: its interval is then as narrow as 0.02 to either side"""
+COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
+_WIDTH: Final = ("d_model", "hidden_size")
+_LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
+_INNER: Final = ("d_ff", "ffn_dim")
+_RATIO: Final = "d_ff_ratio"
+_OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
+_NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
+_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+
+
+def budgets(
+    studies: Sequence[Data],
+    labels: Sequence[str],
+    noises: Sequence[Noise],
+    effects: Sequence[Sequence[Effect]],
+    *,
+    seed: int = 0,
+) -> Budgets | None:
+    """None for fewer than two studies with trials, and where their metrics or directions differ."""
+    kept = [i for i, data in enumerate(studies) if data.n]
+    if len(kept) < 2 or len({(studies[i].metric, studies[i].direction) for i in kept}) > 1:
+        return None
+    names = _names([studies[i] for i in kept], [labels[i] for i in kept])
+    rows = tuple(_row(name, studies[i], noises[i]) for name, i in zip(names, kept, strict=True))
+    sign = studies[kept[0]].sign
+    sds = [single_sd(noises[i]) for i in kept]
+    order, order_text = _order(rows, sds, sign=sign)
+    slope = _slope(rows, sds)
+    consistency = _consistency(names, [studies[i] for i in kept], [effects[i] for i in kept])
+    transfer = tuple(
+        (names[a], names[b], *_transfer(studies[kept[a]], studies[kept[b]], seed=seed))
+        for a, b in itertools.combinations(range(len(kept)), 2)
+    )
+    return Budgets(
+        rows=rows,
+        order=order,
+        order_text=order_text,
+        slope=slope,
+        consistency=consistency,
+        transfer=transfer,
+        text=_text(rows, slope),
+    )
+
+
+def _names(studies: Sequence[Data], labels: Sequence[str]) -> list[str]:
+    """Labels of the budgets where each study has another, else those of the studies."""
+    given = [data.table.budget for data in studies]
+    return [str(b) for b in given] if all(given) and len(set(given)) == len(given) else list(labels)
+
+
+def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
+    i, sd = data.best_row, single_sd(noise)
+    value = float(data.y[i])
+    half = None if sd is None else 1.96 * sd
+    source = (
+        "noise floor unknown" if sd is None else f"best observed value, interval from the noise floor ({noise.source})"
+    )
+    counts, how = parameter_counts(data)
+    return BudgetRow(
+        label=name,
+        n=data.n,
+        best=Estimate(
+            value=value,
+            low=None if half is None else value - half,
+            high=None if half is None else value + half,
+            method=source,
+            n=data.n,
+        ),
+        mean=float(data.y.mean()),
+        params=data.configuration(i),
+        n_params=counts,
+        n_params_source=how,
+    )
+
+
+def single_sd(noise: Noise) -> float | None:
+    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
+    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
+
+
+def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
+    """Smallest and largest parameter count of the models tried, and where it comes from."""
+    counts = data.column(*COUNTS)
+    if counts is None:
+        known = next((data.by_name[name] for name in COUNTS if name in data.by_name), None)
+        counts = known.positions if known is not None and known.numeric and not known.log else None
+    if counts is not None and np.isfinite(counts).any():
+        return (int(np.nanmin(counts)), int(np.nanmax(counts))), "recorded"
+    estimated = [_encoder_weights(data.configuration(i)) for i in _different(data, _OF_WEIGHTS)]
+    known_ones = [n for n in estimated if n is not None]
+    if known_ones and len(known_ones) == len(estimated):
+        return (min(known_ones), max(known_ones)), "estimated: weights of the transformer's layers alone"
+    return None, "not recorded"
+
+
+def _encoder_weights(params: Mapping[str, Value]) -> int | None:
+    """Attention and feed-forward matrices of ``n_layers`` transformer layers; None if this is none."""
+    width, layers, inner = (_whole(params, *names) for names in (_WIDTH, _LAYERS, _INNER))
+    ratio = params.get(_RATIO)
+    if inner is None and width is not None and isinstance(ratio, int | float):
+        inner = round(width * ratio)
+    if width is None or layers is None or inner is None:
+        return None
+    return layers * (4 * width * width + 2 * width * inner)
+
+
+def _whole(params: Mapping[str, Value], *names: str) -> int | None:
+    values = (params.get(name) for name in names)
+    return next((int(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
+
+
+def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: float) -> tuple[Answer, str]:
+    """The full order of the bests and whether it is more than noise: every pair, after Holm over the pairs."""
+    ranked = sorted(range(len(rows)), key=lambda i: -sign * rows[i].best.value)
+    relation = " > " if sign > 0 else " < "
+    seen = relation.join(f"{rows[i].label} {rows[i].best.value:.4f}" for i in ranked)
+    known = [sd for sd in sds if sd is not None]
+    if len(known) < len(rows):
+        return (
+            Answer.CANNOT_TELL,
+            f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
+        )
+    pairs = list(itertools.combinations(ranked, 2))
+    z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
+    adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
+    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < ALPHA]
+    widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
+    noise = (
+        f"the largest difference is {widest:.4f}, the standard error of a difference "
+        f"{math.hypot(max(known), max(known)):.4f}"
+    )
+    if len(differ) == len(pairs):
+        return Answer.YES, f"{seen}: every two of them differ by more than noise ({noise})"
+    if not differ:
+        return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {noise}"
+    apart = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
+    return Answer.CANNOT_TELL, f"{seen} as observed; only {apart} is more than noise ({noise})"
+
+
+def _holm(p: Sequence[float]) -> list[float]:
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, worst = [1.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
+        adjusted[i] = worst
+    return adjusted
+
+
+def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
+    """Change of the best value for ten times as many parameters: by counts, else by the labels' numbers."""
+    sizes = [math.sqrt(row.n_params[0] * row.n_params[1]) if row.n_params else None for row in rows]
+    basis = "parameter counts (geometric middle of smallest and largest)"
+    if not all(sizes):
+        sizes, basis = [_size_of(row.label) for row in rows], "the labels' numbers, which are not parameter counts"
+    x = np.array([math.log10(size) for size in sizes if size])
+    if len(x) < len(rows) or np.ptp(x) == 0:
+        return None
+    y = np.array([row.best.value for row in rows])
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    known = [sd for sd in sds if sd is not None]
+    half = None
+    if len(known) == len(rows):
+        half = 1.96 * math.sqrt(float((centred**2) @ np.square(known))) / float(centred @ centred)
+        how = "interval from the noise floor"
+    elif len(rows) > 2:
+        rest = y - y.mean() - slope * centred
+        se = math.sqrt(float(rest @ rest) / (len(rows) - 2) / float(centred @ centred))
+        half, how = float(stats.t.ppf(0.975, len(rows) - 2)) * se, "t interval from the scatter around the line"
+    else:
+        how = "two points, noise floor unknown"
+    return Estimate(
+        value=slope,
+        low=None if half is None else slope - half,
+        high=None if half is None else slope + half,
+        method=f"best value per factor ten of size, by {basis}; {how}",
+        n=len(rows),
+    )
+
+
+def _size_of(label: str) -> float | None:
+    """``20M`` as a number, also as a word of a longer label."""
+    for word in re.split(r"[\s_/:-]+", label):
+        match = _NUMBER.match(word)
+        if match and match.group(2):
+            return float(match.group(1)) * _UNITS[match.group(2).lower()]
+    return None
+
+
+def _consistency(
+    names: Sequence[str], studies: Sequence[Data], effects: Sequence[Sequence[Effect]]
+) -> tuple[tuple[str, Mapping[str, Value | None], Answer], ...]:
+    """Every parameter of any study: its value in the best trial of each, and whether that says anything.
+
+    Bests that agree are told; bests that differ contradict each other only if the parameter has an effect that survives
+    in two studies, which could have chosen each other's value. Else it is the luck of one trial.
+    """
+    parameters = dict.fromkeys(name for data in studies for name in data.by_name)
+    carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
+    found = []
+    for parameter in parameters:
+        if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):
+            continue
+        best = [data.configuration(data.best_row).get(parameter) for data in studies]
+        alike = {(type(value), value) for value in best}
+        sure = [i for i, some in enumerate(carried) if parameter in some and best[i] is not None]
+        if None in best:
+            answer = Answer.NOT_MEASURED
+        elif len(alike) == 1:
+            answer = Answer.YES
+        elif any(
+            (type(best[a]), best[a]) != (type(best[b]), best[b])
+            and _offered(studies[a], parameter, best[b])
+            and _offered(studies[b], parameter, best[a])
+            for a, b in itertools.combinations(sure, 2)
+        ):
+            answer = Answer.NO
+        else:
+            answer = Answer.CANNOT_TELL
+        found.append((parameter, dict(zip(names, best, strict=True)), answer))
+    return tuple(found)
+
+
+def _offered(data: Data, parameter: str, value: Value | None) -> bool:
+    return any(type(level) is type(value) and level == value for level in data.by_name[parameter].levels)
+
+
+def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
+    """Rank correlation over the configurations that both studies have."""
+    found = np.zeros(a.n + b.n, dtype=np.int64)
+    for name in dict.fromkeys((*a.by_name, *b.by_name)):
+        found = joint(found, merged([a, b], name)[1] + 1)
+    of_a, of_b = _means(found[: a.n], a.y), _means(found[a.n :], b.y)
+    common = [key for key in of_a if key in of_b]
+    x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
+    return rank_correlation(x, y, seed=seed), len(common)
+
+
+def _means(keys: Ints, y: Floats) -> dict[int, float]:
+    """Of the values of each key, in the order of their first ones."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    groups = sorted(np.split(order, ends), key=lambda rows: int(rows[0])) if len(keys) else []
+    return {int(keys[rows[0]]): float(y[rows].mean()) for rows in groups}
+
+
+def _different(data: Data, names: Sequence[str]) -> list[int]:
+    """A row for each combination of these parameters."""
+    found = np.zeros(data.n, dtype=np.int64)
+    for name in names:
+        if name in data.by_name:
+            found = joint(found, data.by_name[name].codes + 1)
+    rows: list[int] = np.unique(found, return_index=True)[1].tolist()
+    return rows
+
+
+def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
+    """Spearman with a percentile bootstrap; None below five points or without any variation.
+
+    Of more than ``MOST_RANKED`` points on so many of them, drawn at random: more do not change the answer.
+    """
+    every = len(x)
+    if every > MOST_RANKED:
+        drawn = np.sort(np.random.default_rng(seed).choice(every, MOST_RANKED, replace=False))
+        x, y = x[drawn], y[drawn]
+    n = len(x)
+    if n < LEAST_COMMON or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rng = np.random.default_rng(seed)
+    of_x, of_y = _Ranks(x), _Ranks(y)
+    rhos = []
+    for _ in range(RESAMPLES):
+        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        ranks_x, ranks_y = of_x.less_mean(times), of_y.less_mean(times)
+        scale = math.sqrt(float(times @ ranks_x**2) * float(times @ ranks_y**2))
+        if scale > 0:
+            rhos.append(float(times @ (ranks_x * ranks_y)) / scale)
+    low, high = np.quantile(rhos, [0.025, 0.975])
+    of = f" of {n} of {every} drawn at random (seed {seed})" if n < every else ""
+    return Estimate(
+        value=float(stats.spearmanr(x, y).statistic),
+        low=float(low),
+        high=float(high),
+        method=f"Spearman{of}, percentile interval of {RESAMPLES} resamples",
+        n=n,
+    )
+
+
+class _Ranks:
+    """Ranks of values in resamples of them: sorted once, not for each resample."""
+
+    def __init__(self, values: Floats) -> None:
+        different, self.group = np.unique(values, return_inverse=True)
+        self.count = len(different)
+
+    def less_mean(self, times: NDArray[np.int64]) -> Floats:
+        """The rank of each value, ties sharing theirs, in a sample that has it so many times; less the mean rank."""
+        of_group = np.bincount(self.group, weights=times, minlength=self.count)
+        ranks = np.cumsum(of_group) - (of_group - 1) / 2
+        return np.asarray(ranks[self.group] - (len(times) + 1) / 2, dtype=np.float64)
+
+
+def fidelity(
+    curves: Mapping[int, Sequence[tuple[int, float]]], *, seed: int = 0, most: int = 8
+) -> tuple[tuple[int, Estimate | None, int], ...]:
+    """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
+
+    Only trials that went all the way are compared: those that were pruned have no last value.
+    """
+    found = as_curves(curves)
+    if not len(found.steps):
+        return ()
+    last = int(found.steps.max())
+    lengths = found.ends - found.starts
+    ends = np.repeat(found.ends - 1, lengths)  # where the curve of each point ends
+    whole = found.steps[ends] == last
+    steps = np.unique(found.steps[whole & (found.steps < last)]).tolist()
+    wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+    told = []
+    for step in dict.fromkeys(wanted):
+        both = whole & (found.steps == step)
+        x, y = found.values_[both], found.values_[ends[both]]
+        told.append((step, rank_correlation(x, y, seed=seed), len(x)))
+    return tuple(told)
+
+
+def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
+    counted = [
+        f"{row.label}: {_range(*row.n_params)} parameters ({row.n_params_source})" for row in rows if row.n_params
+    ]
+    text = "; ".join(counted) if counted else "parameter counts of the models are not recorded"
+    if slope is None:
+        return f"{text}; no slope over size: sizes are not known"
+    if slope.low is None or slope.high is None:
+        return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
+    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "no slope can be told from noise"
+    return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
+
+
+def _range(low: int, high: int) -> str:
+    return _millions(low) if low == high else f"{_millions(low)} to {_millions(high)}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2g} M" if count < 1e8 else f"{count / 1e6:.0f} M"

@@ -1,0 +1,1 @@
+"""Learning curves: whether early steps tell which trials end well."""

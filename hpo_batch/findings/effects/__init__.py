@@ -1,0 +1,1 @@
+"""What each parameter does to the metric."""

@@ -1,0 +1,114 @@
+"""What each parameter does to the metric, and which claims of it survive the adjustment for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hpo_batch.findings import order
+from hpo_batch.findings.effects.numbers import NO_TREND, resolved
+from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.order import Told
+from hpo_batch.findings.phrases import claims, p_text
+from hpo_batch.findings.records import Effect, Finding, StudyFindings, ValueRow
+from hpo_batch.records import Answer
+
+
+def findings(study: StudyFindings, *, family: int) -> Iterator[Told]:
+    for effect in study.effects:
+        yield _effect(effect, study, family=family)
+
+
+def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
+    name = f"{study.label}: {effect.parameter}"
+    untold = Finding(
+        key=f"effect.{effect.parameter}",
+        study=study.label,
+        question=f"Does {effect.parameter} matter?",
+        answer=Answer.CANNOT_TELL,
+        text="",
+        method=effect.method,
+        n=study.summary.n,
+        p=effect.p,
+        p_holm=effect.p_holm,
+    )
+    if not effect.varied:
+        text = f"{name} was not varied: no statement about it is possible"
+        return order.NOT_VARIED, replace(untold, answer=Answer.NOT_MEASURED, text=text)
+    if effect.p is None:
+        return order.UNTESTED_EFFECT, replace(
+            untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})"
+        )
+    without = ""
+    if effect.without_outliers is not None:
+        others = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
+        without = f"; without the suspect trials {others}{p_text(effect.without_outliers)} before adjustment"
+    if effect.p_holm is None or effect.p_holm >= ALPHA:
+        detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
+        text = (
+            f"{name}: no clear effect ({p_text(effect.p_holm)} after Holm over {claims(family)}, "
+            f"{p_text(effect.p)} by itself{detect})"
+        )
+        if effect.naive_trend not in ("", "flat"):
+            text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
+        return order.NO_CLEAR_EFFECT, replace(untold, text=text + without)
+    ends = _ends(effect.rows, maximise=study.direction == "maximize")
+    trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
+    text = f"{name} {trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
+    if not resolved(effect):
+        text += "; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
+    elif effect.trend == NO_TREND and study.noise.sd is not None:
+        text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
+    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
+    return order.EFFECT + effect.p_holm, replace(untold, answer=Answer.YES, text=text, do=do)
+
+
+def survivors(studies: Sequence[StudyFindings], *, family: int) -> Told:
+    carried = [
+        (study.label, effect)
+        for study in studies
+        for effect in study.effects
+        if effect.p_holm is not None and effect.p_holm < ALPHA
+    ]
+    carried.sort(key=lambda pair: pair[1].p_holm or 0.0)
+    one = len(studies) == 1
+    named = ", ".join(f"{'' if one else f'{label} '}{e.parameter} ({p_text(e.p_holm)})" for label, e in carried)
+    verb = "survives" if len(carried) < 2 else "survive"
+    together = [i for study in studies for i in study.interactions if i.p_holm is not None and i.p_holm < ALPHA]
+    text = f"{len(carried) or 'none'} of {claims(family)} about parameters {verb} the adjustment for all of them"
+    return order.SURVIVORS, Finding(
+        key="effects.survive",
+        study="",
+        question="Does any parameter matter?",
+        answer=Answer.YES if carried else Answer.CANNOT_TELL,
+        text=f"{text}{': ' if named else ''}{named}",
+        do="" if carried or together else "run more trials, or search fewer parameters, before any of them is fixed",
+        method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
+        n=family,
+    )
+
+
+def _moved(effect: Effect) -> bool:
+    """Whether the adjusted means without the suspect trials differ much more, or much less, than with them."""
+    spans = [
+        max(heights) - min(heights)
+        for rows in (effect.rows, effect.rows_without)
+        if (heights := [row.adjusted.value for row in rows if row.adjusted is not None and not row.underpowered])
+    ]
+    return len(spans) == 2 and not 0.5 * spans[1] <= spans[0] <= 2 * spans[1]
+
+
+def _ends(found: Sequence[ValueRow], *, maximise: bool) -> str:
+    rows = [row for row in found if row.adjusted is not None and not row.underpowered]
+    if len(rows) < 2:
+        return ""
+    told = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
+    best, worst = told[0], told[-1]
+    return f"adjusted mean {_mean(best)} at {best.label}, {_mean(worst)} at {worst.label}; "
+
+
+def _mean(row: ValueRow) -> str:
+    e = row.adjusted
+    assert e is not None
+    interval = "" if e.low is None or e.high is None else f" [{e.low:.4f}, {e.high:.4f}]"
+    return f"{e.value:.4f}{interval}"

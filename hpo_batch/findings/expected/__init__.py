@@ -1,0 +1,1 @@
+"""What was expected before the sweep, and what came of it."""

@@ -1,0 +1,28 @@
+"""What was expected before the sweep, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo_batch.findings import order
+from hpo_batch.findings.order import Told
+from hpo_batch.findings.records import Expected, Finding, StudyFindings
+from hpo_batch.records import Answer
+
+
+def findings(study: StudyFindings) -> Iterator[Told]:
+    for one in study.expected:
+        yield order.EXPECTED, _expected(one, study.label)
+
+
+def _expected(expected: Expected, where: str) -> Finding:
+    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be told")
+    return Finding(
+        key=f"expect.{expected.statement}",
+        study=where,
+        question=f"Was it right that {expected.statement}?",
+        answer=expected.answer,
+        text=f"{where}: expected '{expected.statement}' {words}: {expected.text}",
+        do=expected.then if expected.answer is Answer.YES else "",
+        method=expected.expression,
+    )

@@ -1,0 +1,1 @@
+"""Which trials may not be believed."""

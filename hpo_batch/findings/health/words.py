@@ -1,0 +1,143 @@
+"""Which trials are not to be believed before they are looked at, what hangs on them, and whether models collapsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from hpo_batch.findings import order
+from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.order import Told
+from hpo_batch.findings.phrases import fixed, some
+from hpo_batch.findings.records import Effect, Finding, StudyFindings, Suspect, ValueRow
+from hpo_batch.records import Answer
+
+MOST_APART: Final = 2
+"""trials that are suspect for the same reasons and have a finding each; of more, one finding tells"""
+SUSPECTED: Final = "robust distance from the median, epochs and durations, equal configurations"
+
+
+def suspects(study: StudyFindings) -> Iterator[Told]:
+    by_number: dict[int, list[Suspect]] = {}
+    for suspect in study.suspects:
+        by_number.setdefault(suspect.number, []).append(suspect)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, reasons in by_number.items():
+        alike.setdefault(tuple(dict.fromkeys(s.why for s in reasons)), []).append(number)
+    influence = _influence(study)
+    decides = influence is not None and influence.answer is Answer.YES
+    for whys, numbers in alike.items():
+        # far worse than the rest is what a search does at times; anything else makes numbers wrong
+        harmless = order.OUTLIER_THAT_DECIDES if decides else order.OUTLIER
+        place = harmless if whys == ("outlier",) else order.SUSPECT
+        if len(numbers) > MOST_APART:
+            yield place, _suspects_alike(study, whys, numbers, by_number[numbers[0]])
+        else:
+            yield from ((place, _suspect(study, whys, number, by_number[number])) for number in numbers)
+    if influence is not None:
+        yield order.INFLUENCE if decides else order.NO_INFLUENCE, influence
+
+
+def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Sequence[Suspect]) -> Finding:
+    return Finding(
+        key=f"health.trial-{number}",
+        study=study.label,
+        question=f"Can trial {number} be believed?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: trial {number} is suspect ({' and '.join(whys)}). {_reasons(number, reasons)}",
+        do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
+        n=study.summary.n,
+        method=SUSPECTED,
+    )
+
+
+def _suspects_alike(
+    study: StudyFindings, whys: Sequence[str], numbers: Sequence[int], reasons: Sequence[Suspect]
+) -> Finding:
+    return Finding(
+        key=f"health.{'-'.join(why.replace(' ', '-') for why in whys)}",
+        study=study.label,
+        question=f"Can the {len(numbers)} trials that stand out be believed?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: {len(numbers)} trials are suspect ({' and '.join(whys)}): {some(numbers)}. "
+        f"Of trial {numbers[0]}: {_reasons(numbers[0], reasons).removeprefix('It ')}",
+        do="look at the logs of the trials that stand out, run them again or leave them out: effects are given without "
+        "them too",
+        n=study.summary.n,
+        method=SUSPECTED,
+    )
+
+
+def _reasons(number: int, reasons: Sequence[Suspect]) -> str:
+    return "It " + ". It ".join(s.text.removeprefix(f"trial {number} ") for s in reasons)
+
+
+def _influence(study: StudyFindings) -> Finding | None:
+    """What the differences between values become without the suspect trials."""
+    if study.without is None:
+        return None
+    parts, changed = [], False
+    for effect in study.effects:
+        before, after = _spread(effect.rows), _spread(effect.rows_without)
+        if before is None or after is None:
+            continue
+        parts.append(f"{effect.parameter} {before:.4f} -> {after:.4f}")
+        changed |= after < 0.5 * before or after > 2 * before
+        changed |= _crosses(effect)
+    if not parts:
+        return None
+    who = some(study.without.numbers)
+    without = study.without.summary
+    text = (
+        f"{study.label}: largest difference between the means of a parameter's values with and without the suspect "
+        f"trial{'s' if len(study.without.numbers) > 1 else ''} {who}: {', '.join(parts)}; "
+        f"mean {fixed(study.summary.mean)} -> {fixed(without.mean)}, standard deviation "
+        f"{fixed(study.summary.std)} -> {fixed(without.std)}"
+    )
+    return Finding(
+        key="health.influence",
+        study=study.label,
+        question="Do suspect trials decide the report?",
+        answer=Answer.YES if changed else Answer.NO,
+        text=text,
+        do=f"believe no effect that hangs on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
+        if changed
+        else "",
+        n=study.summary.n,
+        method="means with and without them",
+    )
+
+
+def _crosses(effect: Effect) -> bool:
+    return (
+        effect.p is not None
+        and effect.without_outliers is not None
+        and ((effect.p < ALPHA) is not (effect.without_outliers < ALPHA))
+    )
+
+
+def _spread(rows: Sequence[ValueRow]) -> float | None:
+    """Largest less smallest mean, of values with enough trials; of all where too few have."""
+    means = [row.mean for row in rows if row.mean is not None and not row.underpowered]
+    if len(means) < 2:
+        means = [row.mean for row in rows if row.mean is not None]
+    return max(means) - min(means) if len(means) > 1 else None
+
+
+def collapse(study: StudyFindings) -> Told:
+    answer = study.collapse.answer
+    do = {
+        Answer.YES: "look at the loss and at the class balance before tuning anything",
+        Answer.NOT_MEASURED: "report pred_min, pred_max (or pred_std) and recall from the objective",
+    }.get(answer, "")
+    places = {Answer.YES: order.COLLAPSE, Answer.NOT_MEASURED: order.COLLAPSE_NOT_MEASURED}
+    return places.get(answer, order.NO_COLLAPSE), Finding(
+        key="health.collapse",
+        study=study.label,
+        question="Did models collapse to one prediction?",
+        answer=answer,
+        text=f"{study.label}: {study.collapse.text}",
+        do=do,
+        n=study.summary.n,
+        method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
+    )

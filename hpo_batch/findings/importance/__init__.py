@@ -1,0 +1,1 @@
+"""Which parameters explain the differences between trials."""

@@ -1,0 +1,1 @@
+"""Whether the metric repeats itself."""

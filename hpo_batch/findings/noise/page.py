@@ -1,0 +1,57 @@
+"""How much the metric moves by itself, and which trials stand out."""
+
+from __future__ import annotations
+
+from hpo_batch.document.blocks import Said, Section, Text
+from hpo_batch.document.text import interval
+from hpo_batch.findings import tables
+from hpo_batch.findings.parts import Blocks, make_section, per_study
+from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.records import Answer
+
+
+def section(findings: Findings) -> Section | None:
+    def of(study: StudyFindings) -> Blocks:
+        blocks: Blocks = [said(study)] if study.summary.n else []
+        if study.noise.alarms:
+            blocks.append(
+                Said(
+                    answer=Answer.NO,
+                    question="Is training deterministic?",
+                    text="Runs of one configuration, without seeds that differ, gave different values.",
+                )
+            )
+            blocks.append(
+                tables.repeated(
+                    study.noise.alarms,
+                    spread=study.summary.std,
+                    caption="One configuration, no seeds that differ, different values",
+                )
+            )
+        if study.suspects:
+            blocks.append(tables.suspects(study.suspects, spread=study.summary.std))
+            if study.without is not None:
+                blocks.append(tables.without(study, study.without))
+        elif study.summary.n:
+            blocks.append(Text(text="No trial stands out as divergent, under-trained or in conflict with its twin."))
+        return blocks
+
+    return make_section(
+        "noise",
+        "Noise and suspects",
+        "How much does the metric move by itself, and which trials should be looked at first?",
+        per_study(findings, of),
+        "Repeats with the same seed say nothing about noise. What the seed "
+        "does to one configuration need not be what it does to another.",
+    )
+
+
+def said(study: StudyFindings, *, named: bool = False) -> Said:
+    noise = study.noise
+    told = noise.text or (
+        "The noise floor is unknown."
+        if noise.sd is None
+        else f"Standard deviation {interval(noise.sd)}, from {noise.source}."
+    )
+    answer = Answer.NOT_MEASURED if noise.sd is None else Answer.YES
+    return Said(answer=answer, question="Is the noise floor known?", text=told, study=study.label if named else "")

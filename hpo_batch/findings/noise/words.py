@@ -1,0 +1,86 @@
+"""Whether the metric repeats itself, and how much of what is seen is chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from hpo_batch.findings import order
+from hpo_batch.findings.order import Told
+from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some
+from hpo_batch.findings.records import Finding, RepeatedConfiguration, StudyFindings
+from hpo_batch.records import Answer
+
+
+def findings(study: StudyFindings) -> Iterator[Told]:
+    blamed = {s.number for s in study.suspects if s.why != "conflicts with its twin"}
+    open_: list[RepeatedConfiguration] = []
+    explained: list[RepeatedConfiguration] = []
+    for alarm in study.noise.alarms:
+        (explained if blamed & set(alarm.numbers) else open_).append(alarm)
+    for alarms, place in ((open_, order.NOT_DETERMINISTIC), (explained, order.NOT_DETERMINISTIC_BY_SUSPECTS)):
+        if alarms:
+            yield place, _not_deterministic(study, alarms)
+    sd = study.noise.sd
+    known = sd is not None
+    if _is_all_noise(study):
+        yield order.ALL_NOISE, _all_noise(study)
+    text = study.noise.text or ("noise floor unknown: no ranking claim is testable" if not known else "")
+    do = "" if known else "run the best configurations again with other seeds, or report n_eval and n_pos"
+    yield (
+        order.NOISE_FLOOR,
+        Finding(
+            key="noise.floor",
+            study=study.label,
+            question="Is it known how much the metric moves by chance?",
+            answer=Answer.YES if known else Answer.NOT_MEASURED,
+            text=f"{study.label}: {text}",
+            do=do,
+            estimate=sd,
+            method=study.noise.source,
+            n=study.noise.n_pairs,
+        ),
+    )
+
+
+def _is_all_noise(study: StudyFindings) -> bool:
+    """Whether all trials together vary no more than one configuration does from seed to seed."""
+    sd, spread = study.noise.sd, study.summary.std
+    return study.noise.source == "replicates" and sd is not None and spread is not None and 0 < spread <= sd.value
+
+
+def _all_noise(study: StudyFindings) -> Finding:
+    noise = study.noise.sd.value if study.noise.sd is not None else None
+    return Finding(
+        key="noise.share",
+        study=study.label,
+        question="Do configurations differ by more than chance?",
+        answer=Answer.CANNOT_TELL,
+        text=f"{study.label}: all {study.summary.n} trials vary by {fixed(study.summary.std)} (standard deviation), "
+        f"no more than one configuration does from seed to seed ({fixed(noise)}): chance explains all differences",
+        do="search a wider space, or measure with less noise (more seeds, a larger validation set): these trials do "
+        "not tell configurations apart",
+        n=study.summary.n,
+        method="standard deviation of all trials beside the pooled one within configurations",
+    )
+
+
+def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfiguration]) -> Finding:
+    widest = max(alarms, key=lambda alarm: max(alarm.values) - min(alarm.values))
+    trials, values = some(widest.numbers), ", ".join(f"{v:.4f}" for v in widest.values[:MOST_NUMBERS])
+    values += ", ..." if len(widest.values) > MOST_NUMBERS else ""
+    one = f"trials {trials} have one configuration and no seeds that differ, but {values}"
+    many = (
+        f"{len(alarms)} configurations ran more than once without seeds that differ, and gave different values, by up "
+        f"to {max(widest.values) - min(widest.values):.3g} (trials {trials}: {values})"
+    )
+    return Finding(
+        key=f"noise.alarm-{alarms[0].numbers[0]}" if len(alarms) == 1 else "noise.alarms",
+        study=study.label,
+        question="Is training deterministic?",
+        answer=Answer.NO,
+        n=sum(alarm.count for alarm in alarms),
+        text=f"{study.label}: {one if len(alarms) == 1 else many}",
+        do="find out what differs between runs of one configuration, or record their seeds, before small differences "
+        "are believed",
+        method="trials with equal configuration",
+    )

@@ -1,0 +1,208 @@
+"""Several studies in one heap: who fills the top, and means by value over all of them.
+
+A share among the top means nothing without the share among all trials, and nothing at all where one study fills the
+top: it is that study's share then. So nothing here is tested; what a parameter does is asked within each study.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from scipy import stats
+
+from hpo_batch.findings.model.frame import Data, Floats, Ints, merged, value_text
+from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.records import Correlation, Effect, Pooled, TopShares, ValueRow
+from hpo_batch.records import Answer, Value, is_number
+
+FILLS: Final = 0.9
+"""share of the top that one group holds when it fills it"""
+MOST_LEVELS: Final = 50
+FLAT: Final = 0.01
+"""difference of the last and the first mean below which the documents say flat"""
+FEW: Final = 5
+Column = tuple[list[Value], Ints]
+"""the different values of a parameter, and which of them each trial has; -1: none"""
+
+NOT_TESTED: Final = (
+    "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
+)
+
+
+def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled | None:
+    """None for fewer than two studies with trials, and where their metrics or directions differ."""
+    some = [(data, label) for data, label in zip(studies, labels, strict=True) if data.n]
+    if len(some) < 2 or len({(data.metric, data.direction) for data, _ in some}) > 1:
+        return None
+    sign = some[0][0].sign
+    y = np.concatenate([data.y for data, _ in some])
+    best_first = np.argsort(-sign * y, kind="stable")
+    in_top = np.zeros(len(y), dtype=bool)
+    in_top[best_first[:k]] = True
+    common = [name for name in some[0][0].by_name if all(name in data.by_name for data, _ in some)]
+    columns = {name: merged([data for data, _ in some], name) for name in common}
+    varied = {name: column for name, column in columns.items() if len(column[0]) + bool((column[1] < 0).any()) > 1}
+    owners = [label for data, label in some for _ in range(data.n)]
+    budgets = [data.table.budget for data, _ in some for _ in range(data.n)]
+    top_rows = {tuple(int(codes[i]) for _, codes in columns.values()) for i in best_first[:k].tolist()}
+    return Pooled(
+        n=len(y),
+        effects=tuple(_effect(name, column, y, in_top) for name, column in varied.items()),
+        correlations=tuple(
+            c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None
+        ),
+        top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len(top_rows)),
+    )
+
+
+def _top(
+    owners: Sequence[str],
+    budgets: Sequence[str | None],
+    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    *,
+    tied: int,
+    unique: int,
+) -> TopShares:
+    k = int(in_top.sum())
+    studies = _shares(owners, in_top)
+    factors = _factors(list(dict.fromkeys(owners)))
+    if all(budgets) and 1 < len(set(budgets)) < len(set(owners)):
+        by_budget = {owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)}
+        lower = {owner: budget.lower() for owner, budget in by_budget.items()}
+        factors = [by_budget, *(f for f in factors if {o: word.lower() for o, word in f.items()} != lower)]
+    groups = tuple(
+        (" / ".join(dict.fromkeys(factor.values())), *share)
+        for factor in factors
+        for share in _shares([factor[owner] for owner in owners], in_top)
+    )
+    candidates = [*studies, *(group[1:] for group in groups)]
+    fullest = max(candidates, key=lambda share: (share[1], -share[2]))
+    name, count, base = fullest
+    p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
+    fills = count >= FILLS * k and base < FILLS
+    parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
+    if fills and p < ALPHA:
+        answer = Answer.YES
+        text = (
+            f"'{name}' fills {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
+            f"are those of '{name}', not effects. By study: {parts}"
+        )
+    elif p < ALPHA:
+        answer = Answer.CANNOT_TELL
+        text = f"'{name}' has {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
+        text += f"are partly those of '{name}'. By study: {parts}"
+    else:
+        answer, text = Answer.NO, f"no study stands out among the top {k}: {parts}"
+    text += f". {unique} of the {k} are distinct configurations"
+    if tied:
+        text += f"; {tied} more have the value of the last one and are left out"
+    return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
+
+
+def _shares(
+    owners: Sequence[str], in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> tuple[tuple[str, int, float], ...]:
+    of_top = Counter(owner for owner, top in zip(owners, in_top, strict=True) if top)
+    return tuple((owner, of_top[owner], n / len(owners)) for owner, n in Counter(owners).items())
+
+
+def _factors(labels: Sequence[str]) -> list[dict[str, str]]:
+    """Words that some labels share and others do not: ``a50-2m, a50-20m, a100-2m`` are two tiers and two budgets."""
+    words = [re.split(r"[^A-Za-z0-9.]+", label.removesuffix(".csv")) for label in labels]
+    if len({len(w) for w in words}) != 1:
+        return []
+    found = []
+    for column in zip(*words, strict=True):
+        if 1 < len(set(column)) < len(labels):
+            found.append(dict(zip(labels, column, strict=True)))
+    return found
+
+
+def _tied(y: Floats, best_first: np.ndarray[tuple[int], np.dtype[np.int64]], k: int) -> int:
+    """Trials outside the top with the value of the last one inside."""
+    return 0 if k >= len(y) else int((y[best_first[k:]] == y[best_first[k - 1]]).sum())
+
+
+def _effect(name: str, column: Column, y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Effect:
+    levels, codes = column
+    shown = _in_order(levels)
+    rows: tuple[ValueRow, ...] = ()
+    if len(levels) <= MOST_LEVELS:
+        rows = tuple(_row(levels[code], codes == code, y, in_top) for code in shown)
+    means = [row.mean for row in rows if row.mean is not None]
+    ordered = all(is_number(value) for value in levels)
+    return Effect(
+        parameter=name,
+        kind="levels" if rows else "continuous",
+        varied=True,
+        rows=rows,
+        naive_trend=naive_trend(means) if ordered and rows else "",
+        trend="no clear trend",
+        p=None,
+        p_holm=None,
+        effect_size=None,
+        detectable=None,
+        without_outliers=None,
+        method="means over the trials of all studies",
+        why=NOT_TESTED,
+    )
+
+
+def naive_trend(means: Sequence[float]) -> str:
+    """The documents' word: the last mean against the first, whatever lies between."""
+    if len(means) < 2 or abs(means[-1] - means[0]) < FLAT:
+        return "flat"
+    return "increasing" if means[-1] > means[0] else "decreasing"
+
+
+def _row(
+    value: Value,
+    here: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    y: Floats,
+    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> ValueRow:
+    values = y[here]
+    return ValueRow(
+        label=value_text(value),
+        value=value,
+        n=len(values),
+        mean=float(values.mean()),
+        std=float(values.std(ddof=1)) if len(values) > 1 else None,
+        min=float(values.min()),
+        max=float(values.max()),
+        adjusted=None,
+        share=len(values) / len(y),
+        top_share=float(here[in_top].sum() / in_top.sum()),
+        underpowered=len(values) < FEW,
+    )
+
+
+def _in_order(levels: Sequence[Value]) -> list[int]:
+    """Places of the values: numbers by size, others by their text."""
+    if all(is_number(value) for value in levels):
+        return sorted(range(len(levels)), key=lambda i: float(levels[i]))
+    return sorted(range(len(levels)), key=lambda i: str(levels[i]))
+
+
+def _correlation(name: str, metric: str, column: Column, y: Floats) -> Correlation | None:
+    levels, codes = column
+    if not all(is_number(value) for value in levels):
+        return None
+    there = codes >= 0
+    x = np.array([float(value) for value in levels])[codes[there]] if levels else np.zeros(0)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y[there]) == 0:
+        return None
+    pearson, spearman = stats.pearsonr(x, y[there]), stats.spearmanr(x, y[there])
+    return Correlation(
+        a=name,
+        b=metric,
+        pearson=float(pearson.statistic),
+        pearson_p=float(pearson.pvalue),
+        spearman=float(spearman.statistic),
+        spearman_p=float(spearman.pvalue),
+        n=len(x),
+    )

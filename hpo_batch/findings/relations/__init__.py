@@ -1,0 +1,1 @@
+"""Which parameters must be judged together: correlations and interactions."""

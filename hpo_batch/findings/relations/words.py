@@ -1,0 +1,48 @@
+"""Which parameters must be judged together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo_batch.findings import order
+from hpo_batch.findings.effects.numbers import POWERED
+from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.order import Told
+from hpo_batch.findings.phrases import p_text
+from hpo_batch.findings.records import Finding, Interaction, StudyFindings
+from hpo_batch.records import Answer
+
+
+def findings(study: StudyFindings) -> Iterator[Told]:
+    for pair in study.interactions:
+        if pair.p_holm is not None and pair.p_holm < ALPHA:
+            yield order.INTERACTION, _interaction(pair, study)
+
+
+def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
+    best = study.direction == "maximize"
+    told = sorted(
+        (mean, f"{mean:.4f} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
+        for a, b, n, mean in pair.cells
+        if mean is not None and n >= POWERED
+    )
+    ends = f": plain mean {told[-1 if best else 0][1]}, {told[0 if best else -1][1]}" if len(told) > 1 else ""
+    return Finding(
+        key=f"interaction.{pair.a}.{pair.b}",
+        study=study.label,
+        question=f"Do {pair.a} and {pair.b} act together?",
+        answer=Answer.YES,
+        text=f"{study.label}: what {pair.a} does depends on {pair.b}{ends} ({p_text(pair.p_holm)} after Holm over all "
+        "pairs)",
+        do=f"judge {pair.a} and {pair.b} together, not each by its mean",
+        p=pair.p,
+        p_holm=pair.p_holm,
+        n=pair.n,
+        method="F-test of the product",
+    )
+
+
+def _place(cell: str) -> str:
+    """A third of the trials may have one value."""
+    low, _, high = cell.partition(" to ")
+    return low if low == high else cell

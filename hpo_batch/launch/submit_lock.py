@@ -1,0 +1,94 @@
+"""One submission of a study at a time: whoever counts what is left to do and submits it does so alone.
+
+Only commands that submit or cancel take their turn, never a worker. The kernel ends the turn of one that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpo_batch import mounts
+from hpo_batch.errors import LockTimeout, StorageError
+from hpo_batch.journal.kernel_lock import kernel_lock, open_lock
+from hpo_batch.journal.locks import journal_lock
+from hpo_batch.store import sharing
+from hpo_batch.store.home import StudyHome, make_folder
+
+WAIT_S = 300.0
+"""for another submission: sbatch may take a minute where SLURM is busy"""
+
+
+@contextlib.contextmanager
+def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) -> Iterator[None]:
+    """Wait for the study's turn and hold it.
+
+    Before there is a study, the lock lies beside its directory, which is left alone: the submission may be refused.
+
+    Raises:
+        LockTimeout: another submission has held it all the time.
+        StorageError: the lock cannot be made.
+    """
+    deadline = time.monotonic() + timeout_s
+    first = home.root / f".{home.name.replace('/', '.')}.submit.flock"
+    try:
+        with contextlib.ExitStack() as stack:
+            if not home.exists or first.exists():
+                stack.enter_context(_first_turn(first, deadline))
+            if home.exists:
+                with sharing.umask_for(shared=shared):
+                    _lock_study(home, stack, deadline)
+            yield
+    except LockTimeout as error:
+        raise LockTimeout(f"another command is submitting or cancelling '{home.name}': try again ({error})") from error
+
+
+def _lock_study(home: StudyHome, stack: contextlib.ExitStack, deadline: float) -> None:
+    """Enter the lock in the study's directory; while we waited, the directory may have been put aside."""
+    while home.exists:
+        before = home.path.stat().st_ino
+        with contextlib.ExitStack() as held:
+            left_s = max(0.0, deadline - time.monotonic())
+            held.enter_context(journal_lock(home.path / "submit", timeout_s=left_s))
+            if home.exists and home.path.stat().st_ino == before:
+                stack.push(held.pop_all())
+                return
+
+
+@contextlib.contextmanager
+def _first_turn(path: Path, deadline: float) -> Iterator[None]:
+    """Hold a lock whose file is there only for that time."""
+    made = not path.parent.is_dir()
+    while True:
+        make_folder(path.parent)
+        before = _identity(path)
+        try:
+            stack = contextlib.ExitStack()
+            stack.enter_context(kernel_lock(str(path), deadline=deadline, is_local=mounts.is_local(path.parent)))
+        except OSError as error:
+            raise StorageError.because(f"cannot lock '{path}'", error) from error
+        with stack:
+            if before is None or _identity(path) != before:
+                continue  # its last holder has removed it: locks on two files exclude nobody
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    if made:
+                        path.parent.rmdir()  # of a submission that was refused, if nothing lies in it
+            return
+
+
+def _identity(path: Path) -> int | None:
+    """The file's, made if need be; None if its directory has gone in the meantime."""
+    try:
+        os.close(open_lock(str(path)))
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError.because(f"cannot lock '{path}'", error) from error

@@ -1,0 +1,206 @@
+"""A space out of the values that trials have: what was never tried is not in it, which is why readers are told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hpo_batch.records import Value
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
+from hpo_batch.space.space import Space
+from hpo_batch.text.values import shown
+
+MOST_LEVELS = 20
+"""a number with more different values than this, most of them seen once, is a range"""
+LOG_FROM = 100.0
+"""largest by smallest value from which a range is taken as logarithmic"""
+
+
+def infer_space(trials: pd.DataFrame) -> Space:
+    """One parameter per ``params_*`` column."""
+    names = [str(c) for c in trials.columns if str(c).startswith("params_")]
+    if len(names) > 1:
+        trials = trials.drop_duplicates(names)  # a value that is there again in a replicate was not chosen again
+    found = (_parameter(name.removeprefix("params_"), trials[name]) for name in names)
+    return Space(parameters=tuple(p for p in found if p is not None))
+
+
+def _parameter(name: str, column: pd.Series[Any]) -> Parameter | None:
+    there = column.dropna()
+    values = distinct(there)
+    if not values:
+        return None
+    if len(values) == 1:
+        return Fixed(name=name, value=values[0])
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return Choices(name=name, values=tuple(values), ordered=False)
+    numbers = sorted(float(v) for v in values)
+    if len(values) <= MOST_LEVELS and len(there) >= 1.5 * len(values):
+        return Choices(name=name, values=tuple(sorted(values, key=float)), ordered=True)
+    low, high = min(values, key=float), max(values, key=float)
+    is_log = _looks_logarithmic(numbers)
+    if all(isinstance(v, int) for v in values):
+        assert isinstance(low, int)
+        assert isinstance(high, int)
+        step = math.gcd(*(int(v) - low for v in values)) if not is_log else 1
+        return Integer(name=name, low=low, high=high, step=step, log=is_log)
+    return Real(name=name, low=float(low), high=float(high), log=is_log)
+
+
+def _looks_logarithmic(numbers: Sequence[float]) -> bool:
+    """Whether positive numbers, by size, were drawn over decades.
+
+    The least of many even draws is small too: of n about a part in n of the largest, and a tenth of them lies below a
+    tenth of the largest.
+    """
+    low, high = numbers[0], numbers[-1]
+    if low <= 0 or high / low < LOG_FROM:
+        return False
+    small = sum(number <= high / 10 for number in numbers)
+    return high / low >= 30 * len(numbers) or small > 0.2 * len(numbers)
+
+
+def distinct(column: pd.Series[Any]) -> list[Value]:
+    """The values of a column as plain values, in order of appearance: ``1``, ``1.0`` and ``true`` are three."""
+    found: dict[tuple[type, Any], Value] = {}
+    for value in column.tolist():
+        plain: Value = value if isinstance(value, bool | int | float | str) else str(value)
+        if isinstance(plain, float) and not math.isfinite(plain):
+            continue
+        found.setdefault((type(plain), plain), plain)
+    return list(found.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """A distribution of numbers."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None
+    log: bool
+    is_integer: bool
+
+
+def from_distributions(
+    distributions: Mapping[str, Iterable[Mapping[str, Any]]], seen: Mapping[str, Iterable[Value]]
+) -> tuple[Space, tuple[str, ...]]:
+    """The space of a study of Optuna's, from the distributions of its trials, and what is to be told of it.
+
+    A range may be another in each trial (``suggest_int("k", 1, n)``): the space has all of them together, and what was
+    tried outside of them, which trials that were enqueued may be.
+
+    Args:
+        distributions: of each parameter all that it had, ``{"name": ..., "attributes": {...}}``.
+        seen: values that trials have, as ``plain_choices`` writes them.
+    """
+    found: list[Parameter] = []
+    told: list[str] = []
+    for name, several in distributions.items():
+        parameter, notes = _together(name, list(several), list(seen.get(name, ())))
+        found.append(parameter)
+        told += notes
+    return Space(parameters=tuple(found)), tuple(told)
+
+
+def _together(
+    name: str, distributions: Sequence[Mapping[str, Any]], seen: Sequence[Value]
+) -> tuple[Parameter, list[str]]:
+    """One parameter for all distributions that it had."""
+    lists = [facts["attributes"]["choices"] for facts in distributions if "choices" in facts["attributes"]]
+    ranges = [_range(facts["name"], facts["attributes"]) for facts in distributions if "low" in facts["attributes"]]
+    told = []
+    if lists:
+        choices = [value for choices in lists for value in plain_choices(choices)]
+        if any(not _is_plain(value) for choices in lists for value in choices):
+            told.append(f"choices of '{name}' that are neither text nor number are shown as texts")
+        if len({repr(choices) for choices in lists}) > 1:
+            told.append(f"the choices of '{name}' are not the same in all trials: the space has all of them together")
+        if ranges:
+            told.append(f"'{name}' was chosen from a list in some trials, from a range in others: taken as a list")
+            choices += seen
+        values = tuple({(type(v), v): v for v in choices}.values())
+        if len(values) == 1:
+            return Fixed(name=name, value=values[0]), told
+        return Choices(name=name, values=values, ordered=all(map(_is_finite, values))), told
+    numbers = [value for value in seen if isinstance(value, int | float) and _is_finite(value)]
+    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    outside = [number for number in numbers if not low <= number <= high]
+    if len(set(ranges)) > 1:
+        told.append(
+            f"the range of '{name}' is not the same in all trials: the space has all of them together, {low} to {high}"
+        )
+    if outside:
+        low, high = min(low, *outside), max(high, *outside)
+        told.append(f"'{name}' has values outside of its range, which reaches to them now: {low} to {high}")
+    if len({one.log for one in ranges if one.low < one.high}) > 1:
+        told.append(f"'{name}' is logarithmic in some trials only: taken as not logarithmic")
+    if low == high:
+        return Fixed(name=name, value=low), told
+    log = low > 0 and all(one.log for one in ranges if one.low < one.high) and any(one.log for one in ranges)
+    if all(one.is_integer for one in ranges):
+        steps = [int(one.step or 1) for one in ranges if one.low < one.high]
+        offsets = [int(number) - int(low) for number in (*(one.low for one in ranges), *outside)]
+        every = max(1, math.gcd(*steps, *offsets))
+        return Integer(name=name, low=int(low), high=int(high), step=1 if log else every, log=log), told
+    step = ranges[0].step if len(set(ranges)) == 1 and not outside else None
+    return Real(name=name, low=float(low), high=float(high), step=step, log=log), told
+
+
+def _range(kind: str, facts: Mapping[str, Any]) -> _Range:
+    return _Range(
+        low=facts["low"],
+        high=facts["high"],
+        step=facts.get("step") or facts.get("q"),  # q: of Optuna before 3.0
+        log=bool(facts.get("log")) or "LogUniform" in kind,
+        is_integer=kind.startswith("Int"),
+    )
+
+
+def plain_choices(choices: Sequence[Any]) -> tuple[Value, ...]:
+    """What Optuna lets choose from as values: ``None``, a list or NaN becomes a text that no other choice has."""
+    texts = {value for value in choices if isinstance(value, str)}
+    found: list[Value] = []
+    for value in choices:
+        plain: Value = value if _is_plain(value) else _as_text(value)
+        if not _is_plain(value):
+            while plain in texts:
+                plain = f"{plain} ({type(value).__name__})"
+            texts.add(str(plain))
+        found.append(plain)
+    return tuple(found)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, default=str) if isinstance(value, list | tuple | dict) else str(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def described(space: Space) -> str:
+    """The space in words: ``d_model 32, 48, 64; lr 1e-05 to 0.1 (log)``."""
+    return "; ".join(f"{p.name} {_values(p)}" for p in space.parameters)
+
+
+def _values(parameter: Parameter) -> str:
+    if isinstance(parameter, Fixed):
+        return f"= {shown(parameter.value)} (fixed)"
+    if isinstance(parameter, Choices):
+        return _some(parameter.values)
+    return f"{parameter.low} to {parameter.high}{' (log)' if parameter.log else ''}"
+
+
+def _some(values: Sequence[Value]) -> str:
+    few = ", ".join(shown(v).strip("'") for v in values[:12])
+    return few + (f", ... ({len(values) - 12} more)" if len(values) > 12 else "")

@@ -1,0 +1,299 @@
+"""What the trial folders have kept: claims, endings and reports, read back. Nothing is guessed and nothing is changed.
+
+A file that cannot be read, or that does not belong where it lies, becomes a ``problem`` of its attempt and no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hpo_batch.files import decode, read_json_lines, read_regular
+from hpo_batch.journal.trial import MOST_S, is_number
+from hpo_batch.records import (
+    Cause,
+    Complete,
+    Configuration,
+    Failed,
+    GivenBack,
+    Outcome,
+    Pruned,
+    Reason,
+    Value,
+)
+from hpo_batch.store.attempt_folder import CLAIM, KINDS, METRICS_FILE, RESULT
+from hpo_batch.store.home import StudyHome
+
+MOST_DIGITS = 9
+"""of a trial's or an attempt's number"""
+MOST_STEP = 2**62
+EXIT = "exit.json"
+"""of commands, in studies of earlier versions"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptClaim:
+    """A claim as its worker wrote it down."""
+
+    token: str
+    configuration: Configuration
+    trial: Mapping[str, Any]
+    """the trial's attribute ``hpo:trial``"""
+    attempt: Mapping[str, Any]
+    """its attribute ``hpo:attempt:N``"""
+
+    @property
+    def started(self) -> float:
+        started: float = self.attempt["started"]
+        return started
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptEnd:
+    """How an attempt ended, as its worker wrote it down before it told the journal."""
+
+    ended: Outcome | GivenBack
+    time: float
+
+    @property
+    def how(self) -> str:
+        """As in the journal's ``hpo:ended:N``."""
+        match self.ended:
+            case Failed(reason=reason):
+                return reason.value
+            case GivenBack(cause=cause):
+                return cause.value
+            case _:
+                return KINDS[type(self.ended)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptAttempt:
+    number: int
+    folder: Path
+    claim: KeptClaim | None = None
+    """None if it cannot be read"""
+    end: KeptEnd | None = None
+    """None if there is none, or none that belongs to the claim"""
+    problem: str = ""
+    """what of the folder could not be used, and why"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTrial:
+    number: int
+    attempts: tuple[KeptAttempt, ...]
+    """in order; the last one is the one that counts"""
+
+    @property
+    def claim(self) -> KeptClaim | None:
+        """The newest one that can be read: all of a trial's claims have the same parameters."""
+        return next((a.claim for a in reversed(self.attempts) if a.claim is not None), None)
+
+    @property
+    def end(self) -> KeptEnd | None:
+        """How the trial's last attempt ended. What an older one left is a zombie's, or led to the next attempt."""
+        return self.attempts[-1].end if self.attempts else None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(attempt.problem for attempt in self.attempts if attempt.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    step: int
+    time: float
+    metrics: Mapping[str, float]
+
+
+def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
+    """Every trial that has a folder, by number."""
+    numbers = {
+        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if _is_number(folder)
+    }
+    for number in sorted(numbers):
+        if home.trial(number).is_dir():  # else a folder that lies where none of ours would
+            yield kept_trial(home, number)
+
+
+def kept_trial(home: StudyHome, number: int) -> KeptTrial:
+    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if _is_number(path))
+    return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
+
+
+def kept_end(home: StudyHome, number: int, attempt: int, *, token: str) -> KeptEnd | None:
+    """How one attempt ended, if it got so far; the token says whose it must be."""
+    kept = _attempt(home, number, attempt)
+    return kept.end if kept.claim is not None and kept.claim.token == token else None
+
+
+def command_end(folder: Path) -> Mapping[str, Any]:
+    """How the command of an attempt ended, by the names of ``CommandEnd``; empty if nothing is known.
+
+    Studies of earlier versions have a file of its own for it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return decode(read_regular(folder / EXIT), dict[str, Any])
+    with contextlib.suppress(OSError, ValueError):
+        return decode(read_regular(folder / RESULT), _WithCommand).command
+    return {}
+
+
+def reports(folder: Path) -> list[Report]:
+    """What an attempt reported, in its order; lines that are torn or not ours are left out."""
+    found = []
+    for line in read_json_lines(folder / METRICS_FILE):
+        step, time, metrics = line.get("step"), line.get("time"), line.get("metrics")
+        if isinstance(step, int) and 0 <= step <= MOST_STEP and is_number(time) and isinstance(metrics, dict):
+            numbers = {
+                name: float(value) for name, value in metrics.items() if is_number(value) or isinstance(value, float)
+            }
+            found.append(Report(step=step, time=float(time), metrics=numbers))
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_number(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdigit() and len(path.name) <= MOST_DIGITS
+
+
+class _ClaimFile(msgspec.Struct):
+    number: int
+    attempt: int
+    token: str
+    searched: dict[str, Value]
+    fixed: dict[str, Value]
+    trial: dict[str, Any]
+    owner: dict[str, Any]
+
+
+class _ResultFile(msgspec.Struct):
+    outcome: str
+    time: float
+    claim: _ClaimFile
+    values: tuple[float, ...] = ()
+    step: int = 0
+    reason: Reason | None = None
+    cause: Cause | None = None
+    message: str = ""
+    traceback: str = ""
+    metrics: dict[str, float | str] = {}
+    replicates: tuple[dict[str, float | str], ...] = ()
+
+
+class _WithCommand(msgspec.Struct):
+    command: dict[str, Any] = {}
+
+
+def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
+    folder = home.attempt(number, attempt)
+    # in this order: the claim is removed when the result is there
+    written, claim_wrong = _read(folder / CLAIM, _ClaimFile)
+    result, result_wrong = _read(folder / RESULT, _ResultFile)
+    problem, source = "", folder / CLAIM
+    if written is None and result is not None:
+        written, source = result.claim, folder / RESULT  # written and synced after the claim, and the same
+    elif result_wrong and result_wrong != GONE and (written is not None or claim_wrong == GONE):
+        problem = f"'{folder / RESULT}' {result_wrong}"
+    elif written is None:
+        problem = f"'{folder / CLAIM}' {claim_wrong}"
+    claim = None
+    if written is not None:
+        strange = _why_strange(written, number=number, attempt=attempt)
+        claim = None if strange else _claim(written)
+        problem = f"'{source}' {strange}" if strange else problem
+    end = None
+    if claim is not None and result is not None:
+        if result.claim.token == claim.token:
+            end = _end(result)
+            problem = problem if end is not None else f"'{folder / RESULT}' makes no sense"
+        else:
+            problem = f"'{folder / RESULT}' belongs to another claim: it does not count"
+    return KeptAttempt(number=attempt, folder=folder, claim=claim, end=end, problem=problem)
+
+
+GONE = "is not there"
+
+
+def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
+    """The file's content, or why there is none."""
+    try:
+        content = read_regular(path)
+        if not content and kind is _ResultFile:
+            return None, GONE  # of a folder that was another claim's (trial_folder.open_attempt)
+        return decode(content, kind), ""
+    except FileNotFoundError:
+        return None, GONE
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror}"
+    except msgspec.ValidationError as error:
+        return None, f"was not written by this hpo-batch: {error}"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None, "is torn: its writer or its machine was stopped in the middle"
+    except ValueError as error:
+        return None, f"makes no sense: {error}"
+
+
+def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
+    """Why a claim that can be read is not the one that was made here; empty if it is."""
+    if (written.number, written.attempt) != (number, attempt):
+        return f"is that of trial {written.number}, attempt {written.attempt}"
+    owner = written.owner
+    started, texts = owner.get("started"), ("worker", "job", "host", "token")
+    if (
+        not is_number(started)
+        or abs(float(started)) > MOST_S
+        or not all(isinstance(owner.get(name), str) for name in texts)
+    ):
+        return "lacks its worker"
+    if not isinstance(written.trial.get("derived", {}), dict):
+        return "makes no sense"
+    configuration = Configuration(searched=written.searched, fixed=written.fixed)
+    if written.trial.get("key") != configuration.key or owner["token"] != written.token:
+        return "was changed after it was written: its values and its key do not belong together"
+    return ""
+
+
+def _claim(written: _ClaimFile) -> KeptClaim:
+    derived = written.trial.get("derived", {})
+    return KeptClaim(
+        token=written.token,
+        configuration=Configuration(searched=written.searched, fixed=written.fixed, derived=derived),
+        trial=written.trial,
+        attempt=written.owner,
+    )
+
+
+def _end(result: _ResultFile) -> KeptEnd | None:
+    try:
+        ended = _outcome(result)
+    except (ValueError, OverflowError):  # a metric that is the text "much"
+        return None
+    return None if ended is None or abs(result.time) > MOST_S else KeptEnd(ended=ended, time=result.time)
+
+
+def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:
+    metrics = {name: float(value) for name, value in result.metrics.items()}
+    if result.outcome == KINDS[Complete] and all(map(math.isfinite, result.values)):
+        replicates = tuple({name: float(value) for name, value in seed.items()} for seed in result.replicates)
+        return Complete(values=result.values, metrics=metrics, replicates=replicates)
+    if result.outcome == KINDS[Pruned]:
+        return Pruned(step=result.step, metrics=metrics)
+    if result.outcome == KINDS[Failed] and result.reason is not None:
+        return Failed(reason=result.reason, message=result.message, traceback=result.traceback, metrics=metrics)
+    if result.outcome == KINDS[GivenBack] and result.cause is not None:
+        return GivenBack(cause=result.cause)
+    return None

@@ -1,0 +1,182 @@
+"""A sampler's proposals; where it has none that is new, cells nobody has tried, in a random order.
+
+Optuna is loaded for a sampler that has a model: random draws are our own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hpo_batch.errors import UserError
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.records import Configuration, Value
+from hpo_batch.space.cells import MOST_WALKED, pinned, projected_cells, size
+from hpo_batch.space.draw import at_random, shuffled_cells
+from hpo_batch.space.parameters import Choices, Integer, Parameter, Real, same
+from hpo_batch.space.space import Space
+from hpo_batch.study.quota import NOT_DRAWN, Arm
+from hpo_batch.study.replicates import may_repeat
+from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
+from hpo_batch.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    from hpo_batch.study.samplers.modelled import Modelled
+
+COVERAGE = "coverage"
+RANDOM_PROPOSALS = 8
+"""random draws that are offered before others are taken, as those of a model"""
+MOST_COMPARED = 2_000
+"""untried cells of which the nearest to a proposal is taken"""
+
+
+class Sampled:
+    def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
+        self._sweep = sweep
+        self._space = space
+        self._arm = arm
+        self._arm_space = pinned(space, dict(arm))
+        self._state: JournalState | None = None
+        self._model: Modelled | None = None
+        if sweep.sampler.name != "random" or sweep.sampler.options:
+            from hpo_batch.study.samplers.modelled import Modelled
+
+            # options that it refuses are told before the first claim
+            model = Modelled(sweep, space, arm_space=self._arm_space, is_used=self._is_used)
+            self._model = None if sweep.sampler.name == "random" else model
+        total = size(self._arm_space).all
+        self._listable = total is not None and total <= MOST_WALKED
+        self._unseen: Unseen | None = None
+        self._untried: dict[tuple[Value, ...], None] | None = None
+        # of those that are covered only: a table of the values of an integer with 100,000 of them takes 18 MB and 0.1 s
+        self._ranks = {p.name: _Ranks(p) for p in space.parameters if p.name in sweep.sampler.coverage}
+        self._looked = self._drawn = self._covered = 0
+
+    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+        self._state = state
+        found: dict[str, Candidate] = {}
+        refusals = Refusals()
+        repeated = False
+        for candidate in self._proposals(state, seed):
+            if self._is_used(candidate.configuration.key):
+                repeated = True
+                continue
+            why = self._space.why_invalid(candidate.configuration)
+            if why is None:
+                found[candidate.configuration.key] = candidate
+                break
+            refusals.note(why)
+        if self._listable and (again or not found):
+            for configuration in self._cells(seed).first(SPARES, tried=state.number_of_key):
+                found.setdefault(configuration.key, Candidate(configuration=configuration, origin=self._name))
+        if found or repeated or not refusals or (self._listable and state.number_of_key):
+            return Draw(candidates=list(found.values()), used_up=not found)
+        return Draw(candidates=[], used_up=True, refused=refusals.told())
+
+    def _is_used(self, key: str) -> bool:
+        """Whether a configuration was tried and is not to be trained again."""
+        assert self._state is not None
+        earlier = self._state.number_of_key.get(key)
+        return earlier is not None and not may_repeat(self._sweep, self._state.trials[earlier])
+
+    def after_trial(
+        self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
+    ) -> Mapping[str, Any]:
+        return {} if self._model is None else self._model.after_trial(state, trial, ended, values)
+
+    @property
+    def _name(self) -> str:
+        return self._sweep.sampler.name
+
+    @property
+    def _origin(self) -> str:
+        return self._name.rpartition(":")[2]
+
+    def _proposals(self, state: JournalState, seed: int) -> Iterator[Candidate]:
+        """What the sampler proposes; then random draws, which reach where a model does not look."""
+        rng = random.Random(seed)
+        covers = self._coverage_is_due(state)
+        for candidate in self._asked(state, self._arm_space, seed, rng):
+            moved = self._moved(candidate, rng) if covers else candidate
+            if moved is not None:
+                yield moved
+        if covers:
+            cell = rng.choice(list(self._untried or ()))
+            narrowed = pinned(self._arm_space, dict(zip(self._sweep.sampler.coverage, cell, strict=True)))
+            for candidate in self._asked(state, narrowed, seed, rng):
+                yield replace(candidate, origin=COVERAGE)
+        if not self._listable:
+            for _ in range(RANDOM_DRAWS):
+                yield Candidate(configuration=self._at_random(self._arm_space, rng), origin=self._origin)
+
+    def _asked(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
+        if self._model is not None:
+            yield from self._model.proposals(state, space, seed)
+            return
+        for _ in range(RANDOM_PROPOSALS):
+            yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
+
+    def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:
+        """The proposal in the nearest cell that nobody has tried; None if its other values do not fit there."""
+        names, untried = self._sweep.sampler.coverage, list(self._untried or ())
+        near = rng.sample(untried, min(len(untried), MOST_COMPARED))
+        values = candidate.configuration.values
+        ranks = [self._ranks[name] for name in names]
+
+        def distance(cell: tuple[Value, ...]) -> float:
+            return sum(
+                rank.between(values.get(name), value) for rank, name, value in zip(ranks, names, cell, strict=True)
+            )
+
+        cell = min(near, key=distance)
+        moved = {**values, **dict(zip(names, cell, strict=True))}
+        try:
+            configuration = self._space.resolve(moved)
+        except UserError:
+            return None
+        return Candidate(configuration=configuration, origin=COVERAGE)
+
+    def _at_random(self, space: Space, rng: random.Random) -> Configuration:
+        configuration = at_random(space, rng)
+        if not self._arm and space is self._arm_space:
+            return configuration  # nothing is pinned
+        return self._space.resolve({**configuration.fixed, **configuration.searched})
+
+    def _coverage_is_due(self, state: JournalState) -> bool:
+        """Whether a cell is untried, and fewer of the drawn trials than ``coverage_share`` went to one."""
+        share, names = self._sweep.sampler.coverage_share, self._sweep.sampler.coverage
+        if not share:
+            return False
+        if self._untried is None:
+            self._untried = dict.fromkeys(projected_cells(self._arm_space, names))
+        for trial in state.trials[self._looked :]:
+            self._untried.pop(tuple(trial.params[name] for name in names if name in trial.params), None)
+            self._drawn += trial.identity.origin not in NOT_DRAWN
+            self._covered += trial.identity.origin == COVERAGE
+        self._looked = len(state.trials)
+        return bool(self._untried) and self._covered < int((self._drawn + 1) * share)
+
+    def _cells(self, seed: int) -> Unseen:
+        if self._unseen is None:
+            self._unseen = Unseen(shuffled_cells(self._space, dict(self._arm), random.Random(seed)))
+        return self._unseen
+
+
+class _Ranks:
+    """How far apart values of a parameter are: between 0 and 1 if they have an order, else 1."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        cells = parameter.in_order if isinstance(parameter, Choices) else parameter.cells or ()
+        self._rank = {(type(value), value): i / max(1, len(cells) - 1) for i, value in enumerate(cells)}
+        self._is_ordered = isinstance(parameter, Integer | Real) or (
+            isinstance(parameter, Choices) and parameter.ordered
+        )
+
+    def between(self, a: Value | None, b: Value) -> float:
+        one, other = self._rank.get((type(a), a)), self._rank.get((type(b), b))  # type: ignore[arg-type]
+        if not self._is_ordered or one is None or other is None:
+            return float(a is None or not same(a, b))
+        return abs(one - other)

@@ -1,0 +1,90 @@
+"""What the values of a trial mean in another space than the one it was drawn from: an edited one, or another study's.
+
+A trial lies in a space if all that was active in it is active there, with values that can be proposed there, and
+nothing is left open. A parameter that the trial did not have yet counts with its ``before``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from hpo_batch.errors import ExpressionError, UserError
+from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.records import Configuration, Value
+from hpo_batch.space.cells import valid_cells
+from hpo_batch.space.space import Space
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.rules import target
+from hpo_batch.sweep.schema import Sweep
+
+
+def translated(space: Space, params: Mapping[str, Value], *, is_whole: bool = True) -> Configuration | str:
+    """The configuration that a trial's values are in ``space``, or why they are none.
+
+    Args:
+        params: searched and fixed values, as they were stored.
+        is_whole: False for a trial of plain Optuna, which knows nothing of fixed parameters.
+    """
+    given = {**{p.name: p.before for p in space.parameters if p.before is not None}, **params}
+    for fixed in space.fixed:
+        if fixed.name in given and fixed.why_outside(given[fixed.name]) is not None:
+            return f"'{fixed.name}' is {given[fixed.name]!r} there and fixed to {fixed.value!r} here"
+    try:
+        configuration = space.resolve(given)
+    except (UserError, ExpressionError) as error:
+        return str(error)
+    for parameter in space.searched:
+        if parameter.name in configuration.searched:
+            outside = parameter.why_outside(configuration.searched[parameter.name])
+            if outside is not None:
+                return f"'{parameter.name}' {outside}"
+    for name in configuration.fixed:
+        if is_whole and name not in given:
+            return f"no value for parameter '{name}'"
+    for name in params:
+        if name not in configuration.searched and name not in configuration.fixed:
+            return f"its parameter '{name}' is {space.why_unwanted(name)}"
+    return configuration
+
+
+def translated_trial(space: Space, trial: ScannedTrial) -> Configuration | str:
+    return translated(space, trial.params, is_whole=trial.key is not None)
+
+
+def note_todays_keys(space: Space, trials: Sequence[ScannedTrial], note: Callable[[int, str], None]) -> None:
+    """Name the trials that count, by ``before``, as another configuration today: it is not to be trained again."""
+    if all(parameter.before is None for parameter in space.parameters):
+        return
+    for trial in trials:
+        if trial.key is not None:
+            found = translated_trial(space, trial)
+            if isinstance(found, Configuration) and found.key != trial.key:
+                note(trial.number, found.key)
+
+
+def wanted(sweep: Sweep, state: JournalState) -> int:
+    """Finished trials wanted of a study that has some already.
+
+    A grid or a list without ``trials`` wants all that it has, beside what was finished before it was edited.
+    """
+    finished = [trial for trial in state.trials if trial.state.finished]
+    if not finished or (sweep.study.trials is not None and sweep.sampler.name != "list"):
+        return target(sweep)
+    planned = planned_trials(sweep)
+    if sweep.sampler.name == "list":
+        listed = {(p.origin, p.name, p.configuration.key) for p in planned}
+        return target(sweep) + sum(not _is_listed(sweep.space, trial, listed) for trial in finished)
+    cells = {c.key for c in valid_cells(sweep.space)} | {p.configuration.key for p in planned}
+    return len(cells) + sum(_todays_key(sweep.space, trial) not in cells for trial in finished)
+
+
+def _is_listed(space: Space, trial: ScannedTrial, listed: set[tuple[str, str | None, str]]) -> bool:
+    identity = trial.identity
+    keys = {trial.key, _todays_key(space, trial)}
+    return any((identity.origin, identity.name, key) in listed for key in keys)
+
+
+def _todays_key(space: Space, trial: ScannedTrial) -> str | None:
+    found = translated_trial(space, trial)
+    return trial.key if isinstance(found, str) else found.key

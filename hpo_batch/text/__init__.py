@@ -1,0 +1,1 @@
+"""How values, names and messages are written: short, on one line, harmless, without secrets."""

@@ -1,0 +1,164 @@
+"""A worker's last act: to ask SLURM for another run, to wait for SLURM's kill, or simply to end.
+
+Only in a batch job is there anything but to end. After SIGTERM nothing is ever requeued by us: preemption and scancel
+look alike, and a requeue would bring a cancelled job back to life. What is decided is a pure function of what is known.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, NoReturn
+
+from hpo_batch import processes
+from hpo_batch.errors import HpoBatchError
+from hpo_batch.journal.locks import journal_lock
+from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
+from hpo_batch.scheduler.slurm import commands
+from hpo_batch.store import leases
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import is_script_of, read_submissions, write_submission
+from hpo_batch.study.read import read_state
+
+log = logging.getLogger(__name__)
+
+PARK_S: Final = 1800.0
+"""how long to wait for SLURM's kill: longer than the grace of preemption at most sites"""
+
+
+class Act(Enum):
+    END = "end"
+    PARK = "park"
+    REQUEUE = "requeue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """What a worker knows when it has nothing more to do here."""
+
+    stopped: Stopping | None
+    """what told it to stop"""
+    idle: Idle | None
+    """why it found nothing to do"""
+    progress: bool
+    """whether this run brought the study forward: another one like it would not find everything as it is"""
+    is_far: bool = False
+    """the warning came long before the limit: SLURM preempts"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What there is to do in the study."""
+
+    work: bool
+    """trials that no worker has"""
+    marker: str = ""
+    """``CANCELLED`` or ``DRAIN``"""
+    is_followed: bool = False
+    """SLURM has started this array task anew, on another node: to requeue it would kill the new worker"""
+
+
+def decide(departure: Departure, left: Left) -> tuple[Act, str]:
+    """What a worker in a batch job does last, and why, in words."""
+    if left.is_followed:
+        return Act.END, "this array task runs elsewhere again"
+    if departure.stopped is Stopping.PREEMPTED and not departure.is_far:
+        if left.marker:
+            return Act.END, f"the study has the mark {left.marker}"
+        # a task that ends by itself counts as completed and is not requeued (SLURM before 24.05)
+        return Act.PARK, "SLURM ends this task: waiting, so that it is requeued if it was preempted"
+    no_time = departure.idle is not None and departure.idle.why is IdleWhy.NO_TIME
+    if not (no_time or departure.stopped in (Stopping.TIME_LIMIT, Stopping.PREEMPTED)):
+        return Act.END, ""
+    if left.marker:
+        return Act.END, f"not requeued: the study has the mark {left.marker}"
+    if not left.work:
+        return Act.END, "not requeued: no trial is left to begin"
+    if not (departure.progress or departure.is_far):
+        return Act.END, (
+            "not requeued: this run has finished no trial and saved no checkpoint, and the next would do no better; "
+            "raise job.walltime, or save checkpoints in trial.checkpoint, and submit again"
+        )
+    return Act.REQUEUE, "the time is used up" if not departure.is_far else "SLURM preempts"
+
+
+def leave(
+    home: StudyHome,
+    owner: Owner,
+    departure: Departure,
+    *,
+    is_batch: bool,
+    was_preempted: Callable[[], bool] = lambda: False,
+    before_park: Callable[[], None] = lambda: None,
+) -> None:
+    """Do what is to be done last. Returns if the worker just ends; does not return if it waits for SLURM's kill.
+
+    Args:
+        was_preempted: whether SIGTERM has come, asked at the last moment: then nothing is requeued.
+        before_park: called before the process turns into one that sleeps.
+    """
+    if not is_batch:
+        return
+    if departure.idle is not None and departure.idle.why is IdleWhy.TARGET_MET:
+        _end_waiting_tasks(home)
+    act, why = decide(departure, _left(home, owner))
+    if act is Act.REQUEUE and was_preempted():
+        act, why = Act.PARK, "SLURM ends this task"
+    if act is Act.REQUEUE:
+        log.info("%s: asking SLURM to requeue %s", why, owner.job)
+        try:
+            commands.requeue(owner.job)
+        except HpoBatchError as error:
+            log.warning("not requeued (%s): submit again to add workers", error)
+            return
+        why = "requeued: waiting for SLURM to end this run"
+    elif act is Act.END:
+        if why:
+            log.log(logging.WARNING if why.startswith("not requeued: this run") else logging.INFO, "%s", why)
+        return
+    log.info("%s", why)
+    before_park()
+    park()
+
+
+def _end_waiting_tasks(home: StudyHome) -> None:
+    """Nothing is left for array tasks that still wait, and the collector waits for them: once for each target, by
+    whoever finds it met first. Not while somebody submits: the target may be another one in a moment."""
+    try:
+        with journal_lock(home.path / "submit", timeout_s=0.0):
+            state = read_state(home)
+            counts = state.counts()
+            if counts.remaining or counts.running:
+                return
+            ours = [s for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled]
+            if not ours or any(s.met == counts.target for s in ours):
+                return
+            write_submission(home, replace(ours[-1], met=counts.target))
+            by_name = {s.name: s for s in ours}
+            found = commands.find_jobs(by_name, only_pending=True)
+            waiting = [id for id, job in found.items() if is_script_of(home, by_name[job.name].id, job.script)]
+            if waiting:
+                log.info("the target is met: tasks that still wait are cancelled, jobs %s", ", ".join(waiting))
+                commands.scancel(waiting, only_pending=True)
+    except (HpoBatchError, OSError) as error:
+        log.info("the target is met; tasks that still wait end when they start: %s", error)
+
+
+def park() -> NoReturn:
+    """Wait for SLURM's kill with nothing left of the worker: neither threads nor memory, on the GPU or elsewhere."""
+    processes.become_sleeper(PARK_S)
+
+
+def _left(home: StudyHome, owner: Owner) -> Left:
+    marker = next(iter(home.markers()), "")
+    is_followed = leases.is_followed(home.workers, owner)
+    try:
+        state = read_state(home)
+    except HpoBatchError as error:
+        log.warning("what is left to do cannot be read: %s", error)
+        return Left(work=False, marker=marker, is_followed=is_followed)
+    counts = state.counts()
+    work = bool(state.by_state[TrialState.WAITING]) or counts.remaining > counts.running
+    return Left(work=work, marker=marker, is_followed=is_followed)
