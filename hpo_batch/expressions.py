@@ -11,7 +11,6 @@ stands in backticks, as in pandas' ``query``: ```batch-size` > 32``.
 from __future__ import annotations
 
 import ast
-import difflib
 import keyword
 import math
 import operator
@@ -24,6 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from hpo_batch.errors import ExpressionError
 from hpo_batch.records import Value
+from hpo_batch.text.names import did_you_mean, listed
 
 MAX_LENGTH: Final = 500
 MAX_DEPTH: Final = 50
@@ -515,10 +515,7 @@ def _arithmetic(error: ArithmeticError) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = [str(k) for k in known]
-    guess = difflib.get_close_matches(name, names, n=1)
-    if guess:
-        return f"; did you mean '{guess[0]}'?"
-    return f"; known are {', '.join(sorted(names)[:12])}{', ...' if len(names) > 12 else ''}" if names else ""
+    return did_you_mean(name, names, otherwise=f"; known are {listed(sorted(names), most=12)}" if names else "")
 
 
 def _quoted(text: str) -> str:

@@ -257,7 +257,7 @@ def _is_for_people(format: str) -> bool:
 
 
 def _summary(label: str, counts: Counts) -> str:
-    from hpo_batch.text.values import printable
+    from hpo_batch.text.lines import printable
 
     parts = [f"{n} {word}" for n, word in ((counts.pruned, "pruned"), (counts.failed, "failed")) if n]
     parts += [f"{counts.running} running"] if counts.running else []

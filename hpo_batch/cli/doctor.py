@@ -280,9 +280,9 @@ def _is_beyond(finding: Finding) -> bool:
 
 def _only_in_journal(home: StudyHome) -> str:
     """Numbers of the trials that a rebuild would lose, ready to print."""
-    from hpo_batch.doctor.finding import listed
     from hpo_batch.doctor.study import read_journal
     from hpo_batch.study.rebuild import unkept
+    from hpo_batch.text.names import listed
 
     try:
         return listed(unkept(home, read_journal(home).state))

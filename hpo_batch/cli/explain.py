@@ -11,7 +11,7 @@ import click
 from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.files import shown_json
 from hpo_batch.scheduler.gpus import named_gpus
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.explain import AttemptStory, Explanation

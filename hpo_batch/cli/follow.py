@@ -21,7 +21,7 @@ from hpo_batch.monitor.status import StudyStatus, study_statuses
 from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 
 LOOK_EVERY_S = 0.5
 ASK_SLURM_EVERY_S = 60.0

@@ -231,7 +231,7 @@ def _chosen(sweeps: Sequence[Sweep], budget: str | None, into: Path) -> Sweep:
     Raises:
         UserError: there are several that differ, or none of that name.
     """
-    from hpo_batch.text.values import listed, nearest
+    from hpo_batch.text.names import listed, nearest
 
     labels = [sweep.budget for sweep in sweeps if sweep.budget is not None]
     if budget is not None and budget not in labels:

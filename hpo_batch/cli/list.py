@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 
 
 @click.command(name="list")

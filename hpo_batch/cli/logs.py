@@ -15,7 +15,7 @@ from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbe
 from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.scheduler.gpus import named_gpus
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

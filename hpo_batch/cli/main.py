@@ -19,7 +19,8 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
-from hpo_batch.text.values import printable, spelt
+from hpo_batch.text.lines import printable, spelt
+from hpo_batch.text.names import did_you_mean
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
@@ -68,10 +69,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and name not in self.list_commands(ctx):
-            import difflib
-
-            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else "; see 'hpo-batch --help'"
+            meant = did_you_mean(name, self.list_commands(ctx), otherwise="; see 'hpo-batch --help'")
             ctx.fail(f"no command '{name}'{meant}")
         return super().resolve_command(ctx, args)
 

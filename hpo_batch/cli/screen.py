@@ -13,7 +13,7 @@ from hpo_batch.monitor.waiting import stuck_for
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.footprint import about
 from hpo_batch.sweep.walltime import format_walltime
-from hpo_batch.text.values import one_line, printable
+from hpo_batch.text.lines import one_line, printable
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta

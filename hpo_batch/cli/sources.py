@@ -95,7 +95,7 @@ def read_sources(
         UserError: see ``read_tables``.
     """
     from hpo_batch.sources.read import read_tables
-    from hpo_batch.text.values import printable
+    from hpo_batch.text.lines import printable
 
     every = (*sources, *files)
     options = {"maps": maps, "value": value, "direction": direction, "params": params, "ignore": ignore}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
-from hpo_batch.text.values import harmless
+from hpo_batch.text.lines import harmless
 
 
 class Printing:

@@ -9,7 +9,6 @@ from typing import Any
 
 from hpo_batch.errors import Exit
 
-NAMED = 10
 """lines or trials that a finding names"""
 
 
@@ -39,9 +38,3 @@ class Finding:
 def exit_code(findings: Iterable[Finding]) -> Exit:
     """The highest of the bad ones: what is wrong with the storage (4) before what is wrong with SLURM (3)."""
     return max((finding.code for finding in findings if finding.level is Level.BAD), default=Exit.OK)
-
-
-def listed(items: Iterable[object]) -> str:
-    texts = [str(item) for item in items]
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hpo_batch import processes
-from hpo_batch.doctor.finding import Finding, Level, listed
+from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.kernel_lock import NO_KERNEL_LOCKS, open_lock
 from hpo_batch.journal.locks import FOREIGN_GRACE_S
@@ -22,6 +22,7 @@ from hpo_batch.processes import is_dead_here
 from hpo_batch.store.footprint import about
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.liveness import holders
+from hpo_batch.text.names import listed
 
 LEAST_FREE_BYTES = 1 << 30
 LEAST_FREE_INODES = 1000

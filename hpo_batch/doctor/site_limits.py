@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hpo_batch.doctor.finding import Finding, Level, listed
+from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import Exit
 from hpo_batch.scheduler.slurm.commands import SlurmConfig
 from hpo_batch.scheduler.slurm.site import Limit, Partition
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.names import listed
 
 LEAST_GRACE_S = 10.0
 """a checkpoint of a few hundred megabytes on a network file system takes about as long"""

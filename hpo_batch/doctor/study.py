@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hpo_batch.doctor import locks_and_disk
-from hpo_batch.doctor.finding import Finding, Level, listed
+from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import JournalCorrupt, StorageError
 from hpo_batch.files import read_regular
 from hpo_batch.journal.decode import NONSENSE, decode, why
@@ -24,6 +24,7 @@ from hpo_batch.store.footprint import of_study
 from hpo_batch.store.frozen import read_frozen
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import strange_lines
+from hpo_batch.text.names import listed
 
 JOURNAL_BYTES = 1 << 40
 REBUILD = "'hpo-batch doctor STUDY --rebuild' makes it again from the trial folders"

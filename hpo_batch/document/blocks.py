@@ -6,10 +6,18 @@ Strings in here are plain text: each format escapes them in its own way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from hpo_batch.document.drawing import Figure
 from hpo_batch.records import Answer
+
+SYMBOLS: Final[dict[Answer, str]] = {
+    Answer.YES: "\N{HEAVY CHECK MARK}",
+    Answer.NO: "\N{HEAVY MULTIPLICATION X}",
+    Answer.CANNOT_TELL: "?",
+    Answer.NOT_MEASURED: "\N{EMPTY SET}",
+}
+"""beside the words, never instead of them"""
 
 Cell: TypeAlias = str | Answer
 

@@ -7,11 +7,11 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from hpo_batch.document.blocks import Document, Said, Table, Text
+from hpo_batch.document.blocks import SYMBOLS, Document, Said, Table, Text
 from hpo_batch.document.drawing import Figure
 from hpo_batch.document.svg import inline, standalone
-from hpo_batch.document.text import SYMBOLS, clean
 from hpo_batch.records import Answer
+from hpo_batch.text.lines import printable
 
 
 def html(document: Document) -> str:
@@ -48,4 +48,4 @@ def _finalize(value: object) -> object:
     if type(value) is not str:
         return value
     # blanks at the ends part words of the template
-    return f"{' ' * value.startswith(' ')}{clean(value)}{' ' * value.endswith(' ')}"
+    return f"{' ' * value.startswith(' ')}{printable(value)}{' ' * value.endswith(' ')}"

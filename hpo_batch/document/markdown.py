@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Final, assert_never
+from typing import assert_never
 
-from hpo_batch.document.blocks import Block, Cell, Document, Said, Table, Text
+from hpo_batch.document.blocks import SYMBOLS, Block, Cell, Document, Said, Table, Text
 from hpo_batch.document.drawing import Figure
-from hpo_batch.document.text import SYMBOLS, clean
 from hpo_batch.records import Answer
-
-_LATEX: Final = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "\N{MINUS SIGN}": r"$-$",
-    "\N{EN DASH}": "--",
-    "\N{HORIZONTAL ELLIPSIS}": r"\dots{}",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "[": "{[}",
-    "]": "{]}",
-}
-
-
-def escape(text: object) -> str:
-    """Text that no Markdown reader takes for markup, HTML or mathematics."""
-    plain = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = re.sub(r"([\\`*\[\]|~$])", r"\\\1", plain)
-    # an underscore between letters is one; elsewhere it may begin emphasis
-    plain = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)
-    plain = re.sub(r"(https?|ftp)://", r"\1:&#47;&#47;", plain).replace("www.", "www&#46;").replace("@", "&#64;")
-    return re.sub(r"^([#+=-])(?=\s|$|-|=)|^(\d+)([.)])(?=\s)", lambda m: _first(m), plain)
-
-
-def _first(match: re.Match[str]) -> str:
-    return f"\\{match[1]}" if match[1] else f"{match[2]}\\{match[3]}"
+from hpo_batch.text import escapes
+from hpo_batch.text.lines import printable
 
 
 def markdown(document: Document) -> str:
@@ -55,63 +18,63 @@ def markdown(document: Document) -> str:
 
 
 def _markdown(document: Document) -> Iterator[str]:
-    yield f"# {escape(document.title)}"
-    yield escape(document.subtitle)
+    yield f"# {escapes.markdown(document.title)}"
+    yield escapes.markdown(document.subtitle)
     yield "## What to believe"
     yield "\n".join(_said(said, bullet=True) for said in document.believe)
     if document.believe_more:
         yield f"{document.believe_more} further findings stand at the end."
     yield "## What to do next"
     yield (
-        "\n".join(f"{i}. {escape(text)}" for i, text in enumerate(document.do, 1))
+        "\n".join(f"{i}. {escapes.markdown(text)}" for i, text in enumerate(document.do, 1))
         or "Nothing follows from these trials."
     )
     for section in document.sections:
-        yield f"## {escape(section.title)}"
-        yield f"*{escape(section.question)}*"
+        yield f"## {escapes.markdown(section.title)}"
+        yield f"*{escapes.markdown(section.question)}*"
         for part in section.parts:
             if part.heading:
-                yield f"### {escape(part.heading)}"
+                yield f"### {escapes.markdown(part.heading)}"
             for block in part.blocks:
                 yield from _block(block)
-        yield f"> What this does not show: {escape(section.not_shown)}"
+        yield f"> What this does not show: {escapes.markdown(section.not_shown)}"
 
 
 def _block(block: Block) -> Iterator[str]:
     match block:
         case Text():
-            yield escape(block.text)
+            yield escapes.markdown(block.text)
         case Said():
             yield _said(block)
         case Table():
-            yield f"**{escape(block.caption)}**"
+            yield f"**{escapes.markdown(block.caption)}**"
             yield pipe_table(block)
             if block.note:
-                yield escape(block.note)
+                yield escapes.markdown(block.note)
         case Figure():
             alt = " ".join(panel.alt for panel in block.panels)
-            yield f"![{escape(block.title)}. {escape(alt[:600])}](figures/{block.name}.svg)"
-            yield escape(block.caption)
+            yield f"![{escapes.markdown(block.title)}. {escapes.markdown(alt[:600])}](figures/{block.name}.svg)"
+            yield escapes.markdown(block.caption)
         case _:
             assert_never(block)
 
 
 def _said(said: Said, *, bullet: bool = False) -> str:
-    head = ": ".join(escape(part) for part in (said.study, said.question) if part)
+    head = ": ".join(escapes.markdown(part) for part in (said.study, said.question) if part)
     asked = f"{head} " if said.question else f"{head}: " if head else ""
-    do = f" Next: {escape(said.do)}." if said.do else ""
-    detail = f" ({escape(said.detail)})" if said.detail else ""
-    return f"{'- ' if bullet else ''}{asked}**{_cell(said.answer)}**: {escape(said.text)}{do}{detail}"
+    do = f" Next: {escapes.markdown(said.do)}." if said.do else ""
+    detail = f" ({escapes.markdown(said.detail)})" if said.detail else ""
+    return f"{'- ' if bullet else ''}{asked}**{_cell(said.answer)}**: {escapes.markdown(said.text)}{do}{detail}"
 
 
 def pipe_table(table: Table) -> str:
-    head = "| " + " | ".join(escape(name) for name in table.columns) + " |"
+    head = "| " + " | ".join(escapes.markdown(name) for name in table.columns) + " |"
     rule = "|" + "|".join("---:" if i in table.numeric else ":---" for i in range(len(table.columns))) + "|"
     return "\n".join([head, rule, *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows)])
 
 
 def _cell(cell: Cell) -> str:
-    return f"{SYMBOLS[cell]} {cell.value}" if isinstance(cell, Answer) else escape(cell)
+    return f"{SYMBOLS[cell]} {cell.value}" if isinstance(cell, Answer) else escapes.markdown(cell)
 
 
 def latex(document: Document) -> str:
@@ -146,8 +109,7 @@ def _latex(table: Table) -> str:
 
 
 def tex(cell: Cell) -> str:
-    text = cell.value if isinstance(cell, Answer) else clean(cell)
-    return "".join(_LATEX.get(character, character) for character in text)
+    return escapes.latex(cell.value if isinstance(cell, Answer) else cell)
 
 
 def terminal(document: Document, *, width: int = 100) -> str:
@@ -155,7 +117,7 @@ def terminal(document: Document, *, width: int = 100) -> str:
     import textwrap
 
     def wrapped(text: str, indent: str = "") -> str:
-        return textwrap.fill(clean(text), width, subsequent_indent=indent, break_on_hyphens=False) or ""
+        return textwrap.fill(printable(text), width, subsequent_indent=indent, break_on_hyphens=False) or ""
 
     def said(each: Said) -> str:
         head = ": ".join(part for part in (each.study, each.question) if part)
@@ -168,7 +130,7 @@ def terminal(document: Document, *, width: int = 100) -> str:
         parts.append(f"{section.title}: {section.question}")
         for part in section.parts:
             if part.heading:
-                parts.append(clean(part.heading))
+                parts.append(printable(part.heading))
             for block in part.blocks:
                 if isinstance(block, Text):
                     parts.append(wrapped(block.text))
@@ -181,8 +143,8 @@ def terminal(document: Document, *, width: int = 100) -> str:
 
 
 def _columns(table: Table) -> list[str]:
-    cells = [[clean(name) for name in table.columns]]
-    cells += [[cell.value if isinstance(cell, Answer) else clean(cell) for cell in row] for row in table.rows]
+    cells = [[printable(name) for name in table.columns]]
+    cells += [[cell.value if isinstance(cell, Answer) else printable(cell) for cell in row] for row in table.rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
     lines = [
         "  ".join(

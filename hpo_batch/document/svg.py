@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hpo_batch.document.text import clean, short
+from hpo_batch.text.lines import printable, short
 
 CHARACTER: Final = 6.3
 """width of a letter, about, at the size of tick labels"""
@@ -104,7 +104,7 @@ def tick_labels(ticks: Sequence[float]) -> tuple[str, ...]:
 
 
 def escaped(text: object) -> str:
-    return html.escape(clean(text), quote=True)
+    return html.escape(printable(text), quote=True)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Canvas:
     marks: list[str] = field(default_factory=list)
 
     def panel(self, alt: str) -> Panel:
-        return Panel(width=self.width, height=self.height, body="".join(self.marks), alt=clean(alt))
+        return Panel(width=self.width, height=self.height, body="".join(self.marks), alt=printable(alt))
 
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
         self.marks.append(f'<line class="{classes}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
@@ -160,7 +160,7 @@ class Canvas:
     ) -> None:
         """``most``: letters; a longer text is shortened and told in full by its tooltip."""
         shown = short(text, most)
-        whole = clean(text)
+        whole = printable(text)
         title = f"<title>{escaped(whole)}</title>" if shown != whole else ""
         turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
         self.marks.append(

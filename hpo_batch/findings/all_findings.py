@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Part, Section, Text
-from hpo_batch.document.text import NONE, clean, count
 from hpo_batch.findings.parts import Blocks, make_section
 from hpo_batch.findings.records import Findings
 from hpo_batch.findings.summary import said, told_once
+from hpo_batch.text.lines import printable
+from hpo_batch.text.numbers import NONE, count
 
 
 def section(findings: Findings) -> Section | None:
@@ -18,7 +19,7 @@ def section(findings: Findings) -> Section | None:
                 "of this report. No p: a count or a fact, not a claim."
             )
         )
-    blocks += [Text(text=f"Left out or assumed: {clean(warning)}") for warning in findings.warnings]
+    blocks += [Text(text=f"Left out or assumed: {printable(warning)}") for warning in findings.warnings]
     methods = dict.fromkeys(e.method for study in findings.studies for e in study.effects if e.method)
     blocks += [Text(text=f"Effects: {method}") for method in methods]
     return make_section(

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 
 from hpo_batch.document.blocks import Document, Part, Said
-from hpo_batch.document.text import count
 from hpo_batch.findings import all_findings, tables
 from hpo_batch.findings.baseline import page as baseline
 from hpo_batch.findings.best import page as results
@@ -26,6 +25,7 @@ from hpo_batch.findings.relations import page as relations
 from hpo_batch.findings.summary import FIRST_SCREEN, first_screen, said, to_do, told_once
 from hpo_batch.findings.trials.numbers import Drawn
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import count
 
 
 def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) -> Document:

@@ -149,7 +149,7 @@ def keys() -> Iterator[tuple[str, str, str]]:
 def _records() -> list[type]:
     """The records that can be reached from ``Findings``, in the order of the module; ``Findings`` first."""
     every = [v for v in vars(records).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
-    every = [kind for kind in every if kind.__module__ == records.__name__]
+    every = [kind for kind in every if kind.__module__ == records.__name__ or kind is records.Estimate]
     return [Findings, *(kind for kind in every if kind is not Findings)]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from hpo_batch.document.blocks import Said
-from hpo_batch.document.text import p_value
 from hpo_batch.findings.records import Finding, Findings
+from hpo_batch.text.numbers import p_value
 
 FIRST_SCREEN: Final = 7
 MOST_OF_A_KIND: Final = 2

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hpo_batch.document.blocks import Cell, Table
-from hpo_batch.document.text import NONE, count, hours, interval, label, number, p_value, percent, size_range
 from hpo_batch.findings.figures import FOUND
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.records import (
@@ -29,6 +28,7 @@ from hpo_batch.findings.records import (
     Without,
 )
 from hpo_batch.records import Value
+from hpo_batch.text.numbers import NONE, count, hours, interval, label, number, p_value, percent, size_range
 
 MOST_ROWS: Final = 60
 MOST_IN_CELL: Final = 100

@@ -23,7 +23,7 @@ from hpo_batch.store.attempt_folder import CHECKPOINT, STREAMS
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line, shell_word
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
@@ -334,9 +334,9 @@ def _by_hand(
     env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
     own = {name: value for name, value in env.items() if not _NAME.fullmatch(name)}  # no shell can export it
-    lines += [f"export {name}={quoted(value)}" for name, value in env.items() if name not in own]
+    lines += [f"export {name}={shell_word(value)}" for name, value in env.items() if name not in own]
     start = (
-        "".join(f"{word} " for word in ("env", *(quoted(f"{name}={value}") for name, value in own.items())))
+        "".join(f"{word} " for word in ("env", *(shell_word(f"{name}={value}") for name, value in own.items())))
         if own
         else ""
     )
@@ -362,7 +362,7 @@ def _by_hand(
         imports = "import sys; from hpo_batch.objective.standalone import by_hand"
         code = f"{imports}; by_hand({_literal(function)}, {told}, dir=sys.argv[1])"
         return _in_subshell(
-            [*lines, f"{start}{python} -c {quoted(code)} {_in_folder(folder, folder, directory)}"], notes
+            [*lines, f"{start}{python} -c {shell_word(code)} {_in_folder(folder, folder, directory)}"], notes
         )
     facts = facts_of(
         folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
@@ -385,19 +385,11 @@ def _in_subshell(lines: Sequence[str], notes: Sequence[str]) -> ByHand:
     return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
 
 
-def quoted(text: str) -> str:
-    """A text as one word for bash, on one line: what steers a terminal, or ends the line, is spelt out in it."""
-    if text.isprintable():
-        return shlex.quote(text)
-    spelled = (c if c.isprintable() and c not in "\\'" else f"\\U{ord(c):08x}" for c in text)
-    return f"$'{''.join(spelled)}'"
-
-
 def _in_folder(text: str, folder: str, directory: str | None) -> str:
     """The same, where ``folder`` stands for the one that the lines have made."""
     if directory is not None:
-        return quoted(text)
-    return '"$dir"'.join(quoted(part) if part else "" for part in text.split(folder)) or "''"
+        return shell_word(text)
+    return '"$dir"'.join(shell_word(part) if part else "" for part in text.split(folder)) or "''"
 
 
 def _literal(value: object) -> str:
@@ -430,5 +422,5 @@ def _where(
         notes.append("go to the directory where the sweep was submitted first")
     cwd = setting(frozen, "objective", "cwd", None)
     return [
-        f"cd {quoted(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place
+        f"cd {shell_word(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place
     ], notes

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import importlib
 import os
 import pkgutil
@@ -25,6 +24,7 @@ from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template, split
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import GivenBack, Outcome
+from hpo_batch.text.names import did_you_mean
 
 if TYPE_CHECKING:
     from hpo_batch.sweep import schema
@@ -236,13 +236,11 @@ def _no_module(spec: str, module_name: str, folder: str) -> str:
     if rest == "py":
         return f"'{spec}': write the module's name without '.py': '{top}:{spec.partition(':')[2]}'"
     known = [module.name for module in pkgutil.iter_modules([folder])]
-    guess = difflib.get_close_matches(top, known, n=1) if top not in known else []
-    hint = f"; did you mean '{guess[0]}'?" if guess else ""
+    hint = did_you_mean(top, known) if top not in known else ""
     return f"'{spec}': there is no module '{module_name}' in '{folder}' or among the installed packages{hint}"
 
 
 def _no_name(spec: str, name: str, known: Iterable[str]) -> str:
     public = sorted(n for n in known if not n.startswith("_"))
-    guess = difflib.get_close_matches(name, public, n=1)
-    hint = f"did you mean '{guess[0]}'?" if guess else f"it has {', '.join(public[:12]) or 'no names'}"
-    return f"'{spec}': module '{spec.partition(':')[0]}' has no '{name}'; {hint}"
+    hint = did_you_mean(name, public, otherwise=f"; it has {', '.join(public[:12]) or 'no names'}")
+    return f"'{spec}': module '{spec.partition(':')[0]}' has no '{name}'{hint}"

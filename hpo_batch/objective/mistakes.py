@@ -6,7 +6,6 @@ placeholders are filled in the command alone, and some variables are read before
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from hpo_batch.objective.placeholders import (
     placeholders,
     split,
 )
+from hpo_batch.text.names import nearest
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Objective, Sweep
@@ -115,8 +115,8 @@ def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
         is_code = i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]) is not None
         for name in dict.fromkeys(_OURS.findall(word)):
             if name not in VARIABLES:
-                guess = difflib.get_close_matches(name, VARIABLES, n=1)
-                hint = f"did you mean '${guess[0]}'?" if guess else f"there are {', '.join(VARIABLES)}"
+                guess = nearest(name, VARIABLES)
+                hint = f"did you mean '${guess}'?" if guess else f"there are {', '.join(VARIABLES)}"
                 yield f"command: '${name}' has no value; {hint}"
             elif not is_code:
                 placeholder = VARIABLES[name]

@@ -6,7 +6,6 @@ came are kept with the reason. What a reason leads to (retry, fail) is decided i
 
 from __future__ import annotations
 
-import difflib
 import errno
 import logging
 import math
@@ -22,6 +21,7 @@ from hpo_batch.errors import Superseded
 from hpo_batch.objective.metrics import Wanted, as_number
 from hpo_batch.objective.trial import Progress
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
+from hpo_batch.text.names import did_you_mean
 
 CONTINUE_LATER: Final = 75
 """Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
@@ -333,9 +333,8 @@ def _text_of(error: BaseException) -> str:
 def _missing(name: str, came_metrics: Mapping[str, float], wanted: Wanted, *, came: str) -> str:
     if name in wanted.computed:
         return wanted.why_missing(name, came_metrics)
-    guess = difflib.get_close_matches(name, came_metrics, n=1)
     listed = _names(tuple(came_metrics)) if came_metrics else "nothing"
-    return f"'{name}' was not {came}; {came}: {listed}{f'; did you mean {guess[0]!r}?' if guess else ''}"
+    return f"'{name}' was not {came}; {came}: {listed}{did_you_mean(name, came_metrics)}"
 
 
 def _needs_names(wanted: Wanted) -> str:

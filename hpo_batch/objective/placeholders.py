@@ -6,7 +6,6 @@ up as it stands, or refused.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import shlex
@@ -17,6 +16,7 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.records import Value
+from hpo_batch.text.names import listed, nearest
 
 LISTS: Final = ("args", "hyphen_args", "overrides")
 """placeholders that become several arguments"""
@@ -224,6 +224,6 @@ def _look_up(name: str, texts: Mapping[str, str]) -> str:
 
 def _unknown(name: str, known: Collection[str]) -> str:
     names = [*known, *(b for b in BUILT_IN if b not in known)]
-    guess = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{{{guess[0]}}}'?" if guess else f"known are {', '.join(names[:20])}"
+    guess = nearest(name, names)
+    hint = f"did you mean '{{{guess}}}'?" if guess else f"known are {listed(names, most=20)}"
     return f"command: '{{{name}}}' is not a parameter; {hint}; for the braces themselves write '{{{{{name}}}}}'"

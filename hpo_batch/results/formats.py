@@ -11,7 +11,8 @@ import pandas as pd
 import tabulate
 
 from hpo_batch.results.csv_text import csv_of
-from hpo_batch.text.values import printable
+from hpo_batch.text import escapes
+from hpo_batch.text.lines import printable
 
 
 def render(frame: pd.DataFrame, format: str) -> bytes:
@@ -37,15 +38,11 @@ def render(frame: pd.DataFrame, format: str) -> bytes:
     return (text + "\n").encode(errors="backslashreplace")
 
 
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-          ">": r"\textgreater{}", "|": r"\textbar{}", **{c: "\\" + c for c in "&%$#_{}"}}  # fmt: skip
-
-
 def _latex(frame: pd.DataFrame) -> str:
     """A booktabs table as papers have it: numbers to the right, powers of ten written out, all text escaped."""
     sides = "".join("r" if side == "right" else "l" for side in _align(frame) or ["l"] * len(frame.columns))
     lines = ["% \\usepackage{booktabs}", f"\\begin{{tabular}}{{{sides}}}", "\\toprule"]
-    lines.append(" & ".join(_escaped(_cell(name, "latex")) for name in frame.columns) + r" \\")
+    lines.append(" & ".join(escapes.latex(_cell(name, "latex")) for name in frame.columns) + r" \\")
     lines.append("\\midrule")
     for row in frame.itertuples(index=False, name=None):
         lines.append(" & ".join(_latex_cell(value) for value in row) + r" \\")
@@ -59,11 +56,7 @@ def _latex_cell(value: Any) -> str:
         return f"$10^{{{int(power)}}}$" if digits == "1" else rf"${digits} \times 10^{{{int(power)}}}$"
     if isinstance(value, int | float) and not isinstance(value, bool) and text.startswith("-"):
         return f"${text}$"
-    return _escaped(text)
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text)
+    return escapes.latex(text)
 
 
 def _align(frame: pd.DataFrame) -> list[str] | None:
@@ -77,10 +70,7 @@ def _cell(value: Any, format: str) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.5g}"
-    text = printable(str(value))
-    if format == "md":
-        return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-    return text
+    return escapes.markdown(value) if format == "md" else printable(value)
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:

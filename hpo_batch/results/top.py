@@ -11,7 +11,7 @@ import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.results.table import TrialsTable, candidates
-from hpo_batch.text.values import listed
+from hpo_batch.text.names import listed
 
 
 def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, int]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.text.values import nearest
+from hpo_batch.text.names import nearest
 
 
 @dataclass(frozen=True, kw_only=True)

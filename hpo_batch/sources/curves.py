@@ -16,7 +16,8 @@ import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.sources.columns import GROUPS, PREFIXES, STEPS, WEAK_STEPS, Columns, is_known, is_measure, is_parameter
-from hpo_batch.text.values import listed, shown
+from hpo_batch.text.names import listed
+from hpo_batch.text.values import shown
 
 IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id", "id", "uuid", "run", "config_id")
 """names of columns that tell trials apart, the likeliest first: whoever has one twice says that rows are no trials"""

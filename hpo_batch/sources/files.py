@@ -21,7 +21,7 @@ import pandas as pd
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.sources.columns import check_column
-from hpo_batch.text.values import listed
+from hpo_batch.text.names import listed
 
 EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
 """cells that hold nothing, in lower case"""

@@ -20,7 +20,8 @@ from hpo_batch.sources.files import EMPTY_COLUMNS
 from hpo_batch.sources.infer import described, infer_space
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import Space
-from hpo_batch.text.values import listed, shown
+from hpo_batch.text.names import listed
+from hpo_batch.text.values import shown
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep

@@ -27,8 +27,9 @@ from hpo_batch.records import Counts
 from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, candidates, frame_of, front_of
 from hpo_batch.sources import source as sources
 from hpo_batch.sources.infer import described, from_distributions, plain_choices
+from hpo_batch.text.names import listed, nearest
 from hpo_batch.text.secrets import masked, secrets_in
-from hpo_batch.text.values import listed, nearest, shown
+from hpo_batch.text.values import shown
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import loads
-from hpo_batch.text.values import listed
+from hpo_batch.text.names import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,8 +23,8 @@ from hpo_batch.sources.ray_tune import experiment_of
 from hpo_batch.sources.source import existing_file, is_url, label_of
 from hpo_batch.store.home import StudyHome, find_homes, newest_home
 from hpo_batch.sweep.name import name_in_toml
+from hpo_batch.text.names import listed
 from hpo_batch.text.secrets import masked
-from hpo_batch.text.values import listed
 
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep

@@ -19,7 +19,7 @@ from hpo_batch.sources.columns import Columns, bare, direction_of
 from hpo_batch.sources.foreign import DIRECTIONS
 from hpo_batch.study.adopt import Row
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.values import listed, nearest
+from hpo_batch.text.names import listed, nearest
 
 ATTRS = "user_attrs_"
 

@@ -19,7 +19,8 @@ from hpo_batch.records import Problem, Value, is_finite, is_number
 from hpo_batch.space.conditions import Cycle, decision_order
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, steps_between
 from hpo_batch.space.space import N_PARAMS, Space
-from hpo_batch.text.values import MOST_LISTED, listed, nearest, shown
+from hpo_batch.text.names import MOST_LISTED, listed, nearest
+from hpo_batch.text.values import shown
 
 RESERVED = ("derived", "constraints")
 MOST_EXPRESSIONS = {"derived": 10_000, "constraints": 500}

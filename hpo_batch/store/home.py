@@ -5,7 +5,6 @@ Nothing in a study holds an absolute path: a copied or moved one opens.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import grp
 import os
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
+from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
 TRIALS_PER_FOLDER = 1000
@@ -214,8 +214,7 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
         raise StudyNotFound(
             f"the study '{study}' in {root} has lost its journal: 'hpo-batch doctor {study} --rebuild' makes it again"
         )
-    guess = difflib.get_close_matches(study, names, n=1)
-    meant = f"; did you mean '{guess[0]}'?" if guess else ""
+    meant = did_you_mean(study, names)
     listed = (
         f"; there are {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
         if names

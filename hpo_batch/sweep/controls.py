@@ -16,7 +16,8 @@ from hpo_batch.records import Problem
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
-from hpo_batch.text.values import one_line, shown
+from hpo_batch.text.lines import one_line
+from hpo_batch.text.values import shown
 
 CONTROLS: Final = "".join(map(chr, (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 """also what some programs take for the end of a line"""

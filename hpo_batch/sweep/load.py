@@ -23,7 +23,8 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
 from hpo_batch.sweep.validate import checked, known_keys, validate
-from hpo_batch.text.values import one_line, shown
+from hpo_batch.text.lines import one_line
+from hpo_batch.text.values import shown
 
 LATER: dict[str, str] = {
     "previous": "what refine remembers",

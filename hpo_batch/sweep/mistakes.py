@@ -12,7 +12,7 @@ from typing import Any
 
 from hpo_batch.records import Problem
 from hpo_batch.sweep.lines import Key, line_of
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

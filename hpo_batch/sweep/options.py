@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from hpo_batch.records import Problem, is_finite
-from hpo_batch.text.values import nearest, shown
+from hpo_batch.text.names import nearest
+from hpo_batch.text.values import shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hpo_batch.errors import UserError
 from hpo_batch.sweep.planned import complete_params
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.values import listed, nearest
+from hpo_batch.text.names import listed, nearest
 
 
 def part_of(

@@ -43,7 +43,8 @@ from hpo_batch.sweep.planned import planned_trials, resolve_planned
 from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
 from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Job, Sweep
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
-from hpo_batch.text.values import listed, nearest, shown
+from hpo_batch.text.names import listed, nearest
+from hpo_batch.text.values import shown
 
 DRAWS = 4_096
 """configurations that are drawn to see how rare valid ones are: four times what a worker draws before it gives up"""

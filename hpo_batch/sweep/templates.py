@@ -11,7 +11,8 @@ from typing import Any
 import tomli
 
 from hpo_batch.errors import UserError
-from hpo_batch.text.values import nearest, shown
+from hpo_batch.text.names import nearest
+from hpo_batch.text.values import shown
 
 Raw = dict[str, Any]
 

@@ -18,7 +18,8 @@ from hpo_batch.sweep.mistakes import holds
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import Table, keys_of, tables_in
 from hpo_batch.sweep.templates import Raw
-from hpo_batch.text.values import nearest, shown
+from hpo_batch.text.names import nearest
+from hpo_batch.text.values import shown
 
 T = TypeVar("T", bound=Table)
 

@@ -6,12 +6,13 @@ name is refused: a misspelt parameter that silently keeps its default would make
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from hpo_batch.text.names import did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,9 +46,8 @@ def read(cls: type[D], params: Mapping[str, object]) -> D:
     mistakes: list[str] = []
     for name, value in params.items():
         if name not in readers:
-            guess = difflib.get_close_matches(name, readers, n=1)
-            hint = f"did you mean '{guess[0]}'?" if guess else f"known are {', '.join(sorted(readers))}"
-            mistakes.append(f"unknown parameter '{name}': {hint}")
+            hint = did_you_mean(name, readers, otherwise=f"; known are {', '.join(sorted(readers))}")
+            mistakes.append(f"unknown parameter '{name}'{hint}")
             continue
         try:
             values[name] = readers[name](value)

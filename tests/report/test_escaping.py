@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from hpo_batch.document.html import figure_file, html
-from hpo_batch.document.markdown import escape, latex, markdown, tex
+from hpo_batch.document.markdown import latex, markdown, tex
 from hpo_batch.findings.page import comparison, report
+from hpo_batch.text import escapes
 from tests.report.made import findings, trials
 
 HOSTILE = [
@@ -89,7 +90,7 @@ def test_markdown_tables_keep_their_columns() -> None:
     ],
 )  # fmt: skip
 def test_markdown_escapes(given: str, wanted: str) -> None:
-    assert escape(given) == wanted
+    assert escapes.markdown(given) == wanted
 
 
 def test_latex_escapes() -> None:

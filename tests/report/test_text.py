@@ -7,8 +7,9 @@ import math
 import pytest
 
 from hpo_batch.document.svg import Scale, tick_labels
-from hpo_batch.document.text import clean, interval, label, number, p_value, short
 from hpo_batch.records import Estimate
+from hpo_batch.text.lines import printable, short
+from hpo_batch.text.numbers import interval, label, number, p_value
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_intervals_and_p_values() -> None:
 
 
 def test_names() -> None:
-    assert clean("a\x00b\u202ec\nd") == "a\\u0000b\\u202ec d"
+    assert printable("a\x00b\u202ec\nd") == "a\\u0000b\\u202ec d"
     assert short("a" * 50 + "_end", 12).endswith("end")
     assert len(short("a" * 50, 12)) == 12
     assert [label(v) for v in (True, 1e-05, 64, "x", None)] == ["true", "1e-05", "64", "x", "\N{EN DASH}"]

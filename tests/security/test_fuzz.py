@@ -21,8 +21,8 @@ from hpo_batch.objective.tail import Printed, parse_metrics
 from hpo_batch.scheduler.slurm.commands import parse_config, parse_sacct, parse_squeue
 from hpo_batch.sources.read import read_tables
 from hpo_batch.sweep.load import load
+from hpo_batch.text.lines import harmless, one_line
 from hpo_batch.text.secrets import masked, secrets_in
-from hpo_batch.text.values import harmless, one_line
 from tests.cli.conftest import SWEEP
 
 budget = hypothesis.settings(

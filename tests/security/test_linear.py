@@ -17,8 +17,8 @@ import hpo_batch
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.tail import Printed, parse_metrics
+from hpo_batch.text.lines import harmless, one_line
 from hpo_batch.text.secrets import masked, secrets_in
-from hpo_batch.text.values import harmless, one_line
 
 PLACES = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer", "compile")
 MOST = 8_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.monitor.explain import quoted
+from hpo_batch.text.lines import shell_word
 from tests.cli.conftest import cli as cli  # a fixture
 
 SHOW = """
@@ -145,8 +145,8 @@ def test_a_first_word_that_a_shell_reads_in_its_own_way(cli, root: Path, tmp_pat
 
 @pytest.mark.parametrize("text", [EVIL, "", "a", "\n", "'", "\\", "\x01\x7f\x80\x9b", "a\\'\n", "\U0001f600\n"])
 def test_one_word_on_one_line(text: str) -> None:
-    assert "\n" not in quoted(text)
+    assert "\n" not in shell_word(text)
     done = subprocess.run(
-        ["bash", "-c", f"printf %s {quoted(text)}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+        ["bash", "-c", f"printf %s {shell_word(text)}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
     )
     assert done.stdout.decode() == text

@@ -16,7 +16,7 @@ from hpo_batch.cli.terminal import Printing
 from hpo_batch.records import Failed, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from hpo_batch.text.values import harmless, one_line, printable
+from hpo_batch.text.lines import harmless, one_line, printable
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.conftest import REPOSITORY
 from tests.study.helpers import claimed, complete, make, owner

@@ -10,7 +10,7 @@ from hpo_batch.errors import SweepInvalid
 from hpo_batch.records import Problem
 from hpo_batch.sweep.load import LATER, load
 from hpo_batch.sweep.mistakes import Mistake, Source, dotted, put
-from hpo_batch.text.values import one_line
+from hpo_batch.text.lines import one_line
 from tests.sweep.conftest import HEAD, SPACE, Told
 
 DATA = Path(__file__).parent / "data"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.document.text import count, interval, number, percent
 from hpo_batch.findings import tables
 from hpo_batch.findings.parts import Blocks, make_section, per_study
 from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import count, interval, number, percent
 
 
 def section(findings: Findings) -> Section | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Part, Said, Section, Text
-from hpo_batch.document.text import interval
 from hpo_batch.findings import figures, tables
 from hpo_batch.findings.parts import Blocks, add, make_section
 from hpo_batch.findings.records import Findings
+from hpo_batch.text.numbers import interval
 
 
 def section(findings: Findings) -> Section | None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from hpo_batch.document.drawing import MOST_LEVELS, Figure
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale
-from hpo_batch.document.text import count, hours, number, percent, short, size_range
 from hpo_batch.findings.records import Budgets, Efficiency
+from hpo_batch.text.lines import short
+from hpo_batch.text.numbers import count, hours, number, percent, size_range
 
 
 def budgets(found: Budgets, *, metric: str, name: str) -> Figure | None:

@@ -8,10 +8,10 @@ from typing import Final
 
 from hpo_batch.document.drawing import MOST_DOTS, MOST_PANELS, Figure, clamped, inner_range
 from hpo_batch.document.svg import CHARACTER, Canvas, Scale, scale
-from hpo_batch.document.text import count, number
 from hpo_batch.findings.phrases import metric_title
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.trials.numbers import Axis, Drawn
+from hpo_batch.text.numbers import count, number
 
 MOST_LINES: Final = 400
 MOST_CURVES: Final = 60

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.document.text import duration, hours
 from hpo_batch.findings import figures, tables
 from hpo_batch.findings.parts import Blocks, add, make_section, per_study
 from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import duration, hours
 
 
 def section(findings: Findings, names: dict[str, str]) -> Section | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from hpo_batch.document.svg import Scale, tick_labels
-from hpo_batch.document.text import label
+from hpo_batch.text.numbers import label
 
 if TYPE_CHECKING:
     from hpo_batch.results.table import TrialsTable

@@ -1,50 +1,15 @@
-"""Numbers and names as a reader sees them: sensible digits, nothing that could be taken for markup or hidden text."""
+"""Numbers as a reader sees them: with the digits that their uncertainty leaves, and their units."""
 
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from typing import Final
 
-from hpo_batch.records import Answer, Estimate, Value
+from hpo_batch.records import Estimate, Value
+from hpo_batch.text.lines import printable
 
 NONE: Final = "\N{EN DASH}"
 """stands where a number cannot be given"""
-
-SYMBOLS: Final = {
-    Answer.YES: "\N{HEAVY CHECK MARK}",
-    Answer.NO: "\N{HEAVY MULTIPLICATION X}",
-    Answer.CANNOT_TELL: "?",
-    Answer.NOT_MEASURED: "\N{EMPTY SET}",
-}
-"""beside the words, never instead of them"""
-
-
-def clean(text: object) -> str:
-    """One line without control characters and without marks that turn the direction of writing: those are spelt out."""
-    line = " ".join(re.split(r"[\t\n\v\f\r ]+", str(text))).strip()
-    if line.isascii() and line.isprintable():
-        return line
-    return "".join(
-        c
-        if unicodedata.category(c) not in ("Cc", "Cs", "Cf", "Zl", "Zp") or c == "\N{ZERO WIDTH JOINER}"
-        else _spelt(c)
-        for c in line
-    )
-
-
-def _spelt(character: str) -> str:
-    return f"\\u{ord(character):04x}"
-
-
-def short(text: object, most: int) -> str:
-    """At most ``most`` characters: the middle of a longer one is left out, as names often differ at their ends."""
-    cleaned = clean(text)
-    if len(cleaned) <= most:
-        return cleaned
-    tail = (most - 1) // 3
-    return cleaned[: most - 1 - tail] + "\N{HORIZONTAL ELLIPSIS}" + cleaned[len(cleaned) - tail :]
 
 
 def label(value: Value | None) -> str:
@@ -55,7 +20,7 @@ def label(value: Value | None) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return clean(value)
+    return printable(value)
 
 
 def decimals(spread: float | None, *, digits: int = 2) -> int | None:

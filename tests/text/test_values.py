@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpo_batch.text.values import listed, nearest, shown
+from hpo_batch.text.names import listed, nearest
+from hpo_batch.text.values import shown
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""Names in messages: the one that was probably meant, and lists of those that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from hpo_batch.text.values import LONGEST
+
+MOST_LISTED = 30
+MOST_COMPARED = 100
+"""names that are compared one by one: difflib takes milliseconds for that, and a file may hold thousands of mistakes"""
+
+
+def listed(names: Iterable[object], *, most: int = MOST_LISTED) -> str:
+    """Names in the order given, cut where the list would no longer help: ``a, b, ... (7 more)``."""
+    texts = [str(name) for name in names]
+    rest = len(texts) - most
+    return ", ".join(texts[:most]) + (f", ... ({rest} more)" if rest > 0 else "")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The known name that was probably meant, or an empty text."""
+    import difflib  # takes 3 ms, and most commands end without a mistake
+
+    if len(name) > 2 * LONGEST:
+        return ""
+    candidates = list(known)
+    if len(candidates) > MOST_COMPARED:
+        alike = [k for k in candidates if k[:1] == name[:1] and abs(len(k) - len(name)) <= 2]
+        candidates = alike[:MOST_COMPARED]
+    guess = difflib.get_close_matches(name, candidates, n=1)
+    return guess[0] if guess else ""
+
+
+def did_you_mean(name: str, known: Collection[str], *, otherwise: str = "") -> str:
+    """``; did you mean 'lr'?`` for a name that is near to a known one, else ``otherwise``."""
+    guess = nearest(name, known)
+    return f"; did you mean '{guess}'?" if guess else otherwise
