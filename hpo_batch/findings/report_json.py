@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from hpo_batch.findings import records
 from hpo_batch.findings.records import Findings, StudyFindings
-from hpo_batch.records import Answer, Value
+from hpo_batch.records import Answer, Estimate, Value
 
 FORMAT: Final = 1
 """raised when a key changes its meaning or goes; new keys do not raise it"""
@@ -149,7 +149,7 @@ def keys() -> Iterator[tuple[str, str, str]]:
 def _records() -> list[type]:
     """The records that can be reached from ``Findings``, in the order of the module; ``Findings`` first."""
     every = [v for v in vars(records).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
-    every = [kind for kind in every if kind.__module__ == records.__name__ or kind is records.Estimate]
+    every = [kind for kind in every if kind.__module__ == records.__name__ or kind is Estimate]
     return [Findings, *(kind for kind in every if kind is not Findings)]
 
 
