@@ -16,11 +16,14 @@ from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
+from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.store import footprint, sharing
 from hpo_batch.store.home import StudyHome, who_may_replace
+from hpo_batch.sweep.doubts import warnings
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
-from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep
+from hpo_batch.sweep.samplers import SAMPLERS
+from hpo_batch.sweep.schema import Objective, Sweep
+from hpo_batch.sweep.size import architecture_size, target
 from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -160,7 +163,7 @@ def _parameter_count_lines(sweep: Sweep, told: list[str], *, import_code: bool) 
         return []
     bounded = replace(sweep.space, n_params=count)
     if any("n_params" in constraint.names for constraint in bounded.constraints.values()):
-        rare = rarely_valid(bounded, finite_too=True)
+        rare = rarely_valid(bounded, also_finite=True)
         told += [f"space.constraints: {rare}"] if rare else []
     label = f"{sweep.budget} is " if sweep.budget else ""
     return [f"  parameters    {label}{_short(min(counts))} to {_short(max(counts))} (from {name})"]

@@ -201,7 +201,7 @@ def _check(
     from hpo_batch.store.home import check_enterable
     from hpo_batch.study.create import what_changes
     from hpo_batch.study.read import read_state
-    from hpo_batch.sweep.rules import warnings
+    from hpo_batch.sweep.doubts import warnings
 
     for one, workdir in zip(sweeps, workdirs, strict=True):
         for warning in warnings(one):
@@ -236,7 +236,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     from hpo_batch.study.stopped import nothing_left
     from hpo_batch.study.translate import wanted
     from hpo_batch.sweep.difference import Change
-    from hpo_batch.sweep.rules import target
+    from hpo_batch.sweep.size import target
 
     is_local = sweep.job.scheduler == "local"
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()

@@ -5,48 +5,57 @@ A parameter depends on the names in its ``when``; parents may be searched or fix
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 
 class Cycle(Exception):
-    """Names that depend on each other in circles, each in the order of its circle; there may be more behind these."""
+    """Names that depend on each other, one tuple for each cycle; more cycles may show when these are resolved."""
 
-    def __init__(self, circles: tuple[tuple[str, ...], ...]) -> None:
-        super().__init__("; ".join(" -> ".join((*names, names[0])) for names in circles))
-        self.circles = circles
+    def __init__(self, cycles: tuple[tuple[str, ...], ...]) -> None:
+        super().__init__("; ".join(" -> ".join((*names, names[0])) for names in cycles))
+        self.cycles = cycles
 
 
 def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """All names so that each follows its parents; otherwise in the order given.
+    """All names so that each follows its parents, and otherwise in the order given.
+
+    Args:
+        parents: the names that each name depends on; those that are not keys are ignored, since unknown names have a
+            message of their own.
 
     Raises:
-        Cycle: some names depend on each other. Parents that are not keys are ignored: they are told as unknown names.
+        Cycle: some names depend on each other.
     """
     names = list(parents)
-    place = {name: i for i, name in enumerate(names)}
-    missing = {name: {p for p in its if p in place} for name, its in parents.items()}
-    children: dict[str, list[str]] = {name: [] for name in names}
-    for name, its in missing.items():
-        for parent in its:
-            children[parent].append(name)
-    ready = [place[name] for name in names if not missing[name]]
+    index = {name: i for i, name in enumerate(names)}
+    known = {name: {parent for parent in its if parent in index} for name, its in parents.items()}
+    sorter = TopologicalSorter(known)
+    # after a CycleError the sorter still gives what does not depend on a cycle:
+    # https://docs.python.org/3/library/graphlib.html#graphlib.TopologicalSorter.prepare
+    with contextlib.suppress(CycleError):
+        sorter.prepare()
     order: list[str] = []
-    while ready:
+    ready: list[int] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, index[name])
         name = names[heapq.heappop(ready)]
         order.append(name)
-        for child in children[name]:
-            missing[child].discard(name)
-            if not missing[child]:
-                heapq.heappush(ready, place[child])
-    if len(order) < len(names):
-        raise Cycle(_circles({name: min(its, key=place.__getitem__) for name, its in missing.items() if its}))
-    return tuple(order)
+        sorter.done(name)
+    if len(order) == len(names):
+        return tuple(order)
+    ordered = set(order)
+    blocked = {name: its - ordered for name, its in known.items() if name not in ordered}
+    raise Cycle(_cycles({name: min(its, key=index.__getitem__) for name, its in blocked.items()}))
 
 
-def _circles(blocked_by: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
-    """Every blocked name has a blocked parent: walking up must come back to a name already seen."""
-    circles: list[tuple[str, ...]] = []
+def _cycles(blocked_by: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """All cycles at once, where graphlib names one: every blocked name has a blocked parent, so walking up the parents
+    must come back to a name seen before."""
+    cycles: list[tuple[str, ...]] = []
     seen: set[str] = set()
     for start in blocked_by:
         path: dict[str, int] = {}
@@ -56,5 +65,5 @@ def _circles(blocked_by: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
             name = blocked_by[name]
         seen.update(path)
         if name in path:
-            circles.append(tuple(list(path)[path[name] :]))
-    return tuple(circles)
+            cycles.append(tuple(list(path)[path[name] :]))
+    return tuple(cycles)

@@ -1,7 +1,7 @@
-"""The kinds of parameter: fixed values, choices, integers and reals, with their bounds, cells and ordinal codes.
+"""The kinds of parameter: fixed values, choices, integers and reals.
 
-Each parameter can say which values it takes, what the ends and the middle are, and bring a value given by hand into
-its own type. Conditions are stored here as expressions; ``conditions`` decides when they hold.
+Each knows which values it takes, its ends, its middle and its cells, and converts a value given by hand to its own
+type. Conditions are stored here as expressions; ``Space`` decides where they hold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hpo_batch.expressions import Expression
 from hpo_batch.records import Value, is_number
 
 MOST_CELLS = 1_000_000
-"""a parameter with more values than this is treated as continuous: its cells are not listed"""
+"""a parameter with more values is treated as continuous: its cells are never listed"""
 
 
 def same(a: Value, b: Value) -> bool:
@@ -44,14 +44,21 @@ def _real(value: Value) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fixed:
-    """One value, not searched."""
+class _Named:
+    """What every kind of parameter has."""
 
     name: str
-    value: Value
     when: Expression | None = None
+    """the parameter is active where this holds; None: always"""
     before: Value | None = None
-    """what trials made before the parameter was in the sweep count as having; None: nothing is known of them"""
+    """the value that trials made before the parameter was added count as having; None: unknown"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed(_Named):
+    """One value, not searched."""
+
+    value: Value
 
     @property
     def count(self) -> int:
@@ -69,16 +76,14 @@ class Fixed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
-    """One of several listed values. Ordered if they are numbers, or if said so."""
+class Choices(_Named):
+    """One of several listed values."""
 
-    name: str
     values: tuple[Value, ...]
     ordered: bool
+    """whether the values have an order: numbers do, others if the sweep says so"""
     weights: tuple[float, ...] | None = None
     """shares of started trials, one for each choice"""
-    when: Expression | None = None
-    before: Value | None = None
 
     @property
     def count(self) -> int:
@@ -129,21 +134,24 @@ class Choices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Integer:
-    """Whole numbers from ``low`` to ``high``, both included, ``step`` apart."""
+class _Range(_Named):
+    """What integers and reals share: numbers have an order, and no weights."""
 
-    name: str
-    low: int
-    high: int
-    step: int = 1
     log: bool = False
-    limits: tuple[int, int] | None = None
-    """``refine`` never goes beyond these"""
-    when: Expression | None = None
-    before: Value | None = None
 
     ordered = True
     weights = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integer(_Range):
+    """Whole numbers from ``low`` to ``high``, both included, ``step`` apart."""
+
+    low: int
+    high: int
+    step: int = 1
+    limits: tuple[int, int] | None = None
+    """``refine`` never goes beyond these"""
 
     @property
     def count(self) -> int | None:
@@ -174,20 +182,14 @@ class Integer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Real:
+class Real(_Range):
     """Real numbers from ``low`` to ``high``, both included; with ``step`` a finite set of them."""
 
-    name: str
     low: float
     high: float
     step: float | None = None
-    log: bool = False
     limits: tuple[float, float] | None = None
-    when: Expression | None = None
-    before: Value | None = None
-
-    ordered = True
-    weights = None
+    """``refine`` never goes beyond these"""
 
     @property
     def count(self) -> int | None:
@@ -220,14 +222,14 @@ class Real:
         # 0.1 + 2 * 0.05 is 0.2 and not 0.20000000000000001: the text of a value is part of its identity
         if self.step is None or index >= self._last:
             return self.high
-        value = self._met.get(index)
+        value = self._computed.get(index)
         if value is None:
-            value = self._met[index] = float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
+            value = self._computed[index] = float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
         return value
 
     @cached_property
-    def _met(self) -> dict[int, float]:
-        """Cells that were computed before: each drawn value is looked at several times."""
+    def _computed(self) -> dict[int, float]:
+        """Cells computed before: each drawn value is looked up several times."""
         return {}
 
     def normalise(self, value: Value) -> Value:

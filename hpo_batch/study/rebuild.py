@@ -39,8 +39,8 @@ from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.quota import Quotas
 from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.planned import Planned, planned_trials
-from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.size import target
 
 MOST_HOLES = 10_000
 

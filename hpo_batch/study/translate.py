@@ -15,8 +15,8 @@ from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import valid_cells
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.size import target
 
 
 def translated(space: Space, params: Mapping[str, Value], *, is_whole: bool = True) -> Configuration | str:

@@ -14,11 +14,13 @@ from typing import Any
 import tomli
 
 from hpo_batch.errors import SweepInvalid, UserError
-from hpo_batch.records import Problem
-from hpo_batch.space.build import build
+from hpo_batch.records import Problem, Value
+from hpo_batch.space.build import RESERVED, build
+from hpo_batch.space.declaration import why_no_value
 from hpo_batch.sweep.lines import Key, key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, put
-from hpo_batch.sweep.rules import find_problems, infer_space
+from hpo_batch.sweep.rules import find_problems
+from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
@@ -321,7 +323,7 @@ def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
     sweep, found = validate(raw)
     problems += found
     if sweep is not None:
-        problems += find_problems(sweep, space, told=problems)
+        problems += find_problems(sweep, space, problems=problems)
     return None if problems else sweep
 
 
@@ -340,3 +342,20 @@ def _without(raw: Mapping[str, Any], keys: set[tuple[str, ...]], path: tuple[str
         for key, value in raw.items()
         if (*path, key) not in keys
     }
+
+
+def infer_space(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """``[space]`` as written; of a list without parameters there, the values that its ``[[trial]]`` tables use."""
+    table: dict[str, Any] = dict(raw.get("space", {}))
+    sampler, trials = raw.get("sampler", {}), raw.get("trial", [])
+    name = sampler.get("name") if isinstance(sampler, Mapping) else None
+    is_list = isinstance(name, str) and traits(name).planned_only and isinstance(trials, list)
+    if not is_list or table.keys() - set(RESERVED):
+        return table
+    values: dict[str, list[Value]] = {}
+    for params in [t.get("params") for t in trials if isinstance(t, Mapping)] + [raw.get("baseline")]:
+        for parameter, value in params.items() if isinstance(params, Mapping) else ():
+            if why_no_value(value) is None and value not in values.setdefault(parameter, []):
+                values[parameter].append(value)
+    inferred = {name: choices[0] if len(choices) == 1 else choices for name, choices in values.items()}
+    return {**inferred, **table}

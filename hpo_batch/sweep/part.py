@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hpo_batch.errors import UserError
 from hpo_batch.sweep.planned import complete_params
+from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.names import listed, nearest
 
@@ -34,8 +35,8 @@ def part_of(
 
 def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep:
     option = "--only" if only is not None else "--set-of"
-    if sweep.sampler.name != "list":
-        kind = sweep.sampler.name
+    kind = sweep.sampler.name
+    if not traits(kind).planned_only:
         raise UserError(
             f"{option} is for [sampler] name = \"list\"; with '{kind}' all [[trial]]s run before anything is drawn"
         )

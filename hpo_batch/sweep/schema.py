@@ -19,13 +19,13 @@ from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import parse
 from hpo_batch.files import dump_json
 from hpo_batch.records import Reason, Value, is_finite
-from hpo_batch.space.build import as_choice_or_value, build
+from hpo_batch.space.build import RESERVED, build
+from hpo_batch.space.declaration import why_no_value
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.tables import Limits, Table, Through, from_raw, to_raw
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 from hpo_batch.text.values import shown
 
-SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes", "nsga2", "list")
 PRUNERS = ("none", "median", "percentile", "asha", "hyperband", "patient", "threshold", "wilcoxon")
 ENTRY = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 KEPT_NAMES = ("baseline", "best", "elites")
@@ -72,7 +72,7 @@ def _command(command: object) -> object:
 
 
 def _value(value: object) -> object:
-    reason = as_choice_or_value(value)
+    reason = why_no_value(value)
     if reason:
         raise ValueError(f"{shown(value)}: {reason}")
     return value
@@ -374,6 +374,17 @@ class Sweep(Table):
         space, problems = build(self.space_table, with_n_params=self.objective.n_params is not None)
         assert not problems, problems
         return space
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Parameters by their names in ``[space]``, also those that could not be built."""
+        return tuple(name for name in self.space_table if name not in RESERVED)
+
+    @property
+    def declared_names(self) -> tuple[str, ...]:
+        """Parameters and derived values."""
+        derived = self.space_table.get("derived", {})
+        return (*self.parameter_names, *(derived if isinstance(derived, Mapping) else ()))
 
     @property
     def path(self) -> str:

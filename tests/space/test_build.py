@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.space.build import SYNONYMS, build
+from hpo_batch.space.build import build
+from hpo_batch.space.declaration import SYNONYMS
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from tests.space.spaces import make
@@ -57,47 +58,47 @@ def test_kinds_of_parameter(value: Any, expected: object) -> None:
     [
         (math.nan, "", "a value must be finite"),
         (math.inf, "", "a value must be finite"),
-        (2**53 + 1, "", "an integer of more than 53 bits does not survive Optuna"),
-        (HUGE, "", "an integer of more than 53 bits does not survive Optuna"),
+        (2**53 + 1, "", "an integer of more than 53 bits is not exact in Optuna"),
+        (HUGE, "", "an integer of more than 53 bits is not exact in Optuna"),
         (datetime.date(2024, 1, 1), "", "a date cannot be a value: use a number, a string, true or false"),
         (datetime.datetime(2024, 1, 1), "", "a datetime cannot be a value: use a number, a string, true or false"),
-        ([], "", "choices are a list with at least one value"),
+        ([], "", "choices must be a list with at least one value"),
         ([[1, 2], [3]], "", "choice [1, 2]: a list cannot be a value; name each list with a string"),
         ([[[1]], 2], "", "choice a nested list: a list cannot be a value"),
         ([{"a": 1}], "", "choice a table: a dict cannot be a value"),
         ([1, math.inf], "", "choice inf: a value must be finite"),
         ([1, HUGE], "", "choice an integer of 1329 bits: an integer of more than 53 bits"),
-        ([8, 16, 8], "", "choice 8 is listed twice; to prefer a choice give it a larger one of 'weights'"),
+        ([8, 16, 8], "", "choice 8 is listed twice; to prefer a choice, give it a larger weight in 'weights'"),
         (["a", "a"], "", "choice 'a' is listed twice"),
         ([1, True, 1.0], "", "choices 1 and true are equal as numbers and cannot be told apart; use strings"),
         ([0.5, 1, 1.0], "", "choices 1 and 1.0 are equal as numbers"),
-        ({"choices": "abc"}, ".choices", "choices are a list"),
-        ({"choices": [1, 2], "weights": [1]}, ".weights", "weights are a list of 2 numbers, one for each choice"),
-        ({"choices": [1, 2], "weights": 3}, ".weights", "weights are a list of 2 numbers"),
-        ({"choices": [1, 2], "weights": [0, 0]}, ".weights", "weights are numbers >= 0, at least one of them above 0"),
-        ({"choices": [1, 2], "weights": [-1, 2]}, ".weights", "weights are numbers >= 0"),
-        ({"choices": [1, 2], "weights": [math.nan, 2]}, ".weights", "weights are numbers >= 0"),
-        ({"choices": [1, 2], "weights": [HUGE, 2]}, ".weights", "weights are numbers >= 0"),
-        ({"choices": [1, 2], "weights": [1e308, 1e308]}, ".weights", "weights are numbers >= 0"),
-        ({"choices": [1, 2], "weights": [True, 2]}, ".weights", "weights are numbers >= 0"),
-        ({"choices": [1, 2], "ordered": 1}, ".ordered", "ordered is true or false"),
+        ({"choices": "abc"}, ".choices", "choices must be a list"),
+        ({"choices": [1, 2], "weights": [1]}, ".weights", "weights must be a list of 2 numbers, one for each choice"),
+        ({"choices": [1, 2], "weights": 3}, ".weights", "weights must be a list of 2 numbers"),
+        ({"choices": [1, 2], "weights": [0, 0]}, ".weights", "weights must be numbers >= 0, at least one of them above 0"),
+        ({"choices": [1, 2], "weights": [-1, 2]}, ".weights", "weights must be numbers >= 0"),
+        ({"choices": [1, 2], "weights": [math.nan, 2]}, ".weights", "weights must be numbers >= 0"),
+        ({"choices": [1, 2], "weights": [HUGE, 2]}, ".weights", "weights must be numbers >= 0"),
+        ({"choices": [1, 2], "weights": [1e308, 1e308]}, ".weights", "weights must be numbers >= 0"),
+        ({"choices": [1, 2], "weights": [True, 2]}, ".weights", "weights must be numbers >= 0"),
+        ({"choices": [1, 2], "ordered": 1}, ".ordered", "ordered must be true or false"),
         ({"choices": [1, 2], "low": 1}, ".low", "'low' is not a key of a parameter with choices"),
         ({"value": [1, 2]}, ".value", "a list cannot be a value"),
         ({"value": 1, "log": True}, ".log", "'log' is not a key of a parameter with value"),
-        ({"low": 1}, "", "'high' is missing: both ends of a range are needed"),
+        ({"low": 1}, "", "'high' is missing: a range needs both ends"),
         ({"low": 2, "high": 1}, ".low", "low (2) is above high (1)"),
         ({"low": "1", "high": 2}, ".low", "'low' must be a finite number, not '1'"),
         ({"low": True, "high": 2}, ".low", "'low' must be a finite number, not true"),
         ({"low": math.nan, "high": 2.0}, ".low", "'low' must be a finite number, not nan"),
         ({"low": 0.0, "high": math.inf}, ".high", "'high' must be a finite number, not inf"),
         ({"low": 0, "high": HUGE}, ".high", "'high' must be a finite number, not an integer of 1329 bits"),
-        ({"low": -(2**60), "high": 0}, ".low", "an integer of more than 53 bits does not survive Optuna"),
-        ({"low": 0, "high": 2**60}, ".high", "an integer of more than 53 bits does not survive Optuna"),
-        ({"low": 0, "high": 1.0}, ".low", "one end is an integer and the other is not: write both alike"),
-        ({"low": 0.0, "high": 1}, ".high", "one end is an integer and the other is not: write both alike"),
+        ({"low": -(2**60), "high": 0}, ".low", "an integer of more than 53 bits is not exact in Optuna"),
+        ({"low": 0, "high": 2**60}, ".high", "an integer of more than 53 bits is not exact in Optuna"),
+        ({"low": 0, "high": 1.0}, ".low", "one end is an integer and the other is not: write both the same way"),
+        ({"low": 0.0, "high": 1}, ".high", "one end is an integer and the other is not: write both the same way"),
         ({"low": 0.0, "high": 1.0, "log": True}, ".low", "a range with log = true needs low above 0, not 0.0"),
         ({"low": -1, "high": 4, "log": True}, ".low", "a range with log = true needs low above 0, not -1"),
-        ({"low": 0.1, "high": 1.0, "log": "yes"}, ".log", "log is true or false"),
+        ({"low": 0.1, "high": 1.0, "log": "yes"}, ".log", "log must be true or false"),
         ({"low": 0.0, "high": 0.5, "step": 0.2}, ".step",
          "step 0.2 from 0.0 misses high (0.5); the last value before it is 0.4"),
         ({"low": 1, "high": 8, "step": 2}, ".step", "step 2 from 1 misses high (8); the last value before it is 7"),
@@ -108,22 +109,22 @@ def test_kinds_of_parameter(value: Any, expected: object) -> None:
         ({"low": 0.0, "high": 1.0, "step": -0.5}, ".step", "step must be a number above 0, not -0.5"),
         ({"low": 0.0, "high": 1.0, "step": HUGE}, ".step", "step must be a number above 0"),
         ({"low": 0.0, "high": 1.0, "step": math.nan}, ".step", "step must be a number above 0, not nan"),
-        ({"low": 0.1, "high": 1.0, "step": 0.1, "log": True}, ".step", "step and log = true do not go together"),
+        ({"low": 0.1, "high": 1.0, "step": 0.1, "log": True}, ".step", "step and log = true exclude each other"),
         ({"low": 0.0, "high": 1.0, "step": 1e-300}, ".step", "is too small beside 0.0 and 1.0 to make a difference"),
         ({"low": -1e308, "high": 1e308, "step": 0.1}, ".step", "is too small beside"),
-        ({"low": 1, "high": 5, "limits": [2, 9]}, ".limits", "limits [2, 9] do not enclose the range 1 to 5"),
-        ({"low": 1, "high": 5, "limits": [1, math.inf]}, ".limits", "limits are two numbers: [lowest, highest]"),
-        ({"low": 1, "high": 5, "limits": [0.5, 9]}, ".limits", "the limits of an integer range are integers"),
-        ({"low": 1, "high": 5, "limits": 9}, ".limits", "limits are two numbers"),
-        ({"low": 1, "high": 5, "limits": [1, 2, 3]}, ".limits", "limits are two numbers"),
+        ({"low": 1, "high": 5, "limits": [2, 9]}, ".limits", "limits [2, 9] do not contain the range 1 to 5"),
+        ({"low": 1, "high": 5, "limits": [1, math.inf]}, ".limits", "limits must be two numbers: [lowest, highest]"),
+        ({"low": 1, "high": 5, "limits": [0.5, 9]}, ".limits", "the limits of an integer range must be integers"),
+        ({"low": 1, "high": 5, "limits": 9}, ".limits", "limits must be two numbers"),
+        ({"low": 1, "high": 5, "limits": [1, 2, 3]}, ".limits", "limits must be two numbers"),
         ({}, "", "a table describes a parameter by low and high, by choices, or by value"),
         ({"log": True}, "", "a table describes a parameter by low and high, by choices, or by value"),
-        ({"lr": 0.1}, "", 'a parameter with a dot in its name is quoted: "x.lr" = ...'),
+        ({"lr": 0.1}, "", 'a parameter with a dot in its name needs quotes: "x.lr" = ...'),
         ({"when": datetime.date(2024, 1, 1)}, "", "a table describes a parameter"),
         ({"choices": [1, 2], "when": True}, ".when", "a condition is an expression in quotes"),
         ({"choices": [1, 2], "when": "x >"}, ".when", "it cannot be read"),
         ({"choices": [1, 2], "when": "a.b > 1"}, ".when", "'a.b' is not a parameter"),
-        ({"choices": [1, 2], "when": "x > 1"}, ".when", "these depend on each other in a circle: x -> x"),
+        ({"choices": [1, 2], "when": "x > 1"}, ".when", "these depend on each other: x -> x"),
     ],
 )  # fmt: skip
 def test_mistakes_of_a_parameter(value: Any, key: str, message: str) -> None:
@@ -157,18 +158,18 @@ def test_several_mistakes_of_one_parameter() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "a parameter needs a name without blanks around it"),
-        (" x", "a parameter needs a name without blanks around it"),
-        ("\t", "a parameter needs a name without blanks around it"),
+        ("", "a parameter needs a name without spaces around it"),
+        (" x", "a parameter needs a name without spaces around it"),
+        ("\t", "a parameter needs a name without spaces around it"),
         ("x" * 200, "at most 100 printable characters"),
         ("a\x00b", "at most 100 printable characters"),
         ("a\nb", "at most 100 printable characters"),
         ("a\u202eb", "at most 100 printable characters"),
         ("True", "'True' is a value, not a name"),
-        ("trial_dir", "names that begin with 'trial_' are kept"),
-        ("trial_", "names that begin with 'trial_' are kept"),
-        ("args", "'args' is kept for the placeholder {args} of commands"),
-        ("n_params", "'n_params' is the count that [objective] n_params gives"),
+        ("trial_dir", "names that begin with 'trial_' are reserved"),
+        ("trial_", "names that begin with 'trial_' are reserved"),
+        ("args", "'args' is reserved for the placeholder {args} of commands"),
+        ("n_params", "'n_params' is the count that [objective] n_params returns"),
         ("-x", "no braces or backticks and does not begin with '-'"),
         ("{x}", "no braces"),
     ],
@@ -225,12 +226,12 @@ def why_not(space: Space, values: dict[str, Any]) -> str:
 
 def test_tables_of_expressions() -> None:
     assert told({"derived": [1, 2], "constraints": 3}) == [
-        ("space.derived", "[space.derived] is a table of expressions"),
-        ("space.constraints", "[space.constraints] is a table of expressions"),
+        ("space.derived", "[space.derived] must be a table of expressions"),
+        ("space.constraints", "[space.constraints] must be a table of expressions"),
     ]
     assert told({"a": 1, "derived": {"d": 3}, "constraints": {"c": True}}) == [
-        ("space.derived.d", "an expression stands in quotes"),
-        ("space.constraints.c", "an expression stands in quotes"),
+        ("space.derived.d", "an expression must be in quotes"),
+        ("space.constraints.c", "an expression must be in quotes"),
     ]
     assert told({"a": 1, "derived": {"a": "2"}}) == [("space.derived.a", "'a' is also a parameter")]
 
@@ -261,7 +262,7 @@ def test_unknown_names_are_told_with_the_nearest() -> None:
 
 def test_n_params_needs_the_objectives_count_and_stands_in_constraints_only() -> None:
     raw = {"a": {"choices": [1, 2], "when": "n_params > 1"}, "constraints": {"c": "n_params < 5"}}
-    message = "'n_params' stands in constraints only, and needs [objective] n_params"
+    message = "'n_params' works in constraints only, and needs [objective] n_params"
     assert told(raw) == [("space.a.when", message), ("space.constraints.c", message)]
     assert told(raw, with_n_params=True) == [("space.a.when", message)]
 
@@ -276,9 +277,9 @@ def test_every_circle_is_told_once() -> None:
             "derived": {"d": "c + 1", "e": "e"},
         }
     ) == [
-        ("space.a.when", "these depend on each other in a circle: a -> b -> a"),
-        ("space.c.when", "these depend on each other in a circle: c -> d -> c"),
-        ("space.derived.e", "these depend on each other in a circle: e -> e"),
+        ("space.a.when", "these depend on each other: a -> b -> a"),
+        ("space.c.when", "these depend on each other: c -> d -> c"),
+        ("space.derived.e", "these depend on each other: e -> e"),
     ]
 
 

@@ -39,7 +39,7 @@ def test_unknown_parents_are_ignored() -> None:
 def test_circles_are_named(parents: dict[str, list[str]], circles: tuple[tuple[str, ...], ...]) -> None:
     with pytest.raises(Cycle) as raised:
         decision_order(parents)
-    assert raised.value.circles == circles
+    assert raised.value.cycles == circles
 
 
 def test_a_circle_reads_as_a_chain() -> None:

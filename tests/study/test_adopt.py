@@ -18,8 +18,8 @@ from hpo_batch.study.create import what_changes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
 from hpo_batch.study.translate import wanted
-from hpo_batch.sweep.rules import target
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.size import target
 from tests.study.helpers import Text, idle, make, owner, plain, state_of, sweep_of
 
 SPACE = "x = { low = 0.0, high = 1.0 }\nn = [1, 2, 3, 4]\nepochs = 5"

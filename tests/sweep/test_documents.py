@@ -13,10 +13,11 @@ import pytest
 
 from hpo_batch.space.cells import projected_cells, size, valid_cells
 from hpo_batch.space.parameters import Choices, Integer, Real
+from hpo_batch.sweep.doubts import warnings
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.rules import architecture_size, target, warnings
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.size import architecture_size, target
 from tests.conftest import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"

@@ -156,7 +156,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("job.wokers=4", "job.wokers: unknown key; did you mean 'workers'?"),
         ("jib.workers=4", "jib: unknown key; did you mean 'job'?"),
         ("study=3", "study: must be a table, not 3"),
-        ("space.x.low=1", "space.x: 'high' is missing: both ends of a range are needed"),
+        ("space.x.low=1", "space.x: 'high' is missing: a range needs both ends"),
         ("trial.0.name=A", "trial: must be a list, not a table"),
         ("previous.study=old", "previous: this version does not act on it yet"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),

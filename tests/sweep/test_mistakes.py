@@ -91,7 +91,7 @@ def test_an_empty_file_says_what_is_needed(told: Told) -> None:
         "sweep.toml:1: study.direction: is missing (allowed: minimize, maximize)",
         "sweep.toml:1: study.metric: is missing",
         "sweep.toml:1: study.name: is missing",
-        "sweep.toml:1: study.trials: is missing: sampler 'tpe' has no end of its own",
+        "sweep.toml:1: study.trials: is missing: sampler 'tpe' does not stop by itself",
         "sweep.toml:2: objective: give either function or command (allowed: function, command)",
     ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpo_batch.sweep.rules import architecture_size, infer_space, target, warnings
+from hpo_batch.sweep.doubts import warnings
+from hpo_batch.sweep.load import infer_space
+from hpo_batch.sweep.size import architecture_size, target
 from tests.sweep.conftest import HEAD, SPACE, LoadOne, Told
 
 NO_TRIALS = HEAD.replace("trials = 5\n", "")
@@ -15,12 +17,12 @@ TWO = NO_TRIALS.replace('metric = "loss"', 'metric = ["loss", "time"]')
 @pytest.mark.parametrize(
     ("head", "text", "line"),
     [
-        (NO_TRIALS, SPACE, "1: study.trials: is missing: sampler 'tpe' has no end of its own"),
+        (NO_TRIALS, SPACE, "1: study.trials: is missing: sampler 'tpe' does not stop by itself"),
         (TWO + "", SPACE, "4: study.direction: 1 directions for 2 metrics (allowed: minimize, maximize)"),
         (HEAD.replace('"loss"', '["a", "a"]').replace('"minimize"', '["minimize", "minimize"]'), SPACE,
-         "3: study.metric: a metric is named twice"),
+         "3: study.metric: a metric is listed twice"),
         (HEAD.replace('"loss"', '["a", "b"]').replace('"minimize"', '["minimize", "maximize"]'),
-         SPACE + "[pruner]\nname = 'median'", "12: pruner.name: a pruner needs a single metric (allowed: none)"),
+         SPACE + "[pruner]\nname = 'median'", "12: pruner.name: pruning needs a study with a single metric"),
         (HEAD.replace('"loss"', "[]").replace('"minimize"', "[]"), SPACE, "3: study.metric: must not be empty"),
         (HEAD + "command = 'x'\n", SPACE, "6: objective: give either function or command, not both"),
         (HEAD.replace("function =", "n_params ="), SPACE, "6: objective: give either function or command"),
@@ -77,19 +79,19 @@ def test_study_names(load_one: LoadOne, told: Told, name: str, reason: str) -> N
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("name = 'tpee'", "13: sampler.name: 'tpee' is not a sampler of this version; did you mean 'tpe'?"),
-        ("name = 'sobol'", "13: sampler.name: 'sobol' is not a sampler of this version (allowed: tpe, random, "),
-        ("name = 'list'", "13: sampler.name: a list sampler needs [[trial]] tables"),
+        ("name = 'tpee'", "13: sampler.name: unknown sampler 'tpee'; did you mean 'tpe'?"),
+        ("name = 'sobol'", "13: sampler.name: unknown sampler 'sobol' (allowed: tpe, random, "),
+        ("name = 'list'", "13: sampler.name: sampler 'list' needs at least one [[trial]] table"),
         ("coverage_share = 0.3", "13: sampler.coverage_share: needs the parameters in sampler.coverage"),
         ("coverage_share = 1.5\ncoverage = ['x']", "13: sampler.coverage_share: must be less than or equal to 1"),
         ("name = 'grid'\ncoverage = ['x']\ncoverage_share = 0.3\n[space.lr]\nstep = 1e-5\nhigh = 1.1e-4\nlog = false",
-         "15: sampler.coverage_share: means nothing to sampler 'grid', which draws nothing"),
+         "15: sampler.coverage_share: has no effect with sampler 'grid', which draws nothing"),
         ("duplicates = 'keep'", "13: sampler.duplicates: 'keep' is not allowed (allowed: skip, replicate)"),
         ("extremes = ['y']", "13: sampler.extremes: 'y' is not a parameter of [space] (allowed: x, lr, kind)"),
         ("coverage = ['lrr']", "13: sampler.coverage: 'lrr' is not a parameter of [space]; did you mean 'lr'?"),
-        ("extremes = ['kind']", "13: sampler.extremes: 'kind' has no order: its smallest and largest value"),
+        ("extremes = ['kind']", "13: sampler.extremes: 'kind' has no order, and so no smallest and largest value"),
         ("coverage = ['lr']", "13: sampler.coverage: 'lr' is continuous and has no cells"),
-        ("extremes = ['x', 'x']", "13: sampler.extremes: a parameter is named twice"),
+        ("extremes = ['x', 'x']", "13: sampler.extremes: a parameter is listed twice"),
         ("name = 'grid'", "10: space.lr: a grid needs choices, or a range with a step"),
     ],
 )  # fmt: skip
@@ -183,10 +185,10 @@ def test_a_constraint_on_n_params_is_not_judged_without_the_users_function(load_
          ["11: space.y.weights: weights of a conditional parameter are not supported"]),
         ("y = { choices = [1, 2], weights = [1, 3] }\nz = { choices = [1, 2], weights = [1, 3] }\n"
          "[sampler]\nname = 'list'\n[[trial]]\nname = 'A'\nparams = { x = 1, lr = 1e-4, y = 1, z = 1 }",
-         ["11: space.y.weights: weights mean nothing to sampler 'list'",
-          "12: space.z.weights: weights mean nothing to sampler 'list'"]),
+         ["11: space.y.weights: weights have no effect with sampler 'list'",
+          "12: space.z.weights: weights have no effect with sampler 'list'"]),
         ("".join(f"y{i} = {{ choices = [1, 2, 3, 4], weights = [1, 1, 1, 3] }}\n" for i in range(5)),
-         ["15: space.y4.weights: the weighted choices make 1,024 combinations"]),
+         ["15: space.y4.weights: the weighted choices have 1,024 combinations"]),
     ],
 )  # fmt: skip
 def test_weights(told: Told, text: str, lines: list[str]) -> None:
@@ -199,8 +201,8 @@ def test_weights(told: Told, text: str, lines: list[str]) -> None:
 def test_metrics_computed_from_each_other(told: Told, load_one: LoadOne) -> None:
     text = SPACE + "[metrics]\na = 'b + 1'\nb = '2 * c'\nc = 'a'\nd = 'd + 1'\n"
     assert told(text) == [
-        "sweep.toml:12: metrics.a: metrics are computed from each other in a circle: a -> b -> c -> a",
-        "sweep.toml:15: metrics.d: metrics are computed from each other in a circle: d -> d",
+        "sweep.toml:12: metrics.a: these metrics depend on each other: a -> b -> c -> a",
+        "sweep.toml:15: metrics.d: these metrics depend on each other: d -> d",
     ]
     assert load_one(SPACE + "[metrics]\na = 'b + 1'\nb = 'loss'\n").metrics == {"a": "b + 1", "b": "loss"}
 
@@ -277,7 +279,10 @@ def test_architecture(load_one: LoadOne) -> None:
     ("text", "parts"),
     [
         ("", []),
-        ("flag = { low = 0, high = 1 }", ["space.flag is the integers 0 and 1; write 0.0 and 1.0 for real numbers"]),
+        (
+            "flag = { low = 0, high = 1 }",
+            ["space.flag has the integers 0 and 1 only; for real numbers write 0.0 and 1.0"],
+        ),
         ("kind = ['a', 1]", ["space.kind mixes types of values"]),
         ("[expect]\n'a b' = 'best > 1'\nc = { if = 'share(elites, x > 1) > 0.5', then = 'y' }", []),
         (
@@ -299,7 +304,7 @@ def test_warnings(load_one: LoadOne, text: str, parts: list[str]) -> None:
 def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> None:
     text = "[space]\nx = [1, 2, 3]\ny = { choices = [1, 2], when = 'x == 1' }\n"
     assert warnings(load_one(text)) == [
-        "study.trials is 5, but there are 4 configurations: the study will end with these"
+        "study.trials is 5, but there are only 4 configurations: the study will end there"
     ]
     assert warnings(load_one(text + "[[trial]]\nname = 'A'\nparams = { x = 9 }\n")) == []
     assert warnings(load_one(text, "study.trials=4")) == []
@@ -308,12 +313,15 @@ def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> 
 @pytest.mark.parametrize(
     ("job", "line"),
     [
-        ("workers_per_gpu = 2\nnodes = 2", "13: job.workers_per_gpu: job.nodes gives several processes to each worker"),
+        (
+            "workers_per_gpu = 2\nnodes = 2",
+            "13: job.workers_per_gpu: job.nodes gives several processes to each worker: remove",
+        ),
         (
             "workers_per_gpu = 2\ntasks_per_node = 2",
             "13: job.workers_per_gpu: job.tasks_per_node gives several processes",
         ),
-        ("mps = true", "13: job.mps: MPS lets workers share a GPU, and none do"),
+        ("mps = true", "13: job.mps: MPS lets workers share a GPU, and here each worker has its own"),
         ("srun = false\nnodes = 2", "13: job.srun: only srun can start the processes that job.nodes asks for"),
         ("workers_per_gpu = 0", "13: job.workers_per_gpu: must be greater than or equal to 1"),
     ],
@@ -353,7 +361,7 @@ def test_a_condition_on_a_text_that_is_a_parameter(told: Told) -> None:
 def test_a_condition_that_never_holds(load_one: LoadOne, when: str, parents: str) -> None:
     found = warnings(load_one(f'{KINDS}[space.child]\nchoices = [1, 2]\nwhen = "{when}"\n'))
     never = [line for line in found if "is never drawn" in line]
-    assert never == ([f"space.child is never drawn: '{when}' holds for no value of {parents}"] if parents else [])
+    assert never == ([f"space.child is never drawn: '{when}' is false for every value of {parents}"] if parents else [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""Rules of ``[objective]``, ``[study] import`` and ``[job]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo_batch.records import Problem
+from hpo_batch.sweep.rules.draft import Draft
+from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
+
+
+def one_objective(draft: Draft) -> Iterator[Problem]:
+    objective = draft.sweep.objective
+    if not draft.is_sound("objective.function", "objective.command"):
+        return
+    if objective.function is not None and objective.command is not None:
+        message = "give either function or command, not both"
+    elif objective.function is None and objective.command is None:
+        message = "give either function or command"
+    else:
+        return
+    yield Problem(key=("objective",), message=message, allowed="function, command")
+
+
+def imports(draft: Draft) -> Iterator[Problem]:
+    """What can be seen without opening the other studies; ``study.imported`` checks the rest."""
+    study = draft.sweep.study
+    if {study.name, draft.sweep.path} & set(study.import_):
+        yield Problem(key=("study", "import"), message="a study cannot import itself")
+    if len(set(study.import_)) < len(study.import_):
+        yield Problem(key=("study", "import"), message="a study is listed twice")
+
+
+def processes(draft: Draft) -> Iterator[Problem]:
+    """Either several workers share a GPU, or a worker has several processes."""
+    job = draft.sweep.job
+    if not draft.is_sound("job"):
+        return
+    key = "job.nodes" if job.nodes > 1 else "job.tasks_per_node"
+    if job.workers_per_gpu is not None and job.ranks > 1:
+        message = f"{key} gives several processes to each worker: remove one of the two"
+        yield Problem(key=("job", "workers_per_gpu"), message=message)
+    yield from sbatch_problems(job)
+    yield from srun_problems(job)
+    if job.mps and job.workers_per_gpu is None:
+        message = "MPS lets workers share a GPU, and here each worker has its own; set job.workers_per_gpu"
+        yield Problem(key=("job", "mps"), message=message)
+    if job.ranks > 1 and not job.srun:
+        message = f"only srun can start the processes that {key} asks for"
+        yield Problem(key=("job", "srun"), message=message, allowed="true")

@@ -1,0 +1,108 @@
+"""Rules of ``[sampler]``, by the traits that each sampler declares in ``sweep/samplers.py``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+
+from hpo_batch.records import Problem
+from hpo_batch.sweep.options import ELSEWHERE, option_problems
+from hpo_batch.sweep.rules.draft import Draft
+from hpo_batch.sweep.samplers import SAMPLERS, traits
+from hpo_batch.sweep.schema import ENTRY
+from hpo_batch.text.names import nearest
+
+_OPTUNAS: dict[str, str] = {
+    "CmaEsSampler": 'pickles its state into the trials, and hpo-batch never unpickles; use name = "cmaes"',
+    "GridSampler": 'numbers its cells by itself; use name = "grid"',
+    "BruteForceSampler": 'numbers its cells by itself; use name = "grid"',
+}
+"""samplers of Optuna's that have a counterpart here and cannot run themselves"""
+
+
+def known_name(draft: Draft) -> Iterator[Problem]:
+    name = draft.sweep.sampler.name
+    if not _is_known(name):
+        allowed = f'{", ".join(SAMPLERS)}, or "package.module:class"'
+        guess = nearest(name, SAMPLERS)
+        yield Problem(key=("sampler", "name"), message=f"unknown sampler '{name}'", allowed=allowed, guess=guess)
+
+
+def target(draft: Draft) -> Iterator[Problem]:
+    """Only a finite sampler may leave out the number of trials."""
+    sweep = draft.sweep
+    if _is_usable(draft) and sweep.study.trials is None and not traits(sweep.sampler.name).finite:
+        message = f"is missing: sampler '{sweep.sampler.name}' does not stop by itself"
+        yield Problem(key=("study", "trials"), message=message)
+
+
+def planned_only(draft: Draft) -> Iterator[Problem]:
+    """A list has trials, and no extremes beside them."""
+    sweep = draft.sweep
+    name = sweep.sampler.name
+    if not _is_usable(draft) or not traits(name).planned_only:
+        return
+    if not sweep.trial and draft.is_sound("trial"):
+        yield Problem(key=("sampler", "name"), message=f"sampler '{name}' needs at least one [[trial]] table")
+    if sweep.sampler.extremes:
+        message = f"sampler '{name}' runs the [[trial]] tables only; remove extremes, or choose another sampler"
+        yield Problem(key=("sampler", "extremes"), message=message)
+
+
+def coverage(draft: Draft) -> Iterator[Problem]:
+    sampler = draft.sweep.sampler
+    if not sampler.coverage_share:
+        return
+    its = traits(sampler.name)
+    if its.enumerates and _is_usable(draft):
+        why = "which draws nothing" if its.finite else "whose sequence covers the space already"
+        message = f"has no effect with sampler '{sampler.name}', {why}"
+        yield Problem(key=("sampler", "coverage_share"), message=message)
+    if not sampler.coverage and draft.is_sound("sampler.coverage"):
+        yield Problem(key=("sampler", "coverage_share"), message="needs the parameters in sampler.coverage")
+
+
+def duplicates(draft: Draft) -> Iterator[Problem]:
+    sampler = draft.sweep.sampler
+    if sampler.duplicates == "replicate" and traits(sampler.name).enumerates:
+        message = (
+            f"has no effect with sampler '{sampler.name}', which proposes no configuration twice; "
+            "to train with several seeds, set study.replicates"
+        )
+        yield Problem(key=("sampler", "duplicates"), message=message)
+
+
+def runs_here(draft: Draft) -> Iterator[Problem]:
+    """A sampler that exists and still cannot run this sweep."""
+    sweep = draft.sweep
+    name = sweep.sampler.name
+    if not _is_usable(draft):
+        return
+    its = traits(name)
+    optunas = re.fullmatch(rf"optuna\..*:({'|'.join(_OPTUNAS)})", name)
+    if not its.several_metrics and len(sweep.study.metric) > 1:
+        message = f"'{name}' takes a single metric; for several use nsga2, tpe or gp"
+        yield Problem(key=("sampler", "name"), message=message)
+    # another Python on the nodes (job.python) may have the package
+    elif its.package and sweep.job.python is None and importlib.util.find_spec(its.package) is None:
+        install = f"pip install 'hpo-batch[{its.package}]'"
+        message = f"'{name}' needs the package {its.package}, which is not installed here: {install}"
+        yield Problem(key=("sampler", "name"), message=message)
+    elif optunas:
+        yield Problem(key=("sampler", "name"), message=f"Optuna's {optunas[1]} {_OPTUNAS[optunas[1]]}")
+
+
+def options(draft: Draft) -> Iterator[Problem]:
+    sampler = draft.sweep.sampler
+    if sampler.name in SAMPLERS and draft.is_sound("sampler.options"):
+        known = traits(sampler.name).options
+        yield from option_problems("sampler", f"sampler '{sampler.name}'", sampler.options, known, ELSEWHERE)
+
+
+def _is_known(name: str) -> bool:
+    return name in SAMPLERS or re.fullmatch(ENTRY, name) is not None
+
+
+def _is_usable(draft: Draft) -> bool:
+    return _is_known(draft.sweep.sampler.name) and draft.is_sound("study.trials", "sampler.name")
