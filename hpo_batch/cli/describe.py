@@ -20,7 +20,8 @@ from hpo_batch.store import footprint, sharing
 from hpo_batch.store.home import StudyHome, who_may_replace
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
-from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep
+from hpo_batch.sweep.samplers import SAMPLERS
+from hpo_batch.sweep.schema import Objective, Sweep
 from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -46,7 +47,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
         by_origin[kind] = by_origin.get(kind, 0) + 1
     origins = [f"{count} {kind}" for kind, count in by_origin.items()]
     rest = target(sweep) - len(planned)
-    origins += [f"{rest} by {sweep.sampler.name}"] if rest and sweep.sampler.name != "list" else []
+    origins += [f"{rest} by {sweep.sampler.name}"] if rest and not sweep.sampler.capabilities.is_list else []
     seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
     lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}{seeds}")
     repeats = _repeated_names(sweep)

@@ -21,7 +21,8 @@ from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.translate import translated_trial, wanted
 from hpo_batch.sweep.difference import Change, difference
-from hpo_batch.sweep.schema import SAMPLERS, Sweep
+from hpo_batch.sweep.samplers import SAMPLERS
+from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.secrets import assigns_secret, looks_secret
 
 

@@ -44,7 +44,7 @@ class LeftOut:
 def left_out(sweep: Sweep) -> LeftOut | None:
     """What ``study.trials`` leaves out of a grid; None if nothing, or if the sampler is no grid."""
     wanted, space = sweep.study.trials, sweep.space
-    if sweep.sampler.name != "grid" or wanted is None:
+    if not sweep.sampler.capabilities.is_grid or wanted is None:
         return None
     keys = {cell.key: cell for cell in valid_cells(space)}
     planned = [one.configuration for one in planned_trials(sweep)]

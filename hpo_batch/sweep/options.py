@@ -1,4 +1,4 @@
-"""The options that samplers and pruners by name take, so that a mistake in one is told with its line.
+"""What the options of samplers and pruners may be, so that a mistake in one is told with its line.
 
 Optuna is not asked: the loader does not import it. A test compares the names with Optuna's classes.
 """
@@ -22,17 +22,17 @@ class Kind:
     fits: Callable[[Any], bool]
 
 
-def _whole(low: int) -> Kind:
+def whole(low: int) -> Kind:
     return Kind(
         words=f"an integer >= {low}", fits=lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
     )
 
 
-def _between(low: float, high: float) -> Kind:
+def between(low: float, high: float) -> Kind:
     return Kind(words=f"a number from {low:g} to {high:g}", fits=lambda v: is_finite(v) and low <= v <= high)
 
 
-def _one_of(*names: str) -> Kind:
+def one_of(*names: str) -> Kind:
     return Kind(words=" or ".join(f'"{name}"' for name in names), fits=lambda v: v in names)
 
 
@@ -40,36 +40,21 @@ FLAG = Kind(words="true or false", fits=lambda v: isinstance(v, bool))
 NUMBER = Kind(words="a number", fits=is_finite)
 POSITIVE = Kind(words="a number above 0", fits=lambda v: is_finite(v) and v > 0)
 NOT_NEGATIVE = Kind(words="a number >= 0", fits=lambda v: is_finite(v) and v >= 0)
-STEPS_OR_AUTO = Kind(words='an integer >= 1 or "auto"', fits=lambda v: v == "auto" or _whole(1).fits(v))
-SHARE = _between(0, 1)
+STEPS_OR_AUTO = Kind(words='an integer >= 1 or "auto"', fits=lambda v: v == "auto" or whole(1).fits(v))
+SHARE = between(0, 1)
 
 Options: TypeAlias = Mapping[str, Kind]
-SAMPLER_OPTIONS: dict[str, Options] = {
-    "tpe": {
-        "n_ei_candidates": _whole(1),
-        "multivariate": FLAG,
-        "group": FLAG,
-        "constant_liar": FLAG,
-    },
-    "random": {},
-    "grid": {},
-    "list": {},
-    "qmc": {"qmc_type": _one_of("sobol", "halton"), "scramble": FLAG},
-    "gp": {"deterministic_objective": FLAG},
-    "cmaes": {"popsize": _whole(2), "sigma0": POSITIVE},
-    "nsga2": {"population_size": _whole(2), "mutation_prob": SHARE, "crossover_prob": SHARE, "swapping_prob": SHARE},
-}
-COMPARING: Options = {"n_startup_trials": _whole(0), "n_warmup_steps": _whole(0), "interval_steps": _whole(1)}
-HALVING: Options = {"min_resource": _whole(1), "reduction_factor": _whole(2), "bootstrap_count": _whole(0)}
-PATIENT: Options = {"patience": _whole(0), "min_delta": NOT_NEGATIVE}
+COMPARING: Options = {"n_startup_trials": whole(0), "n_warmup_steps": whole(0), "interval_steps": whole(1)}
+HALVING: Options = {"min_resource": whole(1), "reduction_factor": whole(2), "bootstrap_count": whole(0)}
+PATIENT: Options = {"patience": whole(0), "min_delta": NOT_NEGATIVE}
 PRUNER_OPTIONS: dict[str, Options] = {
     "none": {},
-    "median": {**COMPARING, "n_min_trials": _whole(1)},
-    "percentile": {**COMPARING, "n_min_trials": _whole(1), "percentile": _between(0, 100)},
-    "asha": {**HALVING, "min_early_stopping_rate": _whole(0)},
+    "median": {**COMPARING, "n_min_trials": whole(1)},
+    "percentile": {**COMPARING, "n_min_trials": whole(1), "percentile": between(0, 100)},
+    "asha": {**HALVING, "min_early_stopping_rate": whole(0)},
     "hyperband": {**HALVING, "max_resource": STEPS_OR_AUTO},
-    "threshold": {"lower": NUMBER, "upper": NUMBER, "n_warmup_steps": _whole(0), "interval_steps": _whole(1)},
-    "wilcoxon": {"p_threshold": SHARE, "n_startup_steps": _whole(0)},
+    "threshold": {"lower": NUMBER, "upper": NUMBER, "n_warmup_steps": whole(0), "interval_steps": whole(1)},
+    "wilcoxon": {"p_threshold": SHARE, "n_startup_steps": whole(0)},
     "patient": PATIENT,
 }
 ELSEWHERE = {"seed": "write [sampler] seed", "n_startup_trials": "write [sampler] startup_trials"}

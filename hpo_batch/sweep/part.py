@@ -34,7 +34,7 @@ def part_of(
 
 def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep:
     option = "--only" if only is not None else "--set-of"
-    if sweep.sampler.name != "list":
+    if not sweep.sampler.capabilities.is_list:
         kind = sweep.sampler.name
         raise UserError(
             f"{option} is for [sampler] name = \"list\"; with '{kind}' all [[trial]]s run before anything is drawn"

@@ -38,10 +38,11 @@ from hpo_batch.space.space import Space
 from hpo_batch.sweep.controls import control_problems
 from hpo_batch.sweep.expect import read_statement, why_unknown
 from hpo_batch.sweep.grid import left_out
-from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, SAMPLER_OPTIONS, option_problems
+from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, option_problems
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
+from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.sbatch_options import sbatch_problems, srun_problems
-from hpo_batch.sweep.schema import ENTRY, PRUNERS, SAMPLERS, Job, Sweep
+from hpo_batch.sweep.schema import ENTRY, PRUNERS, Job, Sweep
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
 from hpo_batch.text.names import listed, nearest
 from hpo_batch.text.values import shown
@@ -287,8 +288,8 @@ def _sampler_rules(sweep: Sweep, known: Known, problems: list[Problem]) -> None:
         why_not = _why_not_here(sweep)
         if why_not:
             problems.append(Problem(key=("sampler", "name"), message=why_not))
-    if name in SAMPLER_OPTIONS and known.sound("sampler.options"):
-        problems += option_problems("sampler", f"sampler '{name}'", sampler.options, SAMPLER_OPTIONS[name], ELSEWHERE)
+    if (options := sampler.capabilities.options) is not None and known.sound("sampler.options"):
+        problems += option_problems("sampler", f"sampler '{name}'", sampler.options, options, ELSEWHERE)
     if name in ("grid", "list", "qmc") and sampler.duplicates == "replicate":
         message = (
             f"means nothing to sampler '{name}', which proposes nothing twice; for several seeds: study.replicates"

@@ -21,7 +21,7 @@ from hpo_batch.study.create import create
 from hpo_batch.study.quota import shares
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
-from hpo_batch.sweep.schema import SAMPLERS
+from hpo_batch.sweep.samplers import SAMPLERS
 from tests.space.spaces import Drawn, drawn_spaces
 from tests.store.helpers import in_processes
 
