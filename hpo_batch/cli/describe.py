@@ -49,7 +49,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
         by_origin[kind] = by_origin.get(kind, 0) + 1
     origins = [f"{count} {kind}" for kind, count in by_origin.items()]
     rest = target(sweep) - len(planned)
-    origins += [f"{rest} by {sweep.sampler.name}"] if rest and sweep.sampler.name != "list" else []
+    origins += [f"{rest} by {sweep.sampler.name}"] if rest and not sweep.sampler.capabilities.is_list else []
     seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
     lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}{seeds}")
     repeats = _repeated_names(sweep)

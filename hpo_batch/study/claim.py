@@ -259,7 +259,7 @@ def decide(
         too_long = True
     if room <= len(unmade):
         return _nothing_more(counts.remaining, too_long)
-    if claimant.sweep.sampler.name == "list":
+    if claimant.sweep.sampler.capabilities.is_list:
         if state.by_state[TrialState.RUNNING]:
             return _nothing_more(counts.remaining, too_long)
         return Idle(why=IdleWhy.NO_TIME if too_long else IdleWhy.SPACE_USED_UP, detail="every listed trial has ended")

@@ -23,7 +23,7 @@ def is_used_up(sweep: Sweep, state: JournalState) -> bool:
         return False
     if not_made(planned_trials(sweep), state):
         return False
-    if sweep.sampler.name == "list":
+    if sweep.sampler.capabilities.is_list:
         return True
     if sweep.sampler.duplicates == "replicate" and state.by_state[TrialState.COMPLETE]:
         return False

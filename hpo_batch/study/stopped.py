@@ -68,10 +68,11 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     if sweep is not None:
         tripped = why_tripped(sweep, state)
         if tripped is not None:
+            # a finite sampler proposes nothing twice: only retry gives a result to what has failed
             return Stopped(
                 why=Why.TRIPPED,
                 text=tripped.why,
-                commands=(_retry(home) if _is_listed(sweep) else resume,),
+                commands=(_retry(home) if sweep.sampler.capabilities.is_finite else resume,),
                 trial=tripped.trial,
                 message=_message(state, tripped.trial),
             )
@@ -99,13 +100,9 @@ def nothing_left(home: StudyHome, state: JournalState, sweep: Sweep) -> Stopped 
             message=_message(state, newest),
         )
     text = f"the space has no other configuration: {counts.finished} of {counts.target} trials are finished"
+    is_enough = counts.finished and not sweep.sampler.capabilities.is_finite
     enough = ("resume", home.name, "--set", f"study.trials={counts.finished}")
-    return Stopped(why=Why.USED_UP, text=text, commands=(enough,) if counts.finished and not _is_listed(sweep) else ())
-
-
-def _is_listed(sweep: Sweep) -> bool:
-    """Whether its configurations are known beforehand and tried once: those that failed would stay without a result."""
-    return sweep.sampler.name in ("grid", "list")
+    return Stopped(why=Why.USED_UP, text=text, commands=(enough,) if is_enough else ())
 
 
 def _retry(home: StudyHome) -> tuple[str, ...]:

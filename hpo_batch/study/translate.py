@@ -69,10 +69,10 @@ def wanted(sweep: Sweep, state: JournalState) -> int:
     A grid or a list without ``trials`` wants all that it has, beside what was finished before it was edited.
     """
     finished = [trial for trial in state.trials if trial.state.finished]
-    if not finished or (sweep.study.trials is not None and sweep.sampler.name != "list"):
+    if not finished or (sweep.study.trials is not None and not sweep.sampler.capabilities.is_list):
         return target(sweep)
     planned = planned_trials(sweep)
-    if sweep.sampler.name == "list":
+    if sweep.sampler.capabilities.is_list:
         listed = {(p.origin, p.name, p.configuration.key) for p in planned}
         return target(sweep) + sum(not _is_listed(sweep.space, trial, listed) for trial in finished)
     cells = {c.key for c in valid_cells(sweep.space)} | {p.configuration.key for p in planned}

@@ -12,7 +12,6 @@ from hpo_batch.space.parameters import Choices, Integer
 from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import architecture_size
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
@@ -64,7 +63,7 @@ def _never_drawn(sweep: Sweep) -> Iterator[str]:
 def _too_few(sweep: Sweep) -> Iterator[str]:
     """The study ends before its target, since no configuration is trained twice."""
     target = sweep.study.trials
-    if target is None or sweep.sampler.duplicates == "replicate" or traits(sweep.sampler.name).planned_only:
+    if target is None or sweep.sampler.duplicates == "replicate" or sweep.sampler.capabilities.is_list:
         return
     if size(sweep.space).all is None:
         return
@@ -107,7 +106,7 @@ def _coverage(sweep: Sweep) -> Iterator[str]:
 
 
 def _rarity(sweep: Sweep) -> Iterator[str]:
-    rarity = None if traits(sweep.sampler.name).finite else rarely_valid(sweep.space)
+    rarity = None if sweep.sampler.capabilities.is_finite else rarely_valid(sweep.space)
     if rarity is not None:
         yield f"space.constraints: {rarity}; the search works, but drawing takes long"
 

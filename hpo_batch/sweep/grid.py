@@ -11,7 +11,6 @@ from hpo_batch.space.balanced_order import evenly, levels_of
 from hpo_batch.space.cells import valid_cells
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 
 
@@ -45,7 +44,7 @@ class LeftOut:
 def left_out(sweep: Sweep) -> LeftOut | None:
     """What ``study.trials`` leaves out of a grid; None if nothing, or if the sampler is no grid."""
     wanted, space = sweep.study.trials, sweep.space
-    if not traits(sweep.sampler.name).needs_cells or wanted is None:
+    if not sweep.sampler.capabilities.is_grid or wanted is None:
         return None
     keys = {cell.key: cell for cell in valid_cells(space)}
     planned = [one.configuration for one in planned_trials(sweep)]

@@ -20,7 +20,7 @@ from hpo_batch.space.declaration import why_no_value
 from hpo_batch.sweep.lines import Key, key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, put
 from hpo_batch.sweep.rules import find_problems
-from hpo_batch.sweep.samplers import traits
+from hpo_batch.sweep.samplers import capabilities_of
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import Raw, merge, read_template
@@ -349,7 +349,7 @@ def infer_space(raw: Mapping[str, Any]) -> dict[str, Any]:
     table: dict[str, Any] = dict(raw.get("space", {}))
     sampler, trials = raw.get("sampler", {}), raw.get("trial", [])
     name = sampler.get("name") if isinstance(sampler, Mapping) else None
-    is_list = isinstance(name, str) and traits(name).planned_only and isinstance(trials, list)
+    is_list = isinstance(name, str) and capabilities_of(name).is_list and isinstance(trials, list)
     if not is_list or table.keys() - set(RESERVED):
         return table
     values: dict[str, list[Value]] = {}

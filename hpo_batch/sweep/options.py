@@ -1,7 +1,7 @@
 """What options of samplers and pruners may be, so that a mistake in one is reported with its line.
 
 Optuna is not asked, since the loader does not import it. A test compares the names with Optuna's classes.
-``samplers`` says which options each sampler takes.
+``samplers`` has the options of each sampler.
 """
 
 from __future__ import annotations

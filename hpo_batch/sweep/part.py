@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from hpo_batch.errors import UserError
 from hpo_batch.sweep.planned import complete_params
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.names import listed, nearest
 
@@ -35,8 +34,8 @@ def part_of(
 
 def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep:
     option = "--only" if only is not None else "--set-of"
-    kind = sweep.sampler.name
-    if not traits(kind).planned_only:
+    if not sweep.sampler.capabilities.is_list:
+        kind = sweep.sampler.name
         raise UserError(
             f"{option} is for [sampler] name = \"list\"; with '{kind}' all [[trial]]s run before anything is drawn"
         )

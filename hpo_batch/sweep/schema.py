@@ -22,6 +22,7 @@ from hpo_batch.records import Reason, Value, is_finite
 from hpo_batch.space.build import RESERVED, build
 from hpo_batch.space.declaration import why_no_value
 from hpo_batch.space.space import Space
+from hpo_batch.sweep.samplers import Capabilities, capabilities_of
 from hpo_batch.sweep.tables import Limits, Table, Through, from_raw, to_raw
 from hpo_batch.sweep.walltime import format_walltime, parse_walltime
 from hpo_batch.text.values import shown
@@ -198,6 +199,10 @@ class Sampler(Table):
     """"skip": a configuration is never trained twice; "replicate": a repeat becomes a trial with another seed"""
     options: Options = field(default_factory=dict)
     """of the sampler, such as n_ei_candidates; a class of your own is called with them"""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

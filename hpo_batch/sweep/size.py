@@ -5,18 +5,16 @@ from __future__ import annotations
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size, valid_cells
 from hpo_batch.space.parameters import Fixed, Real
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.sweep.schema import Sweep
 
 
 def target(sweep: Sweep) -> int:
     """Finished trials wanted: ``[study] trials``, else all that a grid or a list has."""
-    sampler = traits(sweep.sampler.name)
-    if sampler.planned_only:
+    if sweep.sampler.capabilities.is_list:
         return len(planned_trials(sweep))
     if sweep.study.trials is not None:
         return sweep.study.trials
-    assert sampler.finite
+    assert sweep.sampler.capabilities.is_finite
     keys = {c.key for c in valid_cells(sweep.space)} | {t.configuration.key for t in planned_trials(sweep)}
     return len(keys)
 

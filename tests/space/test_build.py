@@ -75,7 +75,7 @@ def test_kinds_of_parameter(value: Any, expected: object) -> None:
         ({"choices": "abc"}, ".choices", "choices must be a list"),
         ({"choices": [1, 2], "weights": [1]}, ".weights", "weights must be a list of 2 numbers, one for each choice"),
         ({"choices": [1, 2], "weights": 3}, ".weights", "weights must be a list of 2 numbers"),
-        ({"choices": [1, 2], "weights": [0, 0]}, ".weights", "weights must be numbers >= 0, at least one of them above 0"),
+        ({"choices": [1, 2], "weights": [0, 0]}, ".weights", "at least one of them above 0"),
         ({"choices": [1, 2], "weights": [-1, 2]}, ".weights", "weights must be numbers >= 0"),
         ({"choices": [1, 2], "weights": [math.nan, 2]}, ".weights", "weights must be numbers >= 0"),
         ({"choices": [1, 2], "weights": [HUGE, 2]}, ".weights", "weights must be numbers >= 0"),

@@ -22,8 +22,8 @@ from hpo_batch.records import TrialState, Value
 from hpo_batch.space.draw import at_random
 from hpo_batch.study.distributions import JournalParams
 from hpo_batch.study.samplers import make_source, normal
-from hpo_batch.study.samplers.models import AnyTpe
 from hpo_batch.study.samplers.normal import log_ndtr, scipys_normal
+from hpo_batch.study.samplers.tpe import AnyTpe
 
 from .helpers import Text, make, state_of, sweep_of
 

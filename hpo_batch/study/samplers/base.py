@@ -1,14 +1,21 @@
-"""What a source of configurations gives: candidates nobody has tried, drawn outside the journal's lock."""
+"""What every sampler is made of: a ``Source`` of candidates, or a ``Model`` that Optuna drives; and their parts."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.records import Configuration
+from hpo_batch.records import Configuration, Value
+from hpo_batch.space.space import Space
+from hpo_batch.sweep.schema import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+IsNew = Callable[[Mapping[str, Value]], bool]
 
 SPARES = 16
 """unseen cells that are offered with each other, for the case that other workers take the first ones"""
@@ -53,7 +60,7 @@ class Source(Protocol):
         Args:
             ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
         """
-        ...
+        return {}
 
 
 class Unseen:
@@ -87,6 +94,43 @@ class Refusals:
     def __bool__(self) -> bool:
         return bool(self._count)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         worst = max(self._count, key=lambda why: self._count[why])
         return f"no valid configuration in {sum(self._count.values())} draws; most often: {worst}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """What a model is made for."""
+
+    sweep: Sweep
+    space: Space
+    """in which it proposes: that of the arm, or one cell of it"""
+    seed: int
+    is_new: IsNew
+    """whether values of all searched parameters are valid and were not tried"""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.sweep.sampler.options
+
+    @property
+    def startup(self) -> int:
+        return self.sweep.sampler.startup_trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A sampler of Optuna's kind: how it is made for a proposal, and how much history it is given."""
+
+    make: Callable[[ModelRequest], optuna.samplers.BaseSampler]
+    max_trials: int | None = None
+    """the newest so many trials are shown to it, since a proposal takes longer with each; None: all"""
+    max_proposals: int = 8
+    """proposals of a model that keeps proposing what was tried, before others are taken"""
+    needs_whole_space: bool = False
+    """it knows one space only: where a cell is wanted, the rest of its proposal is taken"""
+    is_kept: bool = False
+    """the instance lives as long as the sweep's revision, and hears of the end of trials"""
+    attrs_of_others: Mapping[str, Any] | None = None
+    """attributes that it would have set on the trials it has not drawn"""

@@ -16,9 +16,12 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo_batch.errors import UserError
 from hpo_batch.records import Value
+from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Integer, Searched
 from hpo_batch.study.distributions import distribution_of
+from hpo_batch.study.samplers.base import Model, ModelRequest
 
 GENERATION = "cmaes:generation"
 DRAWN_AT = "cmaes:drawn_at"
@@ -169,5 +172,10 @@ class _Axis:
         return min(1.0, max(0.0, (at - low) / (high - low)))
 
 
-def is_installed() -> bool:
-    return importlib.util.find_spec("cmaes") is not None
+def _cmaes(request: ModelRequest) -> optuna.samplers.BaseSampler:
+    if importlib.util.find_spec("cmaes") is None:
+        raise UserError("[sampler] name: 'cmaes' needs the package cmaes; pip install 'hpo-batch[cmaes]'")
+    return Cma(always_active(request.space), seed=request.seed, startup=request.startup, **request.options)
+
+
+CMAES = Model(make=_cmaes, needs_whole_space=True)

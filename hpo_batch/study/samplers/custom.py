@@ -5,29 +5,30 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 
 from hpo_batch.errors import UserError
+from hpo_batch.study.samplers.base import Model, ModelRequest
 
 
-def make_custom(name: str, options: Mapping[str, Any], *, seed: int, cwd: str | None) -> optuna.samplers.BaseSampler:
+def _custom(request: ModelRequest) -> optuna.samplers.BaseSampler:
     """An instance of the class; ``seed`` is handed over if the class takes one and the options have none.
 
     Raises:
         UserError: there is no such class, it is no sampler, or it refuses its options.
     """
-    found = _import(name, cwd)
-    if not (isinstance(found, type) and issubclass(found, optuna.samplers.BaseSampler)):
+    name = request.sweep.sampler.name
+    sampler = _import(name, request.sweep.objective.cwd)
+    if not (isinstance(sampler, type) and issubclass(sampler, optuna.samplers.BaseSampler)):
         raise UserError(f"[sampler] name: '{name}' is not a class made from optuna.samplers.BaseSampler")
-    given = dict(options)
-    if "seed" in inspect.signature(found).parameters:
-        given.setdefault("seed", seed)
+    options = dict(request.options)
+    if "seed" in inspect.signature(sampler).parameters:
+        options.setdefault("seed", request.seed)
     try:
-        return found(**given)
+        return sampler(**options)
     except Exception as error:  # the user's class may raise anything
         raise UserError(f"[sampler] options: {name}: {type(error).__name__}: {error}") from error
 
@@ -38,9 +39,12 @@ def _import(name: str, cwd: str | None) -> Any:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for part in path.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
     except Exception as error:  # so may its module
         raise UserError(f"[sampler] name: cannot import '{name}': {type(error).__name__}: {error}") from error
-    return found
+    return value
+
+
+CUSTOM = Model(make=_custom, is_kept=True)

@@ -1,21 +1,17 @@
-"""Sources that only walk through what there is: the list, and the cells of a grid."""
+"""Sources whose configurations are known beforehand: the planned trials of a list, and the cells of a grid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.space.space import Space
 from hpo_batch.study.quota import Arm
-from hpo_batch.study.samplers.base import SPARES, Candidate, Draw, Unseen
+from hpo_batch.study.samplers.base import SPARES, Candidate, Draw, Source, Unseen
 from hpo_batch.sweep.grid import grid_cells
 from hpo_batch.sweep.schema import Sweep
 
 
-class Nothing:
-    """A list needs no drawing: its next trial is decided inside the lock."""
+class PlannedOnly(Source):
+    """A list draws nothing: its next trial is decided inside the lock."""
 
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         pass
@@ -23,13 +19,8 @@ class Nothing:
     def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
         return Draw(candidates=[], used_up=True)
 
-    def after_trial(
-        self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
-    ) -> Mapping[str, Any]:
-        return {}
 
-
-class Grid(Nothing):
+class Grid(Source):
     """Every valid cell once, over all workers: each walks through the same order."""
 
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:

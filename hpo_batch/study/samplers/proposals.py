@@ -20,11 +20,11 @@ from hpo_batch.space.parameters import Choices, Integer, Parameter, Real, same
 from hpo_batch.space.space import Space
 from hpo_batch.study.quota import NOT_DRAWN, Arm
 from hpo_batch.study.replicates import may_repeat
-from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
+from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Model, Refusals, Source, Unseen
 from hpo_batch.sweep.schema import Sweep
 
 if TYPE_CHECKING:
-    from hpo_batch.study.samplers.modelled import Modelled
+    from hpo_batch.study.samplers.optuna_model import OptunaModel
 
 COVERAGE = "coverage"
 RANDOM_PROPOSALS = 8
@@ -33,20 +33,20 @@ MOST_COMPARED = 2_000
 """untried cells of which the nearest to a proposal is taken"""
 
 
-class Sampled:
-    def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
+class Proposals(Source):
+    """Of ``model``; without one, random draws."""
+
+    def __init__(self, sweep: Sweep, space: Space, arm: Arm, *, model: Model | None = None) -> None:
         self._sweep = sweep
         self._space = space
         self._arm = arm
         self._arm_space = pinned(space, dict(arm))
         self._state: JournalState | None = None
-        self._model: Modelled | None = None
-        if sweep.sampler.name != "random" or sweep.sampler.options:
-            from hpo_batch.study.samplers.modelled import Modelled
+        self._model: OptunaModel | None = None
+        if model is not None:
+            from hpo_batch.study.samplers.optuna_model import OptunaModel  # with Optuna, which random draws do not need
 
-            # options that it refuses are told before the first claim
-            model = Modelled(sweep, space, arm_space=self._arm_space, is_used=self._is_used)
-            self._model = None if sweep.sampler.name == "random" else model
+            self._model = OptunaModel(model, sweep, space, arm_space=self._arm_space, is_used=self._is_used)
         total = size(self._arm_space).all
         self._listable = total is not None and total <= MOST_WALKED
         self._unseen: Unseen | None = None
@@ -74,7 +74,7 @@ class Sampled:
                 found.setdefault(configuration.key, Candidate(configuration=configuration, origin=self._name))
         if found or repeated or not refusals or (self._listable and state.number_of_key):
             return Draw(candidates=list(found.values()), used_up=not found)
-        return Draw(candidates=[], used_up=True, refused=refusals.told())
+        return Draw(candidates=[], used_up=True, refused=refusals.summary())
 
     def _is_used(self, key: str) -> bool:
         """Whether a configuration was tried and is not to be trained again."""
@@ -99,20 +99,20 @@ class Sampled:
         """What the sampler proposes; then random draws, which reach where a model does not look."""
         rng = random.Random(seed)
         covers = self._coverage_is_due(state)
-        for candidate in self._asked(state, self._arm_space, seed, rng):
+        for candidate in self._drawn_in(state, self._arm_space, seed, rng):
             moved = self._moved(candidate, rng) if covers else candidate
             if moved is not None:
                 yield moved
         if covers:
             cell = rng.choice(list(self._untried or ()))
             narrowed = pinned(self._arm_space, dict(zip(self._sweep.sampler.coverage, cell, strict=True)))
-            for candidate in self._asked(state, narrowed, seed, rng):
+            for candidate in self._drawn_in(state, narrowed, seed, rng):
                 yield replace(candidate, origin=COVERAGE)
         if not self._listable:
             for _ in range(RANDOM_DRAWS):
                 yield Candidate(configuration=self._at_random(self._arm_space, rng), origin=self._origin)
 
-    def _asked(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
+    def _drawn_in(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
         if self._model is not None:
             yield from self._model.proposals(state, space, seed)
             return

@@ -16,15 +16,14 @@ from hpo_batch.space.cells import MOST_WALKED, pinned, size
 from hpo_batch.space.draw import shuffled_cells, value_at
 from hpo_batch.space.space import Space
 from hpo_batch.study.quota import Arm
-from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Unseen
-from hpo_batch.study.samplers.enumerated import Nothing
+from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Source, Unseen
 from hpo_batch.sweep.schema import Sweep
 
 BLOCK = 64
 """points that are computed together: a power of two, as Sobol' sequences want it"""
 
 
-class Qmc(Nothing):
+class Qmc(Source):
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         self._sweep = sweep
         self._space = space
@@ -45,7 +44,7 @@ class Qmc(Nothing):
             )
             for configuration in found
         ]
-        refused = self._refusals.told() if not found and not self._index_of and self._refusals else ""
+        refused = self._refusals.summary() if not found and not self._index_of and self._refusals else ""
         return Draw(candidates=candidates, used_up=not found, refused=refused)
 
     def _sequence(self) -> Iterator[Configuration]:

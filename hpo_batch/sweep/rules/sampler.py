@@ -1,4 +1,4 @@
-"""Rules of ``[sampler]``, by the traits that each sampler declares in ``sweep/samplers.py``."""
+"""Rules of ``[sampler]``, by what each sampler declares in ``sweep/samplers.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hpo_batch.records import Problem
 from hpo_batch.sweep.options import ELSEWHERE, option_problems
 from hpo_batch.sweep.rules.draft import Draft
-from hpo_batch.sweep.samplers import SAMPLERS, traits
+from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.schema import ENTRY
 from hpo_batch.text.names import nearest
 
@@ -32,7 +32,7 @@ def known_name(draft: Draft) -> Iterator[Problem]:
 def target(draft: Draft) -> Iterator[Problem]:
     """Only a finite sampler may leave out the number of trials."""
     sweep = draft.sweep
-    if _is_usable(draft) and sweep.study.trials is None and not traits(sweep.sampler.name).finite:
+    if _is_usable(draft) and sweep.study.trials is None and not sweep.sampler.capabilities.is_finite:
         message = f"is missing: sampler '{sweep.sampler.name}' does not stop by itself"
         yield Problem(key=("study", "trials"), message=message)
 
@@ -41,7 +41,7 @@ def planned_only(draft: Draft) -> Iterator[Problem]:
     """A list has trials, and no extremes beside them."""
     sweep = draft.sweep
     name = sweep.sampler.name
-    if not _is_usable(draft) or not traits(name).planned_only:
+    if not _is_usable(draft) or not sweep.sampler.capabilities.is_list:
         return
     if not sweep.trial and draft.is_sound("trial"):
         yield Problem(key=("sampler", "name"), message=f"sampler '{name}' needs at least one [[trial]] table")
@@ -54,9 +54,8 @@ def coverage(draft: Draft) -> Iterator[Problem]:
     sampler = draft.sweep.sampler
     if not sampler.coverage_share:
         return
-    its = traits(sampler.name)
-    if its.enumerates and _is_usable(draft):
-        why = "which draws nothing" if its.finite else "whose sequence covers the space already"
+    if sampler.capabilities.never_repeats and _is_usable(draft):
+        why = "which draws nothing" if sampler.capabilities.is_finite else "whose sequence covers the space already"
         message = f"has no effect with sampler '{sampler.name}', {why}"
         yield Problem(key=("sampler", "coverage_share"), message=message)
     if not sampler.coverage and draft.is_sound("sampler.coverage"):
@@ -65,7 +64,7 @@ def coverage(draft: Draft) -> Iterator[Problem]:
 
 def duplicates(draft: Draft) -> Iterator[Problem]:
     sampler = draft.sweep.sampler
-    if sampler.duplicates == "replicate" and traits(sampler.name).enumerates:
+    if sampler.duplicates == "replicate" and sampler.capabilities.never_repeats:
         message = (
             f"has no effect with sampler '{sampler.name}', which proposes no configuration twice; "
             "to train with several seeds, set study.replicates"
@@ -79,15 +78,15 @@ def runs_here(draft: Draft) -> Iterator[Problem]:
     name = sweep.sampler.name
     if not _is_usable(draft):
         return
-    its = traits(name)
+    can = sweep.sampler.capabilities
     optunas = re.fullmatch(rf"optuna\..*:({'|'.join(_OPTUNAS)})", name)
-    if not its.several_metrics and len(sweep.study.metric) > 1:
+    if can.max_metrics is not None and len(sweep.study.metric) > can.max_metrics:
         message = f"'{name}' takes a single metric; for several use nsga2, tpe or gp"
         yield Problem(key=("sampler", "name"), message=message)
     # another Python on the nodes (job.python) may have the package
-    elif its.package and sweep.job.python is None and importlib.util.find_spec(its.package) is None:
-        install = f"pip install 'hpo-batch[{its.package}]'"
-        message = f"'{name}' needs the package {its.package}, which is not installed here: {install}"
+    elif can.package and sweep.job.python is None and importlib.util.find_spec(can.package) is None:
+        install = f"pip install 'hpo-batch[{can.package}]'"
+        message = f"'{name}' needs the package {can.package}, which is not installed here: {install}"
         yield Problem(key=("sampler", "name"), message=message)
     elif optunas:
         yield Problem(key=("sampler", "name"), message=f"Optuna's {optunas[1]} {_OPTUNAS[optunas[1]]}")
@@ -95,8 +94,8 @@ def runs_here(draft: Draft) -> Iterator[Problem]:
 
 def options(draft: Draft) -> Iterator[Problem]:
     sampler = draft.sweep.sampler
-    if sampler.name in SAMPLERS and draft.is_sound("sampler.options"):
-        known = traits(sampler.name).options
+    known = sampler.capabilities.options
+    if known is not None and draft.is_sound("sampler.options"):
         yield from option_problems("sampler", f"sampler '{sampler.name}'", sampler.options, known, ELSEWHERE)
 
 

@@ -14,7 +14,6 @@ from hpo_batch.space.parameters import Choices, Real
 from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.rules.draft import Draft
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.text.names import listed, nearest
 from hpo_batch.text.values import shown
 
@@ -25,7 +24,7 @@ MOST_ARMS = 1_000
 
 
 def searches_something(draft: Draft) -> Iterator[Problem]:
-    if not traits(draft.sweep.sampler.name).planned_only and not draft.space.searched and draft.is_sound("space"):
+    if not draft.sweep.sampler.capabilities.is_list and not draft.space.searched and draft.is_sound("space"):
         message = "nothing to search: [space] needs at least one parameter with choices or a range"
         yield Problem(key=("space",), message=message)
 
@@ -48,7 +47,7 @@ def parameters_of_sampler(draft: Draft) -> Iterator[Problem]:
 
 def ranges_of_sampler(draft: Draft) -> Iterator[Problem]:
     name = draft.sweep.sampler.name
-    if _is_unusable(draft) or not traits(name).model_based:
+    if _is_unusable(draft) or not draft.sweep.sampler.capabilities.computes_with_ranges:
         return
     for parameter in draft.space.searched:
         if not isinstance(parameter, Real) or parameter.log:
@@ -60,7 +59,7 @@ def ranges_of_sampler(draft: Draft) -> Iterator[Problem]:
 
 
 def grid_cells(draft: Draft) -> Iterator[Problem]:
-    if _is_unusable(draft) or not traits(draft.sweep.sampler.name).needs_cells:
+    if _is_unusable(draft) or not draft.sweep.sampler.capabilities.is_grid:
         return
     for parameter in draft.space.searched:
         if parameter.count is None:
@@ -80,7 +79,7 @@ def weights(draft: Draft) -> Iterator[Problem]:
         key = ("space", parameter.name, "weights")
         if parameter.when is not None:
             yield Problem(key=key, message="weights of a conditional parameter are not supported")
-        if not traits(name).takes_weights:
+        if draft.sweep.sampler.capabilities.is_finite:
             yield Problem(key=key, message=f"weights have no effect with sampler '{name}'")
     arms = math.prod(p.count for p in weighted)
     if arms > MOST_ARMS:

@@ -10,7 +10,6 @@ from hpo_batch.records import Problem
 from hpo_batch.space.conditions import Cycle, decision_order
 from hpo_batch.sweep.planned import planned_trials, resolve_planned
 from hpo_batch.sweep.rules.draft import Draft
-from hpo_batch.sweep.samplers import traits
 from hpo_batch.text.names import listed, nearest
 
 
@@ -79,7 +78,7 @@ def _target(draft: Draft) -> Iterator[Problem]:
     target, count = sweep.study.trials, len(planned_trials(sweep))
     if target is None:
         return
-    if traits(sweep.sampler.name).planned_only and target != count:
+    if sweep.sampler.capabilities.is_list and target != count:
         message = f"the list has {count} trials; remove 'trials', or make the two equal"
         yield Problem(key=("study", "trials"), message=message)
     elif count > target:

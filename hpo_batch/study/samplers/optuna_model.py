@@ -1,21 +1,22 @@
-"""What one of Optuna's samplers proposes, asked on the history of the journal's trials."""
+"""What a sampler of Optuna's kind proposes, asked on the history of the journal's trials."""
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optuna
 
+from hpo_batch.errors import UserError
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices, Integer, Searched
 from hpo_batch.space.space import Space
 from hpo_batch.study.history import SamplerHistory
-from hpo_batch.study.samplers.base import Candidate
-from hpo_batch.study.samplers.models import Asked, make, model_of
+from hpo_batch.study.samplers.base import Candidate, Model, ModelRequest
 from hpo_batch.study.samplers.normal import scipys_normal
 from hpo_batch.sweep.schema import Sweep
 
@@ -25,7 +26,7 @@ NOT_KEPT = ("tpe:relative_params", "gp:relative_params")
 """what samplers note of a proposal that has not become a trial: the trial's own parameters say it"""
 
 
-class Modelled:
+class OptunaModel:
     """Belongs to one quota arm.
 
     Args:
@@ -36,26 +37,28 @@ class Modelled:
         UserError: the sampler refuses its options.
     """
 
-    def __init__(self, sweep: Sweep, space: Space, *, arm_space: Space, is_used: Callable[[str], bool]) -> None:
+    def __init__(
+        self, model: Model, sweep: Sweep, space: Space, *, arm_space: Space, is_used: Callable[[str], bool]
+    ) -> None:
         self._sweep = sweep
         self._space = space
         self._arm_space = arm_space
         self._is_used = is_used
-        self._model = model_of(sweep)
+        self._model = model
         self._history = SamplerHistory(
             arm_space,
-            cap=self._model.cap,
-            missing=self._model.missing,
+            cap=self._model.max_trials,
+            missing=self._model.attrs_of_others,
             by_step=sweep.pruner.name != "wilcoxon",
         )
         made = self._make(arm_space, 0)
-        self._kept: optuna.samplers.BaseSampler | None = made if self._model.kept else None
+        self._kept: optuna.samplers.BaseSampler | None = made if self._model.is_kept else None
 
     def proposals(self, state: JournalState, space: Space, seed: int) -> Iterator[Candidate]:
         """In ``space``: that of the arm, or one cell of it."""
-        whole = self._arm_space if self._model.whole else space
+        whole = self._arm_space if self._model.needs_whole_space else space
         study = self._history.study(state, self._kept or self._make(whole, seed))
-        for _ in range(self._model.draws):
+        for _ in range(self._model.max_proposals):
             yield self._ask(study, space, is_whole=whole is space)
 
     def after_trial(
@@ -94,7 +97,13 @@ class Modelled:
             configuration = self._space.resolve({**narrow.fixed, **narrow.searched})
             return not self._is_used(configuration.key) and self._space.why_constrained(configuration.values) is None
 
-        return make(Asked(sweep=self._sweep, space=space, seed=seed, is_new=is_new))
+        request = ModelRequest(sweep=self._sweep, space=space, seed=seed, is_new=is_new)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return self._model.make(request)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"[sampler] options: {error}") from error
 
 
 def _kept_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""A Gaussian process: Optuna's GPSampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+
+from hpo_batch.space.draw import always_active
+from hpo_batch.space.parameters import Searched
+from hpo_batch.study.distributions import distribution_of
+from hpo_batch.study.samplers.base import Model, ModelRequest
+from hpo_batch.study.samplers.told_space import ToldSpace
+
+
+class Gp(ToldSpace, optuna.samplers.GPSampler):
+    def __init__(self, parameters: Sequence[Searched], **options: Any) -> None:
+        super().__init__(**options)
+        self._distributions = {parameter.name: distribution_of(parameter) for parameter in parameters}
+
+
+def _gp(request: ModelRequest) -> optuna.samplers.BaseSampler:
+    options = {"warn_independent_sampling": False, **request.options}
+    return Gp(always_active(request.space), seed=request.seed, n_startup_trials=request.startup, **options)
+
+
+GP = Model(make=_gp, max_trials=200, max_proposals=4)
