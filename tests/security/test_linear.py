@@ -98,7 +98,7 @@ def grows(run: Callable[[str], object], make: Callable[[int], str], most: int = 
 SHORT_TEXTS = {
     "hpo_batch.text.secrets": ("(//?)", "given what ends in an @ alone; its functions are tried below"),
     "hpo_batch.sweep.lines": ('"""', "matched at a place, not searched for"),
-    "hpo_batch.expressions": ("'(?:", "expressions have at most 500 characters"),
+    "hpo_batch.expressions.names": ("'(?:", "expressions have at most 500 characters"),
 }
 
 
