@@ -15,8 +15,8 @@ from typing import Any, Final
 from hpo_batch.errors import UserError
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.output import last_lines, streams, worker_log
-from hpo_batch.objective.command import contract, facts_of
 from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.variables import environment, placeholder_values
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.attempt_archive import command_end
 from hpo_batch.store.attempt_folder import CHECKPOINT, STREAMS
@@ -364,7 +364,7 @@ def _by_hand(
         return _in_subshell(
             [*lines, f"{start}{python} -c {shell_word(code)} {_in_folder(folder, folder, directory)}"], notes
         )
-    facts = facts_of(
+    facts = placeholder_values(
         folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
     )
     try:
@@ -372,7 +372,7 @@ def _by_hand(
     except UserError as error:
         return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
     lines += [f"mkdir -p {_in_folder(f'{folder}/{CHECKPOINT}', folder, directory)}"]
-    told_it = contract(facts, record.params).items()
+    told_it = environment(facts, record.params).items()
     lines += [f"export {name}={_in_folder(value, folder, directory)}" for name, value in told_it]
     program, *words = (_in_folder(word, folder, directory) for word in argv)
     if not start and (program in _KEYWORDS or not re.fullmatch(r"[\w./-]+", program, re.ASCII)):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hpo_batch.errors import UserError
-from hpo_batch.objective.command import VARIABLES
 from hpo_batch.objective.placeholders import (
     BUILT_IN,
     LISTS,
@@ -21,6 +20,7 @@ from hpo_batch.objective.placeholders import (
     placeholders,
     split,
 )
+from hpo_batch.objective.variables import VARIABLES
 from hpo_batch.text.names import nearest
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ class Tail:
     def __init__(self, path: Path, *, having: bytes | Sequence[bytes] = ()) -> None:
         self._path = path
         self._having = (having,) if isinstance(having, bytes) else tuple(having)
-        self._offset = self._size()
+        self._offset = size_of(path)
         self._rest = b""
         self._is_skipping = False
         self.dropped = 0
@@ -59,7 +59,7 @@ class Tail:
 
     def read(self, *, to_end: bool = False, unended: bool = True) -> Iterator[bytes]:
         """New lines; with ``to_end`` all of them, and with ``unended`` a last one without its newline too."""
-        size = self._size()
+        size = size_of(self._path)
         if size < self._offset:
             self._offset, self._rest = 0, b""  # emptied by its writer
         if size > self._offset:
@@ -97,11 +97,13 @@ class Tail:
     def _note_having(self, text: bytes) -> None:
         self.dropped_having += bool(self._having) and self._having[0] in text
 
-    def _size(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except OSError:
-            return 0
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if it cannot be looked at."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

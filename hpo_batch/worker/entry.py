@@ -24,6 +24,7 @@ from hpo_batch import logs, processes
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load, missing_files
+from hpo_batch.objective.stop import Graces
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.allocation import read as read_allocation
@@ -296,7 +297,7 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
         if missing := missing_files(here):
             return Failed(reason=Reason.INVALID, message="; ".join(missing))
         if isinstance(objective, CommandObjective):
-            return replace(objective, preempted_s=sweep.job.grace_s)
+            return replace(objective, graces=Graces(preempted_s=sweep.job.grace_s))
         return objective
     except UserError as error:
         cause = error.__cause__

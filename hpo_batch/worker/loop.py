@@ -19,12 +19,12 @@ from hpo_batch import processes
 from hpo_batch.errors import Exit, StorageError, Superseded
 from hpo_batch.files import remove_if_bare
 from hpo_batch.objective.afresh import Afresh
-from hpo_batch.objective.command import TRIAL_DIR
 from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import stalled
 from hpo_batch.objective.trial import Trial, end
+from hpo_batch.objective.variables import TRIAL_DIR
 from hpo_batch.records import (
     Cause,
     Claim,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template
+from hpo_batch.objective.stop import Graces
 from hpo_batch.objective.trial import Trial, end
 from hpo_batch.records import Stopping, Verdict
 
@@ -75,7 +77,8 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
 def make_command() -> Callable[..., CommandObjective]:
     def make(command: str | list[str], *, metrics: tuple[str, ...] = ("loss",), **changes: Any) -> CommandObjective:
         computed = changes.pop("computed", {})
-        facts = {"env": {}, "poll_s": 0.02, "grace_s": 1.0, **changes}
+        graces = {"grace_s": 1.0, **{f.name: changes.pop(f.name) for f in fields(Graces) if f.name in changes}}
+        facts = {"env": {}, "poll_s": 0.02, "graces": Graces(**graces), **changes}
         return CommandObjective(template=Template.parse(command), wanted=Wanted.parse(metrics, computed), **facts)
 
     return make

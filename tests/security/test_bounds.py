@@ -167,7 +167,10 @@ def test_thousands_of_expressions(cli, write_sweep: Callable[..., Path], table: 
     sweep = write_sweep(more=f"[space.{table}]\n" + "\n".join(f'c{i} = "x > {i}e-9"' for i in range(10_001)))
     began = time.process_time()
     ended = cli("check", sweep)
-    assert (ended.code, f"space.{table}: 10,001 expressions are too many to check (at most" in ended.err) == (2, True), ended.err[:300]
+    assert (ended.code, f"space.{table}: 10,001 expressions are too many to check (at most" in ended.err) == (
+        2,
+        True,
+    ), ended.err[:300]
     assert time.process_time() - began < 10
 
 

@@ -1,0 +1,119 @@
+"""The processes of a command, and whether one of them is writing a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hpo_batch import processes
+from hpo_batch.objective.variables import REPORTED, TRIAL_DIR
+from hpo_batch.store.attempt_folder import STREAMS
+from hpo_batch.store.checkpoints import fingerprint
+
+LOOK_EVERY_S: Final = 0.3
+"""between two looks at a checkpoint that is being written when the command is to end"""
+SETTLED_S: Final = 0.25
+"""a checkpoint that nobody has open and that has not changed for so long is complete"""
+KEPT_OPEN_S: Final = 10.0
+"""a file among the checkpoints that is open and has not changed for so long is a log"""
+LEFT_BEHIND_S: Final = 10.0
+"""time to finish a checkpoint, for processes that the command left behind, and for a command that we give up"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandProcesses:
+    """A command and everything that it has started, in whatever session or container."""
+
+    process: processes.Process
+    folder: Path
+    checkpoint: Path
+
+    def family(self) -> set[int]:
+        """Ids of all of them."""
+        return processes.family(self.process.pid, TRIAL_DIR, str(self.folder)) - {os.getpid()}
+
+    def _has_left(self) -> bool:
+        """Whether a command that has ended left processes: the cheap half of ``family``, since each command pays it."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return bool(processes.with_environment(TRIAL_DIR, str(self.folder)))
+        except PermissionError:
+            pass
+        return True
+
+    def written_files(self, pids: Iterable[int]) -> set[str]:
+        """What they have open for writing, without their output and reports."""
+        own = {str((self.folder / name).resolve()) for name in (*STREAMS, REPORTED)}
+        return {path for pid in pids for path in processes.written_by(pid)} - own
+
+    def end(self) -> None:
+        """Kill what is left: of a command that has ended, what it left behind; of one that we give up, everything."""
+        is_over = processes.wait(self.process, 0.0) is not None
+        if is_over and not self._has_left():
+            return
+        watch = CheckpointWatch(self, logs=None)
+        end = time.monotonic() + LEFT_BEHIND_S
+        while time.monotonic() < end and not processes.kill_unless(self.family, watch.is_writing):
+            time.sleep(LOOK_EVERY_S)
+        processes.kill(self.family)
+        processes.signal_group(self.process, signal.SIGKILL)
+        processes.wait(self.process, timeout_s=30)
+
+
+class CheckpointWatch:
+    """Whether a checkpoint is being written: a file of it is open, or something has changed since the last look.
+
+    Some checkpoints are several files, and between two of them none is open.
+    """
+
+    def __init__(self, command: CommandProcesses, *, logs: set[str] | None) -> None:
+        """Args:
+        command: whose checkpoint.
+        logs: files outside the checkpoint that are always open; None: files outside the checkpoint do not count.
+        """
+        self._command = command
+        self._logs = logs
+        self._states: dict[str, tuple[int, int]] = {}
+        self._changed: dict[str, float] = {}
+        self._print = fingerprint(command.checkpoint)
+        self._looked = time.monotonic()
+
+    def is_writing(self, pids: Iterable[int], *, settled: bool = True) -> bool:
+        """Whether one of the processes is at it.
+
+        Args:
+            pids: of the command.
+            settled: whether the checkpoint has to lie still for a while; a command that saves all the time never lets
+                it.
+        """
+        now = time.monotonic()
+        is_open = [self._is_written(path, now) for path in self._command.written_files(pids)]
+        current, before = fingerprint(self._command.checkpoint), self._print
+        is_old = now - self._looked > SETTLED_S
+        if current != before or is_old:
+            self._print, self._looked = current, now
+        return any(is_open) or (settled and (current != before or not is_old))
+
+    def _is_written(self, path: str, now: float) -> bool:
+        """Whether a file that is open is more than kept open."""
+        is_checkpoint = path.startswith(f"{self._command.checkpoint.resolve()}{os.sep}")
+        if not is_checkpoint and (self._logs is None or path in self._logs):
+            return False
+        state = _state(path)
+        if self._states.get(path) != state:
+            self._states[path], self._changed[path] = state, now
+        return now - self._changed[path] < (KEPT_OPEN_S if is_checkpoint else SETTLED_S)
+
+
+def _state(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116  # not a Path: this runs for each open file at each look
+    except OSError:
+        return (-1, 0)
+    return status.st_size, status.st_mtime_ns
