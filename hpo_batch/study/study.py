@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.journal import locks
+from hpo_batch.journal.attributes import FAILURE
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.journal.file import Journal, Transaction
+from hpo_batch.journal.file import Transaction
+from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import (
@@ -340,7 +342,7 @@ class Study:
 
     def why_failed(self, claim: Claim) -> str:
         """What the journal says of a trial that has failed."""
-        failure = self._state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        failure = self._state.trials[claim.number].system_attrs.get(FAILURE, {})
         return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
 
     def failing_here(self) -> nodes.FailingNode | None:
@@ -702,7 +704,8 @@ class Study:
         )
 
     def _read_anew(self, *, reports: bool) -> None:
-        self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
+        self._reader = JournalReader(self.home.journal, JournalState(reports=reports, metrics=reports))
+        self._journal, self._state = self._reader.journal, self._reader.state
         self._pruner_history = None
         self._translated = 0
         self._sync()
@@ -713,8 +716,7 @@ class Study:
         self._synced = time.monotonic()
         if not self._journal.was_undone:
             try:
-                while lines := self._journal.read_new(judge=False):
-                    self._state.apply(lines)
+                self._reader.read(judge=False)
                 return
             except StorageError:
                 if not self._journal.was_undone:
