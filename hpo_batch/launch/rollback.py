@@ -17,7 +17,7 @@ from pathlib import Path
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.attributes import ARMED
 from hpo_batch.journal.file import Journal
-from hpo_batch.store.home import JOURNAL, MARKERS, StudyHome
+from hpo_batch.store.home import JOURNAL, Marker, StudyHome
 from hpo_batch.store.submissions import read_submissions
 
 FOLDERS = ("trials", "workers", "slurm", "code", "local")
@@ -159,8 +159,8 @@ def _is_unused(home: StudyHome, submission: str, before: Before) -> bool:
 
 def take_markers(home: StudyHome) -> Mapping[str, str]:
     """Remove the markers that keep workers from starting; what they held."""
-    found = {}
-    for name in MARKERS:
+    found: dict[str, str] = {}
+    for name in Marker:
         with contextlib.suppress(FileNotFoundError):
             found[name] = home.marker(name).read_text(encoding="utf-8", errors="replace")
             home.marker(name).unlink()

@@ -30,7 +30,7 @@ from hpo_batch.space.space import Space
 from hpo_batch.store import liveness
 from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
@@ -120,7 +120,7 @@ def _refuse(home: StudyHome, alive: liveness.Holder | None) -> None:
     if alive is not None:
         raise StorageError(
             f"{alive} is at work on '{home.name}': a journal cannot be made again below its hands. Wait until it has "
-            f"ended, or end it ('touch {home.marker('CANCELLED')}' ends all of this study), then rebuild"
+            f"ended, or end it ('touch {home.marker(Marker.CANCELLED)}' ends all of this study), then rebuild"
         )
 
 

@@ -40,12 +40,13 @@ from hpo_batch.records import (
     TrialState,
     Value,
     Verdict,
+    WorkerName,
 )
 from hpo_batch.space.parameters import same
 from hpo_batch.store import attempt_folder, durations, leases, nodes
 from hpo_batch.store.attempt_archive import KeptEnd, kept_end
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.store.last_words import killed_for_memory
 from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
@@ -545,8 +546,8 @@ class Study:
 
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
-        index, _, slot = self.owner.worker.rpartition("-")[2].partition(".")
-        lane = (int(index) if index.isdecimal() else 0) + (1009 * int(slot) if slot.isdecimal() else 0)
+        name = WorkerName.parse(self.owner.worker)
+        lane = name.index + 1009 * (name.slot or 0)
         return (self.sweep.sampler.seed * 1_000_003 + len(self._state.trials) * 8191 + lane * 131 + arm) % 2**32
 
     def _after_trial(self, claim: Claim, outcome: Outcome) -> Mapping[str, object]:
@@ -754,7 +755,7 @@ class Study:
 
     @_of_storage
     def _marker(self) -> Idle | None:
-        for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
+        for name, why in ((Marker.CANCELLED, IdleWhy.CANCELLED), (Marker.DRAIN, IdleWhy.DRAINING)):
             if self.home.marker(name).exists():
                 return Idle(why=why)
         return None

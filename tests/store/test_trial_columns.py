@@ -111,7 +111,12 @@ def test_an_attempt_whose_claim_could_not_be_read() -> None:
     """As ``doctor --rebuild`` writes it: tables leave it out, as records and intervals do."""
     write = Writer("t")
     attempt = {"worker": "w", "job": "9_0", "host": "n", "gpus": ["a"], "started": 100.5}
-    attrs = {"hpo:trial": {}, "hpo:attempt:1": {}, "hpo:ended:1": {"how": "lost", "time": 3.0}, "hpo:attempt:2": attempt}
+    attrs = {
+        "hpo:trial": {},
+        "hpo:attempt:1": {},
+        "hpo:ended:1": {"how": "lost", "time": 3.0},
+        "hpo:attempt:2": attempt,
+    }
     records = [
         write.create_study("s", ["minimize"]),
         write.create_trial(now=1.0, state=TrialState.RUNNING, params={}, distributions={}, system_attrs=attrs),
