@@ -27,6 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final, NoReturn
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
 log = logging.getLogger(__name__)
@@ -442,7 +443,7 @@ def is_saving(pid: int) -> bool:
     with contextlib.suppress(OSError):
         for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, folder = entry.partition(b"=")
-            if name == b"HPO_BATCH_CHECKPOINT_DIR" and folder:
+            if name == EnvVar.CHECKPOINT_DIR.encode() and folder:
                 inside = f"{Path(os.fsdecode(folder)).resolve()}{os.sep}"
                 return any(path.startswith(inside) for path in written_by(pid))
     return False

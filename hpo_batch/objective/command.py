@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import unlink_if_empty
 from hpo_batch.objective.command_processes import CommandProcesses
@@ -29,7 +30,7 @@ from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.stop import Graces, StopEscalation
 from hpo_batch.objective.tail import size_of
 from hpo_batch.objective.trial import Trial
-from hpo_batch.objective.variables import DEADLINE, REPORTED, environment, placeholder_values
+from hpo_batch.objective.variables import REPORTED, environment, placeholder_values
 from hpo_batch.records import CommandEnd, Failed, GivenBack, Outcome, Reason, Stopping
 from hpo_batch.store.attempt_folder import STOP, STREAMS
 
@@ -129,7 +130,7 @@ class CommandObjective:
         # Unbuffered, so that `logs -f` shows a running trial and a killed one loses no last words. Overlap: the srun
         # that started us holds all that the job has, and one in the command would wait for it until the walltime ends.
         defaults = {"OMP_NUM_THREADS": str(trial.cpus), "PYTHONUNBUFFERED": "1", "SLURM_OVERLAP": "1"}
-        inherited = {name: value for name, value in os.environ.items() if name != DEADLINE}
+        inherited = {name: value for name, value in os.environ.items() if name != EnvVar.DEADLINE}
         return {**defaults, **inherited, **self.env, **environment(facts, trial.params, deadline=trial.deadline)}
 
     def _watch(self, process: processes.Process, trial: Trial, inbox: Inbox, stop: StopEscalation) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.objective.variables import REPORTED, TRIAL_DIR
+from hpo_batch.envvars import EnvVar
+from hpo_batch.objective.variables import REPORTED
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.checkpoints import fingerprint
 
@@ -35,14 +36,14 @@ class CommandProcesses:
 
     def family(self) -> set[int]:
         """Ids of all of them."""
-        return processes.family(self.process.pid, TRIAL_DIR, str(self.folder)) - {os.getpid()}
+        return processes.family(self.process.pid, EnvVar.TRIAL_DIR, str(self.folder)) - {os.getpid()}
 
     def _has_left(self) -> bool:
         """Whether a command that has ended left processes: the cheap half of ``family``, since each command pays it."""
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
-            return bool(processes.with_environment(TRIAL_DIR, str(self.folder)))
+            return bool(processes.with_environment(EnvVar.TRIAL_DIR, str(self.folder)))
         except PermissionError:
             pass
         return True

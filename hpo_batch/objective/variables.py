@@ -7,26 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.records import Value
 from hpo_batch.store.attempt_folder import STOP
 
-TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
-"""also the mark by which all processes of an attempt are found"""
-DEADLINE: Final = "HPO_BATCH_DEADLINE"
-PARAMS: Final = "HPO_BATCH_PARAMS"
 REPORTED: Final = "reported.jsonl"
 """The metrics file, which the command writes. ``metrics.jsonl`` beside it is ours, with what could be read of it; when
 that is everything, the command's own file is removed."""
-VARIABLES: Final = {
-    "HPO_BATCH_TRIAL": "trial_number",
-    "HPO_BATCH_ATTEMPT": "trial_attempt",
-    "HPO_BATCH_SEED": "trial_seed",
-    TRIAL_DIR: "trial_dir",
-    "HPO_BATCH_CHECKPOINT_DIR": "checkpoint_dir",
-    "HPO_BATCH_METRICS_FILE": "metrics_file",
-    "HPO_BATCH_STOP_FILE": "stop_file",
-    PARAMS: "params_json",
-    DEADLINE: "",
+VARIABLES: Final[dict[str, str]] = {
+    EnvVar.TRIAL: "trial_number",
+    EnvVar.ATTEMPT: "trial_attempt",
+    EnvVar.SEED: "trial_seed",
+    EnvVar.TRIAL_DIR: "trial_dir",
+    EnvVar.CHECKPOINT_DIR: "checkpoint_dir",
+    EnvVar.METRICS_FILE: "metrics_file",
+    EnvVar.STOP_FILE: "stop_file",
+    EnvVar.PARAMS: "params_json",
+    EnvVar.DEADLINE: "",
 }
 """each variable with its placeholder; empty: there is none"""
 
@@ -63,7 +60,7 @@ def environment(
         deadline: in seconds since the epoch; None: the attempt has none, or it is not known yet.
     """
     variables = {variable: values[name] for variable, name in VARIABLES.items() if name in values}
-    variables[PARAMS] = json.dumps(dict(params), ensure_ascii=False)
+    variables[EnvVar.PARAMS] = json.dumps(dict(params), ensure_ascii=False)
     if deadline is not None:
-        variables[DEADLINE] = repr(deadline)
+        variables[EnvVar.DEADLINE] = repr(deadline)
     return variables

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, StorageError, Superseded
 from hpo_batch.files import remove_if_bare
 from hpo_batch.objective.afresh import Afresh
@@ -24,7 +25,6 @@ from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import stalled
 from hpo_batch.objective.trial import Trial, end
-from hpo_batch.objective.variables import TRIAL_DIR
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -41,7 +41,7 @@ from hpo_batch.records import (
 from hpo_batch.store import attempt_folder, leases, sharing
 from hpo_batch.store.attempt_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.worker import guardian
 from hpo_batch.worker.replicates import Seeds
 from hpo_batch.worker.resources import Place
@@ -134,13 +134,13 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._home.marker("CANCELLED").exists():
+            if self._home.marker(Marker.CANCELLED).exists():
                 return Stopping.CANCELLED
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
         """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
-        if received is Stopping.PREEMPTED and self._home.marker("CANCELLED").exists():
+        if received is Stopping.PREEMPTED and self._home.marker(Marker.CANCELLED).exists():
             return Stopping.CANCELLED
         warned = self._signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._place.is_far(warned):
@@ -325,7 +325,7 @@ def _end_earlier(home: StudyHome, claim: Claim) -> None:
     attempts = home.attempt(claim.number, claim.attempt).absolute().parent
 
     def find() -> set[int]:
-        return set(processes.with_environment(TRIAL_DIR, f"{attempts}{os.sep}", begins=True)) - {os.getpid()}
+        return set(processes.with_environment(EnvVar.TRIAL_DIR, f"{attempts}{os.sep}", begins=True)) - {os.getpid()}
 
     left = find()
     if not left:
