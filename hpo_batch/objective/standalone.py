@@ -1,4 +1,4 @@
-"""Call a function objective once, outside any study: what ``explain`` prints leads here. Nothing is noted anywhere."""
+"""Call a function objective once, outside any study, as ``explain`` suggests. Nothing is recorded."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from hpo_batch.objective.load import import_function
-from hpo_batch.objective.trial import Trial, end
+from hpo_batch.objective.trial import Trial, TrialContext, end
 from hpo_batch.records import Stopping, Value, Verdict
 
 
 class _Engine:
-    """Reports are printed; nobody asks to stop."""
+    """Prints reports, and never asks to stop."""
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        told = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
-        sys.stderr.write(f"step {step}: {told}\n")
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        values = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        sys.stderr.write(f"step {step}: {values}\n")
         return Verdict.CONTINUE
 
     def stopping(self) -> Stopping | None:
@@ -38,7 +38,7 @@ def by_hand(
     """Run ``package.module:name`` with a trial like that of a worker; print and return what it returns.
 
     Args:
-        dir: the folder of the attempt, made if need be; a checkpoint in it is gone on from.
+        dir: the folder of the attempt, made if need be; a checkpoint in it is resumed.
 
     Raises:
         UserError: the function cannot be imported.
@@ -46,19 +46,19 @@ def by_hand(
     folder = Path(dir)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
-    trial = Trial(
+    context = TrialContext(
         number=number,
         attempt=1,
         params=params,
         seed=seed,
         dir=folder,
         checkpoint=checkpoint,
-        engine=_Engine(),
         name=name,
         resumes=checkpoint.is_dir() and any(checkpoint.iterdir()),
         cpus=cpus,
         device=device,
     )
+    trial = Trial(context, _Engine())
     try:
         returned = import_function(function)(trial)
     finally:

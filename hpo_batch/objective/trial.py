@@ -1,4 +1,4 @@
-"""``Trial``: all that a user's function meets of hpo-batch.
+"""``Trial``: all that a user's function sees of hpo-batch.
 
 It validates what is reported, keeps the last values, writes them to the attempt's own folder and hands them to the
 ``Engine`` behind it, which the worker supplies. It knows neither the study nor Optuna.
@@ -25,16 +25,18 @@ from hpo_batch.store.attempt_folder import METRICS_FILE
 log = logging.getLogger(__name__)
 
 SYNC_EVERY_S = 10.0
-"""how often reports are synced where other hosts may look at them: ``status`` and ``logs -f`` read the file"""
+"""how often reports are synced where other hosts may read them: ``status`` and ``logs -f`` read the file"""
 
 
 class Engine(Protocol):
     """What a trial needs of the worker that runs it."""
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict: ...
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        """Store a report; whether the trial goes on."""
+        ...
 
     def stopping(self) -> Stopping | None:
-        """Why the attempt has to end now, pruning left out; asked often, so it must be cheap."""
+        """Why the attempt has to end now, other than pruning; called often, so it must be cheap."""
         ...
 
 
@@ -45,6 +47,27 @@ class Progress:
     step: int | None
     metrics: Mapping[str, float]
     stopping: Stopping | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What a trial is made of. The attributes of ``Trial`` say what each means to a user."""
+
+    number: int
+    attempt: int
+    params: Mapping[str, Any]
+    seed: int
+    dir: Path
+    checkpoint: Path
+    """made when the user first asks for it"""
+    name: str | None = None
+    resumes: bool = False
+    cpus: int = 1
+    device: Literal["cuda", "cpu"] = "cpu"
+    deadline: float | None = None
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
 
 
 class Trial:
@@ -84,7 +107,7 @@ class Trial:
     """seed everything random with it: the same in every attempt. With ``[study] replicates`` the function is called
     once for each seed of the trial, each time with a ``Trial`` of its own: another seed, folder and checkpoint"""
     name: str | None
-    """the name of a ``[[trial]]`` given by hand"""
+    """the name of a planned trial, from its ``[[trial]]`` table"""
     dir: Path
     """this attempt's own folder, for any files you want to keep"""
     resumes: bool
@@ -102,45 +125,27 @@ class Trial:
     deadline: float | None
     """when the walltime ends, in seconds since the epoch; ``should_stop()`` says yes early enough before it"""
 
-    def __init__(
-        self,
-        *,
-        number: int,
-        attempt: int,
-        params: Mapping[str, Any],
-        seed: int,
-        dir: Path,
-        checkpoint: Path,
-        engine: Engine,
-        name: str | None = None,
-        resumes: bool = False,
-        cpus: int = 1,
-        device: Literal["cuda", "cpu"] = "cpu",
-        deadline: float | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        local_rank: int = 0,
-    ) -> None:
-        self.number = number
-        self.attempt = attempt
-        self.params = dict(params)
-        self.seed = seed
-        self.name = name
-        self.dir = dir
-        self._checkpoint = checkpoint
-        self.resumes = resumes
-        self.cpus = cpus
-        self.device = device
-        self.deadline = deadline
-        self.rank = rank
-        self.world_size = world_size
-        self.local_rank = local_rank
+    def __init__(self, context: TrialContext, engine: Engine) -> None:
+        self.context = context
+        self.number = context.number
+        self.attempt = context.attempt
+        self.params = dict(context.params)
+        self.seed = context.seed
+        self.name = context.name
+        self.dir = context.dir
+        self.resumes = context.resumes
+        self.cpus = context.cpus
+        self.device = context.device
+        self.deadline = context.deadline
+        self.rank = context.rank
+        self.world_size = context.world_size
+        self.local_rank = context.local_rank
         self._engine = engine
         self._step: int | None = None
         self._metrics: dict[str, float] = {}
         self._stopping: Stopping | None = None
         self._can_write = True
-        self._kept: JsonLines | None = None
+        self._file: JsonLines | None = None
         """the reports in ``dir``, open from the first one to the end of the attempt"""
         self._is_over = False
 
@@ -155,13 +160,13 @@ class Trial:
         """
         try:
             try:
-                make_real_folder(self._checkpoint)
+                make_real_folder(self.context.checkpoint)
             except FileNotFoundError:
-                self._checkpoint.mkdir(parents=True)
+                self.context.checkpoint.mkdir(parents=True)
         except OSError as error:
-            what = f"cannot make the folder for checkpoints of trial {self.number}, '{self._checkpoint}'"
+            what = f"cannot make the folder for checkpoints of trial {self.number}, '{self.context.checkpoint}'"
             raise StorageError.because(what, error) from error
-        return self._checkpoint
+        return self.context.checkpoint
 
     def report(self, step: int, metrics: Mapping[str, float] | None = None, **named: float) -> None:
         """Report metrics after a step (an epoch, as a rule): ``trial.report(epoch, val_auc=0.71, loss=0.4)``.
@@ -178,7 +183,7 @@ class Trial:
         self._step = _as_step(step)
         self._metrics.update(values)
         self._write(values)
-        verdict = self._engine.report(self._step, values)
+        verdict = self._engine.record(self._step, values)
         if verdict is Verdict.SUPERSEDED:
             self._stopping = Stopping.SUPERSEDED
         elif verdict is Verdict.PRUNE and self._stopping is not Stopping.SUPERSEDED:
@@ -208,39 +213,39 @@ class Trial:
         return f"Trial(number={self.number}, attempt={self.attempt}, params={self.params})"
 
     def _write(self, values: Mapping[str, float]) -> None:
-        """Keep the report in the attempt's folder, if that works: a full disk must not end a training run."""
+        """Write the report into the attempt's folder, if possible: a full disk must not end a training run."""
         if not self._can_write:
             return
         record = self._record(values)
         path = self.metrics_file
         try:
-            if self._kept is None:
-                self._kept = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
-            self._kept.append(record)
+            if self._file is None:
+                self._file = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
+            self._file.append(record)
             if self._is_over:  # a thread of the user's code reports on
                 self._close()
         except OSError as error:
             self._can_write = False
-            log.warning("trial %d: no metrics are kept in '%s': %s", self.number, path, error)
+            log.warning("trial %d: metrics are no longer written to '%s': %s", self.number, path, error)
             with contextlib.suppress(OSError):
                 self._close()
 
     @property
     def metrics_file(self) -> Path:
-        """Where the reports are kept, one JSON line for each."""
+        """Where the reports are written, one JSON line each."""
         return self.dir / METRICS_FILE
 
     def _record(self, values: Mapping[str, float]) -> dict[str, Any]:
         return {"step": self._step, "time": round(time.time(), 3), "metrics": dict(values)}
 
     def _close(self) -> None:
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, also in another process, opens the file itself."""
-        return {**self.__dict__, "_kept": None}
+        return {**self.__dict__, "_file": None}
 
 
 def end(trial: Trial) -> None:
@@ -249,7 +254,7 @@ def end(trial: Trial) -> None:
     try:
         trial._close()
     except OSError as error:  # a full disk on a network file system may not be told before
-        log.warning("trial %d: its last reports are not kept: %s", trial.number, error)
+        log.warning("trial %d: its last reports may be missing from its folder: %s", trial.number, error)
 
 
 def _mapping(metrics: object) -> Mapping[str, object]:

@@ -24,7 +24,7 @@ from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.load import Objective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import stalled
-from hpo_batch.objective.trial import Trial, end
+from hpo_batch.objective.trial import Trial, TrialContext, end
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -107,7 +107,7 @@ class WorkerEngine:
         """for markers: the claim has just done so"""
         self._shared = time.monotonic()
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
             self._shared = time.monotonic()
             # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
@@ -276,14 +276,13 @@ def _run(
     stall_s = study.sweep.failures.stall
     pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)
     engine = WorkerEngine(study, claim, place, signals, home, pulse)
-    trial = AskingTrial(
+    context = TrialContext(
         number=claim.number,
         attempt=claim.attempt,
         params=claim.configuration.values,
         seed=claim.seeds[0],
         dir=folder,
         checkpoint=checkpoint,
-        engine=engine,
         name=claim.name,
         # what the earlier attempt left may have gone in the meantime
         resumes=claim.resumes is not None and has_checkpoint(folder),
@@ -291,6 +290,7 @@ def _run(
         device=place.device,
         deadline=place.deadline,
     )
+    trial = AskingTrial(context, engine)
 
     def note() -> None:
         """At once, since the kill may follow at once: an attempt found dead with this does not count as lost."""

@@ -23,7 +23,7 @@ from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.files import make_real_folder
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.load import Objective
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.connection import Address, Wire, connect
@@ -65,13 +65,13 @@ def _run(objective: Objective, given: Mapping[str, Any], facts: Mapping[str, Any
     engine = RankEngine(wire, rank=rank, together=is_function)
     try:
         make_real_folder(folder)
-        trial = RankTrial(
+        context = TrialContext(
             **{**given, "dir": folder, "checkpoint": Path(given["checkpoint"])},
-            engine=engine,
             rank=rank,
             world_size=facts["world_size"],
             local_rank=facts["local_rank"],
         )
+        trial = RankTrial(context, engine)
         if isinstance(objective, FunctionObjective):
             objective = replace(objective, function=engine.around(objective.function))
         try:
@@ -116,7 +116,7 @@ class RankEngine:
 
         return call
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         if self._rank == 0:
             self._wire.send({"report": [step, dict(metrics)]})
         return Verdict.CONTINUE  # a verdict is told by the next answer, to all ranks

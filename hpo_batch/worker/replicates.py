@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -98,21 +98,11 @@ class Seeds:
             make_real_folder(folder)
         except OSError as error:
             raise StorageError.because(f"cannot make the folder of a seed, '{folder}'", error) from error
-        facts: dict[str, Any] = {
-            "number": trial.number,
-            "attempt": trial.attempt,
-            "params": trial.params,
-            "seed": self.seeds[i],
-            "dir": folder,
-            "checkpoint": checkpoint,
-            "engine": self.engine if i == 0 else _LaterSeed(self.engine),
-            "name": trial.name,
-            "resumes": trial.resumes and holds_files(checkpoint),
-            "cpus": trial.cpus,
-            "device": trial.device,
-            "deadline": trial.deadline,
-        }
-        return Trial(**facts) if i == 0 else LaterSeed(which=i + 1, attempt_dir=trial.dir, **facts)
+        resumes = trial.resumes and holds_files(checkpoint)
+        context = replace(trial.context, seed=self.seeds[i], dir=folder, checkpoint=checkpoint, resumes=resumes)
+        if i == 0:
+            return Trial(context, self.engine)
+        return LaterSeed(context, _LaterSeed(self.engine), index=i + 1, attempt_dir=trial.dir)
 
     def _keep(self, i: int, ended: Complete) -> None:
         """Note a seed's result for this attempt and the next ones, which need its checkpoint no more."""
@@ -136,8 +126,8 @@ class _LaterSeed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        return self._engine.report(step, {})
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        return self._engine.record(step, {})
 
     def stopping(self) -> Stopping | None:
         return self._engine.stopping()

@@ -13,7 +13,7 @@ import pytest
 from hpo_batch.cli.main import SECTIONS, cli
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Complete, Reason, Verdict
 from hpo_batch.sweep.load import LATER, load
 from hpo_batch.sweep.schema import Failures, Sweep
@@ -46,15 +46,16 @@ def test_the_readme_function_runs(tmp_path: Path) -> None:
     exec(compile(source, "README.md", "exec"), module.__dict__)
 
     class Engine:
-        def report(self, step: int, metrics: object) -> Verdict:
+        def record(self, step: int, metrics: object) -> Verdict:
             return Verdict.CONTINUE
 
         def stopping(self) -> None:
             return None
 
-    trial = Trial(
-        number=0, attempt=1, params={"width": 8, "lr": 0.02}, seed=1, dir=tmp_path, checkpoint=tmp_path, engine=Engine()
+    context = TrialContext(
+        number=0, attempt=1, params={"width": 8, "lr": 0.02}, seed=1, dir=tmp_path, checkpoint=tmp_path
     )
+    trial = Trial(context, Engine())
     objective = FunctionObjective(function=module.train, wanted=Wanted.parse(("accuracy",), {}))
     outcome = objective.run(trial)
     assert isinstance(outcome, Complete)

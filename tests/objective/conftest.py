@@ -15,7 +15,7 @@ from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.stop import Graces
-from hpo_batch.objective.trial import Trial, end
+from hpo_batch.objective.trial import Trial, TrialContext, end
 from hpo_batch.records import Stopping, Verdict
 
 
@@ -28,7 +28,7 @@ class FakeEngine:
         self.reason: Stopping | None = None
         self.on_report: Callable[[int], None] = lambda step: None
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         self.reports.append((step, dict(metrics)))
         self.on_report(step)
         return self.verdicts.get(step, Verdict.CONTINUE)
@@ -54,11 +54,10 @@ def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Tri
             "seed": 7,
             "dir": tmp_path / "trial with blank",
             "checkpoint": tmp_path / "trial with blank" / "checkpoint",
-            "engine": engine,
             "cpus": 3,
             **changes,
         }
-        trial = Trial(**facts)
+        trial = Trial(TrialContext(**facts), engine)
         trial.dir.mkdir(exist_ok=True)
         made.add(trial)
         return trial

@@ -76,15 +76,16 @@ from pathlib import Path
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Verdict
 
 (Path(sys.argv[1]) / "cgroup.procs").write_text("0")
 class Engine:
-    def report(self, step, metrics): return Verdict.CONTINUE
+    def record(self, step, metrics): return Verdict.CONTINUE
     def stopping(self): return None
 folder = Path(sys.argv[2])
-trial = Trial(number=0, attempt=1, params={}, seed=1, dir=folder, checkpoint=folder / "c", engine=Engine())
+context = TrialContext(number=0, attempt=1, params={}, seed=1, dir=folder, checkpoint=folder / "c")
+trial = Trial(context, Engine())
 command = [sys.executable, "-S", "-c", sys.argv[3]]
 outcome = CommandObjective(template=Template.parse(command), wanted=Wanted.parse(("loss",), {}), env={}).run(trial)
 print(outcome.reason.value, "|", outcome.message)

@@ -17,7 +17,7 @@ import pytest
 
 from hpo_batch.errors import StorageError
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -66,7 +66,7 @@ class Engine:
     def __init__(self, study: Study, claim: Claim) -> None:
         self._study, self._claim = study, claim
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         return self._study.report(self._claim, step, completed(self._study.sweep)(metrics))
 
     def stopping(self) -> Stopping | None:
@@ -80,10 +80,11 @@ def completed(sweep: Sweep) -> Completed:
 def run(study: Study, claim: Claim, ended: Outcome | GivenBack, *, reports: int = 3) -> None:
     """One attempt as a worker runs it: folder, reports, its end."""
     folder = study.open_attempt(claim)
-    trial = Trial(
+    context = TrialContext(
         number=claim.number, attempt=claim.attempt, params=claim.configuration.values, seed=claim.seeds[0],
-        dir=folder, checkpoint=folder / CHECKPOINT, engine=Engine(study, claim),
+        dir=folder, checkpoint=folder / CHECKPOINT,
     )  # fmt: skip
+    trial = Trial(context, Engine(study, claim))
     for step in range(1, reports + 1):
         trial.report(step, loss=1.0 / step + claim.number, other=float(step))
     if isinstance(ended, GivenBack):
