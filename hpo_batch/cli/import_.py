@@ -254,7 +254,7 @@ def _name(name: str | None, files: Sequence[str], sweep: Sweep, into: Path) -> s
     Raises:
         UserError: it cannot be one, or is the sweep's own.
     """
-    from hpo_batch.sweep.schema import study_name
+    from hpo_batch.sweep.values import study_name
 
     given = _made_name(files[0]) if name is None else name
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from hpo_batch.expressions.language import ARITHMETIC, FUNCTIONS, INSTEAD, INT_LIMIT, MAX_DEPTH, MAX_DIGITS, ORDER
@@ -212,26 +212,30 @@ class Compiler:
             raise self.source.refused(node, f"'{name}' takes its arguments by position")
         if not function.fewest <= len(node.args) <= function.most:
             raise self.source.refused(node, f"'{name}' takes {function.arguments}")
-        arguments = [self.compile(argument, depth + 1) for argument in node.args]
-        takes_text, is_round = name == "len", name == "round"
+        return _calling(self.source, node, name, [self.compile(argument, depth + 1) for argument in node.args])
 
-        def run(values: Mapping[str, Value]) -> Value:
-            inputs = [argument(values) for argument in arguments]
-            if any(isinstance(value, str) is not takes_text for value in inputs):
-                raise self.source.failed(node, f"'{name}' takes {'a text' if takes_text else 'numbers'}")
-            if is_round and len(inputs) == 2 and not _is_digits(inputs[1]):
-                raise self.source.failed(
-                    node, f"the digits of 'round' are an integer from -{MAX_DIGITS} to {MAX_DIGITS}"
-                )
-            try:
-                result: Value = function.call(*inputs)
-            except ArithmeticError as error:
-                raise self.source.failed(node, _arithmetic(error)) from None
-            except ValueError:
-                raise self.source.failed(node, f"'{name}' has no value at {', '.join(map(repr, inputs))}") from None
-            return _checked(self.source, node, result, inputs)
 
-        return run
+def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]) -> Run:
+    """A call of the function ``name``, whose arguments are checked when they have values."""
+    function = FUNCTIONS[name].call
+    takes_text, is_round = name == "len", name == "round"
+
+    def run(values: Mapping[str, Value]) -> Value:
+        inputs = [argument(values) for argument in arguments]
+        if any(isinstance(value, str) is not takes_text for value in inputs):
+            raise source.failed(node, f"'{name}' takes {'a text' if takes_text else 'numbers'}")
+        if is_round and len(inputs) == 2 and not _is_digits(inputs[1]):
+            digits = f"-{MAX_DIGITS} to {MAX_DIGITS}"
+            raise source.failed(node, f"the digits of 'round' are an integer from {digits}")
+        try:
+            result: Value = function(*inputs)
+        except ArithmeticError as error:
+            raise source.failed(node, _arithmetic(error)) from None
+        except ValueError:
+            raise source.failed(node, f"'{name}' has no value at {', '.join(map(repr, inputs))}") from None
+        return _checked(source, node, result, inputs)
+
+    return run
 
 
 def _checked(source: Source, node: ast.expr, result: Value, inputs: Iterable[Value] = ()) -> Value:

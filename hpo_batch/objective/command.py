@@ -61,9 +61,7 @@ class CommandObjective:
         """
         folder = trial.dir.absolute()
         checkpoint = trial.checkpoint.absolute()  # which makes it: the command is told its name
-        facts = placeholder_values(
-            folder=folder, checkpoint=checkpoint, number=trial.number, attempt=trial.attempt, seed=trial.seed
-        )
+        facts = _facts(trial, folder, checkpoint)
         try:
             with contextlib.suppress(FileNotFoundError):
                 (folder / STOP).unlink()
@@ -83,11 +81,9 @@ class CommandObjective:
             code = self._watch(process, trial, inbox, stop)
         finally:
             command.end()
-        reason = stop.reason
         inbox.read(to_end=True, is_whole=code == 0)
         # a prune that only the very last reports led to came too late: the command has run to its end
-        if reason is None and trial.stopping is not Stopping.PRUNED:
-            reason = trial.stopping
+        reason = stop.reason or (None if trial.stopping is Stopping.PRUNED else trial.stopping)
         stderr = _last_bytes(folder / "stderr", stderr_start)
         inbox.mention_unread(folder / "stderr")
         killed = 0 if oom_kills_before is None else (oom_kills() or oom_kills_before) - oom_kills_before
@@ -147,6 +143,12 @@ class CommandObjective:
                 if not stop.is_waiting_for_others(code):
                     return code
                 time.sleep(self.poll_s)
+
+
+def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
+    return placeholder_values(
+        folder=folder, checkpoint=checkpoint, number=trial.number, attempt=trial.attempt, seed=trial.seed
+    )
 
 
 def _ended(code: int, stop: StopEscalation, inbox: Inbox, *, stderr: str, oom_kills: int) -> Ended:

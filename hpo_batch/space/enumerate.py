@@ -1,7 +1,7 @@
-"""A walk through the cells of a space: one name after the other, turning back at the first broken constraint.
+"""A depth-first walk through the cells of a space, one name after the other, back at the first broken constraint.
 
-Names are constant if nothing searched bears on them; those that vary fall into ``groups`` that know nothing of each
-other. ``steps`` plans a walk through some of the names, ``walk`` goes. Called by ``cells`` only.
+A name is constant if it depends on nothing that is searched; the others fall into ``groups`` that are independent of
+each other. ``steps`` plans a walk through some of the names, ``walk`` does it. Called by ``cells`` only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hpo_batch.space.space import N_PARAMS, Space
 
 
 class TooManySteps(Exception):
-    """A walk was given up."""
+    """A walk took more steps than it may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Step:
 
     name: str
     always: bool
-    """active whatever is decided, since a parent is not part of the walk"""
+    """active in any case, since a parent is not part of the walk"""
     constraints: tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ def constants_refuse(space: Space, known: Mapping[str, Value], constraints: Iter
 
 
 def ancestors(space: Space, names: Iterable[str], *, most: int | None = None) -> tuple[str, ...] | None:
-    """The names and all that bears on them, parents first; None if they are more than ``most``."""
+    """The names and everything that they depend on, parents first; None if that is more than ``most``."""
     found: set[str] = set()
     todo = [name for name in names if name in space.parents]
     while todo:
@@ -74,39 +74,27 @@ def ancestors(space: Space, names: Iterable[str], *, most: int | None = None) ->
 def groups(space: Space, *, with_n_params: bool) -> list[Group]:
     """The names that vary, split where nothing connects them.
 
-    A constraint on ``n_params`` connects all of them, since nobody knows what the user's function reads.
+    A constraint on ``n_params`` connects all of them, since the user's function may read any.
     """
     vary = tuple(name for name in space.order if name in space.varying)
-    leader = {name: name for name in vary}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            leader[name] = leader[leader[name]]
-            name = leader[name]
-        return name
-
-    def join(names: Iterable[str]) -> None:
-        leaders = [find(name) for name in names if name in leader]
-        for other in leaders[1:]:
-            leader[other] = leaders[0]
-
+    connected = _UnionFind(vary)
     for name in vary:
-        join((name, *space.parents[name]))
-    touched: dict[str, Collection[str]] = {}
+        connected.join((name, *space.parents[name]))
+    constrained: dict[str, Collection[str]] = {}
     for name, constraint in space.constraints.items():
         if N_PARAMS not in constraint.names:
-            touched[name] = sorted(constraint.names & leader.keys())
+            constrained[name] = sorted(constraint.names.intersection(vary))
         elif with_n_params and space.n_params is not None:
-            touched[name] = vary
-    for names in touched.values():
-        join(names)
+            constrained[name] = vary
+    for names in constrained.values():
+        connected.join(names)
     members: dict[str, list[str]] = {}
     for name in vary:
-        members.setdefault(find(name), []).append(name)
+        members.setdefault(connected.find(name), []).append(name)
     constraints: dict[str, list[str]] = {}
-    for name, names in touched.items():
+    for name, names in constrained.items():
         if names:
-            constraints.setdefault(find(next(iter(names))), []).append(name)
+            constraints.setdefault(connected.find(next(iter(names))), []).append(name)
     return [
         Group(
             names=tuple(names),
@@ -115,6 +103,26 @@ def groups(space: Space, *, with_n_params: bool) -> list[Group]:
         )
         for first, names in members.items()
     ]
+
+
+class _UnionFind:
+    """Sets of names that are joined where something connects them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._parent = {name: name for name in names}
+
+    def find(self, name: str) -> str:
+        """The name that stands for its set."""
+        while self._parent[name] != name:
+            self._parent[name] = self._parent[self._parent[name]]
+            name = self._parent[name]
+        return name
+
+    def join(self, names: Iterable[str]) -> None:
+        """Make one set of them; names that are in none are ignored."""
+        roots = [self.find(name) for name in names if name in self._parent]
+        for other in roots[1:]:
+            self._parent[other] = roots[0]
 
 
 def decidable(space: Space, inside: Collection[str], among: Iterable[str], *, orphans: bool = True) -> list[str]:
@@ -167,14 +175,19 @@ def walk(
     most: int | None = None,
     back_to: int | None = None,
 ) -> Iterator[Mapping[str, Value]]:
-    """What the steps of ``plan`` can decide: each cell as the names that are active, with ``known``, and their values.
+    """Every cell that satisfies the constraints of ``plan``: the active names and their values, with ``known``.
 
-    It is the walk's own mapping, and changes with the next cell.
+    All cells are the same mapping, which the next step changes.
 
     Args:
-        most: steps after which it is given up with ``TooManySteps``.
-        back_to: after a cell, go on with another value of one of the first so many names: the later ones only have to
-            exist.
+        space: of the names.
+        plan: the names to decide, in order.
+        known: values of the constants.
+        most: number of steps allowed.
+        back_to: after a cell, change one of the first so many names; of the others, one combination is enough.
+
+    Raises:
+        TooManySteps: there are more than ``most``.
     """
     if not plan:
         yield known

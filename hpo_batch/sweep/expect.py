@@ -15,10 +15,9 @@ from typing import Final
 
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import MAX_LENGTH, Expression, dotted_name, masked, parse, unmasked, why_constant
+from hpo_batch.sweep.values import GROUPS
 from hpo_batch.text.names import listed, nearest
 
-GROUPS: Final = ("best", "baseline", "elites")
-"""what may be named beside trials and sets"""
 STATISTICS: Final = ("mean", "median", "max", "min", "std", "count")
 """of the metric over the trials of all arguments"""
 

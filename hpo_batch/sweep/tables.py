@@ -1,8 +1,8 @@
-"""What a table of a sweep is: a frozen dataclass, whose annotations say what its keys may hold.
+"""A table of a sweep is a frozen dataclass, and its annotations say what its keys may hold.
 
-``validate`` has pydantic judge by them what users write. Reading a frozen sweep, which was judged when it was made, is
-done here and needs no pydantic: to import it and to build its models took a fifth of a worker's start, and 1,300 calls
-to the file system.
+``validate`` lets pydantic check by them what users write. Reading a frozen sweep, which was checked when it was made,
+is done here without pydantic: to import it and build its models took a fifth of a worker's start, and 1,300 calls to
+the file system.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-NAMED_OTHERWISE = {"space_table": "space"}
-"""attributes that are not called as their keys; a key that Python keeps for itself has a _ behind it"""
+OTHER_NAMES = {"space_table": "space"}
+"""attributes that do not have the name of their key; that of a keyword of Python ends with _"""
 
 T = TypeVar("T", bound="Table")
 
 
 def key_of(attribute: str) -> str:
     """The key of a table, as it is written in the TOML."""
-    return NAMED_OTHERWISE.get(attribute) or attribute.removesuffix("_")
+    return OTHER_NAMES.get(attribute) or attribute.removesuffix("_")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the TOML: unknown keys are mistakes, values cannot change."""
+    """A table of the TOML. Unknown keys are mistakes, and values cannot change."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {
         "extra": "forbid",
@@ -41,7 +41,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds of a value, under the names that they have in pydantic."""
+    """Bounds of a value, named as in pydantic."""
 
     ge: float | None = None
     gt: float | None = None
@@ -49,7 +49,7 @@ class Limits:
     min_length: int | None = None
     pattern: str | None = None
     strict: bool | None = None
-    """a value of another type is a mistake, not something to convert"""
+    """a value of another type is a mistake, and is not converted"""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {**handler(source), **{name: bound for name, bound in vars(self).items() if bound is not None}}
@@ -57,13 +57,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Through:
-    """A function that a value goes through; its ValueError is a mistake."""
+    """A function that converts or checks a value; its ValueError is a mistake."""
 
     function: Callable[[Any], Any]
     when: Literal["before", "after", "instead"]
-    """of the check of the value's type"""
+    """relative to the check of the value's type"""
     spelled: Callable[[Any], str] | None = None
-    """undoes ``function`` where the value is written: the frozen sweep has it as the TOML has"""
+    """the inverse of ``function``, for writing: the frozen sweep spells values as the TOML does"""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import core_schema
@@ -77,7 +77,7 @@ class Through:
 
 @dataclass(frozen=True, kw_only=True)
 class TableKey:
-    """What is known of one key of a table."""
+    """One key of a table."""
 
     name: str
     attribute: str
@@ -106,11 +106,11 @@ def _keys_of(table: type[Table]) -> tuple[TableKey, ...]:
 
 
 def meanings(table: type[Table]) -> dict[str, str]:
-    """The text below each key in the source, by its attribute."""
+    """The text below each key in the source as one line, by the name of its attribute."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(table))).body
     assert isinstance(node, ast.ClassDef)
     return {
-        one.target.id: inspect.cleandoc(str(text.value.value))
+        one.target.id: " ".join(str(text.value.value).split())
         for one, text in itertools.pairwise(node.body)
         if isinstance(one, ast.AnnAssign)
         and isinstance(one.target, ast.Name)
@@ -127,7 +127,7 @@ def tables_in(annotation: Any) -> list[type[Table]]:
 
 
 def to_raw(table: Table) -> dict[str, Any]:
-    """The table as JSON and TOML have it; keys without a value are left out."""
+    """The table as in JSON and TOML; keys without a value are left out."""
     raw = {}
     for key in keys_of(type(table)):
         value = getattr(table, key.attribute)
@@ -157,13 +157,13 @@ def _spelled(annotation: Any) -> Callable[[Any], str] | None:
 
 
 def from_raw(table: type[T], raw: object, at: str = "") -> T:
-    """The table that ``to_raw`` has written. What only pydantic judges, bounds above all, is taken on trust.
+    """The table that ``to_raw`` wrote. What only pydantic checks, bounds above all, is not checked again.
 
     Raises:
         ValueError: a key is unknown or missing, or a value has the wrong type; it names them.
     """
     if not isinstance(raw, dict):
-        raise ValueError(f"{at.rstrip('.') or 'it'} is no table")
+        raise ValueError(f"{at.rstrip('.') or 'it'} is not a table")
     keys = {key.name: key for key in keys_of(table)}
     wrong = [f"{at}{name}: unknown key" for name in raw if name not in keys]
     wrong += [f"{at}{key.name}: is missing" for key in keys.values() if key.default is MISSING and key.name not in raw]
@@ -210,4 +210,4 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:
         return value
-    raise ValueError(f"{at}: {value!r} is not what it may hold")
+    raise ValueError(f"{at}: {value!r} is not allowed")

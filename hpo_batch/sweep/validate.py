@@ -1,7 +1,7 @@
-"""A merged sweep against the schema: its mistakes in our words, and the sweep without them, so that more can be found.
+"""Check a merged sweep against the schema: its mistakes in our words, and the sweep without them, to look for more.
 
-pydantic stops at the first broken table; the rules between tables want a whole one. So what is wrong is taken out, what
-is missing gets a placeholder, and the rules judge the rest. Such a sweep is never returned by ``load``.
+pydantic stops at the first broken table, but the rules between tables need a complete sweep. So what is wrong is
+removed, what is missing gets a placeholder, and the rules check the rest. ``load`` never returns such a sweep.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PLACEHOLDERS: dict[str, Any] = {
     "direction": "minimize",
     "if": "value",
 }
-"""for required keys; a name gets one that nobody else has"""
+"""for required keys; a name gets a placeholder of its own"""
 MOST_ROUNDS = 4
-"""taking out what is wrong uncovers what is required, and that in turn its own required keys"""
+"""removing a wrong table makes a required key missing, and its placeholder may have required keys in turn"""
 
 _KINDS = {
     "string_type": "a text in quotes",
@@ -54,9 +54,10 @@ _BOUNDS = {
 
 
 def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
-    """The sweep, and what the schema has against it.
+    """Check a sweep.
 
-    With problems, the sweep is one without them; None if no such sweep could be made.
+    Returns:
+        The sweep, without what is wrong (None if nothing is left of it), and the problems.
     """
     problems: list[Problem] = []
     for _ in range(MOST_ROUNDS):
@@ -65,20 +66,20 @@ def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
         except pydantic.ValidationError as error:
             details = _details(raw, error)
         if not problems:
-            problems = [_problem(key, found) for key, found in details]
-        for key, found in details:
-            raw = _replaced(raw, key, missing=found[0]["type"] == "missing")
+            problems = [_problem(key, errors) for key, errors in details]
+        for key, errors in details:
+            raw = _replaced(raw, key, missing=errors[0]["type"] == "missing")
     return None, problems
 
 
 def checked(table: type[T], raw: Raw) -> T:
-    """A table of what somebody wrote.
+    """The table that a user wrote.
 
     Raises:
-        pydantic.ValidationError: it has mistakes; a ValueError.
+        pydantic.ValidationError: it has mistakes. This is a ValueError.
     """
-    found: T = _adapter(table).validate_python(raw)  # type: ignore[arg-type]  # mypy takes no frozen dataclass for hashable
-    return found
+    checked_table: T = _adapter(table).validate_python(raw)  # type: ignore[arg-type]  # mypy takes no frozen dataclass for hashable
+    return checked_table
 
 
 @functools.cache
@@ -87,17 +88,17 @@ def _adapter(table: type[Table]) -> pydantic.TypeAdapter[Any]:
 
 
 def _details(raw: Raw, error: pydantic.ValidationError) -> list[tuple[Key, list[Any]]]:
-    """pydantic's errors by their keys in the file; several for one key are what each kind of a union says."""
+    """pydantic's errors by their keys in the file. A union gives several for one key, one for each of its types."""
     by_key: dict[Key, list[Any]] = {}
     for detail in error.errors(include_url=False):
         by_key.setdefault(_key(raw, detail), []).append(detail)
-    # where a table was given, what is wrong in it says more than that it could also have been a text
+    # a mistake inside a table helps more than the message that the table could also have been a text
     inner = {key[:depth] for key in by_key for depth in range(len(key))}
-    return [(key, found) for key, found in by_key.items() if key not in inner or found[0]["type"] == "value_error"]
+    return [(key, errors) for key, errors in by_key.items() if key not in inner or errors[0]["type"] == "value_error"]
 
 
 def _key(raw: Raw, detail: Any) -> Key:
-    """The place of an error, without pydantic's names for the kinds of a union, which stand in no file."""
+    """The key of an error, without the names that pydantic gives to the types of a union."""
     node: Any = raw
     key: list[str | int] = []
     for i, part in enumerate(detail["loc"]):
@@ -110,9 +111,9 @@ def _key(raw: Raw, detail: Any) -> Key:
     return tuple(key)
 
 
-def _problem(key: Key, found: Sequence[Any]) -> Problem:
-    detail = found[0]
-    kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
+def _problem(key: Key, errors: Sequence[Any]) -> Problem:
+    detail = errors[0]
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
     if kind == "unexpected_keyword_argument":
         known = known_keys(*key[:-1])
         return Problem(key=key, message="unknown key", allowed=", ".join(known), guess=nearest(str(key[-1]), known))
@@ -120,23 +121,23 @@ def _problem(key: Key, found: Sequence[Any]) -> Problem:
         return Problem(key=key, message="is missing", allowed="minimize, maximize" if key[-1] == "direction" else "")
     if kind == "literal_error":
         allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ")
-        guess = nearest(given, allowed.split(", ")) if isinstance(given, str) else ""
-        return Problem(key=key, message=f"{shown(given)} is not allowed", allowed=allowed, guess=guess)
+        guess = nearest(value, allowed.split(", ")) if isinstance(value, str) else ""
+        return Problem(key=key, message=f"{shown(value)} is not allowed", allowed=allowed, guess=guess)
     if kind == "string_pattern_mismatch":
-        return Problem(key=key, message=f'{shown(given)} is not of the form "package.module:function"')
+        return Problem(key=key, message=f'{shown(value)} must have the form "package.module:function"')
     if kind in ("too_short", "string_too_short"):
         return Problem(key=key, message="must not be empty")
     if kind in _BOUNDS:
         word, bound = _BOUNDS[kind]
-        return Problem(key=key, message=f"must be {word} {context[bound]:g}, not {shown(given)}")
-    kinds = list(dict.fromkeys(_KINDS[d["type"]] for d in found if d["type"] in _KINDS))
+        return Problem(key=key, message=f"must be {word} {context[bound]:g}, not {shown(value)}")
+    kinds = list(dict.fromkeys(_KINDS[d["type"]] for d in errors if d["type"] in _KINDS))
     if kinds:
-        return Problem(key=key, message=f"must be {' or '.join(kinds)}, not {shown(given)}")
+        return Problem(key=key, message=f"must be {' or '.join(kinds)}, not {shown(value)}")
     return Problem(key=key, message=str(detail["msg"]).removeprefix("Value error, "))
 
 
 def _replaced(raw: Raw, key: Key, *, missing: bool) -> Raw:
-    """A copy with a placeholder for a missing key, or without a wrong one; a list with a wrong element goes whole."""
+    """A copy with a placeholder for a missing key, or without a wrong one. A list with a wrong element is removed."""
     while key and isinstance(key[-1], int):
         key = key[:-1]
     if not key:
@@ -177,5 +178,5 @@ def known_keys(*path: str | int) -> list[str]:
             return []
         table = nested[0]
         if get_origin(key.annotation) in (dict, tuple):
-            next(parts, None)  # the name or place of one of several tables
+            next(parts, None)  # the name or index of one of several tables
     return [key.name for key in keys_of(table)]

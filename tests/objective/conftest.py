@@ -47,6 +47,7 @@ def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Tri
     made: weakref.WeakSet[Trial] = weakref.WeakSet()
 
     def make(**changes: Any) -> Trial:
+        trials_engine = changes.pop("engine", engine)
         facts: dict[str, Any] = {
             "number": 17,
             "attempt": 2,
@@ -57,7 +58,7 @@ def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Tri
             "cpus": 3,
             **changes,
         }
-        trial = Trial(TrialContext(**facts), engine)
+        trial = Trial(TrialContext(**facts), trials_engine)
         trial.dir.mkdir(exist_ok=True)
         made.add(trial)
         return trial

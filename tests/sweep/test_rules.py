@@ -27,7 +27,7 @@ TWO = NO_TRIALS.replace('metric = "loss"', 'metric = ["loss", "time"]')
         (HEAD + "command = 'x'\n", SPACE, "6: objective: give either function or command, not both"),
         (HEAD.replace("function =", "n_params ="), SPACE, "6: objective: give either function or command"),
         (HEAD.replace("package.module:function", "package.module"), SPACE,
-         "7: objective.function: 'package.module' is not of the form \"package.module:function\""),
+         "7: objective.function: 'package.module' must have the form \"package.module:function\""),
         (HEAD.replace("function =", "command =").replace("package.module:function", "x 'y"), SPACE,
          "7: objective.command: the command cannot be split: No closing quotation"),
         (HEAD.replace("function =", "command =").replace("package.module:function", " "), SPACE,
@@ -35,7 +35,7 @@ TWO = NO_TRIALS.replace('metric = "loss"', 'metric = ["loss", "time"]')
         (HEAD.replace("function =", "command =").replace('"package.module:function"', "['']"), SPACE,
          "7: objective.command: the command is empty"),
         (HEAD.replace("function =", "command =").replace('"package.module:function"', "['a', 1]"), SPACE,
-         "7: objective.command: a command is a text or a list of texts, not ['a', 1]"),
+         "7: objective.command: a command must be a text or a list of texts, not ['a', 1]"),
     ],
 )  # fmt: skip
 def test_study_and_objective(told: Told, head: str, text: str, line: str) -> None:

@@ -10,7 +10,7 @@ from hpo_batch.records import Problem
 from hpo_batch.sweep.options import ELSEWHERE, option_problems
 from hpo_batch.sweep.rules.draft import Draft
 from hpo_batch.sweep.samplers import SAMPLERS
-from hpo_batch.sweep.schema import ENTRY
+from hpo_batch.sweep.values import ENTRY
 from hpo_batch.text.names import nearest
 
 _OPTUNAS: dict[str, str] = {
