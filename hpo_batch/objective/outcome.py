@@ -1,7 +1,7 @@
-"""What an objective gave back -> how its attempt ended. Pure: nothing here runs user code, reads or writes.
+"""From what an objective returned to the outcome of its attempt. Pure: nothing here runs user code, reads or writes.
 
-A failure is a failure: no value is made up, none is taken from somewhere the user did not mean, and the metrics that
-came are kept with the reason. What a reason leads to (retry, fail) is decided in ``study``.
+A failure stays a failure: no value is invented or taken from where the user did not put it, and reported metrics are
+kept with the reason. ``study`` decides what follows from a reason (retry or fail).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import signal
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,16 +21,16 @@ from hpo_batch.errors import Superseded
 from hpo_batch.objective.metrics import Wanted, as_number
 from hpo_batch.objective.trial import Progress
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
-from hpo_batch.text.names import did_you_mean
+from hpo_batch.text.names import did_you_mean, listed
 
 CONTINUE_LATER: Final = 75
 """Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
 STOP_SIGNALS: Final = frozenset({signal.SIGUSR2, signal.SIGTERM})
-"""What tells a command to stop. SLURM sends them too, to all processes of a step near the end of a job."""
+"""the signals that ask a command to stop; SLURM sends them too, to all processes of a step, near the end of a job"""
 SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
-"""a signal has come that may have ended processes which the objective had started"""
+"""reasons that come with a signal, which may have ended processes that the objective had started"""
 RACE_S: Final = 2.0
-"""how long our worker may take to learn of a signal that SLURM sent to all processes of a step"""
+"""how long our worker may take to notice a signal that SLURM sent to all processes of a step"""
 log = logging.getLogger(__name__)
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
 _MOST: Final = 400
@@ -43,9 +43,9 @@ _HOST_MEMORY = re.compile(
     r"MemoryError|Cannot allocate memory|can't allocate memory|std::bad_alloc|killed by signal: Killed"
 )
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
-"""a launcher, such as torchrun, tells of a process of its own"""
+"""what a launcher such as torchrun prints when one of its processes was killed"""
 _CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
-"""what a function meets when a process that it has started is gone, such as a data loader's"""
+"""what a function raises when a process that it started is gone, such as a data loader's"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -64,19 +64,19 @@ class Ended:
     final: Mapping[str, float]
     """from a line of the metrics file without a step"""
     wrong: Mapping[str, object]
-    """what that line held beside numbers: a metric among it has no value, whatever was reported before"""
+    """what that line held beside numbers: such a metric has no value, whatever was reported before"""
     unread: str
     """a RESULT line that could not be read whole"""
     stderr: str
     """the last of it"""
     almost: str = ""
-    """a line that may have been meant as a RESULT line"""
+    """a line that looks almost like a RESULT line"""
     odd: Mapping[str, object] = field(default_factory=dict)
     """what lines with a step held beside numbers"""
     torn: str = ""
     """the last line of the metrics file, if it could not be read: it may have been the result"""
     oom_kills: int = 0
-    """processes that the kernel killed for want of memory while the command ran, where it ran"""
+    """processes that the kernel killed for lack of memory, where and while the command ran"""
 
 
 def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
@@ -88,7 +88,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     if returned is None:
         if progress.stopping is not None:
             return of_stop(progress, wanted=wanted)
-        message = f"the function returned None; return {_names(wanted.names)} as {_form(wanted)}"
+        message = f"the function returned None; return {_quoted(wanted.names)} as {_form(wanted)}"
         return _failed(Reason.NO_RESULT, message, progress, wanted)
     if not isinstance(returned, Mapping):
         try:
@@ -102,7 +102,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     metrics: dict[str, float] = {}
     for name, value in returned.items():
         if not isinstance(name, str):
-            message = f"the function returned a dict with the key {name!r}; names of metrics are texts"
+            message = f"the function returned a dict with the key {name!r}; the names of metrics must be texts"
             return _failed(Reason.INVALID, message, progress, wanted)
         try:
             metrics[name] = as_number(value)
@@ -114,7 +114,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     if missing:
         message = _missing(missing[0], complete, wanted, came="returned")
         if missing[0] in progress.metrics:
-            message += "; it was reported but not returned, and only what is returned counts: return it too"
+            message += "; it was reported, but only returned values count: return it as well"
         return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
     return _complete(complete, wanted=wanted)
 
@@ -124,10 +124,10 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return of_return(None, wanted=wanted, progress=progress)
     if type(error).__name__ == "TrialPruned" and progress.stopping is not None:
-        return of_stop(progress, wanted=wanted)  # how a function written for Optuna ends when it was told to stop
+        return of_stop(progress, wanted=wanted)  # how a function written for Optuna ends when it was asked to stop
     stopping = progress.stopping
     if stopping in SIGNALLED or (stopping is Stopping.TIME_LIMIT and was_hit(error)):
-        # SLURM and terminals signal all processes: what breaks because others are gone is no failure of the trial's
+        # SLURM and terminals signal all processes: what fails because others are gone is not the trial's failure
         return of_stop(progress, wanted=wanted)
     text = _text_of(error)
     if isinstance(error, SystemExit):
@@ -143,15 +143,15 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
 
 
 def was_hit(error: BaseException) -> bool:
-    """Whether an exception may come of a signal that hit a process which the function had started."""
+    """Whether an exception may be due to a signal that hit a process which the function had started."""
     return any(_CHILD_GONE.search(f"{type(cause).__name__}: {_text_of(cause)}") for cause in _causes(error))
 
 
 def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBack:
-    """The outcome of an attempt that ended without a result because it was asked to.
+    """The outcome of an attempt that ended without a result because it was asked to stop.
 
     Raises:
-        Superseded: that was the reason; whatever the attempt says counts no more.
+        Superseded: another attempt has taken over, and the result of this one no longer counts.
     """
     match progress.stopping:
         case Stopping.PRUNED:
@@ -175,7 +175,7 @@ def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBac
 def stalled(progress: Progress, *, wanted: Wanted, traceback: str = "", where: str = "") -> Failed:
     """The outcome of an attempt that showed no progress; ``traceback`` and ``where`` tell what it was at."""
     since = "" if progress.step is None else f" after step {progress.step}"
-    message = f"no report{since} and no change of the checkpoint for as long as failures.stall allows"
+    message = f"no report{since} and no change of the checkpoint within failures.stall"
     if where:
         message += f"; it was in {where}"
     metrics = wanted.complete(progress.metrics)
@@ -191,9 +191,9 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     was_stopped = progress.stopping is not None
     if ended.code == CONTINUE_LATER:
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
-    # one that stood still may well end in a crash when it is told to stop
-    stood_still = progress.stopping is Stopping.STALLED
-    if ended.code != 0 and not stood_still and not (was_stopped and _is_our_doing(ended, progress.stopping)):
+    # a stalled command may well crash when it is asked to stop
+    is_stalled = progress.stopping is Stopping.STALLED
+    if ended.code != 0 and not is_stalled and not (was_stopped and _is_our_doing(ended, progress.stopping)):
         return _of_crash(ended, wanted=wanted, progress=progress)
     bare = {} if ended.number is None or wanted.single is None else {wanted.single: ended.number}
     final = {**bare, **ended.printed, **ended.final}
@@ -203,11 +203,11 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     missing = [name for name in wanted.names if name not in complete]
     lack = f"{_missing(missing[0], complete, wanted, came='reported')}; " if missing and complete else ""
     if ended.unread:
-        form = f"'RESULT: name=value' or 'RESULT: value': it cannot be read whole; print {_result_line(wanted)}"
-        message = f"{lack}the line {ended.unread!r} is not {form}"
+        form = f"a result is 'RESULT: name=value' or 'RESULT: value'; print {_result_line(wanted)}"
+        message = f"{lack}cannot read the line {ended.unread!r}: {form}"
         return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
     if ended.torn and not all(name in wanted.complete(final) for name in wanted.names):
-        message = f"the last line of the metrics file, {ended.torn!r}, cannot be read"
+        message = f"cannot read the last line of the metrics file, {ended.torn!r}"
         return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
     refused = {**(ended.odd if missing else {}), **ended.wrong}
     for name in wanted.names:
@@ -219,9 +219,9 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     if ended.number is not None and wanted.single is None:
         message = f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
         return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
-    message = lack.removesuffix("; ") or f"no result: print a line {_result_line(wanted)}"
+    message = lack.removesuffix("; ") or f"no result: print a line '{_result_line(wanted)}'"
     if ended.almost:
-        message += f"; the line {ended.almost!r} is none"
+        message += f"; the line {ended.almost!r} is not one"
     return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
 
 
@@ -231,7 +231,7 @@ def is_signal(code: int, signals: frozenset[int]) -> bool:
 
 
 def format_traceback(error: BaseException) -> str:
-    """The whole traceback as Python prints it, without the frames of this package."""
+    """The traceback as Python prints it, without the frames of this package."""
     try:
         shown = traceback.TracebackException.from_exception(error)
         shown.stack[:] = [frame for frame in shown.stack if not frame.filename.startswith(f"{_HERE}{os.sep}")]
@@ -263,7 +263,7 @@ def _failed(
     *,
     metrics: Mapping[str, float] | None = None,
 ) -> Failed:
-    """A failure that keeps the last reported metrics, and before them those of the result."""
+    """A failure that keeps the last metrics: those of the result before those reported."""
     kept = wanted.complete({**progress.metrics, **(metrics or {})})
     return Failed(reason=reason, message=_one_line(message), metrics=kept)
 
@@ -282,13 +282,13 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
         reason = Reason.EXIT_CODE
     what = f"killed by {_signal_name(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
     if was_killed and reason is Reason.EXIT_CODE:
-        what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' tells"
+        what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' shows it"
     elif reason is Reason.OOM_HOST and by_kernel:
-        what += " for want of memory: ask for more with job.mem_gb"
+        what += " out of memory: raise job.mem_gb"
     start = ended.stderr.rfind("Traceback (most recent call last)")
     return Failed(
         reason=reason,
-        message=_one_line(f"{what}: {last}" if last else f"{what}, and nothing on stderr"),
+        message=_one_line(f"{what}: {last}" if last else f"{what}, with nothing on stderr"),
         traceback=ended.stderr[start:] if start >= 0 else "",
         metrics=wanted.complete({**progress.metrics, **ended.printed, **ended.final}),
     )
@@ -314,7 +314,7 @@ def _reason_of(error: BaseException) -> Reason:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, as far as a hand-made circle allows."""
+    """The error and what it was raised from; a cycle that user code made ends it."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and all(current is not known for known in seen):
@@ -330,35 +330,35 @@ def _text_of(error: BaseException) -> str:
         return "(its text could not be formatted)"
 
 
-def _missing(name: str, came_metrics: Mapping[str, float], wanted: Wanted, *, came: str) -> str:
+def _missing(name: str, metrics: Mapping[str, float], wanted: Wanted, *, came: str) -> str:
     if name in wanted.computed:
-        return wanted.why_missing(name, came_metrics)
-    listed = _names(tuple(came_metrics)) if came_metrics else "nothing"
-    return f"'{name}' was not {came}; {came}: {listed}{did_you_mean(name, came_metrics)}"
+        return wanted.why_missing(name, metrics)
+    others = f"; {came}: {_quoted(metrics)}" if metrics else ""
+    return f"'{name}' was not {came}{others}{did_you_mean(name, metrics)}"
 
 
 def _needs_names(wanted: Wanted) -> str:
     if wanted.names[0] in wanted.computed and len(wanted.names) == 1:
-        inputs = _names(tuple(sorted(wanted.computed[wanted.names[0]].names)))
-        return f"'{wanted.names[0]}' is computed from {inputs}: give them by name"
-    return f"the study has several metrics: give {_names(wanted.names)} by name"
+        inputs = _quoted(sorted(wanted.computed[wanted.names[0]].names))
+        return f"'{wanted.names[0]}' is computed from {inputs}: give these by name"
+    return f"the study has several metrics: give {_quoted(wanted.names)} by name"
 
 
 def _result_line(wanted: Wanted) -> str:
     """``RESULT: val_acc=... loss=...``, of the metrics that are not computed."""
-    given = [name for name in wanted.names if name not in wanted.computed]
+    inputs = [name for name in wanted.names if name not in wanted.computed]
     for name in wanted.names:
         if name in wanted.computed:
-            given += sorted(wanted.computed[name].names - wanted.computed.keys())
-    return "RESULT: " + " ".join(f"{name}=..." for name in dict.fromkeys(given))
+            inputs += sorted(wanted.computed[name].names - wanted.computed.keys())
+    return "RESULT: " + " ".join(f"{name}=..." for name in dict.fromkeys(inputs))
 
 
 def _form(wanted: Wanted) -> str:
     return "a number or a dict" if wanted.single is not None else "a dict"
 
 
-def _names(names: tuple[str, ...]) -> str:
-    return ", ".join(f"'{name}'" for name in names[:12]) + (", ..." if len(names) > 12 else "")
+def _quoted(names: Iterable[str]) -> str:
+    return listed((f"'{name}'" for name in names), most=12)
 
 
 def _signal_name(number: int) -> str:

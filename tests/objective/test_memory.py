@@ -95,13 +95,13 @@ print(outcome.reason.value, "|", outcome.message)
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("x = bytearray(b'1' * (1 << 30))", "oom_host | killed by SIGKILL for want of memory: ask for more with job."),
+        ("x = bytearray(b'1' * (1 << 30))", "oom_host | killed by SIGKILL out of memory: raise job."),
         ("import os; os.kill(os.getpid(), 9)", "exit_code | killed by SIGKILL; out of memory? "),
         (
             "import subprocess, sys\n"
             "code = subprocess.call([sys.executable, '-c', 'x = bytearray(b\"1\" * (1 << 30))'])\n"
             "print('exitcode  : %d (pid: 77)' % code, file=sys.stderr); sys.exit(1)",
-            "oom_host | exit code 1 for want of memory: ask for more with job.mem_gb: exitcode : -9 (pid: 77)",
+            "oom_host | exit code 1 out of memory: raise job.mem_gb: exitcode : -9 (pid: 77)",
         ),
     ],
     ids=["the command", "by somebody", "a part of it"],

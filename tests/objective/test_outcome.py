@@ -132,7 +132,8 @@ def test_a_missing_metric_is_named_with_what_came() -> None:
 
 
 def test_a_metric_only_reported_is_not_taken_for_the_result() -> None:
-    outcome = fails(returned({"loss": 1}, told=progress(auc=0.9)), Reason.NO_RESULT, "reported but not returned")
+    message = "it was reported, but only returned values count"
+    outcome = fails(returned({"loss": 1}, told=progress(auc=0.9)), Reason.NO_RESULT, message)
     assert outcome.metrics == {"auc": 0.9, "loss": 1.0}
 
 
@@ -277,17 +278,19 @@ def test_of_several_ways_to_give_a_metric_the_most_final_counts() -> None:
 
 
 def test_a_command_without_a_result_failed() -> None:
-    fails(exited(), Reason.NO_RESULT, r"^no result: print a line RESULT: auc=\.\.\.$")
-    fails(exited(want=wanted("a", "b")), Reason.NO_RESULT, r"print a line RESULT: a=\.\.\. b=\.\.\.$")
-    fails(exited(want=wanted("f", f="2 * p / q")), Reason.NO_RESULT, r"print a line RESULT: p=\.\.\. q=\.\.\.$")
-    fails(exited(almost="Result: 0.5"), Reason.NO_RESULT, r"RESULT: auc=\.\.\.; the line 'Result: 0.5' is none$")
+    fails(exited(), Reason.NO_RESULT, r"^no result: print a line 'RESULT: auc=\.\.\.'$")
+    fails(exited(want=wanted("a", "b")), Reason.NO_RESULT, r"print a line 'RESULT: a=\.\.\. b=\.\.\.$")
+    fails(exited(want=wanted("f", f="2 * p / q")), Reason.NO_RESULT, r"print a line 'RESULT: p=\.\.\. q=\.\.\.$")
+    fails(exited(almost="Result: 0.5"), Reason.NO_RESULT, r"RESULT: auc=\.\.\.; the line 'Result: 0.5' is not one$")
     fails(exited(printed={"aux": 1.0}), Reason.NO_RESULT, "did you mean 'aux'")
     fails(
         exited(unread="RESULT: done"),
         Reason.NO_RESULT,
-        "'RESULT: done' is not .*: it cannot be read whole; print RESULT: auc=",
+        "cannot read the line 'RESULT: done': .*; print RESULT: auc=",
     )
-    fails(exited(unread="RESULT: auc=0,5", final={"auc": 0.5}), Reason.NO_RESULT, "'RESULT: auc=0,5' is not")
+    fails(
+        exited(unread="RESULT: auc=0,5", final={"auc": 0.5}), Reason.NO_RESULT, "cannot read the line 'RESULT: auc=0,5'"
+    )
     fails(exited(unread="RESULT: x", told=progress(auc=0.5)), Reason.NO_RESULT, "'RESULT: x'")
     fails(exited(wrong={"auc": None}, told=progress(auc=0.5)), Reason.INVALID, "'auc' as None")
     fails(exited(odd={"auc": "0.5"}, told=progress(loss=0.5)), Reason.INVALID, "'auc' as '0.5'")
@@ -339,7 +342,7 @@ def test_a_crash_while_stopping_is_a_crash() -> None:
     ("code", "stderr", "reason", "message"),
     [
         (2, "usage: x\nerror: bad --lr\n", Reason.EXIT_CODE, "^exit code 2: error: bad --lr$"),
-        (1, "", Reason.EXIT_CODE, "^exit code 1, and nothing on stderr$"),
+        (1, "", Reason.EXIT_CODE, "^exit code 1, with nothing on stderr$"),
         (-signal.SIGKILL, "", Reason.EXIT_CODE, "^killed by SIGKILL; out of memory\\?"),
         (-signal.SIGKILL, "Detected 1 oom-kill event", Reason.OOM_HOST, "^killed by SIGKILL: Detected"),
         (137, "train.sh: line 3: 77 Killed python train.py\n", Reason.OOM_HOST, "^exit code 137: "),

@@ -70,7 +70,7 @@ def test_tables_nested_as_deeply_as_toml_allows(told: Told) -> None:
     assert line.startswith("sweep.toml:11: space.y: a table describes a parameter")
     assert told(f"{SPACE}y{'.a' * 9000} = 1\n") == ["sweep.toml: not valid TOML: its tables are nested too deeply"]
     (line,) = told(f"{SPACE}[sampler]\noptions = {'{a=' * 300}1{'}' * 300}\n")
-    assert line.startswith("sweep.toml:12: sampler.options: an option is")
+    assert line.startswith("sweep.toml:12: sampler.options: an option must be")
 
 
 def test_line_ends_and_marks_of_other_systems(folder: Path) -> None:

@@ -131,7 +131,7 @@ def test_keys_of_later_versions_are_refused_by_name(told: Told, key: str) -> Non
         ("[[trial]]\nname = 'A'\nparams = { x = [1] }", "13: trial[1].params.x: [1]: a list cannot be a value"),
         ("[[trial]]\nname = 'A'\nparams.x.y = 1", "13: trial[1].params.x: a table: a dict cannot be a value"),
         ("[[trial]]\nparams = { x = 1 }", "11: trial[1].name: is missing"),
-        ("[[trial]]\nname = 'best'\nparams = { x = 1, lr = 1e-4 }", "12: trial[1].name: 'best' has a meaning"),
+        ("[[trial]]\nname = 'best'\nparams = { x = 1, lr = 1e-4 }", "12: trial[1].name: 'best' is a group"),
         ("[[trial]]\nname = 'if'\nparams = { x = 1, lr = 1e-4 }", "12: trial[1].name: 'if' is not an identifier"),
         ("[[trial]]\nname = '1'\nparams = { x = 1, lr = 1e-4 }", "12: trial[1].name: '1' is not an identifier"),
         ("[[trial]]\nname = 'größe'\nparams = { x = 1, lr = 1e-4 }", "12: trial[1].name: 'größe' is not an identifier"),

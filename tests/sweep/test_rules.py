@@ -149,7 +149,7 @@ def test_nothing_to_search(told: Told, text: str, lines: list[str]) -> None:
         ("[space.constraints]\na = \"__import__('os').system('x')\"",
          ["12: space.constraints.a: expression \"__import__('os').system('x')\": \"__import__('os').system\" is"]),
         ("y = { choices = ['a', 'b'], when = 'kind' }\nkind = ['c', 'd']",
-         ["11: space.y.when: cannot be computed for kind = 'c': expression 'kind': it gives the text 'c'"]),
+         ["11: space.y.when: cannot be computed for kind = 'c': expression 'kind': its value is the text 'c'"]),
         ("[space.derived]\nd = '1 / (x - 2)'\ne = 'd + 1'",
          ["12: space.derived.d: cannot be computed for x = 2: expression '1 / (x - 2)': division by zero"]),
         ("y = 0\n[space.derived]\nd = '1 / y'",

@@ -51,7 +51,7 @@ def test_a_function_that_hangs_is_told_and_ends_its_worker_and_no_other(project:
     record = here.state.trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "stalled")
     assert str(record.message).startswith(
-        "no report after step 1 and no change of the checkpoint for as long as failures.stall allows; it was in wait ("
+        "no report after step 1 and no change of the checkpoint within failures.stall; it was in wait ("
     )
     assert dict(record.metrics) == {"loss": 0.75}
     assert "in hangs\n    threading.Event().wait()" in here.file("stderr")
