@@ -1,7 +1,7 @@
 """``Afresh``: an objective that fails at once with an earlier attempt's checkpoint is run again without it.
 
-A kill that nobody can hold back (SLURM's, the kernel's, a power cut) may tear a checkpoint that is being written. What
-is wrong with the file is no failure of the trial: it goes on from an older checkpoint, else from its beginning.
+A kill that cannot be delayed (SLURM's, the kernel's, a power cut) may tear a checkpoint that is being written. A torn
+file is not a failure of the trial: it goes on from an older checkpoint, or else from the beginning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Afresh:
-    """Runs an objective, up to three times if its checkpoint is to blame."""
+    """Runs an objective, up to three times if its checkpoint is the cause of a failure."""
 
     objective: Runs
 
@@ -44,7 +44,7 @@ class Afresh:
             if not _is_checkpoints_fault(ended, trial, taken, checkpoint):
                 return ended
             assert isinstance(ended, Failed)
-            instead = "from its beginning" if source is None else f"from the checkpoint in '{source}'"
+            instead = "from the beginning" if source is None else f"from the checkpoint in '{source}'"
             log.warning(
                 "trial %s: failed with its checkpoint before anything was reported or saved (%s); it goes on %s",
                 trial.number, ended.message, instead,

@@ -89,7 +89,9 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
             raise UserError(_no_name(spec, part, dir(found)))
         found = getattr(found, part)
     if not callable(found):
-        raise UserError(f"'{spec}' is a {type(found).__name__}; the objective is a function of one argument, the trial")
+        raise UserError(
+            f"'{spec}' is a {type(found).__name__}; the objective must be a function of one argument, the trial"
+        )
     function: Callable[..., Any] = found
     return function
 
@@ -122,7 +124,7 @@ def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
         raise UserError(_no_module(spec, module_name, folder))
     if found.origin is None or not found.origin.endswith(".py"):
         if found.origin is None:
-            raise UserError(f"'{spec}': '{module_name}' is a folder without code; name the module in it")
+            raise UserError(f"'{spec}': '{module_name}' is a folder without code; name a module in it")
         return None
     path = Path(found.origin)
     try:
@@ -148,18 +150,18 @@ def missing_files(objective: schema.Objective, *, cwd: Path | None = None) -> li
     words = split(objective.command)
     folder = (cwd or Path.cwd()) / (objective.cwd or ".")
     program, scripts = words[0], [word for word in words[1:2] if word.endswith((".py", ".sh")) and "{" not in word]
-    told = []
+    missing = []
     found = shutil.which(folder / program if "/" in program else program, path=objective.env.get("PATH"))
     if "{" not in program and found is None:
-        told.append(f"'{program}' is not a command of this machine")
+        missing.append(f"'{program}' is not a command on this machine")
     for script in scripts:
         try:
             (folder / script).stat()
         except PermissionError:  # in a colleague's home
-            told.append(f"file '{script}' is where you may not look")
+            missing.append(f"file '{script}' cannot be read (permission denied)")
         except (OSError, ValueError):
-            told.append(f"no file '{script}' in {folder.resolve()}")
-    return told
+            missing.append(f"no file '{script}' in {folder.resolve()}")
+    return missing
 
 
 def _split(spec: str) -> tuple[str, str]:

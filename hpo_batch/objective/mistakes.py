@@ -1,6 +1,6 @@
-"""What is wrong with ``[objective]`` wherever it runs, and what may be meant otherwise; ``check`` and ``submit`` tell.
+"""What is wrong with ``[objective]`` wherever it runs, and what may be meant otherwise. For ``check`` and ``submit``.
 
-Most of it is text that looks as if something would replace or heed it, and nothing does: no shell runs a command,
+Most of it is text that looks as if something would expand or read it, and nothing does: no shell runs a command,
 placeholders are filled in the command alone, and some variables are read before they could be set.
 """
 
@@ -34,7 +34,7 @@ AT_START: Final = (
     *("PYTHONWARNINGS", "PYTHONMALLOC", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONFAULTHANDLER"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"),
 )
-"""variables that a process reads when it starts, and never after"""
+"""variables that a process reads only when it starts"""
 OF_RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SCRIPT_BYTES: Final = 1 << 20
 _MOST_CONFIGS: Final = 200
@@ -47,28 +47,28 @@ _BRACES = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
 
 
 def mistakes(sweep: Sweep) -> list[str]:
-    """What is certainly not meant, one message each."""
+    """What is certainly wrong, one message each."""
     objective = sweep.objective
     names = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
-    told = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
+    in_env = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
     if objective.command is None:
-        return told
+        return in_env
     optional = {p.name for p in sweep.space.parameters if p.when is not None}
-    found = check_placeholders(objective.command, names, optional)
-    found += _shell_mistakes(objective.command)
+    in_command = check_placeholders(objective.command, names, optional)
+    in_command += _shell_mistakes(objective.command)
     if sweep.job.ranks > 1 and _program(split(objective.command)) == "srun":
-        found.append("command: the ranks of a worker each run the command already: leave srun out")
+        in_command.append("command: each rank of a worker runs the command already: remove srun")
     return [
-        *(f"objective.{text}" if text.startswith("command") else f"objective.command: {text}" for text in found),
-        *told,
+        *(f"objective.{text}" if text.startswith("command") else f"objective.command: {text}" for text in in_command),
+        *in_env,
     ]
 
 
 def doubts(sweep: Sweep) -> list[str]:
-    """What may be meant otherwise."""
+    """What may be meant otherwise, one message each."""
     objective = sweep.objective
     found = [
-        f"env.{name}: workers share out what SLURM or this machine gives them; this gives the same to all"
+        f"env.{name}: each worker gets its own GPUs; this gives all workers the same"
         for name in objective.env
         if name == "CUDA_VISIBLE_DEVICES"
     ]
@@ -82,16 +82,16 @@ def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Itera
     for name, value in objective.env.items():
         key = f"env.{name}"
         if not name or "=" in name or "\0" in name + value:
-            yield f"{key}: no environment variable can have this name or value"
+            yield f"{key}: not a valid name or value for an environment variable"
         elif name.startswith("HPO_BATCH_"):
-            yield f"{key} does nothing: hpo-batch sets the variables that begin so for each trial"
+            yield f"{key} has no effect: hpo-batch sets the variables with this prefix for each trial"
         elif objective.function is not None and name in AT_START:
             yield (
-                f"{key} does nothing: a function runs in the worker, which has read it when it started; "
+                f"{key} has no effect: a function runs in the worker, which reads it only when it starts; "
                 f"set it in job.setup, or in the shell that submits"
             )
         elif ranks > 1 and name in OF_RANKS:
-            yield f"{key} does nothing good: each rank has its own"
+            yield f"{key} breaks the ranks: each has its own value"
     for key, value in (
         *((f"env.{name}", value) for name, value in objective.env.items()),
         ("cwd", objective.cwd or ""),
@@ -99,11 +99,11 @@ def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Itera
         filled = [name for name in _BRACES.findall(value) if name in known]
         if filled:
             variable = next((v for v, p in VARIABLES.items() if p == filled[0]), "")
-            instead = f"the command finds it in ${variable}" if variable else "give it to the command"
-            yield f"{key}: '{{{filled[0]}}}' stays as it is, since only the command is filled; {instead}"
+            instead = f"the command can read ${variable}" if variable else "pass it to the command"
+            yield f"{key}: '{{{filled[0]}}}' is not replaced, since only the command has placeholders; {instead}"
         ours = _OURS.search(value)
         if ours is not None:
-            yield f"{key}: '${ours[1]}' stays as it is, since nothing expands it here"
+            yield f"{key}: '${ours[1]}' is not expanded here"
 
 
 def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
@@ -122,13 +122,13 @@ def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
             elif not is_code:
                 placeholder = VARIABLES[name]
                 hint = f"write {{{placeholder}}}, or {AS_LIST}" if placeholder else f"write {AS_LIST}"
-                yield f"command: '${name}' stays as it is, since no shell runs the command; {hint}"
+                yield f"command: '${name}' is not expanded, since no shell runs the command; {hint}"
     if words and re.match(r"[A-Za-z_]\w*=", words[0]):
         name = words[0].partition("=")[0]
-        yield f"command: '{words[0]}' is no program; put {name} into [objective] env"
+        yield f"command: '{words[0]}' is not a program; put {name} into [objective] env"
     if isinstance(command, str):
         for operator in dict.fromkeys(_OPERATOR.findall(_QUOTED.sub("Q", command))):
-            yield f"command: '{operator}' is a mere argument, since no shell runs the command; write {AS_LIST}"
+            yield f"command: '{operator}' is passed as an argument, since no shell runs the command; write {AS_LIST}"
 
 
 def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
@@ -147,11 +147,11 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
             continue
         for name in dict.fromkeys(_OTHERS.findall(word)):
             if not name.startswith("HPO_BATCH_"):
-                yield f"command: '${name}' stays as it is, since no shell runs the command; or write {AS_LIST}"
+                yield f"command: '${name}' is not expanded, since no shell runs the command; or write {AS_LIST}"
         if word.startswith("~/"):
-            yield f"command: '{word}' stays as it is, since no shell runs the command; write the whole path"
+            yield f"command: '{word}' is not expanded, since no shell runs the command; write the whole path"
     if _program(words) == "srun" and sweep.job.scheduler == "local":
-        yield "command: outside of a job, srun asks SLURM for one for each trial, and waits until it begins"
+        yield "command: outside a job, srun requests one from SLURM for each trial and waits until it starts"
 
 
 def _hydra_doubts(words: Sequence[str], used: set[str], script: str, text: str, cwd: str | None) -> Iterator[str]:
@@ -160,10 +160,10 @@ def _hydra_doubts(words: Sequence[str], used: set[str], script: str, text: str, 
     if not imports and ("overrides" not in used or is_other):
         return
     key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words[2:]) else "hydra.run.dir"
-    if any(re.match(rf"\+{{0,2}}{re.escape(key)}=", word) for word in words) or _configs_speak_of_us(script, cwd):
+    if any(re.match(rf"\+{{0,2}}{re.escape(key)}=", word) for word in words) or _configs_mention_us(script, cwd):
         return
     yield (
-        "command: Hydra names its folder outputs/DATE/TIME by the second, and trials that start together share one: "
+        "command: Hydra names its folder outputs/DATE/TIME to the second, so trials that start together share one: "
         f"add {key}={{trial_dir}}"
     )
 
@@ -174,8 +174,8 @@ def _hyphen_doubts(sweep: Sweep, used: set[str], script: str, text: str) -> Iter
     for name in (p.name for p in sweep.space.parameters if "_" in p.name):
         hyphen = name.replace("_", "-")
         if _has_option(text, hyphen) and not _has_option(text, name):
-            given = as_args({name: 1})[0]
-            yield f"command: {{args}} gives {given}, and {script} knows --{hyphen}: write {{hyphen_args}}"
+            option = as_args({name: 1})[0]
+            yield f"command: {{args}} passes {option}, but {script} takes --{hyphen}: write {{hyphen_args}}"
 
 
 def _has_option(text: str, name: str) -> bool:
@@ -183,7 +183,7 @@ def _has_option(text: str, name: str) -> bool:
 
 
 def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
-    """Parameters that are searched and reach nobody."""
+    """Parameters that are searched and do not reach the command."""
     if used & {*LISTS, "params_json"} or EnvVar.PARAMS in text:
         return
     if any(EnvVar.PARAMS in word for word in split(sweep.objective.command or "")):
@@ -192,7 +192,7 @@ def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
     unused = [p.name for p in sweep.space.searched if p.name not in used | inner]
     if unused:
         some = ", ".join(f"'{name}'" for name in unused[:8])
-        yield f"command: it is not told {some}, unless it reads $HPO_BATCH_PARAMS"
+        yield f"command: it does not get {some}, unless it reads $HPO_BATCH_PARAMS"
 
 
 def _program(words: Sequence[str]) -> str:
@@ -210,7 +210,7 @@ def _script(word: str, cwd: str | None) -> str:
         return ""
 
 
-def _configs_speak_of_us(script: str, cwd: str | None) -> bool:
+def _configs_mention_us(script: str, cwd: str | None) -> bool:
     """Whether a configuration beside a script uses a variable of ours, as for ``hydra.run.dir``."""
     if not script:
         return False

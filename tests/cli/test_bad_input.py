@@ -141,7 +141,7 @@ def test_a_command_that_is_not_there(cli: Cli, write_sweep, root: Path) -> None:
     path.write_text(path.read_text().replace('function = "tests.cli.toys:quadratic"', 'command = "trainn.exe {args}"'))
     ended = cli("submit", path)
     assert ended.code == 2
-    assert "'trainn.exe' is not a command of this machine" in ended.err
+    assert "'trainn.exe' is not a command on this machine" in ended.err
     assert list(root.iterdir()) == []
 
 

@@ -69,18 +69,18 @@ REFUSED = [
     ('command = "@PY train.py {args} --ckpt=${{HPO_BATCH_CHECKPOINT_DIR}}/x"', "write {checkpoint_dir}"),
     ('command = "@PY train.py {args} --end $HPO_BATCH_DEADLINE"', 'write command = ["sh", "-c", "..."]'),
     ('command = ["sh", "-c", "@PY train.py --ckpt $HPO_BATCH_CHECKPOINT", "{args}"]', "'$HPO_BATCH_CHECKPOINT_DIR'?"),
-    ('command = ["sh", "-c", "train.py $1", "sh", "$HPO_BATCH_SEED", "{args}"]', "'$HPO_BATCH_SEED' stays as it is"),
-    ('command = "@PY train.py {args} > log.txt"', "'>' is a mere argument"),
-    ('command = "@PY train.py {args} && @PY train.py"', "'&&' is a mere argument"),
-    ('command = "@PY train.py {args} 2>&1 | tee log"', "'2>&1' is a mere argument"),
+    ('command = ["sh", "-c", "train.py $1", "sh", "$HPO_BATCH_SEED", "{args}"]', "'$HPO_BATCH_SEED' is not expanded"),
+    ('command = "@PY train.py {args} > log.txt"', "'>' is passed as an argument"),
+    ('command = "@PY train.py {args} && @PY train.py"', "'&&' is passed as an argument"),
+    ('command = "@PY train.py {args} 2>&1 | tee log"', "'2>&1' is passed as an argument"),
     ('command = "OMP_NUM_THREADS=2 @PY train.py {args}"', "put OMP_NUM_THREADS into [objective] env"),
     ('command = "@PY missing.py {args}"', "no file 'missing.py'"),
-    ('command = "no-such-program {args}"', "'no-such-program' is not a command of this machine"),
+    ('command = "no-such-program {args}"', "'no-such-program' is not a command on this machine"),
     ('command = "@PY train.py {args}"\nenv = { HPO_BATCH_SEED = "1" }', "objective.env.HPO_BATCH_SEED does nothing"),
     ('command = "@PY train.py {args}"\nenv = { OUT = "/x/{trial_dir}" }', "finds it in $HPO_BATCH_TRIAL_DIR"),
     ('command = "@PY train.py {args}"\nenv = { OUT = "$HPO_BATCH_TRIAL_DIR/x" }', "nothing expands it here"),
     ('command = "@PY train.py {args}"\nenv = { "A=B" = "1" }', "cannot be the name of an environment variable"),
-    ('command = "@PY train.py {args}"\ncwd = "runs/{x}"', "objective.cwd: '{x}' stays as it is"),
+    ('command = "@PY train.py {args}"\ncwd = "runs/{x}"', "objective.cwd: '{x}' is not replaced"),
     ('function = "tests.cli.toys:quadratic"\nenv = { PYTHONHASHSEED = "0" }', "env.PYTHONHASHSEED does nothing"),
     ('function = "tests.cli.toys:no_such_function"', "has no 'no_such_function'"),
 ]  # fmt: skip
@@ -122,12 +122,12 @@ def test_what_is_fine_runs_as_it_was_checked(cli: Cli, sweep: Callable[..., Path
 
 
 DOUBTED = [
-    ('command = "@PY train.py {args}"', "train.py knows --batch-size: write {hyphen_args}"),
-    ('command = "@PY train.py --x {x} --batch-size {batch_size}"', "it is not told 'fast', unless it reads $"),
+    ('command = "@PY train.py {args}"', "train.py takes --batch-size: write {hyphen_args}"),
+    ('command = "@PY train.py --x {x} --batch-size {batch_size}"', "it does not get 'fast', unless it reads $"),
     ('command = "@PY hydra_train.py {overrides}"', "add hydra.run.dir={trial_dir}"),
     ('command = "@PY hydra_train.py -m {overrides}"', "add hydra.sweep.dir={trial_dir}"),
-    ('command = "@PY train.py {hyphen_args} --ckpt ~/x"', "'~/x' stays as it is"),
-    ('command = "@PY train.py {hyphen_args} --ckpt $HOME"', "'$HOME' stays as it is"),
+    ('command = "@PY train.py {hyphen_args} --ckpt ~/x"', "'~/x' is not expanded"),
+    ('command = "@PY train.py {hyphen_args} --ckpt $HOME"', "'$HOME' is not expanded"),
     ('command = "@PY train.py {hyphen_args}"\nenv = { CUDA_VISIBLE_DEVICES = "0" }', "gives the same to all"),
 ]  # fmt: skip
 

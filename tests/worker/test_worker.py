@@ -160,7 +160,7 @@ def test_where_the_objective_cannot_be_loaded_no_trial_is_begun(project: Build, 
         "import": "module 'broken' failed while it was imported: ValueError",
         "name": "module 'toys' has no 'fin'; did you mean 'fine'?",
         "cwd": f"cannot go to the working directory '{here.path}/missing'",
-        "program": "'no-such-program' is not a command of this machine",
+        "program": "'no-such-program' is not a command on this machine",
         "script": f"no file 'no_such_script.py' in {here.path}",
     }[wrong]
     *_, last = worker.said.strip().splitlines()
