@@ -175,6 +175,6 @@ def test_mistakes_of_imports_and_seeds_are_told_by_check(cli: Cli, write_sweep: 
     told = cli("check", path).err
     assert "study.replicates" in told
     assert "a study cannot import itself" in told
-    assert "a study is named twice" in told
+    assert "a study is listed twice" in told
     assert "space.n.before: before = 'two': the parameter is a number" in told
-    assert "sampler.duplicates: means nothing to sampler 'grid'" in told
+    assert "sampler.duplicates: has no effect with sampler 'grid'" in told

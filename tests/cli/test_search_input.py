@@ -93,9 +93,9 @@ def test_architectures_are_told_beside_what_random_draws_meet(cli: Cli) -> None:
     assert "coverage_share" not in ended.err
     few = cli("check", "configs/patchtst-budgets.toml", "--set", "sampler.coverage_share=0.3")
     short = cli("check", "configs/patchtst-budgets.toml", "--set", "sampler.coverage_share=0.7").err
-    assert "0.7 makes sure of 36 of 75 cells; random draws are expected to meet 36.7, as 0.71 would" in short
+    assert "0.7 guarantees 36 of 75 cells, and random draws are expected to meet 36.7; 0.71 would" in short
     assert (
-        "sampler.coverage_share = 0.3 makes sure of 19 of 75 cells; random draws are expected to meet 36.7" in few.err
+        "sampler.coverage_share = 0.3 guarantees 19 of 75 cells, and random draws are expected to meet 36.7" in few.err
     )
 
 

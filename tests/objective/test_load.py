@@ -147,7 +147,7 @@ def test_an_error_inside_the_module_is_told_apart_and_kept(
 
 
 def test_what_cannot_be_called_is_refused(project: Path) -> None:
-    with pytest.raises(UserError, match="'good:number' is a int; the objective is a function"):
+    with pytest.raises(UserError, match="'good:number' is a int; the objective must be a function"):
         import_function("good:number")
 
 
