@@ -1,8 +1,7 @@
 """How large a space is: all combinations of the listed values, those that are valid, and which of them were tried.
 
-Counts are exact for finite spaces. Parameters that no condition or constraint connects are counted apart and
-multiplied, so that a space of many free parameters needs no walk through all of its cells. How a walk goes is
-``walk``'s business.
+Counts are exact for finite spaces. Parameters that no condition or constraint connects are counted separately and
+multiplied, so that a space of many free parameters needs no walk through all cells. ``enumerate`` does the walks.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from hpo_batch.space.parameters import Choices, Fixed, Parameter
 from hpo_batch.space.space import Space
 
 MOST_WALKED = 300_000
-"""a product of connected parameters' cells above it is not walked through by those who list cells"""
+"""cells of connected parameters that callers may list; larger products are not enumerated"""
 MOST_STEPS = 600_000
 """steps of a walk after which a count gives up: a few seconds"""
 MOST_STEPS_TO_NONE = 200_000
@@ -36,7 +35,7 @@ MOST_STEPS_TO_NONE = 200_000
 MOST_TRIED = 2_000
 """combinations of values with which an expression is tried"""
 MOST_ANCESTORS = 50
-"""names that bear on an expression that is tried; on each of thousands in a chain, all of those before it do"""
+"""names that an expression may depend on to be tried: in a chain of thousands, each depends on all before it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,8 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
 
 
 def expected_distinct(draws: int, cells: int) -> float:
-    """How many of ``cells`` equally likely ones random draws are expected to meet."""
+    """The expected number of different cells among ``draws`` random draws from ``cells`` equally likely ones:
+    cells * (1 - (1 - 1 / cells) ** draws)."""
     return cells * -math.expm1(draws * math.log1p(-1 / cells)) if cells > 1 else float(min(draws, cells))
 
 

@@ -1,8 +1,8 @@
-"""Characters that no value of a sweep may hold, since a shell, sbatch or the kernel would take them for an end.
+"""Characters that no value of a sweep may contain, since a shell, sbatch or the kernel takes them for an end.
 
-A value of ``[job]`` stands on a line of the job's script: with a newline in it, what follows is a line of its own, an
-option of sbatch or a command. A NUL ends every text that a process is started with. ``rules`` tells it of what somebody
-wrote; ``launch`` asks again where a script is written, since a study's frozen sweep and paths come past the rules.
+A value of ``[job]`` is written on a line of the job's script: what follows a newline in it would be another line, an
+option of sbatch or a command. A NUL ends every text that a process is started with. ``rules`` reports them in a sweep
+file; ``launch`` checks again where it writes a script, since frozen sweeps and paths do not pass the rules.
 """
 
 from __future__ import annotations
@@ -28,34 +28,33 @@ _NUL: Final = re.compile("\0")
 
 def control_in(text: str) -> str:
     """The first character of a text that ends a line or steers a terminal, as a message shows it; empty if none."""
-    found = _ON_A_LINE.search(text)
-    return one_line(found[0]) if found else ""
+    control = _ON_A_LINE.search(text)
+    return one_line(control[0]) if control else ""
 
 
 def check_line(key: str, value: object) -> None:
-    """Whether an option stays what it is on its line of a script; paths and frozen sweeps have come past ``check``.
+    """Check that an option remains one line of a script. Paths and frozen sweeps have not passed ``check``.
 
     Raises:
-        UserError: what follows in it would be an option or a command of its own.
+        UserError: a part of it would be another option or command.
     """
     for text in (key, str(value)):
-        if found := control_in(text):
-            raise UserError(
-                f"{one_line(key)}: {shown(text)} cannot stand in a batch script: it holds the control character {found}"
-            )
+        if control := control_in(text):
+            message = f"{shown(text)} cannot be in a batch script: it contains the control character {control}"
+            raise UserError(f"{one_line(key)}: {message}")
     if re.search(r"[\s=]", key):
         raise UserError(f"{shown(key)} is not the long name of an option of sbatch")
 
 
 def control_problems(sweep: Sweep) -> Iterator[Problem]:
-    """Texts of a sweep that would be taken for more than one, or for less than they are."""
+    """Texts of a sweep that would end early, or be read as several."""
     for key, text in _texts(to_raw(sweep), ()):
         if key[:2] == ("objective", "env") and text == key[-1] and ("=" in text or not text):
             yield Problem(key=key, message=f"{shown(text)} cannot be the name of an environment variable")
-        elif found := _forbidden(key, text).search(text):
-            why = "ends what a process can be told" if found[0] == "\0" else "would begin a line of its own, or is lost"
+        elif control := _forbidden(key, text).search(text):
+            why = "ends the text" if control[0] == "\0" else "would begin another line, or be lost"
             yield Problem(
-                key=key, message=f"{shown(text)} holds the control character {one_line(found[0])}, which {why}"
+                key=key, message=f"{shown(text)} contains the control character {one_line(control[0])}, which {why}"
             )
 
 

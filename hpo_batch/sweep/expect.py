@@ -1,8 +1,7 @@
 """The language of ``[expect]``: an expression in which trials, sets, ``best``, ``baseline`` and ``elites`` may stand.
 
-``mean(A3, A4) > mean(A1, A2)`` and ``share(elites, encoder == 'cnn') > 0.8``: functions over groups of trials are taken
-out of the text and named, what is left is an ordinary expression over their results. Whether it holds is judged by
-analysis; here is only what it says.
+``mean(A3, A4) > mean(A1, A2)`` and ``share(elites, encoder == 'cnn') > 0.8``: calls of functions over groups of trials
+are replaced by names, which leaves an ordinary expression over their results. ``findings`` evaluates it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import MAX_LENGTH, Expression, dotted_name, masked, parse, unmasked, why_constant
 from hpo_batch.sweep.values import GROUPS
-from hpo_batch.text.names import listed, nearest
+from hpo_batch.text.names import did_you_mean, listed
 
 STATISTICS: Final = ("mean", "median", "max", "min", "std", "count")
 """of the metric over the trials of all arguments"""
@@ -49,41 +48,43 @@ class Statement:
 
 
 def read_statement(text: str) -> Statement:
-    """Raises ExpressionError, which names the piece that is not allowed."""
+    """Read an expectation.
+
+    Raises:
+        ExpressionError: names the piece that is not allowed.
+    """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expectation has {len(text)} characters; at most {MAX_LENGTH} are allowed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(masked(text.strip()), mode="eval")
-        taken = _Taken()
-        left = ast.unparse(ast.fix_missing_locations(taken.visit(tree)))
+        calls = _StatisticCalls()
+        rest = ast.unparse(ast.fix_missing_locations(calls.visit(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        parse(text)  # says it better
+        parse(text)  # has the better message
         raise ExpressionError(f"'{text}' cannot be read") from None
-    expression = parse(left)
-    used = {name: statistic for name, statistic in taken.found.items() if name in expression.names}
+    expression = parse(rest)
+    used = {name: statistic for name, statistic in calls.statistics.items() if name in expression.names}
     return Statement(text=text.strip(), expression=expression, statistics=used)
 
 
 def why_unknown(statement: Statement, *, trials: Collection[str], sets: Collection[str]) -> str:
-    """What is wrong with the names in it, or nothing."""
+    """What is wrong with the names in it; empty if nothing is."""
     known = {*GROUPS, *trials, *sets}
     if constant := why_constant(statement.expression, known):
         return constant
     for name in sorted(statement.names):
         if name not in known:
-            guess = nearest(name, known)
-            hint = f"; did you mean '{guess}'?" if guess else ""
-            return f"'{name}' is neither a trial nor a set{hint} (known are {listed(sorted(known))})"
+            return f"'{name}' is neither a trial nor a set{did_you_mean(name, known)} (known: {listed(sorted(known))})"
     return ""
 
 
-class _Taken(ast.NodeTransformer):
-    """Replaces calls of statistics by names. All else is left to ``expressions`` to allow or refuse."""
+class _StatisticCalls(ast.NodeTransformer):
+    """Replaces calls of statistics by names. ``expressions`` allows or refuses everything else."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Statistic] = {}
+        self.statistics: dict[str, Statistic] = {}
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -109,6 +110,6 @@ class _Taken(ast.NodeTransformer):
         return self._named(Statistic(name="share", groups=(group,), where=where))
 
     def _named(self, statistic: Statistic) -> ast.AST:
-        name = f"_statistic_{len(self.found)}"
-        self.found[name] = statistic
+        name = f"_statistic_{len(self.statistics)}"
+        self.statistics[name] = statistic
         return ast.Name(id=name, ctx=ast.Load())

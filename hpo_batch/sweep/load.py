@@ -1,4 +1,4 @@
-"""Read a sweep file and report every mistake in it at once, each with file, line, key, what is allowed, nearest name.
+"""Read a sweep file, and report every mistake in it at once, with file, line, key and a suggestion.
 
 One ``Sweep`` per ``[[budget]]``. Nothing of the user's code is imported here.
 """
@@ -31,20 +31,20 @@ from hpo_batch.text.values import shown
 LATER: dict[str, str] = {
     "previous": "what refine remembers",
 }
-"""keys of the design that this version does not act on: refused by name, rather than as unknown or in silence"""
+"""keys of a later version: refused with a message of their own"""
 FROZEN = {
     "job.template": "the study's job is kept as it was submitted; to take another template give the sweep's TOML",
     "study.name": "a study keeps its name",
     "budget": "a budget cannot be changed from outside; set the key itself",
 }
-"""what ``override`` cannot change in a sweep whose templates and budgets are merged already"""
+"""keys that ``override`` cannot change, since templates and budgets are merged already"""
 LOCAL = "local"
 """the template of a sweep that names none"""
 LOCAL_KEYS = (
     *("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup"),
     *("grace_s", "signal_lead_s"),
 )
-"""keys of [job] that mean something without SLURM"""
+"""keys of [job] that have an effect without SLURM"""
 
 
 def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
@@ -59,7 +59,7 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         SweepInvalid: the file has mistakes; the error holds all of them.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first key
+        text = path.read_text(encoding="utf-8-sig")  # utf-8-sig: some editors begin a file with a byte order mark
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'; 'hpo-batch submit' takes the path of a TOML file") from error
     except IsADirectoryError as error:
@@ -117,28 +117,28 @@ def _place(path: Path, text: str, error: ValueError) -> str:
 
 
 class _Loader:
-    """One file on its way to its sweeps; collects what is wrong with it."""
+    """Reads one file into its sweeps, and collects what is wrong with it."""
 
     def __init__(self, path: Path, file: Source, overrides: Sequence[str]) -> None:
         self.path = path
         self.file = file
-        self.told: dict[Mistake, set[int]] = {}
+        self.mistakes: dict[Mistake, set[int]] = {}
         """each mistake with the budgets that have it"""
-        self.given = [f"--set {text}" for text in overrides]
+        self.override_files = [f"--set {text}" for text in overrides]
         self.overrides = [source for text in overrides if (source := self._override(text)) is not None]
 
     def load(self) -> tuple[Sweep, ...]:
         base = dict(self.file.raw)
         budgets = base.pop("budget", [])
         if not isinstance(budgets, list) or not all(isinstance(budget, Mapping) for budget in budgets):
-            self._tell([Problem(key=("budget",), message="budgets are written as [[budget]] tables")], [self.file])
+            self._add([Problem(key=("budget",), message="budgets must be [[budget]] tables")], [self.file])
             budgets = []
-        self._tell(_budget_problems(budgets), [self.file])
+        self._add(_budget_problems(budgets), [self.file])
         sweeps = [self._sweep(base, i, budget, is_budget=bool(budgets)) for i, budget in enumerate(budgets or [{}])]
-        if self.told:
-            mistakes = [self._with_budgets(one, budgets) for one in self.told]
+        if self.mistakes:
+            mistakes = [self._with_budgets(mistake, budgets) for mistake in self.mistakes]
             mistakes.sort(key=lambda m: (self._rank(m.file), m.line or 0, m.key))
-            raise SweepInvalid(tuple(str(one) for one in mistakes))
+            raise SweepInvalid(tuple(str(mistake) for mistake in mistakes))
         return tuple(sweep for sweep in sweeps if sweep is not None)
 
     def _sweep(self, base: Raw, number: int, budget: Mapping[str, Any], *, is_budget: bool) -> Sweep | None:
@@ -159,14 +159,14 @@ class _Loader:
         template = self._template(merged.get("job", {}), sources, problems)
         sweep = _validated({**merged, "job": merge(template, merged.get("job", {}))} if template else merged, problems)
         self._check_local(template, sources, wrong={problem.key[:2] for problem in problems}, budget=number)
-        self._tell(problems, sources, budget=number)
+        self._add(problems, sources, budget=number)
         if sweep is None:
             return None
         if template.get("scheduler") == "local":
             # what the sweep asks of SLURM means nothing here, and must not make --local fail
-            kept = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
+            local = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
             # as part of the sweep, since pydantic would have to learn of the job's table alone
-            job = checked(Sweep, {**to_raw(sweep), "job": merge(template, kept)}).job
+            job = checked(Sweep, {**to_raw(sweep), "job": merge(template, local)}).job
             sweep = dataclasses.replace(sweep, job=job)
         # the name of a budget was judged with those of the others
         return dataclasses.replace(sweep, budget=budget.get("name")) if is_budget else sweep
@@ -175,7 +175,7 @@ class _Loader:
         """The keys of the job's template, which becomes the lowest of the sources."""
         name = job.get("template", LOCAL) if isinstance(job, Mapping) else None
         if not isinstance(name, str):
-            return {}  # told by the schema
+            return {}  # the schema reports it
         try:
             template = read_template(name, self.path.parent)
         except UserError as error:
@@ -200,8 +200,8 @@ class _Loader:
         if template.get("scheduler") != "local":
             for source in sources:
                 if _job(source).get("scheduler") == "local" and not source.hidden:
-                    message = "templates alone say where a sweep runs: say --local, or template = 'local'"
-                    self._tell([Problem(key=("job", "scheduler"), message=message)], [source], budget=budget)
+                    message = "only a template can say where a sweep runs: use --local, or template = 'local'"
+                    self._add([Problem(key=("job", "scheduler"), message=message)], [source], budget=budget)
             return
         named = [source for source in sources if "template" in _job(source)]
         name = _job(named[-1])["template"] if named else None
@@ -210,10 +210,10 @@ class _Loader:
         for source in asked:
             left_out = (*LOCAL_KEYS, "scheduler") if source.hidden else LOCAL_KEYS  # hidden: the template itself
             for key in [key for key in _job(source) if key not in left_out and ("job", key) not in wrong]:
-                what = "which templates alone say" if key == "scheduler" else "which is for SLURM"
+                what = "which only a template can set" if key == "scheduler" else "which is for SLURM"
                 where = f"template '{name}' runs" if name else "without [job] template the sweep runs"
                 message = f"{where} on this machine: leave out '{key}', {what}, or name a template for SLURM"
-                self._tell([Problem(key=("job", key), message=message)], [source], budget=budget)
+                self._add([Problem(key=("job", key), message=message)], [source], budget=budget)
 
     def _override(self, text: str) -> Source | None:
         """``key=value`` as a layer of its own. What is no TOML value is a string, so that nobody must quote twice."""
@@ -221,17 +221,17 @@ class _Loader:
         try:
             raw = _parse_override(text)
         except UserError as error:
-            self.told[Mistake(file=file, line=None, key="", message=str(error))] = set()
+            self.mistakes[Mistake(file=file, line=None, key="", message=str(error))] = set()
             return None
         if "budget" in raw:
             message = "a budget cannot be changed from outside; set the key itself, for all budgets"
-            self.told[Mistake(file=file, line=None, key="budget", message=message)] = set()
+            self.mistakes[Mistake(file=file, line=None, key="budget", message=message)] = set()
             return None
         return Source(file=file, raw=raw)
 
-    def _tell(self, problems: Sequence[Problem], sources: Sequence[Source], *, budget: int | None = None) -> None:
+    def _add(self, problems: Sequence[Problem], sources: Sequence[Source], *, budget: int | None = None) -> None:
         for problem in problems:
-            of_budgets = self.told.setdefault(put(problem, sources), set())
+            of_budgets = self.mistakes.setdefault(put(problem, sources), set())
             if budget is not None:
                 of_budgets.add(budget)
 
@@ -239,11 +239,11 @@ class _Loader:
         """The sweep file comes first, templates next, then the overrides as they were given."""
         if file == self.file.file:
             return -2
-        return self.given.index(file) if file in self.given else -1
+        return self.override_files.index(file) if file in self.override_files else -1
 
     def _with_budgets(self, mistake: Mistake, budgets: Sequence[Mapping[str, Any]]) -> Mistake:
         """A mistake that only some budgets have, and that does not stand in one of them, says which."""
-        numbers = self.told[mistake]
+        numbers = self.mistakes[mistake]
         if not numbers or len(numbers) == len(budgets or [{}]) or mistake.key.startswith("budget["):
             return mistake
         names = ", ".join(shown(budgets[i].get("name", i + 1)) for i in sorted(numbers))
@@ -263,14 +263,14 @@ def _budget_problems(budgets: Sequence[Mapping[str, Any]]) -> list[Problem]:
     for i, budget in enumerate(budgets):
         label = budget.get("name")
         if not isinstance(label, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,49}", label):
-            message = 'each budget has a name that can be a folder (letters, digits and . _ + -), for example "2M"'
+            message = 'each budget needs a name that can be a folder (letters, digits and . _ + -), for example "2M"'
             problems.append(Problem(key=("budget", i, "name"), message=message))
         elif label in seen:
             problems.append(Problem(key=("budget", i, "name"), message=f"two budgets are called '{label}'"))
         else:
             seen.add(label)
         if "budget" in budget:
-            message = "a budget has no budgets of its own"
+            message = "a budget cannot contain budgets"
             problems.append(Problem(key=("budget", i, "budget"), message=message, allowed=f"name, {', '.join(known)}"))
     return problems
 
@@ -310,7 +310,7 @@ def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
     """The sweep, unless there are ``problems``; those of the schema, the space and between the tables are added."""
     for dotted, what in LATER.items():
         if _has(raw, dotted.split(".")):
-            message = f"this version does not act on it yet ({what}); remove the key"
+            message = f"this version does not support it yet ({what}); remove the key"
             problems.append(Problem(key=tuple(dotted.split(".")), message=message))
     raw = _without(raw, {tuple(dotted.split(".")) for dotted in LATER})
     objective = raw.get("objective", {})
@@ -318,10 +318,10 @@ def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
     is_table = isinstance(raw.get("space", {}), Mapping)
     if is_table:
         raw["space"] = infer_space(raw)
-    space, found = build(raw["space"] if is_table else {}, with_n_params=with_n_params)
-    problems += found
-    sweep, found = validate(raw)
-    problems += found
+    space, space_problems = build(raw["space"] if is_table else {}, with_n_params=with_n_params)
+    problems += space_problems
+    sweep, schema_problems = validate(raw)
+    problems += schema_problems
     if sweep is not None:
         problems += find_problems(sweep, space, problems=problems)
     return None if problems else sweep

@@ -1,4 +1,4 @@
-"""A part of what a file describes: the budgets from one on, some trials of a list. The rest is for another time."""
+"""A part of the sweeps of a file: the budgets from one on, or some trials of a list."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from dataclasses import replace
 from hpo_batch.errors import UserError
 from hpo_batch.sweep.planned import complete_params
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.names import listed, nearest
+from hpo_batch.text.names import did_you_mean, listed
 
 
 def part_of(
     sweeps: Sequence[Sweep], *, start_from: str | None = None, only: str | None = None, set_of: str | None = None
 ) -> tuple[Sweep, ...]:
-    """The budgets from ``start_from`` on, and of their lists the trials that are named, or that belong to a set.
+    """The sweeps to run.
+
+    Args:
+        sweeps: one for each budget, in order.
+        start_from: label of the first budget to run.
+        only: names of the trials of a list to run, separated by commas.
+        set_of: name of the set of trials of a list to run.
 
     Raises:
-        UserError: there is no such budget, trial or set, or the sweep is no list.
+        UserError: there is no such budget, trial or set, or the sweep is not a list.
     """
     chosen = tuple(sweeps)
     if start_from is not None:
         budgets = [sweep.budget for sweep in sweeps if sweep.budget is not None]
         if start_from not in budgets:
-            raise UserError(f"--start-from: no [[budget]] is called '{start_from}'{_meant(start_from, budgets)}")
+            raise UserError(f"--start-from: no [[budget]] is called '{start_from}'{_suggestion(start_from, budgets)}")
         chosen = chosen[budgets.index(start_from) :]
     if only is not None and set_of is not None:
         raise UserError("give either --only or --set-of, not both")
@@ -41,26 +47,25 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
         )
     if only is not None:
         names = [name.strip() for name in only.split(",") if name.strip()]
-        known = [trial.name for trial in sweep.trial]
-        unknown = next((name for name in names if name not in known), None)
+        trials = [trial.name for trial in sweep.trial]
+        unknown = next((name for name in names if name not in trials), None)
         if unknown is not None:
-            raise UserError(f"--only: no [[trial]] is called '{unknown}'{_meant(unknown, known)}")
+            raise UserError(f"--only: no [[trial]] is called '{unknown}'{_suggestion(unknown, trials)}")
     else:
         names = [trial.name for trial in sweep.trial if trial.set == set_of]
     if not names:
         sets = sorted({trial.set for trial in sweep.trial if trial.set is not None})
-        raise UserError(f"{option}: no [[trial]] belongs to it{_meant(set_of or '', sets)}")
-    kept = []
+        raise UserError(f"{option}: no [[trial]] belongs to it{_suggestion(set_of or '', sets)}")
+    chosen = []
     for trial in sweep.trial:
         if trial.name not in names:
             continue
         if trial.from_ is not None and trial.from_ not in ("baseline", *names):
-            # whose values it takes does not run now
+            # the trial that it takes values from does not run now
             trial = replace(trial, from_=None, params=complete_params(sweep, trial))
-        kept.append(trial)
-    return replace(sweep, trial=tuple(kept), study=replace(sweep.study, trials=None))
+        chosen.append(trial)
+    return replace(sweep, trial=tuple(chosen), study=replace(sweep.study, trials=None))
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
-    guess = nearest(name, known)
-    return f"; did you mean '{guess}'?" if guess else f"; there are {listed(known)}" if known else "; there are none"
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    return did_you_mean(name, known, otherwise=f"; there are {listed(known)}" if known else "; there are none")

@@ -1,4 +1,4 @@
-"""The trials of a sweep that are known before anything is drawn: the list, the baseline, the forced extremes.
+"""The trials of a sweep that are planned before the sampler proposes any: the list, the baseline, the extremes.
 
 They are ordinary trials with complete parameters, so that a sampler learns from them.
 """
@@ -17,12 +17,12 @@ from hpo_batch.sweep.schema import PlannedTrial, Sweep
 
 CountParams: TypeAlias = Callable[[Mapping[str, Value]], int]
 MOST_MOVED = 1_000
-"""values that an extreme is moved inwards for a constraint, at most"""
+"""how many values an extreme is moved inwards to satisfy the constraints"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A trial known beforehand."""
+    """A trial that the sweep plans."""
 
     configuration: Configuration
     origin: str
@@ -36,21 +36,21 @@ def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tupl
 
     Extremes keep constraints on ``n_params`` if the function is given: only workers may import it.
 
-    A baseline or an extreme that repeats an earlier one is left out. Two ``[[trial]]``s of one configuration are both
-    kept, since both names were asked for; the second is answered from the first and not trained again.
+    A baseline or an extreme that repeats an earlier trial is left out. Two ``[[trial]]``s with one configuration both
+    stay, since both have a name; the second gets the result of the first and is not trained again.
     """
-    found: list[Planned] = []
+    resolved: list[Planned] = []
     for _, planned in resolve_planned(sweep):
         if isinstance(planned, UserError):
             raise planned
-        found.append(planned)
-    kept = [planned for planned in found if planned.name is not None]
-    seen = {planned.configuration.key for planned in kept}
-    for planned in [planned for planned in found if planned.name is None] + extremes(sweep, n_params=n_params):
+        resolved.append(planned)
+    trials = [planned for planned in resolved if planned.name is not None]
+    seen = {planned.configuration.key for planned in trials}
+    for planned in [planned for planned in resolved if planned.name is None] + extremes(sweep, n_params=n_params):
         if planned.configuration.key not in seen:
             seen.add(planned.configuration.key)
-            kept.append(planned)
-    return tuple(kept)
+            trials.append(planned)
+    return tuple(trials)
 
 
 def resolve_planned(
@@ -102,8 +102,8 @@ def _line(trial: PlannedTrial, by_name: Mapping[str, PlannedTrial], without: Col
         if trial.from_ is None or trial.from_ == "baseline":
             return list(line.values())
         if trial.from_ in line:
-            circle = " -> ".join((*line, trial.from_))
-            raise UserError(f"trials take their values from each other in a circle: {circle}")
+            cycle = " -> ".join((*line, trial.from_))
+            raise UserError(f"these trials take their values from each other: {cycle}")
         if trial.from_ not in by_name:
             raise UserError(f"no trial is called '{trial.from_}'")
         trial = by_name[trial.from_]

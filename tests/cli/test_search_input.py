@@ -80,8 +80,8 @@ def test_a_part_of_a_grid_says_what_it_leaves_out(cli: Cli, tmp_path: Path) -> N
     path = tmp_path / "sweep.toml"
     cells = "[space]\na = [1, 2, 3]\nb = [1, 2, 3, 4]\n[sampler]\nname = 'grid'\n"
     path.write_text(HEAD + cells)
-    told = "study.trials is 6, the grid has 12 cells: 6 run, as evenly as possible"
-    assert f"{told} (every value of every parameter appears), 6 are left out" in cli("check", path).err
+    told = "study.trials is 6, but the grid has 12 cells: 6 run, spread as evenly as possible"
+    assert f"{told} (every value of every parameter appears), and 6 are left out" in cli("check", path).err
     assert f"{told.replace('is 6', 'is 3').replace('6 run', '3 run')} (without b = " in (
         cli("check", path, "--set", "study.trials=3").err
     )

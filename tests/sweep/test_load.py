@@ -158,7 +158,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("study=3", "study: must be a table, not 3"),
         ("space.x.low=1", "space.x: 'high' is missing: a range needs both ends"),
         ("trial.0.name=A", "trial: must be a list, not a table"),
-        ("previous.study=old", "previous: this version does not act on it yet"),
+        ("previous.study=old", "previous: this version does not support it yet"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),
         ("budget=[]", "budget: a budget cannot be changed from outside"),
         ("space.lr.low=1.0", "space.lr.low: low (1.0) is above high (0.001)"),
@@ -414,15 +414,15 @@ def test_a_mistake_that_one_budget_makes_of_the_files_own_key_names_the_budget(t
 @pytest.mark.parametrize(
     ("budgets", "line"),
     [
-        ("[[budget]]\nspace = { x = [1, 2] }", "11: budget[1].name: each budget has a name that can be a folder"),
-        ("[[budget]]\nname = 3", "12: budget[1].name: each budget has a name"),
-        ("[[budget]]\nname = ''", "12: budget[1].name: each budget has a name"),
-        ("[[budget]]\nname = '../x'", "12: budget[1].name: each budget has a name"),
-        ("[[budget]]\nname = '.x'", "12: budget[1].name: each budget has a name"),
-        ("[[budget]]\nname = 'a b'", "12: budget[1].name: each budget has a name"),
+        ("[[budget]]\nspace = { x = [1, 2] }", "11: budget[1].name: each budget needs a name that can be a folder"),
+        ("[[budget]]\nname = 3", "12: budget[1].name: each budget needs a name"),
+        ("[[budget]]\nname = ''", "12: budget[1].name: each budget needs a name"),
+        ("[[budget]]\nname = '../x'", "12: budget[1].name: each budget needs a name"),
+        ("[[budget]]\nname = '.x'", "12: budget[1].name: each budget needs a name"),
+        ("[[budget]]\nname = 'a b'", "12: budget[1].name: each budget needs a name"),
         ("[[budget]]\nname = 'a'\n[[budget]]\nname = 'a'", "14: budget[2].name: two budgets are called 'a'"),
-        ("[[budget]]\nname = 'a'\nbudget = 'b'", "13: budget[1].budget: a budget has no budgets of its own"),
-        ("[budget]\nname = 'a'", "11: budget: budgets are written as [[budget]] tables"),
+        ("[[budget]]\nname = 'a'\nbudget = 'b'", "13: budget[1].budget: a budget cannot contain budgets"),
+        ("[budget]\nname = 'a'", "11: budget: budgets must be [[budget]] tables"),
     ],
 )
 def test_mistakes_in_budgets_themselves(told: Told, budgets: str, line: str) -> None:

@@ -106,7 +106,7 @@ def test_keys_of_later_versions_are_refused_by_name(told: Told, key: str) -> Non
     else:
         text, line = f"{SPACE}[{table}]\n{name} = 1\n", 12
     head = HEAD.replace("trials = 5\n", f"trials = 5\n{name} = 1\n") if table == "study" and name else HEAD
-    message = f"this version does not act on it yet ({LATER[key]}); remove the key"
+    message = f"this version does not support it yet ({LATER[key]}); remove the key"
     assert told(text, head=head) == [f"sweep.toml:{line}: {key}: {message}"]
 
 
