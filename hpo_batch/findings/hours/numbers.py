@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from hpo_batch.findings.model.frame import Data, Floats
 from hpo_batch.findings.records import Efficiency
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.store.nodes import chance_of_share
 
 FAILURES = frozenset(reason.value for reason in Reason)
 LOST_STATES = {"FAIL": "failed", "COMPLETE": "complete", "PRUNED": "pruned"}
@@ -58,11 +58,7 @@ def bad_node(by_node: tuple[tuple[str, float, int, int], ...]) -> tuple[str, flo
     total, failed = sum(row[2] for row in by_node), sum(row[3] for row in by_node)
     if len(by_node) < 2 or failed == 0:
         return None
-    tested = [
-        (float(stats.hypergeom.sf(bad - 1, total, failed, n)), node)
-        for node, _, n, bad in by_node
-        if n >= LEAST_ATTEMPTS
-    ]
+    tested = [(chance_of_share(bad, n, failed, total), node) for node, _, n, bad in by_node if n >= LEAST_ATTEMPTS]
     if not tested:
         return None
     p, node = min(tested)

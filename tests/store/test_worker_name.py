@@ -1,4 +1,4 @@
-"""Types that cross borders: what follows from their fields."""
+"""A worker's name: built and read in one place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from hpo_batch.envvars import EnvVar
-from hpo_batch.records import WorkerName
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.worker import guardian
 
 
