@@ -63,14 +63,14 @@ def command(
     # before the libraries of the analysis are loaded: reading a large study is where memory is highest
     tables = read_sources(**given, root=logs_root(root), reports=True)
 
+    from hpo_batch.findings.elites.plotted import plotted_trials
     from hpo_batch.findings.page import report
-    from hpo_batch.findings.trials.numbers import drawn
     from hpo_batch.findings.write import write
 
     findings = analysed(tables, top=top, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
     folder = output if output is not None else _folder(tables)
     trials = [
-        drawn(table, label_=study.label)
+        plotted_trials(table, study=study.label)
         for table, study in zip(tables, findings.studies, strict=True)
         if len(table.metrics) < 2
     ]

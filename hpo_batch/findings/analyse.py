@@ -16,33 +16,24 @@ from threadpoolctl import threadpool_limits
 
 from hpo_batch.findings import answers
 from hpo_batch.findings.baseline.numbers import baseline, baseline_rows
-from hpo_batch.findings.best.optimism import curse
+from hpo_batch.findings.best.optimism import optimism
 from hpo_batch.findings.budgets.numbers import budgets, fidelity, single_sd
 from hpo_batch.findings.coverage.numbers import coverage
 from hpo_batch.findings.curves.numbers import learning_curves
-from hpo_batch.findings.effects.numbers import effects, settled
-from hpo_batch.findings.elites.numbers import elites
-from hpo_batch.findings.expected.numbers import judge
-from hpo_batch.findings.health.numbers import collapse, suspects
+from hpo_batch.findings.effects.numbers import Effect, effects, settled
+from hpo_batch.findings.elites.numbers import Elites, elites
+from hpo_batch.findings.expected.numbers import Expected, judge
+from hpo_batch.findings.health.numbers import Without, collapse, suspects
 from hpo_batch.findings.hours.numbers import efficiency
 from hpo_batch.findings.importance.numbers import importance
-from hpo_batch.findings.model.frame import Data, ParamInfo, prepare, summarise
+from hpo_batch.findings.model.frame import Data, ParamInfo, prepare
 from hpo_batch.findings.model.stats import holm
-from hpo_batch.findings.noise.numbers import noise_floor
+from hpo_batch.findings.noise.numbers import Noise, noise_floor
 from hpo_batch.findings.pooled.numbers import pooled
-from hpo_batch.findings.records import (
-    Effect,
-    Elites,
-    Expected,
-    Findings,
-    Interaction,
-    Noise,
-    StudyFindings,
-    TopTrial,
-    Without,
-)
+from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.findings.relations.correlations import correlations
-from hpo_batch.findings.relations.interactions import interactions
+from hpo_batch.findings.relations.interactions import Interaction, interactions
+from hpo_batch.findings.trials.numbers import TopTrial, summarise
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable, candidates, front_of
 
@@ -117,7 +108,7 @@ def _study(data: Data, label: str, known: Known, *, seed: int) -> StudyFindings:
         correlations=correlations(data),
         interactions=interactions(data),
         elites=best,
-        curse=curse(data, noise),
+        curse=optimism(data, noise),
         collapse=collapse(data),
         suspects=found,
         baseline=baseline(data, noise_sd=noise_sd, value=known.baseline),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from hpo_batch.findings.best import words as best
 from hpo_batch.findings.budgets import words as budgets
+from hpo_batch.findings.budgets.numbers import Budgets
 from hpo_batch.findings.coverage import words as coverage
 from hpo_batch.findings.curves import words as fidelity
 from hpo_batch.findings.effects import words as effects
@@ -20,7 +21,8 @@ from hpo_batch.findings.importance import words as importance
 from hpo_batch.findings.noise import words as noise
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.pooled import words as pooled
-from hpo_batch.findings.records import Budgets, Finding, Pooled, StudyFindings
+from hpo_batch.findings.pooled.numbers import Pooled
+from hpo_batch.findings.records import Finding, StudyFindings
 from hpo_batch.findings.relations import words as interactions
 from hpo_batch.findings.trials import words as trials
 

@@ -14,6 +14,7 @@ from hpo_batch.findings.coverage import page as coverage
 from hpo_batch.findings.curves import page as training
 from hpo_batch.findings.effects import page as effects
 from hpo_batch.findings.elites import page as top
+from hpo_batch.findings.elites.plotted import PlottedTrials
 from hpo_batch.findings.expected import page as expected
 from hpo_batch.findings.hours import page as hours
 from hpo_batch.findings.importance import page as importance
@@ -23,12 +24,11 @@ from hpo_batch.findings.pooled import page as pooled
 from hpo_batch.findings.records import Findings
 from hpo_batch.findings.relations import page as relations
 from hpo_batch.findings.summary import FIRST_SCREEN, first_screen, said, to_do, told_once
-from hpo_batch.findings.trials.numbers import Drawn
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import count
 
 
-def report(findings: Findings, trials: Sequence[Drawn] = (), *, version: str) -> Document:
+def report(findings: Findings, trials: Sequence[PlottedTrials] = (), *, version: str) -> Document:
     """The whole report. ``trials``: by label of their study, for slice plots and parallel coordinates."""
     by_label = {drawn.label: drawn for drawn in trials}
     names = _file_names([study.label for study in findings.studies])

@@ -16,31 +16,12 @@ from enum import Enum
 from typing import Any, Final
 
 from hpo_batch.findings import records
+from hpo_batch.findings.json_keys import keys_of
 from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.records import Answer, Estimate, Value
 
 FORMAT: Final = 1
 """raised when a key changes its meaning or goes; new keys do not raise it"""
-
-NAMES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("Effect", "curve"): ("at", "estimate"),
-    ("Importance", "branches"): ("branch", "importance"),
-    ("Interaction", "cells"): ("value_of_a", "value_of_b", "n", "mean"),
-    ("Coverage", "counts"): ("values", "n"),
-    ("EliteRow", "shares"): ("value", "share_of_elites", "share_of_all"),
-    ("TopShares", "studies"): ("study", "n", "base_rate"),
-    ("TopShares", "groups"): ("by", "group", "n", "base_rate"),
-    ("StudyFindings", "fidelity"): ("step", "rank_correlation", "n"),
-    ("Collapse", "trials"): ("number", "answer"),
-    ("Efficiency", "by_outcome"): ("outcome", "hours", "attempts"),
-    ("Efficiency", "by_node"): ("node", "hours", "attempts", "failed"),
-    ("Efficiency", "failures"): ("cause", "node", "count"),
-    ("StudyFindings", "history"): ("number", "value"),
-    ("StudyFindings", "curves"): ("step", "value"),
-    ("Budgets", "consistency"): ("parameter", "best_values", "agree"),
-    ("Budgets", "transfer"): ("a", "b", "rank_correlation", "n"),
-}
-"""what stands in the places of tuples, which JSON would leave nameless"""
 
 
 MOST_TRIALS: Final = 10_000
@@ -112,10 +93,7 @@ def _of_curves(study: StudyFindings) -> Mapping[int, tuple[tuple[int, float], ..
 
 def _record(record: Any) -> dict[str, Any]:
     kind = type(record).__name__
-    return {
-        field.name: _value(getattr(record, field.name), NAMES.get((kind, field.name)))
-        for field in dataclasses.fields(record)
-    }
+    return {field.name: _value(getattr(record, field.name), keys_of(field)) for field in dataclasses.fields(record)}
 
 
 def _value(value: Any, names: tuple[str, ...] | None) -> Any:
@@ -142,7 +120,7 @@ def keys() -> Iterator[tuple[str, str, str]]:
     for kind in _records():
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            names = NAMES.get((kind.__name__, field.name))
+            names = keys_of(field)
             yield f"{kind.__name__}.{field.name}", _type(hints[field.name], names), _words(kind).get(field.name, "")
 
 

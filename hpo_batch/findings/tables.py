@@ -6,27 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hpo_batch.document.blocks import Cell, Table
+from hpo_batch.findings.baseline.numbers import Baseline
+from hpo_batch.findings.budgets.numbers import Budgets
+from hpo_batch.findings.coverage.numbers import Coverage
+from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.figures import FOUND
+from hpo_batch.findings.health.numbers import Suspect, Without
+from hpo_batch.findings.hours.numbers import Efficiency
+from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.records import (
-    Baseline,
-    Budgets,
-    Correlation,
-    Coverage,
-    Effect,
-    Efficiency,
-    Elites,
-    Importance,
-    Interaction,
-    Pooled,
-    RepeatedConfiguration,
-    StudyFindings,
-    Suspect,
-    TopShares,
-    TopTrial,
-    ValueRow,
-    Without,
-)
+from hpo_batch.findings.pooled.numbers import Pooled, TopShares
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.relations.correlations import Correlation
+from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.trials.numbers import RepeatedConfiguration, TopTrial
 from hpo_batch.records import Value
 from hpo_batch.text.numbers import NONE, count, hours, interval, label, number, p_value, percent, size_range
 

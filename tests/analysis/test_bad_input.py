@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from hpo_batch.expressions import parse
-from hpo_batch.findings.best.optimism import curse
+from hpo_batch.findings.best.optimism import optimism
 from hpo_batch.findings.effects.numbers import effects
 from hpo_batch.findings.elites.numbers import elites
 from hpo_batch.findings.importance.numbers import importance
-from hpo_batch.findings.model.frame import Data, prepare, summarise
+from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.findings.noise.numbers import noise_floor
 from hpo_batch.findings.relations.correlations import correlations
 from hpo_batch.findings.relations.interactions import interactions
+from hpo_batch.findings.trials.numbers import summarise
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.space import Space
 from tests.analysis.simulate import table
@@ -35,7 +36,7 @@ PARTS: dict[str, Callable[[Data], Any]] = {
     "correlations": correlations,
     "interactions": interactions,
     "elites": elites,
-    "curse": lambda data: curse(data, noise_floor(data)),
+    "curse": lambda data: optimism(data, noise_floor(data)),
 }
 
 

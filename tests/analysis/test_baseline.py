@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.findings.baseline.numbers import baseline
+from hpo_batch.findings.baseline.numbers import Baseline, baseline
 from hpo_batch.findings.model.frame import Data, prepare
-from hpo_batch.findings.records import Baseline
 from tests.analysis.tables import table
 
 USUAL = {"depth": 2, "width": 8}

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo_batch.findings.budgets.numbers import budgets, fidelity, parameter_counts, rank_correlation
+from hpo_batch.findings.budgets.numbers import Budgets, budgets, fidelity, parameter_counts, rank_correlation
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.pooled.numbers import pooled
-from hpo_batch.findings.records import Budgets, Effect, Noise
 from hpo_batch.records import Answer, Estimate
 from tests.analysis.tables import table
 

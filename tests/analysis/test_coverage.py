@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hpo_batch.findings.coverage.numbers import MOST_EXACT, coverage, random_distinct
+from hpo_batch.findings.coverage.numbers import MOST_EXACT, Coverage, coverage, random_distinct
 from hpo_batch.findings.model.frame import prepare
-from hpo_batch.findings.records import Coverage
 from hpo_batch.records import Answer
 from hpo_batch.space.build import build
 from hpo_batch.space.space import Space

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from hpo_batch.findings.analyse import Known, analyse
-from hpo_batch.findings.coverage.numbers import coverage
+from hpo_batch.findings.coverage.numbers import Coverage, coverage
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.model.frame import prepare, value_text
-from hpo_batch.findings.records import Coverage, Effect, Finding, Findings, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.read import read_tables

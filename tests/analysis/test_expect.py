@@ -5,8 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpo_batch.findings.expected.numbers import judge
-from hpo_batch.findings.records import Expected
+from hpo_batch.findings.expected.numbers import Expected, judge
 from hpo_batch.records import Answer
 
 

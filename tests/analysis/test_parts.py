@@ -10,14 +10,15 @@ import optuna
 import pytest
 
 from hpo_batch.expressions import parse
-from hpo_batch.findings.best.optimism import curse
+from hpo_batch.findings.best.optimism import optimism
 from hpo_batch.findings.effects.numbers import effects, settled
 from hpo_batch.findings.elites.numbers import elites
 from hpo_batch.findings.importance.numbers import fanova, importance
-from hpo_batch.findings.model.frame import prepare, summarise
+from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, holm, mde, pooled_sd, sd_interval
 from hpo_batch.findings.noise.numbers import noise_floor
 from hpo_batch.findings.relations.interactions import interactions
+from hpo_batch.findings.trials.numbers import summarise
 from hpo_batch.records import Answer
 from hpo_batch.space.parameters import Choices, Real
 from hpo_batch.space.space import Space
@@ -319,7 +320,7 @@ class TestRest:
         random = np.random.default_rng(8)
         rows = [({"a": float(a)}, float(random.normal())) for a in random.random(50)]
         data = prepare(table(rows))
-        found = curse(data, noise_floor(data))
+        found = optimism(data, noise_floor(data))
         assert found is not None
         assert found.held_out is None
         assert found.shrunken is not None
@@ -327,8 +328,8 @@ class TestRest:
         assert found.optimism > 0.5
         best = rows[data.best_row][0]
         again = prepare(table([*rows, (best, 0.1), (best, 0.3)], columns={"seed": [1] * 50 + [2, 3]}))
-        confirmed = curse(again, noise_floor(again))
+        confirmed = optimism(again, noise_floor(again))
         assert confirmed is not None
         assert confirmed.held_out is not None
         assert confirmed.held_out.value == pytest.approx(0.2)
-        assert curse(prepare(table([])), noise_floor(prepare(table([])))) is None
+        assert optimism(prepare(table([])), noise_floor(prepare(table([])))) is None

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.findings.effects.numbers import effects, settled
-from hpo_batch.findings.model.frame import Data, prepare, summarise
+from hpo_batch.findings.effects.numbers import Effect, effects, settled
+from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.findings.model.stats import holm
 from hpo_batch.findings.noise.numbers import noise_floor
-from hpo_batch.findings.records import Effect
 from hpo_batch.findings.relations.correlations import correlations
+from hpo_batch.findings.trials.numbers import summarise
 from tests.analysis.simulate import table
 from tests.conftest import SHARED
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from hpo_batch.findings.records import (
-    Baseline,
-    BaselinePair,
-    BudgetRow,
-    Budgets,
-    Collapse,
-    Correlation,
-    Coverage,
-    Curse,
-    Effect,
-    Efficiency,
-    EliteRow,
-    Elites,
-    Expected,
-    Finding,
-    Findings,
-    Importance,
-    ImportanceRow,
-    Interaction,
-    Noise,
-    Pooled,
-    RepeatedConfiguration,
-    StudyFindings,
-    Summary,
-    Suspect,
-    TopShares,
-    TopTrial,
-    ValueRow,
-    Without,
-)
-from hpo_batch.findings.trials.numbers import Axis, Drawn
+from hpo_batch.findings.baseline.numbers import Baseline, BaselinePair
+from hpo_batch.findings.best.optimism import Optimism
+from hpo_batch.findings.budgets.numbers import BudgetRow, Budgets
+from hpo_batch.findings.coverage.numbers import Coverage
+from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.elites.numbers import EliteRow, Elites
+from hpo_batch.findings.elites.plotted import Axis, PlottedTrials
+from hpo_batch.findings.expected.numbers import Expected
+from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
+from hpo_batch.findings.hours.numbers import Efficiency
+from hpo_batch.findings.importance.numbers import Importance, ImportanceRow
+from hpo_batch.findings.noise.numbers import Noise
+from hpo_batch.findings.pooled.numbers import Pooled, TopShares
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.relations.correlations import Correlation
+from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.trials.numbers import RepeatedConfiguration, Summary, TopTrial
 from hpo_batch.records import Answer, Estimate
 
 
@@ -186,7 +172,7 @@ def study(label: str = "toy", name: str = "dropout", *, value: str = "cnn") -> S
                 ),
             ),
         ),
-        curse=Curse(
+        curse=Optimism(
             best=0.7315, shrunken=estimate(0.724), held_out=None, optimism=0.0075, text="the best is optimistic"
         ),
         collapse=Collapse(
@@ -295,7 +281,7 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
     )
 
 
-def trials(label: str = "toy", name: str = "dropout", value: str = "cnn") -> Drawn:
+def trials(label: str = "toy", name: str = "dropout", value: str = "cnn") -> PlottedTrials:
     axes = (
         Axis(
             name=name,
@@ -310,7 +296,7 @@ def trials(label: str = "toy", name: str = "dropout", value: str = "cnn") -> Dra
             ticks=((0.0, value), (1.0, "b")),
         ),
     )
-    return Drawn(label=label, numbers=(0, 1, 2, 3), values=(0.7, 0.72, 0.71, 0.69), axes=axes)
+    return PlottedTrials(label=label, numbers=(0, 1, 2, 3), values=(0.7, 0.72, 0.71, 0.69), axes=axes)
 
 
 def empty(label: str = "nothing") -> Findings:

@@ -13,8 +13,8 @@ import pytest
 
 from hpo_batch.document.markdown import markdown
 from hpo_batch.findings.analyse import analyse
+from hpo_batch.findings.elites.plotted import plotted_trials
 from hpo_batch.findings.page import report
-from hpo_batch.findings.trials.numbers import drawn
 from hpo_batch.sources.read import read_tables
 
 GOLDEN = Path(__file__).parent / "golden" / "small-study.md"
@@ -37,7 +37,7 @@ def small_study(path: Path) -> Path:
 def test_the_report_of_a_small_study_reads_as_it_did(tmp_path: Path) -> None:
     tables = read_tables([str(small_study(tmp_path / "small.csv"))], root=tmp_path / "logs")
     findings = analyse(tables)
-    trials = [drawn(tables[0], label_=findings.studies[0].label)]
+    trials = [plotted_trials(tables[0], study=findings.studies[0].label)]
     found = markdown(report(findings, trials, version="1"))
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(found, encoding="utf-8")

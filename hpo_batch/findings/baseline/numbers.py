@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from hpo_batch.errors import UserError
 from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
-from hpo_batch.findings.records import Baseline, BaselinePair
 from hpo_batch.records import Estimate, Value
 from hpo_batch.sweep.planned import resolve_planned
 
 Row = Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    value: Estimate | None
+    n_above: int
+    n: int
+    """trials compared"""
+    pairs: tuple[BaselinePair, ...]
+    """single parameters changed from the baseline, everything else equal"""
+    unexplained: float | None
+    """of the best trial's lead: what the pairs' sum does not explain"""
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinePair:
+    parameter: str
+    value: Value
+    difference: Estimate
 
 
 def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) -> Baseline | None:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import ALPHA, sem
 from hpo_batch.findings.model.surrogate import Z, surrogate
-from hpo_batch.findings.records import Curse, Noise
+from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.records import Estimate
 
 
-def curse(data: Data, noise: Noise) -> Curse | None:
+@dataclass(frozen=True, kw_only=True)
+class Optimism:
+    """How optimistic the best value is."""
+
+    best: float
+    shrunken: Estimate | None
+    """what a model expects at the best configuration"""
+    held_out: Estimate | None
+    """mean of confirmations that took no part in the selection"""
+    optimism: float | None
+    text: str
+
+
+def optimism(data: Data, noise: Noise) -> Optimism | None:
     """The best value, what a model expects at its configuration, what other seeds of it gave; None if none is best."""
     if not data.n or (data.n > 1 and np.ptp(data.y) == 0):
         return None
@@ -22,12 +36,12 @@ def curse(data: Data, noise: Noise) -> Curse | None:
     shrunken = _shrunken(data, row)
     held_out = _held_out(data, row)
     expected = held_out or shrunken
-    optimism = data.sign * (best - expected.value) if expected is not None else None
-    return Curse(
+    gap = data.sign * (best - expected.value) if expected is not None else None
+    return Optimism(
         best=best,
         shrunken=shrunken,
         held_out=held_out,
-        optimism=optimism,
+        optimism=gap,
         text=_text(data, best, shrunken, held_out, noise),
     )
 

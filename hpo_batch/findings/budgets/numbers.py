@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from hpo_batch.findings.curves.numbers import as_curves
+from hpo_batch.findings.effects.numbers import Effect
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, Floats, Ints, joint, merged
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.records import BudgetRow, Budgets, Effect, Noise
+from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.records import Answer, Estimate, Value
 
 LEAST_COMMON: Final = 5
@@ -35,6 +38,41 @@ _RATIO: Final = "d_ff_ratio"
 _OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
 _NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Several budgets (or studies) beside each other."""
+
+    rows: tuple[BudgetRow, ...]
+    order: Answer
+    """whether the best values can be ordered at all"""
+    order_text: str
+    """``20M > 2M > 200M``, with what speaks for and against it"""
+    slope: Estimate | None
+    """of the best value over the logarithm of the parameter count"""
+    consistency: tuple[tuple[str, Mapping[str, Value | None], Answer], ...] = field(
+        metadata=json_keys("parameter", "best_values", "agree")
+    )
+    """parameter, best value by budget (None: it has none), whether they agree"""
+    transfer: tuple[tuple[str, str, Estimate | None, int], ...] = field(
+        metadata=json_keys("a", "b", "rank_correlation", "n")
+    )
+    """two budgets, rank correlation of the configurations that both have, how many"""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetRow:
+    label: str
+    n: int
+    best: Estimate
+    mean: float
+    params: Mapping[str, Value]
+    n_params: tuple[int, int] | None
+    """smallest and largest parameter count of a model in it"""
+    n_params_source: str = ""
+    """``recorded``, ``estimated: ...`` or ``not recorded``"""
 
 
 def budgets(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hpo_batch.findings import order
+from hpo_batch.findings.budgets.numbers import Budgets
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import short_value
-from hpo_batch.findings.records import Budgets, Finding
+from hpo_batch.findings.records import Finding
 from hpo_batch.records import Answer, Estimate
 
 

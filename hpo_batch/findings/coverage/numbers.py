@@ -12,13 +12,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
-from hpo_batch.findings.records import Coverage
 from hpo_batch.records import Answer, Estimate, Value, is_number
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed
@@ -47,6 +47,29 @@ MOST_EXACT: Final = 20_000_000
 
 
 Identity = tuple[tuple[type, Value], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of a set of parameters was tried."""
+
+    label: str
+    """``architecture``, ``training`` or ``all``"""
+    parameters: tuple[str, ...]
+    found: int
+    cells: int
+    """valid ones"""
+    attainable: int
+    """min(n, cells)"""
+    random: Estimate | None
+    """what as many random trials would find"""
+    gaps: tuple[Mapping[str, Value], ...]
+    """cells nobody tried, at most 20"""
+    counts: tuple[tuple[tuple[str, ...], int], ...] = field(default=(), metadata=json_keys("values", "n"))
+    """labels of the values, trials: for the matrix"""
+    answer: Answer = Answer.CANNOT_TELL
+    """whether it reached what random trials would"""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from hpo_batch.findings import order
+from hpo_batch.findings.coverage.numbers import Coverage
 from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Coverage, Finding, StudyFindings
+from hpo_batch.findings.records import Finding, StudyFindings
 from hpo_batch.records import Answer
 
 SPACES: Final = {"all": "whole space", "training": "training parameters"}

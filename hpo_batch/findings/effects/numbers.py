@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, ParamInfo, recoded
 from hpo_batch.findings.model.linear import coded, curve, dummies, f_test, independent, others, residual, squares_left
 from hpo_batch.findings.model.stats import ALPHA, Floats, eta_squared, fenced, mde
 from hpo_batch.findings.model.surrogate import Z, surrogate
-from hpo_batch.findings.records import Effect, ValueRow
 from hpo_batch.records import Estimate, Value
 
 POWERED = 5
@@ -43,6 +43,68 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 NO_TREND = "no clear trend"
 NOT_VARIED = "not varied: no statement possible"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueRow:
+    """One value (or one interval of a continuous parameter) of one parameter."""
+
+    label: str
+    value: Value | None
+    """None for an interval"""
+    n: int
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    adjusted: Estimate | None
+    """mean with the other parameters held alike; None where it cannot be computed"""
+    share: float
+    """of the complete trials"""
+    top_share: float | None = None
+    """share of this value among the top trials, beside ``share``, its base rate"""
+    distinct: int = 0
+    """trials of it less those that repeat another one exactly"""
+    underpowered: bool = False
+    """fewer than five distinct trials: nothing is said of it"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What one parameter does to the metric, on average over the others (a marginal effect)."""
+
+    parameter: str
+    kind: str
+    """``levels`` (few values, one mean each) or ``continuous`` (a curve)"""
+    varied: bool
+    rows: tuple[ValueRow, ...]
+    naive_trend: str
+    """the documents' word: last group mean against the first, ``flat`` below 0.01; shown as what not to trust"""
+    trend: str
+    """``increasing``, ``decreasing``, ``peaked``, ``differs`` or ``no clear trend``; the first four only if the
+    adjusted test carries them after Holm"""
+    p: float | None
+    p_holm: float | None
+    effect_size: float | None
+    """epsilon squared"""
+    detectable: float | None
+    """smallest difference between two values that would be found with 80 % power"""
+    without_outliers: float | None
+    """p of the same test without the flagged trials; None if none is flagged"""
+    rows_without: tuple[ValueRow, ...] = ()
+    """``rows`` without the flagged trials"""
+    curve: tuple[tuple[float, Estimate], ...] = field(default=(), metadata=json_keys("at", "estimate"))
+    """continuous parameters: position on the parameter's own scale, adjusted mean"""
+    shape: str = ""
+    """the word for ``trend`` that the adjusted means have, whether or not the test carries it (``effects.settled``)"""
+    span: float | None = None
+    """largest less smallest adjusted mean, of values with at least five trials"""
+    eta_squared: float | None = None
+    seed_formula: float | None = None
+    """the documents' "fraction of variance explained": eta squared times (n - 1) / n"""
+    method: str = ""
+    why: str = ""
+    """why there is no adjusted effect, if there is none"""
 
 
 def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hpo_batch.document.blocks import Block, Said, Section
 from hpo_batch.findings import figures, tables
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.parts import Blocks, add, make_section, per_study
 from hpo_batch.findings.phrases import metric_title
-from hpo_batch.findings.records import Effect, Findings, StudyFindings
+from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.records import Answer
 
 

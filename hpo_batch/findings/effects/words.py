@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpo_batch.findings import order
-from hpo_batch.findings.effects.numbers import NO_TREND, resolved
+from hpo_batch.findings.effects.numbers import NO_TREND, Effect, ValueRow, resolved
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import claims, p_text
-from hpo_batch.findings.records import Effect, Finding, StudyFindings, ValueRow
+from hpo_batch.findings.records import Finding, StudyFindings
 from hpo_batch.records import Answer
 
 

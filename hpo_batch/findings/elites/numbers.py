@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, ParamInfo
 from hpo_batch.findings.model.stats import Floats, clipped, correlation
-from hpo_batch.findings.records import EliteRow, Elites
+from hpo_batch.records import Value
 
 QUARTER = 0.25
 FEWEST = 4
@@ -21,6 +23,31 @@ AT_EDGE = 0.95
 CLOSE = 0.025
 """of the range: what counts as being at its end, where there are no listed values"""
 MOST_FITTED = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elites:
+    """The top quarter, ties included."""
+
+    n: int
+    threshold: float
+    rows: tuple[EliteRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EliteRow:
+    parameter: str
+    low: Value | None
+    high: Value | None
+    """range among the elites, for numbers"""
+    shares: tuple[tuple[str, float, float], ...] = field(metadata=json_keys("value", "share_of_elites", "share_of_all"))
+    """value, share among elites, share among all complete trials"""
+    at_edge: str
+    """``low``, ``high`` or empty: the best trial lies at that edge of the space, or the fitted optimum does in 95 % of
+    resamples"""
+    rho: float | None
+    rho_p: float | None
+    """Spearman against the metric over all trials in which the parameter is active"""
 
 
 def elites(data: Data, *, seed: int = 0) -> Elites | None:

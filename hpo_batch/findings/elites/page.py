@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hpo_batch.document.blocks import Section
 from hpo_batch.findings import figures, tables
+from hpo_batch.findings.elites.plotted import PlottedTrials
 from hpo_batch.findings.parts import Blocks, add, make_section, per_study
 from hpo_batch.findings.records import Findings, StudyFindings
-from hpo_batch.findings.trials.numbers import Drawn
 
 
-def section(findings: Findings, names: dict[str, str], trials: dict[str, Drawn]) -> Section | None:
+def section(findings: Findings, names: dict[str, str], trials: dict[str, PlottedTrials]) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
         if study.elites is not None and study.elites.rows:

@@ -8,13 +8,13 @@ told and nothing is concluded from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.findings.records import Expected
 from hpo_batch.records import Answer, Value
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
 
@@ -23,6 +23,17 @@ SURE = 0.975
 
 Groups = Mapping[str, pd.DataFrame]
 """complete trials by the names that a statement may use: ``value`` and the parameters"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """An entry of ``[expect]``, judged."""
+
+    statement: str
+    expression: str
+    answer: Answer
+    text: str
+    then: str = ""
 
 
 def judge(

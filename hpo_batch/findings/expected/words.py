@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpo_batch.findings import order
+from hpo_batch.findings.expected.numbers import Expected
 from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Expected, Finding, StudyFindings
+from hpo_batch.findings.records import Finding, StudyFindings
 from hpo_batch.records import Answer
 
 

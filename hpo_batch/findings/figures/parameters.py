@@ -8,7 +8,9 @@ from typing import Final
 
 from hpo_batch.document.drawing import MOST_LEVELS, MOST_PANELS, Figure, clamped, inner_range
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale
-from hpo_batch.findings.records import Coverage, Effect, Importance
+from hpo_batch.findings.coverage.numbers import Coverage
+from hpo_batch.findings.effects.numbers import Effect
+from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.records import Estimate
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count, number

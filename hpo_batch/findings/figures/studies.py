@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from hpo_batch.document.drawing import MOST_LEVELS, Figure
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale
-from hpo_batch.findings.records import Budgets, Efficiency
+from hpo_batch.findings.budgets.numbers import Budgets
+from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count, hours, number, percent, size_range
 

@@ -8,9 +8,9 @@ from typing import Final
 
 from hpo_batch.document.drawing import MOST_DOTS, MOST_PANELS, Figure, clamped, inner_range
 from hpo_batch.document.svg import CHARACTER, Canvas, Scale, scale
+from hpo_batch.findings.elites.plotted import Axis, PlottedTrials
 from hpo_batch.findings.phrases import metric_title
 from hpo_batch.findings.records import StudyFindings
-from hpo_batch.findings.trials.numbers import Axis, Drawn
 from hpo_batch.text.numbers import count, number
 
 MOST_LINES: Final = 400
@@ -145,7 +145,7 @@ def curves(study: StudyFindings, *, name: str) -> Figure | None:
     )
 
 
-def parallel(trials: Drawn, *, direction: str, metric: str, spread: float | None, name: str) -> Figure | None:
+def parallel(trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str) -> Figure | None:
     """Parallel coordinates: one line per trial, the top quarter in colour."""
     axes = trials.axes[:12]
     if len(trials.numbers) < 2 or not axes:
@@ -210,7 +210,7 @@ def _upright(canvas: Canvas, x: float, axis: Axis, *, top: float, bottom: float,
         canvas.text(x + 5, bottom - position * (bottom - top) + 4, text, "t m halo", most=max(5, letters - 2))
 
 
-def slices(trials: Drawn, *, direction: str, metric: str, spread: float | None, name: str) -> Figure | None:
+def slices(trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str) -> Figure | None:
     """Each parameter against the metric, trial by trial."""
     if not trials.values or not trials.axes:
         return None

@@ -6,13 +6,15 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from hpo_batch.findings.hours.numbers import trial_seconds
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, Floats
-from hpo_batch.findings.records import Collapse, Suspect
+from hpo_batch.findings.trials.numbers import Summary
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2
@@ -32,6 +34,38 @@ TRAINING_S: Final = 1.0
 LEAST: Final = 5
 """trials without which nothing stands out"""
 EPOCHS: Final = ("epochs_run", "checkpoint_epoch", "best_epoch", "epochs", "epoch", "n_epochs", "steps", "n_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collapse:
+    """Whether models predict one thing for all: three states, never "no" without data."""
+
+    answer: Answer
+    trials: tuple[tuple[int, Answer], ...] = field(metadata=json_keys("number", "answer"))
+    """In report.json at most 10,000, evenly, and the first 10,000 that collapsed"""
+    prediction_range: float | None
+    recall: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A trial that should be looked at before it is believed."""
+
+    number: int
+    value: float
+    why: str
+    """``outlier`` (far worse than the rest), ``too good`` (far better), ``under-trained`` or ``conflicts with its
+    twin``"""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Without:
+    """The same summary without the suspect trials. Effects have ``rows_without`` and ``without_outliers``."""
+
+    numbers: tuple[int, ...]
+    summary: Summary
 
 
 def collapse(data: Data) -> Collapse:

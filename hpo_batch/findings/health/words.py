@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hpo_batch.findings import order
+from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.health.numbers import Suspect
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import fixed, some
-from hpo_batch.findings.records import Effect, Finding, StudyFindings, Suspect, ValueRow
+from hpo_batch.findings.records import Finding, StudyFindings
 from hpo_batch.records import Answer
 
 MOST_APART: Final = 2

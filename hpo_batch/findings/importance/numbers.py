@@ -9,15 +9,15 @@ fitted some dozens of times with dummy parameters, and Optuna has no place for t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, ParamInfo
 from hpo_batch.findings.model.stats import Floats, clipped
-from hpo_batch.findings.records import Importance, ImportanceRow
 from hpo_batch.records import Answer
 
 N_TREES = 64
@@ -35,6 +35,33 @@ MOST_HOT = 5
 """columns of a category; its rarer values share none"""
 READABLE = 0.3
 """share of the variance in held-out trials that the forest must explain"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """fANOVA, with the line that parameters which do nothing reach."""
+
+    rows: tuple[ImportanceRow, ...]
+    null_line: float | None
+    """95 % of dummy parameters stay below it"""
+    surrogate_r2: float | None
+    """of the forest, by cross-validation"""
+    interpretable: Answer
+    method: str
+    n: int
+    branches: tuple[tuple[str, Importance], ...] = field(default=(), metadata=json_keys("branch", "importance"))
+    """conditional parameters: within each value of their parent"""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceRow:
+    parameter: str
+    value: float
+    low: float | None
+    high: float | None
+    """range over resampled trials and forest seeds: stability, not a confidence interval"""
+    above_null: bool
 
 
 def importance(data: Data, *, seed: int = 0) -> Importance | None:

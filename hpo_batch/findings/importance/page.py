@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section, Text
 from hpo_batch.findings import figures, tables
+from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.parts import Blocks, add, make_section, per_study
-from hpo_batch.findings.records import Findings, Importance, StudyFindings
+from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.records import Answer
 
 

@@ -19,7 +19,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hpo_batch.expressions import Expression
-from hpo_batch.findings.records import RepeatedConfiguration, Summary, TopTrial
 from hpo_batch.records import Value, is_number
 from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.space.parameters import Choices, Fixed, Parameter, Real
@@ -34,7 +33,6 @@ LOG_SPAN = 10.0
 """choices and unknown ranges of positive numbers that span a decade are coded by their logarithm"""
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
 """columns with one of these names tell replicates apart; they are not parameters"""
-TOP = 10
 FINITE = 1e308
 LARGEST = 1e150
 """a value beyond it, whose square is infinite, counts as not finite"""
@@ -283,53 +281,6 @@ def prepare(table: TrialsTable) -> Data:
         space=space,
         skipped=int(is_complete.sum()) - len(kept),
     )
-
-
-def summarise(data: Data) -> Summary:
-    """Counts, moments and the best distinct configurations. Moments are over all complete trials, repeats included."""
-    repeated = tuple(
-        RepeatedConfiguration(
-            params=data.configuration(rows[0]),
-            count=len(rows),
-            numbers=tuple(data.numbers[rows].tolist()),
-            values=tuple(data.y[rows].tolist()),
-        )
-        for rows in sorted(data.repeated, key=len, reverse=True)
-    )
-    top = top_configurations(data, TOP)
-    return Summary(
-        n=data.n,
-        states=dict(Counter(str(state) for state in data.table.trials["state"].tolist())),
-        unique=len(data.configurations),
-        repeats=data.n - len(data.configurations),
-        repeated=repeated,
-        mean=float(np.mean(data.y)) if data.n else None,
-        median=float(np.median(data.y)) if data.n else None,
-        std=float(np.std(data.y, ddof=1)) if data.n > 1 else None,
-        best=top[0] if top else None,
-        top=top,
-        skipped=data.skipped,
-        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.repeated),
-    )
-
-
-def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
-    """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
-    best = data.best_of_each
-    values = data.y[best]
-    found = []
-    for i in best[:k].tolist():
-        equal = np.flatnonzero(values == data.y[i])
-        trial = TopTrial(
-            rank=int(equal[0]) + 1,
-            number=int(data.numbers[i]),
-            value=float(data.y[i]),
-            params=data.configuration(i),
-            count=int(data.configurations[data.keys[i]]),
-            tied=len(equal) > 1,
-        )
-        found.append(trial)
-    return tuple(found)
 
 
 def value_text(value: Value) -> str:

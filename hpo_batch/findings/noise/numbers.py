@@ -7,12 +7,13 @@ are no replicates: they tell whether training is deterministic, and nothing else
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import Floats, binomial_se, hanley_mcneil, pooled_sd, sd_interval
-from hpo_batch.findings.records import Noise, RepeatedConfiguration
+from hpo_batch.findings.trials.numbers import RepeatedConfiguration
 from hpo_batch.records import Estimate
 
 FEW = 5
@@ -23,6 +24,19 @@ N_POS = ("n_pos", "n_positive", "positives")
 N_NEG = ("n_neg", "n_negative", "negatives")
 RANKING = ("auc", "auroc", "roc")
 SHARES = ("acc", "accuracy", "top1", "error", "err", "hit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How much the metric moves without any parameter changing."""
+
+    sd: Estimate | None
+    source: str
+    """``replicates``, ``standard error of an AUC``, ``binomial`` or ``unknown``"""
+    alarms: tuple[RepeatedConfiguration, ...] = ()
+    """equal configuration and equal seed with different values: not deterministic"""
+    n_pairs: int = 0
+    text: str = ""
 
 
 def noise_floor(data: Data, *, n_eval: float | None = None, n_pos: float | None = None) -> Noise:

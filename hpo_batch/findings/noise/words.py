@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from hpo_batch.findings import order
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some
-from hpo_batch.findings.records import Finding, RepeatedConfiguration, StudyFindings
+from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.trials.numbers import RepeatedConfiguration
 from hpo_batch.records import Answer
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from scipy import stats
 
+from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, Floats, Ints, merged, value_text
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.records import Correlation, Effect, Pooled, TopShares, ValueRow
+from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.records import Answer, Value, is_number
 
 FILLS: Final = 0.9
@@ -31,6 +34,36 @@ Column = tuple[list[Value], Ints]
 NOT_TESTED: Final = (
     "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """Trials of several studies in one heap, as document 000 has them."""
+
+    n: int
+    effects: tuple[Effect, ...]
+    correlations: tuple[Correlation, ...]
+    top: TopShares
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopShares:
+    """Who fills the top k."""
+
+    k: int
+    studies: tuple[tuple[str, int, float], ...] = field(metadata=json_keys("study", "n", "base_rate"))
+    """study (or budget, tier), trials among the top k, base rate"""
+    confounded: Answer
+    """whether one study fills the top: then shares of parameters are that study's shares"""
+    unique: int
+    """distinct configurations among the top k"""
+    text: str = ""
+    groups: tuple[tuple[str, str, int, float], ...] = field(
+        default=(), metadata=json_keys("by", "group", "n", "base_rate")
+    )
+    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials of the top, base rate"""
+    p: float | None = None
+    """that chance gives the fullest study or group as many of the top k, for all of them together"""
 
 
 def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled | None:

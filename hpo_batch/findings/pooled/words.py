@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hpo_batch.findings import order
 from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Finding, Pooled
+from hpo_batch.findings.pooled.numbers import Pooled
+from hpo_batch.findings.records import Finding
 from hpo_batch.records import Answer
 
 

@@ -6,18 +6,30 @@ They say what went together in these trials, not what causes what: a sampler mak
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import Floats, correlation
-from hpo_batch.findings.records import Correlation
 
 WIDTHS = ("d_model", "hidden_size", "hidden_dim", "width", "n_embd")
 DEPTHS = ("n_layers", "num_layers", "num_encoder_blocks", "num_hidden_layers", "depth", "n_layer")
 RATIOS = ("d_ff_ratio", "ff_ratio", "mlp_ratio")
 MOST = 20
 """numbers that are all compared with each other; of more, each with the metric alone"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    a: str
+    b: str
+    """a parameter, or the metric"""
+    pearson: float | None
+    pearson_p: float | None
+    spearman: float | None
+    spearman_p: float | None
+    n: int
 
 
 def correlations(data: Data) -> tuple[Correlation, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, ParamInfo, recoded, value_text
 from hpo_batch.findings.model.linear import (
     TOLERANCE,
@@ -24,13 +25,26 @@ from hpo_batch.findings.model.linear import (
     within,
 )
 from hpo_batch.findings.model.stats import Floats, clipped
-from hpo_batch.findings.records import Interaction
 from hpo_batch.records import Value
 
 PER_CELL = 10
 """distinct trials wanted for each cell of a pair"""
 MOST = 10
 """parameters of which all pairs are looked at; of more, those with the largest effects"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    a: str
+    b: str
+    p: float | None
+    p_holm: float | None
+    n: int
+    cells: tuple[tuple[str, str, int, float | None], ...] = field(
+        metadata=json_keys("value_of_a", "value_of_b", "n", "mean")
+    )
+    """value of a, value of b, n, mean"""
+    why: str = ""
 
 
 def interactions(data: Data) -> tuple[Interaction, ...]:

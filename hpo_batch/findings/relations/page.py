@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hpo_batch.document.blocks import Said, Section
 from hpo_batch.findings import tables
 from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Correlation, Findings, StudyFindings
+from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import count
 

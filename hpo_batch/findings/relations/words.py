@@ -9,7 +9,8 @@ from hpo_batch.findings.effects.numbers import POWERED
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import p_text
-from hpo_batch.findings.records import Finding, Interaction, StudyFindings
+from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.relations.interactions import Interaction
 from hpo_batch.records import Answer
 
 

@@ -1,103 +1,108 @@
-"""The trials themselves, as slice plots and parallel coordinates need them: values, positions along each parameter."""
+"""One study at a glance: how many trials ended how, the moments of the metric, the best configurations."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar, overload
+from typing import Final
 
-from hpo_batch.document.svg import Scale, tick_labels
-from hpo_batch.text.numbers import label
+import numpy as np
 
-if TYPE_CHECKING:
-    from hpo_batch.results.table import TrialsTable
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.records import Value
 
-Cell = TypeVar("Cell")
-
-MOST_LABELLED: Final = 7
-"""an axis with more values gets round ticks (numbers) or only some of its labels (names)"""
+TOP: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One parameter that varied."""
+class Summary:
+    """One study at a glance."""
 
-    name: str
-    positions: Sequence[float | None]
-    """0 to 1 for each trial; None where the parameter is not active"""
-    values: Sequence[str]
-    ticks: tuple[tuple[float, str], ...]
-    note: str = ""
-    """``log``, or empty"""
+    n: int
+    """complete trials with a finite value"""
+    states: Mapping[str, int]
+    unique: int
+    """distinct configurations among the complete trials"""
+    repeats: int
+    """complete trials less distinct configurations: what the documents call wasted"""
+    repeated: tuple[RepeatedConfiguration, ...]
+    mean: float | None
+    median: float | None
+    std: float | None
+    """ddof = 1"""
+    best: TopTrial | None
+    top: tuple[TopTrial, ...]
+    """distinct configurations, best first; ties in value share their rank"""
+    skipped: int = 0
+    """complete trials without a finite value: left out of everything"""
+    replicates: int = 0
+    """of the repeats, those with a seed of their own: they measure noise"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """The complete trials of one study with a finite value, by number."""
+class TopTrial:
+    rank: int
+    number: int
+    value: float
+    params: Mapping[str, Value]
+    count: int = 1
+    """complete trials with this configuration"""
+    tied: bool = False
+    values: tuple[float, ...] = ()
+    """several metrics: all of them, in the study's order; ``value`` is the first"""
 
-    label: str
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedConfiguration:
+    params: Mapping[str, Value]
+    count: int
     numbers: tuple[int, ...]
     values: tuple[float, ...]
-    axes: tuple[Axis, ...]
 
 
-class _Each(Sequence[Cell]):
-    """A cell for each trial, made when it is asked for: a figure shows some of 100,000 trials."""
-
-    def __init__(self, count: int, cell: Callable[[int], Cell]) -> None:
-        self._count = count
-        self._cell = cell
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, i: int) -> Cell: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequence[Cell]: ...
-    def __getitem__(self, i: int | slice) -> Cell | Sequence[Cell]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(self._count))]
-        if not -self._count <= i < self._count:
-            raise IndexError(i)
-        return self._cell(i % self._count)
-
-
-def drawn(table: TrialsTable, *, label_: str) -> Drawn:
-    """Of a table with one metric."""
-    from hpo_batch.findings.model.frame import ParamInfo, prepare
-
-    def axis(info: ParamInfo) -> Axis:
-        places = info.level_positions.tolist()
-        low, high = min(places), max(places)
-        to = Scale(low=low, high=high, start=0.0, end=1.0)
-        if len(places) <= MOST_LABELLED:
-            ticks = [(to(p), label(v)) for p, v in zip(places, info.levels, strict=True)]
-        elif info.numeric:
-            lowest, highest = (10**low, 10**high) if info.log else (low, high)
-            round_ones = Scale(low=lowest, high=highest, start=0.0, end=1.0, log=info.log)
-            at = round_ones.ticks(5)
-            ticks = [(round_ones(t), text) for t, text in zip(at, tick_labels(at), strict=True)]
-        else:
-            every = math.ceil(len(places) / MOST_LABELLED)
-            ticks = [(to(p), label(v)) for p, v in list(zip(places, info.levels, strict=True))[::every]]
-
-        def position(i: int) -> float | None:
-            return to(float(info.positions[i])) if info.active[i] else None
-
-        return Axis(
-            name=info.name,
-            positions=_Each(len(info.codes), position),
-            values=_Each(len(info.codes), lambda i: label(info.value(i))),
-            ticks=tuple(ticks),
-            note="log" if info.log and len(places) > MOST_LABELLED else "",
+def summarise(data: Data) -> Summary:
+    """Counts, moments and the best distinct configurations. Moments are over all complete trials, repeats included."""
+    repeated = tuple(
+        RepeatedConfiguration(
+            params=data.configuration(rows[0]),
+            count=len(rows),
+            numbers=tuple(data.numbers[rows].tolist()),
+            values=tuple(data.y[rows].tolist()),
         )
-
-    data = prepare(table)
-    return Drawn(
-        label=label_,
-        numbers=tuple(data.numbers.tolist()),
-        values=tuple(data.y.tolist()),
-        axes=tuple(axis(info) for info in data.params if info.varied),
+        for rows in sorted(data.repeated, key=len, reverse=True)
     )
+    top = top_configurations(data, TOP)
+    return Summary(
+        n=data.n,
+        states=dict(Counter(str(state) for state in data.table.trials["state"].tolist())),
+        unique=len(data.configurations),
+        repeats=data.n - len(data.configurations),
+        repeated=repeated,
+        mean=float(np.mean(data.y)) if data.n else None,
+        median=float(np.median(data.y)) if data.n else None,
+        std=float(np.std(data.y, ddof=1)) if data.n > 1 else None,
+        best=top[0] if top else None,
+        top=top,
+        skipped=data.skipped,
+        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.repeated),
+    )
+
+
+def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
+    """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
+    best = data.best_of_each
+    values = data.y[best]
+    found = []
+    for i in best[:k].tolist():
+        equal = np.flatnonzero(values == data.y[i])
+        trial = TopTrial(
+            rank=int(equal[0]) + 1,
+            number=int(data.numbers[i]),
+            value=float(data.y[i]),
+            params=data.configuration(i),
+            count=int(data.configurations[data.keys[i]]),
+            tied=len(equal) > 1,
+        )
+        found.append(trial)
+    return tuple(found)
