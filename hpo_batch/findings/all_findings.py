@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Part, Section, Text
-from hpo_batch.findings.parts import Blocks, make_section
 from hpo_batch.findings.records import Findings
+from hpo_batch.findings.subject import Blocks, make_section
 from hpo_batch.findings.summary import said, told_once
 from hpo_batch.text.lines import printable
 from hpo_batch.text.numbers import NONE, count

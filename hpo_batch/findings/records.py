@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hpo_batch.findings.baseline.numbers import Baseline
+from hpo_batch.findings.best.numbers import Summary, TopTrial
 from hpo_batch.findings.best.optimism import Optimism
 from hpo_batch.findings.budgets.numbers import Budgets
 from hpo_batch.findings.coverage.numbers import Coverage
@@ -24,7 +26,6 @@ from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.pooled.numbers import Pooled
 from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.findings.relations.interactions import Interaction
-from hpo_batch.findings.trials.numbers import Summary, TopTrial
 from hpo_batch.records import Answer, Estimate
 
 
@@ -60,16 +61,16 @@ class StudyFindings:
     direction: str
     summary: Summary
     noise: Noise
-    coverage: tuple[Coverage, ...]
-    effects: tuple[Effect, ...]
-    importance: Importance | None
-    correlations: tuple[Correlation, ...]
-    interactions: tuple[Interaction, ...]
-    elites: Elites | None
-    curse: Optimism | None
+    coverage: tuple[Coverage, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    importance: Importance | None = None
+    correlations: tuple[Correlation, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
+    elites: Elites | None = None
+    curse: Optimism | None = None
     collapse: Collapse
-    suspects: tuple[Suspect, ...]
-    baseline: Baseline | None
+    suspects: tuple[Suspect, ...] = ()
+    baseline: Baseline | None = None
     efficiency: Efficiency
     expected: tuple[Expected, ...] = ()
     front: tuple[TopTrial, ...] = ()
@@ -85,6 +86,8 @@ class StudyFindings:
         default=(), metadata=json_keys("step", "rank_correlation", "n")
     )
     """step, rank correlation of the values there with those of the last step, trials that have both"""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """records of further subjects by their key, which stand beside the others in report.json"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +103,5 @@ class Findings:
     pooled: Pooled | None = None
     warnings: tuple[str, ...] = ()
     """what could not be read or had to be left out"""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """as of ``StudyFindings``"""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.findings import tables
-from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.document.blocks import Said, Section, Table, Text
+from hpo_batch.document.tables import table
+from hpo_batch.findings.baseline.numbers import Baseline
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
-from hpo_batch.text.numbers import count, interval, number, percent
+from hpo_batch.text.numbers import count, interval, label, number, percent
 
 
-def section(findings: Findings) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         found = study.baseline
         if found is None:
@@ -27,7 +28,7 @@ def section(findings: Findings) -> Section | None:
                 Text(text=f"Baseline: {interval(found.value, study.summary.std)} (n = {found.value.n}). {above}")
             )
         if found.pairs:
-            blocks.append(tables.baseline(found, spread=study.summary.std))
+            blocks.append(baseline_table(found, spread=study.summary.std))
         if found.unexplained is not None:
             blocks.append(
                 Text(
@@ -41,7 +42,17 @@ def section(findings: Findings) -> Section | None:
         "baseline",
         "Against the baseline",
         "Is the search better than what there was before?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "One trial per configuration cannot tell small differences "
         "from the seed; confirm with the same seeds for both.",
+    )
+
+
+def baseline_table(found: Baseline, *, spread: float | None) -> Table:
+    rows = [[p.parameter, label(p.value), interval(p.difference, spread), str(p.difference.n)] for p in found.pairs]
+    return table(
+        "One parameter changed from the baseline",
+        ["parameter", "to", "difference [95 %]", "n"],
+        rows,
+        text=("parameter",),
     )

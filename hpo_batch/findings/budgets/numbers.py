@@ -14,22 +14,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.findings.curves.numbers import as_curves
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data, Floats, Ints, joint, merged
-from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.noise.numbers import Noise
+from hpo_batch.findings.model.ranks import rank_correlation
+from hpo_batch.findings.model.stats import ALPHA, holm
+from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
 
-LEAST_COMMON: Final = 5
-"""configurations that both budgets must have for a rank correlation"""
-RESAMPLES: Final = 1000
-MOST_RANKED: Final = 10_000
-"""points of a rank correlation: its interval is then as narrow as 0.02 to either side"""
 COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
 _WIDTH: Final = ("d_model", "hidden_size")
 _LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
@@ -140,11 +134,6 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     )
 
 
-def single_sd(noise: Noise) -> float | None:
-    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
-    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
-
-
 def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
     """Smallest and largest parameter count of the models tried, and where it comes from."""
     counts = data.column(*COUNTS)
@@ -189,8 +178,8 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
         )
     pairs = list(itertools.combinations(ranked, 2))
     z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
-    adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
-    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < ALPHA]
+    adjusted = holm([2 * float(stats.norm.sf(distance)) for distance in z])
+    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p is not None and p < ALPHA]
     widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
     noise = (
         f"the largest difference is {widest:.4f}, the standard error of a difference "
@@ -202,15 +191,6 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
         return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {noise}"
     apart = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
     return Answer.CANNOT_TELL, f"{seen} as observed; only {apart} is more than noise ({noise})"
-
-
-def _holm(p: Sequence[float]) -> list[float]:
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, worst = [1.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
-        adjusted[i] = worst
-    return adjusted
 
 
 def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
@@ -319,76 +299,6 @@ def _different(data: Data, names: Sequence[str]) -> list[int]:
             found = joint(found, data.by_name[name].codes + 1)
     rows: list[int] = np.unique(found, return_index=True)[1].tolist()
     return rows
-
-
-def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
-    """Spearman with a percentile bootstrap; None below five points or without any variation.
-
-    Of more than ``MOST_RANKED`` points on so many of them, drawn at random: more do not change the answer.
-    """
-    every = len(x)
-    if every > MOST_RANKED:
-        drawn = np.sort(np.random.default_rng(seed).choice(every, MOST_RANKED, replace=False))
-        x, y = x[drawn], y[drawn]
-    n = len(x)
-    if n < LEAST_COMMON or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    rng = np.random.default_rng(seed)
-    of_x, of_y = _Ranks(x), _Ranks(y)
-    rhos = []
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
-        ranks_x, ranks_y = of_x.less_mean(times), of_y.less_mean(times)
-        scale = math.sqrt(float(times @ ranks_x**2) * float(times @ ranks_y**2))
-        if scale > 0:
-            rhos.append(float(times @ (ranks_x * ranks_y)) / scale)
-    low, high = np.quantile(rhos, [0.025, 0.975])
-    of = f" of {n} of {every} drawn at random (seed {seed})" if n < every else ""
-    return Estimate(
-        value=float(stats.spearmanr(x, y).statistic),
-        low=float(low),
-        high=float(high),
-        method=f"Spearman{of}, percentile interval of {RESAMPLES} resamples",
-        n=n,
-    )
-
-
-class _Ranks:
-    """Ranks of values in resamples of them: sorted once, not for each resample."""
-
-    def __init__(self, values: Floats) -> None:
-        different, self.group = np.unique(values, return_inverse=True)
-        self.count = len(different)
-
-    def less_mean(self, times: NDArray[np.int64]) -> Floats:
-        """The rank of each value, ties sharing theirs, in a sample that has it so many times; less the mean rank."""
-        of_group = np.bincount(self.group, weights=times, minlength=self.count)
-        ranks = np.cumsum(of_group) - (of_group - 1) / 2
-        return np.asarray(ranks[self.group] - (len(times) + 1) / 2, dtype=np.float64)
-
-
-def fidelity(
-    curves: Mapping[int, Sequence[tuple[int, float]]], *, seed: int = 0, most: int = 8
-) -> tuple[tuple[int, Estimate | None, int], ...]:
-    """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
-
-    Only trials that went all the way are compared: those that were pruned have no last value.
-    """
-    found = as_curves(curves)
-    if not len(found.steps):
-        return ()
-    last = int(found.steps.max())
-    lengths = found.ends - found.starts
-    ends = np.repeat(found.ends - 1, lengths)  # where the curve of each point ends
-    whole = found.steps[ends] == last
-    steps = np.unique(found.steps[whole & (found.steps < last)]).tolist()
-    wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
-    told = []
-    for step in dict.fromkeys(wanted):
-        both = whole & (found.steps == step)
-        x, y = found.values_[both], found.values_[ends[both]]
-        told.append((step, rank_correlation(x, y, seed=seed), len(x)))
-    return tuple(told)
 
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hpo_batch.findings import order
-from hpo_batch.findings.budgets.numbers import Budgets
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import short_value
-from hpo_batch.findings.records import Finding
+from hpo_batch.findings.records import Finding, Findings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer, Estimate
 
 
-def findings(beside: Budgets) -> Iterator[Told]:
-    yield (
-        order.ORDER_OF_BESTS,
+def common_sentences(findings: Findings) -> Iterator[Ranked]:
+    beside = findings.budgets
+    if beside is None:
+        return
+    yield Ranked(
+        Place.ORDER_OF_BESTS,
         Finding(
             key="budgets.order",
             study="",
@@ -30,8 +31,8 @@ def findings(beside: Budgets) -> Iterator[Told]:
     )
     slope = beside.slope
     told = slope is not None and slope.low is not None and slope.high is not None and (slope.low > 0 or slope.high < 0)
-    yield (
-        order.SLOPE,
+    yield Ranked(
+        Place.SLOPE,
         Finding(
             key="budgets.slope",
             study="",
@@ -51,8 +52,8 @@ def findings(beside: Budgets) -> Iterator[Told]:
             Answer.NOT_MEASURED: "not all best trials have it",
             Answer.CANNOT_TELL: "the best trials differ, which single trials do by chance",
         }
-        yield (
-            order.CONSISTENCY,
+        yield Ranked(
+            Place.CONSISTENCY,
             Finding(
                 key=f"budgets.consistency.{parameter}",
                 study="",
@@ -65,7 +66,7 @@ def findings(beside: Budgets) -> Iterator[Told]:
         )
     apart = [pair for pair in beside.transfer if pair[2] is None]
     if len(apart) > 1:
-        yield order.TRANSFER, _no_transfer(apart)
+        yield Ranked(Place.TRANSFER, _no_transfer(apart))
     for a, b, rho, n in beside.transfer:
         if rho is None and len(apart) > 1:
             continue
@@ -77,8 +78,8 @@ def findings(beside: Budgets) -> Iterator[Told]:
             assert rho.high is not None
             text = f"ranks in {a} and {b} correlate with {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], n = {n}"
             answer = Answer.YES if rho.low > 0 else Answer.NO if rho.high < 0.5 else Answer.CANNOT_TELL
-        yield (
-            order.TRANSFER,
+        yield Ranked(
+            Place.TRANSFER,
             Finding(
                 key=f"budgets.transfer.{a}.{b}",
                 study="",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,8 @@ AGAINST = 0.25
 EPSILON = float(np.finfo(np.float64).eps)
 
 NO_TREND = "no clear trend"
+TRENDS: Final = ("increasing", "decreasing", "peaked", "differs")
+"""what is said of an effect only where the adjusted test finds it"""
 NOT_VARIED = "not varied: no statement possible"
 
 

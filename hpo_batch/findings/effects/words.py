@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpo_batch.findings import order
 from hpo_batch.findings.effects.numbers import NO_TREND, Effect, ValueRow, resolved
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import claims, p_text
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings, *, family: int) -> Iterator[Told]:
+def sentences(study: StudyFindings, findings: Findings) -> Iterator[Ranked]:
     for effect in study.effects:
-        yield _effect(effect, study, family=family)
+        yield _effect(effect, study, family=findings.family)
 
 
-def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
+def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     name = f"{study.label}: {effect.parameter}"
     untold = Finding(
         key=f"effect.{effect.parameter}",
@@ -34,10 +33,10 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
     )
     if not effect.varied:
         text = f"{name} was not varied: no statement about it is possible"
-        return order.NOT_VARIED, replace(untold, answer=Answer.NOT_MEASURED, text=text)
+        return Ranked(Place.NOT_VARIED, replace(untold, answer=Answer.NOT_MEASURED, text=text))
     if effect.p is None:
-        return order.UNTESTED_EFFECT, replace(
-            untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})"
+        return Ranked(
+            Place.UNTESTED_EFFECT, replace(untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})")
         )
     without = ""
     if effect.without_outliers is not None:
@@ -51,7 +50,7 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
         )
         if effect.naive_trend not in ("", "flat"):
             text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
-        return order.NO_CLEAR_EFFECT, replace(untold, text=text + without)
+        return Ranked(Place.NO_CLEAR_EFFECT, replace(untold, text=text + without))
     ends = _ends(effect.rows, maximise=study.direction == "maximize")
     trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
     text = f"{name} {trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
@@ -60,10 +59,13 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
     elif effect.trend == NO_TREND and study.noise.sd is not None:
         text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
     do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
-    return order.EFFECT + effect.p_holm, replace(untold, answer=Answer.YES, text=text, do=do)
+    return Ranked(Place.EFFECT, replace(untold, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
 
 
-def survivors(studies: Sequence[StudyFindings], *, family: int) -> Told:
+def common_sentences(findings: Findings) -> Iterator[Ranked]:
+    studies, family = findings.studies, findings.family
+    if not family:
+        return
     carried = [
         (study.label, effect)
         for study in studies
@@ -76,15 +78,20 @@ def survivors(studies: Sequence[StudyFindings], *, family: int) -> Told:
     verb = "survives" if len(carried) < 2 else "survive"
     together = [i for study in studies for i in study.interactions if i.p_holm is not None and i.p_holm < ALPHA]
     text = f"{len(carried) or 'none'} of {claims(family)} about parameters {verb} the adjustment for all of them"
-    return order.SURVIVORS, Finding(
-        key="effects.survive",
-        study="",
-        question="Does any parameter matter?",
-        answer=Answer.YES if carried else Answer.CANNOT_TELL,
-        text=f"{text}{': ' if named else ''}{named}",
-        do="" if carried or together else "run more trials, or search fewer parameters, before any of them is fixed",
-        method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
-        n=family,
+    yield Ranked(
+        Place.SURVIVORS,
+        Finding(
+            key="effects.survive",
+            study="",
+            question="Does any parameter matter?",
+            answer=Answer.YES if carried else Answer.CANNOT_TELL,
+            text=f"{text}{': ' if named else ''}{named}",
+            do=""
+            if carried or together
+            else "run more trials, or search fewer parameters, before any of them is fixed",
+            method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
+            n=family,
+        ),
     )
 
 

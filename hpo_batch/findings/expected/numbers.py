@@ -7,6 +7,7 @@ told and nothing is concluded from it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 import pandas as pd
 
 from hpo_batch.errors import ExpressionError
+from hpo_batch.findings.baseline.numbers import baseline_rows
+from hpo_batch.findings.elites.numbers import Elites
+from hpo_batch.findings.model.frame import Data, ParamInfo
 from hpo_batch.records import Answer, Value
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
 
@@ -195,3 +199,43 @@ def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:
         if not any(v is None or v is pd.NA or v != v for v in values.values()):
             hits += statistic.where.truth(values)
     return hits, len(frame)
+
+
+def expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:
+    sweep = data.table.sweep
+    if sweep is None or not sweep.expect:
+        return ()
+    frame = pd.DataFrame({param.name: _cells(param) for param in data.params if param.levels})
+    frame["number"] = data.numbers
+    frame["value"] = data.y
+    groups = dict(_named(data, frame))
+    if data.n:
+        groups["best"] = frame.iloc[[data.best_row]]
+        threshold = None if best is None else best.threshold
+        groups["elites"] = (
+            frame[data.sign * frame["value"] >= data.sign * threshold] if threshold is not None else frame[:0]
+        )
+        groups["baseline"] = frame.iloc[baseline_rows(data)]
+    names = [trial.name for trial in sweep.trial] + [trial.set for trial in sweep.trial if trial.set]
+    return judge(sweep.expect, groups, noise_sd=noise_sd, known=names, seed=seed)
+
+
+def _cells(param: ParamInfo) -> list[Value | float]:
+    """A value for each trial; NaN where the parameter is not active."""
+    levels = [*param.levels, math.nan]
+    return [levels[code] for code in param.codes.tolist()]
+
+
+def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """Complete trials by their names and their sets."""
+    trials = data.table.trials
+    found: dict[str, list[int]] = {}
+    place = {int(number): i for i, number in enumerate(data.numbers)}
+    for column in ("set", "name"):  # a trial's name wins over a set's
+        if column in trials:
+            groups: dict[str, list[int]] = {}
+            for number, name in zip(trials["number"].tolist(), trials[column].tolist(), strict=True):
+                if isinstance(name, str) and int(number) in place:
+                    groups.setdefault(name, []).append(place[int(number)])
+            found.update(groups)
+    return {name: frame.iloc[rows] for name, rows in found.items()}

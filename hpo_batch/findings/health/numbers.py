@@ -5,16 +5,17 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.best.numbers import Summary, summarise
 from hpo_batch.findings.hours.numbers import trial_seconds
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Floats
-from hpo_batch.findings.trials.numbers import Summary
+from hpo_batch.findings.model.frame import Data, Floats, prepare
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2
@@ -241,3 +242,22 @@ def _robust_z(values: Floats, reference: Floats) -> Floats | None:
         low, high = np.quantile(reference, [0.25, 0.75])
         spread = float(high - low) / 1.349
     return (values - median) / spread if spread > 0 and np.isfinite(spread) else None
+
+
+def without_suspects(data: Data, suspected: Sequence[Suspect]) -> Without | None:
+    """The summary without these trials; None if there are none."""
+    flagged = {suspect.number for suspect in suspected}
+    if not flagged:
+        return None
+    trials = data.table.trials
+    kept = replace(data.table, trials=trials[~trials["number"].isin(list(flagged))])
+    return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
+
+
+def shortened_trials(trials: tuple[tuple[int, Answer], ...], *, most: int) -> tuple[tuple[int, Answer], ...]:
+    """About ``most`` trials, evenly, and as many of those that collapsed."""
+    every = math.ceil(len(trials) / most)
+    if every < 2:
+        return trials
+    collapsed = [i for i, (_, answer) in enumerate(trials) if answer is Answer.YES][:most]
+    return tuple(trials[i] for i in sorted({*range(0, len(trials), every), *collapsed}))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.findings import figures, tables
+from hpo_batch.document.blocks import Cell, Said, Section, Table, Text
+from hpo_batch.document.tables import table
+from hpo_batch.findings.importance.figure import importance_figure
 from hpo_batch.findings.importance.numbers import Importance
-from hpo_batch.findings.parts import Blocks, add, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import NONE, number
 
 
-def section(findings: Findings, names: dict[str, str]) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         found = study.importance
         if found is None:
@@ -24,7 +26,7 @@ def section(findings: Findings, names: dict[str, str]) -> Section | None:
             blocks += _importances(
                 each,
                 f"{study.label}{', ' if where else ''}{where}",
-                name=f"importance-{names[study.label]}{_suffix(where, found)}",
+                name=f"importance-{page.file_names[study.label]}{_suffix(where, found)}",
             )
         return blocks
 
@@ -32,7 +34,7 @@ def section(findings: Findings, names: dict[str, str]) -> Section | None:
         "importance",
         "Importance",
         "Which parameters explain the differences between trials?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "Importance says how much of the variation goes with a parameter, "
         "not which value is good, and not that it matters near the best. "
         "Bars below the null line are what a parameter reaches that does nothing.",
@@ -50,7 +52,31 @@ def _importances(found: Importance, label: str, *, name: str) -> Blocks:
         blocks.append(Said(answer=found.interpretable, text=f"{label}: importances are not to be interpreted: {why}."))
     elif found.why:
         blocks.append(Text(text=found.why))
-    add(blocks, figures.importance(found, name=name, title=f"Importance: {label}"))
+    add(blocks, importance_figure(found, name=name, title=f"Importance: {label}"))
     if found.rows:
-        blocks.append(tables.importance(found, caption=f"Importance, {label}"))
+        blocks.append(importance_table(found, caption=f"Importance, {label}"))
     return blocks
+
+
+def importance_table(found: Importance, *, caption: str) -> Table:
+    rows: list[list[Cell]] = [
+        [r.parameter, number(r.value, 0.05), _stability(r.low, r.high), "above" if r.above_null else "below"]
+        for r in found.rows
+    ]
+    line = "" if found.null_line is None else f" Null line at {number(found.null_line, 0.02)}."
+    fit = (
+        ""
+        if found.surrogate_r2 is None
+        else f" Cross-validated R squared of the forest: {number(found.surrogate_r2, 0.05)}."
+    )
+    return table(
+        caption,
+        ["parameter", "importance", "stability", "null line"],
+        rows,
+        text=("parameter", "null line"),
+        note=f"{found.method}, n = {found.n}.{line}{fit}",
+    )
+
+
+def _stability(low: float | None, high: float | None) -> str:
+    return NONE if low is None or high is None else f"{number(low, 0.05)} to {number(high, 0.05)}"

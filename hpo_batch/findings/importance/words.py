@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     found = study.importance
     if found is None:
         return
@@ -27,8 +26,8 @@ def findings(study: StudyFindings) -> Iterator[Told]:
         text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
         if doubtful:
             text += f"; the tests of effects, which are to be believed, do not confirm {', '.join(doubtful)}"
-    yield (
-        order.IMPORTANCE,
+    yield Ranked(
+        Place.IMPORTANCE,
         Finding(
             key="importance",
             study=study.label,

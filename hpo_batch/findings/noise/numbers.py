@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpo_batch.findings.best.numbers import RepeatedConfiguration
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import Floats, binomial_se, hanley_mcneil, pooled_sd, sd_interval
-from hpo_batch.findings.trials.numbers import RepeatedConfiguration
 from hpo_batch.records import Estimate
 
 FEW = 5
@@ -161,3 +161,8 @@ def _count(column: Floats | None, given: float | None) -> float | None:
 
 def _both(positive: float | None, negative: float | None) -> bool:
     return positive is not None and negative is not None and positive >= 1 and negative >= 1
+
+
+def single_sd(noise: Noise) -> float | None:
+    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
+    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
 from hpo_batch.findings.effects.numbers import POWERED
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import p_text
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     for pair in study.interactions:
         if pair.p_holm is not None and pair.p_holm < ALPHA:
-            yield order.INTERACTION, _interaction(pair, study)
+            yield Ranked(Place.INTERACTION, _interaction(pair, study))
 
 
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
