@@ -40,7 +40,7 @@ def analyse(
         seed: of resamples and forests.
         top: trials over all studies whose shares are compared.
         known: what a person knows beside the trials.
-        subjects: the questions to answer.
+        subjects: the questions to answer; best, noise, health and hours, which others read, must be among them.
     """
     # The factorizations are small and many: threads would wait for each other longer than they compute, and the last
     # digits would depend on their number (https://github.com/joblib/threadpoolctl).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hpo_batch.findings.model.frame import value_text
+from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
 from hpo_batch.text.numbers import label

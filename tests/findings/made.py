@@ -7,7 +7,8 @@ from hpo_batch.findings.best.numbers import RepeatedConfiguration, Summary, TopT
 from hpo_batch.findings.best.optimism import Optimism
 from hpo_batch.findings.budgets.numbers import BudgetRow, Budgets
 from hpo_batch.findings.coverage.numbers import Coverage
-from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.elites.numbers import EliteRow, Elites
 from hpo_batch.findings.elites.plotted import Axis, PlottedTrials
 from hpo_batch.findings.expected.numbers import Expected

@@ -19,7 +19,8 @@ from hpo_batch.findings.analyse import analyse
 from hpo_batch.findings.coverage.numbers import Coverage, coverage
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.known import Known
-from hpo_batch.findings.model.frame import prepare, value_text
+from hpo_batch.findings.model.frame import prepare
+from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable

@@ -14,7 +14,9 @@ import numpy as np
 from scipy import stats
 
 from hpo_batch.errors import UserError
-from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
+from hpo_batch.findings.model.arrays import Ints, joint
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.records import Estimate, Value
 from hpo_batch.sweep.planned import resolve_planned
 

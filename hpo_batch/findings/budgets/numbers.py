@@ -18,7 +18,8 @@ from scipy import stats
 
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Floats, Ints, joint, merged
+from hpo_batch.findings.model.arrays import Floats, Ints, joint
+from hpo_batch.findings.model.frame import Data, merged
 from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.findings.model.stats import ALPHA, holm
 from hpo_batch.findings.noise.numbers import Noise, single_sd

@@ -18,7 +18,9 @@ from typing import Final
 import numpy as np
 
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
+from hpo_batch.findings.model.arrays import Floats, Ints, joint
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.records import Answer, Estimate, Value, is_number
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed
@@ -163,7 +165,7 @@ def random_distinct(cells: int, n: int) -> Estimate:
     )
 
 
-def _occupancy(cells: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _occupancy(cells: int, n: int) -> Floats:
     """Probability of 0, 1, 2, ... distinct cells after ``n`` draws."""
     most = min(n, cells)
     seen = np.arange(most + 1) / cells

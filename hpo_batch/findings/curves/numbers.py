@@ -13,7 +13,7 @@ from typing import Any, Final, overload
 import numpy as np
 import pandas as pd
 
-from hpo_batch.findings.model.frame import Floats, Ints
+from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Estimate

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hpo_batch.document.blocks import Block, Cell, Said, Section, Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.effects.figure import effects_figure
-from hpo_batch.findings.effects.numbers import TRENDS, Effect, ValueRow
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import TRENDS, Effect
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title
 from hpo_batch.findings.records import StudyFindings

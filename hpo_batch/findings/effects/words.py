@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpo_batch.findings.effects.numbers import NO_TREND, Effect, ValueRow, resolved
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import NO_TREND, Effect, resolved
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import claims, p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from hpo_batch.document.svg import Scale, tick_labels
+from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.text.numbers import label
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class _Each(Sequence[Cell]):
 
 def plotted_trials(table: TrialsTable, *, study: str) -> PlottedTrials:
     """Of a table with one metric."""
-    from hpo_batch.findings.model.frame import ParamInfo, prepare
+    from hpo_batch.findings.model.frame import prepare
 
     def axis(info: ParamInfo) -> Axis:
         places = info.level_positions.tolist()

@@ -18,7 +18,8 @@ import pandas as pd
 from hpo_batch.errors import ExpressionError
 from hpo_batch.findings.baseline.numbers import baseline_rows
 from hpo_batch.findings.elites.numbers import Elites
-from hpo_batch.findings.model.frame import Data, ParamInfo
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.records import Answer, Value
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
 

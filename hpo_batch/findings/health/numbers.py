@@ -15,7 +15,8 @@ import numpy as np
 from hpo_batch.findings.best.numbers import Summary, summarise
 from hpo_batch.findings.hours.numbers import trial_seconds
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Floats, prepare
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.health.numbers import Suspect
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import fixed, some

@@ -10,7 +10,8 @@ import pandas as pd
 from scipy import stats
 
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Floats
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
 

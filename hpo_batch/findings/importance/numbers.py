@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, clipped
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import clipped
 from hpo_batch.records import Answer
 
 N_TREES = 64
@@ -79,7 +80,7 @@ def importance(data: Data, *, seed: int = 0) -> Importance | None:
     return replace(found, branches=branches)
 
 
-def _of(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64], *, seed: int) -> Importance:
+def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Importance:
     why = _why_not(data, params, rows)
     if why:
         return Importance(
@@ -172,7 +173,7 @@ def _marginal(
     return float(sizes @ (means - mean) ** 2)
 
 
-def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, Ints]:
     """Ends of each leaf in each column. A child's number is greater than its parent's."""
     low = np.tile(bounds[:, 0], (tree.node_count, 1))
     high = np.tile(bounds[:, 1], (tree.node_count, 1))
@@ -229,7 +230,7 @@ def _held_out_r2(inputs: Floats, y: Floats, random: np.random.Generator) -> floa
     return float(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
-def _encoded(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> tuple[Floats, list[list[int]], Floats]:
+def _encoded(params: Sequence[ParamInfo], rows: Ints) -> tuple[Floats, list[list[int]], Floats]:
     """Columns, which of them belong to each parameter, and the box that they move in: the space, where it is known."""
     columns: list[Floats] = []
     groups: list[list[int]] = []
@@ -250,7 +251,7 @@ def _encoded(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> tuple[Floa
     return np.column_stack(columns), groups, np.array(bounds)
 
 
-def _why_not(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> str:
+def _why_not(data: Data, params: Sequence[ParamInfo], rows: Ints) -> str:
     if not params:
         return "every parameter that varies is conditional: see the branches"
     if len(rows) < FEWEST:
@@ -260,7 +261,7 @@ def _why_not(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64]) -
     return ""
 
 
-def _branches(data: Data, rows: NDArray[np.int64]) -> list[tuple[str, list[ParamInfo], NDArray[np.int64]]]:
+def _branches(data: Data, rows: Ints) -> list[tuple[str, list[ParamInfo], Ints]]:
     """For each value of a parent of a conditional parameter: its label, the parameters that vary in it, its trials."""
     parents: dict[str, None] = {}
     for child in data.varied:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, clipped, fenced
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import clipped, fenced
 
 MOST_DUMMIES = 12
 """of a category with more values than this the rarer ones share a column"""
@@ -93,7 +94,7 @@ class Others:
 _known: WeakKeyDictionary[Data, OrderedDict[bytes, Coded]] = WeakKeyDictionary()
 
 
-def coded(data: Data, rows: NDArray[np.int64]) -> Coded:
+def coded(data: Data, rows: Ints) -> Coded:
     """The columns of these trials; there must be some."""
     known, key = _known.setdefault(data, OrderedDict()), rows.tobytes()
     if key in known:
@@ -105,7 +106,7 @@ def coded(data: Data, rows: NDArray[np.int64]) -> Coded:
     return known[key]
 
 
-def _coded_trials(data: Data, rows: NDArray[np.int64]) -> Coded:
+def _coded_trials(data: Data, rows: Ints) -> Coded:
     blocks, lines, curves = [np.ones((len(rows), 1))], {}, {}
     width = 1
     for param in data.varied:
@@ -154,12 +155,12 @@ def others(trials: Coded, names: Sequence[str], *, own: int) -> Others:
     )
 
 
-def dummies(codes: NDArray[np.int64], count: int) -> Floats:
+def dummies(codes: Ints, count: int) -> Floats:
     """A column for each level but the first, 1 where a trial has it."""
     return np.asarray(codes[:, None] == np.arange(1, count)[None, :], dtype=np.float64)
 
 
-def curve(param: ParamInfo, rows: NDArray[np.int64]) -> Floats:
+def curve(param: ParamInfo, rows: Ints) -> Floats:
     """Linear and squared column of a number."""
     scaled = _scaled(param.positions[rows])
     return np.column_stack([scaled, scaled**2])
@@ -258,7 +259,7 @@ def f_of(
     return p, df, max(0.0, (gained - df * rss / spare) / total)
 
 
-def within(columns: Floats, groups: NDArray[np.int64]) -> Floats:
+def within(columns: Floats, groups: Ints) -> Floats:
     """The columns less their mean in each group: what a model with a column for each group leaves of them."""
     counts = np.bincount(groups)
     found = np.empty_like(columns)
@@ -274,7 +275,7 @@ def _left(y: Floats, columns: Floats) -> Floats:
     return np.asarray(y - q @ (q.T @ y), dtype=np.float64)
 
 
-def _coded(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[Floats, int]:
+def _coded(param: ParamInfo, rows: Ints) -> tuple[Floats, int]:
     """A parameter that is held alike, and how many of its columns are curves, the last ones: a line and a curve for a
     number, columns for a category, one for being active."""
     codes = param.codes[rows]

@@ -6,10 +6,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.findings.model.stats import Floats
+from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.records import Estimate
 
 LEAST_COMMON: Final = 5
@@ -62,7 +61,7 @@ class _Ranks:
         different, self.group = np.unique(values, return_inverse=True)
         self.count = len(different)
 
-    def less_mean(self, times: NDArray[np.int64]) -> Floats:
+    def less_mean(self, times: Ints) -> Floats:
         """The rank of each value, ties sharing theirs, in a sample that has it so many times; less the mean rank."""
         of_group = np.bincount(self.group, weights=times, minlength=self.count)
         ranks = np.cumsum(of_group) - (of_group - 1) / 2

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 
-Floats = NDArray[np.float64]
+from hpo_batch.findings.model.arrays import Floats, Ints
 
 ALPHA = 0.05
 POWER = 0.8
@@ -88,7 +87,7 @@ def sd_interval(sd: float, df: int, *, level: float) -> tuple[float, float]:
     return sd * math.sqrt(df / stats.chi2.ppf(1 - tail, df)), sd * math.sqrt(df / stats.chi2.ppf(tail, df))
 
 
-def eta_squared(y: Floats, codes: NDArray[np.int64]) -> float | None:
+def eta_squared(y: Floats, codes: Ints) -> float | None:
     """Share of the variance between the groups; None if nothing varies."""
     total = float(np.sum((y - y.mean()) ** 2)) if len(y) else 0.0
     if total <= 0:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpo_batch.findings.best.numbers import RepeatedConfiguration
+from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.stats import Floats, binomial_se, hanley_mcneil, pooled_sd, sd_interval
+from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, pooled_sd, sd_interval
 from hpo_batch.records import Estimate
 
 FEW = 5

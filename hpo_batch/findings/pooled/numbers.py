@@ -15,9 +15,12 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from hpo_batch.findings.effects.numbers import Effect, ValueRow
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, Floats, Ints, merged, value_text
+from hpo_batch.findings.model.arrays import Bools, Floats, Ints
+from hpo_batch.findings.model.frame import Data, merged
+from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.records import Answer, Value, is_number
@@ -95,7 +98,7 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
 def _top(
     owners: Sequence[str],
     budgets: Sequence[str | None],
-    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    in_top: Bools,
     *,
     tied: int,
     unique: int,
@@ -136,9 +139,7 @@ def _top(
     return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
 
 
-def _shares(
-    owners: Sequence[str], in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> tuple[tuple[str, int, float], ...]:
+def _shares(owners: Sequence[str], in_top: Bools) -> tuple[tuple[str, int, float], ...]:
     of_top = Counter(owner for owner, top in zip(owners, in_top, strict=True) if top)
     return tuple((owner, of_top[owner], n / len(owners)) for owner, n in Counter(owners).items())
 
@@ -155,12 +156,12 @@ def _factors(labels: Sequence[str]) -> list[dict[str, str]]:
     return found
 
 
-def _tied(y: Floats, best_first: np.ndarray[tuple[int], np.dtype[np.int64]], k: int) -> int:
+def _tied(y: Floats, best_first: Ints, k: int) -> int:
     """Trials outside the top with the value of the last one inside."""
     return 0 if k >= len(y) else int((y[best_first[k:]] == y[best_first[k - 1]]).sum())
 
 
-def _effect(name: str, column: Column, y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Effect:
+def _effect(name: str, column: Column, y: Floats, in_top: Bools) -> Effect:
     levels, codes = column
     shown = _in_order(levels)
     rows: tuple[ValueRow, ...] = ()
@@ -194,9 +195,9 @@ def naive_trend(means: Sequence[float]) -> str:
 
 def _row(
     value: Value,
-    here: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    here: Bools,
     y: Floats,
-    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    in_top: Bools,
 ) -> ValueRow:
     values = y[here]
     return ValueRow(

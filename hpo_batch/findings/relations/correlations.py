@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.stats import Floats, correlation
+from hpo_batch.findings.model.stats import correlation
 
 WIDTHS = ("d_model", "hidden_size", "hidden_dim", "width", "n_embd")
 DEPTHS = ("n_layers", "num_layers", "num_encoder_blocks", "num_hidden_layers", "depth", "n_layer")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.frame import Data, ParamInfo, recoded, value_text
+from hpo_batch.findings.model.arrays import Floats, Ints, recoded
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.linear import (
     TOLERANCE,
     Coded,
@@ -24,7 +24,8 @@ from hpo_batch.findings.model.linear import (
     turned,
     within,
 )
-from hpo_batch.findings.model.stats import Floats, clipped
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
+from hpo_batch.findings.model.stats import clipped
 from hpo_batch.records import Value
 
 PER_CELL = 10
@@ -65,12 +66,12 @@ def interactions(data: Data) -> tuple[Interaction, ...]:
 class _Groups:
     """What a parameter is divided into, as a group for each trial. The labels of 100,000 values are seldom wanted."""
 
-    codes: NDArray[np.int64]
+    codes: Ints
     count: int
     label: Callable[[int], str]
 
 
-def _is_varied(param: ParamInfo, rows: NDArray[np.int64]) -> bool:
+def _is_varied(param: ParamInfo, rows: Ints) -> bool:
     return bool(len(rows)) and bool(np.ptp(param.codes[rows]))
 
 
@@ -104,7 +105,7 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
 
 
 def _tested(
-    data: Data, a: ParamInfo, b: ParamInfo, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups, *, by_value: bool
+    data: Data, a: ParamInfo, b: ParamInfo, rows: Ints, of_a: _Groups, of_b: _Groups, *, by_value: bool
 ) -> tuple[float | None, str]:
     # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more:
     # ``scaled`` is drawn in to the fences
@@ -153,7 +154,7 @@ def _by_value(
     )
 
 
-def _left_within(columns: Floats, groups: NDArray[np.int64]) -> tuple[float, int]:
+def _left_within(columns: Floats, groups: Ints) -> tuple[float, int]:
     """What a model of the last column leaves, which has the others and a mean for each group: squares, and its rank."""
     sizes = np.linalg.norm(columns[:, :-1], axis=0)
     inside = turned(within(columns, groups))
@@ -163,12 +164,12 @@ def _left_within(columns: Floats, groups: NDArray[np.int64]) -> tuple[float, int
     return left, rank + int(np.count_nonzero(np.bincount(groups)))
 
 
-def _groups(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
+def _groups(param: ParamInfo, rows: Ints) -> _Groups:
     seen, codes = recoded(param.codes[rows])
     return _Groups(codes=codes, count=len(seen), label=lambda i: param.label(param.levels[seen[i]]))
 
 
-def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
+def _halves(param: ParamInfo, rows: Ints) -> _Groups:
     """Low and high values, about as many trials each."""
     whole = _groups(param, rows)
     if whole.count <= 2:
@@ -182,7 +183,7 @@ def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
     return _Groups(codes=codes, count=2, label=labels.__getitem__)
 
 
-def _cell_of(of_a: _Groups, of_b: _Groups) -> NDArray[np.int64]:
+def _cell_of(of_a: _Groups, of_b: _Groups) -> Ints:
     return of_a.codes * of_b.count + of_b.codes
 
 
@@ -190,9 +191,7 @@ def _short(value: Value) -> str:
     return f"{value:.3g}" if isinstance(value, float) else value_text(value)
 
 
-def _cells(
-    data: Data, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups
-) -> tuple[tuple[str, str, int, float | None], ...]:
+def _cells(data: Data, rows: Ints, of_a: _Groups, of_b: _Groups) -> tuple[tuple[str, str, int, float | None], ...]:
     cell_of = _cell_of(of_a, of_b)
     by_cell = np.argsort(cell_of, kind="stable")
     ends = np.cumsum(np.bincount(cell_of, minlength=of_a.count * of_b.count))[:-1]
@@ -201,7 +200,7 @@ def _cells(
     return tuple((a, b, n, mean) for (a, b), (n, mean) in zip(labels, means, strict=True))
 
 
-def _p(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> float:
+def _p(data: Data, param: ParamInfo, rows: Ints) -> float:
     """Of the parameter alone, to choose which ones to look at."""
     rows = rows[param.active[rows]]
     columns = curve(param, rows) if param.ordered else dummies(param.codes[rows], min(len(param.levels), MOST))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings.effects.numbers import POWERED
+from hpo_batch.findings.effects.means import POWERED
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings

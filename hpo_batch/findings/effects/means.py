@@ -1,0 +1,212 @@
+"""Means of the metric by value of a parameter: as they are, and with the other parameters held alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from hpo_batch.findings.model.arrays import Bools, Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.linear import coded, dummies, independent, others
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import ALPHA, fenced
+from hpo_batch.findings.model.surrogate import Z, surrogate
+from hpo_batch.records import Estimate, Value
+
+POWERED = 5
+"""distinct trials of a value below which nothing is said of it"""
+MOST_ROWS = 20
+"""a number with more values than this is shown in intervals"""
+MOST_COMPARED = 50
+"""a category with more values than this is tested on the most tried ones"""
+INTERVALS = 4
+POINTS = 25
+"""of a curve"""
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueRow:
+    """One value (or one interval of a continuous parameter) of one parameter."""
+
+    label: str
+    value: Value | None
+    """None for an interval"""
+    n: int
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    adjusted: Estimate | None
+    """mean with the other parameters held alike; None where it cannot be computed"""
+    share: float
+    """of the complete trials"""
+    top_share: float | None = None
+    """share of this value among the top trials, beside ``share``, its base rate"""
+    distinct: int = 0
+    """trials of it less those that repeat another one exactly"""
+    underpowered: bool = False
+    """fewer than five distinct trials: nothing is said of it"""
+
+
+def value_rows(data: Data, param: ParamInfo, rows: Ints) -> tuple[list[ValueRow], list[tuple[float, Estimate]]]:
+    """The values with their means as they are and adjusted, and the points of a curve."""
+    table = plain_rows(data, param, rows)
+    if param.kind == "continuous":
+        return _adjusted_curve(data, param, rows, table)
+    means = _adjusted_levels(data, param, param.active_among(rows))
+    return [r if r.value is None else replace(r, adjusted=means.get(param.place(r.value))) for r in table], []
+
+
+def _adjusted_levels(data: Data, param: ParamInfo, rows: Ints) -> dict[int, Estimate]:
+    """Mean of each level with the others at their average over the trials, and its HC3 interval. Levels of one trial
+    have none: that trial's error cannot be told from its level's mean."""
+    levels, counts = np.unique(param.codes[rows], return_counts=True)
+    rows = rows[np.isin(param.codes[rows], levels[counts > 1])]
+    levels = levels[counts > 1]
+    if len(levels) < 2 or len(levels) > MOST_COMPARED:
+        return {}
+    trials = coded(data, rows)
+    base = others(trials, [param.name], own=len(levels) - 1)
+    columns = trials.of_trials(base.places)
+    codes = np.searchsorted(levels, param.codes[rows])
+    design = np.hstack([columns, dummies(codes, len(levels))])
+    q, r = np.linalg.qr(design)
+    # a trial that alone decides a column is fitted exactly: it says nothing of the rest, and HC3 would divide by zero
+    free = leverages(q) < 1 - 1e-9
+    if not free.all():
+        rows, columns = rows[free], independent(columns[free])
+        levels = np.unique(param.codes[rows])
+        codes = np.searchsorted(levels, param.codes[rows])
+        design = np.hstack([columns, dummies(codes, len(levels))])
+        q, r = np.linalg.qr(design)
+    few = len(rows) - design.shape[1] < 2 or len(levels) < 2
+    if few or np.linalg.matrix_rank(r, rtol=len(rows) * EPSILON) < design.shape[1]:
+        return {}
+    leverage = leverages(q)
+    if np.max(leverage) > 1 - 1e-9:
+        return {}
+    # in a unit of their own: squares of very small or large numbers are none
+    y = fenced(data.y[rows])
+    unit = float(np.ptp(y)) or 1.0
+    along = q.T @ (y / unit)
+    # White's estimate with the third correction (MacKinnon and White 1985), along the columns of q
+    squares = ((y / unit - q @ along) / (1 - leverage)) ** 2
+    middle = q.T @ (q * squares[:, None])
+    wide = float(stats.t.ppf(1 - ALPHA / 2, len(rows) - design.shape[1]))
+    found = {}
+    for i, level in enumerate(levels.tolist()):
+        contrast = np.concatenate([columns.mean(axis=0), np.zeros(len(levels) - 1)])
+        if i:
+            contrast[columns.shape[1] + i - 1] = 1.0
+        weights = np.linalg.solve(r.T, contrast)
+        mean = unit * float(weights @ along)
+        error = unit * math.sqrt(max(0.0, float(weights @ middle @ weights)))
+        found[level] = Estimate(
+            value=mean,
+            low=mean - wide * error,
+            high=mean + wide * error,
+            method=f"least squares with HC3, {base.method}",
+            n=int(np.sum(codes == i)),
+        )
+    return found
+
+
+def leverages(q: Floats) -> Floats:
+    """How much each trial decides its own fitted value; HC3 divides by what is left of 1."""
+    return np.asarray(np.sum(q**2, axis=1), dtype=np.float64)
+
+
+def _adjusted_curve(
+    data: Data, param: ParamInfo, rows: Ints, table: Sequence[ValueRow]
+) -> tuple[list[ValueRow], list[tuple[float, Estimate]]]:
+    model = surrogate(data, rows)
+    if model is None:
+        return list(table), []
+    n = len(param.active_among(model.rows))
+    at = _places(param)
+    middles = [row.value if row.value is not None else _middle(param, i) for i, row in enumerate(table)]
+    found = model.curve(param, [*at, *middles])
+    estimates = [
+        Estimate(value=m, low=m - Z * e, high=m + Z * e, method="Gaussian process, approximate band", n=n)
+        for m, e in found
+    ]
+    points = [(float(v), estimate) for v, estimate in zip(at, estimates, strict=False)] if param.numeric else []
+    rest = estimates[len(at) :]
+    return [replace(row, adjusted=e) for row, e in zip(table, rest, strict=True)], points
+
+
+def _places(param: ParamInfo) -> list[float]:
+    """Where a curve is computed, evenly on the parameter's own scale."""
+    if not param.numeric:
+        return []
+    positions = param.level_positions
+    even = np.linspace(float(positions.min()), float(positions.max()), POINTS)
+    at = 10**even if param.log else even
+    # the ends as they were tried, not a last digit beyond them; a zero lies below all powers of ten
+    return [float(param.levels[0]), *at[1:-1].tolist(), float(param.levels[-1])]
+
+
+def plain_rows(data: Data, param: ParamInfo, rows: Ints) -> list[ValueRow]:
+    """Counts and means of the trials as they are, repeats included; of distinct trials that are left out, neither."""
+    distinct = np.zeros(data.n, dtype=bool)
+    distinct[rows] = True
+    counted = np.ones(data.n, dtype=bool)
+    counted[data.distinct] = False
+    counted[rows] = True
+    groups: list[tuple[str, Value | None, Bools]]
+    if _is_shown_in_intervals(param):
+        edges = _edges(param)
+        inner = np.searchsorted(edges[1:-1], param.positions, side="right")
+        groups = [(_interval(param, edges, i), None, param.active & (inner == i)) for i in range(len(edges) - 1)]
+    else:
+        shown = range(len(param.levels))
+        if len(param.levels) > MOST_COMPARED:
+            counts = np.bincount(param.codes[param.active], minlength=len(param.levels))
+            shown = np.argsort(-counts, kind="stable")[:MOST_COMPARED].tolist()
+        groups = [(param.label(param.levels[i]), param.levels[i], param.codes == i) for i in shown]
+    table = []
+    for label, value, group in groups:
+        mask = group & counted
+        y = data.y[mask]
+        n_distinct = int(np.sum(mask & distinct))
+        table.append(
+            ValueRow(
+                label=label,
+                value=value,
+                n=len(y),
+                mean=float(y.mean()) if len(y) else None,
+                std=float(y.std(ddof=1)) if len(y) > 1 else None,
+                min=float(y.min()) if len(y) else None,
+                max=float(y.max()) if len(y) else None,
+                adjusted=None,
+                share=len(y) / int(counted.sum()) if counted.any() else 0.0,
+                distinct=n_distinct,
+                underpowered=n_distinct < POWERED,
+            )
+        )
+    return table
+
+
+def _is_shown_in_intervals(param: ParamInfo) -> bool:
+    return param.numeric and len(param.levels) > MOST_ROWS
+
+
+def _edges(param: ParamInfo) -> Floats:
+    """Of intervals with about as many trials each."""
+    return np.unique(np.quantile(param.positions[param.active], np.linspace(0, 1, INTERVALS + 1)))
+
+
+def _interval(param: ParamInfo, edges: Floats, i: int) -> str:
+    low, high = (10 ** edges[i : i + 2] if param.log else edges[i : i + 2]).tolist()
+    return f"{low:.3g} to {high:.3g}"
+
+
+def _middle(param: ParamInfo, i: int) -> float:
+    edges = _edges(param)
+    middle = float(edges[i : i + 2].mean())
+    return 10**middle if param.log else middle
