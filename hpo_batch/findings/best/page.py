@@ -19,46 +19,7 @@ MOST_IN_CELL: Final = 100
 
 
 def section(page: Page) -> Section | None:
-    def of(study: StudyFindings) -> Blocks:
-        s = study.summary
-        blocks: Blocks = []
-        if s.n == 0:
-            states = ", ".join(f"{n} {state.lower()}" for state, n in s.states.items() if n) or "none at all"
-            blocks.append(
-                Said(answer=Answer.CANNOT_TELL, text=f"No complete trial with a finite value (trials: {states}).")
-            )
-        if s.skipped:
-            blocks.append(
-                Text(text=f"{count(s.skipped, 'complete trial')} without a finite value: left out of everything.")
-            )
-        if study.front:
-            blocks.append(
-                Said(
-                    answer=Answer.YES,
-                    text=f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
-                    "There is no single best one, so nothing that needs one is computed.",
-                )
-            )
-            blocks.append(
-                top_table(study.front, spread=None, caption=f"The Pareto front of {study.label}", metric=study.metric)
-            )
-        if s.top:
-            blocks.append(
-                top_table(s.top, spread=s.std, caption=f"Best configurations of {study.label}", metric=study.metric)
-            )
-        if study.curse is not None:
-            known = study.curse.held_out is not None
-            blocks.append(
-                Said(
-                    answer=Answer.YES if known else Answer.CANNOT_TELL,
-                    question="Is it known how good the best really is?",
-                    text=study.curse.text,
-                )
-            )
-        add(blocks, history_figure(study, name=f"history-{page.file_names[study.label]}"))
-        return blocks
-
-    parts = per_study(page.findings, of)
+    parts = per_study(page.findings, lambda study: _blocks(study, page.file_names[study.label]))
     if page.findings.studies:
         parts = [Part(heading="", blocks=(studies_table(page.findings.studies),)), *parts]
     else:
@@ -71,6 +32,48 @@ def section(page: Page) -> Section | None:
         "The best of many is partly luck: its value would be worse if it were trained again with another seed. "
         "Ranks within the noise are no ranks.",
     )
+
+
+def _blocks(study: StudyFindings, file_name: str) -> Blocks:
+    s = study.summary
+    blocks: Blocks = []
+    if s.n == 0:
+        states = ", ".join(f"{n} {state.lower()}" for state, n in s.states.items() if n) or "none at all"
+        blocks.append(
+            Said(answer=Answer.CANNOT_TELL, text=f"No complete trial with a finite value (trials: {states}).")
+        )
+    if s.skipped:
+        blocks.append(
+            Text(text=f"{count(s.skipped, 'complete trial')} without a finite value: left out of everything.")
+        )
+    if study.front:
+        blocks += _front(study)
+    if s.top:
+        blocks.append(
+            top_table(s.top, spread=s.std, caption=f"Best configurations of {study.label}", metric=study.metric)
+        )
+    if study.curse is not None:
+        blocks.append(
+            Said(
+                answer=Answer.CANNOT_TELL if study.curse.held_out is None else Answer.YES,
+                question="Is it known how good the best really is?",
+                text=study.curse.text,
+            )
+        )
+    add(blocks, history_figure(study, name=f"history-{file_name}"))
+    return blocks
+
+
+def _front(study: StudyFindings) -> Blocks:
+    text = (
+        f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
+        "There is no single best one, so nothing that needs one is computed."
+    )
+    caption = f"The Pareto front of {study.label}"
+    return [
+        Said(answer=Answer.YES, text=text),
+        top_table(study.front, spread=None, caption=caption, metric=study.metric),
+    ]
 
 
 def studies_table(all_of_them: Sequence[StudyFindings]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -69,23 +70,18 @@ def _repeats(study: StudyFindings) -> Iterator[Ranked]:
     summary = study.summary
     if not summary.repeats:
         return
+    finding = Finding(
+        key="repeats",
+        study=study.label,
+        question="Were trials wasted on repeats?",
+        answer=Answer.NO,
+        text=f"{study.label}: {summary.repeats} of {summary.n} trials ran one of {summary.unique} configurations "
+        "again, with seeds of their own: they measure noise",
+        n=summary.n,
+        method="complete trials less distinct configurations, seeds considered",
+    )
     if summary.replicates == summary.repeats:
-        text = (
-            f"{study.label}: {summary.repeats} of {summary.n} trials ran one of {summary.unique} configurations again, "
-            "with seeds of their own: they measure noise"
-        )
-        yield Ranked(
-            Place.REPLICATES,
-            Finding(
-                key="repeats",
-                study=study.label,
-                question="Were trials wasted on repeats?",
-                answer=Answer.NO,
-                text=text,
-                n=summary.n,
-                method="complete trials less distinct configurations, seeds considered",
-            ),
-        )
+        yield Ranked(Place.REPLICATES, finding)
         return
     alike = all(len(set(r.values)) == 1 for r in summary.repeated)
     more = "all gave the same values again: they carry no information on noise" if alike else "some gave other values"
@@ -94,16 +90,11 @@ def _repeats(study: StudyFindings) -> Iterator[Ranked]:
         f"{summary.unique} configurations; {more}"
         f"{f'; {summary.replicates} of them had seeds of their own and measure noise' if summary.replicates else ''}"
     )
-    yield Ranked(
-        Place.WASTED_REPEATS,
-        Finding(
-            key="repeats",
-            study=study.label,
-            question="Were trials wasted on repeats?",
-            answer=Answer.YES,
-            text=text,
-            do="let a sampler that skips duplicates draw, or ask for replicates with seeds of their own",
-            n=summary.n,
-            method="complete trials less distinct configurations",
-        ),
+    wasted = replace(
+        finding,
+        answer=Answer.YES,
+        text=text,
+        do="let a sampler that skips duplicates draw, or ask for replicates with seeds of their own",
+        method="complete trials less distinct configurations",
     )
+    yield Ranked(Place.WASTED_REPEATS, wasted)

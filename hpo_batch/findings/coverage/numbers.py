@@ -212,22 +212,7 @@ def _covered(
     listed: tuple[list[tuple[Value, ...]], str] | None,
 ) -> Coverage:
     if listed is None:
-        if label != "all":
-            finite = tuple(n for n in names if not _continuous(n, tried, space))
-            if 1 < len(finite) < len(names):
-                return _coverage(label, finite, tried, space)
-        distinct, active = tried.counts(names)
-        return Coverage(
-            label=label,
-            parameters=names,
-            found=distinct,
-            cells=0,
-            attainable=active,
-            random=None,
-            gaps=(),
-            answer=Answer.CANNOT_TELL,
-            why="a continuous parameter has no cells to count, or there are too many",
-        )
+        return _uncounted(label, names, tried, space)
     cells, why = listed
     known = {_identity(cell) for cell in cells}
     hits = tried.hits(names)
@@ -248,6 +233,26 @@ def _covered(
         gaps=tuple(dict(zip(names, cell, strict=True)) for cell in gaps),
         answer=_answer(len(inside), expected),
         why=why,
+    )
+
+
+def _uncounted(label: str, names: tuple[str, ...], tried: _Tried, space: Space | None) -> Coverage:
+    """Of a set whose cells cannot be listed: that of its parameters with few values, if it has several."""
+    if label != "all":
+        finite = tuple(n for n in names if not _continuous(n, tried, space))
+        if 1 < len(finite) < len(names):
+            return _coverage(label, finite, tried, space)
+    distinct, active = tried.counts(names)
+    return Coverage(
+        label=label,
+        parameters=names,
+        found=distinct,
+        cells=0,
+        attainable=active,
+        random=None,
+        gaps=(),
+        answer=Answer.CANNOT_TELL,
+        why="a continuous parameter has no cells to count, or there are too many",
     )
 
 

@@ -62,58 +62,86 @@ def value_rows(data: Data, param: ParamInfo, rows: Ints) -> tuple[list[ValueRow]
     return [r if r.value is None else replace(r, adjusted=means.get(param.place(r.value))) for r in table], []
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Design:
+    """A linear model of the metric: the other parameters, then a column for each level but the first."""
+
+    rows: Ints
+    levels: Ints
+    codes: Ints
+    """which of ``levels`` each trial has, shape (n,)"""
+    others: Floats
+    """columns of the other parameters with the intercept, shape (n, others)"""
+    q: Floats
+    r: Floats
+    """QR factors of all columns: shapes (n, columns) and (columns, columns)"""
+
+
+def _design(param: ParamInfo, rows: Ints, columns: Floats) -> _Design:
+    levels = np.unique(param.codes[rows])
+    codes = np.searchsorted(levels, param.codes[rows])
+    q, r = np.linalg.qr(np.hstack([columns, dummies(codes, len(levels))]))
+    return _Design(rows=rows, levels=levels, codes=codes, others=columns, q=q, r=r)
+
+
 def _adjusted_levels(data: Data, param: ParamInfo, rows: Ints) -> dict[int, Estimate]:
-    """Mean of each level with the others at their average over the trials, and its HC3 interval. Levels of one trial
-    have none: that trial's error cannot be told from its level's mean."""
+    """Mean of each level with the others at their average over the trials, and its HC3 interval.
+
+    Returns:
+        By the level's code. Levels of one trial have none: that trial's error cannot be told from its level's mean.
+    """
     levels, counts = np.unique(param.codes[rows], return_counts=True)
     rows = rows[np.isin(param.codes[rows], levels[counts > 1])]
-    levels = levels[counts > 1]
-    if len(levels) < 2 or len(levels) > MOST_COMPARED:
+    n_levels = int(np.count_nonzero(counts > 1))
+    if n_levels < 2 or n_levels > MOST_COMPARED:
         return {}
     trials = coded(data, rows)
-    base = others(trials, [param.name], own=len(levels) - 1)
-    columns = trials.of_trials(base.places)
-    codes = np.searchsorted(levels, param.codes[rows])
-    design = np.hstack([columns, dummies(codes, len(levels))])
-    q, r = np.linalg.qr(design)
+    base = others(trials, [param.name], own=n_levels - 1)
+    design = _design(param, rows, trials.of_trials(base.places))
     # a trial that alone decides a column is fitted exactly: it says nothing of the rest, and HC3 would divide by zero
-    free = leverages(q) < 1 - 1e-9
+    free = leverages(design.q) < 1 - 1e-9
     if not free.all():
-        rows, columns = rows[free], independent(columns[free])
-        levels = np.unique(param.codes[rows])
-        codes = np.searchsorted(levels, param.codes[rows])
-        design = np.hstack([columns, dummies(codes, len(levels))])
-        q, r = np.linalg.qr(design)
-    few = len(rows) - design.shape[1] < 2 or len(levels) < 2
-    if few or np.linalg.matrix_rank(r, rtol=len(rows) * EPSILON) < design.shape[1]:
+        design = _design(param, rows[free], independent(design.others[free]))
+    width = len(design.others.T) + len(design.levels) - 1
+    few = len(design.rows) - width < 2 or len(design.levels) < 2
+    if few or np.linalg.matrix_rank(design.r, rtol=len(design.rows) * EPSILON) < width:
         return {}
-    leverage = leverages(q)
-    if np.max(leverage) > 1 - 1e-9:
+    if np.max(leverages(design.q)) > 1 - 1e-9:
         return {}
+    return _hc3_means(design, data.y[design.rows], method=f"least squares with HC3, {base.method}")
+
+
+def _hc3_means(design: _Design, y: Floats, *, method: str) -> dict[int, Estimate]:
+    """Mean of each level at the average of the other columns.
+
+    Intervals are from White's covariance with the third correction, which holds where the spread differs between
+    levels: MacKinnon and White 1985, "Some heteroskedasticity-consistent covariance matrix estimators with improved
+    finite sample properties", Journal of Econometrics 29(3), https://doi.org/10.1016/0304-4076(85)90158-7
+    """
+    n, width = design.q.shape
     # in a unit of their own: squares of very small or large numbers are none
-    y = fenced(data.y[rows])
+    y = fenced(y)
     unit = float(np.ptp(y)) or 1.0
-    along = q.T @ (y / unit)
-    # White's estimate with the third correction (MacKinnon and White 1985), along the columns of q
-    squares = ((y / unit - q @ along) / (1 - leverage)) ** 2
-    middle = q.T @ (q * squares[:, None])
-    wide = float(stats.t.ppf(1 - ALPHA / 2, len(rows) - design.shape[1]))
-    found = {}
-    for i, level in enumerate(levels.tolist()):
-        contrast = np.concatenate([columns.mean(axis=0), np.zeros(len(levels) - 1)])
+    along = design.q.T @ (y / unit)
+    squares = ((y / unit - design.q @ along) / (1 - leverages(design.q))) ** 2
+    middle = design.q.T @ (design.q * squares[:, None])
+    wide = float(stats.t.ppf(1 - ALPHA / 2, n - width))
+    means = {}
+    for i, level in enumerate(design.levels.tolist()):
+        contrast = np.concatenate([design.others.mean(axis=0), np.zeros(len(design.levels) - 1)])
         if i:
-            contrast[columns.shape[1] + i - 1] = 1.0
-        weights = np.linalg.solve(r.T, contrast)
+            contrast[design.others.shape[1] + i - 1] = 1.0
+        weights = np.linalg.solve(design.r.T, contrast)
         mean = unit * float(weights @ along)
         error = unit * math.sqrt(max(0.0, float(weights @ middle @ weights)))
-        found[level] = Estimate(
+        means[level] = Estimate(
             value=mean,
             low=mean - wide * error,
             high=mean + wide * error,
-            method=f"least squares with HC3, {base.method}",
-            n=int(np.sum(codes == i)),
+            method=method,
+            n=int(np.sum(design.codes == i)),
         )
-    return found
+    return means
 
 
 def leverages(q: Floats) -> Floats:

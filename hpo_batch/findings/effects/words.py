@@ -21,12 +21,12 @@ def sentences(study: StudyFindings, findings: Findings) -> Iterator[Ranked]:
 
 def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     name = f"{study.label}: {effect.parameter}"
-    untold = Finding(
+    finding = Finding(
         key=f"effect.{effect.parameter}",
         study=study.label,
         question=f"Does {effect.parameter} matter?",
         answer=Answer.CANNOT_TELL,
-        text="",
+        text=f"{name}: no test possible ({effect.why or 'too few trials'})",
         method=effect.method,
         n=study.summary.n,
         p=effect.p,
@@ -34,33 +34,45 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     )
     if not effect.varied:
         text = f"{name} was not varied: no statement about it is possible"
-        return Ranked(Place.NOT_VARIED, replace(untold, answer=Answer.NOT_MEASURED, text=text))
+        return Ranked(Place.NOT_VARIED, replace(finding, answer=Answer.NOT_MEASURED, text=text))
     if effect.p is None:
-        return Ranked(
-            Place.UNTESTED_EFFECT, replace(untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})")
-        )
-    without = ""
-    if effect.without_outliers is not None:
-        others = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
-        without = f"; without the suspect trials {others}{p_text(effect.without_outliers)} before adjustment"
+        return Ranked(Place.UNTESTED_EFFECT, finding)
     if effect.p_holm is None or effect.p_holm >= ALPHA:
-        detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
-        text = (
-            f"{name}: no clear effect ({p_text(effect.p_holm)} after Holm over {claims(family)}, "
-            f"{p_text(effect.p)} by itself{detect})"
-        )
-        if effect.naive_trend not in ("", "flat"):
-            text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
-        return Ranked(Place.NO_CLEAR_EFFECT, replace(untold, text=text + without))
+        text = f"{name}: {_no_clear_effect(effect, family=family)}{_without_suspects(effect, study)}"
+        return Ranked(Place.NO_CLEAR_EFFECT, replace(finding, text=text))
+    text = f"{name} {_clear_effect(effect, study, family=family)}"
+    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
+    return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
+
+
+def _no_clear_effect(effect: Effect, *, family: int) -> str:
+    detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
+    text = (
+        f"no clear effect ({p_text(effect.p_holm)} after Holm over {claims(family)}, "
+        f"{p_text(effect.p)} by itself{detect})"
+    )
+    if effect.naive_trend not in ("", "flat"):
+        text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
+    return text
+
+
+def _clear_effect(effect: Effect, study: StudyFindings, *, family: int) -> str:
     ends = _ends(effect.rows, maximise=study.direction == "maximize")
     trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
-    text = f"{name} {trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
+    without = _without_suspects(effect, study)
+    text = f"{trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
     if not resolved(effect):
-        text += "; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
-    elif effect.trend == NO_TREND and study.noise.sd is not None:
-        text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
-    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
-    return Ranked(Place.EFFECT, replace(untold, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
+        return f"{text}; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
+    if effect.trend == NO_TREND and study.noise.sd is not None:
+        return f"{text}; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
+    return text
+
+
+def _without_suspects(effect: Effect, study: StudyFindings) -> str:
+    if effect.without_outliers is None:
+        return ""
+    ends = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
+    return f"; without the suspect trials {ends}{p_text(effect.without_outliers)} before adjustment"
 
 
 def common_sentences(findings: Findings) -> Iterator[Ranked]:

@@ -35,36 +35,36 @@ def parallel_figure(
             if axis.positions[i] is not None
         ]
         points.append((right, clamped(y, trials.values[i])))
-        told = ", ".join(f"{axis.name} = {axis.values[i]}" for axis in axes if axis.positions[i] is not None)
-        told = f"trial {trials.numbers[i]}: {metric} {number(trials.values[i], spread)}; {told}"
-        canvas.path(points, "run best" if i == best else "run top" if i in quarter else "run", title=told, data=told)
+        text = f"trial {trials.numbers[i]}: {metric} {number(trials.values[i], spread)}; {_setting(axes, i)}"
+        canvas.path(points, "run best" if i == best else "run top" if i in quarter else "run", title=text, data=text)
     for j, axis in enumerate(axes):
         _upright(
             canvas, left + gap * j, axis, top=top, bottom=bottom, letters=int(gap / CHARACTER) - 1, raised=j % 2 == 1
         )
     canvas.line(right, top, right, bottom, "axis")
-    ticks = y.ticks(5)
-    for tick in ticks:
+    for tick in y.ticks(5):
         canvas.text(right + 6, y(tick) + 4, number(tick, spread), "t m")
     canvas.text(right, top - 12, metric, "t b", anchor="middle", most=16)
-    left_out = len(trials.numbers) - len(chosen)
-    more = f" {left_out} trials are left out, the best {len(chosen) // 2} are all there." if left_out else ""
-    hidden = (
-        f" {len(trials.axes) - len(axes)} further parameters are not drawn." if len(trials.axes) > len(axes) else ""
+    omitted = len(trials.numbers) - len(chosen)
+    more = f" {omitted} trials are left out, the best {len(chosen) // 2} are all there." if omitted else ""
+    hidden = len(trials.axes) - len(axes)
+    alt = (
+        f"Parallel coordinates of {count(len(chosen), 'trial')} over {', '.join(axis.name for axis in axes)}; "
+        f"best: {_setting(axes, best)}"
     )
     return Figure(
         name=name,
         title=f"All parameters of each trial: {trials.label}",
-        caption=f"One line per trial. Blue: the top quarter; orange: the best, which may be luck.{more}{hidden}",
-        panels=(
-            canvas.panel(
-                f"Parallel coordinates of {count(len(chosen), 'trial')} "
-                f"over {', '.join(axis.name for axis in axes)}; best: "
-                + ", ".join(f"{axis.name} = {axis.values[best]}" for axis in axes if axis.positions[best] is not None)
-            ),
-        ),
+        caption=f"One line per trial. Blue: the top quarter; orange: the best, which may be luck.{more}"
+        + (f" {hidden} further parameters are not drawn." if hidden else ""),
+        panels=(canvas.panel(alt),),
         tells="Point at a line, or tap it, to read its trial.",
     )
+
+
+def _setting(axes: Sequence[Axis], i: int) -> str:
+    """The active parameters of a trial."""
+    return ", ".join(f"{axis.name} = {axis.values[i]}" for axis in axes if axis.positions[i] is not None)
 
 
 def _upright(canvas: Canvas, x: float, axis: Axis, *, top: float, bottom: float, letters: int, raised: bool) -> None:

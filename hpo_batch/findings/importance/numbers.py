@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,10 @@ def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Im
     inputs, groups, bounds = _encoded(params, rows)
     y = clipped(data.y[rows])
     shares = fanova(inputs, y, groups, bounds, n_trees=N_TREES, seed=seed)
+    # in this order: each of the three draws from the same generator
     null_line = _null_line(inputs, y, groups, bounds, random)
     low, high = _stability(inputs, y, groups, bounds, random)
     r2 = _held_out_r2(inputs, y, random)
-    order = np.argsort(-shares, kind="stable").tolist()
     return Importance(
         rows=tuple(
             ImportanceRow(
@@ -111,7 +112,7 @@ def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Im
                 high=float(max(high[i], shares[i])),
                 above_null=bool(shares[i] > null_line),
             )
-            for i in order
+            for i in np.argsort(-shares, kind="stable").tolist()
         ),
         null_line=null_line,
         surrogate_r2=r2,
@@ -134,47 +135,62 @@ def fanova(
     return np.mean(shares, axis=0) if shares else np.zeros(len(groups))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Leaves:
+    """The leaves of a tree as boxes in the space of the inputs."""
+
+    low: Floats
+    high: Floats
+    """ends of each leaf in each column, shape (leaves, columns)"""
+    values: Floats
+    """prediction of each leaf, shape (leaves,)"""
+    sizes: Floats
+    """of the whole box in each column, shape (columns,)"""
+
+    @cached_property
+    def widths(self) -> Floats:
+        """Share of the whole box in each column, shape (leaves, columns)."""
+        return (self.high - self.low) / self.sizes
+
+    @cached_property
+    def volumes(self) -> Floats:
+        """Share of the whole box, shape (leaves,)."""
+        return np.asarray(np.prod(self.widths, axis=1))
+
+
 def _shares(tree: Any, groups: Sequence[Sequence[int]], bounds: Floats) -> Floats | None:
     """Of one tree; None if it is a single leaf."""
-    low, high, leaves = _boxes(tree, bounds)
-    values = tree.value[leaves, 0, 0]
-    widths = (high - low) / (bounds[:, 1] - bounds[:, 0])
-    volumes = np.prod(widths, axis=1)
-    mean = float(volumes @ values)
-    total = float(volumes @ (values - mean) ** 2)
+    leaves = _leaves(tree, bounds)
+    mean = float(leaves.volumes @ leaves.values)
+    total = float(leaves.volumes @ (leaves.values - mean) ** 2)
     if total <= 0:
         return None
-    return (
-        np.array([_marginal(columns, low, high, widths, volumes, values, bounds, mean) for columns in groups]) / total
-    )
+    return np.array([_marginal(columns, leaves, mean) for columns in groups]) / total
 
 
-def _marginal(
-    columns: Sequence[int],
-    low: Floats,
-    high: Floats,
-    widths: Floats,
-    volumes: Floats,
-    values: Floats,
-    bounds: Floats,
-    mean: float,
-) -> float:
-    """Variance of the tree's mean over all other columns, as these columns move."""
-    inside = np.ones((len(low), 1))
+def _marginal(columns: Sequence[int], leaves: _Leaves, mean: float) -> float:
+    """Variance of the tree's mean over all other columns, as these columns move.
+
+    The leaves' edges divide these columns into cells, in each of which that mean is constant: Hutter, Hoos and
+    Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", ICML,
+    https://proceedings.mlr.press/v32/hutter14.html, section 4.
+    """
+    inside = np.ones((len(leaves.low), 1))
     sizes = np.ones(1)
-    weights = volumes / np.prod(widths[:, columns], axis=1)
+    weights = leaves.volumes / np.prod(leaves.widths[:, columns], axis=1)
     for column in columns:
-        edges = np.unique(np.concatenate([low[:, column], high[:, column]]))
-        middles, size = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / (bounds[column, 1] - bounds[column, 0])
-        within = (low[:, column, None] < middles) & (middles < high[:, column, None])
+        low, high = leaves.low[:, column], leaves.high[:, column]
+        edges = np.unique(np.concatenate([low, high]))
+        middles, size = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / leaves.sizes[column]
+        within = (low[:, None] < middles) & (middles < high[:, None])
         inside = (inside[:, :, None] * within[:, None, :]).reshape(len(low), -1)
         sizes = (sizes[:, None] * size).reshape(-1)
-    means = (weights * values) @ inside
+    means = (weights * leaves.values) @ inside
     return float(sizes @ (means - mean) ** 2)
 
 
-def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, Ints]:
-    """Ends of each leaf in each column. A child's number is greater than its parent's."""
+def _leaves(tree: Any, bounds: Floats) -> _Leaves:
+    """The leaves of one of sklearn's trees, in which a child's number is greater than its parent's."""
     low = np.tile(bounds[:, 0], (tree.node_count, 1))
     high = np.tile(bounds[:, 1], (tree.node_count, 1))
     splits = zip(tree.feature.tolist(), tree.threshold.tolist(), tree.children_left.tolist(), strict=True)
@@ -184,8 +200,10 @@ def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, Ints]:
             for child in (left, right[node]):
                 low[child], high[child] = low[node], high[node]
             high[left, column] = low[right[node], column] = threshold
-    leaves = np.flatnonzero(tree.feature < 0)
-    return low[leaves], high[leaves], leaves
+    places = np.flatnonzero(tree.feature < 0)
+    return _Leaves(
+        low=low[places], high=high[places], values=tree.value[places, 0, 0], sizes=bounds[:, 1] - bounds[:, 0]
+    )
 
 
 def _null_line(

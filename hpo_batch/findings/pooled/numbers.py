@@ -103,40 +103,46 @@ def _top(
     tied: int,
     unique: int,
 ) -> TopShares:
+    """Who fills the top: the study, or the group of studies, that has most of it, beside its share of all trials.
+
+    Args:
+        owners: the study of each trial, length n.
+        budgets: the budget of each trial's study, length n.
+        in_top: whether it is among the top, shape (n,).
+    """
     k = int(in_top.sum())
     studies = _shares(owners, in_top)
+    groups = tuple(
+        (" / ".join(dict.fromkeys(factor.values())), *share)
+        for factor in _factors_of(owners, budgets)
+        for share in _shares([factor[owner] for owner in owners], in_top)
+    )
+    candidates = [*studies, *(group[1:] for group in groups)]
+    name, count, base = max(candidates, key=lambda share: (share[1], -share[2]))
+    # Bonferroni over all studies and groups of which the fullest was taken
+    p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
+    parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
+    share = f"{count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top are"
+    if p >= ALPHA:
+        answer, text = Answer.NO, f"no study stands out among the top {k}: {parts}"
+    elif count >= FILLS * k and base < FILLS:
+        answer, text = Answer.YES, f"'{name}' fills {share} those of '{name}', not effects. By study: {parts}"
+    else:
+        answer, text = Answer.CANNOT_TELL, f"'{name}' has {share} partly those of '{name}'. By study: {parts}"
+    text += f". {unique} of the {k} are distinct configurations"
+    if tied:
+        text += f"; {tied} more have the value of the last one and are left out"
+    return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
+
+
+def _factors_of(owners: Sequence[str], budgets: Sequence[str | None]) -> list[dict[str, str]]:
+    """Ways to group the studies: by their budgets, if some share one, and by words of their labels."""
     factors = _factors(list(dict.fromkeys(owners)))
     if all(budgets) and 1 < len(set(budgets)) < len(set(owners)):
         by_budget = {owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)}
         lower = {owner: budget.lower() for owner, budget in by_budget.items()}
         factors = [by_budget, *(f for f in factors if {o: word.lower() for o, word in f.items()} != lower)]
-    groups = tuple(
-        (" / ".join(dict.fromkeys(factor.values())), *share)
-        for factor in factors
-        for share in _shares([factor[owner] for owner in owners], in_top)
-    )
-    candidates = [*studies, *(group[1:] for group in groups)]
-    fullest = max(candidates, key=lambda share: (share[1], -share[2]))
-    name, count, base = fullest
-    p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
-    fills = count >= FILLS * k and base < FILLS
-    parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
-    if fills and p < ALPHA:
-        answer = Answer.YES
-        text = (
-            f"'{name}' fills {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
-            f"are those of '{name}', not effects. By study: {parts}"
-        )
-    elif p < ALPHA:
-        answer = Answer.CANNOT_TELL
-        text = f"'{name}' has {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
-        text += f"are partly those of '{name}'. By study: {parts}"
-    else:
-        answer, text = Answer.NO, f"no study stands out among the top {k}: {parts}"
-    text += f". {unique} of the {k} are distinct configurations"
-    if tied:
-        text += f"; {tied} more have the value of the last one and are left out"
-    return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
+    return factors
 
 
 def _shares(owners: Sequence[str], in_top: Bools) -> tuple[tuple[str, int, float], ...]:
