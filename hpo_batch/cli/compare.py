@@ -41,7 +41,7 @@ def command(
 ) -> int:
     """Compare the studies of each SOURCE (at least two): best values, noise, coverage, what each parameter does.
 
-    What the trials do not carry is called 'cannot tell' or 'not measured', not 'no'.
+    A question that the trials cannot answer gets 'cannot tell' or 'not measured', not 'no'.
     """
     if output is not None and format_ is None and output.suffix.lower() not in SUFFIXES:
         raise UserError(f"'{output.name}' does not tell a format; add --format, or end it in {', '.join(SUFFIXES)}")

@@ -25,7 +25,7 @@ def section(findings: Findings) -> Section | None:
     return make_section(
         "findings",
         "All findings and methods",
-        "What exactly was asked, and how?",
+        "What exactly was tested, and how?",
         [Part(heading="", blocks=tuple(blocks))],
         "Findings are about these trials. Numbers with full precision "
         f"are in report.json; {NONE} stands where one cannot be given.",

@@ -119,9 +119,9 @@ def _nothing(findings: Findings) -> Said:
     if not any(study.summary.n for study in findings.studies):
         return Said(
             answer=Answer.CANNOT_TELL,
-            text="There is no complete trial with a finite value: nothing can be said of the metric.",
+            text="There is no complete trial with a finite value: nothing can be said about the metric.",
         )
-    return Said(answer=Answer.CANNOT_TELL, text="No question of this report could be put to these trials.")
+    return Said(answer=Answer.CANNOT_TELL, text="These trials answer none of the questions of this report.")
 
 
 def _file_names(labels: Sequence[str]) -> dict[str, str]:

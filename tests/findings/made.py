@@ -174,7 +174,7 @@ def study(label: str = "toy", name: str = "dropout", *, value: str = "cnn") -> S
             ),
         ),
         curse=Optimism(
-            best=0.7315, shrunken=estimate(0.724), held_out=None, optimism=0.0075, text="the best is optimistic"
+            best=0.7315, shrunken=estimate(0.724), held_out=None, optimism=0.0075, text="the best is probably inflated"
         ),
         collapse=Collapse(
             answer=Answer.NOT_MEASURED,

@@ -294,7 +294,7 @@ def test_four_of_21_claims_survive() -> None:
     assert effect(study("200M"), "learning_rate").p_holm < 0.001  # type: ignore[operator]
     finding = told(tpe(), "effect.n_layers", "_2M_")
     assert finding.answer is Answer.CANNOT_TELL
-    assert "the plain means look 'decreasing', which the trials do not carry" in finding.text
+    assert "the plain means look 'decreasing', but the trials do not support that" in finding.text
 
 
 def test_budgets_cannot_be_ordered() -> None:

@@ -158,7 +158,7 @@ def _unexplained(
 ) -> tuple[float | None, str, str]:
     """What is left of the lead after the pairs, in words too, and why there is no such number."""
     if not params:
-        why = "the baseline's configuration is not known: what its lead comes from cannot be told"
+        why = "the baseline's configuration is not known: the best trial's lead cannot be explained"
         return None, "", why
     changed = [name for name, usual in params.items() if name in best and not _equal(best[name], usual)]
     known: dict[str, float] = {}

@@ -28,7 +28,7 @@ class Summary:
     unique: int
     """distinct configurations among the complete trials"""
     repeats: int
-    """complete trials less distinct configurations: what the documents call wasted"""
+    """complete trials less distinct configurations: trials that repeated another one"""
     repeated: tuple[RepeatedConfiguration, ...]
     mean: float | None
     median: float | None

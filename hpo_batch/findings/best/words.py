@@ -45,7 +45,8 @@ def _nothing(study: StudyFindings) -> Finding:
         study=study.label,
         question="Is there anything to analyse?",
         answer=Answer.NO,
-        text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said of parameters",
+        text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said about "
+        "the parameters",
         do="look at the failures first: in a study of hpo-batch, status and explain say why trials ended"
         if set(study.summary.states) != {"PRUNED"}
         else "let the pruner begin later, or some trials go on to their end",
@@ -60,8 +61,8 @@ def _constant(study: StudyFindings) -> Finding:
         question="Does the metric move at all?",
         answer=Answer.NO,
         text=f"{study.label}: {study.metric} is {value} in all {study.summary.n} trials: no trial is the best, and "
-        "nothing can be said of parameters",
-        do="look whether the objective computes the metric, before anything is tuned",
+        "nothing can be said about the parameters",
+        do="check that the objective computes the metric before tuning anything",
         n=study.summary.n,
     )
 

@@ -37,8 +37,8 @@ def budgets_figure(found: Budgets, *, metric: str, name: str) -> Figure | None:
     return Figure(
         name=name,
         title="Best value beside its interval",
-        caption=f"Filled: best observed value (optimistic) with 95 % interval. Hollow: mean of the trials.{unknown} "
-        f"Can they be ordered? {found.order.value}.",
+        caption="Filled: best observed value (inflated by selection) with 95 % interval. Hollow: mean of the trials."
+        f"{unknown} Can they be ordered? {found.order.value}.",
         panels=(
             canvas.panel(
                 "Best value by study: "

@@ -175,7 +175,7 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
     if len(known) < len(rows):
         return (
             Answer.CANNOT_TELL,
-            f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
+            f"{seen} as observed; the noise floor is unknown, so their order may be chance",
         )
     pairs = list(itertools.combinations(ranked, 2))
     z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
@@ -311,7 +311,7 @@ def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
         return f"{text}; no slope over size: sizes are not known"
     if slope.low is None or slope.high is None:
         return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
-    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "no slope can be told from noise"
+    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "the slope is within the noise"
     return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
 
 

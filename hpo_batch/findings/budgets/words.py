@@ -49,7 +49,7 @@ def _slope(beside: Budgets) -> Ranked:
         Finding(
             key="budgets.slope",
             study="",
-            question="Does size pay?",
+            question="Do larger models do better?",
             answer=Answer.YES if is_clear else Answer.CANNOT_TELL,
             text=beside.text,
             estimate=slope,

@@ -37,7 +37,7 @@ _TRAINING = """
     warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2
 """
 ARCHITECTURE: Final = frozenset(_ARCHITECTURE.split())
-"""parameters that are architecture by their name; ratios are not, as in the documents"""
+"""parameters that are architecture by their name; ratios are not"""
 TRAINING: Final = frozenset(_TRAINING.split())
 MOST_GAPS: Final = 20
 MOST_MATRIX: Final = 400

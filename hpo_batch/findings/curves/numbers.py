@@ -130,7 +130,7 @@ def fidelity(
 ) -> tuple[tuple[int, Estimate | None, int], ...]:
     """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
 
-    Only trials that went all the way are compared: those that were pruned have no last value.
+    Only trials that reached the last step are compared: pruned ones have no value there.
     """
     found = as_curves(curves)
     if not len(found.steps):

@@ -22,7 +22,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     rho, n = known[0][1:]
     who = f"n = {rho.n}, drawn at random from the {n}" if rho.n < n else f"n = {n},"
     text = f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} ({who} trials "
-    text += "that went all the way)"
+    text += "that reached the last step)"
     do = f"let a pruner begin at step {trusted[0]} at the earliest" if trusted else "do not prune by these steps"
     yield Ranked(
         Place.FIDELITY,

@@ -24,7 +24,7 @@ from hpo_batch.findings.model.stats import ALPHA, eta_squared
 from hpo_batch.records import Estimate
 
 FLAT = 0.01
-"""the documents' bound between "flat" and a trend"""
+"""difference of the last and the first mean below which plain means are called flat"""
 AGAINST = 0.25
 """share of the largest change that may go the other way in what is called increasing or decreasing"""
 
@@ -44,7 +44,7 @@ class Effect:
     varied: bool
     rows: tuple[ValueRow, ...]
     naive_trend: str
-    """the documents' word: last group mean against the first, ``flat`` below 0.01; shown as what not to trust"""
+    """last plain mean against the first, ``flat`` below 0.01; shown beside ``trend`` as what not to rely on"""
     trend: str
     """``increasing``, ``decreasing``, ``peaked``, ``differs`` or ``no clear trend``; the first four only if the
     adjusted test carries them after Holm"""
@@ -66,7 +66,7 @@ class Effect:
     """largest less smallest adjusted mean, of values with at least five trials"""
     eta_squared: float | None = None
     seed_formula: float | None = None
-    """the documents' "fraction of variance explained": eta squared times (n - 1) / n"""
+    """eta squared times (n - 1) / n, the "fraction of variance explained" of older reports"""
     method: str = ""
     why: str = ""
     """why there is no adjusted effect, if there is none"""

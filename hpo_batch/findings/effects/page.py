@@ -54,7 +54,7 @@ def section(page: Page) -> Section | None:
         per_study(page.findings, of),
         "Effects are averages over the other parameters, not the effect "
         "at the best configuration. 'No clear trend' is not 'no effect': "
-        "see what difference could have been detected. Values outside those tried are not spoken of.",
+        "see what difference could have been detected. Nothing is said about values that were not tried.",
     )
 
 
@@ -104,7 +104,7 @@ def effects_table(found: Sequence[Effect], *, spread: float | None, caption: str
         text=("parameter", "verdict", "plain means alone", "remark"),
         note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
         "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
-        "Plain means alone: the word that they suggest, which is what not to rely on.",
+        "Plain means alone: the trend that they suggest; do not rely on it.",
     )
 
 

@@ -52,7 +52,7 @@ def _no_clear_effect(effect: Effect, *, family: int) -> str:
         f"{p_text(effect.p)} by itself{detect})"
     )
     if effect.naive_trend not in ("", "flat"):
-        text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
+        text += f"; the plain means look '{effect.naive_trend}', but the trials do not support that"
     return text
 
 
@@ -62,7 +62,7 @@ def _clear_effect(effect: Effect, study: StudyFindings, *, family: int) -> str:
     without = _without_suspects(effect, study)
     text = f"{trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
     if not resolved(effect):
-        return f"{text}; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
+        return f"{text}; the curve's band is wider than its change, so no trend is claimed"
     if effect.trend == NO_TREND and study.noise.sd is not None:
         return f"{text}; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
     return text

@@ -74,7 +74,7 @@ def _judge(
     try:
         statement = read_statement(expression)
     except ExpressionError as error:
-        return Answer.CANNOT_TELL, f"it cannot be read: {error}"
+        return Answer.CANNOT_TELL, f"it cannot be parsed: {error}"
     unknown = why_unknown(statement, trials=[*groups, *known], sets=())
     if unknown:
         return Answer.CANNOT_TELL, unknown

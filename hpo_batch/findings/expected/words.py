@@ -16,7 +16,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
 
 
 def _expected(expected: Expected, where: str) -> Finding:
-    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be told")
+    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be decided")
     return Finding(
         key=f"expect.{expected.statement}",
         study=where,

@@ -20,11 +20,11 @@ from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2
-"""range of predicted probabilities below which all trials look alike to the model; the documents' threshold"""
+"""range of predicted probabilities below which all trials look alike to the model"""
 FLAT: Final = 0.01
 """standard deviation of predictions, where only that is known"""
 MOST_ZERO: Final = 0.3
-"""share of trials with zero recall above which a study counts as collapsed; the documents' threshold"""
+"""share of trials with zero recall above which a study counts as collapsed"""
 FAR: Final = 5.0
 """robust standard deviations from the median"""
 MOST_OUTLIERS: Final = 0.1
@@ -88,7 +88,7 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     n = len(spans)
     if not measured:
         return Answer.NOT_MEASURED, (
-            "whether predictions collapsed was not measured: no trial reports pred_min and pred_max, pred_std or recall"
+            "collapse of predictions was not measured: no trial reports pred_min and pred_max, pred_std or recall"
         )
     span, deviation = _mean(spans), _mean(deviations)
     known = recalls[np.isfinite(recalls)]
@@ -104,7 +104,10 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     if narrow or (zero is not None and zero > MOST_ZERO):
         return Answer.YES, f"predictions collapsed: {', '.join(parts)}"
     if measured < n / 2:
-        return Answer.CANNOT_TELL, f"too few trials measured to tell of collapsed predictions: {', '.join(parts)}"
+        return (
+            Answer.CANNOT_TELL,
+            f"too few trials were measured to say whether predictions collapsed: {', '.join(parts)}",
+        )
     return Answer.NO, f"no collapse of predictions: {', '.join(parts)}"
 
 

@@ -52,7 +52,7 @@ def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Se
         question=f"Can trial {number} be believed?",
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: trial {number} is suspect ({' and '.join(whys)}). {_reasons(number, reasons)}",
-        do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
+        do=f"read the log of trial {number}, then rerun or exclude it; effects are reported without it too",
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -68,8 +68,8 @@ def _suspects_alike(
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: {len(numbers)} trials are suspect ({' and '.join(whys)}): {some(numbers)}. "
         f"Of trial {numbers[0]}: {_reasons(numbers[0], reasons).removeprefix('It ')}",
-        do="look at the logs of the trials that stand out, run them again or leave them out: effects are given without "
-        "them too",
+        do="read the logs of the trials that stand out, then rerun or exclude them; effects are reported "
+        "without them too",
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -104,10 +104,10 @@ def _influence(study: StudyFindings) -> Finding | None:
     return Finding(
         key="health.influence",
         study=study.label,
-        question="Do suspect trials decide the report?",
+        question="Do the results depend on suspect trials?",
         answer=Answer.YES if changed else Answer.NO,
         text=text,
-        do=f"believe no effect that hangs on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
+        do=f"do not trust an effect that depends on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
         if changed
         else "",
         n=study.summary.n,

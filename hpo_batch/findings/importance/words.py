@@ -25,7 +25,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
         line = f" (line of parameters that do nothing: {found.null_line:.2f})" if found.null_line is not None else ""
         text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
         if doubtful:
-            text += f"; the tests of effects, which are to be believed, do not confirm {', '.join(doubtful)}"
+            text += f"; the tests of effects, which are more reliable, do not confirm {', '.join(doubtful)}"
     yield Ranked(
         Place.IMPORTANCE,
         Finding(

@@ -114,7 +114,7 @@ def _from_validation_set(
             sd=None,
             source="unknown",
             alarms=alarms,
-            text="noise floor unknown: no ranking claim is testable. Repeat the best configurations with other seeds "
+            text="noise floor unknown, so no ranking can be tested. Repeat the best configurations with other seeds "
             "([study] replicates), or report n_eval (and n_pos for an AUC)",
         )
     method += ", values in percent" if scale > 1 else ""

@@ -24,7 +24,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     known = sd is not None
     if _is_all_noise(study):
         yield Ranked(Place.ALL_NOISE, _all_noise(study))
-    text = study.noise.text or ("noise floor unknown: no ranking claim is testable" if not known else "")
+    text = study.noise.text or ("noise floor unknown, so no ranking can be tested" if not known else "")
     do = "" if known else "run the best configurations again with other seeds, or report n_eval and n_pos"
     yield Ranked(
         Place.NOISE_FLOOR,

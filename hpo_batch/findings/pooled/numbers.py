@@ -1,4 +1,4 @@
-"""Several studies in one heap: who fills the top, and means by value over all of them.
+"""Several studies pooled: who fills the top, and means by value over all of them.
 
 A share among the top means nothing without the share among all trials, and nothing at all where one study fills the
 top: it is that study's share then. So nothing here is tested; what a parameter does is asked within each study.
@@ -29,19 +29,17 @@ FILLS: Final = 0.9
 """share of the top that one group holds when it fills it"""
 MOST_LEVELS: Final = 50
 FLAT: Final = 0.01
-"""difference of the last and the first mean below which the documents say flat"""
+"""difference of the last and the first mean below which plain means are called flat"""
 FEW: Final = 5
 Column = tuple[list[Value], Ints]
 """the different values of a parameter, and which of them each trial has; -1: none"""
 
-NOT_TESTED: Final = (
-    "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
-)
+NOT_TESTED: Final = "pooled over studies: differences between studies and effects are mixed, so nothing is tested"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """Trials of several studies in one heap, as document 000 has them."""
+    """Trials of several studies together."""
 
     n: int
     effects: tuple[Effect, ...]
@@ -193,7 +191,7 @@ def _effect(name: str, column: Column, y: Floats, in_top: Bools) -> Effect:
 
 
 def naive_trend(means: Sequence[float]) -> str:
-    """The documents' word: the last mean against the first, whatever lies between."""
+    """The last mean against the first, whatever lies between: what a reader of plain means would say."""
     if len(means) < 2 or abs(means[-1] - means[0]) < FLAT:
         return "flat"
     return "increasing" if means[-1] > means[0] else "decreasing"

@@ -1,4 +1,4 @@
-"""The trials of all studies in one heap."""
+"""The trials of all studies pooled."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def section(page: Page) -> Section | None:
         )
     )
     if found.effects:
-        blocks.append(effects_table(found.effects, spread=spread, caption="All studies in one heap"))
+        blocks.append(effects_table(found.effects, spread=spread, caption="All studies pooled"))
         blocks += pooled_table(found, spread=spread)
     blocks += correlations(found.correlations, page.findings.studies[0].metric if page.findings.studies else "")
     return make_section(
         "pooled",
-        "All trials in one heap",
+        "All trials pooled",
         "What do the trials of all studies show together?",
         [Part(heading="", blocks=tuple(blocks))],
         "Studies differ in more than the parameters shown: where one of "
@@ -56,7 +56,7 @@ def groups_table(found: TopShares) -> Table:
 
 def pooled_table(found: Pooled, *, spread: float | None) -> tuple[Table, ...]:
     return tuple(
-        effect_table(e, spread=spread, caption=f"{e.parameter}, all studies in one heap", top_k=True)
+        effect_table(e, spread=spread, caption=f"{e.parameter}, all studies pooled", top_k=True)
         for e in found.effects
         if e.rows
     )

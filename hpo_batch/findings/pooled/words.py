@@ -1,4 +1,4 @@
-"""All trials in one heap: whether its top is that of one study."""
+"""All trials pooled: whether one study fills the top."""
 
 from __future__ import annotations
 
