@@ -94,18 +94,18 @@ def keys() -> Iterator[tuple[str, str, str]]:
 
 def records_of_findings() -> list[type]:
     """The records that can be reached from ``Findings``, each behind the first that holds it; ``Findings`` first."""
-    found: dict[type, None] = {}
+    results: dict[type, None] = {}
 
     def visit(hint: Any) -> None:
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in found:
-            found[hint] = None
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in results:
+            results[hint] = None
             for each in typing.get_type_hints(hint).values():
                 visit(each)
         for argument in typing.get_args(hint):
             visit(argument)
 
     visit(Findings)
-    return list(found)
+    return list(results)
 
 
 def _type(hint: Any, names: tuple[str, ...] | None) -> str:
@@ -140,8 +140,8 @@ def _words(kind: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     words: dict[str, str] = {}
     for field, after in zip(tree.body, tree.body[1:], strict=False):
-        told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and told:
+        text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and text:
             words[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
     return words
 

@@ -106,7 +106,7 @@ def _value(own: Sequence[float], value: float | None, noise_sd: float | None) ->
 def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePair, ...]:
     """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest."""
     before, after = _joint_before(data.params, data.n), _joint_before(data.params[::-1], data.n)[::-1]
-    found = []
+    results = []
     for i, param in enumerate(data.params):
         if param.name not in params:
             continue
@@ -125,20 +125,20 @@ def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePai
             for changed, vs in by_code.items():
                 if changed not in usual:
                     differences.setdefault(changed, []).append(float(np.mean(vs) - np.mean(at_usual)))
-        found += [
+        results += [
             BaselinePair(parameter=param.name, value=param.levels[code], difference=_difference(diffs, noise_sd))
             for code, diffs in sorted(differences.items(), key=lambda item: str(param.levels[item[0]]))
         ]
     order = list(params)
-    return tuple(sorted(found, key=lambda pair: order.index(pair.parameter)))
+    return tuple(sorted(results, key=lambda pair: order.index(pair.parameter)))
 
 
 def _joint_before(params: Sequence[ParamInfo], n: int) -> list[Ints]:
     """For each parameter a number of what each trial has in all of those before it."""
-    found = [np.zeros(n, dtype=np.int64)]
+    results = [np.zeros(n, dtype=np.int64)]
     for param in params[:-1]:
-        found.append(joint(found[-1], param.codes + 1))
-    return found
+        results.append(joint(results[-1], param.codes + 1))
+    return results
 
 
 def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimate:

@@ -96,7 +96,7 @@ def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
     """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
     best = data.best_of_each
     values = data.y[best]
-    found = []
+    results = []
     for i in best[:k].tolist():
         equal = np.flatnonzero(values == data.y[i])
         trial = TopTrial(
@@ -107,8 +107,8 @@ def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
             count=int(data.configurations[data.keys[i]]),
             tied=len(equal) > 1,
         )
-        found.append(trial)
-    return tuple(found)
+        results.append(trial)
+    return tuple(results)
 
 
 def pareto_front(data: Data) -> tuple[TopTrial, ...]:

@@ -92,20 +92,20 @@ def _held_out(data: Data, row: int) -> Estimate | None:
 def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate | None, noise: Noise) -> str:
     if data.n == 1:
         return f"the only trial has {best:.4g}: it was not selected among others, and how much of it is luck is unknown"
-    said = [f"the best of {data.n} trials has {best:.4g}, probably inflated by selection"]
+    parts = [f"the best of {data.n} trials has {best:.4g}, probably inflated by selection"]
     if held_out is not None:
-        said.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
+        parts.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
     if shrunken is not None:
-        said.append(f"a model of all trials expects {shrunken.value:.4g} there")
+        parts.append(f"a model of all trials expects {shrunken.value:.4g} there")
     spread = _spread_of_top(data)
     if noise.sd is None or noise.sd.value <= 0:
-        said.append("by how much is unknown, as the noise floor is: repeat it with new seeds to see")
+        parts.append("by how much is unknown, as the noise floor is: repeat it with new seeds to see")
     elif spread is not None and spread < 2 * noise.sd.value:
-        said.append(
+        parts.append(
             f"the five best lie within {spread:.3g}, less than twice the noise ({noise.sd.value:.3g}): confirm them "
             "with two more seeds each, the same for all, before choosing"
         )
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
 def _spread_of_top(data: Data) -> float | None:

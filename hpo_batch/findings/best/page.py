@@ -131,7 +131,7 @@ def _varying(all_params: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Value
     return constant, [name for name in names if name not in constant]
 
 
-def repeated_table(found: Sequence[RepeatedConfiguration], *, spread: float | None, caption: str) -> Table:
+def repeated_table(repeated: Sequence[RepeatedConfiguration], *, spread: float | None, caption: str) -> Table:
     rows = [
         [
             str(r.count),
@@ -139,7 +139,7 @@ def repeated_table(found: Sequence[RepeatedConfiguration], *, spread: float | No
             _listed(list(dict.fromkeys(number(v, spread) for v in r.values))),
             configuration_text(r.params),
         ]
-        for r in found
+        for r in repeated
     ]
     columns = ["ran", "trials", "values", "configuration"]
     return table(caption, columns, rows, text=columns[1:], secondary=len(rows) > 3)

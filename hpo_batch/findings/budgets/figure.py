@@ -9,8 +9,8 @@ from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count, number, size_range
 
 
-def budgets_figure(found: Budgets, *, metric: str, name: str) -> Figure | None:
-    rows = [row for row in found.rows if row.n]
+def budgets_figure(budgets: Budgets, *, metric: str, name: str) -> Figure | None:
+    rows = [row for row in budgets.rows if row.n]
     if len(rows) < 2:
         return None
     canvas = Canvas(width=680, height=64 + 42 * len(rows) + 20)
@@ -38,7 +38,7 @@ def budgets_figure(found: Budgets, *, metric: str, name: str) -> Figure | None:
         name=name,
         title="Best value beside its interval",
         caption="Filled: best observed value (inflated by selection) with 95 % interval. Hollow: mean of the trials."
-        f"{unknown} Can they be ordered? {found.order.value}.",
+        f"{unknown} Can they be ordered? {budgets.order.value}.",
         panels=(
             canvas.panel(
                 "Best value by study: "

@@ -245,7 +245,7 @@ def _consistency(
     """
     parameters = dict.fromkeys(name for data in studies for name in data.by_name)
     carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
-    found = []
+    results = []
     for parameter in parameters:
         if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):
             continue
@@ -265,8 +265,8 @@ def _consistency(
             answer = Answer.NO
         else:
             answer = Answer.CANNOT_TELL
-        found.append((parameter, dict(zip(names, best, strict=True)), answer))
-    return tuple(found)
+        results.append((parameter, dict(zip(names, best, strict=True)), answer))
+    return tuple(results)
 
 
 def _offered(data: Data, parameter: str, value: Value | None) -> bool:
@@ -275,10 +275,10 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
 
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
     """Rank correlation over the configurations that both studies have."""
-    found = np.zeros(a.n + b.n, dtype=np.int64)
+    result = np.zeros(a.n + b.n, dtype=np.int64)
     for name in dict.fromkeys((*a.by_name, *b.by_name)):
-        found = joint(found, merged([a, b], name)[1] + 1)
-    of_a, of_b = _means(found[: a.n], a.y), _means(found[a.n :], b.y)
+        result = joint(result, merged([a, b], name)[1] + 1)
+    of_a, of_b = _means(result[: a.n], a.y), _means(result[a.n :], b.y)
     common = [key for key in of_a if key in of_b]
     x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
     return rank_correlation(x, y, seed=seed), len(common)
@@ -294,11 +294,11 @@ def _means(keys: Ints, y: Floats) -> dict[int, float]:
 
 def _different(data: Data, names: Sequence[str]) -> list[int]:
     """A row for each combination of these parameters."""
-    found = np.zeros(data.n, dtype=np.int64)
+    result = np.zeros(data.n, dtype=np.int64)
     for name in names:
         if name in data.by_name:
-            found = joint(found, data.by_name[name].codes + 1)
-    rows: list[int] = np.unique(found, return_index=True)[1].tolist()
+            result = joint(result, data.by_name[name].codes + 1)
+    rows: list[int] = np.unique(result, return_index=True)[1].tolist()
     return rows
 
 

@@ -12,32 +12,32 @@ from hpo_batch.text.numbers import NONE, interval, label, number, size_range
 
 
 def section(page: Page) -> Section | None:
-    found = page.findings.budgets
-    if found is None:
+    budgets = page.findings.budgets
+    if budgets is None:
         return None
     blocks: Blocks = [
         Said(
-            answer=found.order,
+            answer=budgets.order,
             question="Can the best values be put in an order?",
-            text=found.order_text or "Whether the best values can be ordered.",
+            text=budgets.order_text or "Whether the best values can be ordered.",
         )
     ]
-    if found.text and found.text != found.order_text:
-        blocks.append(Text(text=found.text))
+    if budgets.text and budgets.text != budgets.order_text:
+        blocks.append(Text(text=budgets.text))
     metric = page.findings.studies[0].metric if page.findings.studies else "value"
-    add(blocks, budgets_figure(found, metric=metric, name="budgets"))
-    blocks.append(budgets_table(found))
-    if found.slope is not None:
+    add(blocks, budgets_figure(budgets, metric=metric, name="budgets"))
+    blocks.append(budgets_table(budgets))
+    if budgets.slope is not None:
         blocks.append(
             Text(
                 text="Slope of the best value over the logarithm of the parameter count: "
-                f"{interval(found.slope)} ({found.slope.method}, n = {found.slope.n})."
+                f"{interval(budgets.slope)} ({budgets.slope.method}, n = {budgets.slope.n})."
             )
         )
-    if found.consistency:
-        blocks.append(consistency_table(found))
-    if found.transfer:
-        blocks.append(transfer_table(found))
+    if budgets.consistency:
+        blocks.append(consistency_table(budgets))
+    if budgets.transfer:
+        blocks.append(transfer_table(budgets))
     return make_section(
         "budgets",
         "Studies beside each other",
@@ -48,8 +48,8 @@ def section(page: Page) -> Section | None:
     )
 
 
-def budgets_table(found: Budgets) -> Table:
-    spread = _budget_spread(found)
+def budgets_table(budgets: Budgets) -> Table:
+    spread = _budget_spread(budgets)
     rows = [
         [
             r.label,
@@ -61,7 +61,7 @@ def budgets_table(found: Budgets) -> Table:
             r.n_params_source,
             configuration_text(r.params),
         ]
-        for r in found.rows
+        for r in budgets.rows
     ]
     columns = [
         "study",
@@ -81,20 +81,20 @@ def budgets_table(found: Budgets) -> Table:
     )
 
 
-def _budget_spread(found: Budgets) -> float | None:
-    values = [r.best.value for r in found.rows] + [r.mean for r in found.rows]
+def _budget_spread(budgets: Budgets) -> float | None:
+    values = [r.best.value for r in budgets.rows] + [r.mean for r in budgets.rows]
     return (max(values) - min(values)) / 4 if values else None
 
 
-def consistency_table(found: Budgets) -> Table:
-    names = [r.label for r in found.rows]
-    rows: list[list[Cell]] = [[p, *(label(v.get(n)) for n in names), a] for p, v, a in found.consistency]
+def consistency_table(budgets: Budgets) -> Table:
+    names = [r.label for r in budgets.rows]
+    rows: list[list[Cell]] = [[p, *(label(v.get(n)) for n in names), a] for p, v, a in budgets.consistency]
     columns = ["parameter", *names, "agree?"]
     return table("Best value of each parameter", columns, rows, text=columns)
 
 
-def transfer_table(found: Budgets) -> Table:
-    rows = [[a, b, interval(e), str(n)] for a, b, e, n in found.transfer]
+def transfer_table(budgets: Budgets) -> Table:
+    rows = [[a, b, interval(e), str(n)] for a, b, e, n in budgets.transfer]
     return table(
         "Do they rank configurations alike?",
         ["of", "with", "rank correlation [95 %]", "configurations in both"],

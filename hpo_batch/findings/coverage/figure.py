@@ -51,10 +51,10 @@ def _matrix(matrix: Coverage) -> Panel:
             n = counts.get((row, column))
             if n is None:
                 continue
-            told = f"{matrix.parameters[0]} = {row}, {matrix.parameters[1]} = {column}: {count(n, 'trial')}"
+            text = f"{matrix.parameters[0]} = {row}, {matrix.parameters[1]} = {column}: {count(n, 'trial')}"
             shade = f"cell k{min(4, math.ceil(4 * n / most))}" if n else "none"
             inset = 0 if n else 2
-            canvas.rect(left + size * j + inset, y + inset, size - 2 * inset, 26 - 2 * inset, shade, title=told)
+            canvas.rect(left + size * j + inset, y + inset, size - 2 * inset, 26 - 2 * inset, shade, title=text)
             canvas.text(left + size * (j + 0.5), y + 17, n, "t" if n else "t m", anchor="middle", most=4)
     empty = [" and ".join(labels) for labels, n in matrix.counts if n == 0]
     return canvas.panel(

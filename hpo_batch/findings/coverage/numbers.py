@@ -105,10 +105,10 @@ class _Tried:
         rows = self.rows
         for name in names:
             rows = rows[self.by_name[name].active[rows]]
-        found = np.zeros(len(rows), dtype=np.int64)
+        result = np.zeros(len(rows), dtype=np.int64)
         for name in names:
-            found = joint(found, self.by_name[name].codes[rows])
-        return found, rows
+            result = joint(result, self.by_name[name].codes[rows])
+        return result, rows
 
 
 def coverage(data: Data) -> tuple[Coverage, ...]:
@@ -123,11 +123,11 @@ def coverage(data: Data) -> tuple[Coverage, ...]:
     space = None if data.table.space_is_inferred else data.space
     sweep = data.table.sweep
     sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
-    found = [_coverage(label, chosen, tried, space) for label, chosen in sets]
+    results = [_coverage(label, chosen, tried, space) for label, chosen in sets]
     combined = [chosen for label, chosen in sets if label != "all"] or [names[:6]]
     pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
     matrices = (_matrix(pair, tried, space) for pair in pairs)
-    return (*found, *(matrix for matrix in matrices if matrix is not None))
+    return (*results, *(matrix for matrix in matrices if matrix is not None))
 
 
 def _draws(data: Data) -> Ints:
@@ -190,9 +190,9 @@ def _sets(names: Sequence[str], architecture: Sequence[str]) -> list[tuple[str, 
     shape = given or tuple(name for name in names if _plain(name) in ARCHITECTURE)
     training = tuple(name for name in names if _plain(name) in TRAINING and name not in shape)
     sets = [("architecture", shape), ("training", training), ("all", tuple(names))]
-    told = [(label, chosen) for label, chosen in sets if chosen]
+    texts = [(label, chosen) for label, chosen in sets if chosen]
     # one parameter is no combination; and a set that is everything is called that
-    return [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
+    return [(label, chosen) for label, chosen in texts if label == "all" or 1 < len(chosen) < len(names)]
 
 
 def _plain(name: str) -> str:

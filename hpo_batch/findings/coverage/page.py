@@ -64,9 +64,9 @@ def _shares(study: StudyFindings) -> Blocks:
     return [coverage_table(_sets(study) or study.coverage)] if study.coverage else []
 
 
-def coverage_table(found: Sequence[Coverage]) -> Table:
+def coverage_table(coverages: Sequence[Coverage]) -> Table:
     rows: list[list[Cell]] = []
-    for c in found:
+    for c in coverages:
         share = percent(c.found / c.cells) if c.cells else NONE
         reachable = percent(c.found / c.attainable) if c.attainable else NONE
         expected = NONE if c.random is None else _expected(c)
@@ -99,12 +99,12 @@ def _expected(c: Coverage) -> str:
     return f"{c.random.value:.1f}" + ("" if low is None or high is None else f" [{low:.0f}, {high:.0f}]")
 
 
-def gaps_table(found: Coverage) -> Table:
-    rows = [[label(gap.get(name)) for name in found.parameters] for gap in found.gaps]
-    missing = max(len(found.gaps), found.cells - found.found)
+def gaps_table(coverage: Coverage) -> Table:
+    rows = [[label(gap.get(name)) for name in coverage.parameters] for gap in coverage.gaps]
+    missing = max(len(coverage.gaps), coverage.cells - coverage.found)
     return table(
-        f"Not tried of {found.label}: {missing} of {found.cells}",
-        found.parameters,
+        f"Not tried of {coverage.label}: {missing} of {coverage.cells}",
+        coverage.parameters,
         rows,
         secondary=len(rows) > 6,
         note="" if missing == len(rows) else f"The first {len(rows)} of {missing}.",

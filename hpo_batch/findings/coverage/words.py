@@ -21,9 +21,9 @@ VERDICTS: Final = {
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    for found in study.coverage:
-        if not found.counts:
-            yield _set(found, study.label)
+    for result in study.coverage:
+        if not result.counts:
+            yield _set(result, study.label)
 
 
 def _set(coverage: Coverage, where: str) -> Ranked:

@@ -36,8 +36,8 @@ def curves_figure(study: StudyFindings, *, name: str) -> Figure | None:
     for n in reversed(chosen):
         assert n is not None
         points = [(x(step), clamped(y, value)) for step, value in curve[n] if math.isfinite(value)]
-        told = f"trial {n}: {number(curve[n][-1][1], study.summary.std)} after step {curve[n][-1][0]}"
-        canvas.path(points, "run best" if n == best else "run", title=told, data=told)
+        text = f"trial {n}: {number(curve[n][-1][1], study.summary.std)} after step {curve[n][-1][0]}"
+        canvas.path(points, "run best" if n == best else "run", title=text, data=text)
         if n == best:
             canvas.text(points[-1][0] + 6, points[-1][1] + 4, f"best: {n}", "t", most=12)
     more = f" {len(drawn) - len(chosen)} further ones are not drawn." if len(drawn) > len(chosen) else ""

@@ -132,21 +132,21 @@ def fidelity(
 
     Only trials that reached the last step are compared: pruned ones have no value there.
     """
-    found = as_curves(curves)
-    if not len(found.steps):
+    result = as_curves(curves)
+    if not len(result.steps):
         return ()
-    last = int(found.steps.max())
-    lengths = found.ends - found.starts
-    ends = np.repeat(found.ends - 1, lengths)  # where the curve of each point ends
-    whole = found.steps[ends] == last
-    steps = np.unique(found.steps[whole & (found.steps < last)]).tolist()
+    last = int(result.steps.max())
+    lengths = result.ends - result.starts
+    ends = np.repeat(result.ends - 1, lengths)  # where the curve of each point ends
+    whole = result.steps[ends] == last
+    steps = np.unique(result.steps[whole & (result.steps < last)]).tolist()
     wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
-    told = []
+    texts = []
     for step in dict.fromkeys(wanted):
-        both = whole & (found.steps == step)
-        x, y = found.values_[both], found.values_[ends[both]]
-        told.append((step, rank_correlation(x, y, seed=seed), len(x)))
-    return tuple(told)
+        both = whole & (result.steps == step)
+        x, y = result.values_[both], result.values_[ends[both]]
+        texts.append((step, rank_correlation(x, y, seed=seed), len(x)))
+    return tuple(texts)
 
 
 MOST_STEPS: Final = 100_000

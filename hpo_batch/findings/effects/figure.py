@@ -12,15 +12,15 @@ from hpo_batch.text.numbers import count, number
 
 
 def effects_figure(
-    found: Sequence[Effect], *, metric: str, spread: float | None, name: str, title: str
+    effects: Sequence[Effect], *, metric: str, spread: float | None, name: str, title: str
 ) -> Figure | None:
     """A panel per parameter on one scale: adjusted means with intervals beside the plain ones."""
-    shown = [effect for effect in found if effect.varied and effect.rows][:MOST_PANELS]
+    shown = [effect for effect in effects if effect.varied and effect.rows][:MOST_PANELS]
     if not shown:
         return None
     low, high = _range_of(shown)
     panels = tuple(_effect(effect, low=low, high=high, metric=metric, spread=spread) for effect in shown)
-    more = len([e for e in found if e.varied and e.rows]) - len(shown)
+    more = len([e for e in effects if e.varied and e.rows]) - len(shown)
     return Figure(
         name=name,
         title=title,
@@ -48,8 +48,8 @@ def _effect(effect: Effect, *, low: float, high: float, metric: str, spread: flo
         places = canvas.named_axis([row.label for row in rows], left=left, right=right, bottom=bottom)
     for i, (x, row) in enumerate(zip(places, rows, strict=False)):
         if row.mean is not None:
-            told = f"{row.label}: plain mean {number(row.mean, spread)} of {count(row.n, 'trial')}"
-            canvas.dot(x - (0 if effect.curve else 4), clamped(y, row.mean), 4, "hollow", title=told)
+            text = f"{row.label}: plain mean {number(row.mean, spread)} of {count(row.n, 'trial')}"
+            canvas.dot(x - (0 if effect.curve else 4), clamped(y, row.mean), 4, "hollow", title=text)
         if row.adjusted is not None and not effect.curve:
             _whisker(canvas, x + 4, row.adjusted, y=y, classes="1" if carried else "q")
         if len(rows) <= 8 or i % 2 == 0:
@@ -88,9 +88,9 @@ def _best_mean(adjusted: Estimate | None, mean: float | None) -> float | None:
     return mean if adjusted is None else adjusted.value
 
 
-def _range_of(found: Sequence[Effect]) -> tuple[float, float]:
+def _range_of(effects: Sequence[Effect]) -> tuple[float, float]:
     means: list[float] = []
-    for effect in found:
+    for effect in effects:
         means += [row.mean for row in effect.rows[:MOST_LEVELS] if row.mean is not None and row.n]
         estimates = [row.adjusted for row in effect.rows[:MOST_LEVELS]] + [e for _, e in effect.curve]
         for estimate in estimates:

@@ -158,10 +158,10 @@ def _adjusted_curve(
     n = len(param.active_among(model.rows))
     at = _places(param)
     middles = [row.value if row.value is not None else _middle(param, i) for i, row in enumerate(table)]
-    found = model.curve(param, [*at, *middles])
+    result = model.curve(param, [*at, *middles])
     estimates = [
         Estimate(value=m, low=m - Z * e, high=m + Z * e, method="Gaussian process, approximate band", n=n)
-        for m, e in found
+        for m, e in result
     ]
     points = [(float(v), estimate) for v, estimate in zip(at, estimates, strict=False)] if param.numeric else []
     rest = estimates[len(at) :]

@@ -81,15 +81,15 @@ def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:
             ``rows_without`` are p and means without these.
     """
     rows = data.rows()
-    found = []
+    results = []
     for param in data.params:
         effect = _effect(data, param, rows)
         if without and effect.p is not None:
             kept = data.rows(without=without)
             p = significance(data, param, param.active_among(kept))[0]
             effect = replace(effect, without_outliers=p, rows_without=tuple(value_rows(data, param, kept)[0]))
-        found.append(effect)
-    return tuple(found)
+        results.append(effect)
+    return tuple(results)
 
 
 def settled(effect: Effect, *, p_holm: float | None, noise_sd: float | None = None) -> Effect:

@@ -62,13 +62,13 @@ def _effect_table(effect: Effect, spread: float | None) -> Block:
     return effect_table(effect, spread=spread, caption=f"{effect.parameter}: {effect.trend}")
 
 
-def effect_table(found: Effect, *, spread: float | None, caption: str, top_k: bool = False) -> Table:
+def effect_table(effect: Effect, *, spread: float | None, caption: str, top_k: bool = False) -> Table:
     columns = ["value", "n", "share", "plain mean", "sd", "min", "max", "adjusted mean [95 %]"]
-    without = {row.label: row for row in found.rows_without}
+    without = {row.label: row for row in effect.rows_without}
     columns += ["mean without suspects", "adjusted without suspects"] if without else []
     columns += ["of the top"] if top_k else []
     rows = []
-    for row in found.rows:
+    for row in effect.rows:
         shape = [number(v, spread) for v in (row.mean, row.std, row.min, row.max)]
         rows.append([row.label, str(row.n), percent(row.share), *shape, _adjusted(row)])
         if without:
@@ -83,10 +83,10 @@ def _adjusted(row: ValueRow) -> str:
     return "too few to say" if row.underpowered else interval(row.adjusted)
 
 
-def effects_table(found: Sequence[Effect], *, spread: float | None, caption: str) -> Table:
+def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: str) -> Table:
     rows: list[list[Cell]] = []
-    suspected = any(e.without_outliers is not None for e in found)
-    for e in found:
+    suspected = any(e.without_outliers is not None for e in effects)
+    for e in effects:
         size = number(e.effect_size, 0.05)
         verdict = e.trend if e.varied else "not varied"
         if e.varied and e.trend not in TRENDS and e.p_holm is not None and e.p_holm < ALPHA:
@@ -108,11 +108,11 @@ def effects_table(found: Sequence[Effect], *, spread: float | None, caption: str
     )
 
 
-def variance_table(found: Sequence[Effect], *, caption: str) -> Table:
+def variance_table(effects: Sequence[Effect], *, caption: str) -> Table:
     """What the plain formulas give, which do not adjust for anything."""
     rows = [
         [e.parameter, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), number(e.effect_size, 0.05)]
-        for e in found
+        for e in effects
         if e.varied
     ]
     return table(

@@ -68,13 +68,13 @@ def _own(param: ParamInfo, rows: Ints) -> Floats:
 def _twins(data: Data, param: ParamInfo, rows: Ints) -> list[str]:
     """Parameters that say the same as this one: each of its values goes with one of theirs, and the other way round."""
     own = param.codes[rows]
-    found = []
+    results = []
     for other in data.varied:
         theirs = other.codes[rows]
         pairs = len(np.unique((own + 1) * (len(other.levels) + 1) + theirs + 1))
         if other.name != param.name and pairs == len(np.unique(own)) == len(np.unique(theirs)):
-            found.append(f"'{other.name}'")
-    return found or [
+            results.append(f"'{other.name}'")
+    return results or [
         f"'{other.name}'" for other in data.varied if other.name != param.name and _spans(other, param, rows)
     ]
 

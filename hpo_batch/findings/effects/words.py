@@ -118,12 +118,12 @@ def _moved(effect: Effect) -> bool:
     return len(spans) == 2 and not 0.5 * spans[1] <= spans[0] <= 2 * spans[1]
 
 
-def _ends(found: Sequence[ValueRow], *, maximise: bool) -> str:
-    rows = [row for row in found if row.adjusted is not None and not row.underpowered]
+def _ends(values: Sequence[ValueRow], *, maximise: bool) -> str:
+    rows = [row for row in values if row.adjusted is not None and not row.underpowered]
     if len(rows) < 2:
         return ""
-    told = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
-    best, worst = told[0], told[-1]
+    text = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
+    best, worst = text[0], text[-1]
     return f"adjusted mean {_mean(best)} at {best.label}, {_mean(worst)} at {worst.label}; "
 
 

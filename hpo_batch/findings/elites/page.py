@@ -44,14 +44,14 @@ def section(page: Page) -> Section | None:
     )
 
 
-def elites_table(found: Elites, *, spread: float | None) -> Table:
+def elites_table(elites: Elites, *, spread: float | None) -> Table:
     rows = []
-    for r in found.rows:
+    for r in elites.rows:
         among = "; ".join(f"{text}: {percent(a)} ({percent(b)})" for text, a, b in r.shares[:6])
         span = NONE if r.low is None else f"{label(r.low)} to {label(r.high)}"
         rows.append([r.parameter, span, r.at_edge or "no", among or NONE, number(r.rho, 0.01), p_value(r.rho_p)])
     return table(
-        f"The top quarter: {count(found.n, 'trial')} at {number(found.threshold, spread)} or better",
+        f"The top quarter: {count(elites.n, 'trial')} at {number(elites.threshold, spread)} or better",
         ["parameter", "range", "at an edge", "share among them (of all)", "Spearman", "p"],
         rows,
         text=("parameter", "range", "at an edge", "share among them (of all)"),

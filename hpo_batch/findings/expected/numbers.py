@@ -52,12 +52,12 @@ def judge(
         noise_sd: of a single trial's value; None if nobody knows it.
         known: names of trials and sets of the sweep that are not in ``groups``: they have not finished.
     """
-    found = []
+    results = []
     for text, entry in expectations.items():
         expression, then = _parts(entry)
         answer, why = _judge(expression, groups, noise_sd=noise_sd, known=known, seed=seed)
-        found.append(Expected(statement=text, expression=expression, answer=answer, text=why, then=then))
-    return tuple(found)
+        results.append(Expected(statement=text, expression=expression, answer=answer, text=why, then=then))
+    return tuple(results)
 
 
 def _parts(entry: Any) -> tuple[str, str]:
@@ -230,7 +230,7 @@ def _cells(param: ParamInfo) -> list[Value | float]:
 def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     """Complete trials by their names and their sets."""
     trials = data.table.trials
-    found: dict[str, list[int]] = {}
+    results: dict[str, list[int]] = {}
     place = {int(number): i for i, number in enumerate(data.numbers)}
     for column in ("set", "name"):  # a trial's name wins over a set's
         if column in trials:
@@ -238,5 +238,5 @@ def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
             for number, name in zip(trials["number"].tolist(), trials[column].tolist(), strict=True):
                 if isinstance(name, str) and int(number) in place:
                     groups.setdefault(name, []).append(place[int(number)])
-            found.update(groups)
-    return {name: frame.iloc[rows] for name, rows in found.items()}
+            results.update(groups)
+    return {name: frame.iloc[rows] for name, rows in results.items()}

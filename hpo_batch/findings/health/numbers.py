@@ -119,9 +119,9 @@ def _span(data: Data) -> Floats:
 def _metric(data: Data, name: str) -> Floats:
     """A metric by its name, or by that of the validation set; never of the training set. NaN where it is not known."""
     for prefix in ("", "val_", "valid_", "validation_", "test_"):
-        found = data.column(f"{prefix}{name}")
-        if found is not None and np.isfinite(found).any():
-            return found
+        result = data.column(f"{prefix}{name}")
+        if result is not None and np.isfinite(result).any():
+            return result
     return np.full(data.n, np.nan)
 
 
@@ -132,9 +132,9 @@ def _mean(numbers: Floats) -> float | None:
 
 def suspects(data: Data) -> tuple[Suspect, ...]:
     """Trials that should be looked at before they are believed, by number."""
-    found = [*_outliers(data), *_under_trained(data)]
-    found += _conflicts(data, short={s.number for s in found})
-    return tuple(sorted(found, key=lambda suspect: (suspect.number, suspect.why)))
+    results = [*_outliers(data), *_under_trained(data)]
+    results += _conflicts(data, short={s.number for s in results})
+    return tuple(sorted(results, key=lambda suspect: (suspect.number, suspect.why)))
 
 
 def _outliers(data: Data) -> list[Suspect]:
@@ -146,7 +146,7 @@ def _outliers(data: Data) -> list[Suspect]:
     far = np.abs(z) > FAR
     if far[data.distinct].mean() > MOST_OUTLIERS:
         return []
-    found = []
+    results = []
     median = float(np.median(once))
     for i in np.flatnonzero(far):
         good = data.sign * z[i] > 0
@@ -159,24 +159,24 @@ def _outliers(data: Data) -> list[Suspect]:
             f"trial {data.numbers[i]} has {data.y[i]:.4f}, {side} ({abs(z[i]):.1f} robust standard deviations from the "
             f"median {median:.4f}): {do}"
         )
-        found.append(_suspect(data, int(i), "too good" if good else "outlier", text))
-    return found
+        results.append(_suspect(data, int(i), "too good" if good else "outlier", text))
+    return results
 
 
 def _under_trained(data: Data) -> list[Suspect]:
-    found: dict[int, Suspect] = {}
+    results: dict[int, Suspect] = {}
     for name in EPOCHS:
         epochs = data.column(name)
         for i, count, median in _far_below(epochs, share=0.5, far=2.5, log=False):
             text = f"trial {data.numbers[i]} has {name} {count:g}, the median is {median:g}: it was trained for less"
-            found.setdefault(i, _suspect(data, i, "under-trained", text))
-    if not found:
+            results.setdefault(i, _suspect(data, i, "under-trained", text))
+    if not results:
         for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True, least=TRAINING_S):
             text = (
                 f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
             )
-            found[i] = _suspect(data, i, "under-trained", text)
-    return list(found.values())
+            results[i] = _suspect(data, i, "under-trained", text)
+    return list(results.values())
 
 
 def _far_below(
@@ -208,7 +208,7 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
     Where one of them is suspect for another reason, only that one is blamed. Where many configurations do it, no trial
     is: training is not deterministic, which ``noise`` tells.
     """
-    found = []
+    results = []
     groups = list(_twins(data))
     if sum(map(len, groups)) > max(MOST_CONFLICTS, MOST_OUTLIERS * data.n):
         groups = [twins for twins in groups if any(int(data.numbers[t]) in short for t in twins)]
@@ -219,8 +219,8 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
                 f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
                 "that differ this is no noise floor"
             )
-            found.append(_suspect(data, i, "conflicts with its twin", text))
-    return found
+            results.append(_suspect(data, i, "conflicts with its twin", text))
+    return results
 
 
 def _twins(data: Data) -> Iterator[list[int]]:

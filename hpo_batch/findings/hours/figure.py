@@ -11,12 +11,12 @@ from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count, hours
 
 
-def gpu_hours_figure(found: Efficiency, *, name: str, title: str) -> Figure | None:
-    rows = [(outcome, spent, n) for outcome, spent, n in found.by_outcome if spent > 0]
+def gpu_hours_figure(efficiency: Efficiency, *, name: str, title: str) -> Figure | None:
+    rows = [(outcome, spent, n) for outcome, spent, n in efficiency.by_outcome if spent > 0]
     if not rows:
         return None
-    nodes = [(node, spent, n, failed) for node, spent, n, failed in found.by_node if spent > 0][:MOST_LEVELS]
-    word = "GPU hours" if found.gpu_hours is not None else "hours"
+    nodes = [(node, spent, n, failed) for node, spent, n, failed in efficiency.by_node if spent > 0][:MOST_LEVELS]
+    word = "GPU hours" if efficiency.gpu_hours is not None else "hours"
     panels = [
         _bars([(o, h, f"{hours(h)}, {count(n, 'attempt')}", o == "complete") for o, h, n in rows], f"{word} by outcome")
     ]

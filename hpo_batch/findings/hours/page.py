@@ -14,25 +14,29 @@ from hpo_batch.text.numbers import duration, hours
 
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
-        found = study.efficiency
+        efficiency = study.efficiency
         blocks: Blocks = []
-        known = found.gpu_hours is not None or found.hours is not None
-        told = found.text or found.why or "Times were not recorded."
+        known = efficiency.gpu_hours is not None or efficiency.hours is not None
+        text = efficiency.text or efficiency.why or "Times were not recorded."
         blocks.append(
-            Said(answer=Answer.YES if known else Answer.NOT_MEASURED, question="Are the hours known?", text=told)
+            Said(answer=Answer.YES if known else Answer.NOT_MEASURED, question="Are the hours known?", text=text)
         )
-        parts = [f"GPU hours: {hours(found.gpu_hours)}"] if found.gpu_hours is not None else []
-        parts += [f"hours of attempts: {hours(found.hours)}"] if found.hours is not None else []
-        parts += [f"median wait in the queue: {duration(found.queue_wait_s)}"] if found.queue_wait_s is not None else []
+        parts = [f"GPU hours: {hours(efficiency.gpu_hours)}"] if efficiency.gpu_hours is not None else []
+        parts += [f"hours of attempts: {hours(efficiency.hours)}"] if efficiency.hours is not None else []
+        parts += (
+            [f"median wait in the queue: {duration(efficiency.queue_wait_s)}"]
+            if efficiency.queue_wait_s is not None
+            else []
+        )
         if parts:
             blocks.append(Text(text="; ".join(parts) + "."))
         add(
             blocks,
             gpu_hours_figure(
-                found, name=f"hours-{page.file_names[study.label]}", title=f"Where the hours went: {study.label}"
+                efficiency, name=f"hours-{page.file_names[study.label]}", title=f"Where the hours went: {study.label}"
             ),
         )
-        return [*blocks, *attempts_table(found)]
+        return [*blocks, *attempts_table(efficiency)]
 
     return make_section(
         "hours",
@@ -45,10 +49,10 @@ def section(page: Page) -> Section | None:
     )
 
 
-def attempts_table(found: Efficiency) -> tuple[Table, ...]:
-    outcome = [[o, hours(h), str(n)] for o, h, n in found.by_outcome]
-    nodes = [[node, hours(h), str(n), str(failed)] for node, h, n, failed in found.by_node]
-    causes = [[cause, node, str(n)] for cause, node, n in found.failures]
+def attempts_table(efficiency: Efficiency) -> tuple[Table, ...]:
+    outcome = [[o, hours(h), str(n)] for o, h, n in efficiency.by_outcome]
+    nodes = [[node, hours(h), str(n), str(failed)] for node, h, n, failed in efficiency.by_node]
+    causes = [[cause, node, str(n)] for cause, node, n in efficiency.failures]
     made = []
     if outcome:
         made.append(table("Hours by outcome", ["outcome", "hours", "attempts"], outcome, text=("outcome",)))

@@ -74,11 +74,11 @@ def importance(data: Data, *, seed: int = 0) -> Importance | None:
     if not data.varied:
         return None
     whole = [param for param in data.varied if not param.conditional]
-    found = _of(data, whole, data.distinct, seed=seed)
+    result = _of(data, whole, data.distinct, seed=seed)
     branches = tuple(
         (label, _of(data, params, rows, seed=seed)) for label, params, rows in _branches(data, data.distinct)
     )
-    return replace(found, branches=branches)
+    return replace(result, branches=branches)
 
 
 def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Importance:
@@ -131,7 +131,7 @@ def fanova(
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(n_estimators=n_trees, max_depth=64, random_state=seed).fit(inputs, y)
-    shares = [found for tree in forest.estimators_ if (found := _shares(tree.tree_, groups, bounds)) is not None]
+    shares = [result for tree in forest.estimators_ if (result := _shares(tree.tree_, groups, bounds)) is not None]
     return np.mean(shares, axis=0) if shares else np.zeros(len(groups))
 
 
@@ -213,14 +213,14 @@ def _null_line(
     n, width = inputs.shape
     both = [*groups, [width], [width + 1]]
     ends = np.vstack([bounds, [[0.0, 3.0], [0.0, 1.0]]])
-    found = []
+    results = []
     for _ in range(N_NULL):
         few, real = random.permutation(np.arange(n) % 4), random.random(n)
         shares = fanova(
             np.column_stack([inputs, few, real]), y, both, ends, n_trees=N_TREES_REFIT, seed=int(random.integers(2**31))
         )
-        found += shares[-2:].tolist()
-    return float(np.quantile(found, 0.95))
+        results += shares[-2:].tolist()
+    return float(np.quantile(results, 0.95))
 
 
 def _stability(
@@ -228,12 +228,12 @@ def _stability(
 ) -> tuple[Floats, Floats]:
     """Smallest and largest share over forests of four fifths of the trials each, less 5 % at either end."""
     n = len(y)
-    found = []
+    results = []
     for _ in range(N_RESAMPLED):
         kept = random.choice(n, max(2, round(0.8 * n)), replace=False)
         seed = int(random.integers(2**31))
-        found.append(fanova(inputs[kept], y[kept], groups, bounds, n_trees=N_TREES_REFIT, seed=seed))
-    low, high = np.quantile(found, [0.05, 0.95], axis=0)
+        results.append(fanova(inputs[kept], y[kept], groups, bounds, n_trees=N_TREES_REFIT, seed=seed))
+    low, high = np.quantile(results, [0.05, 0.95], axis=0)
     return low, high
 
 
@@ -285,8 +285,8 @@ def _branches(data: Data, rows: Ints) -> list[tuple[str, list[ParamInfo], Ints]]
     for child in data.varied:
         if child.conditional:
             named = sorted(child.when.names) if child.when is not None else []
-            found = [data.by_name[name] for name in named if name in data.by_name] or _parents(data, child)
-            parents |= dict.fromkeys(param.name for param in found if param.varied and param.kind == "levels")
+            result = [data.by_name[name] for name in named if name in data.by_name] or _parents(data, child)
+            parents |= dict.fromkeys(param.name for param in result if param.varied and param.kind == "levels")
     branches = []
     for name in parents:
         parent = data.by_name[name]

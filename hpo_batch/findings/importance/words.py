@@ -11,18 +11,22 @@ from hpo_batch.records import Answer
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    found = study.importance
-    if found is None:
+    importance = study.importance
+    if importance is None:
         return
-    if found.interpretable is not Answer.YES or not found.rows:
-        text = f"{study.label}: importances cannot be interpreted ({found.why or 'the model explains too little'})"
+    if importance.interpretable is not Answer.YES or not importance.rows:
+        text = f"{study.label}: importances cannot be interpreted ({importance.why or 'the model explains too little'})"
         answer = Answer.CANNOT_TELL
     else:
         unclear = {e.parameter for e in study.effects if e.p_holm is None or e.p_holm >= ALPHA}
-        above = [f"{row.parameter} {row.value:.2f}" for row in found.rows if row.above_null]
-        doubtful = [row.parameter for row in found.rows if row.above_null and row.parameter in unclear]
+        above = [f"{row.parameter} {row.value:.2f}" for row in importance.rows if row.above_null]
+        doubtful = [row.parameter for row in importance.rows if row.above_null and row.parameter in unclear]
         answer = Answer.YES if len(above) > len(doubtful) else Answer.CANNOT_TELL
-        line = f" (line of parameters that do nothing: {found.null_line:.2f})" if found.null_line is not None else ""
+        line = (
+            f" (line of parameters that do nothing: {importance.null_line:.2f})"
+            if importance.null_line is not None
+            else ""
+        )
         text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
         if doubtful:
             text += f"; the tests of effects, which are more reliable, do not confirm {', '.join(doubtful)}"
@@ -34,7 +38,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
             question="Does a parameter explain the differences between trials?",
             answer=answer,
             text=text,
-            method=found.method,
-            n=found.n,
+            method=importance.method,
+            n=importance.n,
         ),
     )

@@ -107,14 +107,14 @@ class Data:
 
     def rows_with(self, wanted: Mapping[str, Value], *, same: Callable[[Value, Value], bool]) -> Ints:
         """Rows of the trials in which all these parameters are active and have the ``same`` value; none for none."""
-        found = np.full(self.n, bool(wanted))
+        result = np.full(self.n, bool(wanted))
         for name, value in wanted.items():
             if name not in self.by_name:
                 return np.zeros(0, dtype=np.int64)
             param = self.by_name[name]
             codes = [code for code, level in enumerate(param.levels) if same(level, value)]
-            found &= np.isin(param.codes, codes)
-        return np.flatnonzero(found)
+            result &= np.isin(param.codes, codes)
+        return np.flatnonzero(result)
 
     def rows(self, *, without: Collection[int] = ()) -> Ints:
         """``distinct`` less the trials with the numbers ``without``."""
@@ -125,9 +125,9 @@ class Data:
     def column(self, *names: str) -> Floats | None:
         """A reported metric of each trial, under the first of ``names`` that the table has; NaN where it is missing."""
         for name in names:
-            found = f"user_attrs_{name}"
-            if found in self.table.trials.columns:
-                return numbers_in(self.table.trials[found])[self.places]
+            text = f"user_attrs_{name}"
+            if text in self.table.trials.columns:
+                return numbers_in(self.table.trials[text])[self.places]
         return None
 
     @cached_property
@@ -171,10 +171,10 @@ def prepare(table: TrialsTable) -> Data:
 
 def _keys(params: Sequence[ParamInfo], n: int) -> Ints:
     """A number for each configuration, in the order of their first trials."""
-    found = np.zeros(n, dtype=np.int64)
+    result = np.zeros(n, dtype=np.int64)
     for param in params:
-        found = joint(found, param.codes + 1)
-    _, first, places = np.unique(found, return_index=True, return_inverse=True)
+        result = joint(result, param.codes + 1)
+    _, first, places = np.unique(result, return_index=True, return_inverse=True)
     by_first = np.empty(len(first), dtype=np.int64)
     by_first[np.argsort(first)] = np.arange(len(first))
     return by_first[places]

@@ -262,11 +262,11 @@ def f_of(
 def within(columns: Floats, groups: Ints) -> Floats:
     """The columns less their mean in each group: what a model with a column for each group leaves of them."""
     counts = np.bincount(groups)
-    found = np.empty_like(columns)
+    result = np.empty_like(columns)
     for i in range(columns.shape[1]):
         means = np.bincount(groups, weights=columns[:, i]) / np.maximum(counts, 1)
-        found[:, i] = columns[:, i] - means[groups]
-    return found
+        result[:, i] = columns[:, i] - means[groups]
+    return result
 
 
 def _left(y: Floats, columns: Floats) -> Floats:

@@ -191,10 +191,10 @@ def _distinct(column: pd.Series[Any], kept: Ints) -> tuple[list[Value], Ints]:
         places[there] = inverse
         return numbers.tolist(), places
     met: dict[tuple[type, Value], int] = {}
-    found = []
+    results = []
     for value in map(value_in, cells_of(column.tolist(), kept.tolist())):
-        found.append(-1 if value is None else met.setdefault((type(value), value), len(met)))
-    return [value for _, value in met], np.array(found, dtype=np.int64)
+        results.append(-1 if value is None else met.setdefault((type(value), value), len(met)))
+    return [value for _, value in met], np.array(results, dtype=np.int64)
 
 
 def _log_scale(known: Parameter | None, levels: Sequence[Value]) -> bool:

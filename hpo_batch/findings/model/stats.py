@@ -27,8 +27,8 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
     if tested:
         from statsmodels.stats.multitest import multipletests
 
-        found = multipletests([p_values[i] for i in tested], alpha=ALPHA, method="holm")[1]
-        for i, p in zip(tested, found, strict=True):
+        result = multipletests([p_values[i] for i in tested], alpha=ALPHA, method="holm")[1]
+        for i, p in zip(tested, result, strict=True):
             adjusted[i] = float(p)
     return tuple(adjusted)
 

@@ -56,15 +56,15 @@ class Surrogate:
         reference = _inputs(self.params, active[::step])
         columns = _columns(self.params)[param.name]
         signal = self._signal
-        found = []
+        results = []
         for value in values:
             at = reference.copy()
             at[:, columns] = _encode(param, [value])
             cross = signal(at, self.inputs).mean(axis=0)
             variance = float(signal(at).mean() - cross @ self.inverse @ cross)
             mean = float(cross @ self.weights)
-            found.append((self.center + self.scale * mean, self.scale * math.sqrt(max(variance, 0.0))))
-        return found
+            results.append((self.center + self.scale * mean, self.scale * math.sqrt(max(variance, 0.0))))
+        return results
 
     def at(self, row: int) -> tuple[float, float]:
         """Mean and standard error of what the configuration of a trial gives."""
@@ -128,8 +128,8 @@ def _fit(data: Data, rows: Ints) -> Surrogate | None:
 def _optimise(objective: Any, start: Floats, bounds: Floats) -> tuple[Floats, float]:
     from scipy.optimize import minimize
 
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
-    return found.x, float(found.fun)
+    result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    return result.x, float(result.fun)
 
 
 def _spread(rows: Ints, data: Data) -> Ints:
@@ -141,12 +141,12 @@ def _spread(rows: Ints, data: Data) -> Ints:
 
 
 def _columns(params: Sequence[ParamInfo]) -> dict[str, list[int]]:
-    place, found = 0, {}
+    place, result = 0, {}
     for param in params:
         width = _width(param)
-        found[param.name] = list(range(place, place + width))
+        result[param.name] = list(range(place, place + width))
         place += width
-    return found
+    return result
 
 
 def _inputs(params: Sequence[ParamInfo], rows: Ints) -> Floats:

@@ -62,10 +62,10 @@ def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> N
         # trials with several seeds hold means: their spread is that of means, and is not mixed with that of values
         if len(by_seed) > 1 and not any(data.seed_values[i] for i in rows):
             groups.append(tuple(by_seed.values()))
-    found = pooled_sd(groups)
-    if found is None:
+    result = pooled_sd(groups)
+    if result is None:
         return None
-    sd, df = found
+    sd, df = result
     low, high = sd_interval(sd, df, level=LEVEL)
     few = f"; only {df} degrees of freedom: a rough number" if df < FEW else ""
     zero = "; all replicates agree exactly: did the seed reach the training?" if sd == 0 else ""
@@ -129,14 +129,14 @@ def _from_validation_set(
 
 def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
     """Equal configuration, seed equal or not recorded, other value."""
-    found = []
+    results = []
     for rows in data.repeated:
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)
         for same in by_seed.values():
             if len(set(data.y[same].tolist())) > 1:
-                found.append(
+                results.append(
                     RepeatedConfiguration(
                         params=data.configuration(same[0]),
                         count=len(same),
@@ -144,7 +144,7 @@ def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
                         values=tuple(data.y[same].tolist()),
                     )
                 )
-    return tuple(found)
+    return tuple(results)
 
 
 def _typical(y: Floats) -> float | None:

@@ -49,10 +49,10 @@ def section(page: Page) -> Section | None:
 
 def said(study: StudyFindings, *, named: bool = False) -> Said:
     noise = study.noise
-    told = noise.text or (
+    text = noise.text or (
         "The noise floor is unknown."
         if noise.sd is None
         else f"Standard deviation {interval(noise.sd)}, from {noise.source}."
     )
     answer = Answer.NOT_MEASURED if noise.sd is None else Answer.YES
-    return Said(answer=answer, question="Is the noise floor known?", text=told, study=study.label if named else "")
+    return Said(answer=answer, question="Is the noise floor known?", text=text, study=study.label if named else "")

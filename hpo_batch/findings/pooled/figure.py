@@ -29,10 +29,10 @@ def shares_figure(rows: Sequence[tuple[str, int, float]], *, k: int, name: str, 
         canvas.line(x(base), y - 3, x(base), y + 20, "l2")
         canvas.text(max(x(share), x(base)) + 8, y + 13, f"{n} of {k}; {percent(base)} of all", "t m", most=30)
     canvas.text(left, bottom + 20, "bar: share of the top; line: share of all trials", "t m")
-    told = "; ".join(f"{study}: {n} of {k}, base rate {percent(base)}" for study, n, base in rows)
+    text = "; ".join(f"{study}: {n} of {k}, base rate {percent(base)}" for study, n, base in rows)
     return Figure(
         name=name,
         title=title,
         caption="Without the base rate beside it a share says nothing.",
-        panels=(canvas.panel(f"Share of the top {k}: {told}"),),
+        panels=(canvas.panel(f"Share of the top {k}: {text}"),),
     )

@@ -153,11 +153,11 @@ def _factors(labels: Sequence[str]) -> list[dict[str, str]]:
     words = [re.split(r"[^A-Za-z0-9.]+", label.removesuffix(".csv")) for label in labels]
     if len({len(w) for w in words}) != 1:
         return []
-    found = []
+    results = []
     for column in zip(*words, strict=True):
         if 1 < len(set(column)) < len(labels):
-            found.append(dict(zip(labels, column, strict=True)))
-    return found
+            results.append(dict(zip(labels, column, strict=True)))
+    return results
 
 
 def _tied(y: Floats, best_first: Ints, k: int) -> int:

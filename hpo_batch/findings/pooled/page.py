@@ -13,10 +13,10 @@ from hpo_batch.text.numbers import count, percent
 
 
 def section(page: Page) -> Section | None:
-    found = page.findings.pooled
-    if found is None:
+    pooled = page.findings.pooled
+    if pooled is None:
         return None
-    top = found.top
+    top = pooled.top
     blocks: Blocks = [
         Said(
             answer=top.confounded,
@@ -31,13 +31,13 @@ def section(page: Page) -> Section | None:
     blocks.append(
         Text(
             text=f"{count(top.unique, 'distinct configuration')} among "
-            f"the top {top.k}; {count(found.n, 'trial')} in all."
+            f"the top {top.k}; {count(pooled.n, 'trial')} in all."
         )
     )
-    if found.effects:
-        blocks.append(effects_table(found.effects, spread=spread, caption="All studies pooled"))
-        blocks += pooled_table(found, spread=spread)
-    blocks += correlations(found.correlations, page.findings.studies[0].metric if page.findings.studies else "")
+    if pooled.effects:
+        blocks.append(effects_table(pooled.effects, spread=spread, caption="All studies pooled"))
+        blocks += pooled_table(pooled, spread=spread)
+    blocks += correlations(pooled.correlations, page.findings.studies[0].metric if page.findings.studies else "")
     return make_section(
         "pooled",
         "All trials pooled",
@@ -48,15 +48,15 @@ def section(page: Page) -> Section | None:
     )
 
 
-def groups_table(found: TopShares) -> Table:
-    rows = [[which, name, f"{n} of {found.k}", percent(base)] for which, name, n, base in found.groups]
-    columns = ["studies by", "group", f"of the top {found.k}", "of all"]
+def groups_table(shares: TopShares) -> Table:
+    rows = [[which, name, f"{n} of {shares.k}", percent(base)] for which, name, n, base in shares.groups]
+    columns = ["studies by", "group", f"of the top {shares.k}", "of all"]
     return table("Groups of studies", columns, rows, text=("studies by", "group"))
 
 
-def pooled_table(found: Pooled, *, spread: float | None) -> tuple[Table, ...]:
+def pooled_table(pooled: Pooled, *, spread: float | None) -> tuple[Table, ...]:
     return tuple(
         effect_table(e, spread=spread, caption=f"{e.parameter}, all studies pooled", top_k=True)
-        for e in found.effects
+        for e in pooled.effects
         if e.rows
     )

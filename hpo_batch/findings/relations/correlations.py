@@ -65,12 +65,12 @@ def _derived(numbers: dict[str, Floats]) -> dict[str, Floats]:
     width = next((name for name in WIDTHS if name in numbers), None)
     depth = next((name for name in DEPTHS if name in numbers), None)
     ratio = next((name for name in RATIOS if name in numbers), None)
-    found: dict[str, Floats] = {}
+    results: dict[str, Floats] = {}
     if width is None:
-        return found
+        return results
     widths = {width: numbers[width]}
     if ratio is not None:
-        widths[f"{width} * {ratio}"] = found[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
+        widths[f"{width} * {ratio}"] = results[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
     if depth is not None and np.all(numbers[depth] != 0):
-        found |= {f"{name} / {depth}": column / numbers[depth] for name, column in widths.items()}
-    return {name: column for name, column in found.items() if name not in numbers}
+        results |= {f"{name} / {depth}": column / numbers[depth] for name, column in widths.items()}
+    return {name: column for name, column in results.items() if name not in numbers}

@@ -111,7 +111,7 @@ def _tested(
     # ``scaled`` is drawn in to the fences
     trials = coded(data, rows)
     if by_value:
-        found = _by_value(trials, a, b, of_a, of_b)
+        result = _by_value(trials, a, b, of_a, of_b)
     else:
         main_a, main_b = curve(a, rows), curve(b, rows)
         own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
@@ -119,8 +119,8 @@ def _tested(
         turned, own = trials.beside(own)
         y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
         main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
-        found = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
-    return (found[0], "") if found else (None, "their combinations cannot be told apart in these trials")
+        result = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
+    return (result[0], "") if result else (None, "their combinations cannot be told apart in these trials")
 
 
 def _by_value(
@@ -204,5 +204,5 @@ def _p(data: Data, param: ParamInfo, rows: Ints) -> float:
     """Of the parameter alone, to choose which ones to look at."""
     rows = rows[param.active[rows]]
     columns = curve(param, rows) if param.ordered else dummies(param.codes[rows], min(len(param.levels), MOST))
-    found = f_test(clipped(data.y[rows]), np.ones((len(rows), 1)), columns) if np.ptp(data.y[rows]) else None
-    return found[0] if found else 1.0
+    result = f_test(clipped(data.y[rows]), np.ones((len(rows), 1)), columns) if np.ptp(data.y[rows]) else None
+    return result[0] if result else 1.0

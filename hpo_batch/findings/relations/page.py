@@ -25,8 +25,8 @@ def section(page: Page) -> Section | None:
         if untested:
             first = untested[0]
             one = f" ({first.a} and {first.b})" if len(untested) == 1 else f", {first.a} and {first.b} for example"
-            told = f"{count(len(untested), 'pair')} of parameters could not be tested{one}: {first.why}."
-            blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=told))
+            text = f"{count(len(untested), 'pair')} of parameters could not be tested{one}: {first.why}."
+            blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=text))
         return blocks
 
     return make_section(
@@ -73,8 +73,8 @@ def correlations_table(found: Sequence[Correlation], *, caption: str, secondary:
     )
 
 
-def interactions_table(found: Sequence[Interaction]) -> Table:
-    rows = [[i.a, i.b, p_value(i.p), p_value(i.p_holm), str(i.n), i.why] for i in found]
+def interactions_table(interactions: Sequence[Interaction]) -> Table:
+    rows = [[i.a, i.b, p_value(i.p), p_value(i.p_holm), str(i.n), i.why] for i in interactions]
     return table(
         "Interactions", ["of", "with", "p", "p after Holm", "n", "remark"], rows, text=("of", "with", "remark")
     )

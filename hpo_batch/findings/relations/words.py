@@ -21,12 +21,12 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
 
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
     best = study.direction == "maximize"
-    told = sorted(
+    text = sorted(
         (mean, f"{mean:.4f} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
         for a, b, n, mean in pair.cells
         if mean is not None and n >= POWERED
     )
-    ends = f": plain mean {told[-1 if best else 0][1]}, {told[0 if best else -1][1]}" if len(told) > 1 else ""
+    ends = f": plain mean {text[-1 if best else 0][1]}, {text[0 if best else -1][1]}" if len(text) > 1 else ""
     return Finding(
         key=f"interaction.{pair.a}.{pair.b}",
         study=study.label,
