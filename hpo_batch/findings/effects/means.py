@@ -116,7 +116,8 @@ def _hc3_means(design: _Design, y: Floats, *, method: str) -> dict[int, Estimate
 
     Intervals are from White's covariance with the third correction, which holds where the spread differs between
     levels: MacKinnon and White 1985, "Some heteroskedasticity-consistent covariance matrix estimators with improved
-    finite sample properties", Journal of Econometrics 29(3), https://doi.org/10.1016/0304-4076(85)90158-7
+    finite-sample properties", Journal of Econometrics 29, pages 305-325; the formula also stands in
+    https://www.statsmodels.org/dev/generated/statsmodels.stats.sandwich_covariance.cov_hc3.html
     """
     n, width = design.q.shape
     # in a unit of their own: squares of very small or large numbers are none

@@ -184,7 +184,9 @@ def _statistic(statistic: Statistic, values: np.ndarray[Any, Any], groups: Group
 
 def _drawn_shares(statistic: Statistic, groups: Groups, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     hits, n = _hits(statistic, groups)
-    return rng.beta(hits + 0.5, n - hits + 0.5, size=DRAWS)  # Jeffreys
+    # Jeffreys' prior, which covers well for few trials: Brown, Cai and DasGupta 2001, "Interval estimation for a
+    # binomial proportion", Statistical Science 16(2), pages 101-133
+    return rng.beta(hits + 0.5, n - hits + 0.5, size=DRAWS)
 
 
 def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:

@@ -241,8 +241,9 @@ def _robust_z(values: Floats, reference: Floats) -> Floats | None:
     if len(reference) < LEAST:
         return None
     median = float(np.median(reference))
+    # both factors make the spread of normal values their standard deviation: 1 / 0.6745, the quartile, and twice that
     spread = 1.4826 * float(np.median(np.abs(reference - median)))
-    if spread == 0:
+    if spread == 0:  # more than half of the values are equal
         low, high = np.quantile(reference, [0.25, 0.75])
         spread = float(high - low) / 1.349
     return (values - median) / spread if spread > 0 and np.isfinite(spread) else None

@@ -172,8 +172,8 @@ def _marginal(columns: Sequence[int], leaves: _Leaves, mean: float) -> float:
     """Variance of the tree's mean over all other columns, as these columns move.
 
     The leaves' edges divide these columns into cells, in each of which that mean is constant: Hutter, Hoos and
-    Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", ICML,
-    https://proceedings.mlr.press/v32/hutter14.html, section 4.
+    Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", ICML, pages 754-762,
+    https://automl.github.io/fanova/cite.html
     """
     inside = np.ones((len(leaves.low), 1))
     sizes = np.ones(1)

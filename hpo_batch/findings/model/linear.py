@@ -30,6 +30,7 @@ SPARE_CURVED = 10
 SPARE = 5
 """and from which they are modelled at all: below it, the place in the order of trials stands for them"""
 TOLERANCE = 1e-9
+"""share of a column below which what others do not explain of it is rounding"""
 REMEMBERED = 3
 """sets of trials whose columns are kept: all, those without suspects, those in which a parameter is active"""
 CHUNK = 4096
@@ -246,7 +247,14 @@ def f_test(
 def f_of(
     rss_base: float, rss: float, *, rank: int, full: int, n: int, squares: float, total: float
 ) -> tuple[float, int, float] | None:
-    """The test of two models, one inside the other, by what they leave: as ``f_test``."""
+    """The test of two models, one inside the other, by what they leave: as ``f_test``.
+
+    Args:
+        rss_base, rss: sums of squares that the smaller and the larger model leave.
+        rank, full: their numbers of independent columns.
+        n: trials.
+        squares, total: of the metric's squares, and of those around its mean.
+    """
     df, spare = full - rank, n - full
     if df < 1 or spare < 1:
         return None

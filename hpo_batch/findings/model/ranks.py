@@ -38,6 +38,7 @@ def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
     of_x, of_y = _Ranks(x), _Ranks(y)
     rhos = []
     for _ in range(RESAMPLES):
+        # how often each point is in the resample, shape (n,): no ranks are sorted again
         times = np.bincount(rng.integers(0, n, size=n), minlength=n)
         ranks_x, ranks_y = of_x.less_mean(times), of_y.less_mean(times)
         scale = math.sqrt(float(times @ ranks_x**2) * float(times @ ranks_y**2))

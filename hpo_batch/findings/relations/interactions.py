@@ -128,8 +128,10 @@ def _by_value(
 ) -> tuple[float, int, float] | None:
     """A mean for each combination against the sum of two effects.
 
-    Columns for groups are left out of both models by taking the rest, and the metric, within the groups (Frisch, Waugh
-    and Lovell): the same squares are left, without a column for each of many combinations.
+    Columns for groups are left out of both models by taking the rest, and the metric, within the groups: the same
+    squares are left, without a column for each of many combinations. That is the theorem of Frisch, Waugh and Lovell:
+    Lovell 1963, "Seasonal Adjustment of Economic Time Series and Multiple Regression Analysis", Journal of the American
+    Statistical Association 58(304), https://doi.org/10.1080/01621459.1963.10480682
     """
     rest = others(trials, [a.name, b.name], own=len(a.levels) * len(b.levels) - 1)
     more, fewer = sorted((of_a, of_b), key=lambda groups: -groups.count)
