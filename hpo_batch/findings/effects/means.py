@@ -24,6 +24,8 @@ MOST_ROWS = 20
 MOST_COMPARED = 50
 """a category with more values than this is tested on the most tried ones"""
 INTERVALS = 4
+FLAT = 0.01
+"""difference of the last and the first mean below which plain means are called flat"""
 POINTS = 25
 """of a curve"""
 EPSILON = float(np.finfo(np.float64).eps)
@@ -239,3 +241,10 @@ def _middle(param: ParamInfo, i: int) -> float:
     edges = _edges(param)
     middle = float(edges[i : i + 2].mean())
     return 10**middle if param.log else middle
+
+
+def naive_trend(means: Sequence[float]) -> str:
+    """The last mean against the first, whatever lies between: what a reader of plain means would say."""
+    if len(means) < 2 or abs(means[-1] - means[0]) < FLAT:
+        return "flat"
+    return "increasing" if means[-1] > means[0] else "decreasing"

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from hpo_batch.findings.effects.means import ValueRow, plain_rows, value_rows
+from hpo_batch.findings.effects.means import ValueRow, naive_trend, plain_rows, value_rows
 from hpo_batch.findings.effects.significance import detectable, significance
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Ints
@@ -23,8 +23,6 @@ from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.stats import ALPHA, eta_squared
 from hpo_batch.records import Estimate
 
-FLAT = 0.01
-"""difference of the last and the first mean below which plain means are called flat"""
 AGAINST = 0.25
 """share of the largest change that may go the other way in what is called increasing or decreasing"""
 
@@ -118,6 +116,7 @@ def _effect(data: Data, param: ParamInfo, rows: Ints) -> Effect:
         method += "; curve: Gaussian process, band approximate"
     powered = [row for row in table if not row.underpowered and row.adjusted is not None]
     heights = [row.adjusted.value for row in powered if row.adjusted is not None]
+    means = [row.mean for row in table if row.mean is not None]
     span = max(heights) - min(heights) if len(heights) > 1 else None
     all_active = np.flatnonzero(param.active)
     eta = eta_squared(data.y[all_active], param.codes[all_active]) if _is_grouped(param, len(all_active)) else None
@@ -126,7 +125,7 @@ def _effect(data: Data, param: ParamInfo, rows: Ints) -> Effect:
         kind=param.kind,
         varied=param.varied,
         rows=tuple(table),
-        naive_trend=_naive_trend(param, table),
+        naive_trend=naive_trend(means) if param.ordered and len(means) > 1 else "",
         trend=NO_TREND,
         p=p,
         p_holm=None,
@@ -146,14 +145,6 @@ def _effect(data: Data, param: ParamInfo, rows: Ints) -> Effect:
 def _is_grouped(param: ParamInfo, n: int) -> bool:
     """Whether means of groups say anything: a value for each trial explains everything and nothing."""
     return param.varied and 2 * len(param.levels) <= n
-
-
-def _naive_trend(param: ParamInfo, rows: Sequence[ValueRow]) -> str:
-    means = [row.mean for row in rows if row.mean is not None]
-    if not param.ordered or len(means) < 2:
-        return ""
-    change = means[-1] - means[0]
-    return "flat" if abs(change) < FLAT else "increasing" if change > 0 else "decreasing"
 
 
 def _shape(param: ParamInfo, heights: Sequence[float], *, sign: float) -> str:

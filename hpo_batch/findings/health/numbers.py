@@ -6,7 +6,7 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from hpo_batch.findings.hours.numbers import trial_seconds
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.findings.noise.numbers import contradictions
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2
@@ -209,7 +210,7 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
     is: training is not deterministic, which ``noise`` tells.
     """
     results = []
-    groups = list(_twins(data))
+    groups = list(contradictions(data))
     if sum(map(len, groups)) > max(MOST_CONFLICTS, MOST_OUTLIERS * data.n):
         groups = [twins for twins in groups if any(int(data.numbers[t]) in short for t in twins)]
     for twins in groups:
@@ -221,15 +222,6 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
             )
             results.append(_suspect(data, i, "conflicts with its twin", text))
     return results
-
-
-def _twins(data: Data) -> Iterator[list[int]]:
-    """Rows of each configuration and seed that have more than one value."""
-    for rows in data.repeated:
-        by_seed: dict[object, list[int]] = {}
-        for i in rows:
-            by_seed.setdefault(data.seeds[i], []).append(i)
-        yield from (twins for twins in by_seed.values() if len(set(data.y[twins].tolist())) > 1)
 
 
 def _suspect(data: Data, row: int, why: str, text: str) -> Suspect:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -213,10 +214,19 @@ def residual(columns: Floats, base: Floats) -> Floats:
     return np.asarray(columns - base @ solution, dtype=np.float64)
 
 
-def squares_left(y: Floats, columns: Floats) -> tuple[float, int]:
+class Fit(NamedTuple):
+    """What a linear model leaves."""
+
+    squares: float
+    """sum of squares of the residuals"""
+    rank: int
+    """independent columns"""
+
+
+def squares_left(y: Floats, columns: Floats) -> Fit:
     """Sum of squares that a model leaves, and how many independent columns it has."""
     columns = independent(columns)
-    return float(np.sum(_left(y, columns) ** 2)), columns.shape[1]
+    return Fit(float(np.sum(_left(y, columns) ** 2)), columns.shape[1])
 
 
 def f_test(
@@ -233,38 +243,36 @@ def f_test(
     both = np.hstack([base, own])
     q, r = np.linalg.qr(both)
     if _all_independent(r):
-        rank, full = base.shape[1], both.shape[1]
         along = q.T @ y
-        rss_base, rss = (float(np.sum((y - q[:, :k] @ along[:k]) ** 2)) for k in (rank, full))
+        smaller, larger = (
+            Fit(float(np.sum((y - q[:, :k] @ along[:k]) ** 2)), k) for k in (base.shape[1], both.shape[1])
+        )
     else:
-        rss_base, rank = squares_left(y, base)
-        rss, full = squares_left(y, np.hstack([independent(base), own]))
+        smaller = squares_left(y, base)
+        larger = squares_left(y, np.hstack([independent(base), own]))
     n = len(y) if n is None else n
     total = float(np.sum((y - y.mean()) ** 2)) if total is None else total
-    return f_of(rss_base, rss, rank=rank, full=full, n=n, squares=float(np.sum(y**2)), total=total)
+    return f_of(smaller, larger, n=n, squares=float(np.sum(y**2)), total=total)
 
 
-def f_of(
-    rss_base: float, rss: float, *, rank: int, full: int, n: int, squares: float, total: float
-) -> tuple[float, int, float] | None:
+def f_of(smaller: Fit, larger: Fit, *, n: int, squares: float, total: float) -> tuple[float, int, float] | None:
     """The test of two models, one inside the other, by what they leave: as ``f_test``.
 
     Args:
-        rss_base, rss: sums of squares that the smaller and the larger model leave.
-        rank, full: their numbers of independent columns.
         n: trials.
-        squares, total: of the metric's squares, and of those around its mean.
+        squares: sum of the metric's squares.
+        total: of those around its mean.
     """
-    df, spare = full - rank, n - full
+    df, spare = larger.rank - smaller.rank, n - larger.rank
     if df < 1 or spare < 1:
         return None
-    gained = max(0.0, rss_base - rss)
-    if rss_base <= 1e-20 * max(1.0, squares):
-        return None
-    if rss <= 1e-12 * rss_base:
+    gained = max(0.0, smaller.squares - larger.squares)
+    if smaller.squares <= 1e-20 * max(1.0, squares):
+        return None  # rounding alone: the metric is known without either
+    if larger.squares <= 1e-12 * smaller.squares:
         return 0.0, df, 1.0
-    p = float(stats.f.sf((gained / df) / (rss / spare), df, spare))
-    return p, df, max(0.0, (gained - df * rss / spare) / total)
+    p = float(stats.f.sf((gained / df) / (larger.squares / spare), df, spare))
+    return p, df, max(0.0, (gained - df * larger.squares / spare) / total)
 
 
 def within(columns: Floats, groups: Ints) -> Floats:

@@ -7,6 +7,7 @@ are no replicates: they tell whether training is deterministic, and nothing else
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,24 +128,25 @@ def _from_validation_set(
     )
 
 
-def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
-    """Equal configuration, seed equal or not recorded, other value."""
-    results = []
+def contradictions(data: Data) -> Iterator[list[int]]:
+    """Rows of each configuration and seed (equal or not recorded) that have more than one value."""
     for rows in data.repeated:
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)
-        for same in by_seed.values():
-            if len(set(data.y[same].tolist())) > 1:
-                results.append(
-                    RepeatedConfiguration(
-                        params=data.configuration(same[0]),
-                        count=len(same),
-                        numbers=tuple(data.numbers[same].tolist()),
-                        values=tuple(data.y[same].tolist()),
-                    )
-                )
-    return tuple(results)
+        yield from (same for same in by_seed.values() if len(set(data.y[same].tolist())) > 1)
+
+
+def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
+    return tuple(
+        RepeatedConfiguration(
+            params=data.configuration(same[0]),
+            count=len(same),
+            numbers=tuple(data.numbers[same].tolist()),
+            values=tuple(data.y[same].tolist()),
+        )
+        for same in contradictions(data)
+    )
 
 
 def _typical(y: Floats) -> float | None:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.means import ValueRow, naive_trend
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Bools, Floats, Ints
@@ -28,8 +28,6 @@ from hpo_batch.records import Answer, Value, is_number
 FILLS: Final = 0.9
 """share of the top that one group holds when it fills it"""
 MOST_LEVELS: Final = 50
-FLAT: Final = 0.01
-"""difference of the last and the first mean below which plain means are called flat"""
 FEW: Final = 5
 Column = tuple[list[Value], Ints]
 """the different values of a parameter, and which of them each trial has; -1: none"""
@@ -188,13 +186,6 @@ def _effect(name: str, column: Column, y: Floats, in_top: Bools) -> Effect:
         method="means over the trials of all studies",
         why=NOT_TESTED,
     )
-
-
-def naive_trend(means: Sequence[float]) -> str:
-    """The last mean against the first, whatever lies between: what a reader of plain means would say."""
-    if len(means) < 2 or abs(means[-1] - means[0]) < FLAT:
-        return "flat"
-    return "increasing" if means[-1] > means[0] else "decreasing"
 
 
 def _row(

@@ -13,7 +13,7 @@ from hpo_batch.findings.model.arrays import Floats, Ints, recoded
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.linear import (
     TOLERANCE,
-    Coded,
+    Fit,
     coded,
     curve,
     dummies,
@@ -92,7 +92,8 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:
-        p, why = _tested(data, a, b, rows, of_a, of_b, by_value=by_value)
+        p = _p_by_value(data, a, b, rows, of_a, of_b) if by_value else _p_of_product(data, a, b, rows)
+        why = "their combinations cannot be told apart in these trials" if p is None else ""
     return Interaction(
         a=a.name,
         b=b.name,
@@ -104,28 +105,22 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     )
 
 
-def _tested(
-    data: Data, a: ParamInfo, b: ParamInfo, rows: Ints, of_a: _Groups, of_b: _Groups, *, by_value: bool
-) -> tuple[float | None, str]:
+def _p_of_product(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints) -> float | None:
+    """Whether the product of two lines adds to a line and a curve of each."""
+    trials = coded(data, rows)
+    main_a, main_b = curve(a, rows), curve(b, rows)
+    own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
+    rest = others(trials, [a.name, b.name], own=own.shape[1])
+    turned, own = trials.beside(own)
     # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more:
     # ``scaled`` is drawn in to the fences
-    trials = coded(data, rows)
-    if by_value:
-        result = _by_value(trials, a, b, of_a, of_b)
-    else:
-        main_a, main_b = curve(a, rows), curve(b, rows)
-        own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
-        rest = others(trials, [a.name, b.name], own=own.shape[1])
-        turned, own = trials.beside(own)
-        y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
-        main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
-        result = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
-    return (result[0], "") if result else (None, "their combinations cannot be told apart in these trials")
+    y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
+    main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
+    result = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
+    return None if result is None else result[0]
 
 
-def _by_value(
-    trials: Coded, a: ParamInfo, b: ParamInfo, of_a: _Groups, of_b: _Groups
-) -> tuple[float, int, float] | None:
+def _p_by_value(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints, of_a: _Groups, of_b: _Groups) -> float | None:
     """A mean for each combination against the sum of two effects.
 
     Columns for groups are left out of both models by taking the rest, and the metric, within the groups: the same
@@ -133,6 +128,7 @@ def _by_value(
     Lovell 1963, "Seasonal Adjustment of Economic Time Series and Multiple Regression Analysis", Journal of the American
     Statistical Association 58(304), https://doi.org/10.1080/01621459.1963.10480682
     """
+    trials = coded(data, rows)
     rest = others(trials, [a.name, b.name], own=len(a.levels) * len(b.levels) - 1)
     more, fewer = sorted((of_a, of_b), key=lambda groups: -groups.count)
     columns = np.hstack(
@@ -141,29 +137,23 @@ def _by_value(
     k = len(rest.places)
     # the metric last, so that what is left of it stands in its own row
     order = [*range(k), *range(k + 1, columns.shape[1]), k]
-    rss_base, rank = _left_within(columns[:, order], more.codes)
+    smaller = _left_within(columns[:, order], more.codes)
     cell_of = recoded(_cell_of(of_a, of_b))[1]
-    rss, full = _left_within(columns[:, [*range(k), k]], cell_of)
+    larger = _left_within(columns[:, [*range(k), k]], cell_of)
     y = columns[:, k]
-    return f_of(
-        rss_base,
-        rss,
-        rank=rank,
-        full=full,
-        n=trials.n,
-        squares=float(np.sum(y**2)),
-        total=float(np.sum((y - y.mean()) ** 2)),
-    )
+    total = float(np.sum((y - y.mean()) ** 2))
+    result = f_of(smaller, larger, n=trials.n, squares=float(np.sum(y**2)), total=total)
+    return None if result is None else result[0]
 
 
-def _left_within(columns: Floats, groups: Ints) -> tuple[float, int]:
+def _left_within(columns: Floats, groups: Ints) -> Fit:
     """What a model of the last column leaves, which has the others and a mean for each group: squares, and its rank."""
     sizes = np.linalg.norm(columns[:, :-1], axis=0)
     inside = turned(within(columns, groups))
     # what of a column is left within the groups is none if it is little beside what it was
     kept = np.linalg.norm(inside[:, :-1], axis=0) > TOLERANCE * np.maximum(1.0, sizes)
     left, rank = squares_left(inside[:, -1], inside[:, :-1][:, kept])
-    return left, rank + int(np.count_nonzero(np.bincount(groups)))
+    return Fit(left, rank + int(np.count_nonzero(np.bincount(groups))))
 
 
 def _groups(param: ParamInfo, rows: Ints) -> _Groups:
