@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from hpo_batch.findings.model.frame import Data, Floats
-from hpo_batch.findings.records import Efficiency
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.store.nodes import chance_of_share
@@ -17,6 +19,23 @@ FAILURES = frozenset(reason.value for reason in Reason)
 LOST_STATES = {"FAIL": "failed", "COMPLETE": "complete", "PRUNED": "pruned"}
 LEAST_ATTEMPTS = 3
 """on a node, before it is compared with the others"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Efficiency:
+    """Where the hours went."""
+
+    gpu_hours: float | None
+    hours: float | None
+    by_outcome: tuple[tuple[str, float, int], ...] = field(metadata=json_keys("outcome", "hours", "attempts"))
+    """outcome of attempts, hours, attempts"""
+    by_node: tuple[tuple[str, float, int, int], ...] = field(metadata=json_keys("node", "hours", "attempts", "failed"))
+    """node, hours, attempts, failed ones"""
+    failures: tuple[tuple[str, str, int], ...] = field(metadata=json_keys("cause", "node", "count"))
+    """cause, node, count"""
+    queue_wait_s: float | None
+    text: str
+    why: str = ""
 
 
 def efficiency(table: TrialsTable) -> Efficiency:
