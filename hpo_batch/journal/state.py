@@ -43,32 +43,12 @@ PIECE = 1 << 18
 """bytes that are decoded at once: few enough that their records are still in the processor's cache when applied"""
 
 
-class StudyTrials:
-    """The first study of a journal, as its records make it. Other studies in the file only take up trial ids.
+class StudyAttributes:
+    """The system attributes of a study."""
 
-    Args:
-        reports: decode reports. A worker without a pruner has no use for them, and they are most of the file.
-        metrics: decode metrics and what other programs noted with a trial.
-    """
-
-    def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
-        self.reports = reports
-        self.metrics_decoded = metrics
-        self.study_name: str | None = None
-        """None while the journal holds no study"""
-        self.directions: tuple[int, ...] = ()
-        self.is_ours = False
-        """whether hpo-batch made the study"""
+    def __init__(self) -> None:
         self.attrs: dict[str, Any] = {}
-        """system attributes of the study"""
-        self.trials: list[ScannedTrial] = []
-        self.by_state: dict[TrialState, set[int]] = {state: set() for state in TrialState}
-        """numbers of the trials in each state"""
-        self._studies: dict[int, str] = {}
-        self._next_study = 0
-        self._by_id: list[ScannedTrial | None] = []
-        self._distributions = Distributions()
-        self._corrupt = ""
+        """by name, as they are stored"""
 
     @property
     def target(self) -> int:
@@ -98,6 +78,33 @@ class StudyTrials:
     def metrics(self) -> tuple[str, ...]:
         """Names of the objectives; empty where plain Optuna began the study and named none."""
         return tuple(self.attrs.get(METRICS) or self.attrs.get(METRIC_NAMES) or ())
+
+
+class StudyTrials(StudyAttributes):
+    """The first study of a journal, as its records make it. Other studies in the file only take up trial ids.
+
+    Args:
+        reports: decode reports. A worker without a pruner has no use for them, and they are most of the file.
+        metrics: decode metrics and what other programs noted with a trial.
+    """
+
+    def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
+        super().__init__()
+        self.reports = reports
+        self.metrics_decoded = metrics
+        self.study_name: str | None = None
+        """None while the journal holds no study"""
+        self.directions: tuple[int, ...] = ()
+        self.is_ours = False
+        """whether hpo-batch made the study"""
+        self.trials: list[ScannedTrial] = []
+        self.by_state: dict[TrialState, set[int]] = {state: set() for state in TrialState}
+        """numbers of the trials in each state"""
+        self._studies: dict[int, str] = {}
+        self._next_study = 0
+        self._by_id: list[ScannedTrial | None] = []
+        self._distributions = Distributions()
+        self._corrupt = ""
 
     @property
     def studies(self) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hpo_batch.records import Attempt, WorkerName
+from hpo_batch.records import Attempt
 from hpo_batch.scheduler.slurm.commands import ArrayTask
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission
+from hpo_batch.store.worker_name import WorkerName
 
 
 def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submission]) -> Path | None:

@@ -22,7 +22,8 @@ import filelock
 from hpo_batch.errors import StorageError
 from hpo_batch.files import decode, dump_json, read_regular, write_atomic
 from hpo_batch.processes import is_dead_here
-from hpo_batch.records import Owner, WorkerName
+from hpo_batch.records import Owner
+from hpo_batch.store.worker_name import WorkerName
 
 CARD_BYTES = 1 << 20
 MOST_PID = 1 << 22

@@ -40,7 +40,6 @@ from hpo_batch.records import (
     TrialState,
     Value,
     Verdict,
-    WorkerName,
 )
 from hpo_batch.space.parameters import same
 from hpo_batch.store import attempt_folder, durations, leases, nodes
@@ -48,6 +47,7 @@ from hpo_batch.store.attempt_archive import KeptEnd, kept_end
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.store.last_words import killed_for_memory
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,

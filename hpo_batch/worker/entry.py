@@ -26,13 +26,14 @@ from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load, missing_files
 from hpo_batch.objective.stop import Graces
-from hpo_batch.records import Failed, Owner, Reason, Stopping, WorkerName
+from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.allocation import read as read_allocation
 from hpo_batch.scheduler.slurm import commands
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s

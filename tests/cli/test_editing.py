@@ -163,7 +163,7 @@ def test_several_metrics_have_a_front(cli: Cli, write_sweep: Write) -> None:
     path.write_text(f'{text}\n[pruner]\nname = "median"\n[expect]\n"good" = "best > 1"\n')
     told = cli("check", path)
     assert told.code == 2
-    assert "a pruner needs a single metric" in told.err
+    assert "pruning needs a study with a single metric" in told.err
     assert "no single 'best' trial" in told.err
 
 

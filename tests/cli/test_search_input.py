@@ -45,7 +45,7 @@ LOG = "[space]\nx = { low = 0.0, high = 1.0, log = true }\n"
          "16: trial[1].params", "constraint 'a' (n < 3) does not hold"),
         ("[space]\n" + "".join(f"p{i} = [1, 2, 3]\n" for i in range(4))
          + "[sampler]\nextremes = ['p0', 'p1', 'p2', 'p3']", "5: study.trials",
-         "6 trials are wanted, but 8 are planned"),
+         "the target is 6 trials, but [[trial]], [baseline] and sampler.extremes plan 8"),
     ],
 )  # fmt: skip
 def test_check_tells_it_with_its_line(cli: Cli, tmp_path: Path, text: str, line: str, words: str) -> None:

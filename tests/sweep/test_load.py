@@ -354,7 +354,7 @@ def test_a_local_template_asks_nothing_of_slurm(told: Told, tmp_path: Path, monk
 @pytest.mark.parametrize("template", ["a100", "cpu"])
 def test_a_scheduler_is_named_by_a_template(told: Told, template: str) -> None:
     (line,) = told(f"{SPACE}[job]\ntemplate = '{template}'\nscheduler = 'local'\n")
-    assert "templates alone say where a sweep runs" in line
+    assert "only a template can say where a sweep runs" in line
 
 
 def test_a_local_template_does_not_hide_mistakes(told: Told) -> None:
