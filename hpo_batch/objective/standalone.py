@@ -15,7 +15,7 @@ from hpo_batch.records import Stopping, Value, Verdict
 class _Engine:
     """Reports are printed; nobody asks to stop."""
 
-    def report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         told = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         sys.stderr.write(f"step {step}: {told}\n")
         return Verdict.CONTINUE
