@@ -12,6 +12,8 @@ from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Transaction
 from hpo_batch.records import Claim, Idle, IdleWhy, Outcome, Owner
 from hpo_batch.store import attempt_folder
+from hpo_batch.store.home import Marker
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.claim import Decider, Decision, Draws, Fits, LostAttempt, Redraw, Settled, give_back_lost
 from hpo_batch.study.endings import Ending, Endings
 from hpo_batch.study.lost_attempts import AttemptFacts, LostAttempts
@@ -212,14 +214,14 @@ class Claims:
 
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
-        index, _, slot = self.owner.worker.rpartition("-")[2].partition(".")
-        lane = (int(index) if index.isdecimal() else 0) + (1009 * int(slot) if slot.isdecimal() else 0)
+        name = WorkerName.parse(self.owner.worker)
+        lane = name.index + 1009 * (name.slot or 0)
         trials, seed = len(self._journal.state.trials), self._journal.revision.sweep.sampler.seed
         # primes, so that neither a worker, an arm nor a trial shares its seed with its neighbour
         return (seed * 1_000_003 + trials * 8191 + lane * 131 + arm) % 2**32
 
     def _stop_marker(self) -> Idle | None:
-        for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
+        for name, why in ((Marker.CANCELLED, IdleWhy.CANCELLED), (Marker.DRAIN, IdleWhy.DRAINING)):
             if self.home.marker(name).exists():
                 return Idle(why=why)
         return None

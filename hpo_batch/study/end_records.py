@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from hpo_batch.journal.attributes import FAILURE, REPLICATES, SAMPLER, ended_attr
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.journal.trial import REPLICATES, SAMPLER, ScannedTrial
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState
 from hpo_batch.study import policy
 from hpo_batch.study.replicates import finite
@@ -96,11 +97,11 @@ class EndRecords:
 
     def failure(self, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
         """The trial fails."""
-        why = self.writer.trial_attr(trial.trial_id, "hpo:failure", {"reason": reason.value, "message": message})
+        why = self.writer.trial_attr(trial.trial_id, FAILURE, {"reason": reason.value, "message": message})
         return why, self.writer.trial_state(trial.trial_id, TrialState.FAIL, now=self.now)
 
     def _ending(self, trial: ScannedTrial, facts: Mapping[str, object]) -> Record:
-        return self.writer.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", dict(facts))
+        return self.writer.trial_attr(trial.trial_id, ended_attr(trial.attempt), dict(facts))
 
     def _waits(self, trial: ScannedTrial) -> Record:
         return self.writer.trial_state(trial.trial_id, TrialState.WAITING, now=self.now)
@@ -110,7 +111,7 @@ class EndRecords:
     ) -> float | None:
         sweep = self.sweep
         last = {outcome.step: metrics.get(sweep.study.metric[0])}
-        steps = {**last, **trial.steps, **reported}
+        steps = {**last, **trial.decoded_steps, **reported}
         if sweep.pruner.name != "wilcoxon":
             return steps[outcome.step]
         # a step is an instance of the problem: the trial is worth what all of them are

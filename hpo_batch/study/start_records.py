@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpo_batch.journal.attributes import FACTS, attempt_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import FACTS, ScannedTrial
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Claim, Configuration, Owner, TrialState
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.replicates import seeds_of
@@ -62,7 +63,7 @@ class StartRecords:
             state=TrialState.RUNNING,
             params=params,
             distributions=distributions,
-            system_attrs={FACTS: facts, "hpo:attempt:1": self._attempt_facts(claim.token)},
+            system_attrs={FACTS: facts, attempt_attr(1): self._attempt_facts(claim.token)},
         )
         return Grant(claim=claim, records=(record,))
 
@@ -92,7 +93,7 @@ class StartRecords:
         elif self.revision.brackets is not None and BRACKET not in trial.facts:  # it was made under another pruner
             records.append(write.trial_attr(trial.trial_id, FACTS, {**trial.facts, **self._bracket(state)}))
         records.append(
-            write.trial_attr(trial.trial_id, f"hpo:attempt:{attempt}", self._attempt_facts(claim.token)),
+            write.trial_attr(trial.trial_id, attempt_attr(attempt), self._attempt_facts(claim.token)),
         )
         records.append(write.trial_state(trial.trial_id, TrialState.RUNNING, now=self.now))
         return Grant(claim=claim, records=tuple(records))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hpo_batch.journal.attributes import FAILURE
 from hpo_batch.journal.encode import Writer
 from hpo_batch.records import Cause, Claim, Configuration, GivenBack, Idle, Outcome, Owner, TrialState
 from hpo_batch.store import attempt_folder, durations, leases, nodes
@@ -163,7 +164,7 @@ class Study:
 
     def why_failed(self, claim: Claim) -> str:
         """What the journal says of a trial that has failed."""
-        failure = self.journal.state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        failure = self.journal.state.trials[claim.number].system_attrs.get(FAILURE, {})
         return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
 
     def failing_here(self) -> nodes.FailingNode | None:

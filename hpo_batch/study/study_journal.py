@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 
 from hpo_batch.errors import StorageError
-from hpo_batch.journal.file import Journal, Transaction
+from hpo_batch.journal.file import Transaction
+from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
@@ -69,8 +70,7 @@ class StudyJournal:
         self._synced = time.monotonic()
         if not self.file.was_undone:
             try:
-                while lines := self.file.read_new(judge=False):
-                    self.state.apply(lines)
+                self._reader.read(judge=False)
                 return
             except StorageError:
                 if not self.file.was_undone:
@@ -102,6 +102,7 @@ class StudyJournal:
         self._translated = 0
 
     def _read_anew(self, *, reports: bool) -> None:
-        self.file, self.state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
+        self._reader = JournalReader(self.home.journal, JournalState(reports=reports, metrics=reports))
+        self.file, self.state = self._reader.journal, self._reader.state
         self._translated = 0
         self.sync()

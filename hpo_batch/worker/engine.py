@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.records import Claim, Stopping, Verdict
 from hpo_batch.store import sharing
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.watchdog import Pulse
 
@@ -59,13 +59,13 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._study.home.marker("CANCELLED").exists():
+            if self._study.home.marker(Marker.CANCELLED).exists():
                 return Stopping.CANCELLED
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
         """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
-        if received is Stopping.PREEMPTED and self._study.home.marker("CANCELLED").exists():
+        if received is Stopping.PREEMPTED and self._study.home.marker(Marker.CANCELLED).exists():
             return Stopping.CANCELLED
         warned = self._context.signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._context.place.is_far(warned):

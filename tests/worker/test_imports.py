@@ -28,7 +28,7 @@ def imported(*modules: str) -> set[str]:
     "modules",
     [
         [f"hpo_batch.store.{name}" for name in ("leases", "submissions", "attempt_folder", "home")],
-        ["hpo_batch.journal.file", "hpo_batch.journal.state"],
+        [f"hpo_batch.journal.{name}" for name in ("file", "reader", "columns")],
         ["hpo_batch.study.create"],  # status and submit read sweeps with it
         ["hpo_batch.worker.entry", "hpo_batch.worker.loop"],  # before OMP_NUM_THREADS is set
     ],
