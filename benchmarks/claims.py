@@ -107,7 +107,7 @@ def ours(root: Path, index: int) -> Iterator[Callable[[Times, float], None]]:
             study.open_attempt(given[0])
             time.sleep(train_s)
             for step in range(REPORTS):
-                study.report(given[0], step, {"loss": 1.0 / (step + 1)})
+                study.reports.add(given[0], step, {"loss": 1.0 / (step + 1)})
             study.tell(given[0], Complete(values=(0.5,), metrics={"loss": 0.5}))
             times.trials.append(time.perf_counter() - began)
 
@@ -321,7 +321,7 @@ def draws(sampler: str, trials: int, folder: Path, *, times: int = 15) -> str:
         taken = []
         for _ in range(times + 1):
             began = time.process_time()
-            study._draw(again=False)
+            study.claims.draw(again=False)
             taken.append((time.process_time() - began) * 1e3)
             given = study.claim()
             assert not isinstance(given, Idle)

@@ -397,7 +397,7 @@ class Reporter:
     next_step: int = FIRST_STEP
 
     def report(self) -> None:
-        self.study.report(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
+        self.study.reports.add(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
         self.next_step += 1
 
     def write(self, steps: int, every_s: float) -> None:
@@ -456,7 +456,7 @@ def _finish(home: StudyHome, trials: int) -> None:
     with Study.open(home, a_worker(2_000_000, "early")) as study:
         for claim in [one(study.claim()) for _ in range(trials)]:
             for step in range(STEPS):
-                study.report(claim, step, {"loss": 1.0})
+                study.reports.add(claim, step, {"loss": 1.0})
             study.tell(claim, RESULT)
 
 
@@ -528,7 +528,7 @@ class Ours:
 
     def train(self) -> None:
         for step in range(REPORTS):
-            self._study.report(self._claim, step, {"loss": 1.0 / (step + 1)})
+            self._study.reports.add(self._claim, step, {"loss": 1.0 / (step + 1)})
 
     def go_on(self) -> None:
         self._claim = one(next_trial(self._study, self._claim, RESULT))

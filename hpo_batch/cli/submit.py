@@ -234,7 +234,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
     from hpo_batch.study.create import what_changes
     from hpo_batch.study.read import read_state
     from hpo_batch.study.stopped import nothing_left
-    from hpo_batch.study.translate import wanted
+    from hpo_batch.study.translate import target_with_history
     from hpo_batch.sweep.difference import Change
     from hpo_batch.sweep.size import target
 
@@ -247,7 +247,7 @@ def _plan(sweep: Sweep, home: StudyHome, live: Live | None, workdir: Path) -> Pl
         state = read_state(home)
         change = what_changes(home, sweep, state)
         finished = state.counts().finished
-        remaining = max(0, wanted(sweep, state) - finished)
+        remaining = max(0, target_with_history(sweep, state) - finished)
         standing = Standing(
             remaining=remaining,
             finished=finished,

@@ -22,8 +22,8 @@ from hpo_batch.scheduler.slurm import commands
 from hpo_batch.scheduler.slurm.states import TaskState
 from hpo_batch.store.home import Marker, StudyHome, make_folder
 from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
+from hpo_batch.study.remaining import is_used_up
 from hpo_batch.sweep.controls import check_line
 from hpo_batch.sweep.sbatch_options import given_options
 from hpo_batch.sweep.schema import Job, Sweep

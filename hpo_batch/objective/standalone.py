@@ -15,7 +15,7 @@ from hpo_batch.records import Stopping, Value, Verdict
 class _Engine:
     """Prints reports, and never asks to stop."""
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         values = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         sys.stderr.write(f"step {step}: {values}\n")
         return Verdict.CONTINUE

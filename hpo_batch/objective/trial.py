@@ -31,7 +31,7 @@ SYNC_EVERY_S = 10.0
 class Engine(Protocol):
     """What a trial needs of the worker that runs it."""
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         """Store a report; whether the trial goes on."""
         ...
 
@@ -183,7 +183,7 @@ class Trial:
         self._step = _as_step(step)
         self._metrics.update(values)
         self._write(values)
-        verdict = self._engine.record(self._step, values)
+        verdict = self._engine.take_report(self._step, values)
         if verdict is Verdict.SUPERSEDED:
             self._stopping = Stopping.SUPERSEDED
         elif verdict is Verdict.PRUNE and self._stopping is not Stopping.SUPERSEDED:

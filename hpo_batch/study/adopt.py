@@ -28,7 +28,7 @@ from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.create import meaning, mode_of, revision
 from hpo_batch.study.journal_params import JournalParams
-from hpo_batch.study.translate import translated
+from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
 """of the study: which files its trials are from, their digests, and what their columns were taken for"""
@@ -82,7 +82,7 @@ def fitting(sweep: Sweep, rows: Sequence[Row]) -> Fitting:
     assumed: dict[str, Value] = {}
     derived = sweep.space.derived.keys()
     for row in rows:
-        found = translated(
+        found = translate_params(
             sweep.space, {name: v for name, v in row.params.items() if name not in derived}, is_whole=False
         )
         if not isinstance(found, str):

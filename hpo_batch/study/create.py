@@ -19,7 +19,7 @@ from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.study.read import read_revision
-from hpo_batch.study.translate import translated_trial, wanted
+from hpo_batch.study.translate import target_with_history, translate_trial
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.schema import Sweep
@@ -74,6 +74,7 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
         if change.against:
             raise Irreconcilable(_explain(home, change))
         records = []
+        target = target_with_history(sweep, state)
         if state.study_name is None:
             records.append(writer.create_study(home.name, sweep.study.direction))
         if change.created:
@@ -90,9 +91,9 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
             mode = mode_of(sweep)
             _write(home.revision(number), text, mode=mode)
             _write(home.sweep_toml, toml, mode=mode)
-            records.append(revision(writer, number=number, content=text.encode(), wanted=wanted(sweep, state)))
-        elif wanted(sweep, state) != state.target:  # the journal was made again from its folders, by an older count
-            facts = {**state.attrs[REVISION], "target": wanted(sweep, state)}
+            records.append(revision(writer, number=number, content=text.encode(), wanted=target))
+        elif target != state.target:  # the journal was made again from its folders, by an older count
+            facts = {**state.attrs[REVISION], "target": target}
             records.append(writer.study_attr(REVISION, facts))
         records.append(writer.study_attr(ARMED, now))
         transaction.append(records, sync=True)
@@ -149,9 +150,7 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
 
 def _stays(space: Space, state: JournalState) -> str:
     """Which trials lie in the space now, in words."""
-    against = {
-        trial.number: found for trial in state.trials if isinstance(found := translated_trial(space, trial), str)
-    }
+    against = {trial.number: found for trial in state.trials if isinstance(found := translate_trial(space, trial), str)}
     if not against:
         return f"all {len(state.trials)} trials lie in the space now"
     numbers = ", ".join(map(str, list(against)[:10])) + (", ..." if len(against) > 10 else "")

@@ -16,7 +16,7 @@ from hpo_batch.space.parameters import Searched
 from hpo_batch.space.space import Space
 from hpo_batch.study.journal_params import JournalParams as JournalParams
 from hpo_batch.study.journal_params import stored
-from hpo_batch.study.translate import translated_trial
+from hpo_batch.study.translate import translate_trial
 
 SOME_TIME = datetime.datetime(2000, 1, 1)
 """no sampler and no pruner looks at a trial's times, but Optuna wants some"""
@@ -30,7 +30,7 @@ def distribution_of(parameter: Searched) -> BaseDistribution:
 
 def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:
     """A trial's searched values in today's space; None if it does not lie in it."""
-    found = translated_trial(space, trial)
+    found = translate_trial(space, trial)
     return None if isinstance(found, str) else dict(found.searched)
 
 

@@ -28,7 +28,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
-from hpo_batch.study.shown_trials import OUT_OF_THE_WAY, Others
+from hpo_batch.study.shown_trials import OUT_OF_THE_WAY, ShownTrials
 
 BEST = 0.1
 """share of a capped history that is kept for the best trials, however old: a model is of what is good"""
@@ -99,14 +99,14 @@ class SamplerHistory:
         """by metric: loss and number of complete trials in the space, the best first, as many as there is room for"""
         self._looked = self._ranked_until = 0
         """how many endings were looked at"""
-        self._others = Others(space, self._distributions)
+        self._shown_trials = ShownTrials(space, self._distributions)
 
     def study(self, state: JournalState, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
         """A study to ask for proposals."""
         storage = _Shown()
-        own = self._others.as_one(state, self._shown(state))
+        own = self._shown_trials.merge_repeats(state, self._shown(state))
         room = None if self._cap is None else self._cap - len(own)
-        storage.given = [*self._others.imported(state, room=room), *own]
+        storage.given = [*self._shown_trials.imported(state, room=room), *own]
         return study_in_memory(state, sampler, storage)
 
     def noting(self, study: optuna.Study, number: int) -> Noting | None:

@@ -25,7 +25,7 @@ from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.store.home import StudyHome, find_homes
 from hpo_batch.study.replicates import mean_values
-from hpo_batch.study.translate import translated
+from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Sweep
 
 """of the study: the list of imports, and name and digest of the file that holds their trials"""
@@ -181,7 +181,7 @@ def _values(
 def _fit(home: StudyHome, offered: Sequence[ImportedTrial], sweep: Sweep) -> str:
     against: Counter[str] = Counter()
     for trial in offered:
-        found = translated(sweep.space, trial.params, is_whole=trial.is_whole)
+        found = translate_params(sweep.space, trial.params, is_whole=trial.is_whole)
         if isinstance(found, str):
             against[found] += 1
     fit = len(offered) - against.total()

@@ -41,17 +41,17 @@ def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason, *, moved: bool) -
 
 
 def why_given_up(
-    sweep: Sweep, trial: ScannedTrial, cause: Cause, *, moved: bool, whole: bool, seconds: float
+    sweep: Sweep, trial: ScannedTrial, cause: Cause, *, moved: bool, had_full_walltime: bool, seconds: float
 ) -> tuple[Reason, str] | None:
     """Why a trial whose newest attempt was given back in order fails all the same: it would never come to its end.
 
     Args:
-        whole: whether that attempt had about all the time that a worker has.
+        had_full_walltime: whether that attempt had about all the time that a worker has.
         seconds: how long it ran.
     """
     if moved:
         return None
-    if cause is Cause.TIME_LIMIT and whole:
+    if cause is Cause.TIME_LIMIT and had_full_walltime:
         cut = [trial.ending(n) for n in range(1, trial.attempt) if _was_cut(trial.ending(n))]
         most = sweep.study.max_attempts if sweep.failures.time_limit == "retry" else MOST_CUT
         if len(cut) + 1 >= most:

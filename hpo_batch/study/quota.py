@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Value
-from hpo_batch.space.parameters import Choices
+from hpo_batch.space.parameters import Choices, same
 from hpo_batch.space.space import Space
 
 Arm: TypeAlias = tuple[tuple[str, Value], ...]
@@ -68,6 +68,11 @@ class Quotas:
                     self._started[arm] += 1
         self._counted = len(trials)
         return sorted(self._share, key=lambda arm: self._started[arm] - self._share[arm] * (self._drawn + 1))
+
+
+def has_values(trial: ScannedTrial, arm: Arm) -> bool:
+    """Whether a trial lies in an arm."""
+    return all(name in trial.params and same(trial.params[name], value) for name, value in arm)
 
 
 @dataclass(frozen=True, kw_only=True)

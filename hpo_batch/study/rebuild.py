@@ -18,7 +18,7 @@ import msgspec
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.files import open_regular, read_regular, sync_directory
-from hpo_batch.journal.attributes import ARMED, FACTS, FAILURE, IMPORTED, REPLICATES, attempt_attr, ended_attr
+from hpo_batch.journal.attributes import ARMED, FACTS, FAILURE, IMPORTED, attempt_attr, ended_attr
 from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
@@ -32,12 +32,13 @@ from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, KeptTrial, kep
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.adopt import kept_count, kept_records
-from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
+from hpo_batch.study.end_records import EndRecords
 from hpo_batch.study.imported import found_again
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.quota import Quotas
-from hpo_batch.study.replicates import finite
+from hpo_batch.study.revision import Revision
+from hpo_batch.study.start_records import REPEATS, StartRecords
 from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import target
@@ -119,8 +120,8 @@ def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
 def _refuse(home: StudyHome, alive: liveness.Holder | None) -> None:
     if alive is not None:
         raise StorageError(
-            f"{alive} is at work on '{home.name}': a journal cannot be made again below its hands. Wait until it has "
-            f"ended, or end it ('touch {home.marker(Marker.CANCELLED)}' ends all of this study), then rebuild"
+            f"{alive} is working on '{home.name}', and a journal can only be rebuilt while no worker runs. Wait until "
+            f"it ends, or stop it ('touch {home.marker(Marker.CANCELLED)}' stops all its workers), then rebuild"
         )
 
 
@@ -137,16 +138,15 @@ class _Rebuilder:
         self._writer = Writer("doctor")
         self._spaces = {number: sweep.space}
         self._lines: list[bytes] = []
-        self._claimant = Claimant(
+        self._now = now
+        self._revision = Revision(
+            number=number,
             sweep=sweep,
-            revision=number,
             space=sweep.space,
-            journal_params=JournalParams(sweep.space),
             planned=tuple(_without_extremes(sweep)),
             quotas=Quotas(sweep.space),
-            owner=_nobody(),
-            writer=self._writer,
-            now=now,
+            journal_params=JournalParams(sweep.space),
+            sources={},
         )
 
     def lines(self, content: bytes) -> list[bytes]:
@@ -161,14 +161,14 @@ class _Rebuilder:
         self._lines += adopted
         trials = self._plausible(kept_trials(self._home))
         made = {_identity(trial) for trial in trials}
-        repeats = [planned for planned in self._claimant.planned if _identity_of(planned) not in made]
+        repeats = [planned for planned in self._revision.planned if _identity_of(planned) not in made]
         for trial in trials:
             while len(self.state.trials) < trial.number:
                 self._fill(repeats)
             self._trial(trial)
         while self._has_room() and self._repeat(repeats):  # those at the end, whose numbers no folder comes after
             continue
-        self._append([writer.study_attr(ARMED, self._claimant.now)])
+        self._append([writer.study_attr(ARMED, self._now)])
         return self._lines
 
     def _plausible(self, kept: Iterable[KeptTrial]) -> list[KeptTrial]:
@@ -181,6 +181,9 @@ class _Rebuilder:
             else:
                 trials.append(trial)
         return trials
+
+    def _start_records(self, now: float) -> StartRecords:
+        return StartRecords(revision=self._revision, owner=_nobody(), writer=self._writer, now=now)
 
     def _append(self, records: Sequence[Record]) -> None:
         lines = [msgspec.json.encode(record) for record in records]
@@ -202,7 +205,7 @@ class _Rebuilder:
             if source is not None and self.state.trials[source].state.finished:
                 repeats.remove(planned)
                 trial = self.state.trials[source]
-                self._append([answer(replace(self._claimant, now=trial.ended or 0.0), planned, trial)])
+                self._append([self._start_records(trial.ended or 0.0).answered(planned, trial)])
                 return True
         return False
 
@@ -213,7 +216,7 @@ class _Rebuilder:
         self._append(
             [
                 self._writer.create_trial(
-                    now=self._claimant.now,
+                    now=self._now,
                     state=TrialState.FAIL,
                     params={},
                     distributions={},
@@ -223,58 +226,37 @@ class _Rebuilder:
         )
 
     def _trial(self, kept: KeptTrial) -> None:
+        """What the last claim made of a trial: it is made as that claim left it, then ends as its worker told."""
         if kept.claim is None:
             self._hole("; ".join(kept.problems) or f"'{self._home.trial(kept.number)}' holds no attempt")
             return
-        end, steps = kept.end, self._steps(kept)
         self.problems += [f"trial {kept.number}: {problem}" for problem in kept.problems]
-        state, values = TrialState.WAITING, None
-        match end.ended if end else None:
-            case Complete(values=told) if len(told) == len(self.state.directions):
-                state, values = TrialState.COMPLETE, told
-            case Complete(values=told):
-                self.problems.append(f"trial {kept.number}: its result has {len(told)} values: it does not count")
-                end = None
-            case Pruned(step=step):
-                value = steps.get(step)
-                state, values = TrialState.PRUNED, None if value is None else (value,)
-            case Failed():
-                state = TrialState.RUNNING  # until it is judged, below
-            case _:
-                pass
-        last = kept.attempts[-1]
-        started = last.claim.started if last.claim is not None else kept.claim.started
+        last, end = kept.attempts[-1], self._usable_end(kept)
+        outcome = None if end is None or isinstance(end.ended, GivenBack) else end.ended
         params, distributions = JournalParams(self._space(kept))(kept.claim.configuration)
         record = self._writer.create_trial(
-            now=started,
-            state=state,
+            now=last.claim.started if last.claim is not None else kept.claim.started,
+            state=TrialState.WAITING if outcome is None else TrialState.RUNNING,
             params=params,
             distributions=distributions,
-            system_attrs={FACTS: dict(kept.claim.trial), **self._attempts(kept, end)},
-            user_attrs=_metrics(kept, end),
-            values=values,
-            steps=steps,
-            ended=end.time if end else None,
+            system_attrs={FACTS: dict(kept.claim.trial), **_attempts(kept, end)},
+            user_attrs=_earlier_metrics(kept),
+            steps=self._steps(kept),
         )
         self._append([record])
-        if end is not None and isinstance(end.ended, Failed):
-            claimant = replace(self._claimant, now=end.time)
-            moved = moved_forward(self._home, kept.number, last.number)
-            trial, failed = self.state.trials[-1], end.ended
-            self._append(end_attempt(claimant, trial, failed.reason, failed.message, moved=moved))
+        if outcome is not None and end is not None:
+            records = EndRecords(sweep=self._sweep, writer=self._writer, now=end.time)
+            moved = isinstance(outcome, Failed) and moved_forward(self._home, kept.number, last.number)
+            self._append(records.told(self.state.trials[-1], outcome, moved=moved))
 
-    def _attempts(self, kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
-        """Who ran each attempt and how it ended. One whose claim cannot be read keeps its number and no more."""
-        attrs: dict[str, object] = {}
-        for attempt, until in _with_end(kept, _last_sign(kept.attempts[-1])):
-            attrs[attempt_attr(attempt.number)] = dict(attempt.claim.attempt) if attempt.claim else {}
-            is_last = attempt is kept.attempts[-1]
-            told = end if is_last else _ordered(attempt, until)
-            if told is None:
-                attrs[ended_attr(attempt.number)] = {"how": Reason.LOST.value, "time": until}
-            elif not (is_last and isinstance(told.ended, Failed)):  # that one is written when it is judged
-                attrs[ended_attr(attempt.number)] = {"how": told.how, "time": told.time}
-        return attrs
+    def _usable_end(self, kept: KeptTrial) -> KeptEnd | None:
+        if kept.end is None or not isinstance(kept.end.ended, Complete):
+            return kept.end
+        count = len(kept.end.ended.values)
+        if count == len(self.state.directions):
+            return kept.end
+        self.problems.append(f"trial {kept.number}: its result has {count} values: it does not count")
+        return None
 
     def _steps(self, kept: KeptTrial) -> dict[int, float]:
         """The study's metric by step, over all attempts; what an attempt said after the next began is a zombie's."""
@@ -327,16 +309,32 @@ def _ordered(attempt: KeptAttempt, until: float) -> KeptEnd | None:
     return end if end is not None and isinstance(end.ended, Failed | GivenBack) and end.time <= until else None
 
 
-def _metrics(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
-    """As the journal had them: those of attempts that failed and were tried again, then those of the last."""
+def _earlier_metrics(kept: KeptTrial) -> dict[str, object]:
+    """As the journal had them: those of attempts that failed and were tried again."""
     metrics: dict[str, object] = {}
-    told = [_ordered(attempt, until) for attempt, until in _with_end(kept, math.inf)][:-1]
-    for one in (*told, end):
-        if one is not None and not isinstance(one.ended, GivenBack):
-            metrics |= {name: value for name, value in one.ended.metrics.items() if math.isfinite(value)}
-    if end is not None and isinstance(end.ended, Complete) and end.ended.replicates:
-        metrics[REPLICATES] = finite(end.ended.replicates)
+    for attempt, until in list(_with_end(kept, math.inf))[:-1]:
+        end = _ordered(attempt, until)
+        if end is not None and not isinstance(end.ended, GivenBack):
+            metrics |= {name: value for name, value in end.ended.metrics.items() if math.isfinite(value)}
     return metrics
+
+
+def _attempts(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
+    """Who ran each attempt and how it ended. One whose claim cannot be read keeps its number and no more.
+
+    Args:
+        end: of the last attempt. Only a give-back is noted here; of an outcome ``EndRecords`` makes the records.
+    """
+    attrs: dict[str, object] = {}
+    for attempt, until in _with_end(kept, _last_sign(kept.attempts[-1])):
+        attrs[attempt_attr(attempt.number)] = dict(attempt.claim.attempt) if attempt.claim else {}
+        is_last = attempt is kept.attempts[-1]
+        attempt_end = end if is_last else _ordered(attempt, until)
+        if attempt_end is None:
+            attrs[ended_attr(attempt.number)] = {"how": Reason.LOST.value, "time": until}
+        elif not is_last or isinstance(attempt_end.ended, GivenBack):
+            attrs[ended_attr(attempt.number)] = {"how": attempt_end.how, "time": attempt_end.time}
+    return attrs
 
 
 def _without_extremes(sweep: Sweep) -> Iterator[Planned]:
@@ -399,4 +397,4 @@ def unkept(home: StudyHome, state: JournalState) -> tuple[int, ...]:
 
 
 def _is_answer(trial: ScannedTrial) -> bool:
-    return "repeats" in trial.facts
+    return REPEATS in trial.facts

@@ -15,13 +15,13 @@ from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.study.distributions import SOME_TIME, Past
 from hpo_batch.study.replicates import mean_values
-from hpo_batch.study.translate import translated
+from hpo_batch.study.translate import translate_params
 
 OUT_OF_THE_WAY = 1 << 40
 """added to the numbers of trials that are shown to TPE: it takes one with the number of a proposal for the proposal"""
 
 
-class Others:
+class ShownTrials:
     """Belongs to the history of one space."""
 
     def __init__(self, space: Space, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -29,7 +29,7 @@ class Others:
         self._distributions = distributions
         self._imported: list[FrozenTrial] | None = None
 
-    def as_one(self, state: JournalState, shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def merge_repeats(self, state: JournalState, shown: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials that are shown, those of one configuration as one with the means of the complete ones."""
         if not state.alike:
             return list(shown)
@@ -51,7 +51,7 @@ class Others:
         return self._imported if room is None else self._imported[max(0, len(self._imported) - max(0, room)) :]
 
     def _frozen(self, place: int, trial: ImportedTrial) -> FrozenTrial | None:
-        found = translated(self._space, trial.params, is_whole=trial.is_whole)
+        found = translate_params(self._space, trial.params, is_whole=trial.is_whole)
         if isinstance(found, str):
             return None
         is_complete = trial.state is TrialState.COMPLETE

@@ -19,7 +19,7 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import target
 
 
-def translated(space: Space, params: Mapping[str, Value], *, is_whole: bool = True) -> Configuration | str:
+def translate_params(space: Space, params: Mapping[str, Value], *, is_whole: bool = True) -> Configuration | str:
     """The configuration that a trial's values are in ``space``, or why they are none.
 
     Args:
@@ -48,8 +48,8 @@ def translated(space: Space, params: Mapping[str, Value], *, is_whole: bool = Tr
     return configuration
 
 
-def translated_trial(space: Space, trial: ScannedTrial) -> Configuration | str:
-    return translated(space, trial.params, is_whole=trial.key is not None)
+def translate_trial(space: Space, trial: ScannedTrial) -> Configuration | str:
+    return translate_params(space, trial.params, is_whole=trial.key is not None)
 
 
 def note_todays_keys(space: Space, trials: Sequence[ScannedTrial], note: Callable[[int, str], None]) -> None:
@@ -58,12 +58,12 @@ def note_todays_keys(space: Space, trials: Sequence[ScannedTrial], note: Callabl
         return
     for trial in trials:
         if trial.key is not None:
-            found = translated_trial(space, trial)
+            found = translate_trial(space, trial)
             if isinstance(found, Configuration) and found.key != trial.key:
                 note(trial.number, found.key)
 
 
-def wanted(sweep: Sweep, state: JournalState) -> int:
+def target_with_history(sweep: Sweep, state: JournalState) -> int:
     """Finished trials wanted of a study that has some already.
 
     A grid or a list without ``trials`` wants all that it has, beside what was finished before it was edited.
@@ -86,5 +86,5 @@ def _is_listed(space: Space, trial: ScannedTrial, listed: set[tuple[str, str | N
 
 
 def _todays_key(space: Space, trial: ScannedTrial) -> str | None:
-    found = translated_trial(space, trial)
+    found = translate_trial(space, trial)
     return trial.key if isinstance(found, str) else found.key

@@ -2,6 +2,10 @@
 
 A connection that breaks is a process that is gone: that is how the ranks of a trial learn of each other's death, at
 once. The listener's address stands in a file of the study, with a token that only its owner can read.
+
+Not ``multiprocessing.connection``: its ``accept`` answers the authentication before it returns, and its ``recv_bytes``
+waits for the rest of a message, neither with a time-out. A stranger who says nothing would hold up the lease, the
+signals and all ranks.
 """
 
 from __future__ import annotations

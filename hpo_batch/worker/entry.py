@@ -38,10 +38,12 @@ from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import guardian, slots
+from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.devices import choose_device
-from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.tally import Tally
 from hpo_batch.worker.task_exit import Departure, leave
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 """set for all that a worker starts, so that what has left its family is found too"""
-OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
+OUR_LAYERS = ("journal", "objective", "processes", "scheduler", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
 
 
@@ -94,6 +96,33 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     signals.install()
     del sys.argv[1:]  # ours: user code that reads a command line would take them for its own
     log_apart(slots.slot_label(environ))
+    task = _read_task(home, signals, environ)
+    home, sweep, allocation = task.home, task.sweep, task.allocation
+    if slots.is_supervisor(sweep.job, allocation, environ):
+        tally = slots.supervise(home, sweep.job, allocation, place=task.place, signals=signals, environ=environ)
+        task.leave(tally)
+        return task.exit_code(tally)
+    rank = None
+    if sweep.job.ranks > 1:
+        from hpo_batch.worker.rank_follower import follow  # most workers are one process
+        from hpo_batch.worker.rank_protocol import rank_of
+        from hpo_batch.worker.ranks import led
+
+        rank = rank_of(sweep.job, allocation, environ)
+        if rank is not None and rank.rank > 0:
+            return follow(home, rank)
+    device = choose_device(sweep, allocation)
+    cpus = f"{allocation.cpus} CPU{'' if allocation.cpus == 1 else 's'}"
+    log.info("device %s, GPUs %s, %s", device, ",".join(allocation.gpus) or "none", cpus)
+    task = replace(task, place=replace(task.place, device=device))
+    if rank is None:
+        return task.exit_code(_work(task))
+    with led(home, sweep, rank) as lead:
+        return task.exit_code(_work(replace(task, lead=lead)))
+
+
+def _read_task(home: StudyHome, signals: Signals, environ: Mapping[str, str]) -> _Task:
+    """What this process is to do, from the study's directory and its own environment, which it prepares."""
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
     if not state.revision:
@@ -119,28 +148,9 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         began=began,
         ask=None if allocation.job is None else partial(_time_left, allocation.job),
     )
-    task = _Task(
+    return _Task(
         home=home, sweep=sweep, allocation=allocation, owner=owner, place=place, signals=signals, environ=environ
     )
-    if slots.is_supervisor(sweep.job, allocation, environ):
-        tally = slots.supervise(home, sweep.job, allocation, place=place, signals=signals, environ=environ)
-        task.leave(tally)
-        return task.exit_code(tally)
-    rank = None
-    if sweep.job.ranks > 1:
-        from hpo_batch.worker import ranks  # most workers are one process
-
-        rank = ranks.rank_of(sweep.job, allocation, environ)
-        if rank is not None and rank.rank > 0:
-            return ranks.follow(home, rank)
-    device = choose_device(sweep, allocation)
-    cpus = f"{allocation.cpus} CPU{'' if allocation.cpus == 1 else 's'}"
-    log.info("device %s, GPUs %s, %s", device, ",".join(allocation.gpus) or "none", cpus)
-    task = replace(task, place=replace(place, device=device))
-    if rank is None:
-        return task.exit_code(_work(task))
-    with ranks.led(home, sweep, rank) as lead:
-        return task.exit_code(_work(replace(task, lead=lead)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +210,7 @@ def _work(task: _Task) -> Tally:
     """Run trials until nothing is left for this worker, and leave."""
     sweep, lead = task.sweep, task.lead
     _go_where_submitted(task)
-    wrong = enter(sweep)
+    problem = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
     # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
     from hpo_batch.study.study import Study
@@ -217,27 +227,34 @@ def _work(task: _Task) -> Tally:
     guardian.start(os.environ[guardian.MARK])
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
-            objective = wrong or (load_objective(sweep) if lead is None else lead.objective(task.place))
-            if isinstance(objective, Failed):
-                # this node, or the code: no trial is to blame, so none is begun, and all wait for who can run them
-                if objective.traceback:
-                    log.error("%s", objective.traceback.rstrip())
-                raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was begun")
-            tally = work(
-                study,
-                objective,
-                home=task.home,
+            objective = _usable(
+                problem or (load_objective(sweep) if lead is None else lead.objective(task.place)), task
+            )
+            context = WorkerContext(
+                study=study,
+                objective=objective,
                 place=task.place,
                 signals=task.signals,
                 is_over=lambda: lead is not None and lead.is_over,
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
             )
+            tally = work(context)
     except BaseException:
         processes.end_descendants(EnvVar.WORKER_NAME)
         raise
     depart(tally, cut_short=False)
     return tally
+
+
+def _usable(objective: Objective | Failed, task: _Task) -> Objective:
+    """Raises UserError: the objective cannot be loaded here."""
+    if not isinstance(objective, Failed):
+        return objective
+    # this node, or the code: no trial is to blame, so none is begun, and all wait for who can run them
+    if objective.traceback:
+        log.error("%s", objective.traceback.rstrip())
+    raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was begun")
 
 
 def _go_where_submitted(task: _Task) -> None:

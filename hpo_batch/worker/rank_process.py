@@ -28,7 +28,7 @@ from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stoppin
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.connection import Address, Wire, connect
 from hpo_batch.worker.entry import enter, load_objective, log_apart
-from hpo_batch.worker.ranks import encode, has_failed
+from hpo_batch.worker.rank_protocol import encode_outcome, has_failed
 from hpo_batch.worker.signals import Signals
 
 
@@ -52,7 +52,7 @@ def main() -> int:
         wire.send({"ready": True})
         while message := wire.next():
             os.environ["MASTER_PORT"] = str(message["port"])
-            wire.send({"ended": encode(_run(objective, message["trial"], facts, wire))})
+            wire.send({"ended": encode_outcome(_run(objective, message["trial"], facts, wire))})
     return 0
 
 
@@ -116,7 +116,7 @@ class RankEngine:
 
         return call
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         if self._rank == 0:
             self._wire.send({"report": [step, dict(metrics)]})
         return Verdict.CONTINUE  # a verdict is told by the next answer, to all ranks

@@ -126,8 +126,8 @@ class _LaterSeed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        return self._engine.record(step, {})
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        return self._engine.take_report(step, {})
 
     def stopping(self) -> Stopping | None:
         return self._engine.stopping()

@@ -126,6 +126,10 @@ class Place:
             return float("inf")
         return self.deadline - words_s
 
+    def is_past_limit(self) -> bool:
+        """Whether an attempt that has not stopped is given back now."""
+        return time.time() > self.limit()
+
     def is_far(self, warned: float) -> bool:
         """Whether a warning came so early that it was no warning of the limit: sites may preempt with SIGUSR2."""
         return self.is_sure and self.deadline is not None and self._comes_early(warned, self.deadline)

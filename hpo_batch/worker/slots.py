@@ -29,9 +29,9 @@ from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker import mps
-from hpo_batch.worker.loop import Tally
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def _watch(
             if one.restarts < MOST_RESTARTS:
                 running.append(_start(home, one.slot, one.tally.parent, environ, restarts=one.restarts + 1))
             else:
-                log.warning("slot %s: it is not started again", one.slot.number)
+                log.warning("slot %s: giving up on restarting it", one.slot.number)
         time.sleep(_LOOK_EVERY_S)
 
 

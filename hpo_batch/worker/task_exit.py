@@ -49,7 +49,7 @@ class Departure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class Remaining:
     """What there is to do in the study."""
 
     work: bool
@@ -60,21 +60,21 @@ class Left:
     """SLURM has started this array task anew, on another node: to requeue it would kill the new worker"""
 
 
-def decide(departure: Departure, left: Left) -> tuple[Act, str]:
+def decide(departure: Departure, remaining: Remaining) -> tuple[Act, str]:
     """What a worker in a batch job does last, and why, in words."""
-    if left.is_followed:
+    if remaining.is_followed:
         return Act.END, "this array task runs elsewhere again"
     if departure.stopped is Stopping.PREEMPTED and not departure.is_far:
-        if left.marker:
-            return Act.END, f"the study has the mark {left.marker}"
+        if remaining.marker:
+            return Act.END, f"the study has the mark {remaining.marker}"
         # a task that ends by itself counts as completed and is not requeued (SLURM before 24.05)
         return Act.PARK, "SLURM ends this task: waiting, so that it is requeued if it was preempted"
     no_time = departure.idle is not None and departure.idle.why is IdleWhy.NO_TIME
     if not (no_time or departure.stopped in (Stopping.TIME_LIMIT, Stopping.PREEMPTED)):
         return Act.END, ""
-    if left.marker:
-        return Act.END, f"not requeued: the study has the mark {left.marker}"
-    if not left.work:
+    if remaining.marker:
+        return Act.END, f"not requeued: the study has the mark {remaining.marker}"
+    if not remaining.work:
         return Act.END, "not requeued: no trial is left to begin"
     if not (departure.progress or departure.is_far):
         return Act.END, (
@@ -151,14 +151,14 @@ def park() -> NoReturn:
     processes.become_sleeper(PARK_S)
 
 
-def _left(home: StudyHome, owner: Owner) -> Left:
+def _left(home: StudyHome, owner: Owner) -> Remaining:
     marker = next(iter(home.markers()), "")
     is_followed = leases.is_followed(home.workers, owner)
     try:
         state = read_state(home)
     except HpoBatchError as error:
         log.warning("what is left to do cannot be read: %s", error)
-        return Left(work=False, marker=marker, is_followed=is_followed)
+        return Remaining(work=False, marker=marker, is_followed=is_followed)
     counts = state.counts()
     work = bool(state.by_state[TrialState.WAITING]) or counts.remaining > counts.running
-    return Left(work=work, marker=marker, is_followed=is_followed)
+    return Remaining(work=work, marker=marker, is_followed=is_followed)

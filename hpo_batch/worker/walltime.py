@@ -72,7 +72,7 @@ class Fits:
         self.refusal = ""
         if self._place.deadline is None:
             return
-        self._took = self._study.took()
+        self._took = self._study.newest_durations()
         self._saves = saves or self._saves or self._study.has_saved()
         if self._saves:
             seen = (durations.first_report_s(self._study.home, one) for one in self._took[:LOOKED_AT])

@@ -153,7 +153,7 @@ def test_nothing_is_rebuilt_while_a_worker_is_at_work(cli: Cli, write_sweep, roo
         content = home.journal.read_bytes()
         refused = cli("doctor", "toy", "--rebuild", "--force")
         assert refused.code == 4
-        assert f"(pid {pid}) is at work on 'toy'" in refused.err
+        assert f"(pid {pid}) is working on 'toy'" in refused.err
         assert "then rebuild" in refused.err
         assert home.journal.read_bytes().startswith(content)
         assert "1 live: worker" in cli("doctor", "toy").out

@@ -47,7 +47,7 @@ def test_the_readme_function_runs(tmp_path: Path) -> None:
     exec(compile(source, "README.md", "exec"), module.__dict__)
 
     class Engine:
-        def record(self, step: int, metrics: object) -> Verdict:
+        def take_report(self, step: int, metrics: object) -> Verdict:
             return Verdict.CONTINUE
 
         def stopping(self) -> None:

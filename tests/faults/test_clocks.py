@@ -21,7 +21,7 @@ def works(home: StudyHome, index: int, hours: float) -> int:
     done = 0
     with Study.open(home, owner(index), clock=lambda: time.time() + hours * 3600) as study:
         while not isinstance(given := study.claim(), Idle):
-            study.report(given[0], 1, {"loss": 0.5})
+            study.reports.add(given[0], 1, {"loss": 0.5})
             study.tell(given[0], complete(given[0]))
             done += 1
         assert given.why in (IdleWhy.TARGET_MET, IdleWhy.IN_FLIGHT)

@@ -23,7 +23,7 @@ def works(home: StudyHome, index: int) -> None:
             study.open_attempt(given[0])
             for step in range(3):
                 time.sleep(0.004)
-                study.report(given[0], step, {"loss": 1.0 - step / 10})
+                study.reports.add(given[0], step, {"loss": 1.0 - step / 10})
             study.tell(given[0], complete(given[0]))
 
 

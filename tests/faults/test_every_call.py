@@ -14,7 +14,7 @@ from hpo_batch.errors import StorageError
 from hpo_batch.records import Cause, Claim, IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
 from tests.study.helpers import claimed, complete, make, owner, revise, state_of, work
@@ -25,7 +25,7 @@ MOST_CALLS = 200
 
 def lives(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None = None) -> tuple[int, str]:
     """A worker's whole life with a fault at its call number ``k``: how many it made, and the error that ended it."""
-    study_module.RETRY_PAUSES_S = (0.0,)
+    patience.RETRY_PAUSES_S = (0.0,)
     made = 0
 
     def judge(call: Call) -> Die | Refuse | None:
@@ -40,7 +40,7 @@ def lives(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None =
         with Study.open(home, owner(7)) as study:
             first = claimed(study)
             study.open_attempt(first)
-            study.report(first, 1, {"loss": 0.5})
+            study.reports.add(first, 1, {"loss": 0.5})
             study.give_back(first, Cause.PREEMPTED)
             again = claimed(study)
             study.open_attempt(again)

@@ -20,7 +20,7 @@ from hpo_batch.doctor.study import examine
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import IdleWhy, TrialState, Verdict
 from hpo_batch.store.home import StudyHome, check_writable
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, start
 from tests.study.helpers import claimed, complete, make, owner, state_of, work
@@ -88,7 +88,7 @@ def test_a_full_disk_costs_nothing_that_was_told_and_no_trial(
     disk: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Filled again before each call, until it fails; with room it fails later, in the middle of what it does."""
-    monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0,))
+    monkeypatch.setattr(patience, "RETRY_PAUSES_S", (0.0,))
     home = make(disk / "logs", study="trials = 40\nmax_attempts = 100")
     told: dict[int, float] = {}
     refusals: list[str] = []
@@ -99,7 +99,7 @@ def test_a_full_disk_costs_nothing_that_was_told_and_no_trial(
             claim = None
             try:
                 claim = claimed(study)
-                assert study.report(claim, turn, {"loss": 0.5}) is Verdict.CONTINUE
+                assert study.reports.add(claim, turn, {"loss": 0.5}) is Verdict.CONTINUE
                 study.tell(claim, complete(claim, turn / 100))
             except StorageError as error:
                 refusals.append(str(error))
@@ -123,7 +123,7 @@ def test_a_full_disk_costs_nothing_that_was_told_and_no_trial(
 
 
 def works_through_a_full_disk(home: StudyHome, index: int) -> int:
-    study_module.RETRY_PAUSES_S = (0.05,) * 200
+    patience.RETRY_PAUSES_S = (0.05,) * 200
     done = 0
     with Study.open(home, owner(index)) as study:
         while not (home.path / "all are here").exists():
@@ -160,13 +160,13 @@ def test_workers_wait_with_their_results_until_there_is_space(disk: Path) -> Non
 
 def works_below_a_limit(home: StudyHome, more: int) -> str:
     """A worker whose files may not grow beyond a size; then one that may."""
-    study_module.RETRY_PAUSES_S = (0.0,)
+    patience.RETRY_PAUSES_S = (0.0,)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)
         before = home.journal.read_bytes()
         for step in range(20):
-            study.report(claim, step, {"loss": 0.5})
+            study.reports.add(claim, step, {"loss": 0.5})
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + more, resource.RLIM_INFINITY))
         try:
             study.tell(claim, complete(claim, 0.25))

@@ -114,7 +114,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(data=st.data(), step=st.integers(0, 5))
     def report(self, data: Any, step: int) -> None:
         worker = data.draw(st.sampled_from(self.busy_workers()))
-        worker.study.report(worker.claims[0], step, {"m": float(step)})
+        worker.study.reports.add(worker.claims[0], step, {"m": float(step)})
 
     @precondition(lambda self: self.busy_workers())
     @rule(data=st.data(), value=st.floats(-10, 10))

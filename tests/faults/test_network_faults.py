@@ -28,7 +28,7 @@ from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.records import Claim, Idle, IdleWhy, Owner, TrialState
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience, reports
 from hpo_batch.study.study import Study
 from tests.simulators import control
 from tests.simulators.fixtures import Load
@@ -74,10 +74,10 @@ def be_worker(host: str, index: int = 0) -> Owner:
     control.as_network()
     control.be_host(host)
     assert locks.FOREIGN_GRACE_S
-    assert study_module.RETRY_PAUSES_S
+    assert patience.RETRY_PAUSES_S
     locks.FOREIGN_GRACE_S = GRACE_S
-    study_module.RETRY_PAUSES_S = (0.0,)
-    study_module.REPORT_EVERY_S = 0.0  # each report comes to the journal
+    patience.RETRY_PAUSES_S = (0.0,)
+    reports.REPORT_EVERY_S = 0.0  # each report comes to the journal
     pid = os.getpid()
     return Owner(
         worker=f"{host}-{pid}-{index}", job="local", host=host, pid=pid, start=processes.started_at(pid),
@@ -109,7 +109,7 @@ def _one_trial(study: Study, life: Life) -> None:
     claim = _twice(lambda: claimed(study), life)
     _twice(lambda: study.open_attempt(claim), life)
     value = claim.number + 0.25
-    study.report(claim, 1, {"loss": value})
+    study.reports.add(claim, 1, {"loss": value})
     try:
         _twice(lambda: study.tell(claim, complete(claim, value)), life)
     except Superseded:
@@ -282,7 +282,7 @@ def tells_at_last(home: StudyHome, kind: str, error: int) -> tuple[list[str], in
         claim = claimed(study)
         study.open_attempt(claim)
         with control.refused(kind, str(home.path), error=error):
-            study.report(claim, 1, {"loss": 0.25})
+            study.reports.add(claim, 1, {"loss": 0.25})
             for call in (lambda: study.tell(claim, complete(claim, 0.25)), study.claim):
                 try:
                     call()
@@ -471,7 +471,7 @@ def works_by_another_clock(home: StudyHome, index: int, hours: float) -> int:
             if isinstance(given, Idle):
                 time.sleep(0.02)
                 continue
-            study.report(given[0], 1, {"loss": 0.5})
+            study.reports.add(given[0], 1, {"loss": 0.5})
             study.tell(given[0], complete(given[0]))
             done += 1
     return done

@@ -15,7 +15,7 @@ import pytest
 from hpo_batch.errors import StorageError
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
 from tests.conftest import REPOSITORY
@@ -75,7 +75,7 @@ def test_a_file_system_that_turns_read_only_under_a_worker(image: Path, tmp_path
 
 
 def works_on_a_broken_disk(home: StudyHome, breaks: Path) -> tuple[list[str], bytes]:
-    study_module.RETRY_PAUSES_S = (0.0,)
+    patience.RETRY_PAUSES_S = (0.0,)
     said = []
     with Study.open(home, owner()) as study:
         claim = claimed(study)

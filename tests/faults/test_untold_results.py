@@ -11,7 +11,7 @@ from benchmarks.fault_points import Call, Die, Refuse, install
 from hpo_batch.errors import StorageError
 from hpo_batch.records import Complete, Failed, Outcome, Pruned, Reason, TrialState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
 from tests.study.helpers import claimed, make, owner, state_of, work
@@ -22,8 +22,8 @@ def dies_after_its_result(home: StudyHome, outcome: Outcome, point: str = "unlin
     names = {"fsync": "result.json", "unlink": "claim.json"}
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)
-        study.report(claim, 3, {"loss": 0.5})
-        study._flush(claim)
+        study.reports.add(claim, 3, {"loss": 0.5})
+        study.reports.flush(claim)
         (study.open_attempt(claim) / "checkpoint").mkdir()
         home.attempt(0, 1).joinpath("checkpoint", "state").touch()
         install(lambda c: Die(after=True) if c.name == point and c.path.endswith(names[point]) else None)
@@ -72,7 +72,7 @@ def test_a_file_that_is_no_result_of_the_attempt_is_not_told(root: Path, text: s
 
 
 def cannot_tell(home: StudyHome) -> str:
-    study_module.RETRY_PAUSES_S = (0.0, 0.0)
+    patience.RETRY_PAUSES_S = (0.0, 0.0)
     with Study.open(home, owner(7)) as study:
         claim = claimed(study)
         writes = ("write", "pwrite", "writev", "pwritev")

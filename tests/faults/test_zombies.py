@@ -21,7 +21,7 @@ from hpo_batch.errors import Superseded
 from hpo_batch.journal import locks
 from hpo_batch.records import Cause, Claim, Idle, IdleWhy, Verdict
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
 from hpo_batch.study.study import Study
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
 from tests.study.helpers import claimed, complete, make, owner, state_of
@@ -41,7 +41,7 @@ def refuse_kernel_locks() -> None:
 
 def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
     """Claim, stop (as on a node that hangs), come back, and do all that a worker may do."""
-    study_module.RETRY_PAUSES_S = (0.0, 0.0)
+    patience.RETRY_PAUSES_S = (0.0, 0.0)
     said = []
     if stops == "holding the lock":
         refuse_kernel_locks()  # with them nobody else gets in: below
@@ -49,7 +49,7 @@ def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
         claim = claimed(study)
         (study.open_attempt(claim) / "checkpoint").mkdir()
         home.attempt(0, 1).joinpath("checkpoint", "state").write_text("1")
-        study.report(claim, 1, {"loss": 0.9})
+        study.reports.add(claim, 1, {"loss": 0.9})
         ready.touch()
         if stops == "while it trains":
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -63,14 +63,14 @@ def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
                     os.kill(os.getpid(), signal.SIGSTOP)
 
             install(judge)
-        said.append(study.report(claim, 2, {"loss": 0.1}).value)
+        said.append(study.reports.add(claim, 2, {"loss": 0.1}).value)
         for does in (study.tell, study.give_back):
             try:
                 does(claim, complete(claim, 0.001) if does == study.tell else Cause.PREEMPTED)  # type: ignore[arg-type]
                 said.append("taken")
             except Superseded as error:
                 said.append(str(error))
-        said.append(study.report(claim, 3, {"loss": 0.1}).value)
+        said.append(study.reports.add(claim, 3, {"loss": 0.1}).value)
     return said
 
 
@@ -124,7 +124,7 @@ def test_a_worker_stopped_for_longer_than_its_lease_writes_nothing_that_counts(
         os.kill(process.pid, signal.SIGCONT)
         reported, told, given_back, verdict = answer(process, pipe)
         assert home.journal.read_bytes() == before
-        assert told == given_back == "trial 0 has gone on without attempt 1"
+        assert told == given_back == "trial 0: attempt 1 was superseded"
         assert reported == verdict == Verdict.SUPERSEDED.value
         if then == "runs":
             assert not (folder / "result.json").exists()  # its own result lies in its own folder

@@ -28,7 +28,7 @@ class FakeEngine:
         self.reason: Stopping | None = None
         self.on_report: Callable[[int], None] = lambda step: None
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         self.reports.append((step, dict(metrics)))
         self.on_report(step)
         return self.verdicts.get(step, Verdict.CONTINUE)

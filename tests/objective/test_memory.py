@@ -81,7 +81,7 @@ from hpo_batch.records import Verdict
 
 (Path(sys.argv[1]) / "cgroup.procs").write_text("0")
 class Engine:
-    def record(self, step, metrics): return Verdict.CONTINUE
+    def take_report(self, step, metrics): return Verdict.CONTINUE
     def stopping(self): return None
 folder = Path(sys.argv[2])
 context = TrialContext(number=0, attempt=1, params={}, seed=1, dir=folder, checkpoint=folder / "c")

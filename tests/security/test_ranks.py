@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.worker import ranks
+from hpo_batch.worker import rank_hub
 from hpo_batch.worker.connection import Wire, connect, listen
-from hpo_batch.worker.ranks import Lead, Rank
+from hpo_batch.worker.rank_protocol import Rank
+from hpo_batch.worker.ranks import Lead
 from tests.study.helpers import Text, make, sweep_of
 
 ONE = Rank(rank=0, world_size=2, local_rank=0, local_size=2, node="n0", life="7-r0-s0")
@@ -30,7 +31,7 @@ def lead(root: Path) -> Iterator[Lead]:
 
 
 def knock(lead: Lead, data: bytes = b"") -> socket.socket:
-    stranger = socket.create_connection((lead._address.hosts[-1], lead._address.port), timeout=5)
+    stranger = socket.create_connection((lead.hub.address.hosts[-1], lead.hub.address.port), timeout=5)
     if data:
         stranger.sendall(data)
     return stranger
@@ -40,15 +41,15 @@ def joins(lead: Lead, within_s: float) -> float:
     """How long a rank with the token takes to be let in, while rank 0 does what it does in a loop."""
     found: list[Wire | None] = []
     began = time.monotonic()
-    rank = threading.Thread(target=lambda: found.append(connect(lead._address, {"task": 1, "node": "n0"})))
+    rank = threading.Thread(target=lambda: found.append(connect(lead.hub.address, {"task": 1, "node": "n0"})))
     rank.start()
     while rank.is_alive() and time.monotonic() - began < within_s:
-        list(lead._take_in(0.05))
+        list(lead.take_in(0.05))
     took = time.monotonic() - began
     rank.join(within_s)
     assert found
     assert found[0] is not None
-    assert lead._peers[1].task is not None
+    assert lead.hub.peers[1].task is not None
     found[0].close()
     return took
 
@@ -85,41 +86,41 @@ def test_what_strangers_say_is_not_read(lead: Lead, what: str) -> None:
         try:
             stranger.sendall(JUNK[what])
             for _ in range(20):
-                list(lead._take_in(0.02))
+                list(lead.take_in(0.02))
             assert stranger.recv(1) == b""  # cut off
         except (ConnectionResetError, BrokenPipeError):
             pass
-    assert lead._peers[1].task is None
+    assert lead.hub.peers[1].task is None
     assert joins(lead, 10) < 3
 
 
 def test_who_says_it_slowly_is_cut_off(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "HELLO_S", 0.3)
+    monkeypatch.setattr(rank_hub, "HELLO_S", 0.3)
     with knock(lead) as stranger:
         for _ in range(10):
-            list(lead._take_in(0.01))
+            list(lead.take_in(0.01))
             try:
                 stranger.sendall(b"{")
             except OSError:
                 break
             time.sleep(0.1)
-        assert lead._strangers == {}
+        assert lead.hub._strangers == {}
 
 
 def test_descriptors_are_left_for_the_ranks(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "MOST_STRANGERS", 8)
+    monkeypatch.setattr(rank_hub, "MOST_STRANGERS", 8)
     silent = [knock(lead) for _ in range(40)]
     assert joins(lead, 10) < 3
-    assert len(lead._strangers) <= 8
+    assert len(lead.hub._strangers) <= 8
     for one in silent:
         one.close()
 
 
 def test_ranks_of_one_node_listen_on_no_network(lead: Lead) -> None:
-    assert lead._server.getsockname()[0] == "127.0.0.1"
-    assert lead._address.hosts == ("127.0.0.1",)
-    assert json.loads(lead._path.read_text()) == json.loads(json.dumps(asdict(lead._address)))
-    assert lead._path.stat().st_mode & 0o077 == 0  # the token is nobody else's
+    assert lead.hub._server.getsockname()[0] == "127.0.0.1"
+    assert lead.hub.address.hosts == ("127.0.0.1",)
+    assert json.loads(lead.hub._path.read_text()) == json.loads(json.dumps(asdict(lead.hub.address)))
+    assert lead.hub._path.stat().st_mode & 0o077 == 0  # the token is nobody else's
 
 
 def test_of_several_addresses_it_is_the_jobs() -> None:

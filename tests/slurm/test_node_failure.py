@@ -61,7 +61,7 @@ def test_trials_of_failed_nodes_go_on_elsewhere_and_a_worker_that_lives_on_is_fe
         assert record.attempts[1].job == before["job"], said
     assert home.journal.read_bytes() == told
     assert "its outcome does not count" in said
-    assert "SLURM has started this array task anew elsewhere" in said
+    assert "SLURM has restarted this array task elsewhere" in said
     result = json.loads((home.attempt(1, 1) / "result.json").read_text())
     assert result["values"] == [99.0]  # in its own folder, and nowhere else
     saved = [(home.attempt(1, n) / "checkpoint" / "epoch").read_text() for n in (1, 2)]

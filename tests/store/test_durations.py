@@ -73,7 +73,7 @@ def test_only_attempts_whose_work_counted_are_counted(root: Path) -> None:
         pruned = claimed(study)
         now += 1
         study.tell(pruned, Pruned(step=1, metrics={"loss": 1.0}))
-        (one,) = study.took()
+        (one,) = study.newest_durations()
     assert (one.number, one.attempt, one.seconds) == (0, 3, 50)
     assert one.values == third.configuration.values
 
@@ -86,7 +86,7 @@ def test_pruned_trials_tell_something_while_there_are_no_others(root: Path) -> N
         (home.attempt(0, 1) / "metrics.jsonl").write_text('{"step": 1, "time": 1004.0, "metrics": {"loss": 1.0}}\n')
         now += 5
         study.tell(claim, Pruned(step=1, metrics={"loss": 1.0}))
-        (one,) = study.took()
+        (one,) = study.newest_durations()
         assert not study.has_saved()
     assert one.seconds == 5
     assert durations.first_report_s(home, one) == 4.0

@@ -17,7 +17,7 @@ from hpo_batch.study.adopt import Row, adopt, fitting, kept_count, settled
 from hpo_batch.study.create import what_changes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
-from hpo_batch.study.translate import wanted
+from hpo_batch.study.translate import target_with_history
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import target
 from tests.study.helpers import Text, idle, make, owner, plain, state_of, sweep_of
@@ -57,7 +57,7 @@ def test_whatever_the_sweep_plans_nothing_is_left_to_do(root: Path, text: Text) 
     state = state_of(home)
     assert (state.counts().target, state.counts().complete, state.counts().remaining) == (2, 2, 0)
     frozen = read_revision(home, state)
-    assert (target(frozen), wanted(frozen, state), what_changes(home, frozen, state).lines) == (2, 2, ())
+    assert (target(frozen), target_with_history(frozen, state), what_changes(home, frozen, state).lines) == (2, 2, ())
     with Study.open(home, owner()) as study:
         assert "target met" in str(idle(study).why)
     assert [t.state for t in state.trials] == [TrialState.COMPLETE] * 2

@@ -53,7 +53,7 @@ def test_a_lost_attempt_that_saved_a_newer_checkpoint_does_not_count(root: Path)
 
 def lost_now(study: Study) -> None:
     """Give back what runs as if its worker were found dead: the way of ``claim``, without the next trial."""
-    study._watch.is_dead = lambda facts: True  # type: ignore[method-assign]
+    study.lost_attempts.watch.is_dead = lambda facts: True  # type: ignore[method-assign]
     with pytest.raises(StopIteration):
         study.claim(fits=_stop)
 
@@ -122,7 +122,7 @@ def test_two_attempts_that_the_limit_ended_without_a_checkpoint_are_enough(root:
             claim = begin(study)
             now[0] += minutes * 60
             assert not study.has_ended(claim)
-            study.give_back(claim, Cause.TIME_LIMIT, whole=whole)
+            study.give_back(claim, Cause.TIME_LIMIT, had_full_walltime=whole)
         assert study.has_ended(claim)
     record = state_of(home).trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "time_limit")
@@ -137,10 +137,10 @@ def test_a_trial_that_saves_may_be_cut_by_the_limit_as_often_as_it_takes(root: P
     home = make(root, study="trials = 1")
     with Study.open(home, owner()) as study:
         for epoch in range(6):
-            study.give_back(begin(study, f"epoch {epoch}"), Cause.TIME_LIMIT, whole=True)
-        study.give_back(begin(study), Cause.TIME_LIMIT, whole=True)
+            study.give_back(begin(study, f"epoch {epoch}"), Cause.TIME_LIMIT, had_full_walltime=True)
+        study.give_back(begin(study), Cause.TIME_LIMIT, had_full_walltime=True)
         claim = begin(study)
-        study.give_back(claim, Cause.TIME_LIMIT, whole=True)
+        study.give_back(claim, Cause.TIME_LIMIT, had_full_walltime=True)
         assert study.has_ended(claim)
     assert "saves no newer checkpoint" in str(state_of(home).trials[0].record().message)
 
@@ -150,7 +150,7 @@ def test_the_policy_of_the_time_limit_may_allow_more(root: Path) -> None:
     with Study.open(home, owner()) as study:
         for attempt in range(1, 5):
             claim = begin(study)
-            study.give_back(claim, Cause.TIME_LIMIT, whole=True)
+            study.give_back(claim, Cause.TIME_LIMIT, had_full_walltime=True)
             assert study.has_ended(claim) is (attempt == 4)
 
 
@@ -159,7 +159,7 @@ def test_other_ordered_ends_never_count(root: Path, cause: Cause) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 1")
     with Study.open(home, owner()) as study:
         for _ in range(6):
-            study.give_back(begin(study), cause, whole=True)
+            study.give_back(begin(study), cause, had_full_walltime=True)
         last = begin(study)
         study.tell(last, complete(last))
     assert state_of(home).counts().complete == 1
@@ -169,11 +169,11 @@ def test_an_ending_of_an_older_version_counts(root: Path) -> None:
     home = make(root, study="trials = 1\nmax_attempts = 2")
     with Study.open(home, owner()) as study:
         given_back_by_another(study, claimed(study))
-        trial = study._state.trials[0]
+        trial = study.journal.state.trials[0]
         del trial.system_attrs["hpo:ended:1"]["moved"]
         claimed(study)
-        assert not policy.retries(study.sweep, study._state.trials[0], Reason.LOST, moved=False)
-        assert policy.retries(study.sweep, study._state.trials[0], Reason.LOST, moved=True)
+        assert not policy.retries(study.sweep, study.journal.state.trials[0], Reason.LOST, moved=False)
+        assert policy.retries(study.sweep, study.journal.state.trials[0], Reason.LOST, moved=True)
 
 
 def write(folder: Path, **files: str) -> None:

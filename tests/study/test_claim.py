@@ -137,7 +137,7 @@ def test_a_repeat_in_a_list_waits_for_its_answer_and_a_pruned_trial_answers_too(
         assert (a.name, c.name) == ("A", "C")
         assert idle(study).why is IdleWhy.IN_FLIGHT
         study.tell(c, complete(c))
-        study.report(a, 1, {"loss": 0.125})
+        study.reports.add(a, 1, {"loss": 0.125})
         study.tell(a, Pruned(step=1, metrics={"loss": 0.125}))
         assert idle(study).why is IdleWhy.TARGET_MET
     b = state_of(home).trials[2]

@@ -84,7 +84,7 @@ def test_a_changed_sweep_is_a_revision_that_running_workers_pick_up(root: Path) 
 def test_a_revision_that_comes_while_a_worker_draws_is_the_one_that_counts(root: Path) -> None:
     home = make(root, study="trials = 3", space="n = [1, 2]", sampler='name = "random"')
     with Study.open(home, owner()) as study:
-        draw = study._draw
+        draw = study.claims.draw
 
         def edited_meanwhile(**arguments: bool) -> object:
             drawn = draw(**arguments)
@@ -92,7 +92,7 @@ def test_a_revision_that_comes_while_a_worker_draws_is_the_one_that_counts(root:
                 revise(home, study="trials = 3", space="n = [3, 4]")
             return drawn
 
-        study._draw = edited_meanwhile  # type: ignore[method-assign, assignment]
+        study.claims.draw = edited_meanwhile  # type: ignore[method-assign, assignment]
         claim = claimed(study)
     assert claim.configuration.values["n"] in (3, 4)
     assert state_of(home).trials[0].facts["revision"] == 2

@@ -20,8 +20,8 @@ RANDOM = optuna.samplers.RandomSampler
 def shown(home, **options):  # type: ignore[no-untyped-def]
     """The parameters and values that the sampler is shown."""
     with Study.open(home, owner()) as study:
-        study._sync()
-        history = SamplerHistory(study._space).study(study._state, RANDOM())
+        study.journal.sync()
+        history = SamplerHistory(study.journal.revision.space).study(study.journal.state, RANDOM())
         return [(t.params, t.values) for t in history.get_trials(deepcopy=False)]
 
 

@@ -23,7 +23,7 @@ def test_a_failed_trial_keeps_its_reason_and_its_last_metrics_and_has_no_value(r
     home = make(root, study="trials = 1")
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        study.report(claim, 4, {"loss": 0.5})
+        study.reports.add(claim, 4, {"loss": 0.5})
         study.tell(claim, BROKEN)
         assert study.has_ended(claim)
     record = state_of(home).trials[0].record()
@@ -131,7 +131,7 @@ def test_a_pruned_trial_counts_and_has_the_value_of_its_last_step(root: Path) ->
     with Study.open(home, owner()) as study:
         claim = claimed(study)
         for step, loss in enumerate((0.9, 0.8, math.nan)):
-            study.report(claim, step, {"loss": loss, "auc": 0.5})
+            study.reports.add(claim, step, {"loss": loss, "auc": 0.5})
         study.tell(claim, Pruned(step=1, metrics={"loss": 0.8, "auc": 0.5}))
         assert idle(study).why is IdleWhy.TARGET_MET
     record = state_of(home).trials[0].record()

@@ -17,7 +17,8 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.records import Cause, Claim, Complete, Failed, Idle, IdleWhy, Pruned, Reason, TrialState, Verdict
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience
+from hpo_batch.study.claim import LostAttempt, give_back_lost
 from hpo_batch.study.study import Study
 from tests.store.helpers import dead_process, in_processes, kill, start
 
@@ -32,8 +33,8 @@ def hold(home: StudyHome, index: int, ready: Path, saves: bool = True) -> None:
             (checkpoints(study, claim) / "epoch").write_text(f"epoch of attempt {claim.attempt}")
         else:
             study.open_attempt(claim)
-        study.report(claim, 1, {"loss": 0.5})
-        study._flush(claim)
+        study.reports.add(claim, 1, {"loss": 0.5})
+        study.reports.flush(claim)
         ready.write_text(str(claim.number))
         time.sleep(60)
 
@@ -112,7 +113,7 @@ def test_a_trial_given_back_keeps_number_and_parameters_and_goes_on_from_its_che
     with Study.open(home, owner()) as study, Study.open(home, owner(1)) as other:
         first = claimed(study)
         (checkpoints(study, first) / "epoch").write_text("3")
-        study.report(first, 3, {"loss": 0.5})
+        study.reports.add(first, 3, {"loss": 0.5})
         study.give_back(first, Cause.PREEMPTED)
         waiting = state_of(home).trials[0]
         assert (waiting.state, waiting.steps) == (TrialState.WAITING, {3: 0.5})
@@ -154,7 +155,7 @@ def test_a_worker_back_from_the_dead_changes_nothing(root: Path, does: str, then
     with Study.open(home, owner(), clock=lambda: now) as zombie, Study.open(home, owner(1)) as rightful:
         claim = claimed(zombie)
         zombie.open_attempt(claim)
-        zombie.report(claim, 0, {"loss": 0.9})  # waits in memory
+        zombie.reports.add(claim, 0, {"loss": 0.9})  # waits in memory
         given_back_by_another(rightful, claim)
         if then != "waits":
             mine = claimed(rightful)
@@ -163,8 +164,8 @@ def test_a_worker_back_from_the_dead_changes_nothing(root: Path, does: str, then
             if then == "has ended":
                 rightful.tell(mine, complete(mine, 0.5))
         before = home.journal.read_bytes()
-        assert zombie.report(claim, 9, {"loss": 0.001}) is Verdict.SUPERSEDED
-        with pytest.raises(Superseded, match=f"trial {claim.number} has gone on without attempt 1"):
+        assert zombie.reports.add(claim, 9, {"loss": 0.001}) is Verdict.SUPERSEDED
+        with pytest.raises(Superseded, match=f"trial {claim.number}: attempt 1 was superseded"):
             ZOMBIES[does](zombie, claim)
         assert home.journal.read_bytes() == before
         if then == "runs":
@@ -179,12 +180,12 @@ def test_a_worker_back_from_the_dead_changes_nothing(root: Path, does: str, then
 
 def given_back_by_another(study: Study, claim: Claim) -> None:
     """As when the lease of its worker ran out."""
-    lost = {claim.number: claim.token}
-    study._sync()
-    with study._journal.transaction() as transaction:
-        study._state.apply(transaction.new)
-        records = study_module.give_back_lost(study._claimant(), study._state, lost=lost)
-        study._state.apply(transaction.append(records, sync=True))
+    lost = {claim.number: LostAttempt(token=claim.token)}
+    study.journal.sync()
+    with study.journal.file.transaction() as transaction:
+        study.journal.state.apply(transaction.new)
+        records = give_back_lost(study.endings.records, study.journal.state, lost)
+        study.journal.state.apply(transaction.append(records, sync=True))
 
 
 def test_a_second_attempt_of_the_same_worker_is_not_the_first(root: Path) -> None:
@@ -222,7 +223,7 @@ def test_a_worker_on_another_host_is_waited_for_until_its_lease_was_silent(
         held = claimed(far)
         lease = lease_path(home.workers, far.owner.worker)
         with Study.open(home, owner()) as study:
-            monkeypatch.setattr(study._watch, "_clock", lambda: seconds)
+            monkeypatch.setattr(study.lost_attempts.watch, "_clock", lambda: seconds)
             assert idle(study) == Idle(why=IdleWhy.IN_FLIGHT)
             assert study.is_in_doubt()
             seconds = 10.0
@@ -267,10 +268,10 @@ def test_the_living_on_this_host_are_not_waited_for(root: Path) -> None:
 
 
 def test_a_result_that_cannot_be_written_is_offered_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(patience, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
     home = make(root, study="trials = 2")
     refused: list[int] = []
-    append = study_module.Journal.transaction
+    append = Journal.transaction
 
     def full(journal: Journal, **arguments: Any) -> Any:
         if len(refused) < 3:
@@ -280,15 +281,15 @@ def test_a_result_that_cannot_be_written_is_offered_again(root: Path, monkeypatc
 
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        study.report(claim, 1, {"loss": 0.5})
-        monkeypatch.setattr(study_module.Journal, "transaction", full)
+        study.reports.add(claim, 1, {"loss": 0.5})
+        monkeypatch.setattr(Journal, "transaction", full)
         study.tell(claim, complete(claim, 0.25))
         assert len(refused) == 3
         record = state_of(home).trials[0].record()
         assert (record.values, dict(record.steps)) == ((0.25,), {1: 0.5})
         second = claimed(study)
         refused.clear()
-        monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0,))
+        monkeypatch.setattr(patience, "RETRY_PAUSES_S", (0.0,))
         with pytest.raises(StorageError, match="no space left"):
             study.tell(second, complete(second, 0.75))
     told = json.loads((home.attempt(1, 1) / "result.json").read_text())
@@ -329,7 +330,7 @@ def test_a_result_whose_sync_failed_is_told_once(tmp_path: Path, monkeypatch: py
 
     with Study.open(home, owner(0)) as study:
         claim = claimed(study)
-        monkeypatch.setattr(study_module.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
         monkeypatch.setattr(Journal, "_sync", fails_once)
         study.tell(claim, Complete(values=(1.0,), metrics={}))
     assert synced == [False]

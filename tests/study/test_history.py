@@ -124,7 +124,7 @@ def expected(space: Space, state: JournalState, cap: int | None) -> list[Shown]:
     for trial in (state.trials[number] for number in sorted(numbers)):
         alike = [t for t in state.trials if t.key == trial.key]
         groups.setdefault(trial.number if trial.key is None or len(alike) < 2 else trial.key, []).append(trial)
-    return [_as_one(space, state, group) for group in groups.values()]
+    return [_merge_repeats(space, state, group) for group in groups.values()]
 
 
 def _lies_in(space: Space, trial: ScannedTrial) -> bool:
@@ -135,7 +135,7 @@ def _is_complete(trial: ScannedTrial) -> Any:
     return trial.state is TrialState.COMPLETE and trial.values is not None and not any(map(math.isnan, trial.values))
 
 
-def _as_one(space: Space, state: JournalState, group: list[ScannedTrial]) -> Shown:
+def _merge_repeats(space: Space, state: JournalState, group: list[ScannedTrial]) -> Shown:
     """The newest complete one, or the first; with the means of all complete ones of the study."""
     trial = next((t for t in reversed(group) if t.state is TrialState.COMPLETE), group[0])
     values = trial.values

@@ -114,7 +114,7 @@ def test_pruned_trials_are_imported_with_what_they_reported_last(root: Path) -> 
     home = make(root, study="trials = 2", space=SPACE)
 
     def judge(study: Study, claim: Claim) -> Outcome:
-        study.report(claim, 3, {"loss": 0.25})
+        study.reports.add(claim, 3, {"loss": 0.25})
         return Pruned(step=3, metrics={"loss": 0.25})
 
     with Study.open(home, owner()) as study:
@@ -123,7 +123,9 @@ def test_pruned_trials_are_imported_with_what_they_reported_last(root: Path) -> 
             study.tell(claim, judge(study, claim))
     new = importing(root)
     with Study.open(new, owner()) as study:
-        history = SamplerHistory(study._space).study(study._state, RANDOM()).get_trials(deepcopy=False)
+        history = (
+            SamplerHistory(study.journal.revision.space).study(study.journal.state, RANDOM()).get_trials(deepcopy=False)
+        )
     assert [(t.state.name, t.intermediate_values) for t in history] == [("PRUNED", {3: 0.25})] * 2
 
 
@@ -169,8 +171,8 @@ def test_every_arm_of_a_quota_gets_its_own_imports(root: Path) -> None:
     with Study.open(new, owner()) as study:
         claimed(study)
         counts = {
-            arm[0][1]: len(source._model._history.study(study._state, RANDOM()).get_trials(deepcopy=False))
-            for arm, source in study._sources.items()
+            arm[0][1]: len(source._model._history.study(study.journal.state, RANDOM()).get_trials(deepcopy=False))
+            for arm, source in study.journal.revision.sources.items()
         }  # type: ignore[attr-defined]
     assert sum(counts.values()) == 9  # with the one that runs
     assert counts["a"] > counts["b"] > 0

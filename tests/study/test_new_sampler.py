@@ -28,7 +28,7 @@ class Backwards(Source):
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         self._cells = list(valid_cells(space))[::-1]
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
         cells = [cell for cell in self._cells if cell.key not in state.number_of_key]
         return Draw(candidates=[Candidate(configuration=c, origin="backwards") for c in cells], used_up=not cells)
 

@@ -22,7 +22,7 @@ STEPS = 27
 def run(study: Study, claim: Claim, loss: float, steps: int = STEPS) -> int:
     """Report the same loss at each step; the step at which the trial was pruned, or ``steps``."""
     for step in range(1, steps + 1):
-        verdict = study.report(claim, step, {"loss": loss, "auc": 1 - loss})
+        verdict = study.reports.add(claim, step, {"loss": loss, "auc": 1 - loss})
         if verdict is Verdict.PRUNE:
             study.tell(claim, Pruned(step=step, metrics={"loss": loss, "auc": 1 - loss}))
             return step
@@ -101,15 +101,15 @@ def test_an_attempt_that_resumes_is_judged_by_what_it_has_reached(root: Path) ->
     with Study.open(home, owner()) as study:
         for _ in range(2):  # bad at step 3, good later
             claim = claimed(study)
-            study.report(claim, 3, {"loss": 0.5})
-            study.report(claim, 9, {"loss": 0.1})
+            study.reports.add(claim, 3, {"loss": 0.5})
+            study.reports.add(claim, 9, {"loss": 0.1})
             study.tell(claim, complete(claim, 0.1))
         claim = claimed(study)
-        assert study.report(claim, 9, {"loss": 0.7}) is Verdict.PRUNE
+        assert study.reports.add(claim, 9, {"loss": 0.7}) is Verdict.PRUNE
         study.give_back(claim, Cause.PREEMPTED)  # it ends before it hears of that
         again = claimed(study)
         assert (again.number, again.attempt) == (claim.number, 2)
-        assert study.report(again, 3, {"loss": 0.4}) is Verdict.CONTINUE  # not judged by step 9 of the first attempt
+        assert study.reports.add(again, 3, {"loss": 0.4}) is Verdict.CONTINUE  # not judged by step 9 of the first
 
 
 def test_nothing_is_pruned_without_a_pruner_or_before_the_first_rung_or_for_another_metric(root: Path) -> None:
@@ -121,9 +121,9 @@ def test_nothing_is_pruned_without_a_pruner_or_before_the_first_rung_or_for_anot
     train(home, 0, [0.5])
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        assert study.report(claim, 5, {"auc": 0.0}) is Verdict.CONTINUE
-        assert study.report(claim, 6, {"loss": float("nan")}) is Verdict.CONTINUE
-        assert study.report(claim, 7, {"loss": 0.9}) is Verdict.PRUNE
+        assert study.reports.add(claim, 5, {"auc": 0.0}) is Verdict.CONTINUE
+        assert study.reports.add(claim, 6, {"loss": float("nan")}) is Verdict.CONTINUE
+        assert study.reports.add(claim, 7, {"loss": 0.9}) is Verdict.PRUNE
 
 
 def test_pruned_trials_count_towards_the_target(root: Path) -> None:
@@ -142,12 +142,12 @@ def test_reports_wait_for_a_rung_or_for_some_seconds(root: Path) -> None:
         claim = claimed(study)
         size = home.journal.stat().st_size
         for step in range(5):
-            study.report(claim, step, {"loss": 0.5})
+            study.reports.add(claim, step, {"loss": 0.5})
         assert home.journal.stat().st_size == size
         now += 11
-        study.report(claim, 5, {"loss": 0.5})
+        study.reports.add(claim, 5, {"loss": 0.5})
         assert dict(state_of(home).trials[0].steps) == dict.fromkeys(range(6), 0.5)
-        study.report(claim, 6, {"loss": 0.25})
+        study.reports.add(claim, 6, {"loss": 0.25})
         study.tell(claim, complete(claim))
     assert state_of(home).trials[0].steps[6] == 0.25  # what waited is written with the result
 
@@ -189,7 +189,7 @@ def test_patient_waits_for_progress_to_end_and_may_ask_another_pruner(root: Path
     with Study.open(home, owner()) as study:
         claim = claimed(study)
         losses = [0.9, 0.8, 0.7, *[0.75] * 20]
-        ends = [s for s, x in enumerate(losses, 1) if study.report(claim, s, {"loss": x}) is Verdict.PRUNE]
+        ends = [s for s, x in enumerate(losses, 1) if study.reports.add(claim, s, {"loss": x}) is Verdict.PRUNE]
     assert ends[0] == 8  # the best was step 3, and none of the 5 steps after it was as good
     around = 'name = "patient"\naround = "median"\noptions = { patience = 4, n_startup_trials = 2 }'
     home = with_pruner(root / "around", around)
@@ -198,7 +198,7 @@ def test_patient_waits_for_progress_to_end_and_may_ask_another_pruner(root: Path
             run(study, claimed(study), loss)
         for level, is_pruned in ((0.1, False), (0.9, True)):  # neither makes progress, one is good
             claim = claimed(study)
-            verdicts = {study.report(claim, step, {"loss": level + 0.001 * step}) for step in range(1, 10)}
+            verdicts = {study.reports.add(claim, step, {"loss": level + 0.001 * step}) for step in range(1, 10)}
             assert (Verdict.PRUNE in verdicts) == is_pruned
 
 
@@ -209,13 +209,13 @@ def test_wilcoxon_compares_the_same_instances_in_any_order(root: Path) -> None:
     with Study.open(home, owner()) as study:
         claim = claimed(study)
         for instance in range(30):
-            assert study.report(claim, instance, {"loss": hard[instance]}) is Verdict.CONTINUE
+            assert study.reports.add(claim, instance, {"loss": hard[instance]}) is Verdict.CONTINUE
         study.tell(claim, complete(claim, 3.0))
         claim = claimed(study)
         seen = []
         for instance in reversed(range(30)):
             seen.append(hard[instance] + 0.5 + 0.01 * instance)
-            if study.report(claim, instance, {"loss": seen[-1]}) is Verdict.PRUNE:
+            if study.reports.add(claim, instance, {"loss": seen[-1]}) is Verdict.PRUNE:
                 break
         study.tell(claim, Pruned(step=instance, metrics={"loss": seen[-1]}))
     trial = state_of(home).trials[1]

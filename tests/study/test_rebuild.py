@@ -37,7 +37,7 @@ from hpo_batch.records import (
 from hpo_batch.store.attempt_folder import CHECKPOINT, write_result
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import rebuild as rebuild_module
-from hpo_batch.study.claim import give_back_lost
+from hpo_batch.study.claim import LostAttempt, give_back_lost
 from hpo_batch.study.rebuild import Completed, Rebuilt, rebuild, unkept
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
@@ -66,8 +66,8 @@ class Engine:
     def __init__(self, study: Study, claim: Claim) -> None:
         self._study, self._claim = study, claim
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        return self._study.report(self._claim, step, completed(self._study.sweep)(metrics))
+    def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        return self._study.reports.add(self._claim, step, completed(self._study.sweep)(metrics))
 
     def stopping(self) -> Stopping | None:
         return None
@@ -128,11 +128,13 @@ def _without_moments(record: TrialRecord) -> TrialRecord:
 
 def lost(study: Study, claim: Claim) -> None:
     """As when the lease of the claim's worker ran out."""
-    study._sync()
-    with study._journal.transaction() as transaction:
-        study._state.apply(transaction.new)
-        facts = {claim.number: claim.token}
-        study._state.apply(transaction.append(give_back_lost(study._claimant(), study._state, lost=facts), sync=True))
+    study.journal.sync()
+    with study.journal.file.transaction() as transaction:
+        study.journal.state.apply(transaction.new)
+        attempts = {claim.number: LostAttempt(token=claim.token)}
+        study.journal.state.apply(
+            transaction.append(give_back_lost(study.endings.records, study.journal.state, attempts), sync=True)
+        )
 
 
 def by_number(claim: Claim) -> Outcome | GivenBack:
@@ -175,6 +177,15 @@ def test_every_kind_of_trial_comes_back_as_it_was(root: Path) -> None:
     for trial, first in zip(ours.trials, theirs.trials, strict=True):
         assert trial.datetime_start == first.datetime_start
         assert abs((trial.datetime_complete - first.datetime_complete).total_seconds()) < 5
+
+
+def test_a_pruned_trial_is_worth_the_mean_of_its_instances_again(root: Path) -> None:
+    home = make(root, study="trials = 1", tables={"pruner": 'name = "wilcoxon"'})
+    run_all(home, lambda claim: Pruned(step=3, metrics={"loss": 1 / 3}))
+    before = state_of(home).trials[0].values
+    assert before == pytest.approx(((1 + 1 / 2 + 1 / 3) / 3,))
+    again(home)
+    assert state_of(home).trials[0].values == before
 
 
 def test_rebuilding_twice_makes_the_same_and_keeps_both(root: Path) -> None:
@@ -273,7 +284,7 @@ def test_a_trial_that_had_not_ended_waits_and_goes_on_from_its_checkpoint(root: 
     process, _ = start(hold, home, tmp_path / "ready")
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    with pytest.raises(StorageError, match=rf"worker {process.pid}-0 on .* \(pid {process.pid}\) is at work on 's'"):
+    with pytest.raises(StorageError, match=rf"worker {process.pid}-0 on .* \(pid {process.pid}\) is working on 's'"):
         again(home)
     assert not home.journal.exists()
     kill(process)  # its card and its lease stay
@@ -333,7 +344,7 @@ def test_what_a_zombie_left_does_not_count(root: Path, then: str) -> None:
         else:
             run(rightful, new, ends[then])
         time.sleep(0.01)
-        write_result(home, old, complete(old, 0.001), zombie._facts(old), now=time.time())
+        write_result(home, old, complete(old, 0.001), zombie.endings.facts(old), now=time.time())
         report = {"step": 9, "time": time.time() + 1, "metrics": {"loss": 0.001}}
         (folder / "metrics.jsonl").write_text(json.dumps(report) + "\n")
     before = told(home)

@@ -172,8 +172,8 @@ def test_spares_are_all_cells_in_the_end_and_none_twice(root: Path) -> None:
     sweep = sweep_of(root, text)
     work(home, most=20)
     with Study.open(home, owner()) as study:
-        (source,) = study._sources.values()
-        found = source.draw(study._state, seed=1, again=True).candidates
+        (source,) = study.journal.revision.sources.values()
+        found = source.draw(study.journal.state, seed=1, again=True).candidates
         assert len({c.configuration.key for c in found}) == len(found) > 10
     work(home)
     keys = [t.key for t in state_of(home).trials]

@@ -311,7 +311,7 @@ def test_a_pickle_in_a_journal_reaches_no_sampler(root: Path) -> None:
 
     with Study.open(home, owner()) as study:
         claimed(study)
-        (trial,) = study._state.trials
+        (trial,) = study.journal.state.trials
         trial.facts["sampler"] = {"cma:optimizer:0": "80049507", "mine": 1}
         shown = SamplerHistory(study.sweep.space)._frozen(trial)
     assert shown is not None
@@ -335,7 +335,7 @@ def test_workers_draw_with_seeds_of_their_own(root: Path) -> None:
     drawn = set()
     for index in range(4):
         with Study.open(home, owner(index)) as study:
-            drawn.add(study._draw(again=False).candidates[()][0].configuration.key)
+            drawn.add(study.claims.draw(again=False).candidates[()][0].configuration.key)
     assert len(drawn) == 4
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from hpo_batch.records import Cause, Claim, Complete, Idle, IdleWhy, TrialState,
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
-from hpo_batch.study import study as study_module
-from hpo_batch.study.study import CROWD, SHARE, Study
+from hpo_batch.study import lost_attempts, patience
+from hpo_batch.study.claims import CROWD
+from hpo_batch.study.lost_attempts import SHARE
+from hpo_batch.study.study import Study
 from tests.store.helpers import assert_read_as_optuna_reads
 
 from .helpers import claimed, complete, make, owner, state_of
@@ -29,7 +32,7 @@ from .helpers import claimed, complete, make, owner, state_of
 @pytest.fixture(autouse=True)
 def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(mounts.SHARED_VARIABLE, "1")
-    monkeypatch.setattr(study_module, "RETRY_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(patience, "RETRY_PAUSES_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -66,8 +69,8 @@ def test_each_running_trial_is_watched_and_nobody_watches_many(root: Path, count
     workers = 100
     for i in range(workers):
         study = Study(home, owner(i, worker=f"7-r0-{i}"), clock=lambda: 1000.0, n_params=None)
-        share = [number for number, _ in study._watched()]
-        assert share == [number for number, _ in study._watched()]  # the same at the next look
+        share = [number for number, _ in study.lost_attempts.watched()]
+        assert share == [number for number, _ in study.lost_attempts.watched()]  # the same at the next look
         assert 0 < len(share) <= SHARE
         for number in share:
             watchers[number] += 1
@@ -82,10 +85,10 @@ def test_a_share_without_a_running_trial_is_followed_by_the_next(root: Path) -> 
         for claim in claims[1::2]:
             far = Study(home, owner(0, host="x", worker=f"far-{claim.number}"), clock=lambda: 1.0, n_params=None)
             far.tell(claim, complete(claim))
-        study._sync()
+        study.journal.sync()
         for i in range(20):
-            study.owner = replace(study.owner, worker=f"w{i}")
-            assert list(study._watched())
+            study.lost_attempts.owner = replace(study.owner, worker=f"w{i}")
+            assert list(study.lost_attempts.watched())
 
 
 def test_a_claim_opens_a_bounded_number_of_leases(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +109,10 @@ def test_all_trials_of_dead_hosts_are_found_share_by_share(root: Path, monkeypat
     home = make(root, study="trials = 40")
     running_elsewhere(home, 40)
     seconds = 0.0
-    monkeypatch.setattr(study_module, "LOOK_EVERY_S", -1.0)
+    monkeypatch.setattr(lost_attempts, "LOOK_EVERY_S", -1.0)
     done = []
     with Study.open(home, owner()) as study:
-        monkeypatch.setattr(study._watch, "_clock", lambda: seconds)
+        monkeypatch.setattr(study.lost_attempts.watch, "_clock", lambda: seconds)
         while len(done) < 40:
             given = study.claim()
             if isinstance(given, Idle):
@@ -131,7 +134,7 @@ def test_without_a_pruner_a_running_trial_takes_no_lock(root: Path, transactions
         transactions.clear()
         for step in range(100):
             now += 30.0
-            assert study.report(claim, step, {"loss": 1.0 / (step + 1)}) is Verdict.CONTINUE
+            assert study.reports.add(claim, step, {"loss": 1.0 / (step + 1)}) is Verdict.CONTINUE
         assert transactions == []
         study.tell(claim, complete(claim))
         assert transactions == ["transaction"]
@@ -144,11 +147,11 @@ def test_a_trial_that_has_gone_on_elsewhere_is_told_so_without_a_lock(root: Path
     with Study.open(home, owner(), clock=lambda: now) as study:
         claim = claimed(study)
         with Study.open(home, owner(1)) as other:
-            other._watch.is_dead = lambda facts: True  # type: ignore[method-assign]
+            other.lost_attempts.watch.is_dead = lambda facts: True  # type: ignore[method-assign]
             assert claimed(other).attempt == 2
-        assert study.report(claim, 1, {"loss": 0.5}) is Verdict.CONTINUE
+        assert study.reports.add(claim, 1, {"loss": 0.5}) is Verdict.CONTINUE
         now += 11
-        assert study.report(claim, 2, {"loss": 0.5}) is Verdict.SUPERSEDED
+        assert study.reports.add(claim, 2, {"loss": 0.5}) is Verdict.SUPERSEDED
 
 
 def test_with_a_pruner_reports_are_spaced_by_the_number_of_running_trials(root: Path, transactions: list[str]) -> None:
@@ -160,7 +163,7 @@ def test_with_a_pruner_reports_are_spaced_by_the_number_of_running_trials(root: 
         transactions.clear()
         for step in range(1000):  # one step a second
             now += 1.0
-            study.report(claim, step, {"loss": 0.5})
+            study.reports.add(claim, step, {"loss": 0.5})
         assert 190 <= len(transactions) <= 201  # 100 running trials at 50 ms each: one in 5 s
         study.tell(claim, complete(claim))
     assert len(state_of(home).trials[claim.number].steps) == 1000
@@ -171,9 +174,9 @@ def test_what_a_pruner_notes_at_a_rung_is_written_with_its_report(root: Path, tr
     home = make(root, study="trials = 10", tables=asha)
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        study._last_flush = -1e9
+        study.reports.last_write = -1e9
         transactions.clear()
-        study.report(claim, 1, {"loss": 0.5})
+        study.reports.add(claim, 1, {"loss": 0.5})
         assert transactions == ["transaction"]
     trial = state_of(home).trials[0]
     assert trial.steps == {1: 0.5}
@@ -188,7 +191,7 @@ def test_where_many_wait_an_end_and_the_next_claim_share_a_transaction(
     running_elsewhere(home, others)
     with Study.open(home, owner()) as study:
         claim = claimed(study)
-        study.report(claim, 1, {"loss": 0.25})
+        study.reports.add(claim, 1, {"loss": 0.25})
         transactions.clear()
         given = study.tell_and_claim(claim, complete(claim, 0.5))
         assert len(transactions) == expected
@@ -233,11 +236,11 @@ def test_a_superseded_end_claims_nothing(root: Path) -> None:
     running_elsewhere(home, CROWD)
     with Study.open(home, owner()) as study, Study.open(home, owner(999)) as other:
         claim = claimed(study)
-        other._watch.is_dead = lambda facts: facts["worker"] == study.owner.worker  # type: ignore[method-assign]
-        other._last_look = -1e9
-        other._sync()
+        other.lost_attempts.watch.is_dead = lambda facts: facts["worker"] == study.owner.worker  # type: ignore[method-assign]
+        other.lost_attempts._looked = -1e9
+        other.journal.sync()
         other.owner = replace(other.owner, worker=study.owner.worker + "-same-share")
-        other._watched = lambda: other._held([claim.number])  # type: ignore[method-assign]
+        other.lost_attempts.watched = lambda: other.lost_attempts._with_facts([claim.number])  # type: ignore[method-assign]
         assert claimed(other).number == claim.number
         before = len(state_of(home).trials)
         with pytest.raises(Superseded):
@@ -283,7 +286,7 @@ def test_a_claim_whose_sync_fails_is_claimed_again_and_nothing_is_stuck(
             claim = claimed(study)
         study.tell(claim, complete(claim))
         done.append(claim.number)
-        monkeypatch.setattr(study_module, "LOOK_EVERY_S", -1.0)
+        monkeypatch.setattr(lost_attempts, "LOOK_EVERY_S", -1.0)
         while not isinstance(given := study.claim(), Idle):
             study.tell(given[0], complete(given[0]))
             done.append(given[0].number)
@@ -332,7 +335,7 @@ def test_a_worker_that_was_taken_for_dead_while_it_was_suspended_comes_back(root
     with Study.open(home, owner(1)) as study:
         claim = claimed(study)
         with Study.open(home, owner(2)) as other:
-            other._watch.is_dead = lambda facts: True  # type: ignore[method-assign]
+            other.lost_attempts.watch.is_dead = lambda facts: True  # type: ignore[method-assign]
             taken = claimed(other)
             assert (taken.number, taken.attempt) == (claim.number, 2)
             assert not lease_path(home.workers, study.owner.worker).exists()
@@ -343,7 +346,7 @@ def test_a_worker_that_was_taken_for_dead_while_it_was_suspended_comes_back(root
         for _ in range(300):
             if study._lease._lease.compromise is not None:
                 break
-            study_module.time.sleep(0.01)
+            time.sleep(0.01)
         again = claimed(study)
         assert lease_path(home.workers, study.owner.worker).exists()
         study.give_back(again, Cause.TIME_LIMIT)
@@ -356,8 +359,8 @@ def test_what_was_read_and_taken_back_is_forgotten(root: Path) -> None:
         first = claimed(study)
         sure = home.journal.stat().st_size
         lost = claimed(other)
-        study._sync()
-        assert len(study._state.trials) == 2
+        study.journal.sync()
+        assert len(study.journal.state.trials) == 2
         os.truncate(home.journal, sure)  # the other's sync has failed, and it has gone
         study.tell(first, complete(first))
         second = claimed(study)

@@ -26,9 +26,11 @@ from hpo_batch.records import (
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
-from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.context import WorkerContext
+from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.tally import Tally
 from tests.study.helpers import checkpoints, claimed, make, owner, state_of
 
 HERE = Place(device="cpu", cpus=1, deadline=None, lead_s=0.0)
@@ -55,8 +57,8 @@ def study(home: StudyHome) -> Iterator[Study]:
 
 
 def loop(study: Study, function: Callable[[Trial], Outcome | GivenBack], **changes: object) -> Tally:
-    facts: dict[str, object] = {"home": study.home, "place": HERE, "signals": Signals(), "sleep": _no_sleep, **changes}
-    return work(study, Toy(function), **facts)  # type: ignore[arg-type]
+    facts: dict[str, object] = {"place": HERE, "signals": Signals(), "sleep": _no_sleep, **changes}
+    return work(WorkerContext(study=study, objective=Toy(function), **facts))  # type: ignore[arg-type]
 
 
 def _no_sleep(seconds: float) -> None:
@@ -79,7 +81,7 @@ def test_trials_are_run_until_the_target_is_met(study: Study) -> None:
 def test_a_trial_that_went_on_elsewhere_does_not_end_the_worker(study: Study) -> None:
     def run(trial: Trial) -> Outcome:
         if trial.number == 0 and trial.attempt == 1:
-            claim = study._state.trials[0].attempt_facts(1)
+            claim = study.journal.state.trials[0].attempt_facts(1)
             assert claim
             raise Superseded("the trial has gone on in another attempt")
         return FINE
@@ -204,7 +206,7 @@ def test_a_worker_takes_what_a_far_worker_gives_back_while_it_waits(home: StudyH
 def test_a_worker_takes_over_from_a_far_worker_that_died(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = 0.0
     with Study.open(home, owner(1, **ELSEWHERE)) as far, Study.open(home, owner()) as study:
-        monkeypatch.setattr(study._watch, "_clock", lambda: seconds)
+        monkeypatch.setattr(study.lost_attempts.watch, "_clock", lambda: seconds)
         for _ in range(3):
             claimed(far)
 
@@ -232,7 +234,7 @@ def test_a_signal_ends_the_waiting(home: StudyHome) -> None:
 
 def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed attempt can no more: its checkpoint must be readable before."""
-    monkeypatch.setattr("hpo_batch.worker.loop.SHARE_EVERY_S", 0.0)
+    monkeypatch.setattr("hpo_batch.worker.engine.SHARE_EVERY_S", 0.0)
     home = make(root, study="trials = 1\nshared = true")
 
     def run(trial: Trial) -> Outcome:

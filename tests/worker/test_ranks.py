@@ -13,7 +13,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.scheduler.allocation import read
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.connection import Address, connect, listen
-from hpo_batch.worker.ranks import rank_of
+from hpo_batch.worker.rank_protocol import rank_of
 
 from .conftest import Project, Worker
 

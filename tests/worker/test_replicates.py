@@ -15,8 +15,10 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study.history import SamplerHistory
 from hpo_batch.study.rebuild import rebuild
 from hpo_batch.study.study import Study
-from hpo_batch.worker.loop import Tally, work
+from hpo_batch.worker.context import WorkerContext
+from hpo_batch.worker.loop import work
 from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.tally import Tally
 from tests.study.helpers import claimed, make, owner, plain, revise, state_of
 from tests.study.test_editing import RANDOM
 from tests.worker.conftest import Project
@@ -31,7 +33,7 @@ def complete(value: float, **metrics: float) -> Complete:
 
 def loop(home: StudyHome, run: Callable[[Trial], Outcome | GivenBack], *, index: int = 0) -> Tally:
     with Study.open(home, owner(index)) as study:
-        return work(study, Toy(run), home=home, place=HERE, signals=Signals())
+        return work(WorkerContext(study=study, objective=Toy(run), place=HERE, signals=Signals()))
 
 
 def test_a_trial_is_the_mean_of_its_seeds_and_keeps_each_of_them(root: Path) -> None:
@@ -102,7 +104,7 @@ def test_no_further_seed_is_begun_when_it_is_time_to_go(root: Path) -> None:
         return complete(1.0)
 
     with Study.open(home, owner()) as study:
-        assert work(study, Toy(run), home=home, place=HERE, signals=signals).given_back == 1
+        assert work(WorkerContext(study=study, objective=Toy(run), place=HERE, signals=signals)).given_back == 1
     assert state_of(home).trials[0].ending(1) | {"time": 0, "seconds": 0} == {
         "how": "time_limit", "time": 0, "moved": True, "whole": False, "seconds": 0,
     }  # fmt: skip
@@ -192,7 +194,7 @@ def test_commands_get_a_seed_and_folders_of_their_own(root: Path) -> None:
     template = Template.parse(["sh", "-c", script.replace("{", "{{").replace("}", "}}")])
     objective = CommandObjective(template=template, wanted=Wanted.parse(("loss",), {}), env={}, poll_s=0.01)
     with Study.open(home, owner()) as study:
-        assert work(study, objective, home=home, place=HERE, signals=Signals()).complete == 1
+        assert work(WorkerContext(study=study, objective=objective, place=HERE, signals=Signals())).complete == 1
     trial = state_of(home).trials[0]
     folders = [home.attempt(0, 1), home.attempt(0, 1) / "seed-2"]
     assert [int((folder / "seed").read_text()) for folder in folders] == trial.facts["seeds"]
@@ -219,7 +221,7 @@ def test_repeats_as_trials_with_another_seed(root: Path) -> None:
         first.setdefault(trial.params["n"], trial.number)
     assert [t.params["n"] for t in state.trials].count(3) <= 1  # what failed is not repeated
     with Study.open(home, owner()) as study:
-        shown = SamplerHistory(study._space).study(state, RANDOM()).get_trials(deepcopy=False)
+        shown = SamplerHistory(study.journal.revision.space).study(state, RANDOM()).get_trials(deepcopy=False)
     means = {n: statistics.mean(t.values[0] for t in state.trials if t.values and t.params["n"] == n) for n in (1, 2)}
     assert {trial.params["n"]: trial.value for trial in shown} == means
     assert len(shown) == 2

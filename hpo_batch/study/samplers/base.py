@@ -44,11 +44,12 @@ class Draw:
 class Source(Protocol):
     """Where the configurations of one quota arm come from. It lives as long as the revision of the sweep."""
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
         """Configurations that nobody has tried.
 
         Args:
             again: others took what the last draw gave: offer more.
+            count: trials that are claimed together: as many proposals.
         """
         ...
 

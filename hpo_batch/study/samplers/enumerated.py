@@ -16,7 +16,7 @@ class PlannedOnly(Source):
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         pass
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
         return Draw(candidates=[], used_up=True)
 
 
@@ -26,6 +26,6 @@ class Grid(Source):
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         self._unseen = Unseen(grid_cells(sweep, space))
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
-        cells = self._unseen.first(SPARES * 4, tried=state.number_of_key)
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
+        cells = self._unseen.first(max(count, SPARES * 4), tried=state.number_of_key)
         return Draw(candidates=[Candidate(configuration=c, origin="grid") for c in cells], used_up=not cells)

@@ -55,9 +55,9 @@ class Proposals(Source):
         self._ranks = {p.name: _Ranks(p) for p in space.parameters if p.name in sweep.sampler.coverage}
         self._looked = self._drawn = self._covered = 0
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
         self._state = state
-        found: dict[str, Candidate] = {}
+        candidates: dict[str, Candidate] = {}
         refusals = Refusals()
         repeated = False
         for candidate in self._proposals(state, seed):
@@ -66,14 +66,16 @@ class Proposals(Source):
                 continue
             why = self._space.why_invalid(candidate.configuration)
             if why is None:
-                found[candidate.configuration.key] = candidate
-                break
+                candidates[candidate.configuration.key] = candidate
+                if len(candidates) == count:
+                    break
+                continue
             refusals.note(why)
-        if self._listable and (again or not found):
-            for configuration in self._cells(seed).first(SPARES, tried=state.number_of_key):
-                found.setdefault(configuration.key, Candidate(configuration=configuration, origin=self._name))
-        if found or repeated or not refusals or (self._listable and state.number_of_key):
-            return Draw(candidates=list(found.values()), used_up=not found)
+        if self._listable and (again or len(candidates) < count):
+            for configuration in self._cells(seed).first(max(count, SPARES), tried=state.number_of_key):
+                candidates.setdefault(configuration.key, Candidate(configuration=configuration, origin=self._name))
+        if candidates or repeated or not refusals or (self._listable and state.number_of_key):
+            return Draw(candidates=list(candidates.values()), used_up=not candidates)
         return Draw(candidates=[], used_up=True, refused=refusals.summary())
 
     def _is_used(self, key: str) -> bool:

@@ -34,8 +34,8 @@ class Qmc(Source):
         self._refusals = Refusals()
         self._unseen = Unseen(self._sequence())
 
-    def draw(self, state: JournalState, *, seed: int, again: bool) -> Draw:
-        found = self._unseen.first(SPARES * 4, tried=state.number_of_key)
+    def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
+        found = self._unseen.first(max(count, SPARES * 4), tried=state.number_of_key)
         candidates = [
             Candidate(
                 configuration=configuration,

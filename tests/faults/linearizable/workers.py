@@ -19,7 +19,7 @@ from hpo_batch.journal import locks
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Cause, Claim, Complete, Failed, Idle, Outcome, Owner, Pruned, Reason
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.study import study as study_module
+from hpo_batch.study import patience, reports
 from hpo_batch.study.read import read_state
 from hpo_batch.study.retry import retry
 from hpo_batch.study.study import Study
@@ -111,11 +111,11 @@ def _begin(worker: Worker) -> None:
 def _shorten() -> None:
     """Times that a test cannot wait for. The names are asked for: one that is no more must not be set in vain."""
     assert locks.FOREIGN_GRACE_S
-    assert study_module.RETRY_PAUSES_S
-    assert study_module.REPORT_EVERY_S
+    assert patience.RETRY_PAUSES_S
+    assert reports.REPORT_EVERY_S
     locks.FOREIGN_GRACE_S = GRACE_S
-    study_module.RETRY_PAUSES_S = (0.1, 0.2)
-    study_module.REPORT_EVERY_S = 0.01  # reports come to the journal by themselves, not only with the end
+    patience.RETRY_PAUSES_S = (0.1, 0.2)
+    reports.REPORT_EVERY_S = 0.01  # reports come to the journal by themselves, not only with the end
 
 
 def _spin() -> None:
@@ -153,7 +153,7 @@ def _train(worker: Worker, study: Study, claim: Claim, rng: random.Random, notes
         reports[step] = value + step / 100_000
         asked = {**attempt, "step": step, "value": reports[step]}
         told = notes.call(
-            "report", asked, lambda: study.report(claim, asked["step"], {"loss": asked["value"]}),  # noqa: B023
+            "report", asked, lambda: study.reports.add(claim, asked["step"], {"loss": asked["value"]}),  # noqa: B023
             lambda verdict: {"verdict": verdict.value},
         )  # fmt: skip
         if told.value == "superseded":

@@ -12,7 +12,7 @@ from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.schema import Sweep
 
 
-def not_made(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
+def unmade_plans(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
     """The planned trials that have no trial in the journal yet."""
     return [p for p in planned if (p.origin, p.name, p.configuration.key) not in state.made]
 
@@ -21,7 +21,7 @@ def is_used_up(sweep: Sweep, state: JournalState) -> bool:
     """Whether a claim would find nothing, since everything was tried. False where that would take long to tell."""
     if state.by_state[TrialState.WAITING] or state.by_state[TrialState.RUNNING]:
         return False
-    if not_made(planned_trials(sweep), state):
+    if unmade_plans(planned_trials(sweep), state):
         return False
     if sweep.sampler.capabilities.is_list:
         return True

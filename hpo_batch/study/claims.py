@@ -1,0 +1,227 @@
+"""A worker's next trials: drawn outside the journal's lock, decided inside it, several in one transaction if asked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
+from hpo_batch.journal.encode import Writer
+from hpo_batch.journal.file import Transaction
+from hpo_batch.records import Claim, Idle, IdleWhy, Outcome, Owner
+from hpo_batch.store import attempt_folder
+from hpo_batch.store.home import Marker
+from hpo_batch.store.worker_name import WorkerName
+from hpo_batch.study.claim import Decider, Decision, Draws, Fits, LostAttempt, Redraw, Settled, give_back_lost
+from hpo_batch.study.endings import Ending, Endings
+from hpo_batch.study.lost_attempts import AttemptFacts, LostAttempts
+from hpo_batch.study.patience import patiently, raises_storage_errors
+from hpo_batch.study.remaining import unmade_plans
+from hpo_batch.study.start_records import Grant, StartRecords
+from hpo_batch.study.study_journal import StudyJournal
+
+log = logging.getLogger(__name__)
+
+CROWD = 16
+"""running trials from which on the end of a trial and the next claim share a transaction, on a shared file system: the
+proposal is drawn without the result that is just being told, one of so many that are not known yet"""
+MOST_REDRAWS = 200
+"""each of them means that other workers were granted trials in the meantime"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decided:
+    """What came of one transaction."""
+
+    claims: tuple[Claim, ...]
+    last: Decision | None
+    """the decision that ended it; None if the sweep was edited meanwhile and nothing was decided"""
+    given_back: Mapping[int, tuple[int, AttemptFacts]]
+    """attempts of dead workers: their number and what is known of the worker, by number of the trial"""
+
+
+class Claims:
+    """The claims of one worker.
+
+    Args:
+        granted: tokens of the claims that it was given and has not ended.
+    """
+
+    def __init__(
+        self,
+        journal: StudyJournal,
+        endings: Endings,
+        lost_attempts: LostAttempts,
+        writer: Writer,
+        *,
+        clock: Callable[[], float],
+        granted: set[str],
+    ) -> None:
+        self.home = journal.home
+        self._journal = journal
+        self._endings = endings
+        self._lost_attempts = lost_attempts
+        self._writer = writer
+        self._clock = clock
+        self._granted = granted
+
+    @property
+    def owner(self) -> Owner:
+        return self._lost_attempts.owner
+
+    def claim(self, at_most: int, fits: Fits) -> tuple[Claim, ...] | Idle:
+        """Up to ``at_most`` trials, or why there is none.
+
+        Raises:
+            StorageError: the journal could not be read or written, also not after waiting.
+        """
+        return patiently("the next claim", lambda: self._claim(at_most, fits), only_transient=True)
+
+    def tell_and_claim(self, claim: Claim, outcome: Outcome, fits: Fits) -> tuple[Claim, ...] | Idle:
+        """Tell how an attempt ended, then claim one trial: in one transaction where many workers wait for the lock.
+
+        On a shared file system a transaction costs the others 7 round trips, which is more than the result is worth to
+        the next proposal.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere; the outcome does not count, and nothing was claimed.
+            StorageError: as of ``claim`` and ``Endings.tell``.
+        """
+        ending = self._endings.of_outcome(claim, outcome)
+        if self._journal.is_local or self._journal.running < CROWD:
+            self._endings.tell(ending)
+            return self.claim(1, fits)
+        try:
+            return self._claim(1, fits, after=ending)
+        except (Superseded, JournalCorrupt):
+            raise
+        except StorageError as error:
+            log.warning("trial %s: cannot record its end or claim the next trial yet: %s", claim.number, error)
+            if not ending.is_told:
+                self._endings.tell(ending, tried=True)
+            return self.claim(1, fits)
+
+    def draw(self, *, again: bool, count: int = 1) -> Draws:
+        """Candidates for every quota arm, drawn before the lock is taken.
+
+        Args:
+            again: others took what the last draw gave: draw more.
+            count: trials that are to be claimed together.
+
+        Raises:
+            UserError: there is no trial yet, and as far as can be told there is no valid configuration.
+        """
+        state = self._journal.state
+        counts = state.counts()
+        if counts.waiting > 0 or counts.finished + counts.running >= counts.target or self._has_planned_left():
+            return Draws(candidates={}, used_up=False)
+        draws = {
+            arm: source.draw(state, seed=self._draw_seed(i), again=again, count=count)
+            for i, (arm, source) in enumerate(self._journal.revision.sources.items())
+        }
+        used_up = all(draw.used_up for draw in draws.values())
+        refused = next((draw.refused for draw in draws.values() if draw.refused), "") if used_up else ""
+        if refused and not state.trials:
+            raise UserError(refused)
+        candidates = {arm: draw.candidates for arm, draw in draws.items()}
+        return Draws(candidates=candidates, used_up=used_up, refused=refused)
+
+    @raises_storage_errors
+    def _claim(self, at_most: int, fits: Fits, *, after: Ending | None = None) -> tuple[Claim, ...] | Idle:
+        """As ``claim``, once.
+
+        Args:
+            after: the end of the worker's last attempt, which the journal is told in the first transaction.
+        """
+        redraws, must_look = 0, False
+        while redraws < MOST_REDRAWS:
+            began = time.monotonic()
+            stop = self._stop_marker()
+            if stop is not None:
+                if after is not None and not after.is_told:
+                    self._endings.tell(after)
+                return stop
+            self._journal.sync()
+            self._lost_attempts.watch.was_blind(time.monotonic() - began)
+            self._journal.load_revision()
+            self._journal.note_todays_keys()
+            draws = self.draw(again=redraws > 0, count=at_most)
+            looks = must_look or self._lost_attempts.is_look_due
+            lost = self._lost_attempts.find() if looks else {}
+            decided = self._decide(at_most, draws, fits, lost=lost, after=after)
+            if after is not None and not after.is_told:
+                self._endings.settle(after)
+            self._endings.drop_checkpoints(number for number, attempt in lost.items() if attempt.end is not None)
+            self._lost_attempts.clean_up(decided.given_back)
+            if decided.claims:
+                return decided.claims  # also if they are fewer: a second transaction could fail, and lose these
+            if isinstance(decided.last, Idle):
+                if decided.last.why is not IdleWhy.IN_FLIGHT or looks:
+                    return decided.last
+                must_look = True  # one of those that hold the rest may have died since the last look
+            redraws += isinstance(decided.last, Redraw)
+        raise StorageError(f"could not claim a trial of '{self.home.name}' in {MOST_REDRAWS} tries: too many workers?")
+
+    def _decide(
+        self, at_most: int, draws: Draws, fits: Fits, *, lost: Mapping[int, LostAttempt], after: Ending | None
+    ) -> _Decided:
+        """Under the lock: end what dead workers held, then grant up to ``at_most`` trials."""
+        with self._journal.transaction() as transaction:
+            if after is not None and not after.is_told:
+                self._endings.append(transaction, after)
+            if not self._journal.is_current:
+                return _Decided(claims=(), last=None, given_back={})  # drawn from the sweep of yesterday
+            given_back = self._lost_attempts.still_held(lost)
+            records = give_back_lost(self._endings.records, self._journal.state, lost)
+            if records:
+                self._journal.state.apply(transaction.append(records, sync=True))
+            claims, last = self._grant(transaction, at_most, draws, fits)
+        for claim in claims:
+            self._granted.add(claim.token)
+            self._journal.starting = 0
+        return _Decided(claims=claims, last=last, given_back=given_back)
+
+    def _grant(
+        self, transaction: Transaction, at_most: int, draws: Draws, fits: Fits
+    ) -> tuple[tuple[Claim, ...], Decision]:
+        """Decide until something else than a trial comes of it, or there are enough."""
+        claims: tuple[Claim, ...] = ()
+        while True:
+            decision = Decider(
+                state=self._journal.state,
+                start=self._start_records(),
+                end=self._endings.records,
+                draws=draws,
+                fits=fits,
+                newest_checkpoint=lambda number: attempt_folder.newest_checkpoint(self.home, number),
+            ).decide()
+            if isinstance(decision, Grant | Settled):
+                self._journal.state.apply(transaction.append(decision.records, sync=True))
+            if isinstance(decision, Grant):
+                claims += (decision.claim,)
+            if not isinstance(decision, Grant) or len(claims) == at_most:
+                return claims, decision
+
+    def _start_records(self) -> StartRecords:
+        return StartRecords(revision=self._journal.revision, owner=self.owner, writer=self._writer, now=self._clock())
+
+    def _has_planned_left(self) -> bool:
+        """Whether a planned trial has not been made yet: then the next claim needs no draw."""
+        unmade = unmade_plans(self._journal.revision.planned, self._journal.state)
+        return any(p.configuration.key not in self._journal.state.number_of_key for p in unmade)
+
+    def _draw_seed(self, arm: int) -> int:
+        """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
+        name = WorkerName.parse(self.owner.worker)
+        lane = name.index + 1009 * (name.slot or 0)
+        trials, seed = len(self._journal.state.trials), self._journal.revision.sweep.sampler.seed
+        # primes, so that neither a worker, an arm nor a trial shares its seed with its neighbour
+        return (seed * 1_000_003 + trials * 8191 + lane * 131 + arm) % 2**32
+
+    def _stop_marker(self) -> Idle | None:
+        for name, why in ((Marker.CANCELLED, IdleWhy.CANCELLED), (Marker.DRAIN, IdleWhy.DRAINING)):
+            if self.home.marker(name).exists():
+                return Idle(why=why)
+        return None

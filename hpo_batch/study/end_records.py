@@ -1,0 +1,119 @@
+"""The records by which an attempt ends, and what becomes of its trial. Workers and ``doctor --rebuild`` make them here.
+
+``policy`` decides whether a trial that failed or was given back gets another attempt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from hpo_batch.journal.attributes import FAILURE, REPLICATES, SAMPLER, ended_attr
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState
+from hpo_batch.study import policy
+from hpo_batch.study.replicates import finite
+from hpo_batch.sweep.schema import Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndRecords:
+    """Makes the records of one worker at one moment, for trials as the journal has them."""
+
+    sweep: Sweep
+    writer: Writer
+    now: float
+
+    def told(
+        self,
+        trial: ScannedTrial,
+        outcome: Outcome,
+        *,
+        moved: bool,
+        reported: Mapping[int, float] | None = None,
+        time: float | None = None,
+        noted_by_sampler: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """How the newest attempt of a trial ended.
+
+        Args:
+            moved: whether an attempt that failed had moved its checkpoint forward.
+            reported: values by step that the attempt's own worker knows; they may not all be in the journal.
+            time: of the end, by the clock of that worker; left out: now.
+            noted_by_sampler: attributes that the sampler has set when it heard of the end.
+        """
+        write = self.writer
+        # NaN and infinity, which JSON and plain Optuna cannot hold, stay in the attempt's own files
+        metrics = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
+        records = [write.metric(trial.trial_id, name, value) for name, value in metrics.items()]
+        if noted_by_sampler:
+            records.append(write.trial_attr(trial.trial_id, SAMPLER, dict(noted_by_sampler)))
+        if isinstance(outcome, Failed):
+            return records + self.failed_attempt(trial, outcome.reason, outcome.message, moved=moved)
+        if isinstance(outcome, Complete):
+            if outcome.replicates:
+                records.append(write.metric(trial.trial_id, REPLICATES, finite(outcome.replicates)))
+            how, state, values = "complete", TrialState.COMPLETE, outcome.values
+        else:
+            how, state = "pruned", TrialState.PRUNED
+            value = self._value_of_pruned(trial, outcome, metrics, reported or {})
+            values = () if value is None else (value,)
+        records.append(self._ending(trial, {"how": how, "time": self.now if time is None else time}))
+        return [*records, write.trial_state(trial.trial_id, state, now=self.now, values=values or None)]
+
+    def failed_attempt(
+        self, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool, time: float | None = None
+    ) -> list[Record]:
+        """An attempt that failed: the trial waits for its next one, or fails. Every prefix of the records is valid.
+
+        Args:
+            time: of its end; left out: now.
+        """
+        ending = {"how": reason.value, "time": self.now if time is None else time, "moved": moved}
+        ended = self._ending(trial, ending)
+        if policy.retries(self.sweep, trial, reason, moved=moved):
+            return [ended, self._waits(trial)]
+        times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
+        if times > 1:
+            message = f"{reason.value} {times} times; the last time: {message}"
+        return [ended, *self.failure(trial, reason, message)]
+
+    def given_back(self, trial: ScannedTrial, cause: Cause, *, moved: bool, had_full_walltime: bool) -> list[Record]:
+        """An attempt that ended in order: the trial waits, or fails if it would never come to its end."""
+        # both by the clock of this host
+        seconds = round(self.now - trial.attempt_facts(trial.attempt)["started"], 3)
+        ended = self._ending(
+            trial,
+            {"how": cause.value, "time": self.now, "moved": moved, "whole": had_full_walltime, "seconds": seconds},
+        )
+        given_up = policy.why_given_up(
+            self.sweep, trial, cause, moved=moved, had_full_walltime=had_full_walltime, seconds=seconds
+        )
+        return [ended, self._waits(trial)] if given_up is None else [ended, *self.failure(trial, *given_up)]
+
+    def failure(self, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
+        """The trial fails."""
+        why = self.writer.trial_attr(trial.trial_id, FAILURE, {"reason": reason.value, "message": message})
+        return why, self.writer.trial_state(trial.trial_id, TrialState.FAIL, now=self.now)
+
+    def _ending(self, trial: ScannedTrial, facts: Mapping[str, object]) -> Record:
+        return self.writer.trial_attr(trial.trial_id, ended_attr(trial.attempt), dict(facts))
+
+    def _waits(self, trial: ScannedTrial) -> Record:
+        return self.writer.trial_state(trial.trial_id, TrialState.WAITING, now=self.now)
+
+    def _value_of_pruned(
+        self, trial: ScannedTrial, outcome: Pruned, metrics: Mapping[str, float], reported: Mapping[int, float]
+    ) -> float | None:
+        sweep = self.sweep
+        last = {outcome.step: metrics.get(sweep.study.metric[0])}
+        steps = {**last, **trial.decoded_steps, **reported}
+        if sweep.pruner.name != "wilcoxon":
+            return steps[outcome.step]
+        # a step is an instance of the problem: the trial is worth what all of them are
+        values = [value for value in steps.values() if value is not None]
+        return fmean(values) if values else None

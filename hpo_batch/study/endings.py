@@ -1,0 +1,148 @@
+"""How a worker's attempts end: the second copy in the attempt's folder first, then the journal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.journal.file import Transaction
+from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Outcome, Reason
+from hpo_batch.store import attempt_folder
+from hpo_batch.store.checkpoints import moved_forward
+from hpo_batch.study.end_records import EndRecords
+from hpo_batch.study.patience import patiently, raises_storage_errors
+from hpo_batch.study.quota import has_values
+from hpo_batch.study.reports import Reports
+from hpo_batch.study.study_journal import StudyJournal
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Ending:
+    """How an attempt ended, on its way to the journal."""
+
+    claim: Claim
+    records: Callable[[ScannedTrial], list[Record]]
+    """made from the trial as the journal has it under the lock"""
+    is_told: bool = False
+
+
+class Endings:
+    def __init__(self, journal: StudyJournal, reports: Reports, writer: Writer, *, clock: Callable[[], float]) -> None:
+        self.home = journal.home
+        self._journal = journal
+        self._reports = reports
+        self._writer = writer
+        self._clock = clock
+
+    @property
+    def records(self) -> EndRecords:
+        return EndRecords(sweep=self._journal.revision.sweep, writer=self._writer, now=self._clock())
+
+    @raises_storage_errors
+    def of_outcome(self, claim: Claim, outcome: Outcome) -> Ending:
+        """What the journal is to be told of an attempt's end; its second copy lies in the attempt's folder then."""
+        self.keep(claim, outcome)
+        moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
+        noted = self._after_trial(claim, outcome)
+
+        def records(trial: ScannedTrial) -> list[Record]:
+            reported = self._reports.values(claim)
+            return self.records.told(trial, outcome, moved=moved, reported=reported, noted_by_sampler=noted)
+
+        return Ending(claim=claim, records=records)
+
+    @raises_storage_errors
+    def of_give_back(self, claim: Claim, cause: Cause, *, had_full_walltime: bool) -> Ending:
+        """The same for an attempt that ended in order."""
+        self.keep(claim, GivenBack(cause=cause))
+        moved = moved_forward(self.home, claim.number, claim.attempt)
+
+        def records(trial: ScannedTrial) -> list[Record]:
+            return self.records.given_back(trial, cause, moved=moved, had_full_walltime=had_full_walltime)
+
+        return Ending(claim=claim, records=records)
+
+    def keep(self, claim: Claim, ended: Outcome | GivenBack) -> None:
+        """Write the second copy of how an attempt ended."""
+        try:
+            attempt_folder.write_result(self.home, claim, ended, self.facts(claim), now=self._clock())
+        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
+            log.warning("trial %s: could not save a second copy of its result: %s", claim.number, error)
+
+    def facts(self, claim: Claim) -> attempt_folder.ClaimFacts:
+        trial = self._journal.state.trials[claim.number]
+        return attempt_folder.ClaimFacts(trial=trial.facts, attempt=trial.attempt_facts(claim.attempt))
+
+    @raises_storage_errors
+    def tell(self, ending: Ending, *, tried: bool = False) -> None:
+        """Tell the journal how an attempt ended.
+
+        Args:
+            tried: whether it may have been told already, and only the word that it was is missing.
+
+        Raises:
+            Superseded: the trial has gone on elsewhere.
+            StorageError: the journal could not be written, also not after waiting.
+        """
+        claim = ending.claim
+
+        def attempt() -> None:
+            nonlocal tried
+            was_tried, tried = tried, True
+            try:
+                with self._journal.transaction() as transaction:
+                    self.append(transaction, ending)
+            except Superseded:
+                if not (was_tried and self._was_ended_by_us(claim)):
+                    raise  # else it was written the last time, and only its sync failed
+
+        patiently(f"trial {claim.number}: its end", attempt)
+        self.settle(ending)
+
+    def append(self, transaction: Transaction, ending: Ending) -> None:
+        """Append how an attempt ended, with the reports that wait, if its claim is still the one that counts.
+
+        Raises:
+            Superseded: it is not.
+        """
+        trial = self._reports.trial_of(ending.claim)
+        records = [*self._reports.waiting(ending.claim, trial), *ending.records(trial)]
+        self._journal.state.apply(transaction.append(records, sync=True))
+
+    def settle(self, ending: Ending) -> None:
+        """What is left to do when the journal knows how an attempt ended."""
+        ending.is_told = True
+        self._reports.drop(ending.claim)
+        self.drop_checkpoints([ending.claim.number])
+
+    def drop_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Of those trials that have ended, unless all are to be kept."""
+        if self._journal.revision.sweep.study.keep_checkpoints != "unfinished":
+            return
+        for trial in (self._journal.state.trials[number] for number in numbers):
+            if trial.state.ended:
+                with contextlib.suppress(OSError):  # what stays takes up room, and no result is lost for it
+                    attempt_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
+
+    def _after_trial(self, claim: Claim, outcome: Outcome) -> dict[str, object]:
+        """What the sampler of the claim's quota arm wants noted with the trial."""
+        state = self._journal.state
+        trial = state.trials[claim.number]
+        source = next((s for arm, s in self._journal.revision.sources.items() if has_values(trial, arm)), None)
+        if source is None:
+            return {}
+        ended = {Complete: "COMPLETE", Failed: "FAIL"}.get(type(outcome), "PRUNED")
+        values = outcome.values if isinstance(outcome, Complete) else None
+        return dict(source.after_trial(state, trial, ended, values))
+
+    def _was_ended_by_us(self, claim: Claim) -> bool:
+        trial = self._journal.state.trials[claim.number]
+        is_ours = trial.attempt_facts(claim.attempt).get("token") == claim.token
+        return is_ours and trial.ending(claim.attempt).get("how", Reason.LOST) != Reason.LOST

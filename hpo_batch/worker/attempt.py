@@ -1,0 +1,222 @@
+"""One attempt of a trial: its folder, the run of the objective, and the watch over it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
+from hpo_batch.errors import Exit, StorageError, Superseded
+from hpo_batch.files import remove_if_bare
+from hpo_batch.objective.afresh import Afresh
+from hpo_batch.objective.function import FunctionObjective, where_it_is
+from hpo_batch.objective.outcome import stalled
+from hpo_batch.objective.trial import Trial, TrialContext, end
+from hpo_batch.records import Cause, Claim, Failed, GivenBack, Outcome, Stopping
+from hpo_batch.store import attempt_folder, leases, sharing
+from hpo_batch.store.attempt_folder import CHECKPOINT, has_checkpoint
+from hpo_batch.store.home import StudyHome
+from hpo_batch.worker import guardian
+from hpo_batch.worker.context import WorkerContext
+from hpo_batch.worker.engine import WorkerEngine, open_to_group
+from hpo_batch.worker.replicates import Seeds
+from hpo_batch.worker.settle import settle
+from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
+
+log = logging.getLogger(__name__)
+
+CAUSES = {Stopping.PREEMPTED: Cause.PREEMPTED, Stopping.CANCELLED: Cause.CANCELLED}
+"""of attempts that the worker gives back itself; all others: the time limit"""
+
+
+class AttemptTrial(Trial):
+    """Knows whether its folder for checkpoints was asked for: else there is none, and none is looked for."""
+
+    has_asked = False
+
+    @property
+    def checkpoint(self) -> Path:
+        self.has_asked = True
+        return super().checkpoint
+
+
+def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
+    """Run a claim's trial; how the attempt ended, which the study is yet to be told.
+
+    Raises:
+        Superseded: the trial has gone on elsewhere.
+    """
+    study, tally = context.study, context.tally
+    is_shared = study.sweep.study.shared
+    if is_shared:
+        os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
+    if claim.attempt > 1:
+        _end_earlier(study.home, claim)
+    try:
+        folder = study.open_attempt(claim)
+    except StorageError as error:
+        return _not_written(claim, error)
+    name = f" ({claim.name})" if claim.name else ""
+    params = ", ".join(f"{name}={value}" for name, value in claim.configuration.searched.items())
+    log.info("trial %s%s: attempt %s, %s", claim.number, name, claim.attempt, params)
+    attempt = _Attempt.of(context, claim, folder)
+    context.signals.take_over()
+    try:
+        with context.signals.telling(attempt.announce):
+            return attempt.run()
+    except Superseded:
+        raise
+    except StorageError as error:
+        return _not_written(claim, error)
+    finally:
+        end(attempt.trial)
+        if attempt.trial.has_asked or len(claim.seeds) > 1 or claim.resumes is not None:
+            remove_if_bare(folder / CHECKPOINT)
+            tally.saves = tally.saves or has_checkpoint(folder)
+        if is_shared:
+            open_to_group(study.home, claim)
+
+
+def _end_earlier(home: StudyHome, claim: Claim) -> None:
+    """Kill what an earlier attempt has left running on this host, before its checkpoint is taken over.
+
+    Its worker was killed, and with it perhaps the guardian that does so at once.
+    """
+    attempts = home.attempt(claim.number, claim.attempt).absolute().parent
+
+    def find() -> set[int]:
+        return set(processes.with_environment(EnvVar.TRIAL_DIR, f"{attempts}{os.sep}", begins=True)) - {os.getpid()}
+
+    left = find()
+    if not left:
+        return
+    log.warning(
+        "trial %s: killing its earlier attempt, which outlived its worker on this node (pid %s)",
+        claim.number, ", ".join(map(str, sorted(left)[:5])),
+    )  # fmt: skip
+    end = time.monotonic() + guardian.SAVING_S
+    while time.monotonic() < end:
+        if processes.kill_unless(find, lambda pids: any(map(processes.is_saving, pids))):
+            return
+        time.sleep(0.3)
+    processes.kill(find)
+
+
+def _not_written(claim: Claim, error: StorageError) -> GivenBack:
+    """What is wrong with the disk is no failure of the trial: it waits for its next attempt."""
+    log.warning("trial %s: given back: %s", claim.number, error)
+    return GivenBack(cause=Cause.STORAGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """One run of the objective, and the watch over it: a function may neither return nor listen."""
+
+    context: WorkerContext
+    claim: Claim
+    trial: AttemptTrial
+    engine: WorkerEngine
+    pulse: Pulse | None
+    """None if the sweep sets no limit on silence"""
+
+    @classmethod
+    def of(cls, context: WorkerContext, claim: Claim, folder: Path) -> _Attempt:
+        checkpoint = folder / CHECKPOINT
+        stall_s = context.study.sweep.failures.stall
+        pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)
+        engine = WorkerEngine(context, claim, pulse)
+        facts = TrialContext(
+            number=claim.number,
+            attempt=claim.attempt,
+            params=claim.configuration.values,
+            seed=claim.seeds[0],
+            dir=folder,
+            checkpoint=checkpoint,
+            name=claim.name,
+            # what the earlier attempt left may have gone in the meantime
+            resumes=claim.resumes is not None and has_checkpoint(folder),
+            cpus=context.place.cpus,
+            device=context.place.device,
+            deadline=context.place.deadline,
+        )
+        return cls(context=context, claim=claim, trial=AttemptTrial(facts, engine), engine=engine, pulse=pulse)
+
+    def announce(self) -> None:
+        """At once, since the kill may follow at once: an attempt found dead with this does not count as lost."""
+        cause = CAUSES.get(self.engine.stopping() or Stopping.PREEMPTED, Cause.PREEMPTED)
+        self.context.study.announce_give_back(self.claim, cause)
+
+    def run(self) -> Outcome | GivenBack:
+        """A function that neither returns nor listens is ended together with this worker."""
+        seeds = Seeds(
+            seeds=self.claim.seeds,
+            engine=self.engine,
+            wanted=self.engine.wanted,
+            checkpoint=self.trial.dir / CHECKPOINT,
+            first_is_done=self.engine.seed_is_done,
+            keeps=self.context.study.sweep.study.keep_checkpoints == "all",
+        )
+        objective = self.context.objective
+        afresh = Afresh(objective=objective)
+        if not isinstance(objective, FunctionObjective):
+            return seeds.run(afresh, self.trial)
+        began, thread = time.time(), threading.get_ident()
+        every_s = 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
+
+        def last_words(ended: Ending) -> NoReturn:
+            self._last_words(ended, began=began)
+
+        with watched(lambda: self._due(thread), last_words, lock=self.engine.lock, every_s=every_s):
+            return seeds.run(afresh, self.trial)
+
+    def _due(self, thread: int) -> Ending | None:
+        """How the attempt has to be ended now, because the objective does not do it."""
+        signals, place = self.context.signals, self.context.place
+        received, warned = signals.why(place.is_warned), signals.warned
+        now = time.time()
+        place.is_near(now)  # asks SLURM in time, for a function that never asks us
+        if received is Stopping.PREEMPTED and warned is not None and now > warned + place.patience_s:
+            return GivenBack(cause=CAUSES.get(self.engine.stopping() or received, Cause.PREEMPTED))
+        if received is Stopping.TIME_LIMIT and warned is not None and place.is_far(warned):
+            return GivenBack(cause=Cause.PREEMPTED) if now > warned + place.patience_s else None
+        if now > place.limit(warned if received is Stopping.TIME_LIMIT else None):
+            return GivenBack(cause=CAUSES.get(self.engine.stopping() or Stopping.TIME_LIMIT, Cause.TIME_LIMIT))
+        pulse = self.pulse
+        if pulse is not None and pulse.silent_s() > pulse.stall_s + min(GRACE_S, pulse.stall_s):
+            where, stack = where_it_is(thread)
+            return stalled(self.trial.progress, wanted=self.engine.wanted, where=where, traceback=stack)
+        return None
+
+    def _last_words(self, ended: Ending, *, began: float) -> NoReturn:
+        """Tell the study how an attempt ended whose function does not return, and end the worker with it."""
+        claim, tally = self.claim, self.context.tally
+        try:
+            if isinstance(ended, Failed):
+                os.write(2, ended.traceback.encode(errors="backslashreplace"))  # the attempt's stderr
+            else:
+                tally.stopped = Stopping(ended.cause.value)
+            tally.saves = tally.saves or has_checkpoint(self.trial.dir)
+            settle(self.context, claim, ended, began=began)
+        except (StorageError, OSError) as error:
+            log.warning("trial %s: its end could not be recorded: %s", claim.number, error)
+        except Superseded as error:
+            log.warning("%s: its outcome does not count", error)
+        finally:
+            log.warning("the function of trial %s does not return and cannot be interrupted", claim.number)
+            self._end_worker(Exit.TRIALS_FAILED if isinstance(ended, Failed) else Exit.OK)
+
+    def _end_worker(self, code: Exit) -> NoReturn:
+        study = self.context.study
+        processes.end_descendants()
+        attempt_folder.tidy(study.home, self.claim.number, self.claim.attempt)
+        leases.remove(study.home.workers, study.owner.worker)
+        try:
+            self.context.leave(self.context.tally)
+        finally:
+            processes.end_with_descendants(code)

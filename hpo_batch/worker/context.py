@@ -1,0 +1,45 @@
+"""What a worker has at hand for every trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hpo_batch.objective.load import Objective
+from hpo_batch.worker.resources import Place
+from hpo_batch.worker.signals import Signals
+from hpo_batch.worker.tally import Tally
+from hpo_batch.worker.walltime import NParams
+
+if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
+    from hpo_batch.study.study import Study
+
+
+def _never() -> bool:
+    return False
+
+
+def _just_end(tally: Tally) -> None:
+    return
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerContext:
+    """The same for all trials of a worker."""
+
+    study: Study
+    objective: Objective
+    """runs a trial"""
+    place: Place
+    signals: Signals
+    tally: Tally = field(default_factory=Tally)
+    """kept up to date"""
+    n_params: NParams | None = None
+    """counts a model's parameters, for the prediction of a trial's time"""
+    is_over: Callable[[], bool] = _never
+    """whether the objective can run no further trial"""
+    leave: Callable[[Tally], None] = _just_end
+    """called last, instead of a return to the caller, if the function of a trial does not return"""
+    sleep: Callable[[float], None] = time.sleep

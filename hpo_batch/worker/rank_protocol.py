@@ -1,0 +1,108 @@
+"""What the processes of a worker on several GPUs or nodes tell each other, and how a process finds its rank.
+
+Rank 0 listens. Each other task connects once, for as long as it lives; each process of the user's code connects for
+itself. A message is one JSON object:
+
+| from -> to | message |
+|---|---|
+| task -> rank 0 | first: ``{"token": ..., "task": rank, "node": ...}`` |
+| process -> rank 0 | first: ``{"token": ..., "process": rank, "generation": n}`` |
+| rank 0 -> task | ``{"start": generation}``, ``{"end": true}``, ``{"park": true}``, ``{"finish": true}`` |
+| task -> rank 0 | ``{"exit": code, "oom": bool, "generation": n}`` |
+| rank 0 -> process | ``{"trial": {...}, "port": MASTER_PORT}``, ``{"why": stopping or null}`` |
+| process -> rank 0 | ``{"ready": ...}``, ``{"report": [step, metrics]}``, ``{"ask": n}``, ``{"ended": outcome}`` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason
+from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.store.home import StudyHome
+from hpo_batch.sweep.schema import Job
+from hpo_batch.worker.connection import Message
+
+GATHER_S: Final = 300.0
+"""for all processes to be there: nodes do not begin at the same moment, and import from one file system"""
+TICK_S: Final = 0.2
+"""the longest wait for a message before a process looks at what else has happened"""
+_OWN_SHORTCOMINGS: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
+"""what rank 0's answer may lack; nobody asks the others for one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One task of a worker's step."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_size: int
+    node: str
+    life: str
+    """names this run of the array task: a requeued one has another"""
+
+    def environment(self) -> dict[str, str]:
+        """As torchrun sets it: what ``init_process_group`` reads, MASTER_ADDR and MASTER_PORT left out."""
+        return {
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.world_size),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_size),
+        }
+
+
+def rank_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> Rank | None:
+    """The rank of this process, None if its worker has no others.
+
+    Only a task of srun has one: a batch script has the variables too, and is alone.
+    """
+    world = _number(environ, "SLURM_STEP_NUM_TASKS") or _number(environ, "SLURM_NTASKS") or 1
+    if job.ranks == 1 or world == 1 or "SLURM_STEP_ID" not in environ or allocation.job is None:
+        return None
+    return Rank(
+        rank=_number(environ, "SLURM_PROCID") or 0,
+        world_size=world,
+        local_rank=_number(environ, "SLURM_LOCALID") or 0,
+        local_size=job.tasks_per_node,
+        node=allocation.node,
+        life=f"{allocation.job}-r{allocation.restarts}-s{environ['SLURM_STEP_ID']}",
+    )
+
+
+def _number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "")
+    return int(text) if text.isdecimal() else None
+
+
+def encode_outcome(ended: Outcome | GivenBack) -> Message:
+    return {"kind": type(ended).__name__, **asdict(ended)}
+
+
+def decode_outcome(message: Message) -> Outcome | GivenBack:
+    fields = {key: value for key, value in message.items() if key != "kind"}
+    if fields["command"] is not None:
+        fields["command"] = CommandEnd(**{**fields["command"], "argv": tuple(fields["command"]["argv"])})
+    match message["kind"]:
+        case "Complete":
+            return Complete(**{**fields, "values": tuple(fields["values"]), "replicates": ()})
+        case "Pruned":
+            return Pruned(**fields)
+        case "GivenBack":
+            return GivenBack(**{**fields, "cause": Cause(fields["cause"])})
+        case _:
+            return Failed(**{**fields, "reason": Reason(fields["reason"])})
+
+
+def has_failed(ended: Outcome | GivenBack) -> bool:
+    """Whether a rank's end is one that the others may wait for in vain."""
+    return isinstance(ended, Failed) and ended.reason not in _OWN_SHORTCOMINGS
+
+
+def meeting_point(home: StudyHome, rank: Rank) -> Path:
+    """The file in which rank 0 says where it listens."""
+    return home.slurm / f"{rank.life}.ranks"

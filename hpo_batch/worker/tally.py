@@ -1,0 +1,25 @@
+"""What one worker has done: it decides whether its array task starts again, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hpo_batch.records import Idle, Stopping
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What one worker has done."""
+
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    given_back: int = 0
+    idle: Idle | None = None
+    """why it found nothing more to do; None if it was told to stop"""
+    stopped: Stopping | None = field(default=None, compare=False)
+    """why its last trial had to stop, if that ended the worker"""
+    progress: bool = field(default=False, compare=False)
+    """whether the study is further than it was: a trial has ended, or goes on from a newer checkpoint"""
+    saves: bool = field(default=False, compare=False)
+    """whether a trial was seen to save a checkpoint"""
