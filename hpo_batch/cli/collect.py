@@ -100,7 +100,7 @@ def _only_study(given: Mapping[str, Any], root: Path) -> StudyHome | None:
     if len(given["sources"]) != 1 or any(given[name] for name in OPTIONS if name != "sources"):
         return None
     from hpo_batch.journal.state import is_begun_here
-    from hpo_batch.sources.source import existing_file, is_url
+    from hpo_batch.sources.place import existing_file, is_url
 
     (source,) = given["sources"]
     try:

@@ -15,7 +15,7 @@ import click
 from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
 from hpo_batch.cli.sources import by_source, column_options
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
-from hpo_batch.sources.source import existing_file, is_url, label_of, split
+from hpo_batch.sources.place import existing_file, is_url, label_of, split
 
 if TYPE_CHECKING:
     from hpo_batch.records import Configuration

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.records import Counts
 from hpo_batch.results.table import ATTEMPT_COLUMNS, REPORT_COLUMNS, TrialsTable, candidates, frame_of, front_of
-from hpo_batch.sources import source as sources
+from hpo_batch.sources import place as places
 from hpo_batch.sources.infer import described, from_distributions, plain_choices
 from hpo_batch.text.names import listed, nearest
 from hpo_batch.text.secrets import masked, secrets_in
@@ -55,7 +55,7 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
     """
     import optuna
 
-    place, wanted = sources.split(source)
+    place, wanted = places.split(source)
     secrets = secrets_in([place])
     called = masked(place, known=secrets)
     verbosity = optuna.logging.get_verbosity()
@@ -101,7 +101,7 @@ def _opened(place: str, called: str, *, as_it_is: bool) -> Iterator[tuple[Any, t
     """The storage, and what is to be told of how it was opened."""
     import optuna
 
-    path = sources.file_of(place)
+    path = places.file_of(place)
     if path is None:
         if place.lower().startswith("sqlite"):
             raise UserError(f"'{called}' names no file: a database in memory is gone with the program that made it")
@@ -111,10 +111,10 @@ def _opened(place: str, called: str, *, as_it_is: bool) -> Iterator[tuple[Any, t
         raise UserError(f"no Optuna storage '{path.absolute()}'")
     with path.open("rb") as file:
         head = file.read(32)
-    if not head.startswith(SQLITE) and not sources.is_url(place):
+    if not head.startswith(SQLITE) and not places.is_url(place):
         yield optuna.storages.JournalStorage(_ReadOnlyJournal(path)), ()
         return
-    if sources.is_url(place) and not place.lower().startswith(("sqlite://", "sqlite+pysqlite://")):
+    if places.is_url(place) and not place.lower().startswith(("sqlite://", "sqlite+pysqlite://")):
         yield from _database(place)  # of a driver that may know how to read a file that is encrypted
         return
     with _sqlite(path, head, as_it_is=as_it_is) as (uri, notes):

@@ -20,7 +20,7 @@ from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.sources.columns import Columns, check_column
 from hpo_batch.sources.infer import described, distinct, from_distributions
 from hpo_batch.sources.ray_tune import experiment_of
-from hpo_batch.sources.source import existing_file, is_url, label_of
+from hpo_batch.sources.place import existing_file, is_url, label_of
 from hpo_batch.store.home import StudyHome, find_homes, newest_home
 from hpo_batch.sweep.name import name_in_toml
 from hpo_batch.text.names import listed

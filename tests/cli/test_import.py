@@ -464,7 +464,7 @@ def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: P
 
 def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> None:
     from hpo_batch.cli.import_ import _made_name
-    from hpo_batch.sources.source import label_of
+    from hpo_batch.sources.place import label_of
 
     for url, label in (
         ("postgresql://me:secret@host/hpo?password=secret", "hpo"),

@@ -21,7 +21,7 @@ from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.columns import direction_of
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Real
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 GRID = [{"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]}, {"max_depth": [4], "min_samples_leaf": [1, 5]}]
 

@@ -17,7 +17,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.cli.sources import by_source
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.sources.read import read_tables
-from hpo_batch.sources.source import existing_file, label_of, split
+from hpo_batch.sources.place import existing_file, label_of, split
 
 Storage = Callable[..., Path]
 HPO_BATCH = Path(sys.executable).parent / "hpo-batch"

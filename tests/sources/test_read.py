@@ -14,7 +14,7 @@ import pytest
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 HEADER = "trial,state,value,lr,n_layers,kind"
 ROWS = "0,COMPLETE,0.5,1e-05,2,a\n1,COMPLETE,0.75,0.1,4,b\n2,FAIL,,0.1,2,b\n3,PRUNED,0.25,0.1,2,a\n"

@@ -19,7 +19,7 @@ from hpo_batch.results.top import grouped
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.text.lines import printable
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 
 def frame(n: int = 6) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
-from tests.results.conftest import told
+from tests.sources.conftest import told
 
 Fill = Callable[[optuna.Study], None]
 
