@@ -45,6 +45,7 @@ from hpo_batch.findings.relations.correlations import correlations
 from hpo_batch.findings.relations.interactions import interactions
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable, candidates, front_of
+from hpo_batch.text.names import unique_names
 
 MOST_TOP = 60
 
@@ -72,7 +73,7 @@ def analyse(
 
 
 def _analyse(tables: Sequence[TrialsTable], *, seed: int, top: int, known: Known) -> Findings:
-    labels = _labels(tables)
+    labels = unique_names([table.label or table.source for table in tables])
     data = [prepare(table) for table in tables]
     studies = [_study(one, label, known, seed=seed) for one, label in zip(data, labels, strict=True)]
     studies, family = _adjusted(studies)
@@ -243,17 +244,6 @@ def _front(data: Data) -> tuple[TopTrial, ...]:
         )
         for i in on_front
     )
-
-
-def _labels(tables: Sequence[TrialsTable]) -> list[str]:
-    """What each table is called, another name for each."""
-    taken: dict[str, int] = {}
-    labels = []
-    for table in tables:
-        label = table.label or table.source
-        taken[label] = taken.get(label, 0) + 1
-        labels.append(label if taken[label] == 1 else f"{label} ({taken[label]})")
-    return labels
 
 
 def _warnings(data: Sequence[Data], labels: Sequence[str]) -> list[str]:

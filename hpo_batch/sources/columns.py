@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.text.names import nearest
+from hpo_batch.text.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,11 @@ class Columns:
         )
 
     @property
-    def an_option(self) -> str:
-        """An option by which something of it was said; an empty text if nothing was."""
-        given = {"--map": self.mapping, "--value": self.value, "--direction": self.directions, "--params": self.params,
-                 "--ignore": self.ignore}  # fmt: skip
-        return next((option for option, told in given.items() if told), "")
+    def first_option(self) -> str:
+        """The first option that was used to say something; an empty text if none was."""
+        options = {"--map": self.mapping, "--value": self.value, "--direction": self.directions,
+                   "--params": self.params, "--ignore": self.ignore}  # fmt: skip
+        return next((option for option, content in options.items() if content), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +305,5 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
 def check_column(name: str, columns: Sequence[str], *, option: str, file: str) -> None:
     """Raises UserError if there is no such column."""
     if name not in columns:
-        close = nearest(name, columns)
-        meant = f"; did you mean '{close}'?" if close else f"; there are {', '.join(columns)}"
+        meant = did_you_mean(name, columns, otherwise=f"; there are {', '.join(columns)}")
         raise UserError(f"{option}: {file} has no column '{name}'{meant}")

@@ -258,7 +258,7 @@ def test_what_the_file_calls_the_value(cli: Cli, tmp_path: Path, sweep: Path) ->
         done = cli("import", other, "--into", sweep, *option, "-n")
         assert done.code == 0, done.err
         assert "the values of 'test_auc' are taken for 'val_auc'" in done.err
-        assert "which its name does not tell" not in done.err
+        assert "as its name does not say" not in done.err
     alone = file(tmp_path, CSV.replace("val_auc", "value"), "alone.csv")
     assert "the values of 'value' are taken for 'val_auc'" in cli("import", alone, "--into", sweep, "-n").err
     loss = cli("import", other, "--into", sweep, "--value", "val_loss")
@@ -463,7 +463,7 @@ def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: P
 
 
 def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> None:
-    from hpo_batch.cli.import_ import _made_name
+    from hpo_batch.sources.import_trials import name_for
     from hpo_batch.sources.place import label_of
 
     for url, label in (
@@ -472,7 +472,7 @@ def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> No
         ("postgresql://me:secret@host/hpo#best one", "hpo#best one"),
     ):
         assert label_of(url) == label
-        assert "secret" not in _made_name(url)
+        assert "secret" not in name_for(url)
     assert cli("import", "sqlite:////nowhere/x.db", "--into", sweep).code in (2, 4)
 
 

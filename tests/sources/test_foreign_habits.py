@@ -120,7 +120,7 @@ def test_folders_and_pipes_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder without a study"):
         read_tables([str(folder)], root=tmp_path / "logs")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="save it in a file first"):
+    with pytest.raises(UserError, match="save it to a file first"):
         read_tables([str(tmp_path / "pipe")], root=tmp_path / "logs")
 
 
