@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.sources.columns import Columns
+from hpo_batch.sources.columns import Columns, check_column
 from hpo_batch.sources.place import label_of
 from hpo_batch.sources.source import RawTable
 
@@ -38,16 +38,28 @@ class OptionUse:
         """What was said about this SOURCE alone."""
         return self.own.get(source, Columns())
 
-    def ignored(self, source: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The columns to leave out: those that must exist, and those that may."""
-        own = self.of(source).ignore
-        shared = () if own else self.shared.ignore
-        return (own, shared) if self.has_several else ((*own, *shared), ())
+    def ignored(self, source: str) -> tuple[str, ...]:
+        """The columns of a SOURCE to leave out."""
+        return self.of(source).ignore or self.shared.ignore
 
-    def note_ignored(self, table: RawTable, source: str) -> None:
-        """Remember which columns of ``--ignore`` a table has."""
-        for name in self.ignored(source)[1]:
-            self._note(f"--ignore {name}", source, is_there=name not in table.missing)
+    def without_ignored(self, table: RawTable, source: str) -> RawTable:
+        """A table without these columns.
+
+        Raises:
+            UserError: it lacks one that was meant for it.
+        """
+        header = table.header if table.header is not None else tuple(map(str, table.frame.columns))
+        is_for_all = self.has_several and not self.of(source).ignore
+        notes = []
+        for name in self.ignored(source):
+            option = f"--ignore {name}"
+            if is_for_all:
+                self._note(option, source, is_there=name in header)
+                notes += [f"has no column '{name}': {option} applies to others"] if name not in header else []
+            else:
+                check_column(name, header, option="--ignore", file=source)
+        frame = table.frame.drop(columns=list(self.ignored(source)), errors="ignore")
+        return replace(table, frame=frame, notes=(*table.notes, *notes))
 
     def columns_for(self, frame: pd.DataFrame, source: str) -> tuple[Columns, tuple[str, ...]]:
         """What applies to a table: what was said about it, else about all, if it has such columns; and notes."""

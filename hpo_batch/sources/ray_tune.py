@@ -19,7 +19,7 @@ from hpo_batch.sources.cells import column_of_json
 from hpo_batch.sources.nested import flat
 from hpo_batch.sources.place import Place, is_url
 from hpo_batch.sources.source import RawTable, Request, Source
-from hpo_batch.sources.table_file import read_file, without_ignored
+from hpo_batch.sources.table_file import read_file
 from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count
 
@@ -225,8 +225,7 @@ def _knows(place: Place) -> bool:
 
 
 def _read(place: Place, request: Request) -> list[RawTable]:
-    experiments = read_experiments(Path(place.text), files=() if place.is_folder else place.files)
-    return [without_ignored(one, list(map(str, one.frame.columns)), request, file=place.text) for one in experiments]
+    return read_experiments(Path(place.text), files=() if place.is_folder else place.files)
 
 
 def _group(source: str) -> str | None:

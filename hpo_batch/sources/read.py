@@ -162,19 +162,17 @@ class _Reading:
             raise UserError(f"'{masked(text)[:300]}' cannot be read as a table of trials: {what}") from error
 
     def _request(self, text: str) -> Request:
-        ignore, ignore_if_there = self.use.ignored(text)
         metrics = [metric for sweep in self.sweeps_of_files for metric in sweep.study.metric]
         return Request(
             reports=self.parts.reports,
             attempts=self.parts.attempts,
             sweep_of_study=self.parts.sweep,
-            ignore=ignore,
-            ignore_if_there=ignore_if_there,
+            ignored=self.use.ignored(text),
             keep=self.use.of(text).value or self.use.shared.value or ("value", *metrics),
         )
 
     def _from_raw(self, raw: RawTable, text: str) -> Sequence[TrialsTable]:
-        self.use.note_ignored(raw, text)
+        raw = self.use.without_ignored(raw, text)
         columns, notes = self.use.columns_for(raw.frame, text)
         try:
             raw = replace(raw, notes=(*raw.notes, *notes))

@@ -28,8 +28,8 @@ class RawTable:
     """what to call the study if no column names it"""
     notes: tuple[str, ...] = ()
     """what was assumed while reading, one sentence each"""
-    missing: tuple[str, ...] = ()
-    """columns of ``Request.ignore_if_there`` that it does not have"""
+    header: tuple[str, ...] | None = None
+    """all columns that the tool wrote; None: those of ``frame``"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,8 @@ class Request:
     attempts: bool = True
     sweep_of_study: bool = True
     """read the frozen sweep of a study: space, baseline, expectations"""
-    ignore: tuple[str, ...] = ()
-    """columns to leave out; they must exist, possibly twice"""
-    ignore_if_there: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    """columns that are left out anyway: a source need not read them"""
     keep: tuple[str, ...] = ("value",)
     """columns to keep even if they are empty"""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.sources.columns import check_column
 from hpo_batch.sources.nested import without_printed_dicts
 from hpo_batch.sources.place import Place
 from hpo_batch.sources.source import RawTable, Request
@@ -54,7 +53,7 @@ def read_file(path: Path, parse: Parser, request: Request) -> RawTable:
     """The rows of a file, without ignored and empty columns.
 
     Raises:
-        UserError: the file is empty, cannot be parsed, or has no column that ``request.ignore`` names.
+        UserError: the file is empty or cannot be parsed.
         StorageError: it cannot be read.
     """
     try:
@@ -66,27 +65,11 @@ def read_file(path: Path, parse: Parser, request: Request) -> RawTable:
     for start, kind in _COMPRESSED.items():
         if data.startswith(start):
             raise UserError(f"'{path}' is {kind}")
-    parsed = parse(data, path, {*request.ignore, *request.ignore_if_there})
-    table = without_ignored(
-        RawTable(frame=parsed.frame, label=path.stem, notes=parsed.notes), parsed.header, request, file=str(path)
-    )
-    frame, notes = without_printed_dicts(table.frame)
+    parsed = parse(data, path, request.ignored)
+    frame = parsed.frame.drop(columns=list(request.ignored), errors="ignore")
+    frame, notes = without_printed_dicts(frame)
     empty = [str(name) for name in frame.columns if frame[name].isna().all() and name not in request.keep]
     if empty and len(frame):
         notes += (f"{EMPTY_COLUMNS}: {listed(empty)}",)
         frame = frame.drop(columns=empty)
-    return replace(table, frame=frame, notes=(*table.notes, *notes))
-
-
-def without_ignored(table: RawTable, header: Sequence[str], request: Request, *, file: str) -> RawTable:
-    """The table without the columns that the user ignores.
-
-    Raises:
-        UserError: ``header`` lacks one of ``request.ignore``.
-    """
-    for name in request.ignore:
-        check_column(name, header, option="--ignore", file=file)
-    missing = tuple(name for name in request.ignore_if_there if name not in header)
-    notes = tuple(f"has no column '{name}': --ignore {name} applies to others" for name in missing)
-    ignored = [name for name in (*request.ignore, *request.ignore_if_there) if name in table.frame.columns]
-    return replace(table, frame=table.frame.drop(columns=ignored), notes=(*table.notes, *notes), missing=missing)
+    return RawTable(frame=frame, label=path.stem, notes=(*parsed.notes, *notes), header=parsed.header)

@@ -110,7 +110,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert (done.code, done.out) == (0, 'import = ["runs"]\n')
     for words in (
         "runs.csv: 3 of 8 trials taken; left out: 1 failed, 1 without a finite value, 3 not in the space (most often: ",
-        f"not told of all trials, and meant as {sweep} fixes it: epochs = 12",
+        f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
         f"put this line into [study] of {sweep}",
@@ -166,7 +166,7 @@ def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: 
     shutil.rmtree(root / "runs")
     known = cli("import", file(tmp_path), "--into", named)
     assert (known.code, known.out) == (0, "")
-    assert "imports it already: nothing is to be added" in known.err
+    assert "imports it already: nothing to add" in known.err
     assert "has read its imports once" in known.err
 
 
@@ -408,7 +408,7 @@ def test_budgets(cli: Cli, tmp_path: Path, root: Path) -> None:
     assert "1 of budget 20M" in done.err
     assert [r["params_epochs"] for r in rows(cli("collect", "runs", "--format", "csv"))] == ["5", "5"]
     labelled = file(tmp_path, CSV, "runs_20m.csv")
-    assert "by its name it is of budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
+    assert "its name says budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
     assert "by its name" not in cli("import", labelled, "--into", path, "--budget", "20M", "-n").err
     named = sweep_file(tmp_path, more=budgets.replace('"2M"\n', '"2M"\n' + done.out))
     checked = cli("check", named)
