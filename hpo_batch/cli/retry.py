@@ -17,6 +17,7 @@ from hpo_batch.records import Reason, TrialState
 if TYPE_CHECKING:
     from hpo_batch.journal.state import JournalState
     from hpo_batch.store.home import StudyHome
+    from hpo_batch.study.retry import Retried
 
 
 @click.command(name="retry")
@@ -49,17 +50,7 @@ def command(
     matching = None if where is None else _matching(home, where)
     numbers = trials_to_retry(state, named, reason=reason, matching=matching)
     retried = retry(home, numbers, now=time.time(), dry_run=dry_run)
-    verb = "would be" if dry_run else "is"
-    for failed, new in retried.made:
-        click.echo(
-            f"trial {new} {verb} the retry of trial {failed} ({state.trials[failed].reason or 'unknown'})", err=True
-        )
-    for number, why in retried.refused:
-        click.echo(f"trial {number} is not retried: {why}", err=True)
-    if retried.beyond_target:
-        more = state.target + retried.beyond_target
-        ask_for = hint("resume", home.name, "--set", f"study.trials={more}")
-        click.echo(f"to retry those too, ask for more trials ({ask_for}), then retry", err=True)
+    _print(retried, home, state, dry_run=dry_run)
     if not retried.made:
         if named and not any(state.trials[number].state is TrialState.FAIL for number in named):
             raise UserError("none of these trials has failed: nothing to retry")
@@ -71,6 +62,20 @@ def command(
     if retried.made and not dry_run:
         click.echo(f"run them: {hint('resume', home.name)}", err=True)
     return None
+
+
+def _print(retried: Retried, home: StudyHome, state: JournalState, *, dry_run: bool) -> None:
+    verb = "would be" if dry_run else "is"
+    for failed, new in retried.made:
+        click.echo(
+            f"trial {new} {verb} the retry of trial {failed} ({state.trials[failed].reason or 'unknown'})", err=True
+        )
+    for number, why in retried.refused:
+        click.echo(f"trial {number} is not retried: {why}", err=True)
+    if retried.beyond_target:
+        more = state.target + retried.beyond_target
+        ask_for = hint("resume", home.name, "--set", f"study.trials={more}")
+        click.echo(f"to retry those too, ask for more trials ({ask_for}), then retry", err=True)
 
 
 def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:

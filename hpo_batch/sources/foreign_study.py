@@ -162,11 +162,7 @@ def _columns(study: ForeignStudy, directions: Sequence[str], notes: list[str]) -
     feasible = _feasible(study)
     if feasible is not None:
         columns["feasible"] = feasible
-        broken = int(((states == "COMPLETE") & ~feasible.astype(bool)).sum())
-        if broken:
-            notes.append(
-                f"{count(broken, 'complete trial')} breaking a constraint: never the best, and no analysis uses them"
-            )
+        notes += _broken_constraints(states, feasible)
     columns["state"] = states
     columns |= {name: study.texts(name) for name in ("name", "set", "note", "origin", "reason", "message")}
     if len(values) > 1:
@@ -301,6 +297,11 @@ def _odd_parameters(study: ForeignStudy) -> Iterator[str]:
         yield f"parameters without a value are taken as not active: {listed(empty)} of {rows} rows"
     if infinite:
         yield f"infinite values of parameters are taken as none: {listed(infinite)} of {rows} rows"
+
+
+def _broken_constraints(states: pd.Series[Any], feasible: pd.Series[Any]) -> Iterator[str]:
+    if broken := int(((states == "COMPLETE") & ~feasible.astype(bool)).sum()):
+        yield f"{count(broken, 'complete trial')} breaking a constraint: never the best, and no analysis uses them"
 
 
 def _feasible(study: ForeignStudy) -> pd.Series[Any] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.records import Configuration
+from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.columns import Columns
 from hpo_batch.sources.place import existing_file, is_url, label_of, split
 from hpo_batch.sources.read import read_for_sweep
@@ -166,16 +167,7 @@ class _FileReading:
             UserError: there is none, or the file cannot be understood.
             StorageError: it cannot be read.
         """
-        columns = self.columns
-        if columns.value and not columns.directions:
-            columns = replace(columns, directions=tuple(self.sweep.study.direction))
-        tables = read_for_sweep(self.file, self.sweep, columns, root=root)
-        label = label_of(self.file)
-        if len(tables) > 1 and any(table.sweep is None for table in tables):
-            raise UserError(
-                f"{label} holds several studies ({', '.join(table.label for table in tables)}): pick one with "
-                f"'{self.file}#NAME'"
-            )
+        tables = self._tables(root)
         budget = self.request.budget
         others = {one.budget.lower() for one in budgets if one.budget is not None and one.budget != budget}
         rows: list[Row] = []
@@ -194,7 +186,7 @@ class _FileReading:
             notes |= dict.fromkeys((*table.notes, *offer.notes))
             renamed |= offer.columns
         trials = _FileTrials(
-            label=label,
+            label=label_of(self.file),
             count=sum(len(table.trials) for table in tables),
             fitting=fitting(self.sweep, rows),
             left_out=left_out,
@@ -203,9 +195,22 @@ class _FileReading:
         )
         if not trials.fitting.taken:
             for note in trials.notes:
-                tell(f"{label}: {note}")
+                tell(f"{trials.label}: {note}")
             raise UserError(trials.why_none())
         return trials
+
+    def _tables(self, root: Path) -> Sequence[TrialsTable]:
+        columns = self.columns
+        if columns.value and not columns.directions:
+            columns = replace(columns, directions=tuple(self.sweep.study.direction))
+        tables = read_for_sweep(self.file, self.sweep, columns, root=root)
+        label = label_of(self.file)
+        if len(tables) > 1 and any(table.sweep is None for table in tables):
+            raise UserError(
+                f"{label} holds several studies ({', '.join(table.label for table in tables)}): pick one with "
+                f"'{self.file}#NAME'"
+            )
+        return tables
 
 
 def _sweep_of(sweeps: Sequence[Sweep], request: Import) -> Sweep:

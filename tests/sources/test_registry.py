@@ -76,5 +76,5 @@ def test_ignored_columns_are_left_out_whoever_wrote_the_source(toy: str, tmp_pat
     (tmp_path / "t.csv").write_text("lr,score,n\n0.5,0.1,1\n0.6,0.2,2\n")
     first, second = read_tables([toy, str(tmp_path / "t.csv")], root=tmp_path, columns=Columns(ignore=("lr",)))
     assert (first.parameters, second.parameters) == ((), ("n",))
-    with pytest.raises(UserError, match="--ignore: .* has no column 'depth'"):
+    with pytest.raises(UserError, match=r"--ignore: .* has no column 'depth'"):
         read_tables([toy], root=tmp_path, columns=Columns(ignore=("depth",)))
