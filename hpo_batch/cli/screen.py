@@ -12,6 +12,7 @@ from hpo_batch.cli.options import hint
 from hpo_batch.monitor.waiting import stuck_for
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.footprint import about
+from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
 
@@ -48,7 +49,10 @@ def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False)
     tell("study", f"{status.name}  ({status.path})")
     tell("trials", _trials(status))
     for marker in status.markers if status.stopped is None and status.counts.remaining else ():
-        why = {"CANCELLED": "cancelled: no worker starts a trial", "DRAIN": "drained: running trials are the last"}
+        why: dict[str, str] = {
+            Marker.CANCELLED: "cancelled: no worker starts a trial",
+            Marker.DRAIN: "drained: running trials are the last",
+        }
         tell("stopped", why[marker])
     if status.best is not None and status.best.values:
         tell("best", _best(status))

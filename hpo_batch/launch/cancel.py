@@ -13,15 +13,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.submit_lock import turn
-from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
+from hpo_batch.monitor.live import LocalWorker, local_workers
 from hpo_batch.scheduler.slurm import commands
 from hpo_batch.scheduler.slurm.commands import cluster_name
 from hpo_batch.store import leases, sharing
-from hpo_batch.store.home import StudyHome, user_name
+from hpo_batch.store.home import Marker, StudyHome, user_name
 from hpo_batch.store.submissions import (
     Submission,
     is_id,
@@ -70,7 +71,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
         StorageError: the marker cannot be written; nothing was ended.
         SlurmError, CommandMissing: SLURM did not do it. The marker is there, so that workers end by themselves.
     """
-    marker = "DRAIN" if drain else "CANCELLED"
+    marker = Marker.DRAIN if drain else Marker.CANCELLED
     for target in targets:
         _mark(target, marker)
     with contextlib.ExitStack() as stack:
@@ -201,5 +202,5 @@ def _end(
 
 def _left_by(process: processes.Proven) -> Callable[[], set[int]]:
     """What finds all that a worker has started, if it has left its session: by its own mark, not by what files say."""
-    mark = process.environment(SUBMISSION_VARIABLE)
-    return lambda: set(processes.with_environment(SUBMISSION_VARIABLE, mark)) if mark else set()
+    mark = process.environment(EnvVar.SUBMISSION)
+    return lambda: set(processes.with_environment(EnvVar.SUBMISSION, mark)) if mark else set()

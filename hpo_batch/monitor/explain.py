@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.objective.command import contract, facts_of
@@ -31,7 +32,6 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEYWORDS: Final = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select", "time")
 )
-ADOPTED: Final = "hpo:adopted"
 """of the study: where imported trials are from"""
 ENDINGS: Final = {
     "complete": "complete",

@@ -18,8 +18,8 @@ from typing import Any, Final
 from hpo_batch.errors import CommandMissing, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.journal.attempt_intervals import Span, spans
 from hpo_batch.journal.decode import isolated
-from hpo_batch.journal.file import Journal
 from hpo_batch.journal.pareto import front_trials
+from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import eta, failures, hours
 from hpo_batch.monitor.ends import Dead, dead_workers
@@ -140,13 +140,7 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
     Args:
         metrics: keep what was noted with each trial.
     """
-    state = JournalState(reports=False, metrics=metrics)
-    journal = Journal(home.journal)
-    while lines := journal.read_new():
-        state.apply(lines)
-    if state.study_name is None:
-        raise StorageError(f"the journal '{home.journal}' holds no study")
-    return state
+    return summary_reader(home.journal, metrics=metrics).read_study()
 
 
 def study_statuses(homes: Sequence[StudyHome], *, accounting: bool = False) -> list[StudyStatus]:
@@ -297,8 +291,8 @@ class StudyReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._journal = Journal(self.home.journal)
-        self.state = JournalState(reports=False, metrics=False)
+        self._reader = summary_reader(self.home.journal)
+        self.state = self._reader.state
 
     def read(self) -> JournalState:
         """The study as it is now.
@@ -309,17 +303,14 @@ class StudyReader:
         try:
             self._read_on()
         except JournalCorrupt:
-            if not self._journal.cursor.offset:
+            if not self._reader.journal.cursor.offset:
                 raise
             self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
             self._read_on()
-        if self.state.study_name is None:
-            raise StorageError(f"the journal '{self.home.journal}' holds no study")
         return self.state
 
     def _read_on(self) -> None:
-        while lines := self._journal.read_new():
-            self.state.apply(lines)
+        self._reader.read_study()
 
 
 class _Study(StudyReader):

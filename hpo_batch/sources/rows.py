@@ -13,6 +13,7 @@ from typing import Any, Final, TypeGuard
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.attributes import is_ours
 from hpo_batch.records import Value
 from hpo_batch.results.cells import is_empty, plain_column
 from hpo_batch.results.table import TrialsTable, candidates
@@ -125,7 +126,7 @@ def _cells(table: TrialsTable, sweep: Sweep, renamed: Mapping[str, str], value_c
         name: plain_column(trials[column])
         for column in map(str, trials.columns)
         if column.startswith(ATTRS) and column not in value_columns
-        if not (name := column.removeprefix(ATTRS)).startswith("hpo:")
+        if not is_ours(name := column.removeprefix(ATTRS))
     }
     # values that the sweep derives are recorded as attributes; they must agree with its formulas
     params |= {name: attrs.pop(name) for name in list(attrs) if name in sweep.space.derived}

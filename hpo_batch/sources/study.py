@@ -11,7 +11,7 @@ import pandas as pd
 from hpo_batch.errors import StorageError, StudyNotFound
 from hpo_batch.journal.damage import BEGINNING
 from hpo_batch.journal.decode import isolated
-from hpo_batch.journal.state import JournalState, is_begun_here
+from hpo_batch.journal.state import StudyTrials, is_begun_here
 from hpo_batch.results.study_columns import replayed
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.sources import optuna
@@ -74,7 +74,7 @@ def _of_plain_optuna(home: StudyHome) -> TrialsTable:
     return replace(tables[0], source=home.name, notes=(*tables[0].notes, *notes))
 
 
-def _with_distributions(table: TrialsTable, state: JournalState) -> TrialsTable:
+def _with_distributions(table: TrialsTable, state: StudyTrials) -> TrialsTable:
     """With the space that Optuna recorded with each trial."""
     seen = {name: distinct(table.trials[f"params_{name}"].dropna()) for name in table.parameters}
     space, more = from_distributions(state.distributions(), seen)
