@@ -83,11 +83,8 @@ def read_tables(
         tables = [replace(table, notes=(f"the newest study in {root}", *table.notes))]
     if parts.accounting:
         tables = with_accounting(tables)
-    labels = unique_names([table.label for table in tables])
-    labelled = [replace(table, label=label) for table, label in zip(tables, labels, strict=True)]
-    if left_out:
-        labelled[0] = replace(labelled[0], left_out=left_out)
-    return tuple(labelled)
+    first, *others = _labelled(tables)
+    return (replace(first, left_out=left_out), *others)
 
 
 def read_for_sweep(source: str, sweep: Sweep, columns: Columns, *, root: Path) -> tuple[TrialsTable, ...]:
@@ -103,6 +100,11 @@ def read_for_sweep(source: str, sweep: Sweep, columns: Columns, *, root: Path) -
     parts = Parts(reports=False, attempts=False, sweep=False)
     reading = _Reading(root=root, use=use, parts=parts, sweeps=(), sweeps_of_files=(sweep,))
     tables, _ = reading.read_all([source])
+    return _labelled(tables)
+
+
+def _labelled(tables: Sequence[TrialsTable]) -> tuple[TrialsTable, ...]:
+    """With labels that differ."""
     labels = unique_names([table.label for table in tables])
     return tuple(replace(table, label=label) for table, label in zip(tables, labels, strict=True))
 
@@ -150,6 +152,8 @@ class _Reading:
             place = Place(text=text, root=self.root, files=tuple(map(Path, texts)))
             source = _source_of(place)
             tables = source.read(place, self._request(text))
+            if not tables:
+                raise UserError(f"'{masked(text)}' holds no trials")
             self.use.kinds.append((text, "" if any(isinstance(one, RawTable) for one in tables) else source.kind))
             return [
                 trials

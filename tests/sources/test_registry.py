@@ -78,3 +78,10 @@ def test_ignored_columns_are_left_out_whoever_wrote_the_source(toy: str, tmp_pat
     assert (first.parameters, second.parameters) == ((), ("n",))
     with pytest.raises(UserError, match=r"--ignore: .* has no column 'depth'"):
         read_tables([toy], root=tmp_path, columns=Columns(ignore=("depth",)))
+
+
+def test_a_source_that_finds_nothing(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Source(kind="a toy", knows=knows, read=lambda place, request: [])
+    monkeypatch.setattr(registry, "SOURCES", (nothing, *registry.SOURCES))
+    with pytest.raises(UserError, match="holds no trials"):
+        read_tables([toy], root=tmp_path)
