@@ -171,9 +171,9 @@ def _job(study: str | None, homes: tuple[StudyHome, ...]) -> Job | None:
 
 def _room(study: str | None, root: Path, homes: tuple[StudyHome, ...]) -> Iterable[Finding]:
     """Whether a sweep that was never submitted fits on the disk; a study says so itself."""
-    from hpo_batch.cli.describe import footprint_of
     from hpo_batch.doctor.file_system import nearest_folder
     from hpo_batch.doctor.locks_and_disk import disk_findings
+    from hpo_batch.launch.describe import footprint_of
     from hpo_batch.sweep.load import load
 
     if study is None or not study.endswith(".toml"):

@@ -18,6 +18,7 @@ import click
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home, why_not_trusted
+from hpo_batch.store.owner import check_ours as check_ours
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -130,30 +131,6 @@ def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
         raise UserError(f"no study in {root} has trials left; name the one that is meant ('hpo-batch list')")
     click.echo(f"study {names[0]} (the only one in {root} with trials left)", err=True)
     return tuple(open_)
-
-
-def check_ours(home: StudyHome) -> None:
-    """Say early, in one line, that this user cannot change the study, and whose it is.
-
-    Raises:
-        StorageError: the study's directory, or the one that it would be made in, refuses writing.
-    """
-    from hpo_batch.store.home import check_enterable, check_writable, user_name
-
-    check_enterable(home.path)
-    try:
-        check_writable(home.path)
-    except StorageError as error:
-        if not home.exists:
-            raise
-        uid = home.path.stat().st_uid
-        if uid == os.geteuid():
-            raise  # of a read-only file system, for example
-        owner = user_name(uid)
-        raise StorageError(
-            f"no permission to write in '{home.path}': the study '{home.name}' is {owner}'s; ask {owner}, or for "
-            f"[study] shared = true, which opens it to a group"
-        ) from error
 
 
 def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:

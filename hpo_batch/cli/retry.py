@@ -17,14 +17,15 @@ from hpo_batch.records import Reason, TrialState
 if TYPE_CHECKING:
     from hpo_batch.journal.state import JournalState
     from hpo_batch.store.home import StudyHome
+    from hpo_batch.study.retry import Retried
 
 
 @click.command(name="retry")
 @click.argument("study_and_trials", nargs=-1, metavar="[STUDY] [TRIAL ...]")
-@click.option("--reason", type=click.Choice([r.value for r in Reason]), help="Only trials that failed for it.")
+@click.option("--reason", type=click.Choice([r.value for r in Reason]), help="Only trials that failed for this reason.")
 @click.option("--filter", "where", metavar="EXPR", help='Only trials for which it holds: "n_layers > 4", failed.')
-@click.option("--resume", is_flag=True, help="Add the workers that the study lacks, as hpo-batch resume does.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say which trials would be tried again; write nothing.")
+@click.option("--resume", is_flag=True, help="Start the missing workers, as hpo-batch resume does.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say which trials would be retried; write nothing.")
 @root_option
 def command(
     study_and_trials: tuple[str, ...],
@@ -34,46 +35,51 @@ def command(
     dry_run: bool,
     root: Path | None,
 ) -> int | None:
-    """Try failed trials again: TRIAL is a number, a name, or 1-3; left out, all that have failed.
+    """Retry failed trials: TRIAL is a number, a name, or 1-3; left out, all that have failed.
 
-    A failed trial stays as it is; a new one gets its configuration. One that was tried again already is left alone.
+    A failed trial stays as it is; a new one gets its configuration. A trial that was retried already is left alone.
     """
     from hpo_batch.monitor.status import load_state
-    from hpo_batch.study.retry import retry
+    from hpo_batch.study.retry import retry, trials_to_retry
 
     home, trials = _parse(study_and_trials, logs_root(root))
     if not dry_run:
         check_ours(home)
     state = load_state(home)
     named = _named(state, trials)
-    numbers = _chosen(home, state, named, reason=reason, where=where)
+    matching = None if where is None else _matching(home, where)
+    numbers = trials_to_retry(state, named, reason=reason, matching=matching)
     retried = retry(home, numbers, now=time.time(), dry_run=dry_run)
-    verb = "would be" if dry_run else "is"
-    for failed, new in retried.made:
-        click.echo(
-            f"trial {new} {verb} the retry of trial {failed} ({state.trials[failed].reason or 'unknown'})", err=True
-        )
-    for number, why in retried.left:
-        click.echo(f"trial {number} is not tried again: {why}", err=True)
-    if retried.beyond:
-        more = state.target + retried.beyond
-        ask_for = hint("resume", home.name, "--set", f"study.trials={more}")
-        click.echo(f"for those too, ask for more trials ({ask_for}), then retry", err=True)
+    _print(retried, home, state, dry_run=dry_run)
     if not retried.made:
         if named and not any(state.trials[number].state is TrialState.FAIL for number in named):
-            raise UserError("none of these trials has failed: there is nothing to try again")
-        click.echo(f"{home.name}: nothing to try again", err=True)
+            raise UserError("none of these trials has failed: nothing to retry")
+        click.echo(f"{home.name}: nothing to retry", err=True)
     if resume:
         from hpo_batch.cli.resume import resume_homes
 
         return resume_homes([home], [], wait=False, dry_run=dry_run)
     if retried.made and not dry_run:
-        click.echo(f"they run with: {hint('resume', home.name)}", err=True)
+        click.echo(f"run them: {hint('resume', home.name)}", err=True)
     return None
 
 
+def _print(retried: Retried, home: StudyHome, state: JournalState, *, dry_run: bool) -> None:
+    verb = "would be" if dry_run else "is"
+    for failed, new in retried.made:
+        click.echo(
+            f"trial {new} {verb} the retry of trial {failed} ({state.trials[failed].reason or 'unknown'})", err=True
+        )
+    for number, why in retried.refused:
+        click.echo(f"trial {number} is not retried: {why}", err=True)
+    if retried.beyond_target:
+        more = state.target + retried.beyond_target
+        ask_for = hint("resume", home.name, "--set", f"study.trials={more}")
+        click.echo(f"to retry those too, ask for more trials ({ask_for}), then retry", err=True)
+
+
 def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:
-    """The study and the trials. No study is called like a number or a range; a name may be a trial's or a study's."""
+    """The study and the trials. A number or a range is no study; a name may be that of a trial or a study."""
     if words and not re.fullmatch(r"[0-9-]+", words[0]):
         try:
             return one_study(words[0], root), words[1:]
@@ -106,17 +112,9 @@ def _named(state: JournalState, texts: Sequence[str]) -> list[int]:
     return [number for text in texts for number in trial_numbers(text, names, len(state.trials))]
 
 
-def _chosen(
-    home: StudyHome, state: JournalState, named: Sequence[int], *, reason: str | None, where: str | None
-) -> list[int]:
-    numbers = list(named) or sorted(state.by_state[TrialState.FAIL])
-    if reason is not None:
-        numbers = [number for number in numbers if state.trials[number].reason == reason]
-    if where is not None:
-        from hpo_batch.cli.collect import read_table
-        from hpo_batch.results.select import filtered
+def _matching(home: StudyHome, where: str) -> set[int]:
+    """Numbers of the trials for which a filter holds."""
+    from hpo_batch.results.select import filtered
+    from hpo_batch.sources.study import read_study
 
-        frame = read_table(home).trials
-        kept = {int(number) for number in filtered(frame, where)["number"]}
-        numbers = [number for number in numbers if number in kept]
-    return numbers
+    return {int(number) for number in filtered(read_study(home, attempts=False, frozen=False).trials, where)["number"]}

@@ -1,26 +1,27 @@
-"""SOURCE and its options, as all reading commands have them: studies, files of anybody, Optuna storages."""
+"""SOURCE and its options, as all reading commands have them: studies, files, Optuna storages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from hpo_batch.errors import Exit, UserError
+from hpo_batch.text.lines import printable
 
 if TYPE_CHECKING:
     from hpo_batch.results.table import TrialsTable
     from hpo_batch.sources.columns import Columns
+    from hpo_batch.sources.read import Parts
 
 F = TypeVar("F", bound=Callable[..., Any])
-OPTIONS = ("sources", "files", "sweep", "maps", "value", "direction", "params", "ignore")
-"""names of the arguments that ``source_options`` adds"""
 
 
 def source_options(command: F) -> F:
-    """``[SOURCE ...] --from --sweep --map --value --direction --params --ignore``; hand them to ``read_sources``."""
+    """``[SOURCE ...] --from --sweep --map --value --direction --params --ignore``; pass them to ``read_sources``."""
     command = column_options(command)
     for decorate in reversed(
         (
@@ -30,12 +31,12 @@ def source_options(command: F) -> F:
                 "files",
                 multiple=True,
                 metavar="FILE",
-                help="The same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage, a folder of Ray Tune.",
+                help="Same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage, a folder of Ray Tune.",
             ),
             click.option(
                 "--sweep",
                 type=click.Path(path_type=Path, dir_okay=False),
-                help="The sweep whose space the trials of a file are from [default: inferred and shown].",
+                help="The sweep that the trials of a file come from: its space [default: inferred and shown].",
             ),
         )
     ):
@@ -46,7 +47,7 @@ def source_options(command: F) -> F:
 def column_options(command: F) -> F:
     """``--map --value --direction --params --ignore``: what the columns of a file are.
 
-    Each holds for all files, or with ``FILE:`` before it for one of them: ``columns_of`` tells which.
+    Each applies to all files, or with ``FILE:`` before it to one of them: ``ColumnOptions.by_source`` tells which.
     """
     for decorate in reversed(
         (
@@ -72,46 +73,72 @@ def column_options(command: F) -> F:
     return command
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColumnOptions:
+    """What the options of ``column_options`` say about columns, as they were typed."""
+
+    maps: tuple[str, ...]
+    value: tuple[str, ...]
+    direction: tuple[str, ...]
+    params: tuple[str, ...]
+    ignore: tuple[str, ...]
+
+    def by_source(self, sources: Sequence[str]) -> tuple[Columns, dict[str, Columns]]:
+        """What applies to all sources, and what to one of them.
+
+        ``runs.csv:lr=rate`` applies to ``runs.csv``, if that is a SOURCE or the name of one's file.
+
+        Raises:
+            UserError: the name before the colon fits several sources, or a text of ``--map`` is none.
+        """
+        return by_source(sources, self.column_texts)
+
+    @property
+    def column_texts(self) -> dict[str, tuple[str, ...]]:
+        return {one.name: getattr(self, one.name) for one in fields(ColumnOptions)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(ColumnOptions):
+    """What ``source_options`` adds to a command."""
+
+    sources: tuple[str, ...]
+    files: tuple[str, ...]
+    sweep: Path | None
+
+    @property
+    def is_one_source(self) -> bool:
+        """Whether nothing but one SOURCE was given."""
+        others = (self.files, self.sweep, self.maps, self.value, self.direction, self.params, self.ignore)
+        return len(self.sources) == 1 and not any(others)
+
+
 def read_sources(
-    *,
-    sources: tuple[str, ...],
-    files: tuple[str, ...],
-    sweep: Path | None,
-    maps: tuple[str, ...],
-    value: tuple[str, ...],
-    direction: tuple[str, ...],
-    params: tuple[str, ...],
-    ignore: tuple[str, ...],
-    root: Path,
-    **more: bool,
+    *, root: Path, parts: Parts | None = None, reports: bool = True, **options: Any
 ) -> tuple[TrialsTable, ...]:
-    """The tables that the options of ``source_options`` name; what was assumed is told on stderr.
+    """The tables that the options of ``source_options`` name; stderr says what was assumed.
 
     Args:
         root: the logs directory.
-        more: further arguments of ``sources.read.read_tables``.
+        parts: what to read.
+        reports: read what trials reported step by step, if ``parts`` does not say.
+        options: those of ``source_options``.
 
     Raises:
         UserError: see ``read_tables``.
     """
-    from hpo_batch.sources.read import read_tables
-    from hpo_batch.text.lines import printable
+    from hpo_batch.sources.read import Parts, read_tables
 
-    every = (*sources, *files)
-    options = {"maps": maps, "value": value, "direction": direction, "params": params, "ignore": ignore}
-    shared, own = by_source(every, options)
+    given = SourceOptions(**options)
+    sources = (*given.sources, *given.files)
+    columns, columns_of = given.by_source(sources)
     tables = read_tables(
-        every,
+        sources,
         root=root,
-        sweep=sweep,
-        into=None,
-        mapping=shared.mapping,
-        value=shared.value,
-        directions=shared.directions,
-        params=shared.params,
-        ignore=shared.ignore,
-        columns_of=own,
-        **more,
+        sweep=given.sweep,
+        columns=columns,
+        columns_of=columns_of,
+        parts=parts or Parts(reports=reports),
     )
     for table in tables:
         for error in table.left_out:
@@ -122,18 +149,12 @@ def read_sources(
 
 
 def exit_code(tables: Sequence[TrialsTable]) -> Exit:
-    """Of a command that has told what it could read."""
+    """Of a command that has written what it could read."""
     return Exit.STORAGE if any(table.left_out for table in tables) else Exit.OK
 
 
 def by_source(sources: Sequence[str], options: Mapping[str, tuple[str, ...]]) -> tuple[Columns, dict[str, Columns]]:
-    """What the options of ``column_options`` say of the columns of all sources, and of those of each.
-
-    ``runs.csv:lr=rate`` is said of ``runs.csv``, if that is a SOURCE or the name of one's file.
-
-    Raises:
-        UserError: a name before the colon is that of several sources, or a text of ``--map`` is none.
-    """
+    """See ``ColumnOptions.by_source``."""
     shared: dict[str, list[str]] = {name: [] for name in options}
     own: dict[str, dict[str, list[str]]] = {}
     for name, texts in options.items():
@@ -144,7 +165,7 @@ def by_source(sources: Sequence[str], options: Mapping[str, tuple[str, ...]]) ->
 
 
 def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, str]:
-    """The source that a text of an option is about, None for all of them, and the rest of the text."""
+    """The source that an option applies to (None: all), and the rest of its text."""
     whole = [source for source in sources if text.startswith(f"{source}:")]
     if whole:
         source = max(whole, key=len)

@@ -101,7 +101,7 @@ def start(
         after: the submission whose collector asks; it may be told that it must not.
         fresh: put the studies that are there aside, and begin anew.
     """
-    from hpo_batch.cli.describe import describe_sharing
+    from hpo_batch.launch.describe import describe_sharing
     from hpo_batch.launch.submit import note_found
     from hpo_batch.launch.submit_lock import turn
     from hpo_batch.launch.trash import put_aside
@@ -196,7 +196,7 @@ def _check(
         UserError: the objective cannot be found where the workers will look, or an import does not fit.
         StorageError: a study is somebody else's, or cannot be read.
     """
-    from hpo_batch.cli.describe import describe_imports, refusals
+    from hpo_batch.launch.describe import describe_imports, refusals
     from hpo_batch.objective.mistakes import doubts as objective_doubts
     from hpo_batch.store.home import check_enterable
     from hpo_batch.study.create import what_changes

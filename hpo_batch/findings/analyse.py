@@ -19,6 +19,7 @@ from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Ranked, ReportInput, StudyInput, Subject
 from hpo_batch.findings.subjects import SUBJECTS
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.text.names import unique_names
 
 MOST_TOP = 60
 
@@ -53,7 +54,7 @@ def _analyse(
 ) -> Findings:
     inputs = [
         StudyInput(data=prepare(table), label=label, known=known, seed=seed)
-        for table, label in zip(tables, _labels(tables), strict=True)
+        for table, label in zip(tables, unique_names([table.label or table.source for table in tables]), strict=True)
     ]
     studies: Sequence[StudyFindings] = [_study(study, subjects) for study in inputs]
     for subject in subjects:
@@ -125,17 +126,6 @@ def _of_all(findings: Findings, subjects: Sequence[Subject]) -> Iterator[Ranked]
     for subject in subjects:
         if subject.common_sentences is not None:
             yield from subject.common_sentences(findings)
-
-
-def _labels(tables: Sequence[TrialsTable]) -> list[str]:
-    """What each table is called, another name for each."""
-    taken: dict[str, int] = {}
-    labels = []
-    for table in tables:
-        label = table.label or table.source
-        taken[label] = taken.get(label, 0) + 1
-        labels.append(label if taken[label] == 1 else f"{label} ({taken[label]})")
-    return labels
 
 
 def _warnings(studies: Sequence[StudyInput]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What SLURM's accounts say of the attempts: elapsed time, GPUs, queue wait. One sacct for all studies together."""
+"""What SLURM's accounts know of the attempts: elapsed time, GPUs, queue wait. One sacct for all studies together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.errors import HpoBatchError
+from hpo_batch.results.cells import is_empty
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, sacct
 from hpo_batch.store.home import StudyHome
@@ -17,76 +18,103 @@ from hpo_batch.store.submissions import read_submissions
 COLUMNS = ("elapsed_s", "gpu_count", "gpu_hours", "queue_wait_s", "job_state", "exit_code")
 """what is added to ``TrialsTable.attempts``"""
 SLACK_S = 5.0
-"""clocks of nodes and of SLURM's controller may differ by so much"""
+"""how far the clocks of nodes and of SLURM's controller may differ"""
 
 
-def with_accounting(tables: Sequence[TrialsTable], homes: Sequence[StudyHome | None]) -> list[TrialsTable]:
-    """The tables with ``COLUMNS`` in their attempts; a note where SLURM could not be asked.
-
-    Args:
-        homes: where each table comes from; None for files.
-    """
-    ids = dict.fromkeys(
-        id
-        for home in homes
-        if home is not None
-        for submission in read_submissions(home)
-        if submission.kind == "slurm"
-        for id in submission.job_ids
+def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
+    """The tables with ``COLUMNS`` in their attempts; a note where SLURM could not be asked."""
+    submissions = (
+        submission
+        for table in tables
+        if table.home is not None
+        for submission in read_submissions(StudyHome(path=table.home, name=table.source))
     )
+    ids = dict.fromkeys(id for submission in submissions if submission.kind == "slurm" for id in submission.job_ids)
     rows: Mapping[ArrayTask, Sequence[AccountingRow]] = {}
-    note = ""
+    why_not = ""
     if ids:
         try:
-            known = sacct(ids)
-            note = "this site keeps no accounts" if known is None else ""
-            rows = known or {}
+            accounts = sacct(ids)
+            why_not = "this site keeps no accounts" if accounts is None else ""
+            rows = accounts or {}
         except HpoBatchError as error:
-            note = str(error)
-    found = []
-    for table, home in zip(tables, homes, strict=True):
-        told = (f"elapsed times and GPU hours come from the journal alone: {note}",) if note and home else ()
-        found.append(replace(table, attempts=join(table.attempts, rows), notes=(*table.notes, *told)))
-    return found
+            why_not = str(error)
+    joined = []
+    for table in tables:
+        notes = table.notes
+        if why_not and table.home is not None:
+            notes = (*notes, f"elapsed times and GPU hours come from the journal alone: {why_not}")
+        joined.append(replace(table, attempts=join(table.attempts, rows), notes=notes))
+    return joined
 
 
 def join(attempts: pd.DataFrame, rows: Mapping[ArrayTask, Sequence[AccountingRow]]) -> pd.DataFrame:
     """Attempts with ``COLUMNS``. A run of a task may hold several attempts: each has its own part of the run's time."""
-    facts = [_facts(attempt, rows) for attempt in attempts.to_dict("records")]
-    added = {name: [fact[i] for fact in facts] for i, name in enumerate(COLUMNS)}
+    runs = [_run(attempt, rows) for attempt in attempts.to_dict("records")]
+    held = gpus_held(attempts)
+    elapsed = attempts["seconds"].astype("float64")
+    added: dict[str, list[Any]] = {
+        "elapsed_s": [_elapsed(*each) for each in zip(elapsed, attempts["started"], runs, strict=True)],
+        "gpu_count": [
+            (None if run is None else run.gpus) if is_empty(gpus) else gpus
+            for gpus, run in zip(held, runs, strict=True)
+        ],
+        "queue_wait_s": [_queue_wait(run) for run in runs],
+        "job_state": [None if run is None else run.word for run in runs],
+        "exit_code": [None if run is None else run.exit_code for run in runs],
+    }
     types: dict[str, Any] = {"exit_code": "Int64", "job_state": object}
     series = {
         name: pd.Series(cells, dtype=types.get(name, "float64"), index=attempts.index) for name, cells in added.items()
     }
-    return attempts.assign(**series)
+    series["gpu_hours"] = gpu_hours(series["elapsed_s"], series["gpu_count"])
+    return attempts.assign(**{name: series[name] for name in COLUMNS})
 
 
-def _facts(attempt: Mapping[Any, Any], rows: Mapping[ArrayTask, Sequence[AccountingRow]]) -> tuple[Any, ...]:
-    """Elapsed seconds, GPUs, GPU hours, queue wait of its run, state and exit code of its run."""
-    started = attempt["started"]
-    began = None if started is None or pd.isna(started) else pd.Timestamp(started).to_pydatetime().timestamp()
-    run = None if began is None else _run(str(attempt["job"]), began, rows)
-    gpus = attempt["gpus"]
-    told = attempt.get("gpu_count")
-    count = None if told is None or pd.isna(told) else float(told)  # of its worker: the task may hold several
-    if not count:
-        count = len(str(gpus).split(",")) if gpus and not pd.isna(gpus) else None
-    if count is None and run is not None:
-        count = run.gpus
-    elapsed = None if pd.isna(attempt["seconds"]) else float(attempt["seconds"])
-    if elapsed is None and run is not None and run.ended is not None and began is not None:
-        elapsed = max(0.0, run.ended - began)  # killed: it could not write its own end
-    hours = None if elapsed is None or count is None else elapsed * count / 3600
-    wait = None if run is None or run.submitted is None or run.started is None else run.started - run.submitted
-    return elapsed, count, hours, wait, None if run is None else run.word, None if run is None else run.exit_code
+def gpus_held(attempts: pd.DataFrame) -> pd.Series[float]:
+    """How many GPUs the worker of each attempt held; NaN if it is not known.
+
+    1/k of a GPU that k workers shared. Attempts of other tools may only list which GPUs they had.
+    """
+    names = attempts["gpus"].fillna("").astype(str)
+    listed = names.map(lambda text: sum(bool(name) for name in text.split(","))).astype("float64")
+    counted = attempts["gpu_count"] if "gpu_count" in attempts else pd.Series(0.0, index=attempts.index)
+    counted = counted.astype("float64").fillna(0.0)
+    held = counted.where(counted > 0, listed)
+    return held.where(held > 0)
 
 
-def _run(job: str, began: float, rows: Mapping[ArrayTask, Sequence[AccountingRow]]) -> AccountingRow | None:
+def gpu_hours(seconds: pd.Series[float], gpus: pd.Series[float]) -> pd.Series[float]:
+    """Of each attempt; as SLURM charges them: idle GPUs count too."""
+    return seconds * gpus / 3600
+
+
+def _elapsed(seconds: float, started: Any, run: AccountingRow | None) -> float | None:
+    """An attempt that was killed could not write its own end: SLURM knows that of its run."""
+    if not is_empty(seconds):
+        return seconds
+    began = _timestamp(started)
+    return None if run is None or run.ended is None or began is None else max(0.0, run.ended - began)
+
+
+def _queue_wait(run: AccountingRow | None) -> float | None:
+    return None if run is None or run.submitted is None or run.started is None else run.started - run.submitted
+
+
+def _timestamp(moment: Any) -> float | None:
+    """Seconds since the epoch of a local time."""
+    return None if is_empty(moment) else pd.Timestamp(moment).to_pydatetime().timestamp()
+
+
+def _run(attempt: Mapping[Any, Any], rows: Mapping[ArrayTask, Sequence[AccountingRow]]) -> AccountingRow | None:
     """The run of the task in which an attempt began: a requeued task has several."""
+    began = _timestamp(attempt["started"])
     try:
-        task = ArrayTask.parse(job)
+        task = ArrayTask.parse(str(attempt["job"]))
     except ValueError:
         return None  # a worker on this machine
+    if began is None:
+        return None
     for row in reversed(rows.get(task, ())):
         if row.started is not None and row.started - SLACK_S <= began:
             return row

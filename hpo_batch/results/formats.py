@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import tabulate
 
+from hpo_batch.results.cells import is_empty
 from hpo_batch.results.csv_text import csv_of
 from hpo_batch.text import escapes
 from hpo_batch.text.lines import printable
@@ -66,7 +67,7 @@ def _align(frame: pd.DataFrame) -> list[str] | None:
 
 
 def _cell(value: Any, format: str) -> str:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+    if is_empty(value):
         return ""
     if isinstance(value, float):
         return f"{value:.5g}"
@@ -82,7 +83,7 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _json(value: Any) -> Any:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+    if is_empty(value):
         return None
     if isinstance(value, pd.Timedelta):
         return value.total_seconds()

@@ -1,4 +1,4 @@
-"""Which format a table is written in: what was asked for, or what the file's name says. ``formats`` writes it."""
+"""The format of a table: as the option says, or the suffix of the file. ``formats`` writes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from hpo_batch.errors import UserError
 
 FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
+FOR_PEOPLE = ("table", "md", "latex")
+"""rounded, and only the columns that tell trials apart"""
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
 
 

@@ -1,14 +1,14 @@
-"""Choose rows and columns of a trials table: filters in our expression language, and what people want to see first."""
+"""Rows and columns of a trials table: filters in our expression language, and the columns that people want to see."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.expressions import parse, why_constant, written
+from hpo_batch.results.cells import plain_column
 from hpo_batch.results.table import TrialsTable
 
 SHORT_FORMS = {"failed": "FAIL", "complete": "COMPLETE", "pruned": "PRUNED", "running": "RUNNING", "waiting": "WAITING"}
@@ -26,17 +26,17 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
         return frame[frame["state"] == SHORT_FORMS[text]]
     expression = parse(text)
     columns = {}
-    if constant := why_constant(expression, [_plain(column) for column in frame.columns]):
+    if constant := why_constant(expression, [_short(column) for column in frame.columns]):
         raise UserError(f"--filter: {constant}")
     for name in expression.names:
         column = next((c for c in (name, f"params_{name}", f"user_attrs_{name}") if c in frame.columns), None)
         if column is None:
-            known = sorted(written(_plain(column)) for column in frame.columns)
+            known = sorted(written(_short(column)) for column in frame.columns)
             raise UserError(
                 f"--filter: '{name}' is not a column, a parameter or a metric; there are {', '.join(known)}"
             )
         columns[name] = column
-    cells = [[_python(value) for value in frame[column].tolist()] for column in columns.values()]
+    cells = [plain_column(frame[column]) for column in columns.values()]
     kept = [
         None not in values and expression.truth(dict(zip(columns, values, strict=True)))
         for values in (zip(*cells, strict=True) if cells else [()] * len(frame))
@@ -44,7 +44,7 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
     return frame[pd.Series(kept, index=frame.index, dtype=bool)]
 
 
-def _plain(column: object) -> str:
+def _short(column: object) -> str:
     """A column's name as it is written in a filter."""
     return str(column).removeprefix("params_").removeprefix("user_attrs_")
 
@@ -76,7 +76,7 @@ def joined(tables: Sequence[TrialsTable], frames: Sequence[pd.DataFrame]) -> pd.
 
 def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
     """The columns that tell trials apart: values, varied parameters, state, time; names and reasons if any."""
-    values = ["value"] if len(table.metrics) == 1 else [f"values_{metric}" for metric in table.metrics]
+    values = table.value_columns
     spread = [name for name in ("n_seeds", *(f"{value}_std" for value in values)) if name in frame.columns]
     first = ["rank"] if "rank" in frame.columns else []
     count = ["count"] if "count" in frame.columns else []
@@ -101,10 +101,3 @@ def distinct(names: Sequence[str], taken: Collection[str], kind: str) -> list[st
 
 def _filled(frame: pd.DataFrame, *names: str) -> list[str]:
     return [name for name in names if name in frame.columns and frame[name].notna().any()]
-
-
-def _python(value: Any) -> Any:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
-        return None
-    value = value.item() if hasattr(value, "item") else value
-    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,4 +1,4 @@
-"""The best distinct configurations, and trials by group: tables that say how many trials stand behind each row."""
+"""The best distinct configurations, and trials by group: tables that say how many trials each row stands for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.results.cells import configuration_keys, is_empty
 from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.text.names import listed
 
@@ -25,7 +26,7 @@ def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple
     done = done[done["value"].notna().to_numpy()]
     ordered = done.sort_values(["value", "number"], ascending=[table.directions[0] == "minimize", True], kind="stable")
     params = [c for c in frame.columns if str(c).startswith("params_")]
-    keys = _keys(ordered, params)
+    keys = configuration_keys(ordered, params) if params else ordered["number"].tolist()
     count: dict[Any, int] = {}
     first: list[int] = []
     for place, key in enumerate(keys):
@@ -41,16 +42,6 @@ def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple
     at = list(best.columns).index("value") + 1
     best.insert(at, "count", pd.Series([count[keys[p]] for p in first[:k]], index=best.index, dtype="int64"))
     return best, sum(1 for value in values[k:] if value == values[k - 1])
-
-
-def _keys(frame: pd.DataFrame, columns: Sequence[str]) -> list[Any]:
-    """The configuration of each row: ``1``, ``1.0`` and ``true`` are three values, nothing is one too."""
-    if not columns:
-        return frame["number"].tolist()
-    cells = [
-        [None if v is None or v is pd.NA or v != v else (type(v), v) for v in frame[name].tolist()] for name in columns
-    ]
-    return list(zip(*cells, strict=True))
 
 
 def group_column(frame: pd.DataFrame, by: str) -> str:
@@ -89,7 +80,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
         best = min(cells, key=lambda cell: (-cell[0] if largest else cell[0], cell[1]), default=None)
         rows.append(
             {
-                by: None if pd.isna(value) else value,
+                by: None if is_empty(value) else value,
                 "trials": len(part),
                 "complete": int(states.get("COMPLETE", 0)),
                 "pruned": int(states.get("PRUNED", 0)),

@@ -1,6 +1,6 @@
-"""Which column of a foreign table is what: parameter, objective, measurement, bookkeeping. Decided by name and content.
+"""What each column of a file is, by its name and content: parameter, objective, measurement or bookkeeping.
 
-Every decision can be overruled (``Columns``), and is told: nothing here is silent.
+Users can overrule every decision (``Columns``), and a note says what was decided.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
-from hpo_batch.text.names import nearest
+from hpo_batch.text.names import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What a user said of the columns of a file. Empty: find out."""
+    """What a user said about the columns of a file. Empty: find out."""
 
     mapping: Mapping[str, str] = field(default_factory=dict)
     """our name -> the file's name: ``lr`` -> ``learning_rate``"""
@@ -32,7 +32,7 @@ class Columns:
     """columns that are left out altogether"""
 
     def over(self, shared: Columns) -> Columns:
-        """What was said of one file, and where that says nothing, what was said of all."""
+        """What was said about one file, completed by what was said about all."""
         return Columns(
             mapping={**shared.mapping, **self.mapping},
             value=self.value or shared.value,
@@ -42,11 +42,11 @@ class Columns:
         )
 
     @property
-    def an_option(self) -> str:
-        """An option by which something of it was said; an empty text if nothing was."""
-        given = {"--map": self.mapping, "--value": self.value, "--direction": self.directions, "--params": self.params,
-                 "--ignore": self.ignore}  # fmt: skip
-        return next((option for option, told in given.items() if told), "")
+    def first_option(self) -> str:
+        """The first option that was used to say something; an empty text if none was."""
+        options = {"--map": self.mapping, "--value": self.value, "--direction": self.directions,
+                   "--params": self.params, "--ignore": self.ignore}  # fmt: skip
+        return next((option for option, content in options.items() if content), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Roles:
     params: tuple[str, ...]
     """columns of the file"""
     attrs: tuple[str, ...]
-    """measurements and remarks: kept as ``user_attrs_*``"""
+    """measurements and remarks, which become ``user_attrs_*``"""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -67,14 +67,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hparams.", "hyperparameters.")
-"""how exports mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim"""
+"""how tools mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim"""
 ATTR_PREFIXES: Final = ("user_attrs_", "metrics.", "summary.", "tags.")
 CONSTRAINTS: Final = ("constraints_", "system_attrs_constraints")
-"""a trial is feasible if none of them is above zero: ours, and as Optuna's data frames have them"""
+"""a trial is feasible if none of them is above zero; the second as in Optuna's data frames"""
 STEPS: Final = ("training_iteration", "epoch", "_step", "global_step", "trainer/global_step", "n_resources")
-"""columns that say how far a trial was, where rows are steps of trials; never parameters"""
+"""columns that count the steps of a trial, where rows are steps; never parameters"""
 WEAK_STEPS: Final = ("step", "iteration", "iter", "round", "timestep", "timesteps_total")
-"""the same, or numbers of trials"""
+"""columns that count steps, or number the trials"""
 
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("number", "trial", "trial_number", "trial_id", "exp_id", "experiment_id", "run_id", "run", "id"),
@@ -98,9 +98,9 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "job": ("job", "job_id", "slurm_job_id"),
     "submission": ("submission",),
 }  # fmt: skip
-"""columns of the trials table, and under which names files have them, the likeliest first"""
+"""columns of the trials table -> their names in files, the likeliest first"""
 GROUPS: Final = ("study", "budget")
-"""columns that say which of several studies a row belongs to"""
+"""columns that say to which of several studies a row belongs"""
 _BOOKKEEPING: Final = _words(
     "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # where another of them is the number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
@@ -132,7 +132,7 @@ _MINIMIZE: Final = _words(
 
 
 _SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high lower upper")
-"""of names of measurements that tell how sure, or how long, and not how good"""
+"""words in names of measurements that say how sure or how long, not how good"""
 
 
 def tokens(name: str) -> list[str]:
@@ -142,25 +142,24 @@ def tokens(name: str) -> list[str]:
 
 
 def direction_of(name: str) -> str | None:
-    """Whether more of a metric is better, as far as its name tells."""
+    """``maximize`` or ``minimize``, as far as the name of a metric says."""
     words = tokens(name)
-    turned = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
+    negated = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
     up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
-    if turned is not None and set(words[turned:]) & _MINIMIZE:  # neg_mean_squared_error, as scikit-learn scores it
+    if negated is not None and set(words[negated:]) & _MINIMIZE:  # scikit-learn: neg_mean_squared_error
         up, down = True, False
     return None if up == down else "maximize" if up else "minimize"
 
 
 def is_measure(name: str, column: pd.Series[Any]) -> bool:
-    """Whether a column is what a trial measured: a number under a name of measurements."""
+    """Whether a column is a measurement: numbers under a name of measurements."""
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
     words = tokens(name)
     if not words or (words[-1] in _SETTINGS and not (words[-1] == "fn" and words[0] in _SPLITS)):
         return False
     if len(words) == 1 and words[0] == "precision":
-        # of the arithmetic: 16, 32; of a classifier: a share
-        return bool((column.dropna() <= 1).all())
+        return bool((column.dropna() <= 1).all())  # of a classifier; of the arithmetic it is 16 or 32
     return bool(_MEASURES & set(words)) or (len(words) > 1 and words[0] in _SPLITS and _is_real(column))
 
 
@@ -175,48 +174,63 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
         frame: as read, empty columns left out already.
         given: what the user said.
         file: for messages.
-        space: names of the parameters where a sweep tells them.
+        space: names of the parameters, if a sweep is known.
 
     Raises:
-        UserError: a column that was named is not there, there is no objective, or no parameter.
+        UserError: a column that the user named does not exist, there is no objective, or no parameter.
     """
-    columns = [str(c) for c in frame.columns]
-    for option, names in (("--value", given.value), ("--params", given.params)):
-        for name in names:
-            check_column(name, columns, option=option, file=file)
-    for ours, theirs in given.mapping.items():
-        check_column(theirs, columns, option=f"--map {ours}={theirs}", file=file)
-    left = [c for c in columns if c not in given.value and c not in given.params]
-    known = _known(frame, left, given)
-    left = [c for c in left if c not in known.values() and c not in GROUPS]
-    values = given.value or _objective(left, frame, file=file)
-    left = [c for c in left if c not in values]
-    if given.params:
-        return Roles(ours=known, values=values, params=given.params, attrs=tuple(left))
-    named = {theirs for ours, theirs in given.mapping.items() if ours not in _OURS}
-    marked = [c for c in left if c.startswith(PREFIXES)]
+    columns = [str(name) for name in frame.columns]
+    _check_named(given, columns, file=file)
+    open_ = [name for name in columns if name not in given.value and name not in given.params]
+    ours = _bookkeeping(frame, open_, given)
+    open_ = [name for name in open_ if name not in ours.values() and name not in GROUPS]
+    values = given.value or _objective(open_, frame, file=file)
+    open_ = [name for name in open_ if name not in values]
+    params = given.params or tuple(_parameters(frame, open_, given, space, file=file))
+    return Roles(ours=ours, values=values, params=params, attrs=tuple(name for name in open_ if name not in params))
+
+
+def _check_named(given: Columns, columns: Sequence[str], *, file: str) -> None:
+    """Raises UserError for a column that the user named and that does not exist."""
+    options = [("--value", name) for name in given.value] + [("--params", name) for name in given.params]
+    options += [(f"--map {ours}={theirs}", theirs) for ours, theirs in given.mapping.items()]
+    for option, name in options:
+        check_column(name, columns, option=option, file=file)
+
+
+def _parameters(
+    frame: pd.DataFrame, columns: Sequence[str], given: Columns, space: Sequence[str] | None, *, file: str
+) -> list[str]:
+    """Of the columns that are nothing else: those of the sweep's space, else the marked ones, else by name and content.
+
+    Raises:
+        UserError: none is a parameter of the space.
+    """
     if space is not None:
-        params = [c for c in left if bare(c, given.mapping) in space]
-        missing = [name for name in space if name not in {bare(c, given.mapping) for c in params}]
+        ours = {name: bare(name, given.mapping) for name in columns}
+        params = [name for name in columns if ours[name] in space]
         if not params:
             raise UserError(
                 f"{file}: none of the sweep's parameters ({', '.join(space)}) is a column; the columns are "
-                f"{', '.join(left)}; --map parameter=column says which is which (missing: {', '.join(missing)})"
+                f"{', '.join(columns)}; --map parameter=column says which is which"
             )
-    elif marked:
-        params = [c for c in left if c in marked or c in named]
-    else:
-        params = [c for c in left if c in named or is_parameter(c, frame[c])]
-    return Roles(ours=known, values=values, params=tuple(params), attrs=tuple(c for c in left if c not in params))
+        return params
+    mapped = {theirs for ours, theirs in given.mapping.items() if ours not in _OURS}
+    is_marked = any(name.startswith(PREFIXES) for name in columns)
+    return [
+        name
+        for name in columns
+        if name in mapped or (name.startswith(PREFIXES) if is_marked else is_parameter(name, frame[name]))
+    ]
 
 
 def is_known(name: str) -> bool:
-    """Whether a column's name is one of the trials table's columns, by any of its spellings."""
+    """Whether the trials table has a column of this name, in any spelling."""
     return any(name.lower() in names for names in _OURS.values())
 
 
 def bare(column: str, mapping: Mapping[str, str]) -> str:
-    """The name of the parameter or attribute in a column: as mapped, or without the export's prefix."""
+    """The name of the parameter or attribute in a column: as mapped, or without the tool's prefix."""
     for ours, theirs in mapping.items():
         if theirs == column:
             return ours
@@ -227,9 +241,9 @@ def bare(column: str, mapping: Mapping[str, str]) -> str:
 
 
 def is_parameter(name: str, column: pd.Series[Any]) -> bool:
-    """Whether an unmarked column is a parameter: what is neither a measurement, nor bookkeeping, nor free text."""
+    """Whether an unmarked column is a parameter: neither a measurement, nor bookkeeping, nor free text."""
     if name.startswith((*ATTR_PREFIXES, *CONSTRAINTS, "system_attrs_", "_")) or is_measure(name, column):
-        return False  # what begins with _ is the exporting program's own
+        return False  # what begins with _ belongs to the tool (W&B: _step, _runtime)
     if name.lower() in (*STEPS, *WEAK_STEPS) or "_".join(tokens(name)) in _BOOKKEEPING or name.lower() in _BOOKKEEPING:
         return False
     if name.lower().startswith("unnamed:"):
@@ -246,21 +260,20 @@ def is_parameter(name: str, column: pd.Series[Any]) -> bool:
     return 1 < different <= max(10, len(there) // 2)  # a text that is always the same, or hardly ever, is a remark
 
 
-def _known(frame: pd.DataFrame, columns: Sequence[str], given: Columns) -> dict[str, str]:
-    """Columns of the trials table under the file's names."""
-    lower = {c.lower(): c for c in reversed(columns)}
-    found = {ours: theirs for ours, theirs in given.mapping.items() if ours in _OURS}
+def _bookkeeping(frame: pd.DataFrame, columns: Sequence[str], given: Columns) -> dict[str, str]:
+    """Column of the trials table -> the file's, for all but values, parameters and attributes."""
+    by_lower_name = {name.lower(): name for name in reversed(columns)}
+    ours_to_theirs = {ours: theirs for ours, theirs in given.mapping.items() if ours in _OURS}
     taken = set(given.mapping.values())
     for ours, names in _OURS.items():
-        if ours in found:
+        if ours in ours_to_theirs:
             continue
-        for name in names:
-            column = lower.get(name)
-            if column is not None and column not in taken and _fits(ours, frame[column]):
-                found[ours] = column
-                taken.add(column)
-                break
-    return found
+        there = (by_lower_name[name] for name in names if name in by_lower_name)
+        theirs = next((name for name in there if name not in taken and _fits(ours, frame[name])), None)
+        if theirs is not None:
+            ours_to_theirs[ours] = theirs
+            taken.add(theirs)
+    return ours_to_theirs
 
 
 def _fits(ours: str, column: pd.Series[Any]) -> bool:
@@ -289,7 +302,7 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     if several:
         return several
     candidates = [c for c in columns if is_measure(c, frame[c])]
-    # of scikit-learn's searches, whose scores stand for each split and for training, too
+    # scikit-learn writes scores of each split and of training too
     main = [c for c in columns if c.startswith("mean_test_")]
     main = main or [c for c in candidates if not _SECONDARY & set(tokens(c))]
     if len(main) == 1:
@@ -297,7 +310,7 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     candidates = main or candidates
     there = ", ".join(candidates or [c for c in columns if pd.api.types.is_numeric_dtype(frame[c])]) or "none"
     raise UserError(
-        f"{file}: no column 'value', so it is not known which one is the objective; say --value COLUMN "
+        f"{file}: no column 'value', which one is the objective? say --value COLUMN "
         f"({'measurements' if candidates else 'columns of numbers'} there: {there})"
     )
 
@@ -305,6 +318,5 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
 def check_column(name: str, columns: Sequence[str], *, option: str, file: str) -> None:
     """Raises UserError if there is no such column."""
     if name not in columns:
-        close = nearest(name, columns)
-        meant = f"; did you mean '{close}'?" if close else f"; there are {', '.join(columns)}"
+        meant = did_you_mean(name, columns, otherwise=f"; there are {', '.join(columns)}")
         raise UserError(f"{option}: {file} has no column '{name}'{meant}")

@@ -1,4 +1,7 @@
-"""A space out of the values that trials have: what was never tried is not in it, which is why readers are told."""
+"""A space from the values that trials have, or from the distributions that Optuna recorded with them.
+
+What was never tried is not in a space made of values; a note says so.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,16 @@ from hpo_batch.space.space import Space
 from hpo_batch.text.values import shown
 
 MOST_LEVELS = 20
-"""a number with more different values than this, most of them seen once, is a range"""
+"""a number with more distinct values than this, most of them seen once, is a range"""
 LOG_FROM = 100.0
-"""largest by smallest value from which a range is taken as logarithmic"""
+"""ratio of the largest to the smallest value from which a range may be logarithmic: two decades"""
 
 
 def infer_space(trials: pd.DataFrame) -> Space:
     """One parameter per ``params_*`` column."""
     names = [str(c) for c in trials.columns if str(c).startswith("params_")]
     if len(names) > 1:
-        trials = trials.drop_duplicates(names)  # a value that is there again in a replicate was not chosen again
+        trials = trials.drop_duplicates(names)  # a replicate did not choose its values again
     found = (_parameter(name.removeprefix("params_"), trials[name]) for name in names)
     return Space(parameters=tuple(p for p in found if p is not None))
 
@@ -111,45 +114,54 @@ def from_distributions(
 def _together(
     name: str, distributions: Sequence[Mapping[str, Any]], seen: Sequence[Value]
 ) -> tuple[Parameter, list[str]]:
-    """One parameter for all distributions that it had."""
+    """One parameter for all distributions that it had, and notes."""
     lists = [facts["attributes"]["choices"] for facts in distributions if "choices" in facts["attributes"]]
     ranges = [_range(facts["name"], facts["attributes"]) for facts in distributions if "low" in facts["attributes"]]
-    told = []
     if lists:
-        choices = [value for choices in lists for value in plain_choices(choices)]
-        if any(not _is_plain(value) for choices in lists for value in choices):
-            told.append(f"choices of '{name}' that are neither text nor number are shown as texts")
-        if len({repr(choices) for choices in lists}) > 1:
-            told.append(f"the choices of '{name}' are not the same in all trials: the space has all of them together")
-        if ranges:
-            told.append(f"'{name}' was chosen from a list in some trials, from a range in others: taken as a list")
-            choices += seen
-        values = tuple({(type(v), v): v for v in choices}.values())
-        if len(values) == 1:
-            return Fixed(name=name, value=values[0]), told
-        return Choices(name=name, values=values, ordered=all(map(_is_finite, values))), told
-    numbers = [value for value in seen if isinstance(value, int | float) and _is_finite(value)]
+        return _choices_together(name, lists, seen if ranges else ())
+    return _ranges_together(name, ranges, [value for value in seen if _is_finite(value)])
+
+
+def _choices_together(
+    name: str, lists: Sequence[Sequence[Any]], seen_in_ranges: Sequence[Value]
+) -> tuple[Parameter, list[str]]:
+    notes = []
+    choices = [value for choices in lists for value in plain_choices(choices)]
+    if any(not _is_plain(value) for choices in lists for value in choices):
+        notes.append(f"choices of '{name}' that are neither text nor number are shown as texts")
+    if len({repr(choices) for choices in lists}) > 1:
+        notes.append(f"the choices of '{name}' are not the same in all trials: the space has all of them")
+    if seen_in_ranges:
+        notes.append(f"'{name}' was chosen from a list in some trials, from a range in others: taken as a list")
+        choices += seen_in_ranges
+    values = tuple({(type(value), value): value for value in choices}.values())
+    if len(values) == 1:
+        return Fixed(name=name, value=values[0]), notes
+    return Choices(name=name, values=values, ordered=all(map(_is_finite, values))), notes
+
+
+def _ranges_together(name: str, ranges: Sequence[_Range], seen: Sequence[Any]) -> tuple[Parameter, list[str]]:
+    notes = []
     low, high = min(one.low for one in ranges), max(one.high for one in ranges)
-    outside = [number for number in numbers if not low <= number <= high]
+    outside = [number for number in seen if not low <= number <= high]
     if len(set(ranges)) > 1:
-        told.append(
-            f"the range of '{name}' is not the same in all trials: the space has all of them together, {low} to {high}"
-        )
+        notes.append(f"the range of '{name}' is not the same in all trials: the space has all of it, {low} to {high}")
     if outside:
         low, high = min(low, *outside), max(high, *outside)
-        told.append(f"'{name}' has values outside of its range, which reaches to them now: {low} to {high}")
-    if len({one.log for one in ranges if one.low < one.high}) > 1:
-        told.append(f"'{name}' is logarithmic in some trials only: taken as not logarithmic")
+        notes.append(f"'{name}' has values outside of its range, which is extended to them: {low} to {high}")
+    wide = [one for one in ranges if one.low < one.high]  # a range of one value has no scale and no step
+    if len({one.log for one in wide}) > 1:
+        notes.append(f"'{name}' is logarithmic in some trials only: taken as not logarithmic")
     if low == high:
-        return Fixed(name=name, value=low), told
-    log = low > 0 and all(one.log for one in ranges if one.low < one.high) and any(one.log for one in ranges)
+        return Fixed(name=name, value=low), notes
+    log = low > 0 and all(one.log for one in wide) and any(one.log for one in ranges)
     if all(one.is_integer for one in ranges):
-        steps = [int(one.step or 1) for one in ranges if one.low < one.high]
+        steps = [int(one.step or 1) for one in wide]
         offsets = [int(number) - int(low) for number in (*(one.low for one in ranges), *outside)]
-        every = max(1, math.gcd(*steps, *offsets))
-        return Integer(name=name, low=int(low), high=int(high), step=1 if log else every, log=log), told
-    step = ranges[0].step if len(set(ranges)) == 1 and not outside else None
-    return Real(name=name, low=float(low), high=float(high), step=step, log=log), told
+        step = max(1, math.gcd(*steps, *offsets))
+        return Integer(name=name, low=int(low), high=int(high), step=1 if log else step, log=log), notes
+    real_step = ranges[0].step if len(set(ranges)) == 1 and not outside else None
+    return Real(name=name, low=float(low), high=float(high), step=real_step, log=log), notes
 
 
 def _range(kind: str, facts: Mapping[str, Any]) -> _Range:

@@ -8,174 +8,204 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeGuard
 
 import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.journal.attributes import is_ours
 from hpo_batch.records import Value
+from hpo_batch.results.cells import is_empty, plain_column
 from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.sources.columns import Columns, bare, direction_of
-from hpo_batch.sources.foreign import DIRECTIONS
+from hpo_batch.sources.foreign_study import DIRECTIONS
 from hpo_batch.study.adopt import Row
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.names import listed, nearest
+from hpo_batch.text.names import did_you_mean, listed
 
-ATTRS = "user_attrs_"
+ATTRS: Final = "user_attrs_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a table has to offer to a sweep."""
+    """What a table offers to a sweep."""
 
     rows: tuple[Row, ...]
-    left: Counter[str]
-    """why the other trials are none, and how many: ``failed``, ``pruned`` ..."""
+    left_out: Counter[str]
+    """why the other trials are not taken, and how many: ``failed``, ``pruned`` ..."""
     notes: tuple[str, ...]
     """what was assumed: one sentence each"""
     columns: Mapping[str, str]
     """the sweep's name of a metric or parameter -> the table's, where they differ"""
 
 
-def rows_of(table: TrialsTable, sweep: Sweep, given: Columns, *, file: int = 0) -> Rows:
+def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0) -> Rows:
     """The complete trials of a table with finite values of the sweep's metrics.
 
     Args:
         table: of a file that was read for this sweep, or of an Optuna storage.
-        given: what the user said of its columns. For a storage they are names of its parameters and user attributes.
+        columns: what the user said about them. For a storage they are names of its parameters and user attributes.
         file: which of several files the table is of.
 
     Raises:
-        UserError: the metric is not there, is of another direction, or a name that was given is unknown.
+        UserError: the metric is not there, is of another direction, or the user named something that does not exist.
     """
-    chosen = _value_columns(table, sweep, given)
-    _check_directions(table, sweep, given, chosen)
-    renamed = _renamed(table, given)
-    params = {name: _plain_column(table.trials[f"params_{theirs}"]) for name, theirs in renamed.items()}
-    others = {
-        name: _plain_column(table.trials[column])
-        for column in map(str, table.trials.columns)
-        if column.startswith(ATTRS) and column not in chosen and not is_ours(name := column[len(ATTRS) :])
-    }
-    derived = {name: others.pop(name) for name in list(others) if name in sweep.space.derived}
-    values = [_plain_column(table.trials[column]) for column in chosen]
-    facts = {name: _plain_column(table.trials[name]) for name in ("number", "state", "name", "set", "note", "seed")}
-    times = _times(table)
-    is_candidate = candidates(table.trials).tolist()
-    names = Counter(name for name in facts["name"] if name is not None)
+    value_columns = _value_columns(table, sweep, columns)
+    _check_directions(table, sweep, columns, value_columns)
+    cells = _cells(table, sweep, _renamed(table, columns), value_columns)
     rows: list[Row] = []
-    left: Counter[str] = Counter()
-    for i, state in enumerate(facts["state"]):
-        if state != "COMPLETE":
-            left["running" if state == "RUNNING" else "failed" if state == "FAIL" else str(state).lower()] += 1
-            continue
-        if not is_candidate[i]:
-            left["breaking a constraint of their study"] += 1
-            continue
-        own = [_number(column[i]) for column in values]
-        if any(number is None for number in own):
-            left["without a finite value"] += 1
-            continue
-        told = tuple(number for number in own if number is not None)
-        metrics = {name: number for name in others if (number := _number(others[name][i])) is not None}
-        name, seed = facts["name"][i], facts["seed"][i]
-        started, ended = times[i]
-        rows.append(
-            Row(
-                file=file,
-                number=int(facts["number"][i]),
-                params={
-                    name: value
-                    for columns in (params, derived)
-                    for name, column in columns.items()
-                    if (value := column[i]) is not None
-                },
-                values=told,
-                metrics={**metrics, **dict(zip(sweep.study.metric, told, strict=True))},
-                seed=int(seed) if isinstance(seed, int) else None,
-                name=name if _is_name(name) and names[name] == 1 else None,
-                set=_text(facts["set"][i]),
-                note=_text(facts["note"][i]),
-                started=started,
-                ended=ended,
-            )
-        )
-    columns = {name: theirs for name, theirs in given.mapping.items() if name in sweep.space.by_name}
+    left_out: Counter[str] = Counter()
+    for i in range(len(table.trials)):
+        why = cells.why_left_out(i)
+        if why:
+            left_out[why] += 1
+        else:
+            rows.append(cells.row(i, file=file, metrics=sweep.study.metric))
+    renamed = {name: theirs for name, theirs in columns.mapping.items() if name in sweep.space.by_name}
     notes = []
-    for metric, column in zip(sweep.study.metric, chosen, strict=True):
+    for metric, column in zip(sweep.study.metric, value_columns, strict=True):
         theirs = _name_of(table, column)
         if theirs != metric:
-            columns[metric] = theirs
+            renamed[metric] = theirs
             notes.append(f"the values of '{theirs}' are taken for '{metric}'")
-    return Rows(rows=tuple(rows), left=left, notes=tuple(notes), columns=columns)
+    return Rows(rows=tuple(rows), left_out=left_out, notes=tuple(notes), columns=renamed)
 
 
-def _is_of_file(table: TrialsTable) -> bool:
-    """A file without a study's own facts was read for the sweep, with its names; a storage tells what it is itself."""
-    return table.sweep is not None
+_Column = Sequence[Value | None]
 
 
-def _value_columns(table: TrialsTable, sweep: Sweep, given: Columns) -> list[str]:
-    """The column of the trials table for each metric of the sweep."""
-    wanted = sweep.study.metric
-    if given.value and len(given.value) != len(wanted):
-        raise UserError(f"--value: the sweep has {len(wanted)} metrics ({', '.join(wanted)}): give one column for each")
-    if _is_of_file(table) and given.value:
-        return list(table.value_columns)
-    own = dict(zip(table.metrics, table.value_columns, strict=True))
-    have = set(map(str, table.trials.columns))
-    found: dict[str, str] = {}
-    for name in given.value or wanted:
-        column = own.get(name) or next((c for c in (f"{ATTRS}{name}",) if c in have), None)
-        if column is not None:
-            found[name] = column
-    if len(found) == len(wanted):
-        return list(found.values())
-    alone = len(wanted) == 1 and len(own) == 1
-    if alone and not given.value and (_is_of_file(table) or table.metrics == ("value",)):
-        return list(table.value_columns)
-    missing = next(name for name in given.value or wanted if name not in found)
-    attrs = [name.removeprefix(ATTRS) for name in sorted(have) if name.startswith(ATTRS)]
-    raise UserError(
-        f"{table.source}: no values of '{missing}': there are {listed([*table.metrics, *attrs])}; --value NAME says "
-        f"which of them is '{wanted[0] if len(wanted) == 1 else missing}'"
+@dataclass(frozen=True, kw_only=True)
+class _Cells:
+    """Columns of a table as plain values, by their names in the sweep."""
+
+    params: Mapping[str, _Column]
+    attrs: Mapping[str, _Column]
+    """user attributes"""
+    values: Sequence[_Column]
+    """of each metric of the sweep"""
+    facts: Mapping[str, _Column]
+    """``number state name set note seed``"""
+    times: Sequence[tuple[float | None, float | None]]
+    """when each trial began and ended, in seconds since the epoch"""
+    keeps_constraints: Sequence[bool]
+    name_counts: Counter[Value]
+
+    def why_left_out(self, i: int) -> str:
+        """An empty text if the trial can be taken."""
+        state = self.facts["state"][i]
+        if state != "COMPLETE":
+            return {"RUNNING": "running", "FAIL": "failed"}.get(str(state), str(state).lower())
+        if not self.keeps_constraints[i]:
+            return "breaking a constraint of their study"
+        return "" if all(_finite(column[i]) is not None for column in self.values) else "without a finite value"
+
+    def row(self, i: int, *, file: int, metrics: Sequence[str]) -> Row:
+        """Trial ``i``, which can be taken."""
+        values = tuple(number for column in self.values if (number := _finite(column[i])) is not None)
+        more = {name: number for name, column in self.attrs.items() if (number := _finite(column[i])) is not None}
+        name, seed = self.facts["name"][i], self.facts["seed"][i]
+        return Row(
+            file=file,
+            number=int(self.facts["number"][i] or 0),
+            params={name: value for name, column in self.params.items() if (value := column[i]) is not None},
+            values=values,
+            metrics={**more, **dict(zip(metrics, values, strict=True))},
+            seed=int(seed) if isinstance(seed, int) else None,
+            name=name if _is_trial_name(name) and self.name_counts[name] == 1 else None,
+            set=_printable(self.facts["set"][i]),
+            note=_printable(self.facts["note"][i]),
+            started=self.times[i][0],
+            ended=self.times[i][1],
+        )
+
+
+def _cells(table: TrialsTable, sweep: Sweep, renamed: Mapping[str, str], value_columns: Sequence[str]) -> _Cells:
+    trials = table.trials
+    params = {name: plain_column(trials[f"params_{theirs}"]) for name, theirs in renamed.items()}
+    attrs = {
+        name: plain_column(trials[column])
+        for column in map(str, trials.columns)
+        if column.startswith(ATTRS) and column not in value_columns
+        if not is_ours(name := column.removeprefix(ATTRS))
+    }
+    # values that the sweep derives are recorded as attributes; they must agree with its formulas
+    params |= {name: attrs.pop(name) for name in list(attrs) if name in sweep.space.derived}
+    facts = {name: plain_column(trials[name]) for name in ("number", "state", "name", "set", "note", "seed")}
+    return _Cells(
+        params=params,
+        attrs=attrs,
+        values=[plain_column(trials[column]) for column in value_columns],
+        facts=facts,
+        times=_times(table),
+        keeps_constraints=(candidates(trials) | (trials["state"] != "COMPLETE").to_numpy()).tolist(),
+        name_counts=Counter(name for name in facts["name"] if name is not None),
     )
 
 
-def _check_directions(table: TrialsTable, sweep: Sweep, given: Columns, chosen: Sequence[str]) -> None:
+def _is_of_file(table: TrialsTable) -> bool:
+    """Files are read for the sweep, with its names; storages say themselves what their columns are."""
+    return table.sweep is not None
+
+
+def _value_columns(table: TrialsTable, sweep: Sweep, columns: Columns) -> list[str]:
+    """The column of the trials table for each metric of the sweep."""
+    metrics = sweep.study.metric
+    if columns.value and len(columns.value) != len(metrics):
+        raise UserError(f"--value: the sweep has {len(metrics)} metrics ({', '.join(metrics)}): give a column for each")
+    if _is_of_file(table) and columns.value:
+        return list(table.value_columns)
+    own = dict(zip(table.metrics, table.value_columns, strict=True))
+    header = set(map(str, table.trials.columns))
+    names = columns.value or metrics
+    by_name = {name: own.get(name, f"{ATTRS}{name}") for name in names}
+    missing = [name for name, column in by_name.items() if column not in header]
+    if not missing and len(by_name) == len(metrics):
+        return list(by_name.values())
+    is_only_metric = len(metrics) == 1 and len(own) == 1
+    if is_only_metric and not columns.value and (_is_of_file(table) or table.metrics == ("value",)):
+        return list(table.value_columns)
+    attrs = [name.removeprefix(ATTRS) for name in sorted(header) if name.startswith(ATTRS)]
+    name = next(iter(missing), names[-1])
+    raise UserError(
+        f"{table.source}: no values of '{name}': there are {listed([*table.metrics, *attrs])}; --value NAME says "
+        f"which of them is '{metrics[0] if len(metrics) == 1 else name}'"
+    )
+
+
+def _check_directions(table: TrialsTable, sweep: Sweep, columns: Columns, value_columns: Sequence[str]) -> None:
     """Values of another direction are of another metric, unless the user says that they are not."""
-    known = dict(zip(table.value_columns, table.directions, strict=True))
-    for i, (metric, ours, column) in enumerate(zip(sweep.study.metric, sweep.study.direction, chosen, strict=True)):
-        if given.directions:
-            said = given.directions[i if len(given.directions) > 1 else 0]
-            if DIRECTIONS.get(said.lower()) != ours:
-                raise UserError(f"--direction {said}: the sweep is to {ours} '{metric}'; give it the values of that")
+    recorded = dict(zip(table.value_columns, table.directions, strict=True))
+    for i, (metric, ours, column) in enumerate(
+        zip(sweep.study.metric, sweep.study.direction, value_columns, strict=True)
+    ):
+        if columns.directions:
+            option = columns.directions[i if len(columns.directions) > 1 else 0]
+            if DIRECTIONS.get(option.lower()) != ours:
+                raise UserError(f"--direction {option}: the sweep is to {ours} '{metric}'; give it values of that")
             continue
         name = _name_of(table, column)
-        is_known = column in known and not _is_of_file(table)
-        theirs = known[column] if is_known else direction_of(name) if name != metric else None
+        is_recorded = column in recorded and not _is_of_file(table)
+        theirs = recorded[column] if is_recorded else direction_of(name) if name != metric else None
         if theirs is not None and theirs != ours:
-            how = "its study is to" if is_known else "by its name it is to"
+            how = "its study is to" if is_recorded else "by its name it is to"
             raise UserError(
                 f"{table.source}: '{name}': {how} {theirs}, and the sweep is to {ours} '{metric}': it seems to be "
                 f"another metric. --value NAME takes another one; --direction {ours} says that it is the same"
             )
 
 
-def _renamed(table: TrialsTable, given: Columns) -> dict[str, str]:
+def _renamed(table: TrialsTable, columns: Columns) -> dict[str, str]:
     """The parameters by the sweep's name -> the table's; the columns of a file have the sweep's names already."""
     names = table.parameters
     if _is_of_file(table):
         return {name: name for name in names}
-    unknown = next((n for n in (*given.params, *given.ignore, *given.mapping.values()) if n not in names), None)
-    if unknown is not None:
-        close = nearest(unknown, names)
-        meant = f"did you mean '{close}'?" if close else f"there are {listed(names)}"
-        raise UserError(f"{table.source}: no parameter '{unknown}'; {meant}")
-    theirs_to_ours = {theirs: ours for ours, theirs in given.mapping.items()}
-    kept = [n for n in names if n not in given.ignore and (not given.params or n in given.params)]
-    return {theirs_to_ours.get(name, name): name for name in kept}
+    for name in (*columns.params, *columns.ignore, *columns.mapping.values()):
+        if name not in names:
+            meant = did_you_mean(name, names, otherwise=f"; there are {listed(names)}")
+            raise UserError(f"{table.source}: no parameter '{name}'{meant}")
+    ours = {theirs: ours for ours, theirs in columns.mapping.items()}
+    used = [n for n in names if n not in columns.ignore and (not columns.params or n in columns.params)]
+    return {ours.get(name, name): name for name in used}
 
 
 def _name_of(table: TrialsTable, column: str) -> str:
@@ -184,53 +214,41 @@ def _name_of(table: TrialsTable, column: str) -> str:
     return own.get(column) or bare(column, {})
 
 
-def _plain_column(column: pd.Series[Any]) -> list[Any]:
-    return [_plain(value) for value in column.tolist()]
-
-
-def _plain(value: Any) -> Value | None:
-    if isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return None if value is None or pd.isna(value) else str(value)
-
-
-def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+def _finite(cell: object) -> float | None:
+    if not isinstance(cell, int | float) or isinstance(cell, bool):
         return None
     with contextlib.suppress(OverflowError):
-        return float(value) if math.isfinite(value) else None
+        return float(cell) if math.isfinite(cell) else None
     return None
 
 
-def _is_name(name: object) -> bool:
-    """Whether a trial can be found by it: what it names in a shell is no range and no number."""
+def _is_trial_name(name: object) -> TypeGuard[str]:
+    """Whether commands can find a trial by this name: ranges and numbers mean other trials."""
     return isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= 100
 
 
-def _text(text: object) -> str | None:
+def _printable(text: object) -> str | None:
     return text if isinstance(text, str) and text.isprintable() else None
 
 
 def _times(table: TrialsTable) -> list[tuple[float | None, float | None]]:
-    """When each trial began and ended, as far as is known."""
+    """When each trial began and ended, in seconds since the epoch; one follows from the other and the duration."""
     columns = [table.trials[name].tolist() for name in ("datetime_start", "datetime_complete")]
-    seconds = _plain_column(table.trials["seconds_total"])
-    found = []
+    seconds = plain_column(table.trials["seconds_total"])
+    times = []
     for start, end, spent in zip(*columns, seconds, strict=True):
-        started, ended, span = _seconds(start), _seconds(end), _number(spent)
+        started, ended, span = _seconds(start), _seconds(end), _finite(spent)
         if span is not None and span >= 0:
             if started is None and ended is not None:
                 started = ended - span
             elif ended is None and started is not None:
                 ended = started + span
-        found.append((started, ended))
-    return found
+        times.append((started, ended))
+    return times
 
 
 def _seconds(moment: Any) -> float | None:
-    if not isinstance(moment, datetime.datetime) or pd.isna(moment):
+    if not isinstance(moment, datetime.datetime) or is_empty(moment):
         return None
     with contextlib.suppress(ValueError, OverflowError, OSError):
         # Python's own: that of pandas takes a time without a zone for UTC

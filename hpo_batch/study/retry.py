@@ -6,7 +6,7 @@ next claim takes it. It is made past the rule that a configuration is tried once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from hpo_batch.journal.attributes import FACTS
@@ -25,15 +25,37 @@ class Retried:
     """What came of the trials that were named."""
 
     made: tuple[tuple[int, int], ...]
-    """numbers of failed trials, each with that of the trial that was made for it"""
-    left: tuple[tuple[int, str], ...]
-    """numbers of those that got none, and why"""
-    beyond: int
+    """number of each failed trial, and of the trial that was made for it"""
+    refused: tuple[tuple[int, str], ...]
+    """number of each trial that got none, and why"""
+    beyond_target: int
     """how many got none because as many trials are finished or under way as were asked for"""
 
 
+def trials_to_retry(
+    state: JournalState,
+    named: Sequence[int],
+    *,
+    reason: str | None = None,
+    matching: Collection[int] | None = None,
+) -> list[int]:
+    """Numbers of the trials to retry.
+
+    Args:
+        named: trials by number; none: all that have failed.
+        reason: only those that failed for it.
+        matching: only these; None: all.
+    """
+    numbers = list(named) or sorted(state.by_state[TrialState.FAIL])
+    return [
+        number
+        for number in numbers
+        if (reason is None or state.trials[number].reason == reason) and (matching is None or number in matching)
+    ]
+
+
 def retry(home: StudyHome, numbers: Sequence[int], *, now: float, dry_run: bool = False) -> Retried:
-    """Make a waiting trial for each of these failed trials that has none yet. Done twice, also at once, it makes one.
+    """Make a waiting trial for each of these failed trials that has none yet. Safe to run twice, also at once.
 
     Args:
         dry_run: say what would be made, without lock and without writing.
@@ -60,30 +82,30 @@ def _decide(
     for trial in state.trials:
         if trial.key is not None:
             alike.setdefault(trial.key, []).append(trial)
-    left: dict[int, str] = {}
+    refused: dict[int, str] = {}
     chosen: dict[str, int] = {}
-    for number in sorted(set(numbers), reverse=True):  # of several that have failed alike the newest is tried again
+    for number in sorted(set(numbers), reverse=True):  # of several with one configuration the newest is retried
         trial = state.trials[number]
         why = _why_not(trial, alike, chosen)
         if why is not None or trial.key is None:
-            left[number] = why or ""
+            refused[number] = why or ""
         else:
             chosen[trial.key] = number
     counts = state.counts()
     room = max(0, counts.target - counts.finished - counts.running - counts.waiting)
     again = sorted(chosen.values())
     for number in again[room:]:
-        left[number] = f"all {counts.target} trials that were asked for are finished or under way"
+        refused[number] = f"all {counts.target} trials that were asked for are finished or under way"
     made = [(number, len(state.trials) + i) for i, number in enumerate(again[:room])]
     records = [_waiting(home, state, state.trials[number], now=now) for number, _ in made]
-    return Retried(made=tuple(made), left=tuple(sorted(left.items())), beyond=len(again[room:])), records
+    return Retried(made=tuple(made), refused=tuple(sorted(refused.items())), beyond_target=len(again[room:])), records
 
 
 def _why_not(trial: ScannedTrial, alike: dict[str, list[ScannedTrial]], chosen: dict[str, int]) -> str | None:
     if trial.state is not TrialState.FAIL:
-        return f"it is {trial.state.name}: only failed trials are tried again"
+        return f"it is {trial.state.name}: only failed trials are retried"
     if trial.key is None:
-        return "hpo-batch did not make it, or has lost it: it cannot be repeated"
+        return "hpo-batch did not create it, or lost its configuration: it cannot be repeated"
     if trial.key in chosen:
         return f"trial {chosen[trial.key]} has its configuration and failed later"
     other = next((one for one in reversed(alike[trial.key]) if one.state is not TrialState.FAIL), None)
@@ -93,7 +115,7 @@ def _why_not(trial: ScannedTrial, alike: dict[str, list[ScannedTrial]], chosen: 
 def _waiting(home: StudyHome, state: JournalState, trial: ScannedTrial, *, now: float) -> Record:
     params, distributions = trial.stored_params
     if params.keys() != trial.params.keys():
-        # it was put into the queue with plain Optuna: its parameters are records of their own
+        # it was enqueued with plain Optuna, which writes parameters as records of their own
         space = read_revision(home, state).space
         fixed = {p.name for p in space.fixed}
         params, distributions = JournalParams(space)(

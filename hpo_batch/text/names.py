@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from hpo_batch.text.values import LONGEST
 
@@ -36,3 +36,17 @@ def did_you_mean(name: str, known: Collection[str], *, otherwise: str = "") -> s
     """``; did you mean 'lr'?`` for a name that is near to a known one, else ``otherwise``."""
     guess = nearest(name, known)
     return f"; did you mean '{guess}'?" if guess else otherwise
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names in their order, each another: the second ``runs`` is ``runs (2)``."""
+    used = set()
+    unique = []
+    for name in names:
+        one, number = name, 1
+        while one in used or (number > 1 and one in names):
+            number += 1
+            one = f"{name} ({number})"
+        used.add(one)
+        unique.append(one)
+    return unique

@@ -37,7 +37,7 @@ def test_a_file_its_assumptions_and_its_best(cli: Cli, file: Path, root: Path) -
     assert [(r["rank"], r["number"], r["count"]) for r in rows(ended)] == [("1", "1", "2"), ("1", "3", "1")]
     for words in (
         "runs_2m: 5 of 6 trials finished (1 failed)",
-        "'value' is taken as to maximize",
+        "'value' is maximized",
         "parameters: lr, n",
         "space inferred",
         "1 row without a value: counted as failed",

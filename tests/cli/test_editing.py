@@ -120,7 +120,7 @@ def test_seeds_are_collected_with_their_spread(cli: Cli, write_sweep: Write, roo
     edited(path, "trials = 2", "trials = 20_000\nreplicates = 3")
     checked = cli("check", path).out
     assert "each with 3 seeds" in checked
-    assert "  files         about 121,000 files and folders, 552 MB, without what trials print" in checked
+    assert "  files         about 121,000 files and folders, 552 MB, without output and kept checkpoints" in checked
     edited(path, "trials = 20_000", "trials = 2")
     assert cli("submit", path, "--wait").code == 0
     walked = 1 + sum(1 for _ in (root / "toy").rglob("*"))

@@ -110,7 +110,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert (done.code, done.out) == (0, 'import = ["runs"]\n')
     for words in (
         "runs.csv: 3 of 8 trials taken; left out: 1 failed, 1 without a finite value, 3 not in the space (most often: ",
-        f"not told of all trials, and meant as {sweep} fixes it: epochs = 12",
+        f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
         f"put this line into [study] of {sweep}",
@@ -166,7 +166,7 @@ def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: 
     shutil.rmtree(root / "runs")
     known = cli("import", file(tmp_path), "--into", named)
     assert (known.code, known.out) == (0, "")
-    assert "imports it already: nothing is to be added" in known.err
+    assert "imports it already: nothing to add" in known.err
     assert "has read its imports once" in known.err
 
 
@@ -258,7 +258,7 @@ def test_what_the_file_calls_the_value(cli: Cli, tmp_path: Path, sweep: Path) ->
         done = cli("import", other, "--into", sweep, *option, "-n")
         assert done.code == 0, done.err
         assert "the values of 'test_auc' are taken for 'val_auc'" in done.err
-        assert "which its name does not tell" not in done.err
+        assert "as its name does not say" not in done.err
     alone = file(tmp_path, CSV.replace("val_auc", "value"), "alone.csv")
     assert "the values of 'value' are taken for 'val_auc'" in cli("import", alone, "--into", sweep, "-n").err
     loss = cli("import", other, "--into", sweep, "--value", "val_loss")
@@ -408,7 +408,7 @@ def test_budgets(cli: Cli, tmp_path: Path, root: Path) -> None:
     assert "1 of budget 20M" in done.err
     assert [r["params_epochs"] for r in rows(cli("collect", "runs", "--format", "csv"))] == ["5", "5"]
     labelled = file(tmp_path, CSV, "runs_20m.csv")
-    assert "by its name it is of budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
+    assert "its name says budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
     assert "by its name" not in cli("import", labelled, "--into", path, "--budget", "20M", "-n").err
     named = sweep_file(tmp_path, more=budgets.replace('"2M"\n', '"2M"\n' + done.out))
     checked = cli("check", named)
@@ -463,8 +463,8 @@ def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: P
 
 
 def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> None:
-    from hpo_batch.cli.import_ import _made_name
-    from hpo_batch.sources.source import label_of
+    from hpo_batch.sources.import_trials import name_for
+    from hpo_batch.sources.place import label_of
 
     for url, label in (
         ("postgresql://me:secret@host/hpo?password=secret", "hpo"),
@@ -472,7 +472,7 @@ def test_a_url_names_the_study_without_its_password(cli: Cli, sweep: Path) -> No
         ("postgresql://me:secret@host/hpo#best one", "hpo#best one"),
     ):
         assert label_of(url) == label
-        assert "secret" not in _made_name(url)
+        assert "secret" not in name_for(url)
     assert cli("import", "sqlite:////nowhere/x.db", "--into", sweep).code in (2, 4)
 
 

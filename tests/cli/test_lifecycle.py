@@ -329,7 +329,7 @@ def test_a_failed_trial_is_tried_again_as_a_trial_of_its_own(
     rows = json.loads(cli("collect", "toy", "--format", "json").out)
     assert len(rows) == len(state.trials)
     ended = cli("retry", "toy")
-    assert (ended.code, "nothing to try again" in ended.err) == (0, True)
+    assert (ended.code, "nothing to retry" in ended.err) == (0, True)
 
 
 def test_no_more_trials_than_were_asked_for(cli: Cli, write_sweep, root: Path) -> None:
@@ -370,7 +370,7 @@ def test_trials_that_cannot_be_tried_again(cli: Cli, write_sweep, root: Path) ->
     assert cli("submit", write_sweep(trials=2), "--wait").code == 0
     ended = cli("retry", "toy", "0-1")
     assert ended.code == 2
-    assert "trial 0 is not tried again: it is COMPLETE" in ended.err
+    assert "trial 0 is not retried: it is COMPLETE" in ended.err
     ended = cli("retry", "toy", "7")
     assert (ended.code, "there are trials 0 to 1" in ended.err) == (2, True)
     ended = cli("retry", "toy", "A1")

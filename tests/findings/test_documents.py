@@ -24,6 +24,7 @@ from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.columns import Columns
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.build import build
 from tests.conftest import SHARED
@@ -43,7 +44,7 @@ pytestmark = [
 @functools.cache
 def tables(*names: str, value: str = "value") -> tuple[TrialsTable, ...]:
     paths = [str(REFERENCE / name) for name in names]
-    return read_tables(paths, root=Path(), value=[value], directions=["maximize"])
+    return read_tables(paths, root=Path(), columns=Columns(value=(value,), directions=("maximize",)))
 
 
 @functools.cache

@@ -119,7 +119,7 @@ def test_check_and_submit_say_what_sharing_means(person: People) -> None:
     for argv in (("check", alice.sweep()), ("submit", alice.sweep(), "--wait")):
         done = alice.run(*argv)
         assert done.code == 0, done.err
-        assert f"whoever is in {LAB} may change what its workers run, and so run code as you" in done.out + done.err
+        assert f"members of {LAB} may change what its workers run, and so run code as you" in done.out + done.err
         assert f"chmod +t {alice.root}" in done.out + done.err
     alice.root.chmod(0o3775)
     done = alice.run("check", alice.sweep(study=""))

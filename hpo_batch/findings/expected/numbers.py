@@ -21,6 +21,7 @@ from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.records import Answer, Value
+from hpo_batch.results.cells import plain
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
 
 DRAWS = 2000
@@ -198,8 +199,8 @@ def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:
             raise ExpressionError(f"'{name}' is not a parameter of these trials")
     hits = 0
     for row in frame[sorted(statistic.where.names)].to_dict("records"):
-        values = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
-        if not any(v is None or v is pd.NA or v != v for v in values.values()):
+        values = {str(name): value for name, cell in row.items() if (value := plain(cell)) is not None}
+        if len(values) == len(row):
             hits += statistic.where.truth(values)
     return hits, len(frame)
 

@@ -12,6 +12,7 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.records import Reason
+from hpo_batch.results.accounting import gpu_hours, gpus_held
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.store.nodes import chance_of_share
 
@@ -47,7 +48,7 @@ def efficiency(table: TrialsTable) -> Efficiency:
         return _from_trials(table.trials)
     ended = attempts[seconds.notna()]
     hours = seconds[seconds.notna()] / 3600
-    gpu_hours = _gpu_hours(ended, hours)
+    in_gpus = _gpu_hours(ended, hours)
     failed = ended["how"].isin(FAILURES)
     by_node = _by_node(ended, hours, failed)
     by_outcome = tuple(
@@ -61,14 +62,14 @@ def efficiency(table: TrialsTable) -> Efficiency:
     # one wait for all attempts of a run of an array task
     queue = _column(attempts.drop_duplicates("job"), "queue_wait_s")
     return Efficiency(
-        gpu_hours=gpu_hours,
+        gpu_hours=in_gpus,
         hours=float(hours.sum()),
         by_outcome=by_outcome,
         by_node=by_node,
         failures=causes,
         queue_wait_s=None if queue is None else float(queue.median()),
-        text=_text(float(hours.sum()), gpu_hours, by_outcome, by_node),
-        why="" if gpu_hours is not None else "no attempt says which GPUs it had: hours are those of workers",
+        text=_text(float(hours.sum()), in_gpus, by_outcome, by_node),
+        why="" if in_gpus is not None else "no attempt says which GPUs it had: hours are those of workers",
     )
 
 
@@ -85,14 +86,9 @@ def bad_node(by_node: tuple[tuple[str, float, int, int], ...]) -> tuple[str, flo
 
 
 def _gpu_hours(ended: pd.DataFrame, hours: pd.Series[float]) -> float | None:
-    told = _column(ended, "gpu_hours")
-    if told is not None:
-        return float(told.sum())
-    held = _column(ended, "gpu_count")
-    if held is None:
-        gpus = ended["gpus"].fillna("").astype(str)
-        held = gpus.map(lambda text: float(len([g for g in text.split(",") if g])))
-    return float((hours * held).sum()) if (held > 0).any() else None
+    recorded = _column(ended, "gpu_hours")
+    each = gpu_hours(hours * 3600, gpus_held(ended)) if recorded is None else recorded
+    return float(each.sum()) if each.notna().any() else None
 
 
 def _by_node(

@@ -19,7 +19,7 @@ from hpo_batch.results.top import grouped
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.text.lines import printable
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 
 def frame(n: int = 6) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def test_folders_and_pipes_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder without a study"):
         read_tables([str(folder)], root=tmp_path / "logs")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="save it in a file first"):
+    with pytest.raises(UserError, match="save it to a file first"):
         read_tables([str(tmp_path / "pipe")], root=tmp_path / "logs")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.columns import Columns
 from hpo_batch.sources.read import read_tables
 
 Read = Callable[..., TrialsTable]
@@ -20,7 +21,9 @@ def read(tmp_path: Path) -> Read:
     def call(content: str | bytes, name: str = "trials.csv", **options: object) -> TrialsTable:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        (table,) = read_tables([str(path)], root=tmp_path / "logs", **options)  # type: ignore[arg-type]
+        sweep = options.pop("sweep", None)
+        columns = Columns(**options)  # type: ignore[arg-type]
+        (table,) = read_tables([str(path)], root=tmp_path / "logs", sweep=sweep, columns=columns)  # type: ignore[arg-type]
         return table
 
     return call

@@ -1,8 +1,9 @@
-"""A sweep in words, for ``check``; and the reference of the TOML, for ``check --schema``."""
+"""A sweep in words, and what is wrong with it, as ``check`` shows it; the reference of the TOML."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from hpo_batch.space.parameters import Choices, Searched
 from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.store import footprint, sharing
 from hpo_batch.store.home import StudyHome, who_may_replace
+from hpo_batch.study.imported import gather, is_frozen
+from hpo_batch.study.read import read_state
 from hpo_batch.sweep.doubts import warnings
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.samplers import SAMPLERS
@@ -28,45 +31,63 @@ from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
 OURS = "hpo_batch."
+MOST_COUNTED = 20_000
+"""combinations whose parameters are counted: the user's function may build a model each time"""
 
 
 def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
-    """What a sweep means, line by line, and what should be looked at; ``refusals`` tells what is wrong."""
-    told = list(warnings(sweep)) + objective_doubts(sweep) + _sampler_warnings(sweep)
+    """What a sweep means, line by line, and warnings; ``refusals`` says what is wrong.
+
+    Args:
+        home: of the study that it would make.
+        import_code: import the objective, to find what it lacks and how large its models are.
+
+    Raises:
+        HpoBatchError: a study that it imports does not exist, or does not fit.
+    """
+    warned = [*warnings(sweep), *objective_doubts(sweep), *_sampler_warnings(sweep)]
     if unnamed := no_machine_named(sweep.job, has_slurm=has_slurm()):
-        told.append(unnamed)
+        warned.append(unnamed)
     if import_code:
-        told += _import_warnings(sweep.objective)
-    label = f", budget {sweep.budget}" if sweep.budget else ""
+        warned += _import_warnings(sweep.objective)
+    repeats = _repeated_names(sweep)
+    if repeats:
+        warned.append(f"{'; '.join(repeats)}: one configuration, trained once")
     metrics = ", ".join(f"{d} {m}" for m, d in zip(sweep.study.metric, sweep.study.direction, strict=True))
-    lines = [f"study {sweep.study.name}{label}: {metrics}"]
-    if sweep.budget:
-        lines[0] = f"study {sweep.path}: {metrics}"
+    lines = [f"study {sweep.path if sweep.budget else sweep.study.name}: {metrics}", _trials_line(sweep)]
+    lines += _space_lines(sweep)
+    lines += _parameter_count_lines(sweep, warned, import_code=import_code)
+    lines += [_workers_line(sweep), _line("files", f"{footprint_of(sweep)}, without output and kept checkpoints")]
+    history, history_warnings = describe_imports(sweep, home)
+    sharing_lines, sharing_warnings = describe_sharing(sweep, home)
+    return lines + history + sharing_lines, warned + history_warnings + sharing_warnings
+
+
+def _line(title: str, text: str) -> str:
+    return f"  {title:<14}{text}"
+
+
+def _trials_line(sweep: Sweep) -> str:
+    """How many trials, and where they come from: ``12: 2 forced extremes, 10 by tpe``."""
     planned = planned_trials(sweep)
-    by_origin: dict[str, int] = {}
-    for trial in planned:
-        kind = "forced extremes" if trial.origin.startswith("extreme") else f"from the {trial.origin}"
-        by_origin[kind] = by_origin.get(kind, 0) + 1
+    by_origin = Counter(
+        "forced extremes" if trial.origin.startswith("extreme") else f"from the {trial.origin}" for trial in planned
+    )
     origins = [f"{count} {kind}" for kind, count in by_origin.items()]
     rest = target(sweep) - len(planned)
     origins += [f"{rest} by {sweep.sampler.name}"] if rest and not sweep.sampler.capabilities.is_list else []
     seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
-    lines.append(f"  trials        {target(sweep)}: {', '.join(origins)}{seeds}")
-    repeats = _repeated_names(sweep)
-    if repeats:
-        told.append(f"{'; '.join(repeats)}: one configuration, trained once")
-    lines += _space_lines(sweep)
-    lines += _parameter_count_lines(sweep, told, import_code=import_code)
+    return _line("trials", f"{target(sweep)}: {', '.join(origins)}{seeds}")
+
+
+def _workers_line(sweep: Sweep) -> str:
     job = sweep.job
     gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
-    lines.append(
-        f"  workers       {job.workers} from template '{job.template or 'local'}': "
-        f"{format_walltime(job.walltime)} each, {job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}"
+    return _line(
+        "workers",
+        f"{job.workers} from template '{job.template or 'local'}': "
+        f"{format_walltime(job.walltime)} each, {job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}",
     )
-    lines.append(f"  files         {footprint_of(sweep)}, without what trials print and the checkpoints they keep")
-    history, differ = describe_imports(sweep, home)
-    with_whom, doubts = describe_sharing(sweep, home)
-    return lines + history + with_whom, told + differ + doubts
 
 
 def footprint_of(sweep: Sweep) -> footprint.Footprint:
@@ -82,106 +103,104 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
 
 
 def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """With whom a study is shared, and why that group may not get at it; who else may replace it."""
-    lines, told = [], []
+    """With whom a study is shared; warnings if that group cannot use it, or if others may replace it."""
+    lines, warned = [], []
     if sweep.study.shared:
         try:
             group = sharing.group_of(home)
-            lines.append(f"  shared        with group {group}: {home.path}")
-            lines.append(
-                f"                whoever is in {group} may change what its workers run, and so run code as you"
-            )
-            told += sharing.doubts(home)
+            lines.append(_line("shared", f"with group {group}: {home.path}"))
+            lines.append(_line("", f"members of {group} may change what its workers run, and so run code as you"))
+            warned += sharing.doubts(home)
         except StorageError as error:
-            told.append(f"study.shared: {error}")
+            warned.append(f"study.shared: {error}")
     who = who_may_replace(home.root)
     if who is not None:
-        told.append(
-            f"{who} may put other studies in the place of those in '{home.root}', and so run code as you: "
+        warned.append(
+            f"{who} may replace studies in '{home.root}', and so run code as you: "
             f"'chmod +t {home.root}' leaves each study to its owner"
         )
-    return lines, told
+    return lines, warned
 
 
 def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """What other studies give the sampler, and what may be meant otherwise.
+    """What other studies give the sampler as history, and warnings.
 
     Raises:
         HpoBatchError: one of them is not there, or does not fit.
     """
-    from hpo_batch.study.imported import gather, is_frozen
-    from hpo_batch.study.read import read_state
-
     names = ", ".join(sweep.study.import_)
     if not names:
         return [], []
     if home.exists and is_frozen(read_state(home), sweep):
-        return [f"  history       of {names}, as it was when the study imported it"], []
-    found = gather(home, sweep)
-    return [f"  history       {line}" for line in found.lines], list(found.doubts)
+        return [_line("history", f"of {names}, as it was when the study imported it")], []
+    imports = gather(home, sweep)
+    return [_line("history", line) for line in imports.lines], list(imports.doubts)
 
 
 def _space_lines(sweep: Sweep) -> list[str]:
     space = sweep.space
     searched = ", ".join(p.name for p in space.searched)
-    lines = [f"  searched      {len(space.searched)}: {searched}; {len(space.fixed)} fixed"]
+    lines = [_line("searched", f"{len(space.searched)}: {searched}; {len(space.fixed)} fixed")]
     total = size(space)
     if total.all is None:
-        lines.append("  cells         infinite: a parameter is continuous")
+        lines.append(_line("cells", "infinite: a parameter is continuous"))
     else:
-        valid = "unknown (too many to walk through)" if total.valid is None else f"{total.valid}"
-        lines.append(f"  cells         {total.all} in all, {valid} valid")
+        valid = "unknown (too many to count)" if total.valid is None else f"{total.valid}"
+        lines.append(_line("cells", f"{total.all} in all, {valid} valid"))
     for parameter in space.searched:
         if isinstance(parameter, Choices) and parameter.weights is not None:
             parts = zip(parameter.values, parameter.weights, strict=True)
-            planned = ", ".join(f"{value} {weight / sum(parameter.weights):.0%}" for value, weight in parts)
-            lines.append(f"  shares        {parameter.name}: {planned} of the drawn trials")
+            shares = ", ".join(f"{value} {weight / sum(parameter.weights):.0%}" for value, weight in parts)
+            lines.append(_line("shares", f"{parameter.name}: {shares} of the drawn trials"))
     architecture = architecture_size(sweep)
     if architecture is not None:
-        names, count = architecture
+        names, cells = architecture
         trials = target(sweep)
         lines.append(
-            f"  architecture  {count} valid cells over {', '.join(names)}: "
-            f"{trials} trials can reach {min(trials, count)}, random draws {expected_distinct(trials, count):.1f}"
+            _line(
+                "architecture",
+                f"{cells} valid cells over {', '.join(names)}: {trials} trials can reach {min(trials, cells)}, "
+                f"random draws {expected_distinct(trials, cells):.1f}",
+            )
         )
     return lines
 
 
-def _parameter_count_lines(sweep: Sweep, told: list[str], *, import_code: bool) -> list[str]:
-    """The range of parameter counts: a label such as 20M promises nothing."""
+def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool) -> list[str]:
+    """The range of parameter counts: the label of a budget, such as 20M, need not be true."""
     name = sweep.objective.n_params
     if name is None:
         return []
     if not (import_code or name.startswith(OURS)):
-        told.append(f"parameter counts are not shown: --import would import '{name}'")
+        warned.append(f"parameter counts are not shown: --import would import '{name}'")
         return []
     try:
         count = import_function(name)
         counts = list(_counts(sweep, count))
     except Exception as error:  # the user's function may raise anything
-        told.append(f"parameter counts are not shown: {name}: {error}")
+        warned.append(f"parameter counts are not shown: {name}: {error}")
         return []
     bounded = replace(sweep.space, n_params=count)
     if any("n_params" in constraint.names for constraint in bounded.constraints.values()):
         rare = rarely_valid(bounded, also_finite=True)
-        told += [f"space.constraints: {rare}"] if rare else []
+        warned += [f"space.constraints: {rare}"] if rare else []
     label = f"{sweep.budget} is " if sweep.budget else ""
-    return [f"  parameters    {label}{_short(min(counts))} to {_short(max(counts))} (from {name})"]
+    return [_line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
 
 
 def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:
-    """Counts over the parameters that change them: which those are is found by varying each alone."""
+    """Parameter counts over the parameters that change them, which are found by varying each alone."""
     space = sweep.space
     middle: dict[str, Value] = {p.name: p.middle for p in space.searched}
     start = count(space.resolve(middle).values)
     yield start
-    matter: list[tuple[str, list[Value]]] = []
+    relevant: list[tuple[str, list[Value]]] = []
     for parameter in space.searched:
         values = _few(parameter)
         if any(count(space.resolve({**middle, parameter.name: value}).values) != start for value in values):
-            matter.append((parameter.name, values))
-    for combination in itertools.islice(itertools.product(*(values for _, values in matter)), 20_000):
-        chosen = dict(zip((name for name, _ in matter), combination, strict=True))
+            relevant.append((parameter.name, values))
+    for combination in itertools.islice(itertools.product(*(values for _, values in relevant)), MOST_COUNTED):
+        chosen = dict(zip((name for name, _ in relevant), combination, strict=True))
         configuration = space.resolve({**middle, **chosen})
         if space.why_invalid(configuration, bounds=False) is None:
             yield count(configuration.values)
@@ -207,7 +226,7 @@ def _repeated_names(sweep: Sweep) -> list[str]:
 
 
 def _sampler_warnings(sweep: Sweep) -> list[str]:
-    """Whether a sampler class of the user's is there, found out without importing it."""
+    """A warning if a sampler class of the user does not exist; found out without importing it."""
     name = sweep.sampler.name
     if name in SAMPLERS:
         return []
@@ -219,23 +238,23 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
 
 
 def objective_warnings(sweep: Sweep) -> list[str]:
-    """What of the objective is not there, found out without importing or starting it."""
+    """What of the objective is missing; found out without importing or starting it."""
     objective = sweep.objective
-    told: list[str] = []
+    missing: list[str] = []
     if objective.function is not None:
         try:
             find_function(objective.function)
         except UserError as error:
-            told.append(f"objective.function: {error}")
+            missing.append(f"objective.function: {error}")
     if objective.command is not None:
-        told += [f"objective.command: {missing}" for missing in missing_files(objective)]
-    return told
+        missing += [f"objective.command: {file}" for file in missing_files(objective)]
+    return missing
 
 
 def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Why ``submit`` does not start a sweep for its objective; and what it only warns of.
+    """Why ``submit`` does not start a sweep because of its objective, and what it only warns about.
 
-    Where the job brings its own environment, what is missing here may be there.
+    Where the job sets up its own environment, what is missing here may exist there.
     """
     missing, wrong = objective_warnings(sweep), mistakes(sweep)
     if sweep.job.python is None and not sweep.job.setup:
@@ -244,27 +263,27 @@ def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
 
 
 def _import_warnings(objective: Objective) -> list[str]:
-    told = []
+    failed = []
     for key in ("function", "n_params"):
         name = getattr(objective, key)
         if name is not None:
             try:
                 import_function(name)
             except UserError as error:
-                told.append(f"objective.{key}: {error}")
-    return told
+                failed.append(f"objective.{key}: {error}")
+    return failed
 
 
 def describe_schema() -> Iterator[str]:
-    """Every key with its type, default and meaning, read from the schema."""
+    """The reference of the TOML: every key with its default and meaning, read from the schema."""
     yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
-    told = meanings(Sweep)
+    meaning = meanings(Sweep)
     for key in keys_of(Sweep):
         tables = tables_in(key.annotation)
         if key.name == "budget":
             yield "\n[[budget]]  one study per budget: a name, and any table of the file merged over it"
         elif not tables:
-            yield f"\n[{key.name}]  {told.get(key.attribute, '')}"
+            yield f"\n[{key.name}]  {meaning.get(key.attribute, '')}"
         else:
             yield f"\n[{key.name}]" if key.name != "trial" else "\n[[trial]]"
             inside = meanings(tables[0])

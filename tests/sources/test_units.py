@@ -21,7 +21,7 @@ from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.columns import direction_of
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Real
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 GRID = [{"max_depth": [1, 2, 3], "criterion": ["gini", "entropy"]}, {"max_depth": [4], "min_samples_leaf": [1, 5]}]
 
@@ -103,7 +103,7 @@ def test_numbers_of_json_that_are_texts_are_numbers(texts: list[Any], read: Read
     ):
         table = read(content, "r.json")
         assert [float(value) for value in table.trials["params_lr"]] == [float(text) for text in texts * 3]
-        assert "written as texts are read as what they are: lr" in told(table)
+        assert "texts that are numbers or booleans are read as such: lr" in told(table)
 
 
 def test_texts_that_are_no_numbers_stay_texts(read: Read) -> None:
@@ -231,7 +231,7 @@ def test_ray_tunes_own_data_frame(read: Read, tmp_path: Path) -> None:
         ({"mlruns/0/meta.yaml": ""}, "mlflow.search_runs"),
         ({"run-20240501_100000-ab12/files/config.yaml": ""}, "Weights & Biases"),
         ({"0/.hydra/config.yaml": "", "multirun.yaml": ""}, "Hydra"),
-        ({"a.csv": "lr,value\n1,2\n", "b.json": "[]"}, "each is a study of its own: a.csv, b.json"),
+        ({"a.csv": "lr,value\n1,2\n", "b.json": "[]"}, "each of these files is a study of its own: a.csv, b.json"),
         ({"notes.txt": ""}, "nor any CSV"),
     ],
 )

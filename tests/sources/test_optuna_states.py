@@ -16,7 +16,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
-from tests.results.conftest import told
+from tests.sources.conftest import told
 
 Fill = Callable[[optuna.Study], None]
 
@@ -58,7 +58,7 @@ def test_a_range_that_depends_on_another_parameter(read_study: Reader, tmp_path:
     assert table.space is not None
     assert table.space.by_name["k"] == Integer(name="k", low=1, high=8)
     assert table.space.by_name["width"] == Real(name="width", low=1.0, high=16.0)
-    assert "the range of 'k' is not the same in all trials: the space has all of them together, 1 to 8" in told(table)
+    assert "the range of 'k' is not the same in all trials: the space has all of it, 1 to 8" in told(table)
     assert "(fixed)" not in told(table)
 
 

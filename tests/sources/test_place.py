@@ -16,8 +16,8 @@ import pytest
 from hpo_batch.cli.main import run
 from hpo_batch.cli.sources import by_source
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.sources.place import existing_file, label_of, split
 from hpo_batch.sources.read import read_tables
-from hpo_batch.sources.source import existing_file, label_of, split
 
 Storage = Callable[..., Path]
 HPO_BATCH = Path(sys.executable).parent / "hpo-batch"
@@ -244,15 +244,15 @@ def test_options_for_one_source(files: Path, capsys: pytest.CaptureFixture[str])
 def test_options_for_all_sources_hold_where_they_fit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert collect("--map", "lr=rate", "--value", "auc", "--ignore", "junk", "--ignore", "score") == 0
     out, err = capsys.readouterr()
-    assert "b: has no column 'rate': --map lr=rate holds for others" in err
-    assert "a: has no column 'junk': --ignore junk holds for others" in err
+    assert "b: has no column 'rate': --map lr=rate applies to others" in err
+    assert "a: has no column 'junk': --ignore junk applies to others" in err
     assert [name for name in ("params_lr", "rate", "junk", "score") if name in out.splitlines()[0]] == ["params_lr"]
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--value", "nope"], "has no column 'nope': --value nope holds for others"),
+        (["--value", "nope"], "has no column 'nope': --value nope applies to others"),
         (["--value", "auc", "--map", "lr=nope"], "--map lr=nope: none of the files"),
         (["--value", "auc", "--ignore", "nope"], "--ignore nope: none of the files"),
         (["--value", "b.csv:nope"], "b.csv has no column 'nope'"),

@@ -8,7 +8,7 @@ import pytest
 
 from hpo_batch.errors import UserError
 from hpo_batch.sources.columns import Columns
-from hpo_batch.sources.read import read_tables
+from hpo_batch.sources.read import read_for_sweep
 from hpo_batch.sources.rows import Rows, rows_of
 from hpo_batch.sweep.schema import Sweep
 from tests.study.helpers import Text, sweep_of
@@ -21,7 +21,8 @@ def read(tmp_path: Path, text: str, *, text_of_sweep: Text | None = None, **give
     path = tmp_path / "runs.csv"
     path.write_text(text)
     columns = Columns(**given)  # type: ignore[arg-type]
-    (table,) = read_tables([str(path)], root=tmp_path, into=sweep, mapping=columns.mapping, value=columns.value)
+    used = Columns(mapping=columns.mapping, value=columns.value)
+    (table,) = read_for_sweep(str(path), sweep, used, root=tmp_path)
     return rows_of(table, sweep, columns, file=2), sweep
 
 
@@ -47,7 +48,7 @@ def test_what_a_row_has(tmp_path: Path) -> None:
     assert rest[1].started == pytest.approx(first.started - 60)
     assert (rest[2].started, rest[2].ended) == (None, None)
     assert [row.name for row in rest] == [None] * 3  # two of one name, and one that would be a range
-    assert dict(found.left) == {"pruned": 1, "failed": 1, "running": 1, "without a finite value": 2}
+    assert dict(found.left_out) == {"pruned": 1, "failed": 1, "running": 1, "without a finite value": 2}
     assert (found.notes, found.columns) == ((), {})
 
 

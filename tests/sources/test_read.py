@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
+from hpo_batch.sources.columns import Columns
 from hpo_batch.sources.read import read_tables
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
-from tests.results.conftest import Read, told
+from tests.sources.conftest import Read, told
 
 HEADER = "trial,state,value,lr,n_layers,kind"
 ROWS = "0,COMPLETE,0.5,1e-05,2,a\n1,COMPLETE,0.75,0.1,4,b\n2,FAIL,,0.1,2,b\n3,PRUNED,0.25,0.1,2,a\n"
@@ -24,7 +25,7 @@ def test_a_csv_with_what_it_leaves_open(read: Read) -> None:
     table = read(f"{HEADER}\n{ROWS}")
     assert table.parameters == ("lr", "n_layers", "kind")
     assert table.directions == ("maximize",)
-    assert "taken as to maximize" in told(table)
+    assert "is maximized, as its name does not say" in told(table)
     assert "space inferred" in told(table)
     assert list(table.trials["params_n_layers"]) == [2, 4, 2, 2]
     assert list(table.trials["state"]) == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
@@ -76,7 +77,7 @@ def test_the_same_table_in_other_spellings(read: Read, content: bytes) -> None:
         ("trial,value,lr\n7,1,0.1\n7,2,0.2\n", "the number 7 stands in column 'trial' 2 times"),
         ("trial,state,value,lr\n0,DONE?,1,2\n", "row 1 has the state 'DONE?'"),
         ("trial;value;n\n0;1;1,024\n1;2;2,048\n", "may be 1024 or 1.024"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "bytes of zero"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "zero bytes"),
         (b"PAR1 and nothing more", "not a Parquet file"),
         ("[1, 2]", "not a list of trials"),
         ('{"a": 1}', "not a table"),
@@ -333,11 +334,13 @@ def test_the_reference_files_as_they_are(shared: Path, tmp_path: Path) -> None:
     experiments = str(reference / "gainakt4_phase1_26_experiments.csv")
     with pytest.raises(UserError, match="--value COLUMN"):
         read_tables([experiments], root=tmp_path)
-    (table,) = read_tables([experiments], root=tmp_path, value=("test_auc",))
+    (table,) = read_tables([experiments], root=tmp_path, columns=Columns(value=("test_auc",)))
     assert table.parameters == ("learning_rate", "d_model", "n_heads", "d_ff", "dropout", "num_encoder_blocks")
     assert table.trials["number"][0] == 631733
     assert table.trials["value"].mean() == pytest.approx(0.7177, abs=5e-5)
     assert table.trials["user_attrs_checkpoint_epoch"][0] == 2
-    models = read_tables([str(reference / "fints_topmodels_a50.csv")], root=tmp_path, value=("val_auc",))
+    models = read_tables(
+        [str(reference / "fints_topmodels_a50.csv")], root=tmp_path, columns=Columns(value=("val_auc",))
+    )
     assert [(t.budget, t.parameters == names) for t in models] == [("2M", True), ("20M", True), ("200M", True)]
     assert "user_attrs_val_pred_min" in models[0].trials

@@ -1,0 +1,40 @@
+"""Whether a sweep file is right, and what it means. Starts nothing, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo_batch.launch.describe import describe_sweep, refusals
+from hpo_batch.store.home import home_of
+from hpo_batch.sweep.load import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One study of a sweep file."""
+
+    lines: tuple[str, ...]
+    """what it means"""
+    warnings: tuple[str, ...]
+    errors: tuple[str, ...]
+    """why ``submit`` would not start it"""
+
+
+def check(path: Path, *, root: Path, overrides: Sequence[str] = (), import_code: bool = False) -> Iterator[Checked]:
+    """Each study of a sweep file: one, or one for each budget.
+
+    Args:
+        root: the logs directory, where studies that it imports are looked for.
+        overrides: ``KEY=VALUE`` instead of what the file says.
+        import_code: import the objective too, which runs its module.
+
+    Raises:
+        SweepInvalid: the file has mistakes; the error lists all of them.
+        HpoBatchError: a study that it imports does not exist, or does not fit.
+    """
+    for sweep in load(path, overrides=overrides):
+        lines, warnings = describe_sweep(sweep, home=home_of(root, sweep.path), import_code=import_code)
+        errors, missing = refusals(sweep)
+        yield Checked(lines=tuple(lines), warnings=tuple(dict.fromkeys((*warnings, *missing))), errors=tuple(errors))

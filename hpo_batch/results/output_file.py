@@ -1,0 +1,36 @@
+"""A file that a command writes with ``-o``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpo_batch.errors import StorageError
+from hpo_batch.files import write_atomic
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.sharing import umask_for
+from hpo_batch.study.read import read_revision, read_state
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file at once, or not at all. In the directory of a shared study its group can read and write it.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    path = path.absolute()
+    try:
+        with umask_for(shared=_is_in_shared_study(path.parent.resolve())):
+            write_atomic(path, content)
+    except OSError as error:
+        raise StorageError.because(
+            f"cannot write '{path}'", error, do="-o takes any file that you may write"
+        ) from error
+
+
+def _is_in_shared_study(folder: Path) -> bool:
+    for path in (folder, *folder.parents):
+        home = StudyHome(path=path, name=path.name)
+        if home.exists:
+            state = read_state(home)
+            return bool(state.revision) and read_revision(home, state).study.shared
+    return False
