@@ -379,7 +379,7 @@ def _tell_of_collector(plan: Plan, submission: Submission) -> None:
 def _start_held_back(plan: Plan, live: Live) -> None:
     """Requeued tasks wait two minutes on most sites; one whose user asked it to begin later waits as he said."""
     from hpo_batch.errors import CommandMissing, SlurmError
-    from hpo_batch.scheduler.slurm.commands import start_now
+    from hpo_batch.scheduler.slurm.control import start_now
 
     if not live.held_back or "begin" in plan.sweep.job.sbatch:
         return

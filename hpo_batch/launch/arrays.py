@@ -12,7 +12,7 @@ from hpo_batch.files import write_atomic
 from hpo_batch.launch.environment import sbatch_environment
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm import control, jobs
 from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
@@ -46,7 +46,7 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         script = home.slurm / f"{submission.id}{f'-{len(submission.job_ids) + 1}' if submission.job_ids else ''}.sh"
         write_atomic(script, _text(plan, submission, pickle, arrays))
         try:
-            job_id = commands.sbatch(script, env=environment.env)
+            job_id = jobs.sbatch(script, env=environment.env)
         except SubmitLimit as error:
             script.unlink()
             if not arrays.fewer(error):
@@ -156,7 +156,7 @@ class _Arrays:
 
     def _ask(self) -> None:
         try:
-            self._limit = commands.show_config().array_limit
+            self._limit = control.show_config().array_limit
         except HpoBatchError:
             self._limit = USUAL_LIMIT
         self.is_array = self._limit > 1

@@ -21,7 +21,7 @@ from hpo_batch.launch.rollback import look_before, put_back, remove_unused, take
 from hpo_batch.launch.task_layout import shape_of
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.scheduler.gpus import local_gpus
-from hpo_batch.scheduler.slurm.commands import cluster_name
+from hpo_batch.scheduler.slurm.control import cluster_name
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission

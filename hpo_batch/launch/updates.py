@@ -12,8 +12,8 @@ from typing import Final
 from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.launch.plan import Plan
 from hpo_batch.monitor.live import Live
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.commands import QueueRow
+from hpo_batch.scheduler.slurm import control, jobs
+from hpo_batch.scheduler.tasks import QueueRow
 from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -91,7 +91,7 @@ def _update(rows: Sequence[QueueRow], what: str, changes: Mapping[str, str]) -> 
 
 def _tell(rows: Sequence[QueueRow], changes: Mapping[str, str]) -> str | None:
     try:
-        commands.update([row.id for row in rows], changes)
+        control.update([row.id for row in rows], changes)
     except (SlurmError, CommandMissing) as error:
         return str(error)
     return None
@@ -101,7 +101,7 @@ def _replace_stuck(rows: Sequence[QueueRow]) -> Iterator[str]:
     if not rows:
         return
     try:
-        commands.scancel([row.id for row in rows])
+        jobs.scancel([row.id for row in rows])
     except (SlurmError, CommandMissing) as error:
         yield f"warning: array tasks that can never start could not be cancelled: {_named(rows)} ({error})"
         return

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from hpo_batch import processes
 from hpo_batch.monitor.output import last_lines
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission

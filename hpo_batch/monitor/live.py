@@ -17,9 +17,8 @@ from hpo_batch.monitor.queue import Queue, ask, coming
 from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
 from hpo_batch.monitor.workers import had_a_worker
 from hpo_batch.records import Owner
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
 from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook, what_to_change
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome

@@ -13,7 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpo_batch.processes import is_dead_here
-from hpo_batch.scheduler.slurm.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, cluster_name, squeue
+from hpo_batch.scheduler.slurm.control import cluster_name
+from hpo_batch.scheduler.slurm.jobs import SBATCH_TIMEOUT_S
+from hpo_batch.scheduler.slurm.queue import squeue
+from hpo_batch.scheduler.slurm.runner import TIMEOUT_S
+from hpo_batch.scheduler.tasks import ArrayTask, QueueRow
 from hpo_batch.store.home import user_name
 from hpo_batch.store.submissions import Submission
 

@@ -30,7 +30,8 @@ from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.scheduler.gpus import gpus_of_task
-from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, sacct
+from hpo_batch.scheduler.slurm.accounts import sacct
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.space.build import build
 from hpo_batch.store.attempt_folder import last_sign
 from hpo_batch.store.footprint import Usage, of_study

@@ -9,7 +9,7 @@ from typing import Final
 
 from hpo_batch.monitor.status import UNSEEN, StudyStatus
 from hpo_batch.scheduler.slurm.reasons import Outlook, outlook, what_to_change
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 
 LOOKS: Final = 3
 """answers in a row in which SLURM shows nothing of a submission, before it is believed that nothing of it is there"""

@@ -17,9 +17,8 @@ from hpo_batch import processes
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.queue import Hidden
 from hpo_batch.records import Owner, TrialState
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
 from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.submissions import Submission
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, sacct
+from hpo_batch.scheduler.slurm.accounts import sacct
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 

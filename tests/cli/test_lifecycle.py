@@ -20,8 +20,8 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study.read import read_state
 from tests.cli.conftest import Cli
-from tests.cluster.conftest import fake_command as fake_command
 from tests.conftest import REPOSITORY
+from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import state_of
 
 

@@ -10,7 +10,7 @@ import pytest
 from hpo_batch.doctor.finding import Finding, Level, exit_code
 from hpo_batch.doctor.site_limits import Limits, site_findings
 from hpo_batch.errors import Exit
-from hpo_batch.scheduler.slurm.commands import SlurmConfig
+from hpo_batch.scheduler.slurm.control import SlurmConfig
 from hpo_batch.scheduler.slurm.site import Limit, Partition
 from hpo_batch.sweep.schema import Job
 

@@ -19,7 +19,7 @@ from hpo_batch.launch.rollback import Before, remove_unused
 from hpo_batch.launch.submit import submit
 from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm import jobs
 from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, read_submissions
@@ -200,8 +200,8 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     slurm: Slurm, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = slurm(sbatch="#!/bin/sh\nexec sleep 60\n")
-    quick = commands.sbatch
-    monkeypatch.setattr(commands, "sbatch", lambda script, *, env: quick(script, env=env, timeout_s=0.5))
+    quick = jobs.sbatch
+    monkeypatch.setattr(jobs, "sbatch", lambda script, *, env: quick(script, env=env, timeout_s=0.5))
     made = a_plan(root)
     made.home.make()
     made.home.marker("DRAIN").touch()

@@ -13,12 +13,12 @@ from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.updates import bring_up_to_date
 from hpo_batch.monitor.live import Live
 from hpo_batch.monitor.queue import Queue
-from hpo_batch.scheduler.slurm.commands import parse_squeue
+from hpo_batch.scheduler.slurm.queue import parse_squeue
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.sweep.difference import Change
-from tests.cluster.conftest import FakeCommand
-from tests.cluster.conftest import fake_command as fake_command
 from tests.launch.test_submit import a_plan
+from tests.scheduler.conftest import FakeCommand
+from tests.scheduler.conftest import fake_command as fake_command
 
 Fake = Callable[..., FakeCommand]
 REFUSED = "scontrol: error: 7_1: Access/permission denied\nslurm_update error: Access/permission denied\n"

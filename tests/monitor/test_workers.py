@@ -12,7 +12,7 @@ import pytest
 
 from hpo_batch.monitor.queue import Hidden
 from hpo_batch.monitor.workers import Answer, Workers, find_workers
-from hpo_batch.scheduler.slurm.commands import parse_squeue
+from hpo_batch.scheduler.slurm.queue import parse_squeue
 from hpo_batch.scheduler.slurm.reasons import Outlook, is_held, meaning, outlook, what_to_change
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path

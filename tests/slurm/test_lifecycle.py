@@ -15,7 +15,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.launch.task_exits import how_they_ended
 from hpo_batch.monitor.queue import ask
 from hpo_batch.records import TrialState
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
