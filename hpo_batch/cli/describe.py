@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.launch.machine import has_slurm, no_machine_named
-from hpo_batch.launch.task_layout import shape_of
+from hpo_batch.launch.task_layout import gpus_of, shape_of
 from hpo_batch.objective.load import find_function, import_function, missing_files
 from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.objective.mistakes import mistakes
@@ -55,7 +55,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
     lines += _space_lines(sweep)
     lines += _parameter_count_lines(sweep, told, import_code=import_code)
     job = sweep.job
-    gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
+    gpus = f", {text}" if (text := gpus_of(job).text) else ""
     lines.append(
         f"  workers       {job.workers} from template '{job.template or 'local'}': "
         f"{format_walltime(job.walltime)} each, {job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}"

@@ -63,10 +63,10 @@ def command(
 
     SBATCH_* variables fill what the sweep leaves open; the plan shows which.
     """
+    from hpo_batch.scheduler.slurm.options import key_of_job, parse_options
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.part import part_of
-    from hpo_batch.sweep.sbatch_options import key_of_job, parse_options
 
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []

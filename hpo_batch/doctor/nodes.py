@@ -29,9 +29,9 @@ from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import parameters, script_text, start_text, write_pickle
 from hpo_batch.monitor.ends import true_reason
 from hpo_batch.monitor.output import last_lines
+from hpo_batch.scheduler import gpu_request
 from hpo_batch.scheduler.slurm import jobs, queue
 from hpo_batch.scheduler.slurm.site import Partition
-from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job
 
 JOB_S = 300.0
@@ -130,7 +130,7 @@ def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str
         workers_per_gpu=None,
         mps=False,
     )
-    without = {"ntasks"} if order.with_gpus else {"ntasks", *GPUS}
+    without = {"ntasks"} if order.with_gpus else {"ntasks", *gpu_request.OPTIONS}
     job = replace(job, sbatch={key: value for key, value in job.sbatch.items() if key.replace("_", "-") not in without})
     if not order.with_gpus:
         job = replace(job, gres=None, gpus_per_node=None)

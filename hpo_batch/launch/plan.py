@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
-from hpo_batch.launch.environment import Environment, sbatch_environment
+from hpo_batch.launch.environment import Environment, option_of, sbatch_environment
 from hpo_batch.launch.machine import no_machine_named
 from hpo_batch.launch.sbatch import asked_options
-from hpo_batch.launch.task_layout import shape_of
+from hpo_batch.launch.task_layout import gpus_of, shape_of
+from hpo_batch.scheduler.gpu_request import speaks_of_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change
-from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -94,7 +94,7 @@ class Plan:
         local = "local processes" if self.workers > 1 else "local process"
         where = local if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
         asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}"]
-        gpus = job.gres or job.gpus_per_node
+        gpus = gpus_of(job).text
         asked += [gpus] if gpus and not self.is_local else []
         shape = shape_of(job)
         if shape.workers > 1:
@@ -162,7 +162,7 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
 
 def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
     """``workers_per_gpu`` counts the GPUs that the sweep asks for: others would be given twice the workers."""
-    named = [name for name in environment.filled if name.removeprefix("SBATCH_").lower().replace("_", "-") in GPUS]
+    named = [name for name, value in environment.filled.items() if speaks_of_gpus(option_of(name), value)]
     if job.workers_per_gpu is not None and named:
         raise UserError(
             f"{named[0]}={environment.filled[named[0]]} of your environment asks for GPUs, and [job] workers_per_gpu "

@@ -19,9 +19,10 @@ from submitit.slurm.slurm import _make_sbatch_string  # private, but the executo
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.task_layout import Shape, shape_of
-from hpo_batch.scheduler.gpus import asked_gpus
+from hpo_batch.scheduler.gpu_request import speaks_of_gpus
+from hpo_batch.scheduler.slurm.options import replaced_by
 from hpo_batch.sweep.controls import check_line
-from hpo_batch.sweep.sbatch_options import KINDS, given_options, sbatch_problems
+from hpo_batch.sweep.sbatch_options import given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import lead_s
 
@@ -36,7 +37,7 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         do = f"; say {problem.allowed}" if problem.allowed else ""
         raise UserError(f"[job.sbatch] {problem.key[-1]}: {problem.message}{do}")
     given = given_options(job)
-    taken = set(given).union(*(kind for kind in KINDS if kind & set(given)))
+    taken = replaced_by(given)
     further: dict[str, Any] = {**({} if "requeue" in taken else {"requeue": True}), "chdir": str(workdir), **given}
     if job.reservation is not None:
         further["reservation"] = job.reservation
@@ -69,8 +70,8 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     asked["additional_parameters"] = further
     # submitit's default, which sites that enforce wckeys refuse; None leaves it out
     asked["wckey"] = None
-    if job.gres is not None and not asked_gpus(job.gres):
-        taken -= {"gres"} - set(given)  # of other resources: it stands beside GPUs that are asked for in another way
+    if job.gres is not None and not speaks_of_gpus("gres", job.gres):
+        taken -= {"gres"} - set(given)  # other resources: they stand beside GPUs that are asked for in another way
     return {
         key: value
         for key, value in asked.items()
@@ -79,14 +80,14 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
     }
 
 
-def asked_options(job: Job) -> frozenset[str]:
-    """Long names of the sbatch options that the script will hold."""
+def asked_options(job: Job) -> dict[str, object]:
+    """The sbatch options that the script will hold, by long names."""
     asked = parameters(job, name="", workdir=Path("/"))
     for key in ("array_parallelism", "setup", "signal_delay_s", "use_srun", "srun_args", "wckey"):
         asked.pop(key, None)
     further = asked.pop("additional_parameters")
-    always = ("array", "error", "open-mode", "output", "signal")
-    return frozenset((*(key.replace("_", "-") for key in (*asked, *further)), *always))
+    options = {key.replace("_", "-"): value for key, value in {**asked, **further}.items()}
+    return {**dict.fromkeys(("array", "error", "open-mode", "output", "signal")), **options}
 
 
 def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:

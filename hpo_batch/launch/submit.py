@@ -14,12 +14,15 @@ from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
 from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
 from hpo_batch.launch.collector import add_collector
+from hpo_batch.launch.environment import option_of, sbatch_environment
 from hpo_batch.launch.local import LOG_PATTERN, start_workers
 from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.provenance import command_line, describe_code, snapshot
 from hpo_batch.launch.rollback import look_before, put_back, remove_unused, take_markers
-from hpo_batch.launch.task_layout import shape_of
+from hpo_batch.launch.sbatch import asked_options
+from hpo_batch.launch.task_layout import gpus_of, shape_of
 from hpo_batch.monitor.queue import Queue, is_starting
+from hpo_batch.scheduler.gpu_request import speaks_of_gpus
 from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.scheduler.slurm.control import cluster_name
 from hpo_batch.store import leases, sharing
@@ -27,8 +30,6 @@ from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
 from hpo_batch.study.create import create
 from hpo_batch.sweep.schema import Job
-
-GPU_OPTIONS = ("gres", "gpus-per-node", "gpus-per-task", "gpus")
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,8 @@ def _this_process() -> dict[str, Any]:
 
 
 def _gpus(job: Job, environ: Mapping[str, str]) -> str:
-    """What is asked for each worker, wherever it is said."""
-    told = [job.gres, job.gpus_per_node, *(job.sbatch.get(option) for option in GPU_OPTIONS)]
-    told += [environ.get(f"SBATCH_{option.upper().replace('-', '_')}") for option in GPU_OPTIONS]
-    return str(next((one for one in told if one), ""))
+    """The GPUs of a task as they are asked for: by the sweep, else by the caller's ``SBATCH_*``."""
+    if text := gpus_of(job).text:
+        return text
+    of_caller = sbatch_environment(environ, asked=asked_options(job)).filled
+    return next((value for name, value in of_caller.items() if speaks_of_gpus(option_of(name), value)), "")

@@ -6,13 +6,15 @@ SLURM charges just that. Without GPUs the same sums are of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
+from hpo_batch.scheduler.gpu_request import gpu_request
+from hpo_batch.store.frozen import setting
 
 HOUR_S: Final = 3600.0
 
@@ -107,6 +109,18 @@ def add_up(
         idle=idle / HOUR_S,
         to_come=None if work_s is None else work_s * each / HOUR_S,
     )
+
+
+def task_gpus(frozen: Mapping[str, Any] | None) -> int:
+    """GPUs of an array task, on all its nodes, as a frozen sweep asks for them; 0 where they cannot be counted."""
+    keys = {name: setting(frozen, "job", name.replace("-", "_"), None) for name in ("gres", "gpus-per-node")}
+    request = gpu_request(
+        keys,
+        setting(frozen, "job", "sbatch", None) or {},
+        nodes=int(setting(frozen, "job", "nodes", 1)),
+        tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
+    )
+    return request.count or 0
 
 
 def _kind(span: Span, state: TrialState) -> str:

@@ -29,7 +29,6 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
-from hpo_batch.scheduler.gpus import gpus_of_task
 from hpo_batch.scheduler.slurm.accounts import sacct
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.space.build import build
@@ -469,25 +468,13 @@ def _hours(
         state_of=lambda number: state.trials[number].state,
         end_of=end_of,
         workers=live,
-        task_gpus=_task_gpus(frozen),
+        task_gpus=hours.task_gpus(frozen),
         work_s=expected.work_s,
     )
     if charged is None:
         return found
     allocated = sum(row.elapsed_s * (row.gpus if found.unit == "GPU" else 1) for row in charged) / hours.HOUR_S
     return replace(found, allocated=allocated, idle=max(0.0, allocated - (found.used - found.idle)))
-
-
-def _task_gpus(frozen: Mapping[str, Any] | None) -> int:
-    """GPUs of an array task, on all its nodes, as the sweep asks for them."""
-    further = setting(frozen, "job", "sbatch", None) or {}
-    return gpus_of_task(
-        setting(frozen, "job", "gres", None),
-        setting(frozen, "job", "gpus_per_node", None),
-        further,
-        nodes=int(setting(frozen, "job", "nodes", 1)),
-        tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
-    )
 
 
 def _ask_slurm(submissions: Sequence[Submission], *, now: float) -> Answer:
