@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, root_option
+from hpo_batch.cli.options import hint, live_homes, logs_root, root_option
 
 if TYPE_CHECKING:
     from hpo_batch.launch.cancel import Ended, Target
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> None:
     """End the workers of STUDY (left out: the only one with trials left). Unfinished trials wait for resume."""
     from hpo_batch.launch.cancel import cancel
+    from hpo_batch.launch.ownership import check_ours
 
     homes = live_homes(study, logs_root(root))
     for home in homes:

@@ -19,8 +19,9 @@ def command(
     sweep: Path | None, overrides: tuple[str, ...], import_code: bool, schema: bool, root: Path | None
 ) -> int | None:
     """Say what SWEEP means: trials, sizes of the space, parameter counts, mistakes; with whom it is shared."""
-    from hpo_batch.cli.describe import describe_schema, describe_sweep, refusals
+    from hpo_batch.cli.describe import describe_schema, describe_sweep
     from hpo_batch.errors import UserError
+    from hpo_batch.launch.checks import refusals
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
 
-from hpo_batch.errors import StorageError, UserError
+from hpo_batch.errors import UserError
+from hpo_batch.launch.checks import describe_imports, describe_sharing
 from hpo_batch.launch.machine import has_slurm, no_machine_named
 from hpo_batch.launch.task_layout import gpus_of, shape_of
-from hpo_batch.objective.load import find_function, import_function, missing_files
+from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
-from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
-from hpo_batch.store import footprint, sharing
-from hpo_batch.store.home import StudyHome, who_may_replace
+from hpo_batch.store import footprint
+from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.rules import architecture_size, rarely_valid, target, warnings
 from hpo_batch.sweep.schema import SAMPLERS, Objective, Sweep
@@ -76,46 +76,6 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
         workers=job.workers,
         processes=0 if job.scheduler == "local" else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
     )
-
-
-def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """With whom a study is shared, and why that group may not get at it; who else may replace it."""
-    lines, told = [], []
-    if sweep.study.shared:
-        try:
-            group = sharing.group_of(home)
-            lines.append(f"  shared        with group {group}: {home.path}")
-            lines.append(
-                f"                whoever is in {group} may change what its workers run, and so run code as you"
-            )
-            told += sharing.doubts(home)
-        except StorageError as error:
-            told.append(f"study.shared: {error}")
-    who = who_may_replace(home.root)
-    if who is not None:
-        told.append(
-            f"{who} may put other studies in the place of those in '{home.root}', and so run code as you: "
-            f"'chmod +t {home.root}' leaves each study to its owner"
-        )
-    return lines, told
-
-
-def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """What other studies give the sampler, and what may be meant otherwise.
-
-    Raises:
-        HpoBatchError: one of them is not there, or does not fit.
-    """
-    from hpo_batch.study.imported import gather, is_frozen
-    from hpo_batch.study.read import read_state
-
-    names = ", ".join(sweep.study.import_)
-    if not names:
-        return [], []
-    if home.exists and is_frozen(read_state(home), sweep):
-        return [f"  history       of {names}, as it was when the study imported it"], []
-    found = gather(home, sweep)
-    return [f"  history       {line}" for line in found.lines], list(found.doubts)
 
 
 def _space_lines(sweep: Sweep) -> list[str]:
@@ -213,31 +173,6 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
     except UserError as error:
         return [f"sampler.name: {error}"]
     return []
-
-
-def objective_warnings(sweep: Sweep) -> list[str]:
-    """What of the objective is not there, found out without importing or starting it."""
-    objective = sweep.objective
-    told: list[str] = []
-    if objective.function is not None:
-        try:
-            find_function(objective.function)
-        except UserError as error:
-            told.append(f"objective.function: {error}")
-    if objective.command is not None:
-        told += [f"objective.command: {missing}" for missing in missing_files(objective)]
-    return told
-
-
-def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Why ``submit`` does not start a sweep for its objective; and what it only warns of.
-
-    Where the job brings its own environment, what is missing here may be there.
-    """
-    missing, wrong = objective_warnings(sweep), mistakes(sweep)
-    if sweep.job.python is None and not sweep.job.setup:
-        return [*wrong, *missing], []
-    return wrong, missing
 
 
 def _import_warnings(objective: Objective) -> list[str]:

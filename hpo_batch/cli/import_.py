@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, logs_root, root_option
+from hpo_batch.cli.options import hint, logs_root, root_option
 from hpo_batch.cli.sources import by_source, column_options
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.sources.source import existing_file, is_url, label_of, split
@@ -58,6 +58,7 @@ def command(
     '#NAME' behind it picks one of its studies. Complete trials with a finite value that lie in the space are taken.
     stdout is the line to put into [study] of SWEEP, stderr says what was taken for what, and what was left out.
     """
+    from hpo_batch.launch.ownership import check_ours
     from hpo_batch.sources.columns import Columns
     from hpo_batch.store.home import home_of
     from hpo_batch.study.adopt import adopt, check_free, settled

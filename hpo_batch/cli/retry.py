@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cli.options import hint, live_homes, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.errors import StudyNotFound, UserError
 from hpo_batch.records import Reason, TrialState
 
@@ -38,6 +38,7 @@ def command(
 
     A failed trial stays as it is; a new one gets its configuration. One that was tried again already is left alone.
     """
+    from hpo_batch.launch.ownership import check_ours
     from hpo_batch.monitor.status import load_state
     from hpo_batch.study.retry import retry
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hpo_batch.cli.options import check_ours, logs_root, root_option, study_homes
+from hpo_batch.cli.options import logs_root, root_option, study_homes
 
 
 @click.command(name="rm")
@@ -16,6 +16,7 @@ from hpo_batch.cli.options import check_ours, logs_root, root_option, study_home
 @root_option
 def command(studies: tuple[str, ...], root: Path | None) -> None:
     """Put each STUDY aside: its directory is moved to .trash in the logs directory. Nothing is deleted."""
+    from hpo_batch.launch.ownership import check_ours
     from hpo_batch.launch.submit_lock import turn
     from hpo_batch.launch.trash import put_aside
     from hpo_batch.monitor.live import live

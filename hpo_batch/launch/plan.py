@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.environment import Environment, option_of, sbatch_environment
-from hpo_batch.launch.machine import no_machine_named
+from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, no_machine_named
 from hpo_batch.launch.sbatch import asked_options
 from hpo_batch.launch.task_layout import gpus_of, shape_of
 from hpo_batch.scheduler.gpu_request import speaks_of_gpus
@@ -25,6 +26,8 @@ class Site:
 
     has_slurm: bool
     """``sbatch`` and ``srun`` are on PATH"""
+    array_limit: int | None = None
+    """most tasks of one array (``launch.machine.array_limit``)"""
     gpus: tuple[str, ...] = ()
     """of this machine, for local workers"""
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +52,35 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Array:
+    """Array tasks that one sbatch submits."""
+
+    tasks: int
+    max_running: int | None
+    """its share of ``[job] max_running``"""
+    is_array: bool = True
+    """False for a plain job of one task"""
+
+
+def split(tasks: int, *, limit: int, max_running: int | None) -> tuple[Array, ...]:
+    """Tasks in as many arrays as it takes, each with its share of ``max_running``.
+
+    Args:
+        limit: most tasks of one array; 0 or 1 where arrays are switched off.
+    """
+    # A last array of one task beside others is an array too, so that all logs are named alike.
+    is_array = tasks > 1 and limit > 1
+    arrays = []
+    while tasks:
+        size = min(tasks, max(1, limit))
+        share = None if max_running is None else max(1, round(max_running * size / tasks))
+        arrays.append(Array(tasks=size, max_running=share, is_array=is_array))
+        tasks -= size
+        max_running = None if max_running is None or share is None else max_running - share
+    return tuple(arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Workers to start for one study."""
 
@@ -61,7 +93,9 @@ class Plan:
     workdir: Path
     warnings: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
-    """which variables of the caller's SLURM asks for too, and which do not count"""
+    """which of the caller's ``SBATCH_*`` variables apply, and which do not"""
+    array_limit: int | None = None
+    """most tasks of one array at this site; None if nobody has asked"""
 
     @property
     def is_local(self) -> bool:
@@ -73,12 +107,27 @@ class Plan:
         return shape_of(self.sweep.job).tasks_for(self.workers)
 
     @property
+    def arrays(self) -> tuple[Array, ...]:
+        """What is submitted to SLURM, if it takes all of it."""
+        if self.is_local:
+            return ()
+        limit = USUAL_ARRAY_LIMIT if self.array_limit is None else self.array_limit
+        return split(self.tasks, limit=limit, max_running=self.sweep.job.max_running)
+
+    @property
+    def collects(self) -> bool:
+        """Whether a job that runs after the workers is submitted too."""
+        return bool(self.workers and not self.is_local and (self.sweep.job.collect or self.sweep.job.auto_resume))
+
+    @property
     def why_none(self) -> str:
         if self.standing.nothing_left is not None:
-            return f"{self.standing.nothing_left.text}: no worker is started"
+            return f"{self.standing.nothing_left.text}: no workers started"
         if self.standing.remaining == 0:
             return f"all {self.standing.finished} trials are finished: nothing to do"
-        return f"{self.standing.live_workers} workers are at it already: none is added"
+        if self.standing.live_workers == 1:
+            return "1 worker is already running; none added"
+        return f"{self.standing.live_workers} workers are already running; none added"
 
     def lines(self) -> list[str]:
         """The plan in words."""
@@ -107,7 +156,26 @@ class Plan:
             *told,
             f"  {left}; {self.tasks} {where} from template '{job.template or 'local'}': {', '.join(asked)}",
             *(f"  {line}" for line in self.environment),
+            *self._job_lines(),
         ]
+
+    def _job_lines(self) -> list[str]:
+        """Jobs that are not in the number of array tasks: why there are several arrays, and what runs after them."""
+        lines = []
+        if len(self.arrays) > 1:
+            most = max(array.tasks for array in self.arrays)
+            parts = ", ".join(_array_text(array, len(list(same))) for array, same in itertools.groupby(self.arrays))
+            lines.append(f"  in {len(self.arrays)} arrays, since SLURM takes at most {most} tasks in one: {parts}")
+        if self.collects:
+            most = self.sweep.job.auto_resume
+            resumes = f"; resumes at most {most} time{'' if most == 1 else 's'} while trials remain" if most else ""
+            lines.append(f"  then one job that collects the results{resumes}")
+        return lines
+
+
+def _array_text(array: Array, count: int) -> str:
+    times = f"{count} x " if count > 1 else ""
+    return f"{times}{array.tasks}{'' if array.max_running is None else f' ({array.max_running} at once)'}"
 
 
 def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
@@ -157,6 +225,7 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
         workdir=workdir,
         warnings=tuple(told),
         environment=tuple(variables),
+        array_limit=site.array_limit,
     )
 
 

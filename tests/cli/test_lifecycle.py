@@ -79,7 +79,7 @@ def test_cancel_gives_back_and_resume_goes_on(cli: Cli, write_sweep, root: Path)
     assert not home.marker("CANCELLED").exists()
     until(lambda: state_of(home).counts().running == 1)
     assert state_of(home).trials[0].attempt == 2
-    assert "1 workers are at it already: none is added" in cli("resume", "toy").err
+    assert "1 worker is already running; none added" in cli("resume", "toy").err
     assert [s.workers for s in read_submissions(home)] == [2, 1]
     assert cli("cancel", "-y").code == 0
 
@@ -132,7 +132,7 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(s.workers for s in read_submissions(home)) == [1, 3]
-    assert sum("3 workers are at it already" in text for text in said) == 1
+    assert sum("3 workers are already running" in text for text in said) == 1
     assert cli("cancel", "toy").code == 0
 
 

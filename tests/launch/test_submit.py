@@ -14,9 +14,9 @@ import pytest
 from hpo_batch.cli.main import run
 from hpo_batch.errors import SlurmRefused, SlurmUnreachable, SubmissionUnknown
 from hpo_batch.launch import arrays
+from hpo_batch.launch.carry_out import carry_out
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
 from hpo_batch.launch.rollback import Before, remove_unused
-from hpo_batch.launch.submit import submit
 from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting
 from hpo_batch.scheduler.slurm import jobs
@@ -80,7 +80,7 @@ def a_plan(root: Path, *, workers: int = 4, **job: object) -> Plan:
 
 
 def go(plan: Plan) -> Submission:
-    submission = submit(plan, toml="", environ=os.environ)
+    submission = carry_out(plan, toml="", environ=os.environ)
     assert submission is not None
     assert read_submissions(plan.home)[-1] == submission
     return submission
@@ -301,7 +301,7 @@ def test_one_question_for_all_budgets(
     (folder / "queue").write_text("".join(rows))
     capsys.readouterr()
     assert run(argv) == 0
-    assert capsys.readouterr().err.count("2 workers are at it already") == 3
+    assert capsys.readouterr().err.count("2 workers are already running") == 3
     assert len((folder / "squeues").read_text().splitlines()) == 1
 
 

@@ -120,7 +120,7 @@ def test_tasks_that_wait_get_the_new_limit_and_end_with_the_target(
     slurm_cluster.wait_for(lambda: state_of(home).counts().running == 1, timeout_s=120, what="one works")
     code, _, err = cli("submit", tmp_path / "toy.toml", "--set", 'job.walltime="20"', "--set", "job.cpus=2")
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
+    assert "2 workers are already running; none added" in err
     assert f"array tasks that wait have the new limit too, 0:20:00: {array}_1" in err
     assert f"array tasks that run keep the limit they have: {array}_0" in err
     assert f"warning: array tasks that wait keep what they were submitted with in job.cpus: {array}_1" in err
@@ -207,7 +207,7 @@ def test_a_site_that_hides_the_jobs_of_others(
     assert found["abandoned"] == found["dead"] == []
     code, _, err = cli("submit", tmp_path / "toy.toml")
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
+    assert "2 workers are already running; none added" in err
     assert "the leases of 2 of its workers move: they are counted" in err
     assert len(read_submissions(home)) == 1
     (home.path / "go").touch()  # at the end nobody has to be killed
