@@ -13,8 +13,8 @@ from hpo_batch.launch.environment import sbatch_environment
 from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, array_limit
 from hpo_batch.launch.plan import Array, Plan, split
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
-from hpo_batch.scheduler.slurm import jobs
-from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
@@ -46,7 +46,7 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         script, array = _script_path(home, submission), rest.next_array()
         write_atomic(script, array_script(plan, submission, array))
         try:
-            job_id = jobs.sbatch(script, env=env)
+            job_id = BATCH.submit(JobCommand(argv=(str(script),), env=env))
         except SubmitLimit as error:
             script.unlink()
             failure = None if rest.try_fewer(error) else error
@@ -107,7 +107,7 @@ def _with_advice(error: HpoBatchError) -> HpoBatchError:
     if isinstance(error, SubmitLimit):
         fix = "there is no room for even one worker now: submit again later, or set another [job] qos or partition"
     else:
-        fix = likely_fix(str(error))
+        fix = BATCH.likely_fix(str(error))
     return SlurmRefused(f"sbatch refused the job: {error}{f'; {fix}' if fix else ''}")
 
 

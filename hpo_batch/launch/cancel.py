@@ -18,8 +18,7 @@ from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.submit_lock import turn
 from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
-from hpo_batch.scheduler.slurm import jobs, queue
-from hpo_batch.scheduler.slurm.control import cluster_name
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import (
@@ -124,7 +123,7 @@ def _cancel_jobs(
                     if not drain:  # what was finished is collected then
                         owners[collector_name(home, submission.id)] = (target.home, submission)
     try:
-        called = queue.find_jobs(owners)
+        called = BATCH.find_jobs(owners)
         found = {}
         for id, job in called.items():
             home, submission = owners[job.name]
@@ -135,7 +134,7 @@ def _cancel_jobs(
                     f"warning: job {id} is called like one of {home.name}, but its script ({job.script or 'unknown'}) "
                     f"is none of its: it is left as it is; if it is meant, 'scancel {id}'"
                 )
-        jobs.scancel(sorted(found, key=int), only_pending=drain)
+        BATCH.cancel(sorted(found, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
         ends = "no worker takes another trial" if drain else "workers end at their next look at it"
         raise type(error)(f"{error}. The study is marked all the same: {ends}; try again to end its jobs") from error
@@ -152,7 +151,7 @@ def _out_of_reach(
     for target in targets:
         with_cards = {owner.submission for owner in leases.read_owners(target.home.workers).values()}
         mine = [s for s in submissions[target.home.name] if s.kind == "slurm" and s.job_ids and not s.refused]
-        here = cluster_name(os.environ) if any(s.cluster for s in mine) else ""
+        here = BATCH.cluster(os.environ) if any(s.cluster for s in mine) else ""
         for submission in mine:
             if submission.cancelled or not set(submission.job_ids).isdisjoint(jobs):
                 continue

@@ -24,7 +24,7 @@ from hpo_batch.launch.task_layout import gpus_of, shape_of
 from hpo_batch.monitor.queue import Queue, is_starting
 from hpo_batch.scheduler.gpu_request import speaks_of_gpus
 from hpo_batch.scheduler.gpus import local_gpus
-from hpo_batch.scheduler.slurm.control import cluster_name
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
@@ -109,7 +109,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
         log_pattern=_log_pattern(plan, id),
         host=processes.host_name(environ),
         name="" if plan.is_local else job_name(home, id),
-        cluster="" if plan.is_local else cluster_name(environ),
+        cluster="" if plan.is_local else BATCH.cluster(environ),
         user=user_name(os.geteuid()),
         asked=plan.workers,
         is_open=not plan.is_local,

@@ -18,7 +18,8 @@ from hpo_batch.launch.plan import Plan
 from hpo_batch.launch.sbatch import parameters, script_text
 from hpo_batch.launch.task_exits import TOLD_TO_END
 from hpo_batch.records import TrialState
-from hpo_batch.scheduler.slurm import jobs
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, make_folder
 from hpo_batch.store.submissions import Submission, workdir_of
@@ -50,7 +51,9 @@ def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         small = collector_job(job, near=plan.workdir)
         path = home.slurm / f"{submission.id}_collector.sh"
         write_atomic(path, script(plan, small, submission))
-        return replace(submission, collector=jobs.sbatch(path, env=_environment(small, environ)))
+        return replace(
+            submission, collector=BATCH.submit(JobCommand(argv=(str(path),), env=_environment(small, environ)))
+        )
     except (HpoBatchError, OSError) as error:
         return replace(submission, collector_refused=str(error))
 

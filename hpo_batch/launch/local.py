@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from hpo_batch import processes
 from hpo_batch.launch.plan import Plan
 from hpo_batch.scheduler.gpus import Gpu
+from hpo_batch.scheduler.registry import SCHEDULERS
+from hpo_batch.scheduler.scheduler import JobCommand
 
 LOG_PATTERN = "local/{submission}_%i.log"
 """``StudyHome.local_log`` for readers"""
@@ -42,9 +43,6 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
             env["HPO_BATCH_GPUS"] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]
         log = home.local_log(submission, index)
-        process = processes.start(
-            [*python, "-m", "hpo_batch", "worker", str(home.path)], stdout=log, stderr=log, env=env, cwd=plan.workdir
-        )
-        processes.reap_in_background(process)
-        pids.append(str(process.pid))
+        argv = (*python, "-m", "hpo_batch", "worker", str(home.path))
+        pids.append(SCHEDULERS["local"].submit(JobCommand(argv=argv, env=env, log=log, workdir=plan.workdir)))
     return tuple(pids)

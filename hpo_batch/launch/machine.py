@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError
-from hpo_batch.scheduler.slurm import control
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.sweep.schema import Job
 
 USUAL_ARRAY_LIMIT = 1001
@@ -20,7 +20,7 @@ def has_slurm() -> bool:
 def array_limit() -> int:
     """Most tasks of one array; 0 where arrays are switched off, SLURM's default where it does not answer."""
     try:
-        return control.show_config().array_limit
+        return BATCH.array_limit()
     except HpoBatchError:
         return USUAL_ARRAY_LIMIT
 

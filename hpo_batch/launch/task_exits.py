@@ -18,7 +18,7 @@ from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue
 from hpo_batch.records import Cause, TrialState
-from hpo_batch.scheduler.slurm import accounts
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.attempt_folder import RESULT
 from hpo_batch.store.home import StudyHome
@@ -48,7 +48,7 @@ def how_they_ended(
     """
     told = [row.state for row in queue.of(submission).values()]
     try:
-        accounted = accounts.sacct(submission.job_ids) or {}
+        accounted = BATCH.accounts(submission.job_ids) or {}
     except (SlurmError, CommandMissing) as error:
         log.warning("how the workers' jobs ended is not in the accounts: %s", error)
         accounted = {}

@@ -13,7 +13,7 @@ from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.launch.facts import Note, Warned
 from hpo_batch.launch.plan import Plan
 from hpo_batch.monitor.live import Live
-from hpo_batch.scheduler.slurm import control, jobs
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import QueueRow
 from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.sweep.walltime import format_walltime
@@ -66,7 +66,7 @@ def start_held_back(plan: Plan, live: Live) -> Iterator[Note | Warned]:
         return
     tasks = ", ".join(live.held_back)
     try:
-        control.start_now(live.held_back)
+        BATCH.start_now(live.held_back)
         yield Note(text=f"requeued tasks start now instead of waiting: {tasks}")
     except (SlurmError, CommandMissing) as error:
         yield Warned(text=f"requeued tasks start later, when SLURM lets them ({tasks}): {error}")
@@ -112,7 +112,7 @@ def _update(rows: Sequence[QueueRow], what: str, changes: Mapping[str, str]) -> 
 def _change(rows: Sequence[QueueRow], changes: Mapping[str, str]) -> str | None:
     """Tell SLURM; its words if it refuses."""
     try:
-        control.update([row.id for row in rows], changes)
+        BATCH.update([row.id for row in rows], changes)
     except (SlurmError, CommandMissing) as error:
         return str(error)
     return None
@@ -122,7 +122,7 @@ def _cancel_stuck(rows: Sequence[QueueRow]) -> Iterator[Note | Warned]:
     if not rows:
         return
     try:
-        jobs.scancel([row.id for row in rows])
+        BATCH.cancel([row.id for row in rows])
     except (SlurmError, CommandMissing) as error:
         yield Warned(text=f"array tasks that can never start could not be cancelled: {_named(rows)} ({error})")
         return

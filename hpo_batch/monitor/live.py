@@ -17,8 +17,8 @@ from hpo_batch.monitor.queue import Queue, ask, coming
 from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
 from hpo_batch.monitor.workers import had_a_worker
 from hpo_batch.records import Owner
-from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook, what_to_change
-from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
@@ -128,7 +128,7 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say:
             counted[task] = row
             continue
         others.setdefault(fate, []).append(row.id)
-        if row.state is TaskState.PENDING and outlook(row.reason) is Outlook.NEVER:
+        if row.state is TaskState.PENDING and BATCH.explain(row.reason).outlook is Outlook.NEVER:
             stuck.append(row)
     here = [worker for worker in local_workers(home, submissions) if worker.is_here]
     by_lease, doubts = _hidden_workers(home, mine, queue, owners, say)
@@ -141,7 +141,7 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say:
         stuck=tuple(stuck),
         running=tuple(row for row in counted.values() if row.state is not TaskState.PENDING),
         not_counted=tuple(f"{_tasks(ids)}: {fate}" for fate, ids in others.items()),
-        on_hold=tuple(row.id for row in pending if outlook(row.reason) is Outlook.ON_HOLD),
+        on_hold=tuple(row.id for row in pending if BATCH.explain(row.reason).outlook is Outlook.ON_HOLD),
         doubts=tuple(doubts),
     )
 
@@ -157,14 +157,14 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
         return f"{ENDS} ({row.word})"
     if row.state is not TaskState.PENDING:
         return None
-    match outlook(row.reason):
+    why = BATCH.explain(row.reason)
+    match why.outlook:
         case Outlook.STARTS | Outlook.ON_HOLD:  # who holds his own tasks lets them go when he wants to
             return None
         case Outlook.HELD:
-            return f"held until 'scontrol release' ({row.reason}: {meaning(row.reason)})"
+            return f"held until 'scontrol release' ({row.reason}: {why.meaning})"
         case Outlook.NEVER:
-            change = what_to_change(row.reason)
-            return f"can never start ({row.reason}: {meaning(row.reason)}); nor will others, unless you change {change}"
+            return f"can never start ({row.reason}: {why.meaning}); nor will others, unless you change {why.to_change}"
 
 
 def _leaving(

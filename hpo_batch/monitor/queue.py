@@ -13,15 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpo_batch.processes import is_dead_here
-from hpo_batch.scheduler.slurm.control import cluster_name
-from hpo_batch.scheduler.slurm.jobs import SBATCH_TIMEOUT_S
-from hpo_batch.scheduler.slurm.queue import squeue
-from hpo_batch.scheduler.slurm.runner import TIMEOUT_S
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
 from hpo_batch.scheduler.tasks import ArrayTask, QueueRow
 from hpo_batch.store.home import user_name
 from hpo_batch.store.submissions import Submission
 
-STARTING_S = 2 * SBATCH_TIMEOUT_S
+STARTING_S = 2 * SUBMIT_S
 """a submission of another host that has no job after so long has failed"""
 
 
@@ -51,7 +49,7 @@ class Queue:
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
 
-def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = TIMEOUT_S) -> Queue:
+def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = ANSWER_S) -> Queue:
     """One squeue for all of them; none if none is SLURM's.
 
     A job is ours by its name: on another cluster, and after numbers have begun anew, its number is somebody else's.
@@ -66,7 +64,7 @@ def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: flo
     ids = [id for s in ours for id in s.job_ids]
     # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
-    found = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
+    found = BATCH.queue(ids, names=names, ended=ended, timeout_s=timeout_s)
     known = {s.id for s in ours}
     rows = {task: row for task, row in found.items() if row.name.rpartition("-")[2] in known}
     job_ids = {s.id: _ids(s, rows) for s in ours}
@@ -78,7 +76,7 @@ def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: flo
 def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
     if not absent:
         return {}
-    here = cluster_name(os.environ) if any(s.cluster for s in absent) else ""
+    here = BATCH.cluster(os.environ) if any(s.cluster for s in absent) else ""
     me = user_name(os.geteuid())
     told = {}
     for one in absent:

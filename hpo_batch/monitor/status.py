@@ -29,7 +29,7 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import ask
 from hpo_batch.monitor.workers import Answer, WorkerStatus, find_workers
 from hpo_batch.records import Counts, TrialRecord, TrialState
-from hpo_batch.scheduler.slurm.accounts import sacct
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.space.build import build
 from hpo_batch.store.attempt_folder import last_sign
@@ -497,7 +497,7 @@ def _ask_accounts(
     if not ids:
         return {}, ""
     try:
-        found = sacct(ids, timeout_s=SACCT_TIMEOUT_S)
+        found = BATCH.accounts(ids, timeout_s=SACCT_TIMEOUT_S)
     except CommandMissing:
         return None, "accounting: there is no sacct on this machine"
     except HpoBatchError as error:

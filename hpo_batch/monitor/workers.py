@@ -17,8 +17,8 @@ from hpo_batch import processes
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.queue import Hidden
 from hpo_batch.records import Owner, TrialState
-from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook
-from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.submissions import Submission
 
@@ -77,7 +77,7 @@ class WorkerStatus:
         """Whether it works or, as it stands, will: not what is ending, or can never start. Who holds his own tasks lets
         them go when he wants to."""
         if self.state == TaskState.PENDING.value:
-            return outlook(self.reason) in (Outlook.STARTS, Outlook.ON_HOLD)
+            return BATCH.explain(self.reason).outlook in (Outlook.STARTS, Outlook.ON_HOLD)
         return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
 
     def as_json(self) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
         elapsed_s=None if is_pending else row.elapsed_s,
         left_s=row.left_s,
         reason=reason,
-        gloss=meaning(reason),
+        gloss=BATCH.explain(reason).meaning,
         comes_back=row.comes_back(now),
     )
 

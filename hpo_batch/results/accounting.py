@@ -10,7 +10,7 @@ import pandas as pd
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.scheduler.slurm.accounts import sacct
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
@@ -39,7 +39,7 @@ def with_accounting(tables: Sequence[TrialsTable], homes: Sequence[StudyHome | N
     note = ""
     if ids:
         try:
-            known = sacct(ids)
+            known = BATCH.accounts(ids)
             note = "this site keeps no accounts" if known is None else ""
             rows = known or {}
         except HpoBatchError as error:

@@ -122,3 +122,27 @@ class AccountingRow:
     gpus: int
     cpus: int
     node: str
+
+
+class Outlook(StrEnum):
+    """What a waiting task's reason means for whoever counts on it."""
+
+    STARTS = "starts"
+    """when its turn comes, or what it waits for is there"""
+    ON_HOLD = "on hold"
+    """not before its owner releases it, who has held it"""
+    HELD = "held"
+    """not before somebody releases it: SLURM or the site's staff hold it"""
+    NEVER = "never"
+    """as it is asked for; only a change of it, or of the site's limits, would let it start"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitReason:
+    """Why a task waits, in words that need no manual."""
+
+    outlook: Outlook = Outlook.STARTS
+    meaning: str = ""
+    """empty for a reason that is not known, or says nothing"""
+    to_change: str = ""
+    """keys of ``[job]`` to look at where a task can never start"""

@@ -71,7 +71,7 @@ def test_the_dry_run_is_what_is_submitted(
     expected = without_ids(shown, submission.id, *submission.job_ids)
     assert without_ids(workers[0], submission.id) in expected
     others = re.findall(
-        r"^arrays? (\d+)(?: to (\d+))? of (\d+): the same script with #SBATCH --array=(.*)$", expected, re.M
+        r"^arrays? (\d+)(?: to (\d+))? of \d+: the same script with #SBATCH --array=(.*)$", expected, re.MULTILINE
     )
     spelled = [size for begin, end, size in others for _ in range(int(begin), int(end or begin) + 1)]
     assert spelled == arrays[1:]

@@ -6,8 +6,9 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
+from hpo_batch.scheduler.scheduler import ANSWER_S
 from hpo_batch.scheduler.slurm import site, states
-from hpo_batch.scheduler.slurm.runner import TIMEOUT_S, failure, joined, number, run_command
+from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
 from hpo_batch.scheduler.slurm.site import Limit
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 
@@ -18,7 +19,7 @@ _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,A
 MOST_TASKS = 100_000
 
 
-def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
+def sacct(job_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
     """All runs of the tasks of these jobs, oldest first; None where the site keeps no accounts.
 
     The last run's state is the task's. Accounting lags some seconds behind squeue.
@@ -39,7 +40,7 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> dict[Array
     return parse_sacct(done.stdout)
 
 
-def show_limits(user: str, *, cluster: str, timeout_s: float = TIMEOUT_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
+def show_limits(user: str, *, cluster: str, timeout_s: float = ANSWER_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
     """Limits of the user's associations, and of every QOS by name: two calls, of the database.
 
     Raises:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import CommandMissing, SlurmError
+from hpo_batch.scheduler.scheduler import ANSWER_S
 from hpo_batch.scheduler.slurm import site
-from hpo_batch.scheduler.slurm.runner import TIMEOUT_S, failure, joined, number, run_command
+from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
 from hpo_batch.scheduler.slurm.site import Partition
 
 _CONFIGURATIONS = (
@@ -47,7 +48,7 @@ class SlurmConfig:
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
-def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
+def requeue(task_id: str, *, timeout_s: float = ANSWER_S) -> None:
     """Requeue a task (`A_i`) or a job that is no array (`A`): `Allocation.job` as it is.
 
     SLURM then ends the task's processes: this is a worker's last act. Never SLURM_JOB_ID in an array: for one of its
@@ -63,7 +64,7 @@ def requeue(task_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
         raise failure("scontrol requeue", done)
 
 
-def start_now(task_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
+def start_now(task_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> None:
     """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
 
     Args:
@@ -82,7 +83,7 @@ def start_now(task_ids: Iterable[str], *, timeout_s: float = TIMEOUT_S) -> None:
         raise failure("scontrol update", done)
 
 
-def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: float = TIMEOUT_S) -> None:
+def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: float = ANSWER_S) -> None:
     """Change tasks that wait, such as ``{"TimeLimit": "60"}``.
 
     Args:
@@ -126,7 +127,7 @@ def cluster_name(environ: Mapping[str, str]) -> str:
         return ""
 
 
-def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
+def show_config(*, timeout_s: float = ANSWER_S) -> SlurmConfig:
     """The site's limits.
 
     Raises:
@@ -139,7 +140,7 @@ def show_config(*, timeout_s: float = TIMEOUT_S) -> SlurmConfig:
     return parse_config(done.stdout)
 
 
-def show_partitions(*, timeout_s: float = TIMEOUT_S) -> tuple[Partition, ...]:
+def show_partitions(*, timeout_s: float = ANSWER_S) -> tuple[Partition, ...]:
     """The partitions that this user may see.
 
     Raises:

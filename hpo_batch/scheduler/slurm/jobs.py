@@ -8,10 +8,9 @@ from pathlib import Path
 
 from hpo_batch.errors import CommandTimeout, SlurmRefused, SlurmUnreachable, SubmissionUnknown, SubmitLimit
 from hpo_batch.processes import run
-from hpo_batch.scheduler.slurm.runner import TIMEOUT_S, UNKNOWN_ID, failure, is_unreachable, own_words, run_command
+from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
+from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, is_unreachable, own_words, run_command
 
-SBATCH_TIMEOUT_S = 180.0
-"""sbatch itself tries for two minutes where the controller has no room for another job."""
 _NO_ROOM = re.compile(
     r"Submit\w{0,50}Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
 )
@@ -21,7 +20,7 @@ _POLICY_LIMIT = re.compile(r"^(?:QOS|Assoc)\w+$", re.MULTILINE)
 _MAY_HAVE_BEEN_TAKEN = ("Socket timed out", "Zero Bytes were transmitted", "Unexpected message received")
 
 
-def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SBATCH_TIMEOUT_S) -> str:
+def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SUBMIT_S) -> str:
     """Submit a script; the job's id.
 
     Args:
@@ -55,7 +54,7 @@ def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SBATCH_TI
     raise SlurmRefused(words)
 
 
-def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> str:
+def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = ANSWER_S) -> str:
     """What sbatch says of a script without submitting it: when and where it would start.
 
     Args:
@@ -72,7 +71,7 @@ def check_script(script: Path, *, env: Mapping[str, str], timeout_s: float = TIM
     return (done.stderr.strip() or done.stdout.strip()).removeprefix("sbatch: ")
 
 
-def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: float = ANSWER_S) -> None:
     """Cancel jobs and array tasks (`A_i`); one that has ended or is unknown is no mistake.
 
     Args:

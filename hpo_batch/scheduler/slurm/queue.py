@@ -6,8 +6,9 @@ import logging
 import re
 from collections.abc import Iterable
 
+from hpo_batch.scheduler.scheduler import ANSWER_S
 from hpo_batch.scheduler.slurm import states
-from hpo_batch.scheduler.slurm.runner import TIMEOUT_S, UNKNOWN_ID, failure, joined, number, run_command
+from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, joined, number, run_command
 from hpo_batch.scheduler.tasks import ArrayTask, FoundJob, QueueRow, TaskState
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ _SQUEUE_FIELDS = "%F|%K|%T|%r|%M|%L|%N"
 
 
 def squeue(
-    job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = TIMEOUT_S
+    job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = ANSWER_S
 ) -> dict[ArrayTask, QueueRow]:
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
 
@@ -41,7 +42,7 @@ def squeue(
     return parse_squeue(done.stdout, whole=True)
 
 
-def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = TIMEOUT_S) -> dict[str, FoundJob]:
+def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = ANSWER_S) -> dict[str, FoundJob]:
     """The jobs of these names that have not ended, by id: also those whose id was never told us.
 
     An id may be another job's by now. So may a name: ``store.submissions.is_script_of`` says whose a job is.

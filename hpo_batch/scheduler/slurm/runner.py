@@ -10,8 +10,6 @@ from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnre
 from hpo_batch.processes import Completed, run
 
 UNKNOWN_ID = "Invalid job id specified"
-TIMEOUT_S = 60.0
-"""SLURM's own retries on a controller that is down end after 9 s; a busy one may take longer to answer."""
 # The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
 _USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
 _UNREACHABLE = (
