@@ -47,7 +47,7 @@ def _target(home: StudyHome) -> Target:
 
 
 def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str]:
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
 
     lines = []
     for home in homes:

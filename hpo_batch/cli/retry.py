@@ -39,7 +39,7 @@ def command(
     A failed trial stays as it is; a new one gets its configuration. One that was tried again already is left alone.
     """
     from hpo_batch.launch.ownership import check_ours
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
     from hpo_batch.study.retry import retry
 
     home, trials = _parse(study_and_trials, logs_root(root))
@@ -83,7 +83,7 @@ def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:
                 home = _only(root)
             except UserError:
                 raise not_found from None
-            from hpo_batch.monitor.status import load_state
+            from hpo_batch.monitor.reader import load_state
 
             if words[0] not in _names(load_state(home)):
                 raise not_found from None

@@ -9,7 +9,7 @@ from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import sync_directory
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.live import Live
-from hpo_batch.monitor.status import LEASE_S
+from hpo_batch.monitor.snapshot import LEASE_S
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch.errors import UserError
 from hpo_batch.journal.state import JournalState
+from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
-from hpo_batch.objective.command import contract, facts_of
-from hpo_batch.objective.placeholders import Template
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.attempt_archive import command_end
-from hpo_batch.store.attempt_folder import CHECKPOINT, STREAMS
+from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.text.lines import one_line, shell_word
+from hpo_batch.store.submissions import Submission
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEYWORDS: Final = frozenset(
-    ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select", "time")
-)
 ADOPTED: Final = "hpo:adopted"
 """of the study: where imported trials are from"""
 ENDINGS: Final = {
@@ -71,15 +58,6 @@ class AttemptStory:
     folder: str
     log: str
     """of its worker; empty if there is none any more"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByHand:
-    """Shell lines that run the trial again, outside the study."""
-
-    lines: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    """what they cannot know"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +132,7 @@ def explain(
         message=record.message,
         happened=tuple(_happened(home, record, attempts, frozen, trial.facts)),
         last_lines=tuple(_last_lines(home, record)),
-        by_hand=_by_hand(home, record, frozen, submissions, directory),
+        by_hand=shell_lines(home, record, frozen, submissions, directory),
     )
 
 
@@ -312,115 +290,3 @@ def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
             if path.name == stream and (lines := last_lines(path, LAST_LINES)):
                 return lines
     return []
-
-
-def _by_hand(
-    home: StudyHome,
-    record: TrialRecord,
-    frozen: Mapping[str, Any] | None,
-    submissions: Sequence[Submission],
-    directory: str | None,
-) -> ByHand:
-    """Shell lines with the same parameters and seed, in a folder of their own: the study is not touched."""
-    if frozen is None:
-        return ByHand(lines=(), notes=("the frozen sweep cannot be read: what was run is not known",))
-    # stands for a folder that the shell makes: one whose name can be told before may be somebody else's by then
-    folder = directory or f"/{secrets.token_hex(16)}"
-    readable = re.sub(r"[^A-Za-z0-9._-]", "-", home.name)
-    seed = record.seeds[0] if record.seeds else 0
-    cpus = int(setting(frozen, "job", "cpus", 1))
-    last = record.attempts[-1] if record.attempts else None
-    lines, notes = _where(home, frozen, submissions, last)
-    env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
-    own = {name: value for name, value in env.items() if not _NAME.fullmatch(name)}  # no shell can export it
-    lines += [f"export {name}={shell_word(value)}" for name, value in env.items() if name not in own]
-    start = (
-        "".join(f"{word} " for word in ("env", *(shell_word(f"{name}={value}") for name, value in own.items())))
-        if own
-        else ""
-    )
-    has_gpu = bool(last and last.gpus) or setting(frozen, "job", "device", "auto") == "cuda"
-    python = setting(frozen, "job", "python", None) or shlex.quote(sys.executable)
-    if setting(frozen, "job", "setup", []):
-        setup = one_line("; ".join(map(str, setting(frozen, "job", "setup", []))))
-        notes.append(f"on the nodes [job] setup came before: {setup}")
-    if directory is None:
-        lines.append(f'dir=$(mktemp -d "${{TMPDIR:-/tmp}}/hpo-batch-{readable}-{record.number}.XXXXXX")')
-        lines.append('echo "in $dir" >&2')
-    function = setting(frozen, "objective", "function", None)
-    if function is not None:
-        arguments = {
-            "params": dict(record.params),
-            "seed": seed,
-            "number": record.number,
-            "cpus": cpus,
-            "device": "cuda" if has_gpu else "cpu",
-            "name": record.name,
-        }
-        told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
-        imports = "import sys; from hpo_batch.objective.standalone import by_hand"
-        code = f"{imports}; by_hand({_literal(function)}, {told}, dir=sys.argv[1])"
-        return _in_subshell(
-            [*lines, f"{start}{python} -c {shell_word(code)} {_in_folder(folder, folder, directory)}"], notes
-        )
-    facts = facts_of(
-        folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
-    )
-    try:
-        argv = Template.parse(setting(frozen, "objective", "command", "")).fill(record.params, facts)
-    except UserError as error:
-        return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
-    lines += [f"mkdir -p {_in_folder(f'{folder}/{CHECKPOINT}', folder, directory)}"]
-    told_it = contract(facts, record.params).items()
-    lines += [f"export {name}={_in_folder(value, folder, directory)}" for name, value in told_it]
-    program, *words = (_in_folder(word, folder, directory) for word in argv)
-    if not start and (program in _KEYWORDS or not re.fullmatch(r"[\w./-]+", program, re.ASCII)):
-        program = f'"$(type -P -- {program})"'  # else an assignment, a keyword, a job
-    return _in_subshell([*lines, start + " ".join((program, *words))], notes)
-
-
-def _in_subshell(lines: Sequence[str], notes: Sequence[str]) -> ByHand:
-    """The directory and the variables are not those of the reader's shell afterwards."""
-    return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
-
-
-def _in_folder(text: str, folder: str, directory: str | None) -> str:
-    """The same, where ``folder`` stands for the one that the lines have made."""
-    if directory is not None:
-        return shell_word(text)
-    return '"$dir"'.join(shell_word(part) if part else "" for part in text.split(folder)) or "''"
-
-
-def _literal(value: object) -> str:
-    """Python source with double quotes: within the shell's single ones it stays readable."""
-    if isinstance(value, str):
-        return one_line(json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f"))
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(name)}: {_literal(inner)}" for name, inner in value.items()) + "}"
-    return repr(value)
-
-
-def _where(
-    home: StudyHome, frozen: Mapping[str, Any], submissions: Sequence[Submission], last: Attempt | None
-) -> tuple[list[str], list[str]]:
-    """The line that goes to where the trial ran, and what differs there today."""
-    submission = next((s for s in submissions if last is not None and s.id == last.submission), None)
-    code = submission.code if submission is not None else {}
-    notes = []
-    if code.get("snapshot"):
-        workdir: str | None = str(home.path / code["snapshot"])
-    else:
-        ran_in = None if submission is None else workdir_of(home, submission)
-        workdir = None if ran_in is None else str(ran_in)
-        commit = code.get("commit")
-        if commit:
-            changed = ", with uncommitted changes" if code.get("changed") else ""
-            diff = f" ('{home.path / code['diff']}')" if code.get("diff") else ""
-            notes.append(f"it ran with git commit {commit[:12]}{changed}{diff}; what lies there now may differ")
-    if workdir is None:
-        notes.append("go to the directory where the sweep was submitted first")
-    cwd = setting(frozen, "objective", "cwd", None)
-    return [
-        f"cd {shell_word(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place
-    ], notes

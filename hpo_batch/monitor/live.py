@@ -14,8 +14,9 @@ from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
-from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
-from hpo_batch.monitor.workers import had_a_worker
+from hpo_batch.monitor.reader import load_state, newest_beginnings
+from hpo_batch.monitor.snapshot import LEASE_S
+from hpo_batch.monitor.workers import had_a_worker, just_started
 from hpo_batch.records import Owner
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
@@ -27,7 +28,6 @@ from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_su
 SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 HELD_BACK = "BeginTime"
 """SLURM's reason for a task that was requeued and may not start yet"""
-JUST_STARTED_S = 60.0
 ENDS = "ending"
 REQUEUED = "requeued: waiting for SLURM to end this run"
 """the last words of a worker whose task comes back (``worker.task_exit``)"""
@@ -254,17 +254,14 @@ def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[Lo
             found.append(
                 LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here, start=owner.start, holds=holds)
             )
-    here, now = processes.host_name(), time.time()
-    known = {worker.pid for worker in found if worker.is_here}
-    for submission in submissions:
-        if submission.kind != "local" or submission.host != here or now - submission.submitted > JUST_STARTED_S:
-            continue
+    with_card = {worker.pid for worker in found if worker.is_here}
+    for submission, pids in just_started(submissions, now=time.time()):
         if not is_id(submission.id):
             continue
-        # one that has just been started has no card yet; a pid alone could be anybody's by now
+        # a pid alone could be anybody's by now: its environment names the submission
         ours = set(processes.with_environment(SUBMISSION_VARIABLE, submission.id))
         logs = tuple(home.local_log(submission.id, index) for index in range(len(submission.job_ids)))
-        for pid in ours.intersection(int(id) for id in submission.job_ids if id.isdecimal()) - known:
+        for pid in (ours & pids) - with_card:
             name = f"{submission.id} (pid {pid})"
-            found.append(LocalWorker(name=name, pid=pid, host=here, is_here=True, holds=logs))
+            found.append(LocalWorker(name=name, pid=pid, host=submission.host, is_here=True, holds=logs))
     return found

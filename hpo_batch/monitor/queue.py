@@ -11,14 +11,19 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from hpo_batch.errors import CommandMissing, HpoBatchError
 from hpo_batch.processes import is_dead_here
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
-from hpo_batch.scheduler.tasks import ArrayTask, QueueRow
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, QueueRow
 from hpo_batch.store.home import user_name
 from hpo_batch.store.submissions import Submission
 
+SQUEUE_TIMEOUT_S: Final = 10.0
+"""who looks does not wait as long as who submits; SLURM's own retries take 9 s"""
+SACCT_TIMEOUT_S: Final = 30.0
 STARTING_S = 2 * SUBMIT_S
 """a submission of another host that has no job after so long has failed"""
 
@@ -112,3 +117,56 @@ def _ids(submission: Submission, rows: Mapping[ArrayTask, QueueRow]) -> tuple[st
         return submission.job_ids
     found = sorted({task.job for task, row in rows.items() if row.name.endswith(f"-{submission.id}")})
     return tuple(dict.fromkeys((*submission.job_ids, *map(str, found))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What SLURM answered when it was asked, if it did."""
+
+    asked: float
+    """seconds since the epoch"""
+    rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
+    job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """of submissions, those included that were lost and found by name"""
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    """of submissions of whose jobs SLURM shows nothing"""
+    unseen: str = ""
+    """why there is no answer"""
+
+    def jobs_of(self, submission: Submission) -> set[int]:
+        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
+        return {int(id) for id in ids if id.isdecimal()}
+
+    @property
+    def answered(self) -> bool:
+        return not self.unseen
+
+
+def look_at_queue(submissions: Sequence[Submission], *, now: float) -> Answer:
+    """What SLURM shows of some submissions, or why it does not: who only looks is not refused for it."""
+    # a job whose walltime is long over cannot be in the queue unless it was requeued: a month is allowed for that
+    recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
+    try:
+        queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
+        return Answer(rows=queue.rows, job_ids=queue.job_ids, hidden=queue.hidden, asked=now)
+    except CommandMissing:
+        why = "there is no squeue on this machine"
+    except HpoBatchError as error:
+        why = str(error)
+    return Answer(asked=now, unseen=f"array tasks: {why}; workers are told by their leases, waiting ones not")
+
+
+def ask_accounts(
+    submissions: Sequence[Submission],
+) -> tuple[Mapping[ArrayTask, tuple[AccountingRow, ...]] | None, str]:
+    """What SLURM has charged for some submissions, None if that is not known, and why."""
+    ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
+    if not ids:
+        return {}, ""
+    try:
+        found = BATCH.accounts(ids, timeout_s=SACCT_TIMEOUT_S)
+    except CommandMissing:
+        return None, "accounting: there is no sacct on this machine"
+    except HpoBatchError as error:
+        return None, f"accounting: {error}"
+    return (found, "") if found is not None else (None, "accounting: this site keeps no accounts")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hpo_batch.monitor.status import UNSEEN, StudyStatus
+from hpo_batch.monitor.snapshot import UNSEEN
+from hpo_batch.monitor.status import StudyStatus
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import Outlook, TaskState
 
