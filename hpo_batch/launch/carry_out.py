@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
@@ -85,18 +85,37 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
     leases.remove_left_over(home.workers, duration_s=plan.sweep.study.lease_s)
     code = describe_code(home, id, workdir=plan.workdir, argv=command_line())
     if plan.sweep.objective.snapshot:
-        copy, private = snapshot(home, id, workdir=plan.workdir)
-        plan = replace(plan, workdir=copy)
-        if plan.sweep.study.shared:
-            # the copies have the modes of their originals; what git does not know may be a secret, and stays one
-            sharing.open_to_group(copy, below=home.path, leaves=private.__contains__)
-            closed = sorted(path.name for path in private if path.is_file() and not path.lstat().st_mode & 0o040)
-            if closed:
-                log.warning(
-                    "the group cannot read %s in the snapshot: git does not know it, and only you may read it",
-                    ", ".join(closed),
-                )
+        plan = replace(plan, workdir=_snapshot(plan, id))
         code["snapshot"] = f"{home.code.name}/{id}"
+    submission = replace(_submission(plan, id, environ), code=code, resumes=resumes)
+    # written before sbatch: if we die in between, the job's name leads back to this line
+    write_submission(home, submission)
+    try:
+        submission = _start_workers(plan, submission, environ)
+    except SubmissionUnknown:
+        raise
+    except HpoBatchError as error:
+        write_submission(home, replace(submission, refused=str(error), is_open=False))
+        put_back(home, markers)
+        raise
+    if plan.collects:
+        submission = add_collector(plan, submission, environ=environ)
+        write_submission(home, submission)
+    return submission
+
+
+def _start_workers(plan: Plan, submission: Submission, environ: Mapping[str, str]) -> Submission:
+    """The submission with the ids of what was started."""
+    if not plan.is_local:
+        return submit_arrays(plan, submission, environ=environ)
+    job_ids = start_workers(plan, submission=submission.id, gpus=local_gpus(environ), environ=environ)
+    submission = replace(submission, job_ids=job_ids)
+    write_submission(plan.home, submission)
+    return submission
+
+
+def _submission(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission:
+    """As it is before anything was started."""
     job = plan.sweep.job
     submission = Submission(
         id=id,
@@ -108,45 +127,39 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
         gpus=_gpus(job, environ),
         log_pattern=_log_pattern(plan, id),
         host=processes.host_name(environ),
-        name="" if plan.is_local else job_name(home, id),
-        cluster="" if plan.is_local else BATCH.cluster(environ),
         user=user_name(os.geteuid()),
         asked=plan.workers,
-        is_open=not plan.is_local,
-        submitter={} if plan.is_local else _this_process(),
-        code=code,
-        resumes=resumes,
     )
-    # written before sbatch: if we die in between, the job's name leads back to this line
-    write_submission(home, submission)
-    try:
-        if plan.is_local:
-            job_ids = start_workers(plan, submission=id, gpus=local_gpus(environ), environ=environ)
-            submission = replace(submission, job_ids=job_ids)
-            write_submission(home, submission)
-        else:
-            submission = submit_arrays(plan, submission, environ=environ)
-    except SubmissionUnknown:
-        raise
-    except HpoBatchError as error:
-        write_submission(home, replace(submission, refused=str(error), is_open=False))
-        put_back(home, markers)
-        raise
-    if submission.kind == "slurm" and (job.collect or job.auto_resume):
-        submission = add_collector(plan, submission, environ=environ)
-        write_submission(home, submission)
-    return submission
+    if plan.is_local:
+        return submission
+    return replace(
+        submission,
+        name=job_name(plan.home, id),
+        cluster=BATCH.cluster(environ),
+        is_open=True,
+        # by which others can tell whether sbatch is still being called
+        submitter=dict(processes.identity()),
+    )
+
+
+def _snapshot(plan: Plan, id: str) -> Path:
+    """Copy the code into the study; where it lies."""
+    home = plan.home
+    copy, private = snapshot(home, id, workdir=plan.workdir)
+    if plan.sweep.study.shared:
+        # the copies have the modes of their originals; what git does not know may be a secret, and stays one
+        sharing.open_to_group(copy, below=home.path, leaves=private.__contains__)
+        closed = sorted(path.name for path in private if path.is_file() and not path.lstat().st_mode & 0o040)
+        if closed:
+            names = ", ".join(closed)
+            log.warning("the group cannot read %s in the snapshot: untracked by git, readable only by you", names)
+    return copy
 
 
 def _log_pattern(plan: Plan, id: str) -> str:
     if plan.is_local:
         return LOG_PATTERN.replace("{submission}", id)
     return LOG_OF_TASK if plan.tasks > 1 else LOG_OF_JOB
-
-
-def _this_process() -> dict[str, Any]:
-    """By which others can tell whether sbatch is still being called."""
-    return dict(processes.identity())
 
 
 def _gpus(job: Job, environ: Mapping[str, str]) -> str:

@@ -34,8 +34,8 @@ class Environment:
 
     def lines(self) -> list[str]:
         """For the plan."""
-        told = [f"{name}={value} of your environment is asked for too" for name, value in self.filled.items()]
-        return told + [f"{name}={value} of your environment does not count" for name, value in self.hidden.items()]
+        lines = [f"{name}={value} of your environment is asked for too" for name, value in self.filled.items()]
+        return lines + [f"{name}={value} of your environment does not count" for name, value in self.hidden.items()]
 
 
 def sbatch_environment(environ: Mapping[str, str], *, asked: Mapping[str, object]) -> Environment:

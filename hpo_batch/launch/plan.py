@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -186,47 +186,61 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
             option that cannot be given; a path that SLURM would change.
     """
     job = sweep.job
-    if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
-        raise UserError(unnamed)
-    if job.scheduler == "slurm" and not site.has_slurm:
-        raise UserError(
-            f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
-            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
-        )
-    if job.scheduler == "slurm" and "%" in str(home.path.absolute()):
-        raise UserError(
-            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
-            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
-        )
-    wanted = min(job.workers, standing.remaining)
-    told: list[str] = []
-    if job.workers > standing.remaining > 0:
-        told.append(f"{job.workers} workers were asked for, {standing.remaining} trials remain: fewer are started")
-    slots = len(site.gpus) * (job.workers_per_gpu or 1)
-    if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
-        told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
-    if standing.remaining:
-        told += [f"not counted as workers: {line}" for line in standing.not_counted]
-        told += standing.doubts
-    if standing.remaining and standing.on_hold:
-        held = ",".join(standing.on_hold)
-        told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
-    variables: list[str] = []
+    _check_site(home, job, site)
+    missing = min(job.workers, standing.remaining)
+    lines: list[str] = []
     if job.scheduler == "slurm":
-        of_caller = sbatch_environment(site.environ, asked=asked_options(job))
-        _refuse_gpus_of_the_caller(job, of_caller)
-        variables = of_caller.lines()
+        environment = sbatch_environment(site.environ, asked=asked_options(job))
+        _refuse_gpus_of_the_caller(job, environment)
+        lines = environment.lines()
     return Plan(
         home=home,
         sweep=sweep,
         change=change,
         standing=standing,
-        workers=0 if standing.nothing_left is not None else max(0, wanted - standing.live_workers),
+        workers=0 if standing.nothing_left is not None else max(0, missing - standing.live_workers),
         workdir=workdir,
-        warnings=tuple(told),
-        environment=tuple(variables),
+        warnings=tuple(_warnings(job, site, standing)),
+        environment=tuple(lines),
         array_limit=site.array_limit,
     )
+
+
+def _check_site(home: StudyHome, job: Job, site: Site) -> None:
+    """Raises UserError if the job cannot run from this machine."""
+    if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
+        raise UserError(unnamed)
+    if job.scheduler != "slurm":
+        return
+    if not site.has_slurm:
+        raise UserError(
+            f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
+            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
+        )
+    if "%" in str(home.path.absolute()):
+        # a pattern of file names: https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN
+        raise UserError(
+            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
+            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
+        )
+
+
+def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
+    """What somebody may have expected otherwise."""
+    remaining = standing.remaining
+    if job.workers > remaining > 0:
+        yield f"{job.workers} workers requested, but only {remaining} trials remain: starting fewer"
+    slots = len(site.gpus) * (job.workers_per_gpu or 1)
+    if job.scheduler == "local" and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
+        yield f"{min(job.workers, remaining)} local workers share {len(site.gpus)} GPUs"
+    if not remaining:
+        return
+    for line in standing.not_counted:
+        yield f"not counted as workers: {line}"
+    yield from standing.doubts
+    if standing.on_hold:
+        tasks = ",".join(standing.on_hold)
+        yield f"held tasks count as workers but do not start: run 'scontrol release {tasks}', or cancel them"
 
 
 def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:

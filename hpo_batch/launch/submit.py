@@ -98,17 +98,13 @@ def submit_sweeps(
             for made in plans:
                 tell(Planned(plan=made))
             return Result(plans=plans)
-        for one in requests:
-            if one.home.name in there:
-                note_found(one.home, there[one.home.name].queue)
-        resumes = 0
-        if after is not None:
-            (made,) = plans
-            number = _next_resume(made, after, there[made.home.name])
-            if isinstance(number, NotResumed):
-                tell(number)
-                return Result(plans=plans)
-            resumes = number
+        for home in known:
+            if home.name in there:
+                note_found(home, there[home.name].queue)
+        resumes = 0 if after is None else _next_resume(plans[0], after, there[plans[0].home.name])
+        if isinstance(resumes, NotResumed):
+            tell(resumes)
+            return Result(plans=plans)
         return _carry_out_all(plans, [one.toml for one in requests], there, tell, resumes=resumes)
 
 

@@ -159,16 +159,16 @@ def _attempt(
 
 
 def _came_from(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> list[str]:
-    told = [_origin(record, facts, frozen)] if record.origin != "import" else []
+    sentences = [_origin(record, facts, frozen)] if record.origin != "import" else []
     if record.note:
-        told.append(f"note: {record.note}")
+        sentences.append(f"note: {record.note}")
     if facts.get("retry_of") is not None:
-        told.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
+        sentences.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
     if facts.get("repeats") is not None:
-        told.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
+        sentences.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
     drawn = record.origin not in ("list", "baseline", "optuna", "enqueued", "import")
-    told += _weights(record, frozen) if drawn else []
-    return told
+    sentences += _weights(record, frozen) if drawn else []
+    return sentences
 
 
 def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> str:
@@ -213,15 +213,17 @@ def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
 
 def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
     """The quotas that the trial's values belong to."""
-    told = []
+    sentences = []
     for name, table in ((frozen or {}).get("space") or {}).items():
         if isinstance(table, dict) and table.get("weights") and name in record.params:
             weights = dict(zip(map(repr, table["choices"]), table["weights"], strict=False))
             weight = weights.get(repr(record.params[name]))
             if weight is not None:
                 share = weight / sum(weights.values())
-                told.append(f"{name} = {record.params[name]} has a quota of {share:.0%} of the drawn trials (weights)")
-    return told
+                sentences.append(
+                    f"{name} = {record.params[name]} has a quota of {share:.0%} of the drawn trials (weights)"
+                )
+    return sentences
 
 
 def _happened(
@@ -232,28 +234,32 @@ def _happened(
     facts: Mapping[str, Any],
 ) -> list[str]:
     """Sentences, in order."""
-    told = []
+    sentences = []
     for earlier in attempts[:-1]:
         on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
         kept = "; it left a checkpoint, from which the next one went on" if earlier.handed_on else ""
-        told.append(on + kept + _policy(earlier.how, frozen, again=True))
+        sentences.append(on + kept + _policy(earlier.how, frozen, again=True))
     match record.state:
         case TrialState.COMPLETE:
             answered = "repeats" in facts
-            told.append(f"complete, with the values of trial {facts['repeats']}" if answered else "complete")
+            sentences.append(f"complete, with the values of trial {facts['repeats']}" if answered else "complete")
         case TrialState.PRUNED:
             pruner = setting(frozen, "pruner", "name", "")
-            told.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")
+            sentences.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")
         case TrialState.FAIL:
             reason = record.reason or "unknown"
-            told.append(f"failed: {reason}: {record.message or 'no message'}{_policy(reason, frozen, again=False)}")
-            told += _exit(home, record)
+            sentences.append(
+                f"failed: {reason}: {record.message or 'no message'}{_policy(reason, frozen, again=False)}"
+            )
+            sentences += _exit(home, record)
         case TrialState.RUNNING:
-            told.append(f"attempt {attempts[-1].number} is running, or its worker was lost" if attempts else "running")
+            sentences.append(
+                f"attempt {attempts[-1].number} is running, or its worker was lost" if attempts else "running"
+            )
         case TrialState.WAITING:
             last = f": attempt {attempts[-1].number} was {attempts[-1].told}" if attempts else ""
-            told.append(f"waits for its next attempt{last}")
-    return told
+            sentences.append(f"waits for its next attempt{last}")
+    return sentences
 
 
 def _policy(how: str, frozen: Mapping[str, Any] | None, *, again: bool) -> str:

@@ -202,7 +202,7 @@ def _hidden_workers(
     say: Callable[[str], None],
 ) -> tuple[int, list[str]]:
     """Workers of jobs that SLURM does not show, by their leases, and what to say of it."""
-    count, told = 0, []
+    count, sentences = 0, []
     lease_s = _lease_s(home)
     for submission in submissions:
         hidden = queue.hidden.get(submission.id)
@@ -219,16 +219,16 @@ def _hidden_workers(
         alive = leases.seen_to_live(home.workers, [owner.facts for owner in maybe], duration_s=lease_s)
         count += len(alive)
         if alive:
-            told.append(
+            sentences.append(
                 f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}), but the leases of "
                 f"{len(alive)} of its workers move: they are counted; tasks of it that wait cannot be seen"
             )
         elif hidden.is_elsewhere or _is_young(submission):
-            told.append(
+            sentences.append(
                 f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}): whether tasks of it still "
                 f"wait cannot be seen, and none is counted"
             )
-    return count, told
+    return count, sentences
 
 
 def _is_young(submission: Submission) -> bool:

@@ -83,20 +83,24 @@ def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
         return {}
     here = BATCH.cluster(os.environ) if any(s.cluster for s in absent) else ""
     me = user_name(os.geteuid())
-    told = {}
+    reasons: dict[str, Hidden] = {}
     for one in absent:
         if one.cluster and here and one.cluster != here:
             why = f"it is of cluster '{one.cluster}', and SLURM was asked on '{here}'"
-            told[one.id] = Hidden(why=why, is_elsewhere=True)
+            reasons[one.id] = Hidden(why=why, is_elsewhere=True)
         elif one.user and one.user != me:
-            told[one.id] = Hidden(why=f"{one.user} submitted it, and a site may hide the jobs of others (PrivateData)")
+            reasons[one.id] = Hidden(
+                why=f"{one.user} submitted it, and a site may hide the jobs of others (PrivateData)"
+            )
         else:
-            told[one.id] = Hidden(why="SLURM forgets a job some minutes after its end; its answer may also lack some")
-    return told
+            reasons[one.id] = Hidden(
+                why="SLURM forgets a job some minutes after its end; its answer may also lack some"
+            )
+    return reasons
 
 
 def is_starting(submission: Submission, *, now: float | None = None) -> bool:
-    """Whether its submitter is, as far as can be told, still between writing it down and the answer of sbatch."""
+    """Whether its submitter is, as far as can be reasons, still between writing it down and the answer of sbatch."""
     if not submission.is_open or submission.refused:
         return False
     age = (time.time() if now is None else now) - submission.submitted

@@ -69,7 +69,7 @@ def test_a_study_with_workers_stays(cli: Cli, write_sweep: Write, tmp_path: Path
     assert cli("submit", path, "--workers", "1").code == 0
     for argv in (("rm", "toy"), ("submit", path, "--fresh")):
         ended = cli(*argv)
-        assert (ended.code, "at the study 'toy': end them first with 'hpo-batch cancel toy'" in ended.err) == (2, True)
+        assert (ended.code, "in the study 'toy'; first run 'hpo-batch cancel toy'" in ended.err) == (2, True)
     assert trash(root) == []
     assert cli("cancel", "toy", "--yes").code == 0  # as it says
     (tmp_path / "go").touch()

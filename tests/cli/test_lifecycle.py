@@ -95,7 +95,7 @@ def test_a_worker_that_does_not_listen_is_killed_with_all_it_started(
     assert ended.code == 0, ended.err
     (pid,) = pids(root)
     until(lambda: not alive(pid))
-    if "killed, since it did not end" in ended.err:  # a worker may know how to end such a function itself
+    if "killed because it did not end" in ended.err:  # a worker may know how to end such a function itself
         assert state_of(home).counts().running == 1
 
 
@@ -241,7 +241,7 @@ def test_cancel_marks_the_study_also_if_slurm_does_not_answer(cli: Cli, write_sw
     home = home_of(root, "toy")
     ended = cli("cancel", "toy")  # the squeue of these tests fails
     assert ended.code == 3
-    assert "The study is marked all the same" in ended.err
+    assert "The study is marked nevertheless" in ended.err
     assert home.marker("CANCELLED").exists()
     assert not read_submissions(home)[-1].cancelled
     assert cli("resume", "toy").code == 3  # which cannot count, and so starts nothing

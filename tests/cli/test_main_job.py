@@ -149,7 +149,7 @@ def test_a_killed_worker_is_replaced_by_submitting_again(cli: Cli, write_sweep, 
     os.kill(pid, signal.SIGKILL)
     while _alive(pid):
         time.sleep(0.02)
-    assert "no worker is there" in cli("status", "toy").out
+    assert "no workers running" in cli("status", "toy").out
     quick = write_sweep("sleeps", trials=1)
     assert cli("submit", quick, "--workers", "1").code == 0
     second = int(read_submissions(home)[-1].job_ids[0])

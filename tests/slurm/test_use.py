@@ -87,7 +87,7 @@ def test_what_can_never_start_is_told_and_replaced(
 ) -> None:
     home, job = submit_toy(tmp_path, root, "waits", study="trials = 1", job='walltime = "2-00:00:00"')
     slurm_cluster.wait_for(lambda: slurm_cluster.squeue()[0].reason == "PartitionTimeLimit", what="SLURM says so")
-    assert "no worker is there that will work; change job.walltime first" in cli("status", "toy")[1]
+    assert "no workers running; change job.walltime first" in cli("status", "toy")[1]
     found = status(cli, home)
     assert [(w["state"], w["will_work"]) for w in found["workers"]] == [("pending", False)]
     code, _, err = cli("submit", tmp_path / "toy.toml", "--wait", "-n")

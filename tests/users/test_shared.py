@@ -148,7 +148,7 @@ def test_a_killed_workers_trial_is_a_colleagues(person: People) -> None:
     study = alice.root / "toy"
     until(lambda: list(study.rglob("private")))
     os.kill(int(read_submissions(home_of(alice.root, "toy"))[0].job_ids[0]), signal.SIGKILL)
-    until(lambda: "no worker is there" in bob.run("status", "toy").out)
+    until(lambda: "no workers running" in bob.run("status", "toy").out)
     worker = bob.start("worker", "toy")
     until(lambda: list(study.glob("trials/*/*/attempts/2/checkpoint/private")))
     assert modes(study / "workers") == SHARED | {("file", 0o640, LAB)}  # leases are written by their holders only
@@ -179,7 +179,7 @@ def test_where_the_system_hides_the_processes_of_others(person: People, hidden: 
     assert (worker.code, "the rest is running" in worker.err) == (0, True)
     pid = read_submissions(home_of(alice.root, "toy"))[0].job_ids[0]
     subprocess.run([*as_bob[: as_bob.index("setpriv")], "kill", "-9", pid], check=True)
-    until(lambda: "no worker is there" in bob.run("status", "toy", before=as_bob).out)
+    until(lambda: "no workers running" in bob.run("status", "toy", before=as_bob).out)
     worker_again = bob.start("worker", "toy", before=as_bob)
     until(lambda: list(study.glob("trials/*/*/attempts/2/checkpoint/private")))
     (study / "CANCELLED").touch()
