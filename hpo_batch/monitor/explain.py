@@ -101,12 +101,7 @@ def explain(
     submissions: Sequence[Submission],
     directory: str | None = None,
 ) -> Explanation:
-    """The story of a trial.
-
-    Args:
-        state: with metrics.
-        directory: where the trial is to write if it is run again; left out: a folder for temporary files.
-    """
+    """What is known of a trial; ``state`` with metrics, ``directory`` as in ``by_hand.shell_lines``."""
     trial = state.trials[number]
     record = trial.record()
     frozen = read_frozen(home, record.revision or state.revision)

@@ -1,6 +1,6 @@
-"""Which workers of a study are there now: one squeue for all studies, and the processes of this host.
+"""Which workers of a study run or will run: one squeue for all studies, and the processes of this host.
 
-For commands that add or end workers: they must not guess, so a SLURM that does not answer is an error here.
+For commands that add or end workers: they must not guess, so it is an error here if SLURM does not answer.
 """
 
 from __future__ import annotations

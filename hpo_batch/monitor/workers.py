@@ -202,16 +202,7 @@ def _judge(
     is_dead = processes.is_dead_here(asdict(owner))  # None where this host cannot tell
     if is_dead is True:
         return None
-    status = WorkerStatus(
-        worker=owner.worker,
-        job=owner.job,
-        state=TaskState.RUNNING.value,
-        node=owner.host,
-        pid=owner.pid or None,
-        gpus=owner.gpus,
-        gpu_count=len(owner.gpus) if owner.gpu_count is None else owner.gpu_count,
-        seen_s=seen,
-    )
+    status = _from_card(owner, seen)
     if owner.job != "local" and queue.answered:
         row, hidden = rows.get(ArrayTask.parse(owner.job)), queue.hidden.get(owner.submission)
         if row is not None:
@@ -227,6 +218,20 @@ def _judge(
     if seen is None:
         return None  # its lease was given up: it has ended, or was about to
     return replace(status, state=SILENT) if seen > lease_s else status
+
+
+def _from_card(owner: Owner, seen: float | None) -> WorkerStatus:
+    """A worker as its card tells it, taken to run."""
+    return WorkerStatus(
+        worker=owner.worker,
+        job=owner.job,
+        state=TaskState.RUNNING.value,
+        node=owner.host,
+        pid=owner.pid or None,
+        gpus=owner.gpus,
+        gpu_count=len(owner.gpus) if owner.gpu_count is None else owner.gpu_count,
+        seen_s=seen,
+    )
 
 
 def _by_row(status: WorkerStatus, row: QueueRow, *, asked: float, now: float) -> WorkerStatus | None:

@@ -118,7 +118,6 @@ class AccountingRow:
     ended: float | None
     elapsed_s: float
     """Without the time it was suspended."""
-    limit_s: float | None
     gpus: int
     cpus: int
     node: str

@@ -15,7 +15,7 @@ from hpo_batch.scheduler.slurm.site import Limit, Partition
 from hpo_batch.sweep.schema import Job
 
 CONFIG = SlurmConfig(
-    version="22.05.8", cluster="c", max_array_size=1001, max_array_tasks=None, job_requeue=True, accounting=True,
+    version="22.05.8", cluster="c", max_array_size=1001, max_array_tasks=None, accounting=True,
     enforced=("associations", "limits", "qos"), kill_wait_s=30.0, preempts=True,
 )  # fmt: skip
 GPU = Partition(

@@ -92,7 +92,6 @@ def test_sacct_as_recorded() -> None:
             started=1795247621,
             ended=1795247622,
             elapsed_s=1,
-            limit_s=1800,
             gpus=1,
             cpus=1,
             node="n1",
@@ -103,7 +102,7 @@ def test_sacct_as_recorded() -> None:
     assert [row.gpus for row in rows[task("15")]] == [4, 0]
     assert rows[task("1_1")][0].exit_code == 3
     assert rows[task("1_3")][0].word == "CANCELLED by 0"
-    assert (rows[task("3")][0].started, rows[task("3")][0].limit_s, rows[task("3")][0].node) == (None, None, "")
+    assert (rows[task("3")][0].started, rows[task("3")][0].node) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,6 @@ def test_config_as_recorded() -> None:
         cluster="test",
         max_array_size=1001,
         max_array_tasks=None,
-        job_requeue=True,
         accounting=True,
         enforced=(),
         kill_wait_s=2.0,
@@ -150,7 +148,7 @@ def test_a_site_with_other_limits() -> None:
         "MaxArraySize = 4001\nJobRequeue = 0\nAccountingStorageType = accounting_storage/none\n"
         "SchedulerParameters = bf_max_job_test=100,max_array_tasks=500,defer\n"
     )
-    assert (config.array_limit, config.job_requeue, config.accounting) == (500, False, False)
+    assert (config.array_limit, config.accounting) == (500, False)
 
 
 def test_one_call_for_all_jobs(fake_command: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_requeue_of_an_unknown_job_is_refused(slurm_cluster: SlurmCluster) -> No
 
 def test_the_sites_limits(slurm_cluster: SlurmCluster) -> None:
     config = control.show_config()
-    assert (config.cluster, config.array_limit, config.job_requeue, config.accounting) == ("test", 1001, True, True)
+    assert (config.cluster, config.array_limit, config.accounting) == ("test", 1001, True)
     assert config.version
 
 
@@ -86,12 +86,7 @@ def test_other_limits_and_no_accounting(slurm_cluster: SlurmCluster, monkeypatch
     with SlurmCluster.started(shape) as other:
         monkeypatch.setenv("SLURM_CONF", other.own_env["SLURM_CONF"])
         config = control.show_config()
-        assert (config.max_array_size, config.array_limit, config.job_requeue, config.accounting) == (
-            11,
-            7,
-            False,
-            False,
-        )
+        assert (config.max_array_size, config.array_limit, config.accounting) == (11, 7, False)
         job = other.sbatch("--array=0-6", script="true")
         with pytest.raises(RuntimeError, match="Invalid job array specification"):
             other.sbatch("--array=0-7", script="true")

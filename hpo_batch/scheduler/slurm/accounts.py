@@ -68,9 +68,8 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
         if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdecimal() or re.search(r"\d{19}", line):
             log.warning("sacct wrote a line that is not understood: %r", line)
             continue
-        job_id, word, exit_code, submitted, started, ended, elapsed, limit_min, tres, node = fields
+        job_id, word, exit_code, submitted, started, ended, elapsed, _, tres, node = fields
         code, _, signal = exit_code.partition(":")
-        limit = number(limit_min)
         for task in _tasks(job_id):
             row = AccountingRow(
                 task=task,
@@ -82,7 +81,6 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
                 started=number(started),
                 ended=number(ended),
                 elapsed_s=number(elapsed) or 0.0,
-                limit_s=None if limit is None else limit * 60,
                 gpus=_resource(tres, "gres/gpu"),
                 cpus=_resource(tres, "cpu"),
                 node="" if node == "None assigned" else node,

@@ -32,8 +32,6 @@ class SlurmConfig:
     max_array_size: int
     """The highest array index is one less."""
     max_array_tasks: int | None
-    job_requeue: bool
-    """Whether jobs may be requeued that did not ask for it."""
     accounting: bool
     enforced: tuple[str, ...] = ()
     """Of AccountingStorageEnforce, such as `limits` and `qos`."""
@@ -164,7 +162,6 @@ def parse_config(text: str) -> SlurmConfig:
         cluster=settings.get("ClusterName", ""),
         max_array_size=int(settings.get("MaxArraySize", "1001")),
         max_array_tasks=int(tasks[1]) if tasks else None,
-        job_requeue=settings.get("JobRequeue", "1") != "0",
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
         enforced=_words(settings.get("AccountingStorageEnforce", "none")),
         kill_wait_s=number(settings.get("KillWait", "30").partition(" ")[0]) or 0.0,
