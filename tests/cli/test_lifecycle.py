@@ -272,7 +272,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
     fake_command("squeue")
     fake_command("scontrol", stdout="ClusterName = west\n")
-    assert "job 7 is of cluster 'east', and SLURM was asked on 'west'" in cli("cancel", "toy").err
+    assert "job 7 is on cluster 'east', but SLURM was asked on 'west'" in cli("cancel", "toy").err
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
     fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out

@@ -104,7 +104,7 @@ def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli
     assert "JobHeldUser" in cli("status", "quickstart")[1]
     said = cli("resume", "quickstart")[2]
     assert "1 worker is already running; none added" in said
-    assert f"do not start before 'scontrol release {submission.job_ids[0]}'" in said
+    assert f"do not start: run 'scontrol release {submission.job_ids[0]}'" in said
     slurm_cluster.run("scontrol", "release", submission.job_ids[0])
 
 
