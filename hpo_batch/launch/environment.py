@@ -1,7 +1,8 @@
-"""The environment of sbatch, which becomes the job's: what leads to SLURM stays, what is a surrounding job's does not.
+"""The environment of sbatch, which becomes the job's: without the variables of a job that submits from inside.
 
-SLURM's precedence is command line, ``SBATCH_*``, then the script's lines. Ours are the script's lines, so a variable of
-an option that the sweep gives is hidden; one that the sweep leaves open fills it, and the plan shows it.
+sbatch takes the command line first, then ``SBATCH_*``, then the script's lines
+(https://slurm.schedmd.com/sbatch.html#SECTION_INPUT-ENVIRONMENT-VARIABLES). We write script lines, so a variable for an
+option that the sweep sets is hidden; one for an option that the sweep does not set applies, and the plan shows it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start workers as processes of this machine: detached, each on its own GPU slot if there are GPUs."""
+"""Start workers as detached processes of this machine, on its GPUs in turn."""
 
 from __future__ import annotations
 

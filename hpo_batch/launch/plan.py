@@ -1,4 +1,4 @@
-"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``submit`` carries it out."""
+"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``carry_out`` carries it out."""
 
 from __future__ import annotations
 

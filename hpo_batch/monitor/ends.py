@@ -1,5 +1,6 @@
-"""Workers that have ended without a word of their own, and why: from squeue's answer, and from what SLURM wrote into
-their logs. That some workers go on hides no others that are gone.
+"""Workers that ended without saying why, and the reason, from squeue's answer and what SLURM wrote into their logs.
+
+They are told of even while other workers go on.
 
 Of the newest submission alone: those before it were answered by it. Used by ``status``, ``--wait`` and ``doctor``.
 """
