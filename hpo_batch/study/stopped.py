@@ -60,7 +60,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     counts = state.counts()
     if not counts.remaining:
         return None
-    left = f"{counts.remaining} {'trial is' if counts.remaining == 1 else 'trials are'} left"
+    left = f"{counts.remaining} trial{'' if counts.remaining == 1 else 's'} left"
     resume = ("resume", home.name)
     for marker in home.markers():
         why = Why.CANCELLED if marker == "CANCELLED" else Why.DRAINED
@@ -78,7 +78,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
         if (nothing := nothing_left(home, state, sweep)) is not None:
             return nothing
     newest = _newest_failed(state)
-    text = f"{left} and no worker is there"
+    text = f"{left}, no workers running"
     return Stopped(why=Why.NO_WORKER, text=text, commands=(resume,), trial=newest, message=_message(state, newest))
 
 
