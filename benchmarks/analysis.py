@@ -2,7 +2,7 @@
 
     python -m benchmarks.analysis [--studies 200] [--trials 50]
 
-Small versions of the same run in tests/analysis/test_simulations.py.
+Small versions of the same run in tests/findings/test_simulations.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy import stats
 from hpo_batch.findings.effects.numbers import effects
 from hpo_batch.findings.importance.numbers import importance
 from hpo_batch.findings.model.frame import Data, prepare
-from tests.analysis import simulate
+from tests.findings import simulate
 
 NULLS = ("null_few", "null_real")
 

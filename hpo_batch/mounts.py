@@ -12,9 +12,11 @@ import contextlib
 import os
 from pathlib import Path
 
+from hpo_batch.envvars import EnvVar
+
 LOCAL_DISKS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 """types of file systems that one host mounts at a time. No FUSE: it may lead anywhere"""
-SHARED_VARIABLE = "HPO_BATCH_SHARED_DISK"
+SHARED_VARIABLE = EnvVar.SHARED_DISK
 """set to 1: every file system is taken for one that several hosts write to. For disks that look local and are not
 (a block device that several hosts mount, a container's view of a network disk), for tests and benchmarks"""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
-from hpo_batch.cli.report import analysed, known_options
+from hpo_batch.cli.report import known_options
 from hpo_batch.cli.sources import exit_code, read_sources, source_options
 from hpo_batch.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    from hpo_batch.findings.known import Known
 
 SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".txt": "table"}
 
@@ -31,36 +34,24 @@ SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".tx
 def command(
     format_: str | None,
     output: Path | None,
-    n_eval: int | None,
-    n_pos: int | None,
-    baseline: float | None,
+    known: Known,
     seed: int,
     root: Path | None,
-    **given: Any,
+    **source_arguments: Any,
 ) -> int:
     """Compare the studies of each SOURCE (at least two): best values, noise, coverage, what each parameter does.
 
-    What the trials do not carry is called 'cannot tell' or 'not measured', not 'no'.
+    A question that the trials cannot answer gets 'cannot tell' or 'not measured', not 'no'.
     """
-    from hpo_batch import __version__
-    from hpo_batch.document.html import html
-    from hpo_batch.document.markdown import latex, markdown, terminal
-    from hpo_batch.files import dump_json, write_atomic
-    from hpo_batch.findings.page import comparison
-    from hpo_batch.findings.report_json import as_json
-
     if output is not None and format_ is None and output.suffix.lower() not in SUFFIXES:
         raise UserError(f"'{output.name}' does not tell a format; add --format, or end it in {', '.join(SUFFIXES)}")
+    tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
+
+    from hpo_batch.files import write_atomic
+    from hpo_batch.findings.report import compare
+
     chosen = format_ or (SUFFIXES[output.suffix.lower()] if output is not None else "table")
-    tables = read_sources(**given, root=logs_root(root), reports=True)
-    if len(tables) < 2:
-        raise UserError(f"compare takes at least two studies, here is {len(tables)}; 'hpo-batch report' is for one")
-    findings = analysed(tables, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
-    document = comparison(findings, version=__version__)
-    if chosen == "json":
-        content = dump_json(as_json(findings, version=__version__, sources=tuple(table.source for table in tables)))
-    else:
-        content = {"table": terminal, "md": markdown, "html": html, "latex": latex}[chosen](document)
+    content = compare(tables, known=known, seed=seed).text(chosen)
     if output is None:
         click.echo(content, nl=False)
         return exit_code(tables)

@@ -15,8 +15,7 @@ from hpo_batch.cli.options import hint
 from hpo_batch.cli.screen import stopped_lines
 from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
-from hpo_batch.journal.file import Journal
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.reader import summary_reader
 from hpo_batch.monitor.status import StudyStatus, study_statuses
 from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
 from hpo_batch.store.home import StudyHome
@@ -56,7 +55,7 @@ def _wait(homes: Sequence[StudyHome]) -> None:
         TimeElapsedColumn(),
     )
     console = Console(file=steering(sys.stderr))
-    views = [(home, Journal(home.journal), JournalState(reports=False, metrics=False)) for home in homes]
+    readers = [(home, summary_reader(home.journal)) for home in homes]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bars = [progress.add_task(escape(one_line(home.name)), total=None, more="") for home in homes]
         last_text = ""
@@ -64,10 +63,8 @@ def _wait(homes: Sequence[StudyHome]) -> None:
         while workers_left:
             workers_left, asked = _workers_left(homes, asked, patience)
             texts = []
-            for bar, (home, journal, state) in zip(bars, views, strict=True):
-                while lines := journal.read_new():
-                    state.apply(lines)
-                counts = state.counts()
+            for bar, (home, reader) in zip(bars, readers, strict=True):
+                counts = reader.read().counts()
                 more = f"{counts.running} running" + (f", {counts.failed} failed" if counts.failed else "")
                 progress.update(bar, total=counts.target, completed=counts.finished, more=more)
                 texts.append(f"{home.name}: {counts.finished} of {counts.target} finished, {more}")

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import click
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.store.home import ROOT_VARIABLE, StudyHome, find_homes, find_root, newest_home, why_not_trusted
+from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home, why_not_trusted
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,7 +77,7 @@ def check_trusted(homes: Sequence[StudyHome], *, root: Path | None, study: str |
     if study is not None and study.startswith(("/", "./", "../")):
         return
     logs = logs_root(root)
-    is_named = root is not None or bool(os.environ.get(ROOT_VARIABLE))
+    is_named = root is not None or bool(os.environ.get(EnvVar.ROOT))
     for home in homes:
         in_logs = home.path.is_relative_to(logs)
         if is_named and in_logs and study is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,21 @@ from hpo_batch.cli.sources import exit_code, read_sources, source_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hpo_batch.findings.records import Findings
+    from hpo_batch.findings.known import Known
     from hpo_batch.results.table import TrialsTable
 
 
-def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What a person knows beside the trials: ``--n-eval --n-pos --baseline --seed``."""
+def known_options(command: Callable[..., int]) -> Callable[..., int]:
+    """``--n-eval --n-pos --baseline --seed``; the command gets ``known``, what a person knows beside the trials, and
+    ``seed``."""
+
+    @functools.wraps(command)
+    def with_known(*, n_eval: int | None, n_pos: int | None, baseline: float | None, **arguments: Any) -> int:
+        from hpo_batch.findings.known import Known
+
+        return command(known=Known(n_eval=n_eval, n_pos=n_pos, baseline=baseline), **arguments)
+
+    decorated: Callable[..., int] = with_known
     for decorate in reversed(
         (
             click.option("--n-eval", type=click.IntRange(min=1), help="Cases that the metric was computed on."),
@@ -28,8 +38,8 @@ def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--seed", type=int, default=0, help="For resampling and forests [default: 0]."),
         )
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 @click.command(name="report")
@@ -43,61 +53,24 @@ def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--top", type=click.IntRange(min=1), default=60, help="Whose shares are compared [default: 60].")
 @known_options
 @root_option
-def command(
-    output: Path | None,
-    top: int,
-    n_eval: int | None,
-    n_pos: int | None,
-    baseline: float | None,
-    seed: int,
-    root: Path | None,
-    **given: Any,
-) -> int:
+def command(output: Path | None, top: int, known: Known, seed: int, root: Path | None, **source_arguments: Any) -> int:
     """Write a report of the trials of each SOURCE (left out: the newest study), with the uncertainty of every number.
 
     The folder gets report.html (one file, works offline), report.md, report.json (every number), tables.tex and figures
     as SVG. SOURCE is what 'collect' takes; several are compared with each other.
     """
-    from hpo_batch import __version__
-
     # before the libraries of the analysis are loaded: reading a large study is where memory is highest
-    tables = read_sources(**given, root=logs_root(root), reports=True)
+    tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
-    from hpo_batch.findings.page import report
-    from hpo_batch.findings.trials.numbers import drawn
-    from hpo_batch.findings.write import write
+    from hpo_batch.findings.report import report, write
 
-    findings = analysed(tables, top=top, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
+    made = report(tables, known=known, top=top, seed=seed)
     folder = output if output is not None else _folder(tables)
-    trials = [
-        drawn(table, label_=study.label)
-        for table, study in zip(tables, findings.studies, strict=True)
-        if len(table.metrics) < 2
-    ]
-    document = report(findings, trials, version=__version__)
-    write(folder, document, findings, version=__version__, sources=tuple(table.source for table in tables))
+    write(made, folder)
     click.echo((folder / "report.html").resolve())
-    for said in document.believe[:3]:
+    for said in made.document.believe[:3]:
         click.echo(f"{said.answer.value}: {f'{said.study}: ' if said.study else ''}{said.text}", err=True)
     return exit_code(tables)
-
-
-def analysed(
-    tables: tuple[TrialsTable, ...],
-    *,
-    n_eval: int | None,
-    n_pos: int | None,
-    baseline: float | None,
-    seed: int,
-    top: int = 60,
-) -> Findings:
-    """The findings of the tables, with what the options tell."""
-    from hpo_batch.errors import UserError
-    from hpo_batch.findings.analyse import Known, analyse
-
-    if n_pos is not None and (n_eval is None or n_pos >= n_eval):
-        raise UserError("--n-pos counts some of the cases of --n-eval: give both, the first smaller")
-    return analyse(tables, seed=seed, top=top, known=Known(n_eval=n_eval, n_pos=n_pos, baseline=baseline))
 
 
 def _folder(tables: tuple[TrialsTable, ...]) -> Path:

@@ -12,6 +12,7 @@ from hpo_batch.cli.options import hint
 from hpo_batch.monitor.waiting import stuck_for
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.footprint import about
+from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
 
@@ -51,7 +52,10 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
     yield "study", f"{status.name}  ({status.path})"
     yield "trials", _trials(status)
     for marker in status.markers if status.stopped is None and status.counts.remaining else ():
-        why = {"CANCELLED": "cancelled: no new trials start", "DRAIN": "drained: running trials are the last"}
+        why: dict[str, str] = {
+            Marker.CANCELLED: "cancelled: no new trials start",
+            Marker.DRAIN: "drained: running trials are the last",
+        }
         yield "stopped", why[marker]
     if status.best is not None and status.best.values:
         yield "best", _best(status)

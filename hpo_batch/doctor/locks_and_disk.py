@@ -16,7 +16,7 @@ from pathlib import Path
 from hpo_batch import processes
 from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import HpoBatchError
-from hpo_batch.journal.kernel_lock import NO_KERNEL_LOCKS, open_lock
+from hpo_batch.journal.kernel_lock import NO_KERNEL_LOCKS, open_lock, try_lock
 from hpo_batch.journal.locks import FOREIGN_GRACE_S
 from hpo_batch.processes import is_dead_here
 from hpo_batch.store.footprint import about
@@ -98,15 +98,13 @@ def _kernel_lock_holder(path: Path) -> str | None:
     deadline = time.monotonic() + LOCK_PATIENCE_S
     try:
         while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_lock(fd) is not False:
                 return None
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    return _in_proc_locks(os.fstat(fd).st_ino) or "a process that this host does not know"
-            except OSError:
-                return None
+            if time.monotonic() > deadline:
+                return _in_proc_locks(os.fstat(fd).st_ino) or "a process that this host does not know"
             time.sleep(0.005)
+    except OSError:
+        return None
     finally:
         os.close(fd)
 

@@ -24,6 +24,7 @@ from hpo_batch.doctor.contention import clock_offset
 from hpo_batch.doctor.file_system import PATIENCE_S, answers, judge_locks, program_text, question, trial_folder
 from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.doctor.node_facts import STARTED, Probe
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused, UserError
 from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import parameters, script_text, start_text, write_pickle
@@ -38,7 +39,7 @@ JOB_S = 300.0
 """limit of the job; an idle cluster needs seconds"""
 ANSWER_S = 4 * PATIENCE_S
 MOST_MEM_GB = 4.0
-PROGRAM = "HPO_BATCH_CONTENTION"
+PROGRAM = EnvVar.CONTENTION
 CLOCKS_APART_S = 5.0
 
 

@@ -61,8 +61,8 @@ def read_journal(home: StudyHome) -> Reading:
             if not bad:
                 state.apply(line + b"\n")
         except JournalCorrupt as error:
-            if state.attrs.get("hpo:format", FORMAT) > FORMAT:
-                newer = int(state.attrs["hpo:format"])
+            if state.format > FORMAT:
+                newer = state.format
                 break
             bad.append((number, str(error)))
     return Reading(state=state, lines=len(lines), bad=tuple(bad), torn_bytes=len(torn), newer_format=newer)
@@ -155,7 +155,7 @@ def _of_journal(reading: Reading) -> Iterator[Finding]:
     elif not state.is_ours:
         yield Finding(level=Level.NOTE, about="journal", what="made by plain Optuna, not by hpo-batch")
     elif not reading.bad:
-        what = f"{reading.lines} lines, {len(state.trials)} trials, format {state.attrs.get('hpo:format', FORMAT)}"
+        what = f"{reading.lines} lines, {len(state.trials)} trials, format {state.format}"
         yield Finding(level=Level.FINE, about="journal", what=what)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Part, Section, Text
-from hpo_batch.findings.parts import Blocks, make_section
 from hpo_batch.findings.records import Findings
+from hpo_batch.findings.subject import Blocks, make_section
 from hpo_batch.findings.summary import said, told_once
 from hpo_batch.text.lines import printable
 from hpo_batch.text.numbers import NONE, count
@@ -25,7 +25,7 @@ def section(findings: Findings) -> Section | None:
     return make_section(
         "findings",
         "All findings and methods",
-        "What exactly was asked, and how?",
+        "What exactly was tested, and how?",
         [Part(heading="", blocks=tuple(blocks))],
         "Findings are about these trials. Numbers with full precision "
         f"are in report.json; {NONE} stands where one cannot be given.",

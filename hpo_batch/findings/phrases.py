@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from hpo_batch.findings.model.frame import value_text
+from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
+from hpo_batch.text.numbers import label
 
 MOST_NUMBERS: Final = 8
 """numbers of trials in a sentence"""
@@ -42,3 +43,8 @@ def fixed(value: float | None) -> str:
 def metric_title(study: StudyFindings) -> str:
     """The metric with what is good, as axes and titles have it."""
     return f"{study.metric} ({'higher' if study.direction == 'maximize' else 'lower'} is better)"
+
+
+def configuration_text(values: Mapping[str, Value | None]) -> str:
+    """``lr = 0.001, width = 64``."""
+    return ", ".join(f"{name} = {label(value)}" for name, value in values.items())

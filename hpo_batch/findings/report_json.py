@@ -11,111 +11,55 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from hpo_batch.findings import records
-from hpo_batch.findings.records import Findings, StudyFindings
-from hpo_batch.records import Answer, Estimate, Value
+from hpo_batch.findings.json_keys import keys_of
+from hpo_batch.findings.records import Findings
+from hpo_batch.findings.subject import Subject
+from hpo_batch.findings.subjects import SUBJECTS
+from hpo_batch.records import Value
 
 FORMAT: Final = 1
 """raised when a key changes its meaning or goes; new keys do not raise it"""
 
-NAMES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("Effect", "curve"): ("at", "estimate"),
-    ("Importance", "branches"): ("branch", "importance"),
-    ("Interaction", "cells"): ("value_of_a", "value_of_b", "n", "mean"),
-    ("Coverage", "counts"): ("values", "n"),
-    ("EliteRow", "shares"): ("value", "share_of_elites", "share_of_all"),
-    ("TopShares", "studies"): ("study", "n", "base_rate"),
-    ("TopShares", "groups"): ("by", "group", "n", "base_rate"),
-    ("StudyFindings", "fidelity"): ("step", "rank_correlation", "n"),
-    ("Collapse", "trials"): ("number", "answer"),
-    ("Efficiency", "by_outcome"): ("outcome", "hours", "attempts"),
-    ("Efficiency", "by_node"): ("node", "hours", "attempts", "failed"),
-    ("Efficiency", "failures"): ("cause", "node", "count"),
-    ("StudyFindings", "history"): ("number", "value"),
-    ("StudyFindings", "curves"): ("step", "value"),
-    ("Budgets", "consistency"): ("parameter", "best_values", "agree"),
-    ("Budgets", "transfer"): ("a", "b", "rank_correlation", "n"),
-}
-"""what stands in the places of tuples, which JSON would leave nameless"""
 
-
+MORE: Final = "more"
+"""the field whose entries stand beside the other keys of its record"""
 MOST_TRIALS: Final = 10_000
-MOST_STEPS: Final = 100_000
-"""of learning curves; with more the file would be of hundreds of megabytes, which ``collect`` tells in less"""
+"""that a record lists one by one: more would make a file of hundreds of megabytes, and ``collect`` writes them all"""
 
 
-def as_json(findings: Findings, *, version: str, sources: tuple[str, ...] = ()) -> dict[str, Any]:
+def as_json(
+    findings: Findings, *, version: str, sources: tuple[str, ...] = (), subjects: Sequence[Subject] = SUBJECTS
+) -> dict[str, Any]:
     """All findings as JSON values. What is not finite is null.
 
-    What is told of each trial of a very large study is told of some, and ``warnings`` say so.
+    Of a very large study the records that hold each trial hold some of them, and ``warnings`` say so.
     """
-    return {"format": FORMAT, "hpo_batch": version, "sources": list(sources), **_record(_shortened(findings))}
+    return {"format": FORMAT, "hpo_batch": version, "sources": list(sources), **_record(_shortened(findings, subjects))}
 
 
-def _shortened(findings: Findings) -> Findings:
-    studies, told = [], []
+def _shortened(findings: Findings, subjects: Sequence[Subject]) -> Findings:
+    studies, warnings = [], []
     for study in findings.studies:
-        history = _of_history(study.history, better=max if study.direction == "maximize" else min)
-        trials = _of_trials(study.collapse.trials)
-        curves = _of_curves(study)
-        for what, kept, every in (
-            ("history", history, study.history),
-            ("collapse.trials", trials, study.collapse.trials),
-            ("curves", curves, study.curves),
-        ):
-            if len(kept) < len(every):
-                told.append(f"{study.label}: {what} of {len(kept)} of {len(every)} trials in report.json")
-        collapse = dataclasses.replace(study.collapse, trials=trials)
-        studies.append(dataclasses.replace(study, history=history, collapse=collapse, curves=curves))
-    return dataclasses.replace(findings, studies=tuple(studies), warnings=(*findings.warnings, *told))
-
-
-def _of_history(
-    history: tuple[tuple[int, float], ...], *, better: Callable[[float, float], float]
-) -> tuple[tuple[int, float], ...]:
-    """Every so many, and each new best."""
-    every = math.ceil(len(history) / MOST_TRIALS)
-    if every < 2:
-        return history
-    kept, best = [], history[0][1]
-    for i, (number, value) in enumerate(history):
-        if i % every == 0 or better(value, best) != best:
-            kept.append((number, value))
-        best = better(value, best)
-    return tuple(kept)
-
-
-def _of_trials(trials: tuple[tuple[int, Answer], ...]) -> tuple[tuple[int, Answer], ...]:
-    """Every so many, and those that collapsed."""
-    every = math.ceil(len(trials) / MOST_TRIALS)
-    if every < 2:
-        return trials
-    collapsed = [i for i, (_, answer) in enumerate(trials) if answer is Answer.YES][:MOST_TRIALS]
-    return tuple(trials[i] for i in sorted({*range(0, len(trials), every), *collapsed}))
-
-
-def _of_curves(study: StudyFindings) -> Mapping[int, tuple[tuple[int, float], ...]]:
-    """Every so many, and that of the best trial."""
-    steps = sum(map(len, study.curves.values()))
-    every = math.ceil(steps / MOST_STEPS)
-    best = study.summary.best.number if study.summary.best is not None else None
-    return {
-        number: tuple(curve)
-        for i, (number, curve) in enumerate(study.curves.items())
-        if every < 2 or i % every == 0 or number == best
-    }
+        label = study.label
+        for shorten in (subject.shorten for subject in subjects if subject.shorten is not None):
+            study, what, n, n_all = shorten(study, MOST_TRIALS)
+            if n < n_all:
+                warnings.append(f"{label}: {what} of {n} of {n_all} trials in report.json")
+        studies.append(study)
+    return dataclasses.replace(findings, studies=tuple(studies), warnings=(*findings.warnings, *warnings))
 
 
 def _record(record: Any) -> dict[str, Any]:
-    kind = type(record).__name__
-    return {
-        field.name: _value(getattr(record, field.name), NAMES.get((kind, field.name)))
+    keys = {
+        field.name: _value(getattr(record, field.name), keys_of(field))
         for field in dataclasses.fields(record)
+        if field.name != MORE
     }
+    return keys | {key: _value(each, None) for key, each in getattr(record, MORE, {}).items()}
 
 
 def _value(value: Any, names: tuple[str, ...] | None) -> Any:
@@ -139,18 +83,29 @@ def _value(value: Any, names: tuple[str, ...] | None) -> Any:
 def keys() -> Iterator[tuple[str, str, str]]:
     """Every key as a path (``studies[].summary.n``), the record's field, and its type in words. A record that stands in
     several places is listed once, under its own name: ``Estimate.low``."""
-    for kind in _records():
+    for kind in records_of_findings():
         hints = typing.get_type_hints(kind)
         for field in dataclasses.fields(kind):
-            names = NAMES.get((kind.__name__, field.name))
+            if field.name == MORE:
+                continue
+            names = keys_of(field)
             yield f"{kind.__name__}.{field.name}", _type(hints[field.name], names), _words(kind).get(field.name, "")
 
 
-def _records() -> list[type]:
-    """The records that can be reached from ``Findings``, in the order of the module; ``Findings`` first."""
-    every = [v for v in vars(records).values() if isinstance(v, type) and dataclasses.is_dataclass(v)]
-    every = [kind for kind in every if kind.__module__ == records.__name__ or kind is Estimate]
-    return [Findings, *(kind for kind in every if kind is not Findings)]
+def records_of_findings() -> list[type]:
+    """The records that can be reached from ``Findings``, each behind the first that holds it; ``Findings`` first."""
+    results: dict[type, None] = {}
+
+    def visit(hint: Any) -> None:
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in results:
+            results[hint] = None
+            for each in typing.get_type_hints(hint).values():
+                visit(each)
+        for argument in typing.get_args(hint):
+            visit(argument)
+
+    visit(Findings)
+    return list(results)
 
 
 def _type(hint: Any, names: tuple[str, ...] | None) -> str:
@@ -185,8 +140,8 @@ def _words(kind: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     words: dict[str, str] = {}
     for field, after in zip(tree.body, tree.body[1:], strict=False):
-        told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and told:
+        text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and text:
             words[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
     return words
 
@@ -195,10 +150,11 @@ def reference() -> str:
     """The tables of docs/report-json.md."""
     lines: list[str] = []
     current = ""
+    kinds = {kind.__name__: kind for kind in records_of_findings()}
     for path, kind, words in keys():
         name, key = path.split(".")
         if name != current:
-            described = inspect.getdoc(getattr(records, name)) or ""
+            described = inspect.getdoc(kinds[name]) or ""
             plain = "" if described.startswith(f"{name}(") else " ".join(described.split())
             lines += [
                 "",

@@ -25,13 +25,13 @@ def told_once(findings: Findings) -> list[Told]:
         key = (finding.key, finding.question, finding.answer, _text(finding), finding.do)
         alike.setdefault(key, []).append(finding)
     every = [study.label for study in findings.studies]
-    told = []
+    texts = []
     for group in alike.values():
         names = [finding.study for finding in group if finding.study]
         # there is but one study, whose name need not be said with every sentence
         who = "" if len(every) == 1 else f"all {len(every)} studies" if names == every else ", ".join(names)
-        told.append((group[0], who))
-    return told
+        texts.append((group[0], who))
+    return texts
 
 
 def first_screen(told: Sequence[Told]) -> list[Told]:
@@ -73,9 +73,9 @@ def to_do(findings: Findings) -> tuple[str, ...]:
     for finding in findings.findings:
         if finding.do:
             wanted.setdefault(finding.do, []).append(finding.study)
-    told = []
+    texts = []
     for do, studies in wanted.items():
         named = [study for study in dict.fromkeys(studies) if study]
         is_told = len(findings.studies) > 1 and 0 < len(named) < len(findings.studies)
-        told.append(f"{do} ({', '.join(named)})" if is_told else do)
-    return tuple(told)[:MOST_TO_DO]
+        texts.append(f"{do} ({', '.join(named)})" if is_told else do)
+    return tuple(texts)[:MOST_TO_DO]

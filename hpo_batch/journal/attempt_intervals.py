@@ -4,24 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from hpo_batch.journal.trial import ATTEMPT, ScannedTrial
-
-ENDED = "hpo:ended:"
-
-
-class _Begun(msgspec.Struct):
-    started: float
-    worker: str = ""
-    job: str = ""
-    host: str = ""
-    gpus: list[str] = []
-    gpu_count: float | None = None
-
-
-class _Ended(msgspec.Struct):
-    how: str = ""
-    time: float | None = None
-    moved: bool = False
+from hpo_batch.journal.attributes import AttemptEnd, AttemptFacts, attempt_attr, ended_attr
+from hpo_batch.journal.trial import ScannedTrial
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
@@ -48,35 +32,16 @@ class Span(msgspec.Struct, frozen=True, gc=False):
         return None if self.ended is None else max(0.0, self.ended - self.started)
 
 
-_begun = msgspec.json.Decoder(_Begun)
-_ended = msgspec.json.Decoder(_Ended)
-
-
 def spans(trial: ScannedTrial) -> list[Span]:
     """The attempts of a trial by number; one whose facts make no sense is left out."""
-    found = []
+    intervals = []
     for number in trial.attempts:
-        begun = trial.raw(f"{ATTEMPT}{number}")
-        if begun is None:
-            continue
-        ended = trial.raw(f"{ENDED}{number}")
         try:
-            facts = _begun.decode(begun)
-            end = _ended.decode(ended) if ended is not None else _Ended()
-        except (ValueError, RecursionError):
+            facts = trial.typed(attempt_attr(number), AttemptFacts)
+            end = trial.typed(ended_attr(number), AttemptEnd) or AttemptEnd()
+        except (ValueError, TypeError, RecursionError):
             continue
-        found.append(
-            Span(
-                trial.number,
-                number,
-                facts.worker,
-                facts.job,
-                facts.host,
-                len(facts.gpus) if facts.gpu_count is None else facts.gpu_count,
-                facts.started,
-                end.time,
-                end.how,
-                end.moved,
-            )
-        )
-    return found
+        if facts is not None:
+            who = (facts.worker, facts.job, facts.host, facts.gpus_held)
+            intervals.append(Span(trial.number, number, *who, facts.started, end.time, end.how, end.moved))
+    return intervals

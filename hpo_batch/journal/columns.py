@@ -15,38 +15,26 @@ from typing import Any
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.journal.attributes import (
+    EMPTY,
+    FACTS,
+    FAILURE,
+    REPLICATES,
+    AttemptEnd,
+    AttemptFacts,
+    Failure,
+    TrialFacts,
+    attempt_attr,
+    decode_all,
+    ended_attr,
+    is_number,
+)
 from hpo_batch.journal.decode import NONSENSE, distribution_facts, distributions_of, loads, why
 from hpo_batch.journal.state import no_collections
-from hpo_batch.journal.trial import ATTEMPT, FACTS, FEW_ATTEMPTS, REPLICATES, ScannedTrial, is_number
+from hpo_batch.journal.trial import FEW_ATTEMPTS, ScannedTrial
 from hpo_batch.records import TrialState
 
 Column = list[Any]
-
-
-class _Facts(msgspec.Struct, gc=False):
-    """Of ``hpo:trial``, what a table shows."""
-
-    seeds: list[int] = []
-    origin: str = "optuna"
-    name: str | None = None
-    set: str | None = None
-    note: str | None = None
-    derived: dict[str, Any] = {}
-    replicate_of: int | None = None
-
-
-class _Attempt(msgspec.Struct, gc=False):
-    job: str
-    host: str
-    started: float
-    gpus: list[str] = []
-    gpu_count: int | float | None = None
-    submission: str = ""
-
-
-class _Ending(msgspec.Struct, gc=False):
-    time: float | None = None
-    how: str = ""
 
 
 def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[str, Column]:
@@ -83,19 +71,18 @@ def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
 
 
 def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
-    found: list[tuple[int, int, _Attempt, _Ending]] = []
-    unended = _Ending()
+    found: list[tuple[int, int, AttemptFacts, AttemptEnd]] = []
+    unended = AttemptEnd()
     for number in _numbers(trials):
-        have, parts = _parts(trials, f"{ATTEMPT}{number}")
-        ended, endings = _parts(trials, f"hpo:ended:{number}")
-        endings_of = dict(zip(ended, _all(endings, _Ending), strict=True))
+        have, parts = _parts(trials, attempt_attr(number))
+        ended, endings = _parts(trials, ended_attr(number))
+        endings_of = dict(zip(ended, decode_all(endings, AttemptEnd), strict=True))
         found += [
             (i, number, attempt, endings_of.get(i, unended))
-            for i, attempt in zip(have, _all(parts, _Attempt), strict=True)
+            for i, attempt in zip(have, decode_all(parts, AttemptFacts), strict=True)
         ]
     found.sort(key=operator.itemgetter(0, 1))
     gpus = [attempt.gpus for _, _, attempt, _ in found]
-    counts = [attempt.gpu_count for _, _, attempt, _ in found]
     started = [attempt.started for _, _, attempt, _ in found]
     ended_at = [ending.time for _, _, _, ending in found]
     return {
@@ -107,7 +94,7 @@ def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         "seconds": [None if b is None else b - a for a, b in zip(started, ended_at, strict=True)],
         "node": _shared(attempt.host for _, _, attempt, _ in found),
         "gpus": _shared(",".join(held) for held in gpus),
-        "gpu_count": [len(held) if count is None else count for held, count in zip(gpus, counts, strict=True)],
+        "gpu_count": [attempt.gpus_held for _, _, attempt, _ in found],
         "job": _shared(attempt.job for _, _, attempt, _ in found),
         "submission": _shared(attempt.submission for _, _, attempt, _ in found),
     }
@@ -121,7 +108,7 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
         columns[f"value.{i}"] = [
             None if t.state is fail or t.values is None or i >= len(t.values) else t.values[i] for t in trials
         ]
-    facts = _decoded_facts(trials)
+    facts = _facts(trials)
     runs = _Runs(trials)
     columns |= runs.columns(trials)
     columns |= _params(trials, [fact.derived for fact in facts])
@@ -130,12 +117,12 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     for name in ("name", "set", "note", "origin"):
         columns[name] = _shared(map(operator.attrgetter(name), facts))
     reasons: Column = [None] * len(trials)
-    messages: Column = [trial.note_of_others for trial in trials]
+    messages: Column = [trial.optunas_message for trial in trials]
     for i, trial in enumerate(trials):
         if trial.state is fail:
-            failure = trial.failure
-            reasons[i] = failure.get("reason", "unknown")
-            messages[i] = failure.get("message") or messages[i]
+            failure = trial.typed(FAILURE, Failure) or Failure()
+            reasons[i] = failure.reason
+            messages[i] = failure.message or messages[i]
     columns |= {"reason": _shared(reasons), "message": _shared(messages)}
     columns["seeds"] = [fact.seeds for fact in facts]
     columns["replicate_of"] = [fact.replicate_of for fact in facts]
@@ -143,11 +130,11 @@ def _columns(trials: Sequence[ScannedTrial], objectives: int) -> dict[str, Colum
     return columns
 
 
-def _decoded_facts(trials: Sequence[ScannedTrial]) -> list[_Facts]:
-    nothing = _Facts()
-    found: list[_Facts] = [nothing] * len(trials)
+def _facts(trials: Sequence[ScannedTrial]) -> list[TrialFacts]:
+    nothing = TrialFacts()
+    found: list[TrialFacts] = [nothing] * len(trials)
     have, parts = _parts(trials, FACTS)
-    for i, fact in zip(have, _all(parts, _Facts), strict=True):
+    for i, fact in zip(have, decode_all(parts, TrialFacts), strict=True):
         found[i] = fact
     return found
 
@@ -156,16 +143,16 @@ class _Runs:
     """The attempts of all trials: the last of each, and their times together."""
 
     def __init__(self, trials: Sequence[ScannedTrial]) -> None:
-        self.first: list[_Attempt | None] = [None] * len(trials)
-        self.last: list[_Attempt | None] = [None] * len(trials)
+        self.first: list[AttemptFacts | None] = [None] * len(trials)
+        self.last: list[AttemptFacts | None] = [None] * len(trials)
         self.count = [0] * len(trials)
         self.seconds: list[float | None] = [None] * len(trials)
         for number in _numbers(trials):
-            name = f"{ATTEMPT}{number}"
+            name = attempt_attr(number)
             have, parts = _parts(trials, name)
-            ended, endings = _parts(trials, f"hpo:ended:{number}")
-            times = dict(zip(ended, _all(endings, _Ending), strict=True))
-            for i, attempt in zip(have, _all(parts, _Attempt), strict=True):
+            ended, endings = _parts(trials, ended_attr(number))
+            times = dict(zip(ended, decode_all(endings, AttemptEnd), strict=True))
+            for i, attempt in zip(have, decode_all(parts, AttemptFacts), strict=True):
                 self.first[i] = self.first[i] or attempt
                 self.last[i] = attempt
                 self.count[i] += 1
@@ -292,15 +279,6 @@ def _numbers(trials: Sequence[ScannedTrial]) -> list[int]:
 
 
 def _parts(trials: Sequence[ScannedTrial], name: str) -> tuple[list[int], list[bytes]]:
-    """The trials that have a system attribute, by place, and the attribute as JSON."""
-    found = [(i, raw) for i, trial in enumerate(trials) if (raw := trial.raw(name)) is not None]
+    """The trials that have a system attribute, by place, and the attribute as JSON; an empty one counts as none."""
+    found = [(i, raw) for i, trial in enumerate(trials) if (raw := trial.raw(name)) is not None and raw != EMPTY]
     return [i for i, _ in found], [raw for _, raw in found]
-
-
-def _all(parts: Sequence[bytes], kind: Any) -> list[Any]:
-    """Many parts of JSON, decoded at once. Plain Optuna's NaN and Infinity are no JSON: then one by one."""
-    try:
-        found: list[Any] = msgspec.json.decode(b"[" + b",".join(parts) + b"]", type=list[kind])
-        return found
-    except (msgspec.DecodeError, RecursionError):
-        return [msgspec.convert(loads(part), kind, strict=False) for part in parts]

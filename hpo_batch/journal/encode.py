@@ -36,13 +36,15 @@ class Op(IntEnum):
 DIRECTIONS = {"minimize": 1, "maximize": 2}
 STUDY_ID = 0
 """the first study of a journal is ours"""
+WRITER_PREFIX = "hpo-batch-"
+"""how the ``worker_id`` of our writers begins"""
 
 
 class Writer:
     """Makes records in the name of one worker; Optuna tells writers apart by ``worker_id``."""
 
     def __init__(self, worker: str) -> None:
-        self.worker_id = f"hpo-batch-{worker}"
+        self.worker_id = f"{WRITER_PREFIX}{worker}"
 
     def create_study(self, name: str, directions: Iterable[str]) -> Record:
         return self._record(Op.CREATE_STUDY, study_name=name, directions=[DIRECTIONS[d] for d in directions])

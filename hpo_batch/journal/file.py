@@ -150,6 +150,11 @@ class Journal:
             time.sleep(pause)
         return self._take(whole)
 
+    def pieces(self, *, judge: bool = True) -> Iterator[bytes]:
+        """``read_new`` until there is nothing more."""
+        while lines := self.read_new(judge=judge):
+            yield lines
+
     @contextlib.contextmanager
     def transaction(self, *, timeout_s: float = 120.0, waiters: int = 1) -> Iterator[Transaction]:
         """Hold the lock, mend what is damaged, and show the lines that are new to this reader.

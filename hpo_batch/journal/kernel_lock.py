@@ -41,7 +41,7 @@ def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1)
     fd = open_lock(path)
     _open_locks.add(fd)
     try:
-        held = _try(fd)
+        held = try_lock(fd)
         began = time.monotonic()
         if held is False and not _wait(fd, deadline, is_local, waiters):
             waited = f"{time.monotonic() - began:.2g} s"
@@ -87,7 +87,7 @@ _looked_at: dict[str, int] = {}
 """inodes of locks whose modes this process has seen to, by path"""
 
 
-def _try(fd: int) -> bool | None:
+def try_lock(fd: int) -> bool | None:
     """Whether the lock is ours now; None if there are no such locks here: ``.lock`` alone is the lock then."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,7 @@ def _wait(fd: int, deadline: float, is_local: bool, waiters: int) -> bool:
 
 def _poll(fd: int, deadline: float, waiters: int) -> bool:
     pause, longest = FIRST_PAUSE_S, max(LONGEST_PAUSE_S, waiters * PAUSE_PER_WAITER_S)
-    while _try(fd) is False:
+    while try_lock(fd) is False:
         if time.monotonic() > deadline:
             return False
         time.sleep(pause * random.uniform(0.5, 1.0))

@@ -6,18 +6,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpo_batch.journal.encode import DIRECTIONS
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.state import StudyTrials
 from hpo_batch.records import TrialState
 
 
-def front_trials(state: JournalState) -> list[int]:
+def front_trials(state: StudyTrials) -> list[int]:
     """Numbers of the complete trials on the front of a study's metrics, in order; with one metric, the best ones."""
     done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
-    able = [trial for trial in done if trial.values is not None and len(trial.values) == len(state.directions)]
-    able = [trial for trial in able if not any(value != value for value in trial.values or ())]  # no NaN is on a front
-    signs = [-1.0 if direction == DIRECTIONS["maximize"] else 1.0 for direction in state.directions]
-    losses = [tuple(s * v for s, v in zip(signs, trial.values or (), strict=True)) for trial in able]
-    return [able[place].number for place in on_front(losses)]
+    rows = [trial.values if len(trial.values or ()) == len(state.directions) else None for trial in done]
+    maximized = [direction == DIRECTIONS["maximize"] for direction in state.directions]
+    return [done[place].number for place in _places(rows, maximized)]
+
+
+def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
+    """For each trial whether it is complete and on the Pareto front.
+
+    Args:
+        values: one column for each metric.
+    """
+    rows = [cells if state == "COMPLETE" else None for state, *cells in zip(states, *values, strict=True)]
+    best = set(_places(rows, [direction == "maximize" for direction in directions]))
+    return [place in best for place in range(len(states))]
+
+
+def _places(rows: Sequence[Sequence[Any] | None], maximized: Sequence[bool]) -> list[int]:
+    """Places of the rows on the front. One that is None, or lacks a number, is on none."""
+    signs = [-1.0 if is_maximized else 1.0 for is_maximized in maximized]
+    losses = {
+        place: tuple(sign * cell for sign, cell in zip(signs, row, strict=True))
+        for place, row in enumerate(rows)
+        if row is not None and not any(cell is None or cell != cell for cell in row)  # a NaN is unequal to itself
+    }
+    places = list(losses)
+    return [places[place] for place in on_front(list(losses.values()))]
 
 
 def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
@@ -32,20 +53,3 @@ def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
             kept.append(loss)
     front = set(kept)
     return [place for place, loss in enumerate(losses) if loss in front]
-
-
-def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
-    """For each trial whether it is complete and on the Pareto front.
-
-    Args:
-        values: one column for each metric.
-    """
-    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
-    able = []
-    losses = []
-    for i, (state, *cells) in enumerate(zip(states, *values, strict=True)):
-        if state == "COMPLETE" and not any(cell is None or cell != cell for cell in cells):
-            able.append(i)
-            losses.append(tuple(sign * cell for sign, cell in zip(signs, cells, strict=True)))
-    best = {able[place] for place in on_front(losses)}
-    return [i in best for i in range(len(states))]

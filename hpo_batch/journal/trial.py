@@ -2,58 +2,199 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeGuard
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
+from hpo_batch.journal.attributes import (
+    ATTEMPT,
+    EMPTY,
+    FACTS,
+    FAIL_REASON,
+    FAILURE,
+    REPLICATES,
+    SAMPLER,
+    AttemptEnd,
+    AttemptFacts,
+    Failure,
+    TrialFacts,
+    attempt_attr,
+    attempt_number,
+    ended_attr,
+    is_number,
+)
 from hpo_batch.journal.decode import NONSENSE, CreateTrial, distributions_of, external_value, loads, seconds, why
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 
-ATTEMPT = "hpo:attempt:"
-FACTS = "hpo:trial"
-SAMPLER = "hpo:sampler"
-REPLICATES = "hpo:replicates"
-"""a user attribute: the metrics of each seed of a complete trial that has several"""
+STATES: Final = {state.value: state for state in TrialState}
+FEW_ATTEMPTS = 64
+T = TypeVar("T")
 
 
 class Identity(msgspec.Struct, gc=False):
-    """The part of a trial's facts by which others find it."""
+    """The part of a trial's facts by which other trials find it."""
 
     key: str | None = None
     origin: str | None = None
     name: str | None = None
 
 
-STATES = {state.value: state for state in TrialState}
-NONE = b"{}"
-FEW_ATTEMPTS = 64
-MOST_INTEGER = 2**1023
-MOST_S = 1e11
-"""a time that dates are made of, in seconds since the epoch"""
-MOST_ATTEMPTS = 100_000
-"""a trial that is preempted every minute has them in ten weeks; who reads asks for each"""
 _identity = msgspec.json.Decoder(Identity)
 
 
-class ScannedTrial:
-    """Changes as more records are applied; ``record`` gives the frozen view."""
+class _LeftOut(Enum):
+    """Stands in place of what the reader of the journal did not decode, which is not the same as an empty value."""
+
+    LEFT_OUT = "left out"
+
+
+LEFT_OUT: Final = _LeftOut.LEFT_OUT
+
+
+class TrialAttributes:
+    """The system attributes of a trial, each decoded when it is first asked for.
+
+    A worker replays what all workers write and looks at few of them: decoding at once doubles the time of a replay.
+    """
+
+    __slots__ = ("_attempt", "_attrs", "_identity", "number")
+
+    def __init__(self, number: int, attrs: Mapping[str, msgspec.Raw]) -> None:
+        self.number = number
+        # copied: a part of a line would keep the whole line in memory
+        self._attrs: dict[str, Any] = {name: bytes(value) for name, value in attrs.items()}
+        self._identity: Identity | None = None
+        self._attempt = 0
+        for name in self._attrs:
+            if name.startswith(ATTEMPT):
+                self._attempt = max(self._attempt, attempt_number(name))
+
+    def note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
+        """Apply a record that sets system attributes."""
+        for name, value in attrs.items():
+            self._attrs[name] = bytes(value)
+            if name.startswith(ATTEMPT):
+                self._attempt = max(self._attempt, attempt_number(name))
+            elif name == FACTS:
+                self._identity = None
+
+    @property
+    def attempt(self) -> int:
+        """Number of the newest attempt; 0 before the first."""
+        return self._attempt
+
+    @property
+    def attempts(self) -> Iterable[int]:
+        """Numbers of the attempts that have attributes, in order. The newest may be a large number."""
+        if self._attempt <= FEW_ATTEMPTS:
+            return [n for n in range(1, self._attempt + 1) if attempt_attr(n) in self._attrs]
+        return sorted(attempt_number(name) for name in self._attrs if name.startswith(ATTEMPT))
+
+    @property
+    def system_attrs(self) -> dict[str, Any]:
+        return {name: self._attr(name) for name in self._attrs}
+
+    @property
+    def identity(self) -> Identity:
+        if self._identity is None:
+            facts = self.raw(FACTS)
+            self._identity = Identity() if facts is None else _identity.decode(facts)
+            if self._identity.origin is not None:
+                self._identity.origin = sys.intern(self._identity.origin)  # a handful of words, for all trials
+        return self._identity
+
+    @property
+    def key(self) -> str | None:
+        """That of its configuration; None if plain Optuna made the trial."""
+        return self.identity.key
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was written when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
+        return self._mapping(FACTS)
+
+    @property
+    def noted_by_sampler(self) -> dict[str, Any]:
+        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
+        return self._mapping(SAMPLER)
+
+    def attempt_facts(self, attempt: int) -> dict[str, Any]:
+        """The worker of an attempt, all that is known of it (``Owner``); empty if nothing is."""
+        return self._mapping(attempt_attr(attempt))
+
+    def ending(self, attempt: int) -> dict[str, Any]:
+        """How an attempt ended; empty while it runs."""
+        return self._mapping(ended_attr(attempt))
+
+    @property
+    def reason(self) -> str | None:
+        """Why the trial failed for good."""
+        reason: str | None = self._mapping(FAILURE).get("reason")
+        return reason
+
+    @property
+    def optunas_message(self) -> str | None:
+        """Why plain Optuna let the trial fail, in its words."""
+        text: str | None = self._attr(FAIL_REASON) if FAIL_REASON in self._attrs else None
+        return text
+
+    def raw(self, name: str) -> bytes | None:
+        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        value = self._attrs.get(name)
+        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
+
+    def typed(self, name: str, kind: type[T]) -> T | None:
+        """A system attribute of ours as its type in ``attributes``; None if there is none, or an empty one.
+
+        ``doctor --rebuild`` writes an empty one for an attempt whose claim cannot be read.
+
+        Raises:
+            ValueError, TypeError: it does not have this type.
+        """
+        value = self._attrs.get(name)
+        if isinstance(value, bytes):
+            if value == EMPTY:
+                return None
+            try:
+                return msgspec.json.decode(value, type=kind)
+            except msgspec.DecodeError:
+                value = loads(value)  # plain Optuna writes NaN and Infinity, which are not JSON
+        return msgspec.convert(value, kind) if value else None
+
+    def _attr(self, name: str) -> Any:
+        value = self._attrs.get(name)
+        if isinstance(value, bytes):
+            value = self._attrs[name] = loads(value)
+        return value
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        value = self._attr(name) or {}
+        if not isinstance(value, dict):
+            raise JournalCorrupt(f"the journal has a trial, {self.number}, whose '{name}' makes no sense")
+        return value
+
+
+class ScannedTrial(TrialAttributes):
+    """A trial that changes as more records are applied; ``record`` gives the frozen view.
+
+    Args:
+        distributions: of the parameters, as JSON; the same object for all trials that have the same ones.
+        reports: whether the reader decodes reports.
+        metrics: whether the reader decodes metrics.
+    """
 
     __slots__ = (
-        "_attempt",
-        "_attrs",
         "_distributions",
         "_ended",
-        "_identity",
         "_params",
         "_raw_params",
         "_started",
         "_steps",
         "_user_attrs",
-        "number",
         "state",
         "trial_id",
         "values",
@@ -62,8 +203,8 @@ class ScannedTrial:
     def __init__(
         self, trial_id: int, number: int, line: CreateTrial, *, distributions: bytes, reports: bool, metrics: bool
     ) -> None:
+        super().__init__(number, line.system_attrs)
         self.trial_id = trial_id
-        self.number = number
         self.state = STATES[line.state or 0]
         self.values: tuple[float, ...] | None = None
         if line.values is not None:
@@ -75,26 +216,27 @@ class ScannedTrial:
         self._raw_params = bytes(line.params)
         self._distributions = distributions
         self._params: dict[str, Value] | None = None
-        # copied: a part of a line would keep the whole line in memory
-        self._attrs: dict[str, Any] = {name: bytes(value) for name, value in line.system_attrs.items()}
-        # most trials begin with neither notes nor reports
-        self._user_attrs: dict[str, Any] | None = None
-        if metrics and (notes := bytes(line.user_attrs)) != NONE:
+        # None instead of an empty dict: most trials begin without any, and there may be 100,000
+        self._user_attrs: dict[str, Any] | _LeftOut | None = None if metrics else LEFT_OUT
+        if metrics and (notes := bytes(line.user_attrs)) != EMPTY:
             self._user_attrs = loads(notes)
-        self._steps: dict[int, float] | None = None
-        if reports and (steps := bytes(line.intermediate_values)) != NONE:
+        self._steps: dict[int, float] | _LeftOut | None = None if reports else LEFT_OUT
+        if reports and (steps := bytes(line.intermediate_values)) != EMPTY:
             self._steps = {int(step): value for step, value in loads(steps).items()}
-        self._attempt = 0
-        self._identity: Identity | None = None
-        for name in self._attrs:
-            if name.startswith(ATTEMPT):
-                self._attempt = max(self._attempt, _number_of(name))
+
+    def start(self, time: str | None) -> None:
+        self._started = time or self._started
 
     def end(self, time: str | None) -> None:
         self._ended = time
 
-    def start(self, time: str | None) -> None:
-        self._started = time or self._started
+    def note_report(self, step: int, value: float) -> None:
+        if not isinstance(self._steps, dict):
+            self._steps = {}
+        self._steps[step] = value
+
+    def note_metrics(self, attrs: dict[str, Any]) -> None:
+        self._user_attrs = {**self._user_attrs, **attrs} if isinstance(self._user_attrs, dict) else attrs
 
     @property
     def started(self) -> float | None:
@@ -121,21 +263,6 @@ class ScannedTrial:
         return loads(self._raw_params), dict(distributions_of(self._distributions))
 
     @property
-    def steps(self) -> dict[int, float]:
-        """Reported values by step; none where reports were left out (``JournalState``)."""
-        return {} if self._steps is None else self._steps
-
-    @property
-    def user_attrs(self) -> dict[str, Any]:
-        """Metrics, and what others noted; none where reports were left out."""
-        return {} if self._user_attrs is None else self._user_attrs
-
-    @property
-    def attempt(self) -> int:
-        """Number of the newest attempt; 0 before the first."""
-        return self._attempt
-
-    @property
     def raw_params(self) -> bytes:
         """As they are in the file: the numbers that Optuna stores."""
         return self._raw_params
@@ -146,162 +273,91 @@ class ScannedTrial:
         return self._distributions if self._params is None else None
 
     @property
-    def note_of_others(self) -> str | None:
-        """Why plain Optuna let the trial fail, in its words."""
-        text: str | None = self._attr("fail_reason") if "fail_reason" in self._attrs else None
-        return text
+    def steps(self) -> dict[int, float]:
+        """Reported values by step.
+
+        Raises:
+            RuntimeError: the reader of the journal left reports out.
+        """
+        if self._steps is LEFT_OUT:
+            raise RuntimeError("reports were left out when the journal was read")
+        return self._steps or {}
 
     @property
-    def system_attrs(self) -> dict[str, Any]:
-        return {name: self._attr(name) for name in self._attrs}
+    def decoded_steps(self) -> dict[int, float]:
+        """Reported values by step, as far as the reader decoded them: empty where it left reports out."""
+        return {} if self._steps is LEFT_OUT else self._steps or {}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What we wrote when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
-        return self._facts(FACTS)
+    def user_attrs(self) -> dict[str, Any]:
+        """Metrics, and what other programs noted.
 
-    @property
-    def noted_by_sampler(self) -> dict[str, Any]:
-        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
-        return self._facts(SAMPLER)
-
-    @property
-    def identity(self) -> Identity:
-        if self._identity is None:
-            facts = self.raw(FACTS)
-            self._identity = Identity() if facts is None else _identity.decode(facts)
-            if self._identity.origin is not None:
-                self._identity.origin = sys.intern(self._identity.origin)  # a handful of words, for all trials
-        return self._identity
-
-    @property
-    def key(self) -> str | None:
-        return self.identity.key
-
-    def raw(self, name: str) -> bytes | None:
-        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
-        value = self._attrs.get(name)
-        return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
-
-    @property
-    def attempts(self) -> Iterable[int]:
-        """Numbers of the attempts that something is noted of, in order. The newest may be a large number."""
-        if self._attempt <= FEW_ATTEMPTS:
-            return [n for n in range(1, self._attempt + 1) if f"{ATTEMPT}{n}" in self._attrs]
-        return sorted(_number_of(name) for name in self._attrs if name.startswith(ATTEMPT))
-
-    def attempt_facts(self, attempt: int) -> dict[str, Any]:
-        return self._facts(f"{ATTEMPT}{attempt}")
-
-    def ending(self, attempt: int) -> dict[str, Any]:
-        return self._facts(f"hpo:ended:{attempt}")
-
-    @property
-    def failure(self) -> dict[str, Any]:
-        return self._facts("hpo:failure")
-
-    @property
-    def reason(self) -> str | None:
-        reason: str | None = self.failure.get("reason")
-        return reason
+        Raises:
+            RuntimeError: the reader of the journal left metrics out.
+        """
+        if self._user_attrs is LEFT_OUT:
+            raise RuntimeError("metrics were left out when the journal was read")
+        return self._user_attrs or {}
 
     def record(self) -> TrialRecord:
-        """Raises JournalCorrupt if what is noted with the trial makes no sense."""
+        """The trial as it is now. Without steps or metrics, where the reader left them out.
+
+        Raises:
+            JournalCorrupt: an attribute of the trial makes no sense.
+        """
         try:
-            return self._record()
+            return _record(
+                self,
+                steps=self.decoded_steps,
+                user_attrs={} if self._user_attrs is LEFT_OUT else self.user_attrs,
+            )
         except NONSENSE as error:
             what = f"the journal has a trial, {self.number}, with a record that makes no sense: {why(error)}"
             raise JournalCorrupt(what) from error
 
-    def _record(self) -> TrialRecord:
-        facts = self.facts
-        attempts = tuple(self._attempt_record(n) for n in self.attempts if self.attempt_facts(n))
-        failure = self.failure if self.state is TrialState.FAIL else {}
-        return TrialRecord(
-            number=self.number,
-            state=self.state,
-            values=self.values,
-            params={**self.params, **facts.get("derived", {})},
-            metrics={name: value for name, value in self.user_attrs.items() if is_number(value)},
-            steps=dict(self.steps),
-            seeds=tuple(facts.get("seeds", ())),
-            origin=facts.get("origin", "optuna"),
-            name=facts.get("name"),
-            set=facts.get("set"),
-            note=facts.get("note"),
-            reason=failure.get("reason", "unknown" if self.state is TrialState.FAIL else None),
-            message=failure.get("message") or self._attr("fail_reason"),
-            attempts=attempts,
-            revision=facts.get("revision", 0),
-            started=attempts[0].started if attempts else self.started,
-            ended=self.ended,
-            replicates=tuple(self.user_attrs.get(REPLICATES, ())),
-            replicate_of=facts.get("replicate_of"),
-        )
 
-    def _attempt_record(self, number: int) -> Attempt:
-        facts, ending = self.attempt_facts(number), self.ending(number)
-        held = facts.get("gpu_count")
-        times = [facts["started"], *([ending["time"]] if ending.get("time") is not None else [])]
-        texts = [facts["worker"], facts["job"], facts["host"], facts.get("submission", ""), ending.get("how", "")]
-        if not all(is_number(time) and abs(time) < MOST_S for time in times):
-            raise ValueError(f"attempt {number} at no time")
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"attempt {number}, a number for a text")
-        return Attempt(
-            number=number,
-            worker=facts["worker"],
-            job=facts["job"],
-            host=facts["host"],
-            gpus=tuple(facts.get("gpus", ())),
-            gpu_count=len(facts.get("gpus", ())) if held is None else held,
-            submission=facts.get("submission", ""),
-            started=facts["started"],
-            ended=ending.get("time"),
-            ending=ending.get("how", ""),
-        )
-
-    def _attr(self, name: str) -> Any:
-        value = self._attrs.get(name)
-        if isinstance(value, bytes):
-            value = self._attrs[name] = loads(value)
-        return value
-
-    def _facts(self, name: str) -> dict[str, Any]:
-        """A system attribute of ours; empty if there is none."""
-        found = self._attr(name) or {}
-        if not isinstance(found, dict):
-            raise JournalCorrupt(f"the journal has a trial, {self.number}, whose '{name}' makes no sense")
-        return found
-
-    def note_report(self, step: int, value: float) -> None:
-        if self._steps is None:
-            self._steps = {}
-        self._steps[step] = value
-
-    def note_metrics(self, attrs: dict[str, Any]) -> None:
-        self._user_attrs = {**self._user_attrs, **attrs} if self._user_attrs else attrs
-
-    def note(self, attrs: Mapping[str, msgspec.Raw]) -> None:
-        """System attributes."""
-        for name, value in attrs.items():
-            self._attrs[name] = bytes(value)
-            if name.startswith(ATTEMPT):
-                self._attempt = max(self._attempt, _number_of(name))
-            elif name == FACTS:
-                self._identity = None
+def _record(trial: ScannedTrial, *, steps: Mapping[int, float], user_attrs: Mapping[str, Any]) -> TrialRecord:
+    facts = trial.typed(FACTS, TrialFacts) or TrialFacts()
+    attempts = tuple(attempt for number in trial.attempts if (attempt := _attempt(trial, number)) is not None)
+    has_failed = trial.state is TrialState.FAIL
+    failure = (trial.typed(FAILURE, Failure) or Failure()) if has_failed else None
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state,
+        values=trial.values,
+        params={**trial.params, **facts.derived},
+        metrics={name: value for name, value in user_attrs.items() if is_number(value)},
+        steps=dict(steps),
+        seeds=tuple(facts.seeds),
+        origin=facts.origin,
+        name=facts.name,
+        set=facts.set,
+        note=facts.note,
+        reason=None if failure is None else failure.reason,
+        message=(failure.message if failure is not None else None) or trial.optunas_message,
+        attempts=attempts,
+        revision=facts.revision,
+        started=attempts[0].started if attempts else trial.started,
+        ended=trial.ended,
+        replicates=tuple(user_attrs.get(REPLICATES, ())),
+        replicate_of=facts.replicate_of,
+    )
 
 
-def _number_of(name: str) -> int:
-    """Of ``hpo:attempt:N``. Raises ValueError."""
-    number = int(name.removeprefix(ATTEMPT))
-    if not 0 <= number <= MOST_ATTEMPTS:
-        raise ValueError(f"attempt {number}")
-    return number
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether it is finite, and no integer that no float holds."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool) and -MOST_INTEGER < value < MOST_INTEGER
+def _attempt(trial: ScannedTrial, number: int) -> Attempt | None:
+    facts = trial.typed(attempt_attr(number), AttemptFacts)
+    if facts is None:
+        return None
+    end = trial.typed(ended_attr(number), AttemptEnd) or AttemptEnd()
+    return Attempt(
+        number=number,
+        worker=facts.worker,
+        job=facts.job,
+        host=facts.host,
+        gpus=tuple(facts.gpus),
+        gpu_count=facts.gpus_held,
+        submission=facts.submission,
+        started=facts.started,
+        ended=end.time,
+        ending=end.how,
+    )

@@ -13,14 +13,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import CommandMissing, LockTimeout, SlurmError, StorageError
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.submit_lock import turn
-from hpo_batch.monitor.live import SUBMISSION_VARIABLE, LocalWorker, local_workers
+from hpo_batch.monitor.live import LocalWorker, local_workers
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import leases, sharing
-from hpo_batch.store.home import StudyHome, user_name
+from hpo_batch.store.home import Marker, StudyHome, user_name
 from hpo_batch.store.submissions import (
     Submission,
     is_id,
@@ -81,7 +82,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
         StorageError: the marker cannot be written; nothing was ended.
         SlurmError, CommandMissing: SLURM did not do it. The marker is there, so that workers end by themselves.
     """
-    marker = "DRAIN" if drain else "CANCELLED"
+    marker = Marker.DRAIN if drain else Marker.CANCELLED
     for target in targets:
         _mark(target, marker)
     with contextlib.ExitStack() as stack:
@@ -143,7 +144,7 @@ def _cancel_jobs(
             else:
                 say(
                     f"warning: job {id} is named like one of {home.name}, but runs another script "
-                    f"({job.script or 'unknown'}): not cancelled. If you want to end it: scancel {id}"
+                    f"({job.script or 'unknown'}): not cancelled. If you want to end it: 'scancel {id}'"
                 )
         BATCH.cancel(sorted(found, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
@@ -211,5 +212,5 @@ def _end(
 
 def _left_by(process: processes.Proven) -> Callable[[], set[int]]:
     """What finds all that a worker has started, if it has left its session: by its own mark, not by what files say."""
-    mark = process.environment(SUBMISSION_VARIABLE)
-    return lambda: set(processes.with_environment(SUBMISSION_VARIABLE, mark)) if mark else set()
+    mark = process.environment(EnvVar.SUBMISSION)
+    return lambda: set(processes.with_environment(EnvVar.SUBMISSION, mark)) if mark else set()

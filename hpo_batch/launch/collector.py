@@ -21,7 +21,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.scheduler.tasks import TaskState
-from hpo_batch.store.home import StudyHome, make_folder
+from hpo_batch.store.home import Marker, StudyHome, make_folder
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
@@ -130,7 +130,7 @@ def why_not(
 ) -> str | None:
     """Why the collector of submission ``id`` does not submit what is left; None if it does."""
     for marker in markers:
-        return "the study was cancelled" if marker == "CANCELLED" else "the study is being drained"
+        return "the study was cancelled" if marker == Marker.CANCELLED else "the study is being drained"
     mine = next((s for s in submissions if s.id == id), None)
     if mine is None:
         return f"there is no submission '{id}'"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler.slurm.options import PLANNED, REFUSED, replaced_by
 
 KEPT_OF_SLURM = ("SLURM_CONF", "SLURM_CLUSTERS")
@@ -77,8 +78,8 @@ def _belongs_to_a_job(name: str, environ: Mapping[str, str]) -> bool:
     if name in KEPT_OF_SLURM:
         return False
     if name.startswith("HPO_BATCH_"):  # a worker's own: its submission, its deadline, its trial
-        return name != "HPO_BATCH_ROOT"
-    in_job = "SLURM_JOB_ID" in environ or "HPO_BATCH_SUBMISSION" in environ
+        return name != EnvVar.ROOT
+    in_job = "SLURM_JOB_ID" in environ or EnvVar.SUBMISSION in environ
     return name.startswith(("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_")) or (
         in_job and name in OF_A_JOB
     )

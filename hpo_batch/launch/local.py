@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.launch.plan import Plan
 from hpo_batch.scheduler.gpus import Gpu
 from hpo_batch.scheduler.registry import SCHEDULERS
@@ -33,14 +34,14 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
     for index, gpu in placed:
         env = {
             **{name: value for name, value in environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))},
-            "HPO_BATCH_SUBMISSION": submission,
-            "HPO_BATCH_WORKER": str(index),
-            "HPO_BATCH_CPUS": str(job.cpus),
-            "HPO_BATCH_DEADLINE": str(time.time() + job.walltime),
+            EnvVar.SUBMISSION: submission,
+            EnvVar.WORKER: str(index),
+            EnvVar.CPUS: str(job.cpus),
+            EnvVar.DEADLINE: str(time.time() + job.walltime),
         }
         if gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
-            env["HPO_BATCH_GPUS"] = str(1 / sharing[gpu])
+            env[EnvVar.GPUS] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]
         log = home.local_log(submission, index)
         argv = (*python, "-m", "hpo_batch", "worker", str(home.path))

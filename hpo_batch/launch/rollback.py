@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
+from hpo_batch.journal.attributes import ARMED
 from hpo_batch.journal.file import Journal
-from hpo_batch.store.home import JOURNAL, MARKERS, StudyHome
+from hpo_batch.store.home import JOURNAL, Marker, StudyHome
 from hpo_batch.store.submissions import read_submissions
 
 FOLDERS = ("trials", "workers", "slurm", "code", "local")
@@ -87,7 +88,7 @@ def remove_unused(home: StudyHome, submission: str, *, before: Before) -> bool:
     try:
         # whoever else submits to it or works on it writes into its journal, and must have this lock for that
         with Journal(home.journal).transaction(timeout_s=10.0) as transaction:
-            if transaction.new.count(b'"hpo:armed"') != 1 or not _is_unused(home, submission, before):
+            if transaction.new.count(f'"{ARMED}"'.encode()) != 1 or not _is_unused(home, submission, before):
                 return False
             if is_ours:
                 home.path.rename(base)  # at once: nobody sees a half of it
@@ -158,8 +159,8 @@ def _is_unused(home: StudyHome, submission: str, before: Before) -> bool:
 
 def take_markers(home: StudyHome) -> Mapping[str, str]:
     """Remove the markers that keep workers from starting; what they held."""
-    found = {}
-    for name in MARKERS:
+    found: dict[str, str] = {}
+    for name in Marker:
         with contextlib.suppress(FileNotFoundError):
             found[name] = home.marker(name).read_text(encoding="utf-8", errors="replace")
             home.marker(name).unlink()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
@@ -18,8 +19,6 @@ from hpo_batch.store.submissions import Submission
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
-ADOPTED: Final = "hpo:adopted"
-"""of the study: where imported trials are from"""
 ENDINGS: Final = {
     "complete": "complete",
     "pruned": "pruned",

@@ -9,7 +9,6 @@ test is exact.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Reason, Value
-from hpo_batch.store.nodes import host_of
+from hpo_batch.store.nodes import chance_of_share, host_of
 
 LEVEL: Final = 0.01
 LEAST: Final = 3
@@ -182,7 +181,7 @@ def _region(
     ended_out, failed_out = len(inside) - ended_in, all_failed - failed_in
     if failed_in < LEAST or ended_out == 0 or failed_in * ended_out < TIMES * failed_out * ended_in:
         return None
-    p = looked_at * chance(failed_in, ended_in, all_failed, len(inside))
+    p = looked_at * chance_of_share(failed_in, ended_in, all_failed, len(inside))
     if p > LEVEL:
         return None
     return Region(
@@ -195,20 +194,3 @@ def _region(
         ended_elsewhere=ended_out,
         p=p,
     )
-
-
-def chance(failed_in: int, ended_in: int, failed: int, ended: int) -> float:
-    """Fisher's exact test, one-sided: of ``ended`` trials ``failed`` failed; the chance that ``failed_in`` or more of
-    them are among ``ended_in`` that were picked without looking."""
-    most = min(failed, ended_in)
-    whole = _log_choose(ended, ended_in)
-    terms = (
-        _log_choose(failed, k) + _log_choose(ended - failed, ended_in - k) - whole for k in range(failed_in, most + 1)
-    )
-    return min(1.0, math.fsum(math.exp(term) for term in terms))
-
-
-def _log_choose(n: int, k: int) -> float:
-    if not 0 <= k <= n:
-        return -math.inf
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

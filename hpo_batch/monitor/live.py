@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
@@ -25,7 +26,6 @@ from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_submissions
 
-SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
 HELD_BACK = "BeginTime"
 """SLURM's reason for a task that was requeued and may not start yet"""
 ENDS = "ending"
@@ -259,7 +259,7 @@ def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[Lo
         if not is_id(submission.id):
             continue
         # a pid alone could be anybody's by now: its environment names the submission
-        ours = set(processes.with_environment(SUBMISSION_VARIABLE, submission.id))
+        ours = set(processes.with_environment(EnvVar.SUBMISSION, submission.id))
         logs = tuple(home.local_log(submission.id, index) for index in range(len(submission.job_ids)))
         for pid in (ours & pids) - with_card:
             name = f"{submission.id} (pid {pid})"

@@ -10,12 +10,13 @@ from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission
+from hpo_batch.store.worker_name import WorkerName
 
 
 def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submission]) -> Path | None:
     """The log of the array task or local worker that ran an attempt; None if there is none any more."""
     if attempt.job == "local":
-        index = attempt.worker.rpartition("-")[2]
+        index = str(WorkerName.parse(attempt.worker).index)
         patterns = [s.log_pattern.replace("%i", index) for s in submissions if s.id == attempt.submission]
         return _first(home.path / pattern for pattern in patterns)
     task = ArrayTask.parse(attempt.job)

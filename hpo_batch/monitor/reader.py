@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.journal.attempt_intervals import Span, spans
-from hpo_batch.journal.file import Journal
+from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import failures
 from hpo_batch.monitor.failures import FailureGroup
@@ -32,7 +32,7 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
     Raises:
         StorageError: the journal cannot be read, or holds no study.
     """
-    return StudyReader(home, metrics=metrics).read()
+    return summary_reader(home.journal, metrics=metrics).read_study()
 
 
 def newest_beginnings(home: StudyHome) -> dict[str, float]:
@@ -51,14 +51,13 @@ def newest_beginnings(home: StudyHome) -> dict[str, float]:
 class StudyReader:
     """A study's journal, read on at each call, without a lock and without changing anything; reports are left out."""
 
-    def __init__(self, home: StudyHome, *, metrics: bool = False) -> None:
+    def __init__(self, home: StudyHome) -> None:
         self.home = home
-        self._metrics = metrics
         self._begin()
 
     def _begin(self) -> None:
-        self._journal = Journal(self.home.journal)
-        self.state = JournalState(reports=False, metrics=self._metrics)
+        self._reader = summary_reader(self.home.journal)
+        self.state = self._reader.state
 
     def read(self) -> JournalState:
         """The study as it is now.
@@ -69,17 +68,14 @@ class StudyReader:
         try:
             self._read_on()
         except JournalCorrupt:
-            if not self._journal.cursor.offset:
+            if not self._reader.journal.cursor.offset:
                 raise
             self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
             self._read_on()
-        if self.state.study_name is None:
-            raise StorageError(f"the journal '{self.home.journal}' holds no study")
         return self.state
 
     def _read_on(self) -> None:
-        while lines := self._journal.read_new():
-            self.state.apply(lines)
+        self._reader.read_study()
 
 
 class StudyHistory(StudyReader):

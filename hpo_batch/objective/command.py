@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import append_text, unlink_if_empty, write_atomic
 from hpo_batch.objective.memory import oom_kills
@@ -33,22 +34,22 @@ from hpo_batch.store.checkpoints import fingerprint
 
 log = logging.getLogger(__name__)
 
-VARIABLES: Final = {
-    "HPO_BATCH_TRIAL": "trial_number",
-    "HPO_BATCH_ATTEMPT": "trial_attempt",
-    "HPO_BATCH_SEED": "trial_seed",
-    "HPO_BATCH_TRIAL_DIR": "trial_dir",
-    "HPO_BATCH_CHECKPOINT_DIR": "checkpoint_dir",
-    "HPO_BATCH_METRICS_FILE": "metrics_file",
-    "HPO_BATCH_STOP_FILE": "stop_file",
-    "HPO_BATCH_PARAMS": "params_json",
-    "HPO_BATCH_DEADLINE": "",
+VARIABLES: Final[dict[str, str]] = {
+    EnvVar.TRIAL: "trial_number",
+    EnvVar.ATTEMPT: "trial_attempt",
+    EnvVar.SEED: "trial_seed",
+    EnvVar.TRIAL_DIR: "trial_dir",
+    EnvVar.CHECKPOINT_DIR: "checkpoint_dir",
+    EnvVar.METRICS_FILE: "metrics_file",
+    EnvVar.STOP_FILE: "stop_file",
+    EnvVar.PARAMS: "params_json",
+    EnvVar.DEADLINE: "",
 }
 """what tells a command of its trial: an environment variable, and the placeholder that says the same, if any"""
 REPORTED: Final = "reported.jsonl"
 """the metrics file of a command; ``metrics.jsonl`` beside it is ours, and has what could be read of it. If that is all
 of it, the command's own is removed"""
-TRIAL_DIR: Final = "HPO_BATCH_TRIAL_DIR"
+TRIAL_DIR: Final = EnvVar.TRIAL_DIR
 """also the mark by which all processes of an attempt are found"""
 
 LOOK_EVERY_S: Final = 0.3
@@ -168,11 +169,11 @@ class CommandObjective:
     def _environment(self, trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
         told = contract(_facts(trial, folder, checkpoint), trial.params)
         if trial.deadline is not None:
-            told["HPO_BATCH_DEADLINE"] = repr(trial.deadline)
+            told[EnvVar.DEADLINE] = repr(trial.deadline)
         # Unbuffered, so that `logs -f` shows a running trial and a killed one loses no last words. Overlap: the srun
         # that started us holds all that the job has, and one in the command would wait for it until the walltime ends.
         defaults = {"OMP_NUM_THREADS": str(trial.cpus), "PYTHONUNBUFFERED": "1", "SLURM_OVERLAP": "1"}
-        inherited = {name: value for name, value in os.environ.items() if name != "HPO_BATCH_DEADLINE"}
+        inherited = {name: value for name, value in os.environ.items() if name != EnvVar.DEADLINE}
         return {**defaults, **inherited, **self.env, **told}
 
     def _watch(self, process: processes.Process, trial: Trial, inbox: _Inbox, stop: _Stop) -> int:
@@ -494,7 +495,7 @@ def facts_of(*, folder: Path, checkpoint: Path, number: int, attempt: int, seed:
 def contract(facts: Mapping[str, str], params: Mapping[str, Value]) -> dict[str, str]:
     """The environment variables that say the same; ``HPO_BATCH_DEADLINE`` left out."""
     told = {variable: facts[name] for variable, name in VARIABLES.items() if name in facts}
-    return {**told, "HPO_BATCH_PARAMS": json.dumps(dict(params), ensure_ascii=False)}
+    return {**told, EnvVar.PARAMS: json.dumps(dict(params), ensure_ascii=False)}
 
 
 def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
 from hpo_batch.objective.command import VARIABLES
 from hpo_batch.objective.placeholders import (
@@ -183,9 +184,9 @@ def _has_option(text: str, name: str) -> bool:
 
 def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
     """Parameters that are searched and reach nobody."""
-    if used & {*LISTS, "params_json"} or "HPO_BATCH_PARAMS" in text:
+    if used & {*LISTS, "params_json"} or EnvVar.PARAMS in text:
         return
-    if any("HPO_BATCH_PARAMS" in word for word in split(sweep.objective.command or "")):
+    if any(EnvVar.PARAMS in word for word in split(sweep.objective.command or "")):
         return
     inner = {name for expression in sweep.space.derived.values() for name in expression.names}
     unused = [p.name for p in sweep.space.searched if p.name not in used | inner]

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo_batch.errors import StorageError
 from hpo_batch.files import shown_json
 from hpo_batch.journal.columns import trial_columns
-from hpo_batch.journal.file import Journal
 from hpo_batch.journal.pareto import front_of
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.reader import JournalReader
+from hpo_batch.journal.state import StudyTrials
 
 _DIRECTIONS = {1: "minimize", 2: "maximize"}
 
@@ -34,22 +33,16 @@ class StudyColumns:
     """of each trial; none where they are not known"""
 
 
-def replayed(path: Path, *, reports: bool) -> JournalState:
+def replayed(path: Path, *, reports: bool) -> StudyTrials:
     """A study's journal, for tables: without what only workers ask for.
 
     Raises:
         StorageError: it holds no study, or cannot be read.
     """
-    state = JournalState(reports=reports, finding=False)
-    journal = Journal(path)
-    while lines := journal.read_new():
-        state.apply(lines)
-    if state.study_name is None:
-        raise StorageError(f"the journal '{path}' holds no study")
-    return state
+    return JournalReader(path, StudyTrials(reports=reports)).read_study()
 
 
-def study_columns(state: JournalState) -> StudyColumns:
+def study_columns(state: StudyTrials) -> StudyColumns:
     """What a journal tells of each trial."""
     directions = tuple(_DIRECTIONS.get(d, "minimize") for d in state.directions)
     metrics = state.metrics or (("value",) if len(directions) == 1 else tuple(map(str, range(len(directions)))))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from hpo_batch.journal.columns import attempt_columns
 from hpo_batch.journal.pareto import front_of as front_of
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.state import StudyTrials
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Counts, Value
 from hpo_batch.results.study_columns import study_columns
@@ -111,7 +111,7 @@ def candidates(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return done & frame["feasible"].to_numpy(dtype=bool) if "feasible" in frame.columns else done
 
 
-def trials_table(state: JournalState, *, source: str, attempts: bool = True) -> TrialsTable:
+def trials_table(state: StudyTrials, *, source: str, attempts: bool = True) -> TrialsTable:
     """The table of a study's journal.
 
     Args:
@@ -167,16 +167,20 @@ def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
 
 def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
     """By number, then step. A million reports are usual in a large study: arrays are made of them without lists."""
-    counts = [len(trial.steps) for trial in trials]
+    counts = [len(trial.decoded_steps) for trial in trials]
     total = sum(counts)
     if not total:
         return pd.DataFrame(columns=list(REPORT_COLUMNS))
     try:
         numbers = np.repeat(np.fromiter((trial.number for trial in trials), np.int64, len(trials)), counts)
-        steps = np.fromiter(itertools.chain.from_iterable(trial.steps for trial in trials), np.int64, total)
-        values = np.fromiter(itertools.chain.from_iterable(trial.steps.values() for trial in trials), np.float64, total)
+        steps = np.fromiter(itertools.chain.from_iterable(trial.decoded_steps for trial in trials), np.int64, total)
+        values = np.fromiter(
+            itertools.chain.from_iterable(trial.decoded_steps.values() for trial in trials), np.float64, total
+        )
     except (OverflowError, TypeError):  # a step, or a null, that only somebody else's tool can have written
-        rows = [(trial.number, step, trial.steps[step]) for trial in trials for step in sorted(trial.steps)]
+        rows = [
+            (trial.number, step, trial.decoded_steps[step]) for trial in trials for step in sorted(trial.decoded_steps)
+        ]
         return pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
     if bool(((numbers[1:] == numbers[:-1]) & (steps[1:] < steps[:-1])).any()):
         order = np.lexsort((steps, numbers))

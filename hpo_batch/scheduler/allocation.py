@@ -12,6 +12,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 
@@ -73,7 +74,7 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
 
 
 def _cpus(environ: Mapping[str, str]) -> int | None:
-    for name in ("HPO_BATCH_CPUS", "SLURM_CPUS_PER_TASK"):
+    for name in (EnvVar.CPUS, "SLURM_CPUS_PER_TASK"):
         if given := _integer(environ, name):
             return given
     on_node = _integer(environ, "SLURM_CPUS_ON_NODE")
@@ -83,7 +84,7 @@ def _cpus(environ: Mapping[str, str]) -> int | None:
 
 
 def _gpu_count(environ: Mapping[str, str], seen: int) -> float:
-    if (given := _number(environ, "HPO_BATCH_GPUS")) is not None:
+    if (given := _number(environ, EnvVar.GPUS)) is not None:
         return given
     if not seen or "SLURM_STEP_ID" not in environ or (_integer(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1:
         return seen
@@ -94,7 +95,7 @@ def _gpu_count(environ: Mapping[str, str], seen: int) -> float:
 
 
 def _deadline(environ: Mapping[str, str], now: float) -> float | None:
-    if (given := _number(environ, "HPO_BATCH_DEADLINE")) is not None:
+    if (given := _number(environ, EnvVar.DEADLINE)) is not None:
         return given
     end = _number(environ, "SLURM_JOB_END_TIME")
     return None if end is None or end - now > _NO_LIMIT_S else end

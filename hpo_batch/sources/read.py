@@ -14,7 +14,7 @@ import pandas as pd
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.journal.damage import BEGINNING
 from hpo_batch.journal.decode import isolated
-from hpo_batch.journal.state import JournalState, is_begun_here
+from hpo_batch.journal.state import StudyTrials, is_begun_here
 from hpo_batch.results.study_columns import replayed
 from hpo_batch.results.table import TrialsTable, trials_table
 from hpo_batch.sources.columns import Columns, check_column
@@ -408,7 +408,7 @@ def _storage(source: str, sweeps: Sequence[Sweep]) -> tuple[TrialsTable, ...]:
     return tuple(_with_sweep(table, sweeps) for table in read_storage(source))
 
 
-def _with_distributions(table: TrialsTable, state: JournalState) -> TrialsTable:
+def _with_distributions(table: TrialsTable, state: StudyTrials) -> TrialsTable:
     """With the space that Optuna wrote down with each trial."""
     seen = {name: distinct(table.trials[f"params_{name}"].dropna()) for name in table.parameters}
     space, more = from_distributions(state.distributions(), seen)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.attributes import is_ours
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.sources.columns import Columns, bare, direction_of
@@ -55,7 +56,7 @@ def rows_of(table: TrialsTable, sweep: Sweep, given: Columns, *, file: int = 0) 
     others = {
         name: _plain_column(table.trials[column])
         for column in map(str, table.trials.columns)
-        if column.startswith(ATTRS) and column not in chosen and not (name := column[len(ATTRS) :]).startswith("hpo:")
+        if column.startswith(ATTRS) and column not in chosen and not is_ours(name := column[len(ATTRS) :])
     }
     derived = {name: others.pop(name) for name in list(others) if name in sweep.space.derived}
     values = [_plain_column(table.trials[column]) for column in chosen]

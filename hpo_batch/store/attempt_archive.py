@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from hpo_batch.files import decode, read_json_lines, read_regular
-from hpo_batch.journal.trial import MOST_S, is_number
+from hpo_batch.journal.attributes import MAX_TIME_S, is_number
 from hpo_batch.records import (
     Cause,
     Complete,
@@ -255,7 +255,7 @@ def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
     started, texts = owner.get("started"), ("worker", "job", "host", "token")
     if (
         not is_number(started)
-        or abs(float(started)) > MOST_S
+        or abs(float(started)) > MAX_TIME_S
         or not all(isinstance(owner.get(name), str) for name in texts)
     ):
         return "lacks its worker"
@@ -282,7 +282,7 @@ def _end(result: _ResultFile) -> KeptEnd | None:
         ended = _outcome(result)
     except (ValueError, OverflowError):  # a metric that is the text "much"
         return None
-    return None if ended is None or abs(result.time) > MOST_S else KeptEnd(ended=ended, time=result.time)
+    return None if ended is None or abs(result.time) > MAX_TIME_S else KeptEnd(ended=ended, time=result.time)
 
 
 def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:

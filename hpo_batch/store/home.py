@@ -12,17 +12,24 @@ import pwd
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
 TRIALS_PER_FOLDER = 1000
-ROOT_VARIABLE = "HPO_BATCH_ROOT"
 
 
-MARKERS = ("CANCELLED", "DRAIN")
+class Marker(StrEnum):
+    """A file in a study's directory: while it is there, no worker starts another trial."""
+
+    CANCELLED = "CANCELLED"
+    """stops running trials, too"""
+    DRAIN = "DRAIN"
+    """running trials end as usual"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +73,12 @@ class StudyHome:
         return self.path / "code"
 
     def marker(self, name: str) -> Path:
-        """``CANCELLED`` or ``DRAIN``: while the file is there, no worker starts another trial.
-
-        The first stops those that run, too.
-        """
+        """Where the marker of a ``Marker``'s name lies, if it is there."""
         return self.path / name
 
-    def markers(self) -> tuple[str, ...]:
-        """Names of the markers that are there."""
-        return tuple(name for name in MARKERS if self.marker(name).exists())
+    def markers(self) -> tuple[Marker, ...]:
+        """The markers that are there."""
+        return tuple(marker for marker in Marker if self.marker(marker).exists())
 
     def trial(self, number: int) -> Path:
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")
@@ -117,8 +121,8 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
     """The logs directory: ``--root``, ``HPO_BATCH_ROOT``, the nearest ``logs`` upwards, else ``logs`` here."""
     if option is not None:
         return option.resolve()
-    if environ.get(ROOT_VARIABLE):
-        return Path(environ[ROOT_VARIABLE]).resolve()
+    if environ.get(EnvVar.ROOT):
+        return Path(environ[EnvVar.ROOT]).resolve()
     for folder in (cwd, *cwd.parents):
         if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()

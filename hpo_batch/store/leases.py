@@ -23,6 +23,7 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import decode, dump_json, read_regular, write_atomic
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
+from hpo_batch.store.worker_name import WorkerName
 
 CARD_BYTES = 1 << 20
 MOST_PID = 1 << 22
@@ -212,21 +213,17 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     SLURM has ended the earlier run, or takes it for ended: its slurmd may have died, and the worker live on.
     """
     jobs = [(facts.get("job", "local"), facts.get("submission", "")) for facts in (later, earlier)]
-    runs = [_run_of(str(facts.get("worker"))) for facts in (earlier, later)]
-    return jobs[0] == jobs[1] and jobs[0][0] != "local" and 0 <= runs[0] < runs[1]
+    if jobs[0] != jobs[1] or jobs[0][0] == "local":
+        return False
+    before, after = (WorkerName.parse(str(facts.get("worker"))).run for facts in (earlier, later))
+    return before is not None and after is not None and before < after
 
 
 def is_followed(folder: Path, owner: Owner) -> bool:
     """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
     job, _, index = owner.job.partition("_")
-    names = rf"{job}-r\d+-{index or 0}(\.\d+)?"  # of this array task alone: nobody reads the cards of all
+    names = WorkerName.pattern_of_task(job, int(index or 0))  # nobody reads the cards of all workers
     return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
-
-
-def _run_of(worker: str) -> int:
-    """How often the array task had been requeued when it started the worker: ``7-r2-0`` gives 2."""
-    match = re.search(r"-r(\d+)-", worker)
-    return int(match[1]) if match else -1
 
 
 def silent_by_server(folder: Path, workers: Sequence[str]) -> dict[str, float]:

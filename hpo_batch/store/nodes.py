@@ -1,10 +1,16 @@
 """Nodes on which trials fail one after another while they do well on others: a broken GPU, a full disk, a lost mount.
 
 Pure functions of the journal's state. What came first is decided by the order of the journal, never by clocks.
+
+Two questions are asked of a node, and both are answered here. *Should its worker stop now?* ``failing_nodes`` looks at
+the failures in a row with which its trials end: three must be enough, and one success clears the node. *Do trials fail
+there more often than elsewhere, over the whole study?* ``chance_of_share`` is Fisher's exact test, of which ``status``
+(all regions that failures concentrate in) and ``report`` (all nodes) correct for the number of their own comparisons.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -138,3 +144,26 @@ def _rows(state: JournalState) -> dict[str, _Row]:
             row.trials.append(number)
             row.reasons[reason] = row.reasons.get(reason, 0) + 1
     return rows
+
+
+def chance_of_share(failed_in: int, ended_in: int, failed: int, ended: int) -> float:
+    """Fisher's exact test, one-sided: how likely a part of the trials has so many of the failures, or more, by chance.
+
+    Args:
+        failed_in: trials of the part that failed.
+        ended_in: trials of the part.
+        failed: trials that failed, of all.
+        ended: all trials.
+    """
+    most = min(failed, ended_in)
+    whole = _log_choose(ended, ended_in)
+    terms = (
+        _log_choose(failed, k) + _log_choose(ended - failed, ended_in - k) - whole for k in range(failed_in, most + 1)
+    )
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
+
+
+def _log_choose(n: int, k: int) -> float:
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

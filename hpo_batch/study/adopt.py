@@ -21,8 +21,8 @@ import msgspec
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
+from hpo_batch.journal.attributes import ADOPTED, ARMED, FACTS
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.journal.trial import FACTS
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
@@ -31,7 +31,6 @@ from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.translate import translated
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
-ATTR = "hpo:adopted"
 """of the study: which files its trials are from, their digests, and what their columns were taken for"""
 FILE = "adopted.jsonl"
 """a second copy of the trials' records, from which a lost journal is made again: they have no folders"""
@@ -185,14 +184,14 @@ def _build(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configurati
         home.make()
     writer, text = Writer("import"), sweep.to_json()
     write_atomic(home.revision(1), text, mode=mode_of(sweep))
-    adopted = _encoded([writer.study_attr(ATTR, facts), *_trials(writer, sweep, taken)])
+    adopted = _encoded([writer.study_attr(ADOPTED, facts), *_trials(writer, sweep, taken)])
     write_atomic(home.path / FILE, adopted)
     first = [
         writer.create_study(home.name, sweep.study.direction),
         *meaning(writer, sweep),
         revision(writer, number=1, content=text.encode(), wanted=len(taken)),
     ]
-    armed = [writer.study_attr("hpo:armed", time.time())]
+    armed = [writer.study_attr(ARMED, time.time())]
     write_atomic(home.journal, _encoded(first) + adopted + _encoded(armed))
 
 

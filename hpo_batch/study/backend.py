@@ -36,7 +36,8 @@ class JournalBackend(BaseJournalBackend):
         with self._lock:
             if not self._start <= log_number_from <= self._start + len(self._lines):
                 self._reader, self._lines, self._start = Journal(self._path), [], 0
-            self._lines += self._reader.read_new().splitlines()
+            for lines in self._reader.pieces():
+                self._lines += lines.splitlines()
             self._lines = self._lines[log_number_from - self._start :]
             self._start = log_number_from
             return [json.loads(line) for line in self._lines]

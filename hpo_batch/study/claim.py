@@ -14,9 +14,10 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from hpo_batch.errors import UserError
+from hpo_batch.journal.attributes import FACTS, FAILURE, REPLICATES, SAMPLER, attempt_attr, ended_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import FACTS, REPLICATES, SAMPLER, ScannedTrial
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import (
     Cause,
     Claim,
@@ -172,13 +173,13 @@ def tell(
         how, state, values = "complete", TrialState.COMPLETE, outcome.values
     else:
         last = {outcome.step: metrics.get(claimant.sweep.study.metric[0])}
-        steps = {**last, **trial.steps, **(reported or {})}
+        steps = {**last, **trial.decoded_steps, **(reported or {})}
         value = steps[outcome.step]
         if claimant.sweep.pruner.name == "wilcoxon":  # a step is an instance: the trial is worth what all of them are
             value = fmean(known) if (known := [one for one in steps.values() if one is not None]) else None
         how, state, values = "pruned", TrialState.PRUNED, () if value is None else (value,)
     ending = {"how": how, "time": now if time is None else time}
-    noted.append(write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending))
+    noted.append(write.trial_attr(trial.trial_id, ended_attr(trial.attempt), ending))
     return [*noted, write.trial_state(trial.trial_id, state, now=now, values=values or None)]
 
 
@@ -192,7 +193,7 @@ def end_attempt(
     """
     write, now = claimant.writer, claimant.now
     ending = {"how": reason.value, "time": now if time is None else time, "moved": moved}
-    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    ended = write.trial_attr(trial.trial_id, ended_attr(trial.attempt), ending)
     if policy.retries(claimant.sweep, trial, reason, moved=moved):
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
     times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
@@ -206,7 +207,7 @@ def give_back(claimant: Claimant, trial: ScannedTrial, cause: Cause, *, moved: b
     write, now = claimant.writer, claimant.now
     seconds = round(now - trial.attempt_facts(trial.attempt)["started"], 3)  # both by the clock of this host
     ending = {"how": cause.value, "time": now, "moved": moved, "whole": whole, "seconds": seconds}
-    ended = write.trial_attr(trial.trial_id, f"hpo:ended:{trial.attempt}", ending)
+    ended = write.trial_attr(trial.trial_id, ended_attr(trial.attempt), ending)
     given_up = policy.why_given_up(claimant.sweep, trial, cause, moved=moved, whole=whole, seconds=seconds)
     if given_up is None:
         return [ended, write.trial_state(trial.trial_id, TrialState.WAITING, now=now)]
@@ -215,7 +216,7 @@ def give_back(claimant: Claimant, trial: ScannedTrial, cause: Cause, *, moved: b
 
 def _fail(claimant: Claimant, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
     write = claimant.writer
-    failure = write.trial_attr(trial.trial_id, "hpo:failure", {"reason": reason.value, "message": message})
+    failure = write.trial_attr(trial.trial_id, FAILURE, {"reason": reason.value, "message": message})
     return failure, write.trial_state(trial.trial_id, TrialState.FAIL, now=claimant.now)
 
 
@@ -322,7 +323,7 @@ def _take(claimant: Claimant, trial: ScannedTrial, configuration: Configuration,
     write = claimant.writer
     records = (
         *(_adopt(claimant, trial, claim) if trial.key is None else ()),
-        write.trial_attr(trial.trial_id, f"hpo:attempt:{attempt}", _attempt_facts(claimant, claim.token)),
+        write.trial_attr(trial.trial_id, attempt_attr(attempt), _attempt_facts(claimant, claim.token)),
         write.trial_state(trial.trial_id, TrialState.RUNNING, now=claimant.now),
     )
     return Granted(claim=claim, records=records)
@@ -334,7 +335,7 @@ def _adopt(claimant: Claimant, trial: ScannedTrial, claim: Claim) -> list[Record
     params, distributions = claimant.journal_params(claim.configuration)
     records = [write.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
     facts = _trial_facts(claimant, claim.configuration, claim.origin, None, claim.seeds)
-    return [*records, write.trial_attr(trial.trial_id, "hpo:trial", facts)]
+    return [*records, write.trial_attr(trial.trial_id, FACTS, facts)]
 
 
 def _create(claimant: Claimant, state: JournalState, candidate: Candidate, planned: Planned | None) -> Granted:
@@ -360,7 +361,7 @@ def _create(claimant: Claimant, state: JournalState, candidate: Candidate, plann
         distributions=distributions,
         system_attrs={
             FACTS: facts,
-            "hpo:attempt:1": _attempt_facts(claimant, claim.token),
+            attempt_attr(1): _attempt_facts(claimant, claim.token),
         },
     )
     return Granted(claim=claim, records=(record,))
@@ -387,7 +388,7 @@ def answer(claimant: Claimant, planned: Planned, source: ScannedTrial) -> Record
         state=source.state,
         params=params,
         distributions=distributions,
-        system_attrs={"hpo:trial": {**facts, "repeats": source.number}},
+        system_attrs={FACTS: {**facts, "repeats": source.number}},
         user_attrs=source.user_attrs,
         values=source.values,
         steps=source.steps,

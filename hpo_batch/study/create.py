@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.journal.attributes import ARMED, FORMAT_MARK, IMPORTED, METRICS, REVISION
 from hpo_batch.journal.encode import DIRECTIONS, FORMAT, Record, Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.state import JournalState
@@ -16,7 +17,6 @@ from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
 from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study.imported import ATTR as IMPORTED
 from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.translate import translated_trial, wanted
@@ -91,9 +91,9 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
             _write(home.sweep_toml, toml, mode=mode)
             records.append(revision(writer, number=number, content=text.encode(), wanted=wanted(sweep, state)))
         elif wanted(sweep, state) != state.target:  # the journal was made again from its folders, by an older count
-            facts = {**state.attrs["hpo:revision"], "target": wanted(sweep, state)}
-            records.append(writer.study_attr("hpo:revision", facts))
-        records.append(writer.study_attr("hpo:armed", now))
+            facts = {**state.attrs[REVISION], "target": wanted(sweep, state)}
+            records.append(writer.study_attr(REVISION, facts))
+        records.append(writer.study_attr(ARMED, now))
         transaction.append(records, sync=True)
     return change
 
@@ -101,8 +101,8 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
 def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
     """What the values of a study's trials are: the same in all revisions."""
     records = [
-        writer.study_attr("hpo:format", FORMAT),
-        writer.study_attr("hpo:metrics", list(sweep.study.metric)),
+        writer.study_attr(FORMAT_MARK, FORMAT),
+        writer.study_attr(METRICS, list(sweep.study.metric)),
     ]
     if len(sweep.study.metric) > 1:
         # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
@@ -113,7 +113,7 @@ def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
 def revision(writer: Writer, *, number: int, content: bytes, wanted: int) -> Record:
     """Which frozen sweep counts; ``content`` is that of its file, ``wanted`` the number of finished trials."""
     facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": wanted}
-    return writer.study_attr("hpo:revision", facts)
+    return writer.study_attr(REVISION, facts)
 
 
 def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:

@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from hpo_batch.journal.attributes import is_ours
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
@@ -191,7 +192,7 @@ class SamplerHistory:
         return frozen
 
     def _steps(self, trial: ScannedTrial) -> dict[int, float]:
-        steps = trial.steps
+        steps = trial.decoded_steps
         return dict(steps) if self._by_step or not steps else {1: fmean(steps.values())}
 
     def _attrs(self, trial: ScannedTrial) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def _for_pruner(
 ) -> FrozenTrial:
     known = {**trial.steps, **(reported or {})}
     steps = {step: value for step, value in known.items() if last_step is None or step <= last_step}
-    attrs = {name: value for name, value in trial.system_attrs.items() if not name.startswith("hpo:")}
+    attrs = {name: value for name, value in trial.system_attrs.items() if not is_ours(name)}
     attrs[BRACKET] = trial.facts.get(BRACKET, 0)
     frozen = frozen_trial(trial, number=trial.number, params={}, distributions={}, steps=steps, attrs=attrs)
     return _failed(trial.number) if frozen is None else frozen

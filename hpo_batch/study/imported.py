@@ -17,8 +17,9 @@ import msgspec
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular
+from hpo_batch.journal.attributes import IMPORTED
 from hpo_batch.journal.encode import DIRECTIONS
-from hpo_batch.journal.file import Journal
+from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import ImportedTrial, TrialState
@@ -27,7 +28,6 @@ from hpo_batch.study.replicates import mean_values
 from hpo_batch.study.translate import translated
 from hpo_batch.sweep.schema import Sweep
 
-ATTR = "hpo:imported"
 """of the study: the list of imports, and name and digest of the file that holds their trials"""
 
 
@@ -68,7 +68,7 @@ def gather(home: StudyHome, sweep: Sweep) -> Imports:
 
 def is_frozen(state: JournalState, sweep: Sweep) -> bool:
     """Whether the study has what the sweep imports already, or needs nothing."""
-    return list(sweep.study.import_) == list(state.attrs.get(ATTR, {}).get("studies", []))
+    return list(sweep.study.import_) == list(state.attrs.get(IMPORTED, {}).get("studies", []))
 
 
 def encoded(trials: Sequence[ImportedTrial]) -> bytes:
@@ -97,7 +97,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
     Raises:
         StorageError: their file is missing or was changed.
     """
-    facts = state.attrs.get(ATTR, {})
+    facts = state.attrs.get(IMPORTED, {})
     if not facts.get("studies"):
         return ()
     path = home.path / str(facts["file"])
@@ -117,10 +117,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
 
 
 def _read(home: StudyHome) -> JournalState:
-    state = JournalState()
-    journal = Journal(home.journal)
-    while lines := journal.read_new():
-        state.apply(lines)
+    state = JournalReader(home.journal, JournalState()).read()
     if state.study_name is None:
         raise UserError(f"study.import: the journal '{home.journal}' holds no study")
     return state

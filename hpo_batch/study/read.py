@@ -7,13 +7,13 @@ import hashlib
 from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular
 from hpo_batch.journal.decode import NONSENSE
-from hpo_batch.journal.file import Journal
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.reader import summary_reader
+from hpo_batch.journal.state import JournalState, StudyTrials
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Sweep
 
 
-def read_revision(home: StudyHome, state: JournalState) -> Sweep:
+def read_revision(home: StudyHome, state: StudyTrials) -> Sweep:
     """The frozen sweep that the journal names.
 
     Raises:
@@ -22,7 +22,7 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
     path = home.revision(state.revision)
     try:
         content = read_regular(path)
-        if hashlib.sha256(content).hexdigest() != state.attrs["hpo:revision"]["digest"]:
+        if hashlib.sha256(content).hexdigest() != state.digest:
             raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
     except OSError as error:
         raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
@@ -35,9 +35,5 @@ def read_revision(home: StudyHome, state: JournalState) -> Sweep:
 
 
 def read_state(home: StudyHome) -> JournalState:
-    """The study's journal as it is now, without a lock, reports and metrics left out."""
-    state = JournalState(reports=False, metrics=False)
-    journal = Journal(home.journal)
-    while lines := journal.read_new():
-        state.apply(lines)
-    return state
+    """The study's journal as it is now, without a lock, reports and metrics left out; empty if it holds no study."""
+    return summary_reader(home.journal).read()

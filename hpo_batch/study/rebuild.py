@@ -18,22 +18,22 @@ import msgspec
 from hpo_batch import processes
 from hpo_batch.errors import StorageError
 from hpo_batch.files import open_regular, read_regular, sync_directory
+from hpo_batch.journal.attributes import ARMED, FACTS, FAILURE, IMPORTED, REPLICATES, attempt_attr, ended_attr
 from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import REPLICATES, ScannedTrial
+from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
 from hpo_batch.store import liveness
 from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.claim import Claimant, answer, end_attempt
 from hpo_batch.study.create import meaning, revision
-from hpo_batch.study.imported import ATTR as IMPORTED
 from hpo_batch.study.imported import found_again
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.quota import Quotas
@@ -120,7 +120,7 @@ def _refuse(home: StudyHome, alive: liveness.Holder | None) -> None:
     if alive is not None:
         raise StorageError(
             f"{alive} is at work on '{home.name}': a journal cannot be made again below its hands. Wait until it has "
-            f"ended, or end it ('touch {home.marker('CANCELLED')}' ends all of this study), then rebuild"
+            f"ended, or end it ('touch {home.marker(Marker.CANCELLED)}' ends all of this study), then rebuild"
         )
 
 
@@ -168,7 +168,7 @@ class _Rebuilder:
             self._trial(trial)
         while self._has_room() and self._repeat(repeats):  # those at the end, whose numbers no folder comes after
             continue
-        self._append([writer.study_attr("hpo:armed", self._claimant.now)])
+        self._append([writer.study_attr(ARMED, self._claimant.now)])
         return self._lines
 
     def _plausible(self, kept: Iterable[KeptTrial]) -> list[KeptTrial]:
@@ -217,7 +217,7 @@ class _Rebuilder:
                     state=TrialState.FAIL,
                     params={},
                     distributions={},
-                    system_attrs={"hpo:failure": {"reason": Reason.LOST.value, "message": message}},
+                    system_attrs={FAILURE: {"reason": Reason.LOST.value, "message": message}},
                 )
             ]
         )
@@ -250,7 +250,7 @@ class _Rebuilder:
             state=state,
             params=params,
             distributions=distributions,
-            system_attrs={"hpo:trial": dict(kept.claim.trial), **self._attempts(kept, end)},
+            system_attrs={FACTS: dict(kept.claim.trial), **self._attempts(kept, end)},
             user_attrs=_metrics(kept, end),
             values=values,
             steps=steps,
@@ -267,13 +267,13 @@ class _Rebuilder:
         """Who ran each attempt and how it ended. One whose claim cannot be read keeps its number and no more."""
         attrs: dict[str, object] = {}
         for attempt, until in _with_end(kept, _last_sign(kept.attempts[-1])):
-            attrs[f"hpo:attempt:{attempt.number}"] = dict(attempt.claim.attempt) if attempt.claim else {}
+            attrs[attempt_attr(attempt.number)] = dict(attempt.claim.attempt) if attempt.claim else {}
             is_last = attempt is kept.attempts[-1]
             told = end if is_last else _ordered(attempt, until)
             if told is None:
-                attrs[f"hpo:ended:{attempt.number}"] = {"how": Reason.LOST.value, "time": until}
+                attrs[ended_attr(attempt.number)] = {"how": Reason.LOST.value, "time": until}
             elif not (is_last and isinstance(told.ended, Failed)):  # that one is written when it is judged
-                attrs[f"hpo:ended:{attempt.number}"] = {"how": told.how, "time": told.time}
+                attrs[ended_attr(attempt.number)] = {"how": told.how, "time": told.time}
         return attrs
 
     def _steps(self, kept: KeptTrial) -> dict[int, float]:

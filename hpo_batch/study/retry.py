@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpo_batch.journal.attributes import FACTS
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.journal.file import Journal
+from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Configuration, TrialState
@@ -40,13 +41,11 @@ def retry(home: StudyHome, numbers: Sequence[int], *, now: float, dry_run: bool 
     Raises:
         StorageError: the journal cannot be read or written.
     """
-    journal = Journal(home.journal)
-    state = JournalState(reports=False, metrics=False)
+    reader = summary_reader(home.journal)
+    state = reader.state
     if dry_run:
-        while lines := journal.read_new():
-            state.apply(lines)
-        return _decide(home, state, numbers, now=now)[0]
-    with journal.transaction() as transaction:
+        return _decide(home, reader.read(), numbers, now=now)[0]
+    with reader.journal.transaction() as transaction:
         state.apply(transaction.new)
         retried, records = _decide(home, state, numbers, now=now)
         if records:
@@ -109,5 +108,5 @@ def _waiting(home: StudyHome, state: JournalState, trial: ScannedTrial, *, now: 
         state=TrialState.WAITING,
         params=params,
         distributions=distributions,
-        system_attrs={"hpo:trial": {**facts, "revision": state.revision, "retry_of": trial.number}},
+        system_attrs={FACTS: {**facts, "revision": state.revision, "retry_of": trial.number}},
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.left import is_used_up
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.sweep.schema import Sweep
@@ -63,7 +63,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     left = f"{counts.remaining} trial{'' if counts.remaining == 1 else 's'} left"
     resume = ("resume", home.name)
     for marker in home.markers():
-        why = Why.CANCELLED if marker == "CANCELLED" else Why.DRAINED
+        why = Why.CANCELLED if marker == Marker.CANCELLED else Why.DRAINED
         return Stopped(why=why, text=f"it was {why}, {left}", commands=(resume,))
     if sweep is not None:
         tripped = why_tripped(sweep, state)

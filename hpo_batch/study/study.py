@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.journal import locks
+from hpo_batch.journal.attributes import FAILURE
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.journal.file import Journal, Transaction
+from hpo_batch.journal.file import Transaction
+from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import (
@@ -43,8 +45,9 @@ from hpo_batch.space.parameters import same
 from hpo_batch.store import attempt_folder, durations, leases, nodes
 from hpo_batch.store.attempt_archive import KeptEnd, kept_end
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.store.last_words import killed_for_memory
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.brackets import Brackets
 from hpo_batch.study.claim import (
     Claimant,
@@ -340,7 +343,7 @@ class Study:
 
     def why_failed(self, claim: Claim) -> str:
         """What the journal says of a trial that has failed."""
-        failure = self._state.trials[claim.number].system_attrs.get("hpo:failure", {})
+        failure = self._state.trials[claim.number].system_attrs.get(FAILURE, {})
         return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
 
     def failing_here(self) -> nodes.FailingNode | None:
@@ -543,8 +546,8 @@ class Study:
 
     def _draw_seed(self, arm: int) -> int:
         """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
-        index, _, slot = self.owner.worker.rpartition("-")[2].partition(".")
-        lane = (int(index) if index.isdecimal() else 0) + (1009 * int(slot) if slot.isdecimal() else 0)
+        name = WorkerName.parse(self.owner.worker)
+        lane = name.index + 1009 * (name.slot or 0)
         return (self.sweep.sampler.seed * 1_000_003 + len(self._state.trials) * 8191 + lane * 131 + arm) % 2**32
 
     def _after_trial(self, claim: Claim, outcome: Outcome) -> Mapping[str, object]:
@@ -702,7 +705,8 @@ class Study:
         )
 
     def _read_anew(self, *, reports: bool) -> None:
-        self._journal, self._state = Journal(self.home.journal), JournalState(reports=reports, metrics=reports)
+        self._reader = JournalReader(self.home.journal, JournalState(reports=reports, metrics=reports))
+        self._journal, self._state = self._reader.journal, self._reader.state
         self._pruner_history = None
         self._translated = 0
         self._sync()
@@ -713,8 +717,7 @@ class Study:
         self._synced = time.monotonic()
         if not self._journal.was_undone:
             try:
-                while lines := self._journal.read_new(judge=False):
-                    self._state.apply(lines)
+                self._reader.read(judge=False)
                 return
             except StorageError:
                 if not self._journal.was_undone:
@@ -752,7 +755,7 @@ class Study:
 
     @_of_storage
     def _marker(self) -> Idle | None:
-        for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
+        for name, why in ((Marker.CANCELLED, IdleWhy.CANCELLED), (Marker.DRAIN, IdleWhy.DRAINING)):
             if self.home.marker(name).exists():
                 return Idle(why=why)
         return None

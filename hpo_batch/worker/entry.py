@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch import logs, processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.load import Objective, import_function, load, missing_files
@@ -31,6 +32,7 @@ from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUBMISSION_VARIABLE = "HPO_BATCH_SUBMISSION"
-INDEX_VARIABLE = "HPO_BATCH_WORKER"
-MARK = "HPO_BATCH_WORKER_NAME"
 """set for all that a worker starts, so that what has left its family is found too"""
 OUR_LAYERS = ("cluster", "objective", "processes", "store", "study", "worker")
 """what speaks for the worker; trainers that ship with us speak for their trial"""
@@ -88,7 +87,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     Raises:
         HpoBatchError: the study, the device or the objective cannot be used.
     """
-    if slots.SLOT_VARIABLE in environ:
+    if EnvVar.SLOT in environ:
         processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
@@ -167,7 +166,7 @@ class _Task:
             "worker ends: %s complete, %s pruned, %s failed, %s given back",
             tally.complete, tally.pruned, tally.failed, tally.given_back,
         )  # fmt: skip
-        if slots.SLOT_VARIABLE in self.environ:
+        if EnvVar.SLOT in self.environ:
             slots.write_tally(self.environ, tally, cut_short=cut_short)  # what a task does once is its supervisor's
             return
         received, warned = self.signals.received, self.signals.warned
@@ -208,11 +207,11 @@ def _work(task: _Task) -> Tally:
     def depart(tally: Tally, *, cut_short: bool) -> None:
         if lead is not None:
             lead.end_processes()  # before the task waits for its end: they hold the GPUs' memory
-        processes.end_descendants(MARK)
+        processes.end_descendants(EnvVar.WORKER_NAME)
         task.leave(tally, cut_short=cut_short)
 
     # a worker of the same name may be at another study on this host, where it must end nobody of ours
-    os.environ[MARK] = f"{task.owner.worker}.{secrets.token_hex(8)}"
+    os.environ[EnvVar.WORKER_NAME] = f"{task.owner.worker}.{secrets.token_hex(8)}"
     os.environ[guardian.MARK] = secrets.token_hex(8)
     guardian.start(os.environ[guardian.MARK])
     try:
@@ -234,7 +233,7 @@ def _work(task: _Task) -> Tally:
                 leave=lambda tally: depart(tally, cut_short=True),
             )
     except BaseException:
-        processes.end_descendants(MARK)
+        processes.end_descendants(EnvVar.WORKER_NAME)
         raise
     depart(tally, cut_short=False)
     return tally
@@ -312,20 +311,19 @@ def _limit_threads(sweep: Sweep, cpus: int) -> None:
 
 
 def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
-    submission, index = environ.get(SUBMISSION_VARIABLE, ""), environ.get(INDEX_VARIABLE, "0")
+    submission = environ.get(EnvVar.SUBMISSION, "")
     if allocation.job is not None:
         submission = environ.get("SLURM_JOB_NAME", "").rpartition("-")[2]
         job, _, index = allocation.job.partition("_")
-        name = f"{job}-r{allocation.restarts}-{index or 0}"
-        if slots.SLOT_VARIABLE in environ:
-            name += f".{environ[slots.SLOT_VARIABLE]}"
+        slot = int(environ[EnvVar.SLOT]) if EnvVar.SLOT in environ else None
+        name = WorkerName(origin=job, run=allocation.restarts, index=int(index or 0), slot=slot)
     elif submission:
-        name = f"{submission}-{index}"
+        name = WorkerName(origin=submission, index=int(environ.get(EnvVar.WORKER, "0")))
     else:
         # containers of one host may have the same host name and pid
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}-0"
+        name = WorkerName(origin=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     return Owner(
-        worker=name,
+        worker=str(name),
         job=allocation.job or "local",
         host=allocation.node,
         pid=os.getpid(),

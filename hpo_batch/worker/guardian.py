@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "HPO_BATCH_LIFE"
+MARK: Final = "HPO_BATCH_LIFE"  # EnvVar.LIFE, which this file cannot import
 """names one run of a worker for all that it starts"""
 SAVING_S: Final = 10.0
 """for a checkpoint that is being written to be finished"""

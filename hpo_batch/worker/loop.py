@@ -41,7 +41,7 @@ from hpo_batch.records import (
 from hpo_batch.store import attempt_folder, leases, sharing
 from hpo_batch.store.attempt_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.worker import guardian
 from hpo_batch.worker.replicates import Seeds
 from hpo_batch.worker.resources import Place
@@ -134,13 +134,13 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._home.marker("CANCELLED").exists():
+            if self._home.marker(Marker.CANCELLED).exists():
                 return Stopping.CANCELLED
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
         """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
-        if received is Stopping.PREEMPTED and self._home.marker("CANCELLED").exists():
+        if received is Stopping.PREEMPTED and self._home.marker(Marker.CANCELLED).exists():
             return Stopping.CANCELLED
         warned = self._signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._place.is_far(warned):

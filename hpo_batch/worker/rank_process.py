@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.files import make_real_folder
 from hpo_batch.objective.function import FunctionObjective
@@ -27,7 +28,7 @@ from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stoppin
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.connection import Address, Wire, connect
 from hpo_batch.worker.entry import enter, load_objective, log_apart
-from hpo_batch.worker.ranks import HUB_VARIABLE, encode, has_failed
+from hpo_batch.worker.ranks import encode, has_failed
 from hpo_batch.worker.signals import Signals
 
 
@@ -36,7 +37,7 @@ def main() -> int:
     processes.end_with_parent(signal.SIGKILL)
     # SLURM signals all processes of a step: rank 0's task decides what follows, for all ranks together
     Signals().install()
-    facts = json.loads(os.environ.pop(HUB_VARIABLE))
+    facts = json.loads(os.environ.pop(EnvVar.RANKS))
     log_apart(f" [rank {facts['rank']}]")
     address = Address(hosts=tuple(facts["hosts"]), port=facts["port"], token=facts["token"])
     wire = connect(address, {"process": facts["rank"], "generation": facts["generation"]})

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, UserError
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
@@ -53,10 +54,6 @@ from hpo_batch.worker.task_exit import park
 
 log = logging.getLogger(__name__)
 
-HUB_VARIABLE: Final = "HPO_BATCH_RANKS"
-"""how a process of the user's code finds rank 0; it takes the variable out of its environment"""
-LIFE_VARIABLE: Final = "HPO_BATCH_RANK_LIFE"
-"""the mark by which all that such a process has started is found"""
 GATHER_S: Final = 300.0
 """for all processes to be there: nodes do not begin at the same moment, and import from one file system"""
 SETTLE_S: Final = 3.0
@@ -164,8 +161,8 @@ class Keeper:
             **os.environ,
             **self._rank.environment(),
             "MASTER_ADDR": host,
-            HUB_VARIABLE: json.dumps(hub),
-            LIFE_VARIABLE: self._life,
+            EnvVar.RANKS: json.dumps(hub),
+            EnvVar.RANK_LIFE: self._life,
         }
         argv = [sys.executable, "-u", "-m", "hpo_batch.worker.rank_process"]
         self._process = processes.start(argv, stdout=None, stderr=None, env=env, cwd=self._cwd)
@@ -182,7 +179,7 @@ class Keeper:
         if self._process is None:
             return
         processes.signal_group(self._process, signal.SIGKILL)
-        for pid in processes.with_environment(LIFE_VARIABLE, self._life):
+        for pid in processes.with_environment(EnvVar.RANK_LIFE, self._life):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         processes.wait(self._process, 30.0)

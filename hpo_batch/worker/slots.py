@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch import processes
+from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, UserError
 from hpo_batch.records import Idle, IdleWhy, Stopping
 from hpo_batch.scheduler.allocation import Allocation
@@ -34,10 +35,6 @@ from hpo_batch.worker.signals import Signals
 
 log = logging.getLogger(__name__)
 
-SLOT_VARIABLE: Final = "HPO_BATCH_SLOT"
-"""which worker of its array task a process is"""
-TALLY_VARIABLE: Final = "HPO_BATCH_TALLY"
-"""the file into which it writes what it has done, as its last act"""
 COUNTS: Final = ("complete", "pruned", "failed", "given_back")
 MOST_RESTARTS: Final = 2
 """of one slot in one array task: a crash costs one attempt of a trial, and policy decides on that; a GPU or a node that
@@ -81,13 +78,13 @@ class _Ends:
 
 def is_supervisor(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> bool:
     """Whether this process is to start workers rather than to be one. Local workers are started one by one."""
-    in_task = allocation.job is not None and SLOT_VARIABLE not in environ
+    in_task = allocation.job is not None and EnvVar.SLOT not in environ
     return in_task and job.workers_per_gpu is not None and (job.mps or len(_gpus(job, allocation)) > 1)
 
 
 def slot_label(environ: Mapping[str, str]) -> str:
     """What tells the log lines of one worker from those of the others in its task."""
-    return f" [slot {environ[SLOT_VARIABLE]}]" if SLOT_VARIABLE in environ else ""
+    return f" [slot {environ[EnvVar.SLOT]}]" if EnvVar.SLOT in environ else ""
 
 
 def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tuple[Slot, ...]:
@@ -140,11 +137,11 @@ def write_tally(environ: Mapping[str, str], tally: Tally, *, cut_short: bool) ->
     Args:
         cut_short: it ends because the function of its trial does not return: another may follow it.
     """
-    if TALLY_VARIABLE in environ:
+    if EnvVar.TALLY in environ:
         told = {name: getattr(tally, name) for name in COUNTS}
         no_time = tally.idle is not None and tally.idle.why is IdleWhy.NO_TIME
         told |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
-        Path(environ[TALLY_VARIABLE]).write_text(json.dumps(told), encoding="utf-8")
+        Path(environ[EnvVar.TALLY]).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
@@ -157,13 +154,13 @@ def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str
     tally = reports / f"{slot.number}.{restarts}.json"
     env = {
         **environ,
-        SLOT_VARIABLE: str(slot.number),
-        TALLY_VARIABLE: str(tally),
-        "HPO_BATCH_CPUS": str(slot.cpus),
+        EnvVar.SLOT: str(slot.number),
+        EnvVar.TALLY: str(tally),
+        EnvVar.CPUS: str(slot.cpus),
     }
     if slot.gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = slot.gpu
-        env["HPO_BATCH_GPUS"] = str(slot.gpu_count)
+        env[EnvVar.GPUS] = str(slot.gpu_count)
     argv = [sys.executable, "-u", "-m", "hpo_batch", "worker", str(home.path)]
     process = processes.start(argv, stdout=None, stderr=None, env=env)
     return _Running(slot=slot, process=process, tally=tally, restarts=restarts)

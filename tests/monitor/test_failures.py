@@ -13,8 +13,9 @@ import pytest
 from hpo_batch.journal.attempt_intervals import spans
 from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.state import JournalState
-from hpo_batch.monitor.failures import LEVEL, FailureGroup, chance, group
+from hpo_batch.monitor.failures import LEVEL, FailureGroup, group
 from hpo_batch.records import TrialState, Value
+from hpo_batch.store.nodes import chance_of_share
 
 CHOICES = '{"name": "CategoricalDistribution", "attributes": {"choices": %s}}'
 REAL = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 1.0, "log": false}}'
@@ -125,9 +126,9 @@ def test_the_chance_is_fishers() -> None:
     def exactly(k: int) -> float:
         return math.comb(8, k) * math.comb(12, 10 - k) / math.comb(20, 10)
 
-    assert chance(7, 10, 8, 20) == pytest.approx(exactly(7) + exactly(8))
-    assert chance(0, 10, 8, 20) == pytest.approx(1.0)
-    assert chance(500, 1000, 500, 100_000) < 1e-300
+    assert chance_of_share(7, 10, 8, 20) == pytest.approx(exactly(7) + exactly(8))
+    assert chance_of_share(0, 10, 8, 20) == pytest.approx(1.0)
+    assert chance_of_share(500, 1000, 500, 100_000) < 1e-300
 
 
 def test_attempts_that_were_tried_again_are_counted(root: Path) -> None:

@@ -170,7 +170,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return call(*args)
 
     for call in (os.open, os.fsync, os.write):
-        monkeypatch.setattr(f"hpo_batch.files.os.{call.__name__}", partial(count, call))
+        monkeypatch.setattr(f"hpo_batch.files.json_text.os.{call.__name__}", partial(count, call))
     return counted
 
 
@@ -271,7 +271,7 @@ def test_other_hosts_see_reports_within_10_seconds(
     trial: Trial, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("hpo_batch.files.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("hpo_batch.files.json_text.time.monotonic", lambda: now[0])
     synced = []
     for step in range(40):
         trial.report(step, loss=1)

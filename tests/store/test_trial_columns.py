@@ -10,7 +10,8 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo_batch.journal.columns import trial_columns
+from hpo_batch.journal.attempt_intervals import spans
+from hpo_batch.journal.columns import attempt_columns, trial_columns
 from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.state import JournalState
@@ -104,3 +105,24 @@ def test_plain_optunas(tmp_path: Path) -> None:
 
 def test_no_trials() -> None:
     assert trial_columns([], objectives=1)["number"] == []
+
+
+def test_an_attempt_whose_claim_could_not_be_read() -> None:
+    """As ``doctor --rebuild`` writes it: tables leave it out, as records and intervals do."""
+    write = Writer("t")
+    attempt = {"worker": "w", "job": "9_0", "host": "n", "gpus": ["a"], "started": 100.5}
+    attrs = {
+        "hpo:trial": {},
+        "hpo:attempt:1": {},
+        "hpo:ended:1": {"how": "lost", "time": 3.0},
+        "hpo:attempt:2": attempt,
+    }
+    records = [
+        write.create_study("s", ["minimize"]),
+        write.create_trial(now=1.0, state=TrialState.RUNNING, params={}, distributions={}, system_attrs=attrs),
+    ]
+    state = JournalState()
+    state.apply(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    assert check(state)["attempts"] == [1]
+    assert attempt_columns(state.trials)["attempt"] == [2]
+    assert [span.attempt for span in spans(state.trials[0])] == [2]

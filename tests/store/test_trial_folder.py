@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpo_batch import files
 from hpo_batch.errors import StorageError
+from hpo_batch.files import folders
 from hpo_batch.records import Cause, Claim, CommandEnd, Complete, Configuration, Failed, GivenBack, Pruned, Reason
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, command_end, kept_trial, kept_trials, reports
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(
 
 def vanishing(monkeypatch: pytest.MonkeyPatch, path: Path, *, times: int) -> list[str]:
     """Take a file away between being listed and being copied, as an earlier attempt that lives does."""
-    copy, tries = files._copy_file, []
+    copy, tries = folders._copy_file, []
 
     def late(source: int, target: int, name: str) -> None:
         if name != path.name or len(tries) >= times:
@@ -140,7 +140,7 @@ def vanishing(monkeypatch: pytest.MonkeyPatch, path: Path, *, times: int) -> lis
             if times > 1:
                 path.write_text("again")
 
-    monkeypatch.setattr(files, "_copy_file", late)
+    monkeypatch.setattr(folders, "_copy_file", late)
     return tries
 
 

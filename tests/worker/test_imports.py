@@ -19,7 +19,10 @@ def imported(*modules: str) -> set[str]:
 @pytest.mark.parametrize(
     "modules",
     [
-        [f"hpo_batch.store.{name}" for name in ("journal", "scan", "leases", "submissions", "trial_folder", "home")],
+        [
+            *(f"hpo_batch.journal.{name}" for name in ("file", "reader", "columns")),
+            *(f"hpo_batch.store.{name}" for name in ("leases", "submissions", "attempt_folder", "home")),
+        ],
         ["hpo_batch.study.create"],  # status and submit read sweeps with it
         ["hpo_batch.worker.entry", "hpo_batch.worker.loop"],  # before OMP_NUM_THREADS is set
     ],

@@ -85,7 +85,7 @@ def test_without_a_guardian_the_next_attempt_ends_the_earlier_one(project: Build
     here, pids = command_project(project, tmp_path, "['bash', 'run.sh']")
     worker = here.start()
     here.until(lambda: len(list(pids.iterdir())) == 2)
-    for pid in processes._descendants(worker.process.pid):
+    for pid in processes.descendants(worker.process.pid):
         if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
     kill(worker)
@@ -105,7 +105,7 @@ def test_a_killed_worker_of_several_in_a_task_leaves_nothing(project: Build, tmp
     owner = here.state.trials[0].record().attempts[0].worker
     assert owner.endswith((".0", ".1"))
     (worker,) = {
-        pid for pid in processes._descendants(supervisor.process.pid)
+        pid for pid in processes.descendants(supervisor.process.pid)
         if f"HPO_BATCH_SLOT={owner[-1]}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
         and b"hpo_batch\0worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     }  # fmt: skip

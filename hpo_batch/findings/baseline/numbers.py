@@ -8,17 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from hpo_batch.errors import UserError
-from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
-from hpo_batch.findings.records import Baseline, BaselinePair
+from hpo_batch.findings.model.arrays import Ints, joint
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.records import Estimate, Value
 from hpo_batch.sweep.planned import resolve_planned
 
 Row = Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    value: Estimate | None
+    n_above: int
+    n: int
+    """trials compared"""
+    pairs: tuple[BaselinePair, ...]
+    """single parameters changed from the baseline, everything else equal"""
+    unexplained: float | None
+    """of the best trial's lead: what the pairs' sum does not explain"""
+    text: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinePair:
+    parameter: str
+    value: Value
+    difference: Estimate
 
 
 def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) -> Baseline | None:
@@ -83,7 +106,7 @@ def _value(own: Sequence[float], value: float | None, noise_sd: float | None) ->
 def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePair, ...]:
     """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest."""
     before, after = _joint_before(data.params, data.n), _joint_before(data.params[::-1], data.n)[::-1]
-    found = []
+    results = []
     for i, param in enumerate(data.params):
         if param.name not in params:
             continue
@@ -102,20 +125,20 @@ def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePai
             for changed, vs in by_code.items():
                 if changed not in usual:
                     differences.setdefault(changed, []).append(float(np.mean(vs) - np.mean(at_usual)))
-        found += [
+        results += [
             BaselinePair(parameter=param.name, value=param.levels[code], difference=_difference(diffs, noise_sd))
             for code, diffs in sorted(differences.items(), key=lambda item: str(param.levels[item[0]]))
         ]
     order = list(params)
-    return tuple(sorted(found, key=lambda pair: order.index(pair.parameter)))
+    return tuple(sorted(results, key=lambda pair: order.index(pair.parameter)))
 
 
 def _joint_before(params: Sequence[ParamInfo], n: int) -> list[Ints]:
     """For each parameter a number of what each trial has in all of those before it."""
-    found = [np.zeros(n, dtype=np.int64)]
+    results = [np.zeros(n, dtype=np.int64)]
     for param in params[:-1]:
-        found.append(joint(found[-1], param.codes + 1))
-    return found
+        results.append(joint(results[-1], param.codes + 1))
+    return results
 
 
 def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimate:
@@ -135,7 +158,7 @@ def _unexplained(
 ) -> tuple[float | None, str, str]:
     """What is left of the lead after the pairs, in words too, and why there is no such number."""
     if not params:
-        why = "the baseline's configuration is not known: what its lead comes from cannot be told"
+        why = "the baseline's configuration is not known: the best trial's lead cannot be explained"
         return None, "", why
     changed = [name for name, usual in params.items() if name in best and not _equal(best[name], usual)]
     known: dict[str, float] = {}

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.findings import tables
-from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.document.blocks import Said, Section, Table, Text
+from hpo_batch.document.tables import table
+from hpo_batch.findings.baseline.numbers import Baseline
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
-from hpo_batch.text.numbers import count, interval, number, percent
+from hpo_batch.text.numbers import count, interval, label, number, percent
 
 
-def section(findings: Findings) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
-        found = study.baseline
-        if found is None:
+        baseline = study.baseline
+        if baseline is None:
             return []
-        answer = Answer.CANNOT_TELL if found.value is None else Answer.YES
-        blocks: Blocks = [Said(answer=answer, question="Is the baseline known?", text=found.text or found.why)]
-        if found.value is not None:
-            above = (
-                f"{found.n_above} of {count(found.n, 'trial')} ({percent(found.n_above / found.n)}) do better."
-                if found.n
-                else ""
-            )
+        answer = Answer.CANNOT_TELL if baseline.value is None else Answer.YES
+        blocks: Blocks = [Said(answer=answer, question="Is the baseline known?", text=baseline.text or baseline.why)]
+        if baseline.value is not None:
+            n_above, n = baseline.n_above, baseline.n
+            above = f"{n_above} of {count(n, 'trial')} ({percent(n_above / n)}) do better." if n else ""
             blocks.append(
-                Text(text=f"Baseline: {interval(found.value, study.summary.std)} (n = {found.value.n}). {above}")
+                Text(text=f"Baseline: {interval(baseline.value, study.summary.std)} (n = {baseline.value.n}). {above}")
             )
-        if found.pairs:
-            blocks.append(tables.baseline(found, spread=study.summary.std))
-        if found.unexplained is not None:
+        if baseline.pairs:
+            blocks.append(baseline_table(baseline, spread=study.summary.std))
+        if baseline.unexplained is not None:
             blocks.append(
                 Text(
-                    text=f"Of the best trial's lead, {number(found.unexplained, study.summary.std)} "
+                    text=f"Of the best trial's lead, {number(baseline.unexplained, study.summary.std)} "
                     "is unexplained by these single changes."
                 )
             )
@@ -41,7 +39,17 @@ def section(findings: Findings) -> Section | None:
         "baseline",
         "Against the baseline",
         "Is the search better than what there was before?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "One trial per configuration cannot tell small differences "
         "from the seed; confirm with the same seeds for both.",
+    )
+
+
+def baseline_table(baseline: Baseline, *, spread: float | None) -> Table:
+    rows = [[p.parameter, label(p.value), interval(p.difference, spread), str(p.difference.n)] for p in baseline.pairs]
+    return table(
+        "One parameter changed from the baseline",
+        ["parameter", "to", "difference [95 %]", "n"],
+        rows,
+        text=("parameter",),
     )

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import ALPHA, sem
 from hpo_batch.findings.model.surrogate import Z, surrogate
-from hpo_batch.findings.records import Curse, Noise
+from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.records import Estimate
 
 
-def curse(data: Data, noise: Noise) -> Curse | None:
+@dataclass(frozen=True, kw_only=True)
+class Optimism:
+    """How optimistic the best value is."""
+
+    best: float
+    shrunken: Estimate | None
+    """what a model expects at the best configuration"""
+    held_out: Estimate | None
+    """mean of confirmations that took no part in the selection"""
+    optimism: float | None
+    text: str
+
+
+def optimism(data: Data, noise: Noise) -> Optimism | None:
     """The best value, what a model expects at its configuration, what other seeds of it gave; None if none is best."""
     if not data.n or (data.n > 1 and np.ptp(data.y) == 0):
         return None
@@ -22,12 +36,12 @@ def curse(data: Data, noise: Noise) -> Curse | None:
     shrunken = _shrunken(data, row)
     held_out = _held_out(data, row)
     expected = held_out or shrunken
-    optimism = data.sign * (best - expected.value) if expected is not None else None
-    return Curse(
+    gap = data.sign * (best - expected.value) if expected is not None else None
+    return Optimism(
         best=best,
         shrunken=shrunken,
         held_out=held_out,
-        optimism=optimism,
+        optimism=gap,
         text=_text(data, best, shrunken, held_out, noise),
     )
 
@@ -77,21 +91,21 @@ def _held_out(data: Data, row: int) -> Estimate | None:
 
 def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate | None, noise: Noise) -> str:
     if data.n == 1:
-        return f"the only trial shows {best:.4g}: it was not chosen among others, and nothing tells how much is luck"
-    said = [f"the best of {data.n} trials shows {best:.4g}, which is optimistic"]
+        return f"the only trial has {best:.4g}: it was not selected among others, and how much of it is luck is unknown"
+    parts = [f"the best of {data.n} trials has {best:.4g}, probably inflated by selection"]
     if held_out is not None:
-        said.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
+        parts.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
     if shrunken is not None:
-        said.append(f"a model of all trials expects {shrunken.value:.4g} there")
+        parts.append(f"a model of all trials expects {shrunken.value:.4g} there")
     spread = _spread_of_top(data)
     if noise.sd is None or noise.sd.value <= 0:
-        said.append("how far it is down to luck cannot be told: the noise floor is unknown")
+        parts.append("by how much is unknown, as the noise floor is: repeat it with new seeds to see")
     elif spread is not None and spread < 2 * noise.sd.value:
-        said.append(
+        parts.append(
             f"the five best lie within {spread:.3g}, less than twice the noise ({noise.sd.value:.3g}): confirm them "
             "with two more seeds each, the same for all, before choosing"
         )
-    return "; ".join(said)
+    return "; ".join(parts)
 
 
 def _spread_of_top(data: Data) -> float | None:

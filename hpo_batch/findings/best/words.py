@@ -1,19 +1,29 @@
-"""How good the best trial really is, by itself and beside what there was before."""
+"""Whether there is anything to analyse, whether trials were wasted, and how good the best one really is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from hpo_batch.findings import order
-from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    if not study.summary.n:
+        yield Ranked(Place.NO_TRIALS, _nothing(study))
+        return
+    if study.summary.n > 1 and study.summary.std == 0:
+        yield Ranked(Place.CONSTANT_METRIC, _constant(study))
+    yield from _repeats(study)
+    yield from _optimism(study)
+
+
+def _optimism(study: StudyFindings) -> Iterator[Ranked]:
     if study.curse is not None:
-        yield (
-            order.OPTIMISM,
+        yield Ranked(
+            Place.OPTIMISM,
             Finding(
                 key="best.optimism",
                 study=study.label,
@@ -25,30 +35,67 @@ def findings(study: StudyFindings) -> Iterator[Told]:
                 n=study.summary.n,
             ),
         )
-    if study.baseline is not None:
-        yield (
-            order.BASELINE,
-            Finding(
-                key="baseline",
-                study=study.label,
-                question="Is anything better than the baseline?",
-                answer=_beats(study),
-                text=f"{study.label}: {study.baseline.text}",
-                do="run the baseline and the best with the same new seeds",
-                estimate=study.baseline.value,
-                n=study.baseline.n,
-                method="matched pairs",
-            ),
-        )
 
 
-def _beats(study: StudyFindings) -> Answer:
-    """Whether the best trial lies beyond the noise of a difference. Being the best of many makes that a low bar."""
-    best, noise, baseline = study.summary.best, study.noise.sd, study.baseline
-    if best is None or noise is None or baseline is None or baseline.value is None:
-        return Answer.CANNOT_TELL
-    lead = best.value - baseline.value.value
-    lead = lead if study.direction == "maximize" else -lead
-    if lead <= 0:
-        return Answer.NO
-    return Answer.YES if lead > 1.96 * 2**0.5 * noise.value else Answer.CANNOT_TELL
+def _nothing(study: StudyFindings) -> Finding:
+    states = ", ".join(f"{n} {state}" for state, n in study.summary.states.items()) or "no trials"
+    why = f"; {study.summary.skipped} complete without a finite value" if study.summary.skipped else ""
+    return Finding(
+        key="trials",
+        study=study.label,
+        question="Is there anything to analyse?",
+        answer=Answer.NO,
+        text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said about "
+        "the parameters",
+        do="look at the failures first: in a study of hpo-batch, status and explain say why trials ended"
+        if set(study.summary.states) != {"PRUNED"}
+        else "let the pruner begin later, or some trials go on to their end",
+    )
+
+
+def _constant(study: StudyFindings) -> Finding:
+    value = "-" if study.summary.best is None else f"{study.summary.best.value:.4g}"
+    return Finding(
+        key="trials.constant",
+        study=study.label,
+        question="Does the metric move at all?",
+        answer=Answer.NO,
+        text=f"{study.label}: {study.metric} is {value} in all {study.summary.n} trials: no trial is the best, and "
+        "nothing can be said about the parameters",
+        do="check that the objective computes the metric before tuning anything",
+        n=study.summary.n,
+    )
+
+
+def _repeats(study: StudyFindings) -> Iterator[Ranked]:
+    summary = study.summary
+    if not summary.repeats:
+        return
+    finding = Finding(
+        key="repeats",
+        study=study.label,
+        question="Were trials wasted on repeats?",
+        answer=Answer.NO,
+        text=f"{study.label}: {summary.repeats} of {summary.n} trials ran one of {summary.unique} configurations "
+        "again, with seeds of their own: they measure noise",
+        n=summary.n,
+        method="complete trials less distinct configurations, seeds considered",
+    )
+    if summary.replicates == summary.repeats:
+        yield Ranked(Place.REPLICATES, finding)
+        return
+    alike = all(len(set(r.values)) == 1 for r in summary.repeated)
+    more = "all gave the same values again: they carry no information on noise" if alike else "some gave other values"
+    text = (
+        f"{study.label}: {summary.repeats} of {summary.n} trials ({summary.repeats / summary.n:.1%}) repeated one of "
+        f"{summary.unique} configurations; {more}"
+        f"{f'; {summary.replicates} of them had seeds of their own and measure noise' if summary.replicates else ''}"
+    )
+    wasted = replace(
+        finding,
+        answer=Answer.YES,
+        text=text,
+        do="let a sampler that skips duplicates draw, or ask for replicates with seeds of their own",
+        method="complete trials less distinct configurations",
+    )
+    yield Ranked(Place.WASTED_REPEATS, wasted)

@@ -10,23 +10,21 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.findings.curves.numbers import as_curves
-from hpo_batch.findings.model.frame import Data, Floats, Ints, joint, merged
-from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.records import BudgetRow, Budgets, Effect, Noise
+from hpo_batch.findings.effects.numbers import Effect
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats, Ints, joint
+from hpo_batch.findings.model.frame import Data, merged
+from hpo_batch.findings.model.ranks import rank_correlation
+from hpo_batch.findings.model.stats import ALPHA, holm
+from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
 
-LEAST_COMMON: Final = 5
-"""configurations that both budgets must have for a rank correlation"""
-RESAMPLES: Final = 1000
-MOST_RANKED: Final = 10_000
-"""points of a rank correlation: its interval is then as narrow as 0.02 to either side"""
 COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
 _WIDTH: Final = ("d_model", "hidden_size")
 _LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
@@ -35,6 +33,41 @@ _RATIO: Final = "d_ff_ratio"
 _OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
 _NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """Several budgets (or studies) beside each other."""
+
+    rows: tuple[BudgetRow, ...]
+    order: Answer
+    """whether the best values can be ordered at all"""
+    order_text: str
+    """``20M > 2M > 200M``, with what speaks for and against it"""
+    slope: Estimate | None
+    """of the best value over the logarithm of the parameter count"""
+    consistency: tuple[tuple[str, Mapping[str, Value | None], Answer], ...] = field(
+        metadata=json_keys("parameter", "best_values", "agree")
+    )
+    """parameter, best value by budget (None: it has none), whether they agree"""
+    transfer: tuple[tuple[str, str, Estimate | None, int], ...] = field(
+        metadata=json_keys("a", "b", "rank_correlation", "n")
+    )
+    """two budgets, rank correlation of the configurations that both have, how many"""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetRow:
+    label: str
+    n: int
+    best: Estimate
+    mean: float
+    params: Mapping[str, Value]
+    n_params: tuple[int, int] | None
+    """smallest and largest parameter count of a model in it"""
+    n_params_source: str = ""
+    """``recorded``, ``estimated: ...`` or ``not recorded``"""
 
 
 def budgets(
@@ -102,11 +135,6 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     )
 
 
-def single_sd(noise: Noise) -> float | None:
-    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
-    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None
-
-
 def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
     """Smallest and largest parameter count of the models tried, and where it comes from."""
     counts = data.column(*COUNTS)
@@ -147,12 +175,12 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
     if len(known) < len(rows):
         return (
             Answer.CANNOT_TELL,
-            f"{seen} as observed; the noise floor is unknown, so no order can be told from chance",
+            f"{seen} as observed; the noise floor is unknown, so their order may be chance",
         )
     pairs = list(itertools.combinations(ranked, 2))
     z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
-    adjusted = _holm([2 * float(stats.norm.sf(distance)) for distance in z])
-    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p < ALPHA]
+    adjusted = holm([2 * float(stats.norm.sf(distance)) for distance in z])
+    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p is not None and p < ALPHA]
     widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
     noise = (
         f"the largest difference is {widest:.4f}, the standard error of a difference "
@@ -164,15 +192,6 @@ def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: floa
         return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {noise}"
     apart = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
     return Answer.CANNOT_TELL, f"{seen} as observed; only {apart} is more than noise ({noise})"
-
-
-def _holm(p: Sequence[float]) -> list[float]:
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, worst = [1.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
-        adjusted[i] = worst
-    return adjusted
 
 
 def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
@@ -226,7 +245,7 @@ def _consistency(
     """
     parameters = dict.fromkeys(name for data in studies for name in data.by_name)
     carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
-    found = []
+    results = []
     for parameter in parameters:
         if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):
             continue
@@ -246,8 +265,8 @@ def _consistency(
             answer = Answer.NO
         else:
             answer = Answer.CANNOT_TELL
-        found.append((parameter, dict(zip(names, best, strict=True)), answer))
-    return tuple(found)
+        results.append((parameter, dict(zip(names, best, strict=True)), answer))
+    return tuple(results)
 
 
 def _offered(data: Data, parameter: str, value: Value | None) -> bool:
@@ -256,10 +275,10 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
 
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
     """Rank correlation over the configurations that both studies have."""
-    found = np.zeros(a.n + b.n, dtype=np.int64)
+    result = np.zeros(a.n + b.n, dtype=np.int64)
     for name in dict.fromkeys((*a.by_name, *b.by_name)):
-        found = joint(found, merged([a, b], name)[1] + 1)
-    of_a, of_b = _means(found[: a.n], a.y), _means(found[a.n :], b.y)
+        result = joint(result, merged([a, b], name)[1] + 1)
+    of_a, of_b = _means(result[: a.n], a.y), _means(result[a.n :], b.y)
     common = [key for key in of_a if key in of_b]
     x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
     return rank_correlation(x, y, seed=seed), len(common)
@@ -275,82 +294,12 @@ def _means(keys: Ints, y: Floats) -> dict[int, float]:
 
 def _different(data: Data, names: Sequence[str]) -> list[int]:
     """A row for each combination of these parameters."""
-    found = np.zeros(data.n, dtype=np.int64)
+    result = np.zeros(data.n, dtype=np.int64)
     for name in names:
         if name in data.by_name:
-            found = joint(found, data.by_name[name].codes + 1)
-    rows: list[int] = np.unique(found, return_index=True)[1].tolist()
+            result = joint(result, data.by_name[name].codes + 1)
+    rows: list[int] = np.unique(result, return_index=True)[1].tolist()
     return rows
-
-
-def rank_correlation(x: Floats, y: Floats, *, seed: int) -> Estimate | None:
-    """Spearman with a percentile bootstrap; None below five points or without any variation.
-
-    Of more than ``MOST_RANKED`` points on so many of them, drawn at random: more do not change the answer.
-    """
-    every = len(x)
-    if every > MOST_RANKED:
-        drawn = np.sort(np.random.default_rng(seed).choice(every, MOST_RANKED, replace=False))
-        x, y = x[drawn], y[drawn]
-    n = len(x)
-    if n < LEAST_COMMON or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    rng = np.random.default_rng(seed)
-    of_x, of_y = _Ranks(x), _Ranks(y)
-    rhos = []
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, n, size=n), minlength=n)
-        ranks_x, ranks_y = of_x.less_mean(times), of_y.less_mean(times)
-        scale = math.sqrt(float(times @ ranks_x**2) * float(times @ ranks_y**2))
-        if scale > 0:
-            rhos.append(float(times @ (ranks_x * ranks_y)) / scale)
-    low, high = np.quantile(rhos, [0.025, 0.975])
-    of = f" of {n} of {every} drawn at random (seed {seed})" if n < every else ""
-    return Estimate(
-        value=float(stats.spearmanr(x, y).statistic),
-        low=float(low),
-        high=float(high),
-        method=f"Spearman{of}, percentile interval of {RESAMPLES} resamples",
-        n=n,
-    )
-
-
-class _Ranks:
-    """Ranks of values in resamples of them: sorted once, not for each resample."""
-
-    def __init__(self, values: Floats) -> None:
-        different, self.group = np.unique(values, return_inverse=True)
-        self.count = len(different)
-
-    def less_mean(self, times: NDArray[np.int64]) -> Floats:
-        """The rank of each value, ties sharing theirs, in a sample that has it so many times; less the mean rank."""
-        of_group = np.bincount(self.group, weights=times, minlength=self.count)
-        ranks = np.cumsum(of_group) - (of_group - 1) / 2
-        return np.asarray(ranks[self.group] - (len(times) + 1) / 2, dtype=np.float64)
-
-
-def fidelity(
-    curves: Mapping[int, Sequence[tuple[int, float]]], *, seed: int = 0, most: int = 8
-) -> tuple[tuple[int, Estimate | None, int], ...]:
-    """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
-
-    Only trials that went all the way are compared: those that were pruned have no last value.
-    """
-    found = as_curves(curves)
-    if not len(found.steps):
-        return ()
-    last = int(found.steps.max())
-    lengths = found.ends - found.starts
-    ends = np.repeat(found.ends - 1, lengths)  # where the curve of each point ends
-    whole = found.steps[ends] == last
-    steps = np.unique(found.steps[whole & (found.steps < last)]).tolist()
-    wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
-    told = []
-    for step in dict.fromkeys(wanted):
-        both = whole & (found.steps == step)
-        x, y = found.values_[both], found.values_[ends[both]]
-        told.append((step, rank_correlation(x, y, seed=seed), len(x)))
-    return tuple(told)
 
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
@@ -362,7 +311,7 @@ def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
         return f"{text}; no slope over size: sizes are not known"
     if slope.low is None or slope.high is None:
         return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
-    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "no slope can be told from noise"
+    verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "the slope is within the noise"
     return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
 
 

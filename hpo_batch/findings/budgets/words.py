@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hpo_batch.findings import order
-from hpo_batch.findings.order import Told
+from hpo_batch.findings.budgets.numbers import Budgets
 from hpo_batch.findings.phrases import short_value
-from hpo_batch.findings.records import Budgets, Finding
+from hpo_batch.findings.records import Finding, Findings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer, Estimate
 
 
-def findings(beside: Budgets) -> Iterator[Told]:
-    yield (
-        order.ORDER_OF_BESTS,
+def common_sentences(findings: Findings) -> Iterator[Ranked]:
+    beside = findings.budgets
+    if beside is None:
+        return
+    yield _order(beside)
+    yield _slope(beside)
+    yield from _consistency(beside)
+    yield from _transfer(beside)
+
+
+def _order(beside: Budgets) -> Ranked:
+    return Ranked(
+        Place.ORDER_OF_BESTS,
         Finding(
             key="budgets.order",
             study="",
@@ -27,68 +37,77 @@ def findings(beside: Budgets) -> Iterator[Told]:
             else "confirm the finalists of each study with common seeds before comparing them",
         ),
     )
+
+
+def _slope(beside: Budgets) -> Ranked:
     slope = beside.slope
-    told = slope is not None and slope.low is not None and slope.high is not None and (slope.low > 0 or slope.high < 0)
-    yield (
-        order.SLOPE,
+    is_clear = (
+        slope is not None and slope.low is not None and slope.high is not None and (slope.low > 0 or slope.high < 0)
+    )
+    return Ranked(
+        Place.SLOPE,
         Finding(
             key="budgets.slope",
             study="",
-            question="Does size pay?",
-            answer=Answer.YES if told else Answer.CANNOT_TELL,
+            question="Do larger models do better?",
+            answer=Answer.YES if is_clear else Answer.CANNOT_TELL,
             text=beside.text,
             estimate=slope,
             n=len(beside.rows),
             method="" if slope is None else slope.method,
         ),
     )
+
+
+def _consistency(beside: Budgets) -> Iterator[Ranked]:
+    words = {
+        Answer.YES: "the best trials agree",
+        Answer.NO: "the best trials differ, and the parameter matters in two of the studies",
+        Answer.NOT_MEASURED: "not all best trials have it",
+        Answer.CANNOT_TELL: "the best trials differ, which single trials do by chance",
+    }
     for parameter, best, answer in beside.consistency:
         values = ", ".join(f"{label} {'-' if v is None else short_value(v)}" for label, v in best.items())
-        words = {
-            Answer.YES: "the best trials agree",
-            Answer.NO: "the best trials differ, and the parameter matters in two of the studies",
-            Answer.NOT_MEASURED: "not all best trials have it",
-            Answer.CANNOT_TELL: "the best trials differ, which single trials do by chance",
-        }
-        yield (
-            order.CONSISTENCY,
-            Finding(
-                key=f"budgets.consistency.{parameter}",
-                study="",
-                question=f"Is the best {parameter} the same everywhere?",
-                answer=answer,
-                text=f"{parameter}: {words[answer]} ({values})",
-                n=len(best),
-                method="value of each study's best trial",
-            ),
+        finding = Finding(
+            key=f"budgets.consistency.{parameter}",
+            study="",
+            question=f"Is the best {parameter} the same everywhere?",
+            answer=answer,
+            text=f"{parameter}: {words[answer]} ({values})",
+            n=len(best),
+            method="value of each study's best trial",
         )
-    apart = [pair for pair in beside.transfer if pair[2] is None]
-    if len(apart) > 1:
-        yield order.TRANSFER, _no_transfer(apart)
+        yield Ranked(Place.CONSISTENCY, finding)
+
+
+def _transfer(beside: Budgets) -> Iterator[Ranked]:
+    """A sentence for each pair of studies; one for all pairs that have too little in common."""
+    without = [pair for pair in beside.transfer if pair[2] is None]
+    if len(without) > 1:
+        yield Ranked(Place.TRANSFER, _no_transfer(without))
     for a, b, rho, n in beside.transfer:
-        if rho is None and len(apart) > 1:
-            continue
-        if rho is None:
-            text = f"{a} and {b} have {n} configurations in common: too few to see whether ranks transfer"
-            answer = Answer.CANNOT_TELL
-        else:
-            assert rho.low is not None
-            assert rho.high is not None
-            text = f"ranks in {a} and {b} correlate with {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], n = {n}"
-            answer = Answer.YES if rho.low > 0 else Answer.NO if rho.high < 0.5 else Answer.CANNOT_TELL
-        yield (
-            order.TRANSFER,
-            Finding(
-                key=f"budgets.transfer.{a}.{b}",
-                study="",
-                question=f"Does what is good in {a} do well in {b}?",
-                answer=answer,
-                text=text,
-                estimate=rho,
-                n=n,
-                method="configurations that both have",
-            ),
-        )
+        if rho is not None or len(without) < 2:
+            yield Ranked(Place.TRANSFER, _transfer_of_pair(a, b, rho, n))
+
+
+def _transfer_of_pair(a: str, b: str, rho: Estimate | None, n: int) -> Finding:
+    text = f"{a} and {b} have {n} configurations in common: too few to see whether ranks transfer"
+    answer = Answer.CANNOT_TELL
+    if rho is not None:
+        assert rho.low is not None
+        assert rho.high is not None
+        text = f"ranks in {a} and {b} correlate with {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}], n = {n}"
+        answer = Answer.YES if rho.low > 0 else Answer.NO if rho.high < 0.5 else Answer.CANNOT_TELL
+    return Finding(
+        key=f"budgets.transfer.{a}.{b}",
+        study="",
+        question=f"Does what is good in {a} do well in {b}?",
+        answer=answer,
+        text=text,
+        estimate=rho,
+        n=n,
+        method="configurations that both have",
+    )
 
 
 def _no_transfer(pairs: Sequence[tuple[str, str, Estimate | None, int]]) -> Finding:

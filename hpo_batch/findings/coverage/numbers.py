@@ -12,13 +12,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from hpo_batch.findings.model.frame import Data, Ints, ParamInfo, joint, value_text
-from hpo_batch.findings.records import Coverage
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats, Ints, joint
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.records import Answer, Estimate, Value, is_number
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed
@@ -35,7 +37,7 @@ _TRAINING = """
     warmup warmup_steps warmup_ratio scheduler use_scheduler gradient_clip grad_clip epochs l2 beta1 beta2
 """
 ARCHITECTURE: Final = frozenset(_ARCHITECTURE.split())
-"""parameters that are architecture by their name; ratios are not, as in the documents"""
+"""parameters that are architecture by their name; ratios are not"""
 TRAINING: Final = frozenset(_TRAINING.split())
 MOST_GAPS: Final = 20
 MOST_MATRIX: Final = 400
@@ -47,6 +49,29 @@ MOST_EXACT: Final = 20_000_000
 
 
 Identity = tuple[tuple[type, Value], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of a set of parameters was tried."""
+
+    label: str
+    """``architecture``, ``training`` or ``all``"""
+    parameters: tuple[str, ...]
+    found: int
+    cells: int
+    """valid ones"""
+    attainable: int
+    """min(n, cells)"""
+    random: Estimate | None
+    """what as many random trials would find"""
+    gaps: tuple[Mapping[str, Value], ...]
+    """cells nobody tried, at most 20"""
+    counts: tuple[tuple[tuple[str, ...], int], ...] = field(default=(), metadata=json_keys("values", "n"))
+    """labels of the values, trials: for the matrix"""
+    answer: Answer = Answer.CANNOT_TELL
+    """whether it reached what random trials would"""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,10 +105,10 @@ class _Tried:
         rows = self.rows
         for name in names:
             rows = rows[self.by_name[name].active[rows]]
-        found = np.zeros(len(rows), dtype=np.int64)
+        result = np.zeros(len(rows), dtype=np.int64)
         for name in names:
-            found = joint(found, self.by_name[name].codes[rows])
-        return found, rows
+            result = joint(result, self.by_name[name].codes[rows])
+        return result, rows
 
 
 def coverage(data: Data) -> tuple[Coverage, ...]:
@@ -98,11 +123,11 @@ def coverage(data: Data) -> tuple[Coverage, ...]:
     space = None if data.table.space_is_inferred else data.space
     sweep = data.table.sweep
     sets = _sets(names, sweep.sampler.coverage if sweep is not None else ())
-    found = [_coverage(label, chosen, tried, space) for label, chosen in sets]
+    results = [_coverage(label, chosen, tried, space) for label, chosen in sets]
     combined = [chosen for label, chosen in sets if label != "all"] or [names[:6]]
     pairs = dict.fromkeys(pair for chosen in combined for pair in itertools.combinations(chosen, 2))
     matrices = (_matrix(pair, tried, space) for pair in pairs)
-    return (*found, *(matrix for matrix in matrices if matrix is not None))
+    return (*results, *(matrix for matrix in matrices if matrix is not None))
 
 
 def _draws(data: Data) -> Ints:
@@ -140,7 +165,7 @@ def random_distinct(cells: int, n: int) -> Estimate:
     )
 
 
-def _occupancy(cells: int, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _occupancy(cells: int, n: int) -> Floats:
     """Probability of 0, 1, 2, ... distinct cells after ``n`` draws."""
     most = min(n, cells)
     seen = np.arange(most + 1) / cells
@@ -165,9 +190,9 @@ def _sets(names: Sequence[str], architecture: Sequence[str]) -> list[tuple[str, 
     shape = given or tuple(name for name in names if _plain(name) in ARCHITECTURE)
     training = tuple(name for name in names if _plain(name) in TRAINING and name not in shape)
     sets = [("architecture", shape), ("training", training), ("all", tuple(names))]
-    told = [(label, chosen) for label, chosen in sets if chosen]
+    texts = [(label, chosen) for label, chosen in sets if chosen]
     # one parameter is no combination; and a set that is everything is called that
-    return [(label, chosen) for label, chosen in told if label == "all" or 1 < len(chosen) < len(names)]
+    return [(label, chosen) for label, chosen in texts if label == "all" or 1 < len(chosen) < len(names)]
 
 
 def _plain(name: str) -> str:
@@ -187,22 +212,7 @@ def _covered(
     listed: tuple[list[tuple[Value, ...]], str] | None,
 ) -> Coverage:
     if listed is None:
-        if label != "all":
-            finite = tuple(n for n in names if not _continuous(n, tried, space))
-            if 1 < len(finite) < len(names):
-                return _coverage(label, finite, tried, space)
-        distinct, active = tried.counts(names)
-        return Coverage(
-            label=label,
-            parameters=names,
-            found=distinct,
-            cells=0,
-            attainable=active,
-            random=None,
-            gaps=(),
-            answer=Answer.CANNOT_TELL,
-            why="a continuous parameter has no cells to count, or there are too many",
-        )
+        return _uncounted(label, names, tried, space)
     cells, why = listed
     known = {_identity(cell) for cell in cells}
     hits = tried.hits(names)
@@ -223,6 +233,26 @@ def _covered(
         gaps=tuple(dict(zip(names, cell, strict=True)) for cell in gaps),
         answer=_answer(len(inside), expected),
         why=why,
+    )
+
+
+def _uncounted(label: str, names: tuple[str, ...], tried: _Tried, space: Space | None) -> Coverage:
+    """Of a set whose cells cannot be listed: that of its parameters with few values, if it has several."""
+    if label != "all":
+        finite = tuple(n for n in names if not _continuous(n, tried, space))
+        if 1 < len(finite) < len(names):
+            return _coverage(label, finite, tried, space)
+    distinct, active = tried.counts(names)
+    return Coverage(
+        label=label,
+        parameters=names,
+        found=distinct,
+        cells=0,
+        attainable=active,
+        random=None,
+        gaps=(),
+        answer=Answer.CANNOT_TELL,
+        why="a continuous parameter has no cells to count, or there are too many",
     )
 
 

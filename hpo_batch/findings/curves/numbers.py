@@ -6,13 +6,17 @@ A million reports are usual in a large study, and as tuples of Python numbers th
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import pandas as pd
 
-from hpo_batch.findings.model.frame import Floats, Ints
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.ranks import rank_correlation
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.records import Estimate
 from hpo_batch.results.table import TrialsTable
 
 Point = tuple[int, float]
@@ -119,3 +123,43 @@ def as_curves(curves: Mapping[int, Sequence[Point]]) -> Curves:
         np.array([step for step, _ in points], dtype=np.int64),
         np.array([value for _, value in points], dtype=np.float64),
     )
+
+
+def fidelity(
+    curves: Mapping[int, Sequence[tuple[int, float]]], *, seed: int = 0, most: int = 8
+) -> tuple[tuple[int, Estimate | None, int], ...]:
+    """How well the value at a step ranks trials as their last step does: step, correlation, trials that have both.
+
+    Only trials that reached the last step are compared: pruned ones have no value there.
+    """
+    result = as_curves(curves)
+    if not len(result.steps):
+        return ()
+    last = int(result.steps.max())
+    lengths = result.ends - result.starts
+    ends = np.repeat(result.ends - 1, lengths)  # where the curve of each point ends
+    whole = result.steps[ends] == last
+    steps = np.unique(result.steps[whole & (result.steps < last)]).tolist()
+    wanted = steps if len(steps) <= most else [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+    texts = []
+    for step in dict.fromkeys(wanted):
+        both = whole & (result.steps == step)
+        x, y = result.values_[both], result.values_[ends[both]]
+        texts.append((step, rank_correlation(x, y, seed=seed), len(x)))
+    return tuple(texts)
+
+
+MOST_STEPS: Final = 100_000
+"""of learning curves; with more the file would be of hundreds of megabytes, which ``collect`` tells in less"""
+
+
+def shortened_curves(study: StudyFindings) -> Mapping[int, tuple[tuple[int, float], ...]]:
+    """Curves of about ``MOST_STEPS`` steps, evenly, and that of the best trial."""
+    steps = sum(map(len, study.curves.values()))
+    every = math.ceil(steps / MOST_STEPS)
+    best = study.summary.best.number if study.summary.best is not None else None
+    return {
+        number: tuple(curve)
+        for i, (number, curve) in enumerate(study.curves.items())
+        if every < 2 or i % every == 0 or number == best
+    }

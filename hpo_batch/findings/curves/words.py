@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from hpo_batch.findings import order
-from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 TRUSTED: Final = 0.7
 """rank correlation with the last step from which an earlier one may stand for it"""
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     known = [(step, rho, n) for step, rho, n in study.fidelity if rho is not None]
     if not known:
         return
     trusted = [step for step, rho, _ in known if rho.value >= TRUSTED]
     told = ", ".join(f"step {step} {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]" for step, rho, _ in known)
-    _, rho, n = known[0]
+    rho, n = known[0][1:]
     who = f"n = {rho.n}, drawn at random from the {n}" if rho.n < n else f"n = {n},"
     text = f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} ({who} trials "
-    text += "that went all the way)"
+    text += "that reached the last step)"
     do = f"let a pruner begin at step {trusted[0]} at the earliest" if trusted else "do not prune by these steps"
-    yield (
-        order.FIDELITY,
+    yield Ranked(
+        Place.FIDELITY,
         Finding(
             key="fidelity",
             study=study.label,

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Block, Said, Section
-from hpo_batch.findings import figures, tables
-from hpo_batch.findings.parts import Blocks, add, make_section, per_study
+from collections.abc import Sequence
+
+from hpo_batch.document.blocks import Block, Cell, Said, Section, Table
+from hpo_batch.document.tables import table
+from hpo_batch.findings.effects.figure import effects_figure
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import TRENDS, Effect
+from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title
-from hpo_batch.findings.records import Effect, Findings, StudyFindings
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import NONE, interval, number, p_value, percent
 
 
-def section(findings: Findings, names: dict[str, str]) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         if not study.effects:
             return []
         spread = study.summary.std
         blocks: Blocks = [
-            tables.effects(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")
+            effects_table(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")
         ]
         add(
             blocks,
-            figures.effects(
+            effects_figure(
                 study.effects,
                 metric=study.metric,
                 spread=spread,
-                name=f"effects-{names[study.label]}",
+                name=f"effects-{page.file_names[study.label]}",
                 title=f"Effect of each parameter on {metric_title(study)}: {study.label}",
             ),
         )
         blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
         if any(e.eta_squared is not None for e in study.effects):
-            blocks.append(tables.variance(study.effects, caption="Shares of the variance by the plain formulas"))
+            blocks.append(variance_table(study.effects, caption="Shares of the variance by the plain formulas"))
         constant = [e.parameter for e in study.effects if not e.varied]
         if constant:
             blocks.append(
@@ -44,12 +51,108 @@ def section(findings: Findings, names: dict[str, str]) -> Section | None:
         "effects",
         "Effects",
         "What does each parameter do to the metric, the others held alike?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "Effects are averages over the other parameters, not the effect "
         "at the best configuration. 'No clear trend' is not 'no effect': "
-        "see what difference could have been detected. Values outside those tried are not spoken of.",
+        "see what difference could have been detected. Nothing is said about values that were not tried.",
     )
 
 
 def _effect_table(effect: Effect, spread: float | None) -> Block:
-    return tables.effect(effect, spread=spread, caption=f"{effect.parameter}: {effect.trend}")
+    return effect_table(effect, spread=spread, caption=f"{effect.parameter}: {effect.trend}")
+
+
+def effect_table(effect: Effect, *, spread: float | None, caption: str, top_k: bool = False) -> Table:
+    columns = ["value", "n", "share", "plain mean", "sd", "min", "max", "adjusted mean [95 %]"]
+    without = {row.label: row for row in effect.rows_without}
+    columns += ["mean without suspects", "adjusted without suspects"] if without else []
+    columns += ["of the top"] if top_k else []
+    rows = []
+    for row in effect.rows:
+        shape = [number(v, spread) for v in (row.mean, row.std, row.min, row.max)]
+        rows.append([row.label, str(row.n), percent(row.share), *shape, _adjusted(row)])
+        if without:
+            other = without.get(row.label)
+            rows[-1] += [NONE, NONE] if other is None else [number(other.mean, spread), _adjusted(other)]
+        if top_k:
+            rows[-1].append(percent(row.top_share))
+    return table(caption, columns, rows, text=("value",), secondary=True)
+
+
+def _adjusted(row: ValueRow) -> str:
+    return "too few to say" if row.underpowered else interval(row.adjusted)
+
+
+def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: str) -> Table:
+    rows: list[list[Cell]] = []
+    suspected = any(e.without_outliers is not None for e in effects)
+    for e in effects:
+        size = number(e.effect_size, 0.05)
+        verdict = e.trend if e.varied else "not varied"
+        if e.varied and e.trend not in TRENDS and e.p_holm is not None and e.p_holm < ALPHA:
+            verdict = "matters, no trend"
+        row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
+        row += [p_value(e.without_outliers)] if suspected else []
+        rows.append([*row, e.naive_trend or NONE, e.why])
+    columns = ["parameter", "verdict", "p", "p after Holm", "epsilon squared", "detectable"]
+    columns += ["p without suspects"] if suspected else []
+    columns += ["plain means alone", "remark"]
+    return table(
+        caption,
+        columns,
+        rows,
+        text=("parameter", "verdict", "plain means alone", "remark"),
+        note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
+        "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
+        "Plain means alone: the trend that they suggest; do not rely on it.",
+    )
+
+
+def variance_table(effects: Sequence[Effect], *, caption: str) -> Table:
+    """What the plain formulas give, which do not adjust for anything."""
+    rows = [
+        [e.parameter, number(e.eta_squared, 0.05), number(e.seed_formula, 0.05), number(e.effect_size, 0.05)]
+        for e in effects
+        if e.varied
+    ]
+    return table(
+        caption,
+        ["parameter", "eta squared", "eta squared (n-1)/n", "epsilon squared, adjusted"],
+        rows,
+        text=("parameter",),
+        secondary=True,
+        note="Eta squared does not add up to 1 where a sampler chose the trials, and is above 0 for a parameter "
+        "that does nothing.",
+    )
+
+
+def side_by_side_table(all_of_them: Sequence[StudyFindings]) -> Table:
+    """What each parameter does in each study."""
+    names = list(dict.fromkeys(e.parameter for study in all_of_them for e in study.effects))
+    rows = []
+    for name in names:
+        row = [name]
+        for study in all_of_them:
+            (e,) = [e for e in study.effects if e.parameter == name][:1] or (None,)
+            row.append("not a parameter" if e is None else _verdict(e))
+        rows.append(row)
+    columns = ["parameter", *(study.label for study in all_of_them)]
+    return table(
+        "What each parameter does",
+        columns,
+        rows,
+        text=columns,
+        note="Only what the adjusted test carries after Holm gets a word of direction.",
+    )
+
+
+def _verdict(e: Effect) -> str:
+    if not e.varied:
+        return "not varied"
+    if e.p_holm is None and e.p is None:
+        return f"cannot tell: {e.why}" if e.why else "cannot tell"
+    means = [(r.adjusted.value, r.label) for r in e.rows if r.adjusted is not None and not r.underpowered]
+    shown = f"{e.trend} (p = {p_value(e.p_holm if e.p_holm is not None else e.p)})".replace("= <", "<")
+    return (
+        f"{shown}, means {number(min(means)[0])} to {number(max(means)[0])}" if e.trend in TRENDS and means else shown
+    )

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpo_batch.findings import order
-from hpo_batch.findings.effects.numbers import NO_TREND, resolved
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import NO_TREND, Effect, resolved
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import claims, p_text
-from hpo_batch.findings.records import Effect, Finding, StudyFindings, ValueRow
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings, *, family: int) -> Iterator[Told]:
+def sentences(study: StudyFindings, findings: Findings) -> Iterator[Ranked]:
     for effect in study.effects:
-        yield _effect(effect, study, family=family)
+        yield _effect(effect, study, family=findings.family)
 
 
-def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
+def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     name = f"{study.label}: {effect.parameter}"
-    untold = Finding(
+    finding = Finding(
         key=f"effect.{effect.parameter}",
         study=study.label,
         question=f"Does {effect.parameter} matter?",
         answer=Answer.CANNOT_TELL,
-        text="",
+        text=f"{name}: no test possible ({effect.why or 'too few trials'})",
         method=effect.method,
         n=study.summary.n,
         p=effect.p,
@@ -34,36 +34,51 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Told:
     )
     if not effect.varied:
         text = f"{name} was not varied: no statement about it is possible"
-        return order.NOT_VARIED, replace(untold, answer=Answer.NOT_MEASURED, text=text)
+        return Ranked(Place.NOT_VARIED, replace(finding, answer=Answer.NOT_MEASURED, text=text))
     if effect.p is None:
-        return order.UNTESTED_EFFECT, replace(
-            untold, text=f"{name}: no test possible ({effect.why or 'too few trials'})"
-        )
-    without = ""
-    if effect.without_outliers is not None:
-        others = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
-        without = f"; without the suspect trials {others}{p_text(effect.without_outliers)} before adjustment"
+        return Ranked(Place.UNTESTED_EFFECT, finding)
     if effect.p_holm is None or effect.p_holm >= ALPHA:
-        detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
-        text = (
-            f"{name}: no clear effect ({p_text(effect.p_holm)} after Holm over {claims(family)}, "
-            f"{p_text(effect.p)} by itself{detect})"
-        )
-        if effect.naive_trend not in ("", "flat"):
-            text += f"; the plain means look '{effect.naive_trend}', which the trials do not carry"
-        return order.NO_CLEAR_EFFECT, replace(untold, text=text + without)
+        text = f"{name}: {_no_clear_effect(effect, family=family)}{_without_suspects(effect, study)}"
+        return Ranked(Place.NO_CLEAR_EFFECT, replace(finding, text=text))
+    text = f"{name} {_clear_effect(effect, study, family=family)}"
+    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
+    return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
+
+
+def _no_clear_effect(effect: Effect, *, family: int) -> str:
+    detect = f", smallest detectable difference {effect.detectable:.2g}" if effect.detectable is not None else ""
+    text = (
+        f"no clear effect ({p_text(effect.p_holm)} after Holm over {claims(family)}, "
+        f"{p_text(effect.p)} by itself{detect})"
+    )
+    if effect.naive_trend not in ("", "flat"):
+        text += f"; the plain means look '{effect.naive_trend}', but the trials do not support that"
+    return text
+
+
+def _clear_effect(effect: Effect, study: StudyFindings, *, family: int) -> str:
     ends = _ends(effect.rows, maximise=study.direction == "maximize")
     trend = "matters" if effect.trend == NO_TREND else f"matters ({effect.trend})"
-    text = f"{name} {trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
+    without = _without_suspects(effect, study)
+    text = f"{trend}: {ends}{p_text(effect.p_holm)} after Holm over {claims(family)}{without}"
     if not resolved(effect):
-        text += "; the curve does not show where (its band is wider than what it moves), so no trend is claimed"
-    elif effect.trend == NO_TREND and study.noise.sd is not None:
-        text += f"; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
-    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
-    return order.EFFECT + effect.p_holm, replace(untold, answer=Answer.YES, text=text, do=do)
+        return f"{text}; the curve's band is wider than its change, so no trend is claimed"
+    if effect.trend == NO_TREND and study.noise.sd is not None:
+        return f"{text}; its span is below the noise of one trial ({study.noise.sd.value:.2g}), so no trend is claimed"
+    return text
 
 
-def survivors(studies: Sequence[StudyFindings], *, family: int) -> Told:
+def _without_suspects(effect: Effect, study: StudyFindings) -> str:
+    if effect.without_outliers is None:
+        return ""
+    ends = _ends(effect.rows_without, maximise=study.direction == "maximize") if _moved(effect) else ""
+    return f"; without the suspect trials {ends}{p_text(effect.without_outliers)} before adjustment"
+
+
+def common_sentences(findings: Findings) -> Iterator[Ranked]:
+    studies, family = findings.studies, findings.family
+    if not family:
+        return
     carried = [
         (study.label, effect)
         for study in studies
@@ -76,15 +91,20 @@ def survivors(studies: Sequence[StudyFindings], *, family: int) -> Told:
     verb = "survives" if len(carried) < 2 else "survive"
     together = [i for study in studies for i in study.interactions if i.p_holm is not None and i.p_holm < ALPHA]
     text = f"{len(carried) or 'none'} of {claims(family)} about parameters {verb} the adjustment for all of them"
-    return order.SURVIVORS, Finding(
-        key="effects.survive",
-        study="",
-        question="Does any parameter matter?",
-        answer=Answer.YES if carried else Answer.CANNOT_TELL,
-        text=f"{text}{': ' if named else ''}{named}",
-        do="" if carried or together else "run more trials, or search fewer parameters, before any of them is fixed",
-        method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
-        n=family,
+    yield Ranked(
+        Place.SURVIVORS,
+        Finding(
+            key="effects.survive",
+            study="",
+            question="Does any parameter matter?",
+            answer=Answer.YES if carried else Answer.CANNOT_TELL,
+            text=f"{text}{': ' if named else ''}{named}",
+            do=""
+            if carried or together
+            else "run more trials, or search fewer parameters, before any of them is fixed",
+            method="F-tests with the other parameters in the model, equal repeats counted once, Holm",
+            n=family,
+        ),
     )
 
 
@@ -98,12 +118,12 @@ def _moved(effect: Effect) -> bool:
     return len(spans) == 2 and not 0.5 * spans[1] <= spans[0] <= 2 * spans[1]
 
 
-def _ends(found: Sequence[ValueRow], *, maximise: bool) -> str:
-    rows = [row for row in found if row.adjusted is not None and not row.underpowered]
+def _ends(values: Sequence[ValueRow], *, maximise: bool) -> str:
+    rows = [row for row in values if row.adjusted is not None and not row.underpowered]
     if len(rows) < 2:
         return ""
-    told = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
-    best, worst = told[0], told[-1]
+    text = sorted(rows, key=lambda row: row.adjusted.value if row.adjusted else 0.0, reverse=maximise)
+    best, worst = text[0], text[-1]
     return f"adjusted mean {_mean(best)} at {best.label}, {_mean(worst)} at {worst.label}; "
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, clipped, correlation
-from hpo_batch.findings.records import EliteRow, Elites
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import clipped, correlation
+from hpo_batch.records import Value
 
 QUARTER = 0.25
 FEWEST = 4
@@ -21,6 +24,31 @@ AT_EDGE = 0.95
 CLOSE = 0.025
 """of the range: what counts as being at its end, where there are no listed values"""
 MOST_FITTED = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elites:
+    """The top quarter, ties included."""
+
+    n: int
+    threshold: float
+    rows: tuple[EliteRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EliteRow:
+    parameter: str
+    low: Value | None
+    high: Value | None
+    """range among the elites, for numbers"""
+    shares: tuple[tuple[str, float, float], ...] = field(metadata=json_keys("value", "share_of_elites", "share_of_all"))
+    """value, share among elites, share among all complete trials"""
+    at_edge: str
+    """``low``, ``high`` or empty: the best trial lies at that edge of the space, or the fitted optimum does in 95 % of
+    resamples"""
+    rho: float | None
+    rho_p: float | None
+    """Spearman against the metric over all trials in which the parameter is active"""
 
 
 def elites(data: Data, *, seed: int = 0) -> Elites | None:
@@ -42,7 +70,7 @@ def elites(data: Data, *, seed: int = 0) -> Elites | None:
     )
 
 
-def _row(data: Data, param: ParamInfo, best: NDArray[np.int64], fitted: str) -> EliteRow:
+def _row(data: Data, param: ParamInfo, best: Ints, fitted: str) -> EliteRow:
     rows = data.distinct
     active = best[param.active[best]]
     codes = param.codes[active]
@@ -61,9 +89,7 @@ def _row(data: Data, param: ParamInfo, best: NDArray[np.int64], fitted: str) -> 
     )
 
 
-def _shares(
-    param: ParamInfo, active: NDArray[np.int64], everywhere: NDArray[np.int64]
-) -> tuple[tuple[str, float, float], ...]:
+def _shares(param: ParamInfo, active: Ints, everywhere: Ints) -> tuple[tuple[str, float, float], ...]:
     among = np.bincount(param.codes[active], minlength=len(param.levels))
     overall = np.bincount(param.codes[everywhere], minlength=len(param.levels))
     shown = range(len(param.levels))
@@ -93,7 +119,7 @@ def _edge(param: ParamInfo, positions: Floats) -> list[str]:
     return ["low" if at <= low + close else "high" if at >= high - close else "" for at in positions.tolist()]
 
 
-def _fitted_edges(data: Data, rows: NDArray[np.int64], *, seed: int) -> dict[str, str]:
+def _fitted_edges(data: Data, rows: Ints, *, seed: int) -> dict[str, str]:
     """Where the optimum of a parabola beside the other parameters lies at the same edge in nearly all resamples."""
     params = [p for p in data.varied if _has_edges(p) and not p.conditional]
     if not params or len(rows) < 3 * (2 * len(params) + 1):

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Section
-from hpo_batch.findings import figures, tables
-from hpo_batch.findings.parts import Blocks, add, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
-from hpo_batch.findings.trials.numbers import Drawn
+from hpo_batch.document.blocks import Section, Table
+from hpo_batch.document.tables import table
+from hpo_batch.findings.elites.figure import parallel_figure, slices_figure
+from hpo_batch.findings.elites.numbers import Elites
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
+from hpo_batch.text.numbers import NONE, count, label, number, p_value, percent
 
 
-def section(findings: Findings, names: dict[str, str], trials: dict[str, Drawn]) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
         if study.elites is not None and study.elites.rows:
-            blocks.append(tables.elites(study.elites, spread=study.summary.std))
-        drawn = trials.get(study.label)
+            blocks.append(elites_table(study.elites, spread=study.summary.std))
+        drawn = page.plotted.get(study.label)
         if drawn is not None:
-            spread, name = study.summary.std, names[study.label]
+            spread, name = study.summary.std, page.file_names[study.label]
             add(
                 blocks,
-                figures.parallel(
+                parallel_figure(
                     drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"parallel-{name}"
                 ),
             )
             add(
                 blocks,
-                figures.slices(
+                slices_figure(
                     drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"slices-{name}"
                 ),
             )
@@ -35,8 +37,22 @@ def section(findings: Findings, names: dict[str, str], trials: dict[str, Drawn])
         "top",
         "The best quarter",
         "What do the best trials have in common?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "A value is frequent among the best also where the sampler "
         "merely tried it often: compare with its share of all trials. "
         "A best value at an edge of the space says that the space may end too early, not what lies beyond.",
+    )
+
+
+def elites_table(elites: Elites, *, spread: float | None) -> Table:
+    rows = []
+    for r in elites.rows:
+        among = "; ".join(f"{text}: {percent(a)} ({percent(b)})" for text, a, b in r.shares[:6])
+        span = NONE if r.low is None else f"{label(r.low)} to {label(r.high)}"
+        rows.append([r.parameter, span, r.at_edge or "no", among or NONE, number(r.rho, 0.01), p_value(r.rho_p)])
+    return table(
+        f"The top quarter: {count(elites.n, 'trial')} at {number(elites.threshold, spread)} or better",
+        ["parameter", "range", "at an edge", "share among them (of all)", "Spearman", "p"],
+        rows,
+        text=("parameter", "range", "at an edge", "share among them (of all)"),
     )

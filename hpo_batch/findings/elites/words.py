@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import short_value
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     """One finding for all parameters at an end: as many as there are would bury the others."""
     best = study.summary.best
     at_end = []
@@ -31,8 +30,8 @@ def findings(study: StudyFindings) -> Iterator[Told]:
         f"{name} ({end}{'' if value is None else f'; the best trial has {short_value(value)}'})"
         for name, end, value in at_end
     )
-    yield (
-        order.EDGES_THAT_MATTER if carried else order.EDGES,
+    yield Ranked(
+        Place.EDGES_THAT_MATTER if carried else Place.EDGES,
         Finding(
             key="edges",
             study=study.label,

@@ -7,14 +7,19 @@ told and nothing is concluded from it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hpo_batch.errors import ExpressionError
-from hpo_batch.findings.records import Expected
+from hpo_batch.findings.baseline.numbers import baseline_rows
+from hpo_batch.findings.elites.numbers import Elites
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.records import Answer, Value
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
 
@@ -23,6 +28,17 @@ SURE = 0.975
 
 Groups = Mapping[str, pd.DataFrame]
 """complete trials by the names that a statement may use: ``value`` and the parameters"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """An entry of ``[expect]``, judged."""
+
+    statement: str
+    expression: str
+    answer: Answer
+    text: str
+    then: str = ""
 
 
 def judge(
@@ -36,12 +52,12 @@ def judge(
         noise_sd: of a single trial's value; None if nobody knows it.
         known: names of trials and sets of the sweep that are not in ``groups``: they have not finished.
     """
-    found = []
+    results = []
     for text, entry in expectations.items():
         expression, then = _parts(entry)
         answer, why = _judge(expression, groups, noise_sd=noise_sd, known=known, seed=seed)
-        found.append(Expected(statement=text, expression=expression, answer=answer, text=why, then=then))
-    return tuple(found)
+        results.append(Expected(statement=text, expression=expression, answer=answer, text=why, then=then))
+    return tuple(results)
 
 
 def _parts(entry: Any) -> tuple[str, str]:
@@ -58,7 +74,7 @@ def _judge(
     try:
         statement = read_statement(expression)
     except ExpressionError as error:
-        return Answer.CANNOT_TELL, f"it cannot be read: {error}"
+        return Answer.CANNOT_TELL, f"it cannot be parsed: {error}"
     unknown = why_unknown(statement, trials=[*groups, *known], sets=())
     if unknown:
         return Answer.CANNOT_TELL, unknown
@@ -168,7 +184,9 @@ def _statistic(statistic: Statistic, values: np.ndarray[Any, Any], groups: Group
 
 def _drawn_shares(statistic: Statistic, groups: Groups, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     hits, n = _hits(statistic, groups)
-    return rng.beta(hits + 0.5, n - hits + 0.5, size=DRAWS)  # Jeffreys
+    # Jeffreys' prior, which covers well for few trials: Brown, Cai and DasGupta 2001, "Interval estimation for a
+    # binomial proportion", Statistical Science 16(2), pages 101-133
+    return rng.beta(hits + 0.5, n - hits + 0.5, size=DRAWS)
 
 
 def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:
@@ -184,3 +202,43 @@ def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:
         if not any(v is None or v is pd.NA or v != v for v in values.values()):
             hits += statistic.where.truth(values)
     return hits, len(frame)
+
+
+def expected(data: Data, best: Elites | None, *, noise_sd: float | None, seed: int) -> tuple[Expected, ...]:
+    sweep = data.table.sweep
+    if sweep is None or not sweep.expect:
+        return ()
+    frame = pd.DataFrame({param.name: _cells(param) for param in data.params if param.levels})
+    frame["number"] = data.numbers
+    frame["value"] = data.y
+    groups = dict(_named(data, frame))
+    if data.n:
+        groups["best"] = frame.iloc[[data.best_row]]
+        threshold = None if best is None else best.threshold
+        groups["elites"] = (
+            frame[data.sign * frame["value"] >= data.sign * threshold] if threshold is not None else frame[:0]
+        )
+        groups["baseline"] = frame.iloc[baseline_rows(data)]
+    names = [trial.name for trial in sweep.trial] + [trial.set for trial in sweep.trial if trial.set]
+    return judge(sweep.expect, groups, noise_sd=noise_sd, known=names, seed=seed)
+
+
+def _cells(param: ParamInfo) -> list[Value | float]:
+    """A value for each trial; NaN where the parameter is not active."""
+    levels = [*param.levels, math.nan]
+    return [levels[code] for code in param.codes.tolist()]
+
+
+def _named(data: Data, frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """Complete trials by their names and their sets."""
+    trials = data.table.trials
+    results: dict[str, list[int]] = {}
+    place = {int(number): i for i, number in enumerate(data.numbers)}
+    for column in ("set", "name"):  # a trial's name wins over a set's
+        if column in trials:
+            groups: dict[str, list[int]] = {}
+            for number, name in zip(trials["number"].tolist(), trials[column].tolist(), strict=True):
+                if isinstance(name, str) and int(number) in place:
+                    groups.setdefault(name, []).append(place[int(number)])
+            results.update(groups)
+    return {name: frame.iloc[rows] for name, rows in results.items()}

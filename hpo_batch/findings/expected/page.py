@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section
-from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
 
 
-def section(findings: Findings) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         return [
             Said(
@@ -24,6 +24,6 @@ def section(findings: Findings) -> Section | None:
         "expected",
         "Expectations",
         "Did what was expected before the sweep come true?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "An expectation that held once may have held by chance.",
     )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
-from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Expected, Finding, StudyFindings
+from hpo_batch.findings.expected.numbers import Expected
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     for one in study.expected:
-        yield order.EXPECTED, _expected(one, study.label)
+        yield Ranked(Place.EXPECTED, _expected(one, study.label))
 
 
 def _expected(expected: Expected, where: str) -> Finding:
-    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be told")
+    words = {Answer.YES: "holds", Answer.NO: "fails"}.get(expected.answer, "cannot be decided")
     return Finding(
         key=f"expect.{expected.statement}",
         study=where,

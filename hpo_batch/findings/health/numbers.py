@@ -5,22 +5,27 @@ Nothing is dropped here. A suspect is looked at, and effects are computed with a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.best.numbers import Summary, summarise
 from hpo_batch.findings.hours.numbers import trial_seconds
-from hpo_batch.findings.model.frame import Data, Floats
-from hpo_batch.findings.records import Collapse, Suspect
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.findings.noise.numbers import contradictions
 from hpo_batch.records import Answer
 
 NARROW: Final = 0.2
-"""range of predicted probabilities below which all trials look alike to the model; the documents' threshold"""
+"""range of predicted probabilities below which all trials look alike to the model"""
 FLAT: Final = 0.01
 """standard deviation of predictions, where only that is known"""
 MOST_ZERO: Final = 0.3
-"""share of trials with zero recall above which a study counts as collapsed; the documents' threshold"""
+"""share of trials with zero recall above which a study counts as collapsed"""
 FAR: Final = 5.0
 """robust standard deviations from the median"""
 MOST_OUTLIERS: Final = 0.1
@@ -32,6 +37,38 @@ TRAINING_S: Final = 1.0
 LEAST: Final = 5
 """trials without which nothing stands out"""
 EPOCHS: Final = ("epochs_run", "checkpoint_epoch", "best_epoch", "epochs", "epoch", "n_epochs", "steps", "n_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collapse:
+    """Whether models predict one thing for all: three states, never "no" without data."""
+
+    answer: Answer
+    trials: tuple[tuple[int, Answer], ...] = field(metadata=json_keys("number", "answer"))
+    """In report.json at most 10,000, evenly, and the first 10,000 that collapsed"""
+    prediction_range: float | None
+    recall: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A trial that should be looked at before it is believed."""
+
+    number: int
+    value: float
+    why: str
+    """``outlier`` (far worse than the rest), ``too good`` (far better), ``under-trained`` or ``conflicts with its
+    twin``"""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Without:
+    """The same summary without the suspect trials. Effects have ``rows_without`` and ``without_outliers``."""
+
+    numbers: tuple[int, ...]
+    summary: Summary
 
 
 def collapse(data: Data) -> Collapse:
@@ -52,7 +89,7 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     n = len(spans)
     if not measured:
         return Answer.NOT_MEASURED, (
-            "whether predictions collapsed was not measured: no trial reports pred_min and pred_max, pred_std or recall"
+            "collapse of predictions was not measured: no trial reports pred_min and pred_max, pred_std or recall"
         )
     span, deviation = _mean(spans), _mean(deviations)
     known = recalls[np.isfinite(recalls)]
@@ -68,7 +105,10 @@ def _verdict(spans: Floats, deviations: Floats, recalls: Floats, *, measured: in
     if narrow or (zero is not None and zero > MOST_ZERO):
         return Answer.YES, f"predictions collapsed: {', '.join(parts)}"
     if measured < n / 2:
-        return Answer.CANNOT_TELL, f"too few trials measured to tell of collapsed predictions: {', '.join(parts)}"
+        return (
+            Answer.CANNOT_TELL,
+            f"too few trials were measured to say whether predictions collapsed: {', '.join(parts)}",
+        )
     return Answer.NO, f"no collapse of predictions: {', '.join(parts)}"
 
 
@@ -80,9 +120,9 @@ def _span(data: Data) -> Floats:
 def _metric(data: Data, name: str) -> Floats:
     """A metric by its name, or by that of the validation set; never of the training set. NaN where it is not known."""
     for prefix in ("", "val_", "valid_", "validation_", "test_"):
-        found = data.column(f"{prefix}{name}")
-        if found is not None and np.isfinite(found).any():
-            return found
+        result = data.column(f"{prefix}{name}")
+        if result is not None and np.isfinite(result).any():
+            return result
     return np.full(data.n, np.nan)
 
 
@@ -93,9 +133,9 @@ def _mean(numbers: Floats) -> float | None:
 
 def suspects(data: Data) -> tuple[Suspect, ...]:
     """Trials that should be looked at before they are believed, by number."""
-    found = [*_outliers(data), *_under_trained(data)]
-    found += _conflicts(data, short={s.number for s in found})
-    return tuple(sorted(found, key=lambda suspect: (suspect.number, suspect.why)))
+    results = [*_outliers(data), *_under_trained(data)]
+    results += _conflicts(data, short={s.number for s in results})
+    return tuple(sorted(results, key=lambda suspect: (suspect.number, suspect.why)))
 
 
 def _outliers(data: Data) -> list[Suspect]:
@@ -107,7 +147,7 @@ def _outliers(data: Data) -> list[Suspect]:
     far = np.abs(z) > FAR
     if far[data.distinct].mean() > MOST_OUTLIERS:
         return []
-    found = []
+    results = []
     median = float(np.median(once))
     for i in np.flatnonzero(far):
         good = data.sign * z[i] > 0
@@ -120,24 +160,24 @@ def _outliers(data: Data) -> list[Suspect]:
             f"trial {data.numbers[i]} has {data.y[i]:.4f}, {side} ({abs(z[i]):.1f} robust standard deviations from the "
             f"median {median:.4f}): {do}"
         )
-        found.append(_suspect(data, int(i), "too good" if good else "outlier", text))
-    return found
+        results.append(_suspect(data, int(i), "too good" if good else "outlier", text))
+    return results
 
 
 def _under_trained(data: Data) -> list[Suspect]:
-    found: dict[int, Suspect] = {}
+    results: dict[int, Suspect] = {}
     for name in EPOCHS:
         epochs = data.column(name)
         for i, count, median in _far_below(epochs, share=0.5, far=2.5, log=False):
             text = f"trial {data.numbers[i]} has {name} {count:g}, the median is {median:g}: it was trained for less"
-            found.setdefault(i, _suspect(data, i, "under-trained", text))
-    if not found:
+            results.setdefault(i, _suspect(data, i, "under-trained", text))
+    if not results:
         for i, count, median in _far_below(trial_seconds(data), share=0.2, far=3.5, log=True, least=TRAINING_S):
             text = (
                 f"trial {data.numbers[i]} took {count:.3g} s, the median is {median:.3g} s: it may have been cut short"
             )
-            found[i] = _suspect(data, i, "under-trained", text)
-    return list(found.values())
+            results[i] = _suspect(data, i, "under-trained", text)
+    return list(results.values())
 
 
 def _far_below(
@@ -169,8 +209,8 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
     Where one of them is suspect for another reason, only that one is blamed. Where many configurations do it, no trial
     is: training is not deterministic, which ``noise`` tells.
     """
-    found = []
-    groups = list(_twins(data))
+    results = []
+    groups = list(contradictions(data))
     if sum(map(len, groups)) > max(MOST_CONFLICTS, MOST_OUTLIERS * data.n):
         groups = [twins for twins in groups if any(int(data.numbers[t]) in short for t in twins)]
     for twins in groups:
@@ -180,17 +220,8 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
                 f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
                 "that differ this is no noise floor"
             )
-            found.append(_suspect(data, i, "conflicts with its twin", text))
-    return found
-
-
-def _twins(data: Data) -> Iterator[list[int]]:
-    """Rows of each configuration and seed that have more than one value."""
-    for rows in data.repeated:
-        by_seed: dict[object, list[int]] = {}
-        for i in rows:
-            by_seed.setdefault(data.seeds[i], []).append(i)
-        yield from (twins for twins in by_seed.values() if len(set(data.y[twins].tolist())) > 1)
+            results.append(_suspect(data, i, "conflicts with its twin", text))
+    return results
 
 
 def _suspect(data: Data, row: int, why: str, text: str) -> Suspect:
@@ -202,8 +233,28 @@ def _robust_z(values: Floats, reference: Floats) -> Floats | None:
     if len(reference) < LEAST:
         return None
     median = float(np.median(reference))
+    # both factors make the spread of normal values their standard deviation: 1 / 0.6745, the quartile, and twice that
     spread = 1.4826 * float(np.median(np.abs(reference - median)))
-    if spread == 0:
+    if spread == 0:  # more than half of the values are equal
         low, high = np.quantile(reference, [0.25, 0.75])
         spread = float(high - low) / 1.349
     return (values - median) / spread if spread > 0 and np.isfinite(spread) else None
+
+
+def without_suspects(data: Data, suspected: Sequence[Suspect]) -> Without | None:
+    """The summary without these trials; None if there are none."""
+    flagged = {suspect.number for suspect in suspected}
+    if not flagged:
+        return None
+    trials = data.table.trials
+    kept = replace(data.table, trials=trials[~trials["number"].isin(list(flagged))])
+    return Without(numbers=tuple(sorted(flagged)), summary=summarise(prepare(kept)))
+
+
+def shortened_trials(trials: tuple[tuple[int, Answer], ...], *, most: int) -> tuple[tuple[int, Answer], ...]:
+    """About ``most`` trials, evenly, and as many of those that collapsed."""
+    every = math.ceil(len(trials) / most)
+    if every < 2:
+        return trials
+    collapsed = [i for i, (_, answer) in enumerate(trials) if answer is Answer.YES][:most]
+    return tuple(trials[i] for i in sorted({*range(0, len(trials), every), *collapsed}))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from hpo_batch.findings import order
+from hpo_batch.findings.effects.means import ValueRow
+from hpo_batch.findings.effects.numbers import Effect
+from hpo_batch.findings.health.numbers import Suspect
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import fixed, some
-from hpo_batch.findings.records import Effect, Finding, StudyFindings, Suspect, ValueRow
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 MOST_APART: Final = 2
@@ -17,7 +19,12 @@ MOST_APART: Final = 2
 SUSPECTED: Final = "robust distance from the median, epochs and durations, equal configurations"
 
 
-def suspects(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    yield from _suspects(study)
+    yield _collapse(study)
+
+
+def _suspects(study: StudyFindings) -> Iterator[Ranked]:
     by_number: dict[int, list[Suspect]] = {}
     for suspect in study.suspects:
         by_number.setdefault(suspect.number, []).append(suspect)
@@ -28,14 +35,14 @@ def suspects(study: StudyFindings) -> Iterator[Told]:
     decides = influence is not None and influence.answer is Answer.YES
     for whys, numbers in alike.items():
         # far worse than the rest is what a search does at times; anything else makes numbers wrong
-        harmless = order.OUTLIER_THAT_DECIDES if decides else order.OUTLIER
-        place = harmless if whys == ("outlier",) else order.SUSPECT
+        harmless = Place.DECISIVE_OUTLIER if decides else Place.OUTLIER
+        place = harmless if whys == ("outlier",) else Place.SUSPECT
         if len(numbers) > MOST_APART:
-            yield place, _suspects_alike(study, whys, numbers, by_number[numbers[0]])
+            yield Ranked(place, _suspects_alike(study, whys, numbers, by_number[numbers[0]]))
         else:
-            yield from ((place, _suspect(study, whys, number, by_number[number])) for number in numbers)
+            yield from (Ranked(place, _suspect(study, whys, number, by_number[number])) for number in numbers)
     if influence is not None:
-        yield order.INFLUENCE if decides else order.NO_INFLUENCE, influence
+        yield Ranked(Place.INFLUENCE if decides else Place.NO_INFLUENCE, influence)
 
 
 def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Sequence[Suspect]) -> Finding:
@@ -45,7 +52,7 @@ def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Se
         question=f"Can trial {number} be believed?",
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: trial {number} is suspect ({' and '.join(whys)}). {_reasons(number, reasons)}",
-        do=f"look at the log of trial {number}, run it again or leave it out: effects are given without it too",
+        do=f"read the log of trial {number}, then rerun or exclude it; effects are reported without it too",
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -61,8 +68,8 @@ def _suspects_alike(
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: {len(numbers)} trials are suspect ({' and '.join(whys)}): {some(numbers)}. "
         f"Of trial {numbers[0]}: {_reasons(numbers[0], reasons).removeprefix('It ')}",
-        do="look at the logs of the trials that stand out, run them again or leave them out: effects are given without "
-        "them too",
+        do="read the logs of the trials that stand out, then rerun or exclude them; effects are reported "
+        "without them too",
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -97,10 +104,10 @@ def _influence(study: StudyFindings) -> Finding | None:
     return Finding(
         key="health.influence",
         study=study.label,
-        question="Do suspect trials decide the report?",
+        question="Do the results depend on suspect trials?",
         answer=Answer.YES if changed else Answer.NO,
         text=text,
-        do=f"believe no effect that hangs on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
+        do=f"do not trust an effect that depends on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
         if changed
         else "",
         n=study.summary.n,
@@ -124,20 +131,23 @@ def _spread(rows: Sequence[ValueRow]) -> float | None:
     return max(means) - min(means) if len(means) > 1 else None
 
 
-def collapse(study: StudyFindings) -> Told:
+def _collapse(study: StudyFindings) -> Ranked:
     answer = study.collapse.answer
     do = {
         Answer.YES: "look at the loss and at the class balance before tuning anything",
         Answer.NOT_MEASURED: "report pred_min, pred_max (or pred_std) and recall from the objective",
     }.get(answer, "")
-    places = {Answer.YES: order.COLLAPSE, Answer.NOT_MEASURED: order.COLLAPSE_NOT_MEASURED}
-    return places.get(answer, order.NO_COLLAPSE), Finding(
-        key="health.collapse",
-        study=study.label,
-        question="Did models collapse to one prediction?",
-        answer=answer,
-        text=f"{study.label}: {study.collapse.text}",
-        do=do,
-        n=study.summary.n,
-        method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
+    places = {Answer.YES: Place.COLLAPSE, Answer.NOT_MEASURED: Place.COLLAPSE_NOT_MEASURED}
+    return Ranked(
+        places.get(answer, Place.NO_COLLAPSE),
+        Finding(
+            key="health.collapse",
+            study=study.label,
+            question="Did models collapse to one prediction?",
+            answer=answer,
+            text=f"{study.label}: {study.collapse.text}",
+            do=do,
+            n=study.summary.n,
+            method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
+        ),
     )

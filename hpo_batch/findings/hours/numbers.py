@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from hpo_batch.findings.model.frame import Data, Floats
-from hpo_batch.findings.records import Efficiency
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.records import Reason
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.store.nodes import chance_of_share
 
 FAILURES = frozenset(reason.value for reason in Reason)
 LOST_STATES = {"FAIL": "failed", "COMPLETE": "complete", "PRUNED": "pruned"}
 LEAST_ATTEMPTS = 3
 """on a node, before it is compared with the others"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Efficiency:
+    """Where the hours went."""
+
+    gpu_hours: float | None
+    hours: float | None
+    by_outcome: tuple[tuple[str, float, int], ...] = field(metadata=json_keys("outcome", "hours", "attempts"))
+    """outcome of attempts, hours, attempts"""
+    by_node: tuple[tuple[str, float, int, int], ...] = field(metadata=json_keys("node", "hours", "attempts", "failed"))
+    """node, hours, attempts, failed ones"""
+    failures: tuple[tuple[str, str, int], ...] = field(metadata=json_keys("cause", "node", "count"))
+    """cause, node, count"""
+    queue_wait_s: float | None
+    text: str
+    why: str = ""
 
 
 def efficiency(table: TrialsTable) -> Efficiency:
@@ -58,11 +77,7 @@ def bad_node(by_node: tuple[tuple[str, float, int, int], ...]) -> tuple[str, flo
     total, failed = sum(row[2] for row in by_node), sum(row[3] for row in by_node)
     if len(by_node) < 2 or failed == 0:
         return None
-    tested = [
-        (float(stats.hypergeom.sf(bad - 1, total, failed, n)), node)
-        for node, _, n, bad in by_node
-        if n >= LEAST_ATTEMPTS
-    ]
+    tested = [(chance_of_share(bad, n, failed, total), node) for node, _, n, bad in by_node if n >= LEAST_ATTEMPTS]
     if not tested:
         return None
     p, node = min(tested)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
 from hpo_batch.findings.hours.numbers import bad_node
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import p_text
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     used = study.efficiency
-    yield (
-        order.HOURS,
+    yield Ranked(
+        Place.HOURS,
         Finding(
             key="efficiency",
             study=study.label,
@@ -31,8 +30,8 @@ def findings(study: StudyFindings) -> Iterator[Told]:
         node, p = worst
         n, failed = next((row[2], row[3]) for row in used.by_node if row[0] == node)
         total, all_failed = sum(row[2] for row in used.by_node), sum(row[3] for row in used.by_node)
-        yield (
-            order.BAD_NODE,
+        yield Ranked(
+            Place.BAD_NODE,
             Finding(
                 key=f"efficiency.node-{node}",
                 study=study.label,

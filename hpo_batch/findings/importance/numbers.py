@@ -9,15 +9,17 @@ fitted some dozens of times with dummy parameters, and Optuna has no place for t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, clipped
-from hpo_batch.findings.records import Importance, ImportanceRow
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import clipped
 from hpo_batch.records import Answer
 
 N_TREES = 64
@@ -37,6 +39,33 @@ READABLE = 0.3
 """share of the variance in held-out trials that the forest must explain"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """fANOVA, with the line that parameters which do nothing reach."""
+
+    rows: tuple[ImportanceRow, ...]
+    null_line: float | None
+    """95 % of dummy parameters stay below it"""
+    surrogate_r2: float | None
+    """of the forest, by cross-validation"""
+    interpretable: Answer
+    method: str
+    n: int
+    branches: tuple[tuple[str, Importance], ...] = field(default=(), metadata=json_keys("branch", "importance"))
+    """conditional parameters: within each value of their parent"""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceRow:
+    parameter: str
+    value: float
+    low: float | None
+    high: float | None
+    """range over resampled trials and forest seeds: stability, not a confidence interval"""
+    above_null: bool
+
+
 def importance(data: Data, *, seed: int = 0) -> Importance | None:
     """Shares of the forest's variance by parameter; None if no parameter varies.
 
@@ -45,14 +74,14 @@ def importance(data: Data, *, seed: int = 0) -> Importance | None:
     if not data.varied:
         return None
     whole = [param for param in data.varied if not param.conditional]
-    found = _of(data, whole, data.distinct, seed=seed)
+    result = _of(data, whole, data.distinct, seed=seed)
     branches = tuple(
         (label, _of(data, params, rows, seed=seed)) for label, params, rows in _branches(data, data.distinct)
     )
-    return replace(found, branches=branches)
+    return replace(result, branches=branches)
 
 
-def _of(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64], *, seed: int) -> Importance:
+def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Importance:
     why = _why_not(data, params, rows)
     if why:
         return Importance(
@@ -70,10 +99,10 @@ def _of(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64], *, see
     inputs, groups, bounds = _encoded(params, rows)
     y = clipped(data.y[rows])
     shares = fanova(inputs, y, groups, bounds, n_trees=N_TREES, seed=seed)
+    # in this order: each of the three draws from the same generator
     null_line = _null_line(inputs, y, groups, bounds, random)
     low, high = _stability(inputs, y, groups, bounds, random)
     r2 = _held_out_r2(inputs, y, random)
-    order = np.argsort(-shares, kind="stable").tolist()
     return Importance(
         rows=tuple(
             ImportanceRow(
@@ -83,7 +112,7 @@ def _of(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64], *, see
                 high=float(max(high[i], shares[i])),
                 above_null=bool(shares[i] > null_line),
             )
-            for i in order
+            for i in np.argsort(-shares, kind="stable").tolist()
         ),
         null_line=null_line,
         surrogate_r2=r2,
@@ -102,51 +131,66 @@ def fanova(
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(n_estimators=n_trees, max_depth=64, random_state=seed).fit(inputs, y)
-    shares = [found for tree in forest.estimators_ if (found := _shares(tree.tree_, groups, bounds)) is not None]
+    shares = [result for tree in forest.estimators_ if (result := _shares(tree.tree_, groups, bounds)) is not None]
     return np.mean(shares, axis=0) if shares else np.zeros(len(groups))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Leaves:
+    """The leaves of a tree as boxes in the space of the inputs."""
+
+    low: Floats
+    high: Floats
+    """ends of each leaf in each column, shape (leaves, columns)"""
+    values: Floats
+    """prediction of each leaf, shape (leaves,)"""
+    sizes: Floats
+    """of the whole box in each column, shape (columns,)"""
+
+    @cached_property
+    def widths(self) -> Floats:
+        """Share of the whole box in each column, shape (leaves, columns)."""
+        return (self.high - self.low) / self.sizes
+
+    @cached_property
+    def volumes(self) -> Floats:
+        """Share of the whole box, shape (leaves,)."""
+        return np.asarray(np.prod(self.widths, axis=1))
 
 
 def _shares(tree: Any, groups: Sequence[Sequence[int]], bounds: Floats) -> Floats | None:
     """Of one tree; None if it is a single leaf."""
-    low, high, leaves = _boxes(tree, bounds)
-    values = tree.value[leaves, 0, 0]
-    widths = (high - low) / (bounds[:, 1] - bounds[:, 0])
-    volumes = np.prod(widths, axis=1)
-    mean = float(volumes @ values)
-    total = float(volumes @ (values - mean) ** 2)
+    leaves = _leaves(tree, bounds)
+    mean = float(leaves.volumes @ leaves.values)
+    total = float(leaves.volumes @ (leaves.values - mean) ** 2)
     if total <= 0:
         return None
-    return (
-        np.array([_marginal(columns, low, high, widths, volumes, values, bounds, mean) for columns in groups]) / total
-    )
+    return np.array([_marginal(columns, leaves, mean) for columns in groups]) / total
 
 
-def _marginal(
-    columns: Sequence[int],
-    low: Floats,
-    high: Floats,
-    widths: Floats,
-    volumes: Floats,
-    values: Floats,
-    bounds: Floats,
-    mean: float,
-) -> float:
-    """Variance of the tree's mean over all other columns, as these columns move."""
-    inside = np.ones((len(low), 1))
+def _marginal(columns: Sequence[int], leaves: _Leaves, mean: float) -> float:
+    """Variance of the tree's mean over all other columns, as these columns move.
+
+    The leaves' edges divide these columns into cells, in each of which that mean is constant: Hutter, Hoos and
+    Leyton-Brown 2014, "An Efficient Approach for Assessing Hyperparameter Importance", ICML, pages 754-762,
+    https://automl.github.io/fanova/cite.html
+    """
+    inside = np.ones((len(leaves.low), 1))
     sizes = np.ones(1)
-    weights = volumes / np.prod(widths[:, columns], axis=1)
+    weights = leaves.volumes / np.prod(leaves.widths[:, columns], axis=1)
     for column in columns:
-        edges = np.unique(np.concatenate([low[:, column], high[:, column]]))
-        middles, size = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / (bounds[column, 1] - bounds[column, 0])
-        within = (low[:, column, None] < middles) & (middles < high[:, column, None])
+        low, high = leaves.low[:, column], leaves.high[:, column]
+        edges = np.unique(np.concatenate([low, high]))
+        middles, size = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / leaves.sizes[column]
+        within = (low[:, None] < middles) & (middles < high[:, None])
         inside = (inside[:, :, None] * within[:, None, :]).reshape(len(low), -1)
         sizes = (sizes[:, None] * size).reshape(-1)
-    means = (weights * values) @ inside
+    means = (weights * leaves.values) @ inside
     return float(sizes @ (means - mean) ** 2)
 
 
-def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Ends of each leaf in each column. A child's number is greater than its parent's."""
+def _leaves(tree: Any, bounds: Floats) -> _Leaves:
+    """The leaves of one of sklearn's trees, in which a child's number is greater than its parent's."""
     low = np.tile(bounds[:, 0], (tree.node_count, 1))
     high = np.tile(bounds[:, 1], (tree.node_count, 1))
     splits = zip(tree.feature.tolist(), tree.threshold.tolist(), tree.children_left.tolist(), strict=True)
@@ -156,8 +200,10 @@ def _boxes(tree: Any, bounds: Floats) -> tuple[Floats, Floats, NDArray[np.int64]
             for child in (left, right[node]):
                 low[child], high[child] = low[node], high[node]
             high[left, column] = low[right[node], column] = threshold
-    leaves = np.flatnonzero(tree.feature < 0)
-    return low[leaves], high[leaves], leaves
+    places = np.flatnonzero(tree.feature < 0)
+    return _Leaves(
+        low=low[places], high=high[places], values=tree.value[places, 0, 0], sizes=bounds[:, 1] - bounds[:, 0]
+    )
 
 
 def _null_line(
@@ -167,14 +213,14 @@ def _null_line(
     n, width = inputs.shape
     both = [*groups, [width], [width + 1]]
     ends = np.vstack([bounds, [[0.0, 3.0], [0.0, 1.0]]])
-    found = []
+    results = []
     for _ in range(N_NULL):
         few, real = random.permutation(np.arange(n) % 4), random.random(n)
         shares = fanova(
             np.column_stack([inputs, few, real]), y, both, ends, n_trees=N_TREES_REFIT, seed=int(random.integers(2**31))
         )
-        found += shares[-2:].tolist()
-    return float(np.quantile(found, 0.95))
+        results += shares[-2:].tolist()
+    return float(np.quantile(results, 0.95))
 
 
 def _stability(
@@ -182,12 +228,12 @@ def _stability(
 ) -> tuple[Floats, Floats]:
     """Smallest and largest share over forests of four fifths of the trials each, less 5 % at either end."""
     n = len(y)
-    found = []
+    results = []
     for _ in range(N_RESAMPLED):
         kept = random.choice(n, max(2, round(0.8 * n)), replace=False)
         seed = int(random.integers(2**31))
-        found.append(fanova(inputs[kept], y[kept], groups, bounds, n_trees=N_TREES_REFIT, seed=seed))
-    low, high = np.quantile(found, [0.05, 0.95], axis=0)
+        results.append(fanova(inputs[kept], y[kept], groups, bounds, n_trees=N_TREES_REFIT, seed=seed))
+    low, high = np.quantile(results, [0.05, 0.95], axis=0)
     return low, high
 
 
@@ -202,7 +248,7 @@ def _held_out_r2(inputs: Floats, y: Floats, random: np.random.Generator) -> floa
     return float(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
-def _encoded(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> tuple[Floats, list[list[int]], Floats]:
+def _encoded(params: Sequence[ParamInfo], rows: Ints) -> tuple[Floats, list[list[int]], Floats]:
     """Columns, which of them belong to each parameter, and the box that they move in: the space, where it is known."""
     columns: list[Floats] = []
     groups: list[list[int]] = []
@@ -223,7 +269,7 @@ def _encoded(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> tuple[Floa
     return np.column_stack(columns), groups, np.array(bounds)
 
 
-def _why_not(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> str:
+def _why_not(data: Data, params: Sequence[ParamInfo], rows: Ints) -> str:
     if not params:
         return "every parameter that varies is conditional: see the branches"
     if len(rows) < FEWEST:
@@ -233,14 +279,14 @@ def _why_not(data: Data, params: Sequence[ParamInfo], rows: NDArray[np.int64]) -
     return ""
 
 
-def _branches(data: Data, rows: NDArray[np.int64]) -> list[tuple[str, list[ParamInfo], NDArray[np.int64]]]:
+def _branches(data: Data, rows: Ints) -> list[tuple[str, list[ParamInfo], Ints]]:
     """For each value of a parent of a conditional parameter: its label, the parameters that vary in it, its trials."""
     parents: dict[str, None] = {}
     for child in data.varied:
         if child.conditional:
             named = sorted(child.when.names) if child.when is not None else []
-            found = [data.by_name[name] for name in named if name in data.by_name] or _parents(data, child)
-            parents |= dict.fromkeys(param.name for param in found if param.varied and param.kind == "levels")
+            result = [data.by_name[name] for name in named if name in data.by_name] or _parents(data, child)
+            parents |= dict.fromkeys(param.name for param in result if param.varied and param.kind == "levels")
     branches = []
     for name in parents:
         parent = data.by_name[name]

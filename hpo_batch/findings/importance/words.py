@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
-from hpo_batch.findings.records import Finding, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
-    found = study.importance
-    if found is None:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    importance = study.importance
+    if importance is None:
         return
-    if found.interpretable is not Answer.YES or not found.rows:
-        text = f"{study.label}: importances cannot be interpreted ({found.why or 'the model explains too little'})"
+    if importance.interpretable is not Answer.YES or not importance.rows:
+        text = f"{study.label}: importances cannot be interpreted ({importance.why or 'the model explains too little'})"
         answer = Answer.CANNOT_TELL
     else:
         unclear = {e.parameter for e in study.effects if e.p_holm is None or e.p_holm >= ALPHA}
-        above = [f"{row.parameter} {row.value:.2f}" for row in found.rows if row.above_null]
-        doubtful = [row.parameter for row in found.rows if row.above_null and row.parameter in unclear]
+        above = [f"{row.parameter} {row.value:.2f}" for row in importance.rows if row.above_null]
+        doubtful = [row.parameter for row in importance.rows if row.above_null and row.parameter in unclear]
         answer = Answer.YES if len(above) > len(doubtful) else Answer.CANNOT_TELL
-        line = f" (line of parameters that do nothing: {found.null_line:.2f})" if found.null_line is not None else ""
+        line = (
+            f" (line of parameters that do nothing: {importance.null_line:.2f})"
+            if importance.null_line is not None
+            else ""
+        )
         text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
         if doubtful:
-            text += f"; the tests of effects, which are to be believed, do not confirm {', '.join(doubtful)}"
-    yield (
-        order.IMPORTANCE,
+            text += f"; the tests of effects, which are more reliable, do not confirm {', '.join(doubtful)}"
+    yield Ranked(
+        Place.IMPORTANCE,
         Finding(
             key="importance",
             study=study.label,
             question="Does a parameter explain the differences between trials?",
             answer=answer,
             text=text,
-            method=found.method,
-            n=found.n,
+            method=importance.method,
+            n=importance.n,
         ),
     )

@@ -7,140 +7,24 @@ others find the rest of the table under ``Data.table``.
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from hpo_batch.expressions import Expression
-from hpo_batch.findings.records import RepeatedConfiguration, Summary, TopTrial
-from hpo_batch.records import Value, is_number
+from hpo_batch.findings.model.arrays import Floats, Ints, joint
+from hpo_batch.findings.model.cells import cells_of, numbers_in, value_in
+from hpo_batch.findings.model.parameter import ParamInfo, parameter
+from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable, candidates
-from hpo_batch.space.parameters import Choices, Fixed, Parameter, Real
 from hpo_batch.space.space import Space
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-MOST_LEVELS = 5
-"""a number with more values than this is a curve: a mean for each would rest on too few trials"""
-LOG_SPAN = 10.0
-"""choices and unknown ranges of positive numbers that span a decade are coded by their logarithm"""
 SEED_NAMES = ("seed", "train_seed", "random_seed", "random_state")
 """columns with one of these names tell replicates apart; they are not parameters"""
-TOP = 10
-FINITE = 1e308
 LARGEST = 1e150
 """a value beyond it, whose square is infinite, counts as not finite"""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ParamInfo:
-    """One parameter over the complete trials."""
-
-    name: str
-    levels: tuple[Value, ...]
-    """the distinct values seen: numbers by size, choices as listed"""
-    codes: Ints
-    """index into ``levels`` for each trial; -1 where not active"""
-    numeric: bool
-    ordered: bool
-    """numbers, or choices that the sweep calls ordered"""
-    log: bool
-    bounds: tuple[Value, Value] | None
-    """lowest and highest value of the space, or of what was seen if there is no space; None if not ordered"""
-    when: Expression | None = None
-    """under which condition the space has it"""
-
-    def value(self, row: int) -> Value | None:
-        """Of one trial; None where the parameter is not active."""
-        code = int(self.codes[row])
-        return self.levels[code] if code >= 0 else None
-
-    @property
-    def varied(self) -> bool:
-        return len(self.levels) > 1
-
-    @cached_property
-    def numbers(self) -> Floats:
-        """Each trial's value as it is; NaN where not active. Of numbers only."""
-        if not self.levels:
-            return np.full(len(self.codes), np.nan)
-        levels = np.array([float(value) for value in self.levels], dtype=np.float64)
-        return np.where(self.active, levels[self.codes], np.nan)
-
-    @cached_property
-    def active(self) -> NDArray[np.bool_]:
-        return self.codes >= 0
-
-    @property
-    def conditional(self) -> bool:
-        return not bool(self.active.all())
-
-    @property
-    def kind(self) -> str:
-        """``levels`` (few values, or no order among them) or ``continuous``."""
-        return "continuous" if self.ordered and len(self.levels) > MOST_LEVELS else "levels"
-
-    @cached_property
-    def level_positions(self) -> Floats:
-        """Each level on the parameter's own scale: the number, its logarithm, or its place in the order."""
-        return np.array([self.position(value) for value in self.levels], dtype=np.float64)
-
-    @cached_property
-    def positions(self) -> Floats:
-        """Each trial's value on that scale; NaN where not active."""
-        if not self.levels:
-            return np.full(len(self.codes), np.nan)
-        return np.where(self.active, self.level_positions[self.codes], np.nan)
-
-    def position(self, value: Value) -> float:
-        """Where a value lies on the scale. A zero among positive numbers lies a decade below the smallest of them."""
-        if not self.numeric:
-            return float(self.place(value))
-        number = float(value)
-        if not self.log:
-            return number
-        return math.log10(number) if number > 0 else math.log10(self._smallest) - 1.0
-
-    @cached_property
-    def ends(self) -> tuple[float, float]:
-        """Lowest and highest place on the scale: of the space, or of what was seen where that reaches further.
-
-        Of an ordered category the places of what was seen: a value that nobody tried has none.
-        """
-        seen = self.level_positions
-        known = [self.position(value) for value in self.bounds or ()] if self.numeric else []
-        return min(float(seen.min()), *known, math.inf), max(float(seen.max()), *known, -math.inf)
-
-    def label(self, value: Value) -> str:
-        """The value as text, by which levels can be told apart: ``1`` and ``"1"`` are two."""
-        text = value_text(value)
-        if not isinstance(value, str) or self._texts[text] < 2:
-            return text
-        return json.dumps(value, ensure_ascii=False)
-
-    def place(self, value: Value) -> int:
-        """Index into ``levels``."""
-        return self._place[type(value), value]
-
-    @cached_property
-    def _texts(self) -> Counter[str]:
-        return Counter(value_text(value) for value in self.levels)
-
-    @cached_property
-    def _place(self) -> Mapping[tuple[type, Value], int]:
-        return {(type(value), value): i for i, value in enumerate(self.levels)}
-
-    @cached_property
-    def _smallest(self) -> float:
-        return min((float(value) for value in self.levels if float(value) > 0), default=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,14 +107,14 @@ class Data:
 
     def rows_with(self, wanted: Mapping[str, Value], *, same: Callable[[Value, Value], bool]) -> Ints:
         """Rows of the trials in which all these parameters are active and have the ``same`` value; none for none."""
-        found = np.full(self.n, bool(wanted))
+        result = np.full(self.n, bool(wanted))
         for name, value in wanted.items():
             if name not in self.by_name:
                 return np.zeros(0, dtype=np.int64)
             param = self.by_name[name]
             codes = [code for code, level in enumerate(param.levels) if same(level, value)]
-            found &= np.isin(param.codes, codes)
-        return np.flatnonzero(found)
+            result &= np.isin(param.codes, codes)
+        return np.flatnonzero(result)
 
     def rows(self, *, without: Collection[int] = ()) -> Ints:
         """``distinct`` less the trials with the numbers ``without``."""
@@ -241,9 +125,9 @@ class Data:
     def column(self, *names: str) -> Floats | None:
         """A reported metric of each trial, under the first of ``names`` that the table has; NaN where it is missing."""
         for name in names:
-            found = f"user_attrs_{name}"
-            if found in self.table.trials.columns:
-                return numbers_in(self.table.trials[found])[self.places]
+            text = f"user_attrs_{name}"
+            if text in self.table.trials.columns:
+                return numbers_in(self.table.trials[text])[self.places]
         return None
 
     @cached_property
@@ -268,7 +152,7 @@ def prepare(table: TrialsTable) -> Data:
     kept, numbers = kept[by_number], numbers[by_number]
     space = table.space
     names = [str(c).removeprefix("params_") for c in frame.columns if str(c).startswith("params_")]
-    params = tuple(_param(name, frame[f"params_{name}"], kept, space) for name in names if name not in SEED_NAMES)
+    params = tuple(parameter(name, frame[f"params_{name}"], kept, space) for name in names if name not in SEED_NAMES)
     return Data(
         table=table,
         metric=metric,
@@ -285,138 +169,12 @@ def prepare(table: TrialsTable) -> Data:
     )
 
 
-def summarise(data: Data) -> Summary:
-    """Counts, moments and the best distinct configurations. Moments are over all complete trials, repeats included."""
-    repeated = tuple(
-        RepeatedConfiguration(
-            params=data.configuration(rows[0]),
-            count=len(rows),
-            numbers=tuple(data.numbers[rows].tolist()),
-            values=tuple(data.y[rows].tolist()),
-        )
-        for rows in sorted(data.repeated, key=len, reverse=True)
-    )
-    top = top_configurations(data, TOP)
-    return Summary(
-        n=data.n,
-        states=dict(Counter(str(state) for state in data.table.trials["state"].tolist())),
-        unique=len(data.configurations),
-        repeats=data.n - len(data.configurations),
-        repeated=repeated,
-        mean=float(np.mean(data.y)) if data.n else None,
-        median=float(np.median(data.y)) if data.n else None,
-        std=float(np.std(data.y, ddof=1)) if data.n > 1 else None,
-        best=top[0] if top else None,
-        top=top,
-        skipped=data.skipped,
-        replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.repeated),
-    )
-
-
-def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
-    """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
-    best = data.best_of_each
-    values = data.y[best]
-    found = []
-    for i in best[:k].tolist():
-        equal = np.flatnonzero(values == data.y[i])
-        trial = TopTrial(
-            rank=int(equal[0]) + 1,
-            number=int(data.numbers[i]),
-            value=float(data.y[i]),
-            params=data.configuration(i),
-            count=int(data.configurations[data.keys[i]]),
-            tied=len(equal) > 1,
-        )
-        found.append(trial)
-    return tuple(found)
-
-
-def value_text(value: Value) -> str:
-    """As a TOML file would have it, without quotes."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _param(name: str, column: pd.Series[Any], kept: Ints, space: Space | None) -> ParamInfo:
-    known = space.by_name.get(name) if space is not None else None
-    different, places = _distinct(column, kept)
-    if column.dtype == np.float64 and (known is None or (isinstance(known, Real) and known.step is None)):
-        levels: tuple[Value, ...] = tuple(different)  # reals by size already: a value for each trial, most often
-        return ParamInfo(
-            name=name,
-            levels=levels,
-            codes=places,
-            numeric=bool(levels),
-            ordered=bool(levels),
-            log=bool(levels) and _log_scale(known, levels),
-            bounds=_bounds(known, levels) if levels else None,
-            when=known.when if known is not None else None,
-        )
-    if known is not None:
-        different = [known.normalise(value) for value in different]
-    seen = {(type(value), value): value for value in different}
-    numeric = bool(seen) and all(is_number(value) for value in seen.values())
-    listed = known.values if isinstance(known, Choices) else ()
-    place = {(type(value), value): i for i, value in enumerate(listed)}
-    levels = tuple(
-        sorted(seen.values(), key=float)
-        if numeric
-        else sorted(seen.values(), key=lambda v: (place.get((type(v), v), len(place)), type(v).__name__, str(v)))
-    )
-    codes = {(type(value), value): i for i, value in enumerate(levels)}
-    ordered = numeric or (isinstance(known, Choices) and known.ordered)
-    code_of = np.array([*(codes[type(value), value] for value in different), -1], dtype=np.int64)
-    return ParamInfo(
-        name=name,
-        levels=levels,
-        codes=code_of[places],
-        numeric=numeric,
-        ordered=ordered,
-        log=numeric and _log_scale(known, levels),
-        bounds=_bounds(known, levels) if ordered else None,
-        when=known.when if known is not None else None,
-    )
-
-
-def _distinct(column: pd.Series[Any], kept: Ints) -> tuple[list[Value], Ints]:
-    """The different values in these rows, and for each row the place of its value among them; -1 where it is empty."""
-    if column.dtype == np.float64:
-        cells = column.to_numpy()[kept] + 0.0
-        there = np.isfinite(cells)
-        numbers, inverse = np.unique(cells[there], return_inverse=True)
-        places = np.full(len(cells), -1, dtype=np.int64)
-        places[there] = inverse
-        return numbers.tolist(), places
-    met: dict[tuple[type, Value], int] = {}
-    found = []
-    for value in map(_python, _cells(column.tolist(), kept.tolist())):
-        found.append(-1 if value is None else met.setdefault((type(value), value), len(met)))
-    return [value for _, value in met], np.array(found, dtype=np.int64)
-
-
-def _log_scale(known: Parameter | None, levels: Sequence[Value]) -> bool:
-    """As declared; for choices and foreign trials: positive numbers (zero aside) that span a decade."""
-    if known is not None and not isinstance(known, Choices | Fixed):
-        return known.log
-    numbers = [float(value) for value in levels]
-    positive = [number for number in numbers if number > 0]
-    return min(numbers) >= 0 and len(positive) > 1 and max(positive) >= LOG_SPAN * min(positive)
-
-
-def _bounds(known: Parameter | None, levels: Sequence[Value]) -> tuple[Value, Value] | None:
-    if known is not None and not isinstance(known, Fixed):
-        return known.low, known.high
-    return (levels[0], levels[-1]) if levels else None
-
-
 def _keys(params: Sequence[ParamInfo], n: int) -> Ints:
     """A number for each configuration, in the order of their first trials."""
-    found = np.zeros(n, dtype=np.int64)
+    result = np.zeros(n, dtype=np.int64)
     for param in params:
-        found = joint(found, param.codes + 1)
-    _, first, places = np.unique(found, return_index=True, return_inverse=True)
+        result = joint(result, param.codes + 1)
+    _, first, places = np.unique(result, return_index=True, return_inverse=True)
     by_first = np.empty(len(first), dtype=np.int64)
     by_first[np.argsort(first)] = np.arange(len(first))
     return by_first[places]
@@ -442,20 +200,6 @@ def merged(studies: Sequence[Data], name: str) -> tuple[list[Value], Ints]:
     return [value for _, value in places], np.concatenate(columns)
 
 
-def recoded(codes: Ints) -> tuple[Ints, Ints]:
-    """Which codes, none of them negative, there are, and each one's place among them: ``np.unique`` without a sort."""
-    there = np.bincount(codes) > 0
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
-
-
-def joint(a: Ints, b: Ints) -> Ints:
-    """Numbers from 0 that are equal where both of ``a`` and ``b``, which are not negative, are."""
-    if not len(a):
-        return a
-    places: Ints = np.unique(a * (int(b.max()) + 1) + b, return_inverse=True)[1].astype(np.int64)
-    return places
-
-
 def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> tuple[Value | None, ...]:
     """The seed of each trial: as the table tells it, else from the first column of such a name that has any."""
     if any(number in table.seeds for number in numbers):
@@ -463,7 +207,7 @@ def _seeds(table: TrialsTable, numbers: Sequence[int], kept: Sequence[int]) -> t
     columns = ("seed", *(f"{kind}_{name}" for name in SEED_NAMES for kind in ("params", "user_attrs")))
     for column in columns:
         if column in table.trials.columns:
-            seeds = tuple(_python(cell) for cell in _cells(table.trials[column].tolist(), kept))
+            seeds = tuple(value_in(cell) for cell in cells_of(table.trials[column].tolist(), kept))
             if any(seed is not None for seed in seeds):
                 return seeds
     return (None,) * len(kept)
@@ -473,32 +217,5 @@ def _seed_values(frame: Any, value: str, kept: Sequence[int]) -> tuple[tuple[flo
     column = f"{value}_by_seed"
     if column not in frame.columns:
         return ((),) * len(kept)
-    cells = [_python(cell) for cell in _cells(frame[column].tolist(), kept)]
+    cells = [value_in(cell) for cell in cells_of(frame[column].tolist(), kept)]
     return tuple(tuple(float(v) for v in json.loads(cell)) if isinstance(cell, str) else () for cell in cells)
-
-
-def _cells(column: Sequence[Any], kept: Sequence[int]) -> list[Any]:
-    return [column[i] for i in kept]
-
-
-def _python(cell: Any) -> Value | None:
-    """A cell as a value, None if it is empty; pandas has three ways to be empty, and none of them equals itself."""
-    cell = cell.item() if hasattr(cell, "item") else cell
-    if isinstance(cell, bool | int | str):
-        return cell
-    if isinstance(cell, float):
-        return cell + 0.0 if math.isfinite(cell) else None
-    return None if cell is None or type(cell).__name__ in ("NAType", "NaTType") else str(cell)
-
-
-def numbers_in(column: pd.Series[Any]) -> Floats:
-    """The cells of a column as numbers; NaN for what is none, and for what is not finite."""
-    if column.dtype == np.float64:
-        cells = column.to_numpy()
-        return np.where(np.abs(cells) < FINITE, cells, np.nan) + 0.0
-    return np.array([_number(cell) for cell in column.tolist()], dtype=np.float64)
-
-
-def _number(cell: Any) -> float:
-    value = _python(cell)
-    return float(value) if isinstance(value, bool | int | float) and abs(value) < FINITE else math.nan

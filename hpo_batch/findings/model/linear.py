@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, clipped, fenced
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import clipped, fenced
 
 MOST_DUMMIES = 12
 """of a category with more values than this the rarer ones share a column"""
@@ -29,6 +31,7 @@ SPARE_CURVED = 10
 SPARE = 5
 """and from which they are modelled at all: below it, the place in the order of trials stands for them"""
 TOLERANCE = 1e-9
+"""share of a column below which what others do not explain of it is rounding"""
 REMEMBERED = 3
 """sets of trials whose columns are kept: all, those without suspects, those in which a parameter is active"""
 CHUNK = 4096
@@ -93,7 +96,7 @@ class Others:
 _known: WeakKeyDictionary[Data, OrderedDict[bytes, Coded]] = WeakKeyDictionary()
 
 
-def coded(data: Data, rows: NDArray[np.int64]) -> Coded:
+def coded(data: Data, rows: Ints) -> Coded:
     """The columns of these trials; there must be some."""
     known, key = _known.setdefault(data, OrderedDict()), rows.tobytes()
     if key in known:
@@ -105,7 +108,7 @@ def coded(data: Data, rows: NDArray[np.int64]) -> Coded:
     return known[key]
 
 
-def _coded_trials(data: Data, rows: NDArray[np.int64]) -> Coded:
+def _coded_trials(data: Data, rows: Ints) -> Coded:
     blocks, lines, curves = [np.ones((len(rows), 1))], {}, {}
     width = 1
     for param in data.varied:
@@ -154,12 +157,12 @@ def others(trials: Coded, names: Sequence[str], *, own: int) -> Others:
     )
 
 
-def dummies(codes: NDArray[np.int64], count: int) -> Floats:
+def dummies(codes: Ints, count: int) -> Floats:
     """A column for each level but the first, 1 where a trial has it."""
     return np.asarray(codes[:, None] == np.arange(1, count)[None, :], dtype=np.float64)
 
 
-def curve(param: ParamInfo, rows: NDArray[np.int64]) -> Floats:
+def curve(param: ParamInfo, rows: Ints) -> Floats:
     """Linear and squared column of a number."""
     scaled = _scaled(param.positions[rows])
     return np.column_stack([scaled, scaled**2])
@@ -211,10 +214,19 @@ def residual(columns: Floats, base: Floats) -> Floats:
     return np.asarray(columns - base @ solution, dtype=np.float64)
 
 
-def squares_left(y: Floats, columns: Floats) -> tuple[float, int]:
+class Fit(NamedTuple):
+    """What a linear model leaves."""
+
+    squares: float
+    """sum of squares of the residuals"""
+    rank: int
+    """independent columns"""
+
+
+def squares_left(y: Floats, columns: Floats) -> Fit:
     """Sum of squares that a model leaves, and how many independent columns it has."""
     columns = independent(columns)
-    return float(np.sum(_left(y, columns) ** 2)), columns.shape[1]
+    return Fit(float(np.sum(_left(y, columns) ** 2)), columns.shape[1])
 
 
 def f_test(
@@ -231,41 +243,46 @@ def f_test(
     both = np.hstack([base, own])
     q, r = np.linalg.qr(both)
     if _all_independent(r):
-        rank, full = base.shape[1], both.shape[1]
         along = q.T @ y
-        rss_base, rss = (float(np.sum((y - q[:, :k] @ along[:k]) ** 2)) for k in (rank, full))
+        smaller, larger = (
+            Fit(float(np.sum((y - q[:, :k] @ along[:k]) ** 2)), k) for k in (base.shape[1], both.shape[1])
+        )
     else:
-        rss_base, rank = squares_left(y, base)
-        rss, full = squares_left(y, np.hstack([independent(base), own]))
+        smaller = squares_left(y, base)
+        larger = squares_left(y, np.hstack([independent(base), own]))
     n = len(y) if n is None else n
     total = float(np.sum((y - y.mean()) ** 2)) if total is None else total
-    return f_of(rss_base, rss, rank=rank, full=full, n=n, squares=float(np.sum(y**2)), total=total)
+    return f_of(smaller, larger, n=n, squares=float(np.sum(y**2)), total=total)
 
 
-def f_of(
-    rss_base: float, rss: float, *, rank: int, full: int, n: int, squares: float, total: float
-) -> tuple[float, int, float] | None:
-    """The test of two models, one inside the other, by what they leave: as ``f_test``."""
-    df, spare = full - rank, n - full
+def f_of(smaller: Fit, larger: Fit, *, n: int, squares: float, total: float) -> tuple[float, int, float] | None:
+    """The test of two models, one inside the other, by what they leave: as ``f_test``.
+
+    Args:
+        n: trials.
+        squares: sum of the metric's squares.
+        total: of those around its mean.
+    """
+    df, spare = larger.rank - smaller.rank, n - larger.rank
     if df < 1 or spare < 1:
         return None
-    gained = max(0.0, rss_base - rss)
-    if rss_base <= 1e-20 * max(1.0, squares):
-        return None
-    if rss <= 1e-12 * rss_base:
+    gained = max(0.0, smaller.squares - larger.squares)
+    if smaller.squares <= 1e-20 * max(1.0, squares):
+        return None  # rounding alone: the metric is known without either
+    if larger.squares <= 1e-12 * smaller.squares:
         return 0.0, df, 1.0
-    p = float(stats.f.sf((gained / df) / (rss / spare), df, spare))
-    return p, df, max(0.0, (gained - df * rss / spare) / total)
+    p = float(stats.f.sf((gained / df) / (larger.squares / spare), df, spare))
+    return p, df, max(0.0, (gained - df * larger.squares / spare) / total)
 
 
-def within(columns: Floats, groups: NDArray[np.int64]) -> Floats:
+def within(columns: Floats, groups: Ints) -> Floats:
     """The columns less their mean in each group: what a model with a column for each group leaves of them."""
     counts = np.bincount(groups)
-    found = np.empty_like(columns)
+    result = np.empty_like(columns)
     for i in range(columns.shape[1]):
         means = np.bincount(groups, weights=columns[:, i]) / np.maximum(counts, 1)
-        found[:, i] = columns[:, i] - means[groups]
-    return found
+        result[:, i] = columns[:, i] - means[groups]
+    return result
 
 
 def _left(y: Floats, columns: Floats) -> Floats:
@@ -274,7 +291,7 @@ def _left(y: Floats, columns: Floats) -> Floats:
     return np.asarray(y - q @ (q.T @ y), dtype=np.float64)
 
 
-def _coded(param: ParamInfo, rows: NDArray[np.int64]) -> tuple[Floats, int]:
+def _coded(param: ParamInfo, rows: Ints) -> tuple[Floats, int]:
     """A parameter that is held alike, and how many of its columns are curves, the last ones: a line and a curve for a
     number, columns for a category, one for being active."""
     codes = param.codes[rows]

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, stats
 
-Floats = NDArray[np.float64]
+from hpo_batch.findings.model.arrays import Floats, Ints
 
 ALPHA = 0.05
 POWER = 0.8
@@ -22,14 +21,20 @@ FENCE = 3.0
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Adjusted p-values of a family of claims. A claim without a test (None or NaN) is not one of the family."""
+    """Adjusted p-values of a family of claims, in its order: Holm's step-down method, which needs no independence.
+
+    https://www.statsmodels.org/dev/generated/statsmodels.stats.multitest.multipletests.html
+
+    Returns:
+        None for a claim without a test (None or NaN), which is not one of the family.
+    """
     tested = [i for i, p in enumerate(p_values) if p is not None and not math.isnan(p)]
     adjusted: list[float | None] = [None] * len(p_values)
     if tested:
         from statsmodels.stats.multitest import multipletests
 
-        found = multipletests([p_values[i] for i in tested], alpha=ALPHA, method="holm")[1]
-        for i, p in zip(tested, found, strict=True):
+        result = multipletests([p_values[i] for i in tested], alpha=ALPHA, method="holm")[1]
+        for i, p in zip(tested, result, strict=True):
             adjusted[i] = float(p)
     return tuple(adjusted)
 
@@ -40,7 +45,11 @@ def sem(values: Floats) -> float | None:
 
 
 def hanley_mcneil(auc: float, n_pos: float, n_neg: float) -> float:
-    """Standard error of an area under the ROC curve (Hanley and McNeil 1982)."""
+    """Standard error of an area under the ROC curve, from the area and the numbers of positive and negative cases.
+
+    Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
+    Radiology 143(1), pages 29-36.
+    """
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = auc * (1 - auc) + (n_pos - 1) * (q1 - auc**2) + (n_neg - 1) * (q2 - auc**2)
     return math.sqrt(max(0.0, variance) / (n_pos * n_neg))
@@ -83,13 +92,18 @@ def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
 
 
 def sd_interval(sd: float, df: int, *, level: float) -> tuple[float, float]:
-    """Interval of a standard deviation of normal values, by the chi-square distribution."""
+    """Interval of a standard deviation of normal values: ``df * sd**2 / sigma**2`` follows chi-square with ``df``."""
     tail = (1 - level) / 2
     return sd * math.sqrt(df / stats.chi2.ppf(1 - tail, df)), sd * math.sqrt(df / stats.chi2.ppf(tail, df))
 
 
-def eta_squared(y: Floats, codes: NDArray[np.int64]) -> float | None:
-    """Share of the variance between the groups; None if nothing varies."""
+def eta_squared(y: Floats, codes: Ints) -> float | None:
+    """Share of the variance between the groups; None if nothing varies.
+
+    Args:
+        y: the metric, shape (n,).
+        codes: the group of each trial, shape (n,), from 0.
+    """
     total = float(np.sum((y - y.mean()) ** 2)) if len(y) else 0.0
     if total <= 0:
         return None
@@ -110,7 +124,10 @@ def clipped(y: Floats, share: float = CLIPPED) -> Floats:
 
 
 def fenced(y: Floats) -> Floats:
-    """Values with what lies far outside drawn in to Tukey's outer fences. Where half the values are equal, all stay."""
+    """Values with what lies far outside drawn in to Tukey's outer fences (Exploratory Data Analysis, 1977).
+
+    Where half of the values are equal, the fences would fall together, and all values stay.
+    """
     low, high = np.quantile(y, [0.25, 0.75])
     margin = FENCE * (high - low)
     return np.clip(y, low - margin, high + margin) if margin > 0 else y

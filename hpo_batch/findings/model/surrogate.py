@@ -14,10 +14,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hpo_batch.findings.model.frame import Data, ParamInfo
-from hpo_batch.findings.model.stats import Floats, fenced
+from hpo_batch.findings.model.arrays import Floats, Ints
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import fenced
 from hpo_batch.records import Value
 
 MOST = 200
@@ -39,7 +40,7 @@ class Surrogate:
     params: tuple[ParamInfo, ...]
     """those that varied; not the whole of the data, of which this is remembered"""
     process: Any
-    rows: NDArray[np.int64]
+    rows: Ints
     inputs: Floats
     """of the trials that it was fitted to"""
     inverse: Floats
@@ -55,15 +56,15 @@ class Surrogate:
         reference = _inputs(self.params, active[::step])
         columns = _columns(self.params)[param.name]
         signal = self._signal
-        found = []
+        results = []
         for value in values:
             at = reference.copy()
             at[:, columns] = _encode(param, [value])
             cross = signal(at, self.inputs).mean(axis=0)
             variance = float(signal(at).mean() - cross @ self.inverse @ cross)
             mean = float(cross @ self.weights)
-            found.append((self.center + self.scale * mean, self.scale * math.sqrt(max(variance, 0.0))))
-        return found
+            results.append((self.center + self.scale * mean, self.scale * math.sqrt(max(variance, 0.0))))
+        return results
 
     def at(self, row: int) -> tuple[float, float]:
         """Mean and standard error of what the configuration of a trial gives."""
@@ -80,7 +81,7 @@ class Surrogate:
 _fitted: WeakKeyDictionary[Data, dict[bytes, Surrogate | None]] = WeakKeyDictionary()
 
 
-def surrogate(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
+def surrogate(data: Data, rows: Ints) -> Surrogate | None:
     """The process for these trials; None if they are too few, or nothing varies."""
     known = _fitted.setdefault(data, {})
     key = rows.tobytes()
@@ -89,7 +90,7 @@ def surrogate(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
     return known[key]
 
 
-def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
+def _fit(data: Data, rows: Ints) -> Surrogate | None:
     if len(rows) < FEWEST or not data.varied or np.ptp(data.y[rows]) == 0:
         return None
     from sklearn.exceptions import ConvergenceWarning
@@ -127,11 +128,11 @@ def _fit(data: Data, rows: NDArray[np.int64]) -> Surrogate | None:
 def _optimise(objective: Any, start: Floats, bounds: Floats) -> tuple[Floats, float]:
     from scipy.optimize import minimize
 
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
-    return found.x, float(found.fun)
+    result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30})
+    return result.x, float(result.fun)
 
 
-def _spread(rows: NDArray[np.int64], data: Data) -> NDArray[np.int64]:
+def _spread(rows: Ints, data: Data) -> Ints:
     """At most ``MOST`` trials, the best one among them, evenly over ranks of the metric."""
     if len(rows) <= MOST:
         return rows
@@ -140,15 +141,15 @@ def _spread(rows: NDArray[np.int64], data: Data) -> NDArray[np.int64]:
 
 
 def _columns(params: Sequence[ParamInfo]) -> dict[str, list[int]]:
-    place, found = 0, {}
+    place, result = 0, {}
     for param in params:
         width = _width(param)
-        found[param.name] = list(range(place, place + width))
+        result[param.name] = list(range(place, place + width))
         place += width
-    return found
+    return result
 
 
-def _inputs(params: Sequence[ParamInfo], rows: NDArray[np.int64]) -> Floats:
+def _inputs(params: Sequence[ParamInfo], rows: Ints) -> Floats:
     return np.hstack([_encode(param, [param.value(i) for i in rows.tolist()]) for param in params])
 
 

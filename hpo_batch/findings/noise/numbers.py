@@ -7,12 +7,15 @@ are no replicates: they tell whether training is deterministic, and nothing else
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from hpo_batch.findings.best.numbers import RepeatedConfiguration
+from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.stats import Floats, binomial_se, hanley_mcneil, pooled_sd, sd_interval
-from hpo_batch.findings.records import Noise, RepeatedConfiguration
+from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, pooled_sd, sd_interval
 from hpo_batch.records import Estimate
 
 FEW = 5
@@ -23,6 +26,19 @@ N_POS = ("n_pos", "n_positive", "positives")
 N_NEG = ("n_neg", "n_negative", "negatives")
 RANKING = ("auc", "auroc", "roc")
 SHARES = ("acc", "accuracy", "top1", "error", "err", "hit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How much the metric moves without any parameter changing."""
+
+    sd: Estimate | None
+    source: str
+    """``replicates``, ``standard error of an AUC``, ``binomial`` or ``unknown``"""
+    alarms: tuple[RepeatedConfiguration, ...] = ()
+    """equal configuration and equal seed with different values: not deterministic"""
+    n_pairs: int = 0
+    text: str = ""
 
 
 def noise_floor(data: Data, *, n_eval: float | None = None, n_pos: float | None = None) -> Noise:
@@ -47,10 +63,10 @@ def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> N
         # trials with several seeds hold means: their spread is that of means, and is not mixed with that of values
         if len(by_seed) > 1 and not any(data.seed_values[i] for i in rows):
             groups.append(tuple(by_seed.values()))
-    found = pooled_sd(groups)
-    if found is None:
+    result = pooled_sd(groups)
+    if result is None:
         return None
-    sd, df = found
+    sd, df = result
     low, high = sd_interval(sd, df, level=LEVEL)
     few = f"; only {df} degrees of freedom: a rough number" if df < FEW else ""
     zero = "; all replicates agree exactly: did the seed reach the training?" if sd == 0 else ""
@@ -99,7 +115,7 @@ def _from_validation_set(
             sd=None,
             source="unknown",
             alarms=alarms,
-            text="noise floor unknown: no ranking claim is testable. Repeat the best configurations with other seeds "
+            text="noise floor unknown, so no ranking can be tested. Repeat the best configurations with other seeds "
             "([study] replicates), or report n_eval (and n_pos for an AUC)",
         )
     method += ", values in percent" if scale > 1 else ""
@@ -112,24 +128,25 @@ def _from_validation_set(
     )
 
 
-def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
-    """Equal configuration, seed equal or not recorded, other value."""
-    found = []
+def contradictions(data: Data) -> Iterator[list[int]]:
+    """Rows of each configuration and seed (equal or not recorded) that have more than one value."""
     for rows in data.repeated:
         by_seed: dict[object, list[int]] = {}
         for i in rows:
             by_seed.setdefault(data.seeds[i], []).append(i)
-        for same in by_seed.values():
-            if len(set(data.y[same].tolist())) > 1:
-                found.append(
-                    RepeatedConfiguration(
-                        params=data.configuration(same[0]),
-                        count=len(same),
-                        numbers=tuple(data.numbers[same].tolist()),
-                        values=tuple(data.y[same].tolist()),
-                    )
-                )
-    return tuple(found)
+        yield from (same for same in by_seed.values() if len(set(data.y[same].tolist())) > 1)
+
+
+def _alarms(data: Data) -> tuple[RepeatedConfiguration, ...]:
+    return tuple(
+        RepeatedConfiguration(
+            params=data.configuration(same[0]),
+            count=len(same),
+            numbers=tuple(data.numbers[same].tolist()),
+            values=tuple(data.y[same].tolist()),
+        )
+        for same in contradictions(data)
+    )
 
 
 def _typical(y: Floats) -> float | None:
@@ -147,3 +164,8 @@ def _count(column: Floats | None, given: float | None) -> float | None:
 
 def _both(positive: float | None, negative: float | None) -> bool:
     return positive is not None and negative is not None and positive >= 1 and negative >= 1
+
+
+def single_sd(noise: Noise) -> float | None:
+    """Noise of one trial's value; None if unknown. Replicates that all agree exactly say nothing of it."""
+    return noise.sd.value if noise.sd is not None and noise.sd.value > 0 else None

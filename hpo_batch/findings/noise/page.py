@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section, Text
-from hpo_batch.findings import tables
-from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.findings.best.page import repeated_table
+from hpo_batch.findings.health.page import suspects_table, without_table
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import interval
 
 
-def section(findings: Findings) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = [said(study)] if study.summary.n else []
         if study.noise.alarms:
@@ -22,16 +23,16 @@ def section(findings: Findings) -> Section | None:
                 )
             )
             blocks.append(
-                tables.repeated(
+                repeated_table(
                     study.noise.alarms,
                     spread=study.summary.std,
                     caption="One configuration, no seeds that differ, different values",
                 )
             )
         if study.suspects:
-            blocks.append(tables.suspects(study.suspects, spread=study.summary.std))
+            blocks.append(suspects_table(study.suspects, spread=study.summary.std))
             if study.without is not None:
-                blocks.append(tables.without(study, study.without))
+                blocks.append(without_table(study, study.without))
         elif study.summary.n:
             blocks.append(Text(text="No trial stands out as divergent, under-trained or in conflict with its twin."))
         return blocks
@@ -40,7 +41,7 @@ def section(findings: Findings) -> Section | None:
         "noise",
         "Noise and suspects",
         "How much does the metric move by itself, and which trials should be looked at first?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "Repeats with the same seed say nothing about noise. What the seed "
         "does to one configuration need not be what it does to another.",
     )
@@ -48,10 +49,10 @@ def section(findings: Findings) -> Section | None:
 
 def said(study: StudyFindings, *, named: bool = False) -> Said:
     noise = study.noise
-    told = noise.text or (
+    text = noise.text or (
         "The noise floor is unknown."
         if noise.sd is None
         else f"Standard deviation {interval(noise.sd)}, from {noise.source}."
     )
     answer = Answer.NOT_MEASURED if noise.sd is None else Answer.YES
-    return Said(answer=answer, question="Is the noise floor known?", text=told, study=study.label if named else "")
+    return Said(answer=answer, question="Is the noise floor known?", text=text, study=study.label if named else "")

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from hpo_batch.findings import order
-from hpo_batch.findings.order import Told
+from hpo_batch.findings.best.numbers import RepeatedConfiguration
 from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some
-from hpo_batch.findings.records import Finding, RepeatedConfiguration, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     blamed = {s.number for s in study.suspects if s.why != "conflicts with its twin"}
     open_: list[RepeatedConfiguration] = []
     explained: list[RepeatedConfiguration] = []
     for alarm in study.noise.alarms:
         (explained if blamed & set(alarm.numbers) else open_).append(alarm)
-    for alarms, place in ((open_, order.NOT_DETERMINISTIC), (explained, order.NOT_DETERMINISTIC_BY_SUSPECTS)):
+    for alarms, place in ((open_, Place.NOT_DETERMINISTIC), (explained, Place.NOT_DETERMINISTIC_BY_SUSPECTS)):
         if alarms:
-            yield place, _not_deterministic(study, alarms)
+            yield Ranked(place, _not_deterministic(study, alarms))
     sd = study.noise.sd
     known = sd is not None
     if _is_all_noise(study):
-        yield order.ALL_NOISE, _all_noise(study)
-    text = study.noise.text or ("noise floor unknown: no ranking claim is testable" if not known else "")
+        yield Ranked(Place.ALL_NOISE, _all_noise(study))
+    text = study.noise.text or ("noise floor unknown, so no ranking can be tested" if not known else "")
     do = "" if known else "run the best configurations again with other seeds, or report n_eval and n_pos"
-    yield (
-        order.NOISE_FLOOR,
+    yield Ranked(
+        Place.NOISE_FLOOR,
         Finding(
             key="noise.floor",
             study=study.label,

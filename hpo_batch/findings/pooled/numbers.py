@@ -1,4 +1,4 @@
-"""Several studies in one heap: who fills the top, and means by value over all of them.
+"""Several studies pooled: who fills the top, and means by value over all of them.
 
 A share among the top means nothing without the share among all trials, and nothing at all where one study fills the
 top: it is that study's share then. So nothing here is tested; what a parameter does is asked within each study.
@@ -9,28 +9,60 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from scipy import stats
 
-from hpo_batch.findings.model.frame import Data, Floats, Ints, merged, value_text
+from hpo_batch.findings.effects.means import ValueRow, naive_trend
+from hpo_batch.findings.effects.numbers import Effect
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Bools, Floats, Ints
+from hpo_batch.findings.model.frame import Data, merged
+from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.records import Correlation, Effect, Pooled, TopShares, ValueRow
+from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.records import Answer, Value, is_number
 
 FILLS: Final = 0.9
 """share of the top that one group holds when it fills it"""
 MOST_LEVELS: Final = 50
-FLAT: Final = 0.01
-"""difference of the last and the first mean below which the documents say flat"""
 FEW: Final = 5
 Column = tuple[list[Value], Ints]
 """the different values of a parameter, and which of them each trial has; -1: none"""
 
-NOT_TESTED: Final = (
-    "trials of several studies in one heap: differences between studies and effects are mixed, not tested"
-)
+NOT_TESTED: Final = "pooled over studies: differences between studies and effects are mixed, so nothing is tested"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """Trials of several studies together."""
+
+    n: int
+    effects: tuple[Effect, ...]
+    correlations: tuple[Correlation, ...]
+    top: TopShares
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopShares:
+    """Who fills the top k."""
+
+    k: int
+    studies: tuple[tuple[str, int, float], ...] = field(metadata=json_keys("study", "n", "base_rate"))
+    """study (or budget, tier), trials among the top k, base rate"""
+    confounded: Answer
+    """whether one study fills the top: then shares of parameters are that study's shares"""
+    unique: int
+    """distinct configurations among the top k"""
+    text: str = ""
+    groups: tuple[tuple[str, str, int, float], ...] = field(
+        default=(), metadata=json_keys("by", "group", "n", "base_rate")
+    )
+    """studies that share a word of their labels or a budget: ``a50 / a100``, ``a50``, trials of the top, base rate"""
+    p: float | None = None
+    """that chance gives the fullest study or group as many of the top k, for all of them together"""
 
 
 def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled | None:
@@ -62,50 +94,54 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
 def _top(
     owners: Sequence[str],
     budgets: Sequence[str | None],
-    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    in_top: Bools,
     *,
     tied: int,
     unique: int,
 ) -> TopShares:
+    """Who fills the top: the study, or the group of studies, that has most of it, beside its share of all trials.
+
+    Args:
+        owners: the study of each trial, length n.
+        budgets: the budget of each trial's study, length n.
+        in_top: whether it is among the top, shape (n,).
+    """
     k = int(in_top.sum())
     studies = _shares(owners, in_top)
-    factors = _factors(list(dict.fromkeys(owners)))
-    if all(budgets) and 1 < len(set(budgets)) < len(set(owners)):
-        by_budget = {owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)}
-        lower = {owner: budget.lower() for owner, budget in by_budget.items()}
-        factors = [by_budget, *(f for f in factors if {o: word.lower() for o, word in f.items()} != lower)]
     groups = tuple(
         (" / ".join(dict.fromkeys(factor.values())), *share)
-        for factor in factors
+        for factor in _factors_of(owners, budgets)
         for share in _shares([factor[owner] for owner in owners], in_top)
     )
     candidates = [*studies, *(group[1:] for group in groups)]
-    fullest = max(candidates, key=lambda share: (share[1], -share[2]))
-    name, count, base = fullest
+    name, count, base = max(candidates, key=lambda share: (share[1], -share[2]))
+    # Bonferroni over all studies and groups of which the fullest was taken
     p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
-    fills = count >= FILLS * k and base < FILLS
     parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
-    if fills and p < ALPHA:
-        answer = Answer.YES
-        text = (
-            f"'{name}' fills {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
-            f"are those of '{name}', not effects. By study: {parts}"
-        )
-    elif p < ALPHA:
-        answer = Answer.CANNOT_TELL
-        text = f"'{name}' has {count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top "
-        text += f"are partly those of '{name}'. By study: {parts}"
-    else:
+    share = f"{count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top are"
+    if p >= ALPHA:
         answer, text = Answer.NO, f"no study stands out among the top {k}: {parts}"
+    elif count >= FILLS * k and base < FILLS:
+        answer, text = Answer.YES, f"'{name}' fills {share} those of '{name}', not effects. By study: {parts}"
+    else:
+        answer, text = Answer.CANNOT_TELL, f"'{name}' has {share} partly those of '{name}'. By study: {parts}"
     text += f". {unique} of the {k} are distinct configurations"
     if tied:
         text += f"; {tied} more have the value of the last one and are left out"
     return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
 
 
-def _shares(
-    owners: Sequence[str], in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> tuple[tuple[str, int, float], ...]:
+def _factors_of(owners: Sequence[str], budgets: Sequence[str | None]) -> list[dict[str, str]]:
+    """Ways to group the studies: by their budgets, if some share one, and by words of their labels."""
+    factors = _factors(list(dict.fromkeys(owners)))
+    if all(budgets) and 1 < len(set(budgets)) < len(set(owners)):
+        by_budget = {owner: str(budget) for owner, budget in zip(owners, budgets, strict=True)}
+        lower = {owner: budget.lower() for owner, budget in by_budget.items()}
+        factors = [by_budget, *(f for f in factors if {o: word.lower() for o, word in f.items()} != lower)]
+    return factors
+
+
+def _shares(owners: Sequence[str], in_top: Bools) -> tuple[tuple[str, int, float], ...]:
     of_top = Counter(owner for owner, top in zip(owners, in_top, strict=True) if top)
     return tuple((owner, of_top[owner], n / len(owners)) for owner, n in Counter(owners).items())
 
@@ -115,19 +151,19 @@ def _factors(labels: Sequence[str]) -> list[dict[str, str]]:
     words = [re.split(r"[^A-Za-z0-9.]+", label.removesuffix(".csv")) for label in labels]
     if len({len(w) for w in words}) != 1:
         return []
-    found = []
+    results = []
     for column in zip(*words, strict=True):
         if 1 < len(set(column)) < len(labels):
-            found.append(dict(zip(labels, column, strict=True)))
-    return found
+            results.append(dict(zip(labels, column, strict=True)))
+    return results
 
 
-def _tied(y: Floats, best_first: np.ndarray[tuple[int], np.dtype[np.int64]], k: int) -> int:
+def _tied(y: Floats, best_first: Ints, k: int) -> int:
     """Trials outside the top with the value of the last one inside."""
     return 0 if k >= len(y) else int((y[best_first[k:]] == y[best_first[k - 1]]).sum())
 
 
-def _effect(name: str, column: Column, y: Floats, in_top: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Effect:
+def _effect(name: str, column: Column, y: Floats, in_top: Bools) -> Effect:
     levels, codes = column
     shown = _in_order(levels)
     rows: tuple[ValueRow, ...] = ()
@@ -152,18 +188,11 @@ def _effect(name: str, column: Column, y: Floats, in_top: np.ndarray[tuple[int],
     )
 
 
-def naive_trend(means: Sequence[float]) -> str:
-    """The documents' word: the last mean against the first, whatever lies between."""
-    if len(means) < 2 or abs(means[-1] - means[0]) < FLAT:
-        return "flat"
-    return "increasing" if means[-1] > means[0] else "decreasing"
-
-
 def _row(
     value: Value,
-    here: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    here: Bools,
     y: Floats,
-    in_top: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    in_top: Bools,
 ) -> ValueRow:
     values = y[here]
     return ValueRow(

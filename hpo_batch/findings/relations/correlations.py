@@ -6,18 +6,31 @@ They say what went together in these trials, not what causes what: a sampler mak
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
+from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.stats import Floats, correlation
-from hpo_batch.findings.records import Correlation
+from hpo_batch.findings.model.stats import correlation
 
 WIDTHS = ("d_model", "hidden_size", "hidden_dim", "width", "n_embd")
 DEPTHS = ("n_layers", "num_layers", "num_encoder_blocks", "num_hidden_layers", "depth", "n_layer")
 RATIOS = ("d_ff_ratio", "ff_ratio", "mlp_ratio")
 MOST = 20
 """numbers that are all compared with each other; of more, each with the metric alone"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    a: str
+    b: str
+    """a parameter, or the metric"""
+    pearson: float | None
+    pearson_p: float | None
+    spearman: float | None
+    spearman_p: float | None
+    n: int
 
 
 def correlations(data: Data) -> tuple[Correlation, ...]:
@@ -52,12 +65,12 @@ def _derived(numbers: dict[str, Floats]) -> dict[str, Floats]:
     width = next((name for name in WIDTHS if name in numbers), None)
     depth = next((name for name in DEPTHS if name in numbers), None)
     ratio = next((name for name in RATIOS if name in numbers), None)
-    found: dict[str, Floats] = {}
+    results: dict[str, Floats] = {}
     if width is None:
-        return found
+        return results
     widths = {width: numbers[width]}
     if ratio is not None:
-        widths[f"{width} * {ratio}"] = found[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
+        widths[f"{width} * {ratio}"] = results[f"{width} * {ratio}"] = numbers[width] * numbers[ratio]
     if depth is not None and np.all(numbers[depth] != 0):
-        found |= {f"{name} / {depth}": column / numbers[depth] for name, column in widths.items()}
-    return {name: column for name, column in found.items() if name not in numbers}
+        results |= {f"{name} / {depth}": column / numbers[depth] for name, column in widths.items()}
+    return {name: column for name, column in results.items() if name not in numbers}

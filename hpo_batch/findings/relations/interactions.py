@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hpo_batch.findings.model.frame import Data, ParamInfo, recoded, value_text
+from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.model.arrays import Floats, Ints, recoded
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.linear import (
     TOLERANCE,
-    Coded,
+    Fit,
     coded,
     curve,
     dummies,
@@ -23,14 +24,28 @@ from hpo_batch.findings.model.linear import (
     turned,
     within,
 )
-from hpo_batch.findings.model.stats import Floats, clipped
-from hpo_batch.findings.records import Interaction
+from hpo_batch.findings.model.parameter import ParamInfo, value_text
+from hpo_batch.findings.model.stats import clipped
 from hpo_batch.records import Value
 
 PER_CELL = 10
 """distinct trials wanted for each cell of a pair"""
 MOST = 10
 """parameters of which all pairs are looked at; of more, those with the largest effects"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    a: str
+    b: str
+    p: float | None
+    p_holm: float | None
+    n: int
+    cells: tuple[tuple[str, str, int, float | None], ...] = field(
+        metadata=json_keys("value_of_a", "value_of_b", "n", "mean")
+    )
+    """value of a, value of b, n, mean"""
+    why: str = ""
 
 
 def interactions(data: Data) -> tuple[Interaction, ...]:
@@ -51,12 +66,12 @@ def interactions(data: Data) -> tuple[Interaction, ...]:
 class _Groups:
     """What a parameter is divided into, as a group for each trial. The labels of 100,000 values are seldom wanted."""
 
-    codes: NDArray[np.int64]
+    codes: Ints
     count: int
     label: Callable[[int], str]
 
 
-def _is_varied(param: ParamInfo, rows: NDArray[np.int64]) -> bool:
+def _is_varied(param: ParamInfo, rows: Ints) -> bool:
     return bool(len(rows)) and bool(np.ptp(param.codes[rows]))
 
 
@@ -77,7 +92,8 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:
-        p, why = _tested(data, a, b, rows, of_a, of_b, by_value=by_value)
+        p = _p_by_value(data, a, b, rows, of_a, of_b) if by_value else _p_of_product(data, a, b, rows)
+        why = "their combinations cannot be told apart in these trials" if p is None else ""
     return Interaction(
         a=a.name,
         b=b.name,
@@ -89,33 +105,30 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     )
 
 
-def _tested(
-    data: Data, a: ParamInfo, b: ParamInfo, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups, *, by_value: bool
-) -> tuple[float | None, str]:
+def _p_of_product(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints) -> float | None:
+    """Whether the product of two lines adds to a line and a curve of each."""
+    trials = coded(data, rows)
+    main_a, main_b = curve(a, rows), curve(b, rows)
+    own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
+    rest = others(trials, [a.name, b.name], own=own.shape[1])
+    turned, own = trials.beside(own)
     # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more:
     # ``scaled`` is drawn in to the fences
-    trials = coded(data, rows)
-    if by_value:
-        found = _by_value(trials, a, b, of_a, of_b)
-    else:
-        main_a, main_b = curve(a, rows), curve(b, rows)
-        own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
-        rest = others(trials, [a.name, b.name], own=own.shape[1])
-        turned, own = trials.beside(own)
-        y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
-        main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
-        found = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
-    return (found[0], "") if found else (None, "their combinations cannot be told apart in these trials")
+    y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
+    main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
+    result = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
+    return None if result is None else result[0]
 
 
-def _by_value(
-    trials: Coded, a: ParamInfo, b: ParamInfo, of_a: _Groups, of_b: _Groups
-) -> tuple[float, int, float] | None:
+def _p_by_value(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints, of_a: _Groups, of_b: _Groups) -> float | None:
     """A mean for each combination against the sum of two effects.
 
-    Columns for groups are left out of both models by taking the rest, and the metric, within the groups (Frisch, Waugh
-    and Lovell): the same squares are left, without a column for each of many combinations.
+    Columns for groups are left out of both models by taking the rest, and the metric, within the groups: the same
+    squares are left, without a column for each of many combinations. That is the theorem of Frisch, Waugh and Lovell:
+    Lovell 1963, "Seasonal Adjustment of Economic Time Series and Multiple Regression Analysis", Journal of the American
+    Statistical Association 58(304), https://doi.org/10.1080/01621459.1963.10480682
     """
+    trials = coded(data, rows)
     rest = others(trials, [a.name, b.name], own=len(a.levels) * len(b.levels) - 1)
     more, fewer = sorted((of_a, of_b), key=lambda groups: -groups.count)
     columns = np.hstack(
@@ -124,37 +137,31 @@ def _by_value(
     k = len(rest.places)
     # the metric last, so that what is left of it stands in its own row
     order = [*range(k), *range(k + 1, columns.shape[1]), k]
-    rss_base, rank = _left_within(columns[:, order], more.codes)
+    smaller = _left_within(columns[:, order], more.codes)
     cell_of = recoded(_cell_of(of_a, of_b))[1]
-    rss, full = _left_within(columns[:, [*range(k), k]], cell_of)
+    larger = _left_within(columns[:, [*range(k), k]], cell_of)
     y = columns[:, k]
-    return f_of(
-        rss_base,
-        rss,
-        rank=rank,
-        full=full,
-        n=trials.n,
-        squares=float(np.sum(y**2)),
-        total=float(np.sum((y - y.mean()) ** 2)),
-    )
+    total = float(np.sum((y - y.mean()) ** 2))
+    result = f_of(smaller, larger, n=trials.n, squares=float(np.sum(y**2)), total=total)
+    return None if result is None else result[0]
 
 
-def _left_within(columns: Floats, groups: NDArray[np.int64]) -> tuple[float, int]:
+def _left_within(columns: Floats, groups: Ints) -> Fit:
     """What a model of the last column leaves, which has the others and a mean for each group: squares, and its rank."""
     sizes = np.linalg.norm(columns[:, :-1], axis=0)
     inside = turned(within(columns, groups))
     # what of a column is left within the groups is none if it is little beside what it was
     kept = np.linalg.norm(inside[:, :-1], axis=0) > TOLERANCE * np.maximum(1.0, sizes)
     left, rank = squares_left(inside[:, -1], inside[:, :-1][:, kept])
-    return left, rank + int(np.count_nonzero(np.bincount(groups)))
+    return Fit(left, rank + int(np.count_nonzero(np.bincount(groups))))
 
 
-def _groups(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
+def _groups(param: ParamInfo, rows: Ints) -> _Groups:
     seen, codes = recoded(param.codes[rows])
     return _Groups(codes=codes, count=len(seen), label=lambda i: param.label(param.levels[seen[i]]))
 
 
-def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
+def _halves(param: ParamInfo, rows: Ints) -> _Groups:
     """Low and high values, about as many trials each."""
     whole = _groups(param, rows)
     if whole.count <= 2:
@@ -168,7 +175,7 @@ def _halves(param: ParamInfo, rows: NDArray[np.int64]) -> _Groups:
     return _Groups(codes=codes, count=2, label=labels.__getitem__)
 
 
-def _cell_of(of_a: _Groups, of_b: _Groups) -> NDArray[np.int64]:
+def _cell_of(of_a: _Groups, of_b: _Groups) -> Ints:
     return of_a.codes * of_b.count + of_b.codes
 
 
@@ -176,9 +183,7 @@ def _short(value: Value) -> str:
     return f"{value:.3g}" if isinstance(value, float) else value_text(value)
 
 
-def _cells(
-    data: Data, rows: NDArray[np.int64], of_a: _Groups, of_b: _Groups
-) -> tuple[tuple[str, str, int, float | None], ...]:
+def _cells(data: Data, rows: Ints, of_a: _Groups, of_b: _Groups) -> tuple[tuple[str, str, int, float | None], ...]:
     cell_of = _cell_of(of_a, of_b)
     by_cell = np.argsort(cell_of, kind="stable")
     ends = np.cumsum(np.bincount(cell_of, minlength=of_a.count * of_b.count))[:-1]
@@ -187,9 +192,9 @@ def _cells(
     return tuple((a, b, n, mean) for (a, b), (n, mean) in zip(labels, means, strict=True))
 
 
-def _p(data: Data, param: ParamInfo, rows: NDArray[np.int64]) -> float:
+def _p(data: Data, param: ParamInfo, rows: Ints) -> float:
     """Of the parameter alone, to choose which ones to look at."""
     rows = rows[param.active[rows]]
     columns = curve(param, rows) if param.ordered else dummies(param.codes[rows], min(len(param.levels), MOST))
-    found = f_test(clipped(data.y[rows]), np.ones((len(rows), 1)), columns) if np.ptp(data.y[rows]) else None
-    return found[0] if found else 1.0
+    result = f_test(clipped(data.y[rows]), np.ones((len(rows), 1)), columns) if np.ptp(data.y[rows]) else None
+    return result[0] if result else 1.0

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpo_batch.document.blocks import Said, Section
-from hpo_batch.findings import tables
-from hpo_batch.findings.parts import Blocks, make_section, per_study
-from hpo_batch.findings.records import Correlation, Findings, StudyFindings
+from hpo_batch.document.blocks import Said, Section, Table
+from hpo_batch.document.tables import table
+from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.relations.correlations import Correlation
+from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
-from hpo_batch.text.numbers import count
+from hpo_batch.text.numbers import count, number, p_value
 
 
-def section(findings: Findings) -> Section | None:
+def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
         blocks += correlations(study.correlations, study.metric)
         tested = [i for i in study.interactions if i.p is not None]
         if tested:
-            blocks.append(tables.interactions(tested))
+            blocks.append(interactions_table(tested))
         untested = [i for i in study.interactions if i.p is None]
         if untested:
             first = untested[0]
             one = f" ({first.a} and {first.b})" if len(untested) == 1 else f", {first.a} and {first.b} for example"
-            told = f"{count(len(untested), 'pair')} of parameters could not be tested{one}: {first.why}."
-            blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=told))
+            text = f"{count(len(untested), 'pair')} of parameters could not be tested{one}: {first.why}."
+            blocks.append(Said(answer=Answer.CANNOT_TELL, question="Which parameters act together?", text=text))
         return blocks
 
     return make_section(
         "relations",
         "Correlations and interactions",
         "What goes together?",
-        per_study(findings, of),
+        per_study(page.findings, of),
         "Correlation over trials that a sampler chose shows the sampler's "
         "habits as well as the metric's. An interaction that was not "
         "found may still be there: pairs need many trials.",
@@ -41,7 +43,38 @@ def section(findings: Findings) -> Section | None:
 def correlations(found: Sequence[Correlation], metric: str) -> Blocks:
     with_metric = [c for c in found if metric in (c.a, c.b)]
     rest = [c for c in found if metric not in (c.a, c.b)]
-    blocks: Blocks = [tables.correlations(with_metric, caption=f"Correlations with {metric}")] if with_metric else []
+    blocks: Blocks = [correlations_table(with_metric, caption=f"Correlations with {metric}")] if with_metric else []
     if rest:
-        blocks.append(tables.correlations(rest, caption="Correlations between parameters", secondary=True))
+        blocks.append(correlations_table(rest, caption="Correlations between parameters", secondary=True))
     return blocks
+
+
+def correlations_table(found: Sequence[Correlation], *, caption: str, secondary: bool = False) -> Table:
+    rows = [
+        [
+            c.a,
+            c.b,
+            number(c.pearson, 0.01),
+            p_value(c.pearson_p),
+            number(c.spearman, 0.01),
+            p_value(c.spearman_p),
+            str(c.n),
+        ]
+        for c in found
+    ]
+    columns = ["of", "with", "Pearson", "p of Pearson", "Spearman", "p of Spearman", "n"]
+    return table(
+        caption,
+        columns,
+        rows,
+        text=("of", "with"),
+        secondary=secondary,
+        note="Plain p of trials that the sampler chose: too small wherever it concentrated.",
+    )
+
+
+def interactions_table(interactions: Sequence[Interaction]) -> Table:
+    rows = [[i.a, i.b, p_value(i.p), p_value(i.p_holm), str(i.n), i.why] for i in interactions]
+    return table(
+        "Interactions", ["of", "with", "p", "p after Holm", "n", "remark"], rows, text=("of", "with", "remark")
+    )

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpo_batch.findings import order
-from hpo_batch.findings.effects.numbers import POWERED
+from hpo_batch.findings.effects.means import POWERED
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.order import Told
 from hpo_batch.findings.phrases import p_text
-from hpo_batch.findings.records import Finding, Interaction, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
 
-def findings(study: StudyFindings) -> Iterator[Told]:
+def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     for pair in study.interactions:
         if pair.p_holm is not None and pair.p_holm < ALPHA:
-            yield order.INTERACTION, _interaction(pair, study)
+            yield Ranked(Place.INTERACTION, _interaction(pair, study))
 
 
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
     best = study.direction == "maximize"
-    told = sorted(
+    text = sorted(
         (mean, f"{mean:.4f} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
         for a, b, n, mean in pair.cells
         if mean is not None and n >= POWERED
     )
-    ends = f": plain mean {told[-1 if best else 0][1]}, {told[0 if best else -1][1]}" if len(told) > 1 else ""
+    ends = f": plain mean {text[-1 if best else 0][1]}, {text[0 if best else -1][1]}" if len(text) > 1 else ""
     return Finding(
         key=f"interaction.{pair.a}.{pair.b}",
         study=study.label,

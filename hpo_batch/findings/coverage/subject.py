@@ -1,0 +1,16 @@
+"""How much of the space was tried."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hpo_batch.findings.coverage.numbers import coverage
+from hpo_batch.findings.coverage.page import section
+from hpo_batch.findings.coverage.words import sentences
+from hpo_batch.findings.subject import Subject
+
+RECORDS: Final = {"coverage": lambda study: coverage(study.data)}
+
+SUBJECT = Subject(
+    name="coverage", records=RECORDS, records_of_several_metrics=RECORDS, sentences=sentences, section=section
+)

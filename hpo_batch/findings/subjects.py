@@ -1,0 +1,38 @@
+"""The subjects of a report, in the order of their sections. A new one is its folder and a line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hpo_batch.findings.baseline.subject import SUBJECT as BASELINE
+from hpo_batch.findings.best.subject import SUBJECT as BEST
+from hpo_batch.findings.budgets.subject import SUBJECT as BUDGETS
+from hpo_batch.findings.coverage.subject import SUBJECT as COVERAGE
+from hpo_batch.findings.curves.subject import SUBJECT as CURVES
+from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
+from hpo_batch.findings.elites.subject import SUBJECT as ELITES
+from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
+from hpo_batch.findings.health.subject import SUBJECT as HEALTH
+from hpo_batch.findings.hours.subject import SUBJECT as HOURS
+from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
+from hpo_batch.findings.noise.subject import SUBJECT as NOISE
+from hpo_batch.findings.pooled.subject import SUBJECT as POOLED
+from hpo_batch.findings.relations.subject import SUBJECT as RELATIONS
+from hpo_batch.findings.subject import Subject
+
+SUBJECTS: Final[tuple[Subject, ...]] = (
+    BEST,
+    NOISE,
+    HEALTH,
+    COVERAGE,
+    EFFECTS,
+    IMPORTANCE,
+    RELATIONS,
+    ELITES,
+    BUDGETS,
+    POOLED,
+    CURVES,
+    BASELINE,
+    HOURS,
+    EXPECTED,
+)

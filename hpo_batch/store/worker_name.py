@@ -1,0 +1,47 @@
+"""What a worker is called: the name of its lease, and the lane of a search that it draws in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerName:
+    """A worker's name, by part: ``7-r2-0.1`` is slot 1 of task 0 of SLURM's job 7, which was requeued twice.
+
+    A local worker has its submission in place of the job, one that was started by hand its host, pid and a random part.
+    """
+
+    origin: str
+    """job, submission, or host, pid and random part"""
+    run: int | None = None
+    """how often SLURM had requeued the array task; None of a worker that is none"""
+    index: int = 0
+    """of the array task, or of the local worker in its submission"""
+    slot: int | None = None
+    """of several workers in one array task"""
+
+    def __str__(self) -> str:
+        run = "" if self.run is None else f"-r{self.run}"
+        slot = "" if self.slot is None else f".{self.slot}"
+        return f"{self.origin}{run}-{self.index}{slot}"
+
+    @classmethod
+    def parse(cls, text: str) -> WorkerName:
+        """The parts of any name; what is no number counts as index 0 and no slot."""
+        rest, _, place = text.rpartition("-")
+        index, _, slot = place.partition(".")
+        origin, marker, run = rest.rpartition("-r")
+        is_task = bool(marker) and run.isdecimal()
+        return cls(
+            origin=origin if is_task else rest,
+            run=int(run) if is_task else None,
+            index=int(index) if index.isdecimal() else 0,
+            slot=int(slot) if slot.isdecimal() else None,
+        )
+
+    @staticmethod
+    def pattern_of_task(job: str, index: int) -> str:
+        """A regular expression for the workers of one array task, in all of its runs."""
+        return rf"{re.escape(job)}-r\d+-{index}(\.\d+)?"

@@ -1,0 +1,218 @@
+"""What makes large studies quick gives the numbers that the plain way gives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+
+from hpo_batch.findings.baseline.numbers import baseline
+from hpo_batch.findings.coverage.numbers import random_distinct
+from hpo_batch.findings.curves.numbers import learning_curves
+from hpo_batch.findings.effects.numbers import effects
+from hpo_batch.findings.model import ranks
+from hpo_batch.findings.model.frame import prepare
+from hpo_batch.findings.model.linear import independent, turned
+from hpo_batch.findings.model.ranks import rank_correlation
+from hpo_batch.findings.model.stats import clipped, fenced
+from hpo_batch.findings.relations.interactions import interactions
+from hpo_batch.records import Value
+from hpo_batch.results.table import TrialsTable
+from tests.findings.simulate import table
+
+Rows = list[tuple[dict[str, Any], float]]
+Design = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def search(n: int, *, names: int = 4, seed: int = 0) -> Rows:
+    """Two numbers, a category, and a switch, which act together."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(n):
+        params = {
+            "a": 1.0 + float(random.random()),  # less than a decade, which would be looked at by its logarithm
+            "b": float(random.normal()),
+            "c": f"n{int(random.integers(names))}",
+            "d": bool(random.integers(2)),
+        }
+        y = params["a"] ** 2 + 0.2 * params["b"] * params["a"] + 0.3 * (params["c"] == "n1") * params["d"]
+        found.append((params, float(y + random.normal())))
+    return found
+
+
+def line_and_curve(column: list[float]) -> Design:
+    x = np.array(column)
+    x = (x - x.mean()) / x.std()
+    return np.column_stack([x, x**2])
+
+
+def dummies(column: list[Value]) -> Design:
+    return np.column_stack([[float(v == level) for v in column] for level in sorted(set(column), key=str)[1:]])
+
+
+def columns(rows: Rows) -> dict[str, Design]:
+    return {
+        name: make([params[name] for params, _ in rows])
+        for name, make in {"a": line_and_curve, "b": line_and_curve, "c": dummies, "d": dummies}.items()
+    }
+
+
+def models(y: Design, base: list[Design], own: Design) -> tuple[Any, Any]:
+    start = np.column_stack([np.ones(len(y)), *base])
+    return OLS(y, start).fit(), OLS(y, np.hstack([start, own])).fit()
+
+
+@pytest.mark.parametrize("n", [60, 700, 9000])
+def test_effects_are_those_of_models_with_a_row_for_each_trial(n: int) -> None:
+    rows = search(n)
+    data = prepare(table(rows))
+    own = columns(rows)
+    for effect in effects(data):
+        rest = [block for name, block in own.items() if name != effect.parameter]
+        base, full = models(clipped(data.y), rest, own[effect.parameter])
+        assert effect.p == pytest.approx(full.compare_f_test(base)[1], rel=1e-8)
+        if effect.kind == "levels":
+            design = np.hstack([np.ones((n, 1)), *rest, own[effect.parameter]])
+            fit = OLS(fenced(data.y), design).fit(cov_type="HC3", use_t=True)
+            width = own[effect.parameter].shape[1]
+            at = design[:, : design.shape[1] - width].mean(axis=0)
+            for i, row in enumerate(effect.rows):
+                contrast = np.concatenate([at, np.eye(width + 1)[i, 1:]])
+                told = fit.t_test(contrast)
+                assert row.adjusted is not None
+                assert row.adjusted.value == pytest.approx(float(told.effect[0]), rel=1e-9)
+                assert (row.adjusted.low, row.adjusted.high) == pytest.approx(told.conf_int()[0], rel=1e-8)
+
+
+@pytest.mark.parametrize(("n", "names"), [(200, 4), (5000, 4), (9000, 40)])
+def test_interactions_are_those_of_models_with_a_column_for_each_combination(n: int, names: int) -> None:
+    rows = search(n, names=names)
+    own = columns(rows)
+    y = fenced(np.array([y for _, y in rows]))
+    found = {(i.a, i.b): i for i in interactions(prepare(table(rows)))}
+    assert {key for key, pair in found.items() if pair.p is not None} == {("a", "b"), ("c", "d")}  # others: no halves
+    every = [float(a[0] * b[0]) for a, b in zip(own["a"], own["b"], strict=True)]
+    combinations = [x * z for x, z in itertools.product(own["c"].T, own["d"].T)]
+    products = {("a", "b"): np.array(every)[:, None], ("c", "d"): np.column_stack(combinations)}
+    for (a, b), product in products.items():
+        if names > 12 and "c" not in (a, b):
+            continue  # what is held alike has no column for each of so many names
+        rest = [block for name, block in own.items() if name not in (a, b)]
+        base, full = models(y, [*rest, own[a], own[b]], product)
+        assert found[a, b].p == pytest.approx(full.compare_f_test(base)[1], rel=1e-7)
+    cells = found["c", "d"].cells
+    assert len(cells) == names * 2
+    mean = np.mean([y for params, y in rows if (params["c"], params["d"]) == ("n1", True)])
+    assert [cell[3] for cell in cells if cell[:2] == ("n1", "true")] == [mean]
+
+
+def test_turned_columns_have_the_inner_products_of_all_rows() -> None:
+    random = np.random.default_rng(0)
+    for n in (3, 7, 5000, 20_001):
+        some = random.normal(size=(n, 7))
+        found = turned(some)
+        assert len(found) <= 7
+        assert found.T @ found == pytest.approx(some.T @ some)
+
+
+def test_a_column_that_is_a_combination_is_left_out_also_where_the_quick_way_looks() -> None:
+    random = np.random.default_rng(0)
+    some = random.normal(size=(50, 4))
+    some = np.column_stack([some, some[:, 0] - 3 * some[:, 2], random.normal(size=50), np.zeros(50)])
+    assert independent(some).shape[1] == 5
+    assert np.array_equal(independent(some), some[:, [0, 1, 2, 3, 5]])
+
+
+def test_ranks_of_resamples_are_those_of_sorting_each() -> None:
+    random = np.random.default_rng(0)
+    x = random.integers(0, 8, 60).astype(float)  # ties
+    y = x + random.normal(size=60)
+    rng = np.random.default_rng(3)
+    drawn = rng.integers(0, 60, size=(1000, 60))
+    rhos = [stats.pearsonr(stats.rankdata(x[i]), stats.rankdata(y[i])).statistic for i in drawn]
+    found = rank_correlation(x, y, seed=3)
+    assert found is not None
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert (found.low, found.high) == pytest.approx(np.quantile(rhos, [0.025, 0.975]))
+
+
+def test_very_many_ranks_are_those_of_a_part_which_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=3000)
+    y = x + random.normal(size=3000)
+    whole = rank_correlation(x, y, seed=1)
+    monkeypatch.setattr(ranks, "MOST_RANKED", 1000)
+    found = rank_correlation(x, y, seed=1)
+    assert whole is not None
+    assert found is not None
+    assert (whole.n, found.n) == (3000, 1000)
+    assert "1000 of 3000 drawn at random (seed 1)" in found.method
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < whole.value < found.high
+    assert rank_correlation(x, y, seed=1) == found
+    assert rank_correlation(x, y, seed=2) != found
+
+
+def test_curves_are_in_order_whatever_order_reports_come_in() -> None:
+    reports = pd.DataFrame(
+        {"number": [7, 2, 7, 7, 2, 9], "step": [2, 1, 1, 2, 0, 0], "value": [0.2, 0.9, 0.1, 0.3, 0.8, math.nan]}
+    )
+    curves = learning_curves(_with(reports))
+    assert {number: tuple(curve) for number, curve in curves.items()} == {
+        7: ((1, 0.1), (2, 0.3)),
+        2: ((0, 0.8), (1, 0.9)),
+    }
+    assert list(curves) == [7, 2]
+    assert (len(curves), len(curves[7]), curves[2][-1], 9 in curves) == (2, 2, (1, 0.9), False)
+    assert dict(learning_curves(_with(reports[:0]))) == {}
+
+
+def _with(reports: pd.DataFrame) -> TrialsTable:
+    return table([({"a": 1}, 0.5)], reports=reports)
+
+
+def test_distinct_cells_of_very_many_draws() -> None:
+    # in a thousand draws over 12 cells all are found; the walk through the draws may end when that is sure
+    found = random_distinct(12, 100_000)
+    assert (found.low, found.high) == (12.0, 12.0)
+    few = random_distinct(12, 20)
+    random = np.random.default_rng(0)
+    counts = [len(set(random.integers(0, 12, 20).tolist())) for _ in range(20_000)]
+    assert (few.low, few.high) == tuple(np.quantile(counts, [0.025, 0.975]))
+
+
+def test_pairs_are_those_of_looking_at_every_two_trials() -> None:
+    random = np.random.default_rng(0)
+    usual: dict[str, Value] = {"a": 1, "b": "x", "c": 0.5}
+    choices: dict[str, list[Value]] = {"a": [1, 2, 3], "b": ["x", "y"], "c": [0.5, 0.7]}
+    rows: Rows = []
+    for _ in range(400):
+        params = {name: some[int(random.integers(len(some)))] for name, some in choices.items()}
+        if params["b"] == "y":
+            del params["c"]  # not active
+        rows.append((params, float(random.normal())))
+    found = baseline(prepare(table(rows, baseline=usual)), noise_sd=None)
+    assert found is not None
+    told = {(pair.parameter, pair.value): pair.difference for pair in found.pairs}
+    wanted: dict[tuple[str, Value], list[float]] = {}
+    for name, value in usual.items():
+        for changed in choices[name]:
+            rests = {tuple(sorted((k, str(v)) for k, v in p.items() if k != name)) for p, _ in rows if name in p}
+            for rest in rests:
+                at: dict[Value, list[float]] = {changed: [], value: []}
+                for params, y in rows:
+                    same = tuple(sorted((k, str(v)) for k, v in params.items() if k != name)) == rest
+                    if same and params.get(name) in at:
+                        at[params[name]].append(y)
+                if changed != value and at[changed] and at[value]:
+                    wanted.setdefault((name, changed), []).append(float(np.mean(at[changed]) - np.mean(at[value])))
+    assert {key: (e.value, e.n) for key, e in told.items()} == {
+        key: (pytest.approx(np.mean(some)), len(some)) for key, some in wanted.items()
+    }
