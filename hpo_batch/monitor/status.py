@@ -85,7 +85,7 @@ class StudyStatus:
     unseen: tuple[str, ...] = ()
     """what could not be seen, and why; empty if everything could"""
     stopped: Stopped | None = None
-    """why trials are left and no worker is there; None if one is, or none is needed, or nobody can tell"""
+    """why trials are left and no workers run; None if one runs, or none is needed, or nobody can tell"""
 
     @property
     def live_workers(self) -> tuple[WorkerStatus, ...]:

@@ -1,4 +1,4 @@
-"""`scheduler.slurm.commands` and `scheduler.allocation` against real commands: the recorded answers hold."""
+"""`scheduler.slurm` and `scheduler.allocation` against real commands: the recorded answers hold."""
 
 from __future__ import annotations
 
