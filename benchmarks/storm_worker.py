@@ -24,8 +24,8 @@ import hpo_batch
 from hpo_batch import processes
 from hpo_batch.journal import locks
 from hpo_batch.journal.file import Journal, Transaction
+from hpo_batch.launch.carry_out import carry_out
 from hpo_batch.launch.plan import Site, Standing, plan
-from hpo_batch.launch.submit import submit
 from hpo_batch.records import Claim, Complete, Outcome
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
@@ -117,7 +117,7 @@ def submit_once(
         standing=Standing(remaining=2),
         workdir=programs,
     )
-    submit(submitted, toml=toml, environ=os.environ)
+    carry_out(submitted, toml=toml, environ=os.environ)
 
 
 def train(trial: hpo_batch.Trial) -> float:

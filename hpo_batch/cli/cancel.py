@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, root_option
+from hpo_batch.cli.options import hint, live_homes, logs_root, root_option
 
 if TYPE_CHECKING:
-    from hpo_batch.launch.cancel import Ended, Target
+    from hpo_batch.launch.cancel import Ended
     from hpo_batch.store.home import StudyHome
 
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @root_option
 def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> None:
-    """End the workers of STUDY (left out: the only one with trials left). Unfinished trials wait for resume."""
-    from hpo_batch.launch.cancel import cancel
+    """End the workers of STUDY (default: the only one with trials left). Unfinished trials wait for resume."""
+    from hpo_batch.launch.cancel import cancel, target_of
+    from hpo_batch.store.owner import check_ours
 
     homes = live_homes(study, logs_root(root))
     for home in homes:
@@ -31,22 +32,13 @@ def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> Non
     if not yes and sys.stdin.isatty():
         what = "drain" if drain else "cancel"
         click.confirm(f"{what} {', '.join(home.name for home in homes)}?", abort=True, err=True)
-    ended = cancel([_target(home) for home in homes], drain=drain, say=lambda text: click.echo(text, err=True))
+    ended = cancel([target_of(home) for home in homes], drain=drain, say=lambda text: click.echo(text, err=True))
     for line in _lines(homes, ended, drain=drain):
         click.echo(line, err=True)
 
 
-def _target(home: StudyHome) -> Target:
-    from hpo_batch.launch.cancel import Target
-    from hpo_batch.study.read import read_revision, read_state
-
-    state = read_state(home)
-    shared = bool(state.revision) and read_revision(home, state).study.shared
-    return Target(home=home, written_as=state.study_name, shared=shared)
-
-
 def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str]:
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
 
     lines = []
     for home in homes:
@@ -65,8 +57,8 @@ def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str
     if ended.local:
         lines.append(f"  local workers ended: {', '.join(worker.name for worker in ended.local)}")
     for worker in ended.killed:
-        lines.append(f"  killed, since it did not end: {worker.name}; its trial is taken from its last checkpoint")
+        lines.append(f"  killed because it did not end: {worker.name}; its trial continues from its last checkpoint")
     for worker in ended.left:
-        lines.append(f"  worker {worker.name} on {worker.host} cannot be ended from here: it ends when its trial looks")
-    lines.append(f"go on with: {hint('resume', homes[0].name.partition('/')[0])}")
+        lines.append(f"  worker {worker.name} on {worker.host} cannot be ended from here; it ends by itself soon")
+    lines.append(f"resume with: {hint('resume', homes[0].name.partition('/')[0])}")
     return lines

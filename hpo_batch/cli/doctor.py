@@ -190,14 +190,14 @@ def _site(
     """The file system from here, SLURM's limits, two nodes."""
     import sys
 
-    from hpo_batch.cli.resume import workdir
     from hpo_batch.doctor.file_system import nearest_folder, self_test
     from hpo_batch.doctor.finding import Level
     from hpo_batch.doctor.site import ask_site, no_slurm, try_sbatch
     from hpo_batch.launch.machine import has_slurm
+    from hpo_batch.launch.resume import last_workdir
     from hpo_batch.sweep.schema import Job
 
-    folder = workdir(homes[0]) if homes else Path.cwd()
+    folder = last_workdir(homes[0]) if homes else Path.cwd()
     yield from self_test(root)
     is_unknown = job is None and bool(
         homes

@@ -29,7 +29,7 @@ def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) 
     At the end stand shell lines that run it again, outside the study and in a folder of their own.
     """
     from hpo_batch.monitor.explain import explain
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
     from hpo_batch.store.submissions import read_submissions
 
     if len(study_and_trial) > 2:

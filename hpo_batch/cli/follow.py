@@ -83,7 +83,7 @@ def _workers_left(homes: Sequence[StudyHome], asked: float, patience: Patience) 
     """
     slurm = any(s.kind == "slurm" for home in homes for s in read_submissions(home))
     if slurm and asked and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
-        from hpo_batch.monitor.status import load_state
+        from hpo_batch.monitor.reader import load_state
 
         counts = [load_state(home).counts() for home in homes]
         return any(c.remaining or c.running for c in counts), asked

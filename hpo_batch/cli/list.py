@@ -16,7 +16,8 @@ def command(root: Path | None) -> int:
     """List the studies with their trials and best values."""
     from hpo_batch.errors import Exit, HpoBatchError
     from hpo_batch.journal.decode import isolated
-    from hpo_batch.monitor.status import best_trial, load_state
+    from hpo_batch.monitor.reader import load_state
+    from hpo_batch.monitor.status import best_trial
     from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)

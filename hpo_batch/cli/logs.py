@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hpo_batch.journal.trial import ScannedTrial
-    from hpo_batch.monitor.status import StudyReader
+    from hpo_batch.monitor.reader import StudyReader
     from hpo_batch.records import Attempt, TrialRecord
     from hpo_batch.store.home import StudyHome
     from hpo_batch.store.submissions import Submission
@@ -43,7 +43,7 @@ def command(
     study_and_trial: tuple[str, ...], attempt: int | None, follow: bool, worker: bool, raw: bool, root: Path | None
 ) -> None:
     """Print what TRIAL (a number, a name, or 1-3) wrote, or why it failed. STUDY left out: the newest."""
-    from hpo_batch.monitor.status import StudyReader
+    from hpo_batch.monitor.reader import StudyReader
 
     if len(study_and_trial) > 2:
         raise click.UsageError("give a study and a trial: hpo-batch logs STUDY TRIAL")

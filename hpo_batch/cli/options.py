@@ -115,7 +115,7 @@ def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
     """
     if study is not None:
         return study_homes(study, root)
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
     from hpo_batch.store.home import all_homes
 
     open_ = []

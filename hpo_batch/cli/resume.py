@@ -1,9 +1,7 @@
-"""``hpo-batch resume``: go on with a study as it was last submitted, or with an edited sweep file."""
+"""``hpo-batch resume``: continue a study as it was last submitted, or with an edited sweep file."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.command(name="resume")
 @click.argument("study", required=False)
-@click.option("--workers", type=int, help="Workers to have at it: the same as --set job.workers=N.")
+@click.option("--workers", type=int, help="Number of workers: the same as --set job.workers=N.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
-@click.option("--wait", is_flag=True, help="Follow until the workers have ended, then print the table.")
-@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the sbatch text; write nothing.")
-@click.option("--auto", metavar="SUBMISSION", help="For the job that collects: only if job.auto_resume allows it.")
+@click.option("--wait", is_flag=True, help="Wait until the workers have ended, then print the table.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the scripts; write nothing.")
+@click.option("--auto", metavar="SUBMISSION", help="Used by the job that collects: only if job.auto_resume allows it.")
 @root_option
 def command(
     study: str | None,
@@ -34,9 +32,9 @@ def command(
     auto: str | None,
     root: Path | None,
 ) -> int | None:
-    """Add the workers that STUDY lacks: a name, its directory, or its (edited) TOML. Lifts cancel and drain.
+    """Add missing workers to STUDY: a name, its directory, or its (edited) TOML. Ends a cancel or drain.
 
-    A name takes the sweep as it was last submitted. Left out: the only study with trials left.
+    By name, the sweep is used as it was last submitted. Default: the only study with trials left.
     """
     folder = logs_root(root)
     chosen = [*overrides, *([f"job.workers={workers}"] if workers is not None else [])]
@@ -48,67 +46,28 @@ def command(
 
 
 def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
-    from hpo_batch.cli.submit import start
+    from hpo_batch.cli.submit import run
+    from hpo_batch.launch.submit import Request
     from hpo_batch.store.home import home_of
     from hpo_batch.sweep.load import load
 
     root = logs_root(option)
-    sweeps = load(path, overrides=overrides)
-    homes = [home_of(root, one.path) for one in sweeps]
-    if not any(home.exists for home in homes):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    requests = [Request(sweep=one, home=home_of(root, one.path), toml=text) for one in load(path, overrides=overrides)]
+    if not any(one.home.exists for one in requests):
         raise UserError(
             f"there is no study '{name_in_toml(str(path))}' in {root} yet: 'hpo-batch submit {path}' starts it"
         )
-    check_trusted(homes, root=option, study=path.name)
-    text = path.read_text(encoding="utf-8")
-    return start(sweeps, [text] * len(sweeps), homes=homes, wait=wait, dry_run=dry_run)
+    check_trusted([one.home for one in requests], root=option, study=path.name)
+    return run(requests, wait=wait, dry_run=dry_run)
 
 
 def resume_homes(
     homes: Sequence[StudyHome], overrides: Sequence[str], *, wait: bool, dry_run: bool, auto: str | None = None
 ) -> int | None:
-    """Go on with studies as they were last submitted."""
-    from hpo_batch.cli.submit import start
-    from hpo_batch.errors import StorageError
-    from hpo_batch.files import read_regular
-    from hpo_batch.study.read import read_revision, read_state
-    from hpo_batch.sweep.load import override
+    """Go on with studies as they were last submitted; the exit code."""
+    from hpo_batch.cli.submit import run
+    from hpo_batch.launch.resume import resume_request
 
-    sweeps, tomls = [], []
-    for home in homes:
-        state = read_state(home)
-        if not state.revision:
-            raise StorageError(f"no sweep in '{home.path}': submit its TOML")
-        sweeps.append(override(read_revision(home, state), overrides))
-        try:
-            tomls.append(read_regular(home.sweep_toml).decode())
-        except (OSError, ValueError):
-            tomls.append("")  # it is for people; what counts is the revision
-    workdirs = [workdir(home) for home in homes]
-    return start(sweeps, tomls, homes=homes, wait=wait, dry_run=dry_run, workdirs=workdirs, after=auto)
-
-
-def workdir(home: StudyHome) -> Path:
-    """Where the workers of the last submission ran: the user's code is found from there."""
-    from hpo_batch.store.submissions import read_submissions, workdir_of
-
-    told = [folder for s in read_submissions(home) if (folder := workdir_of(home, s)) is not None]
-    if not told:
-        return Path.cwd()
-    why = _why_not_there(told[-1])
-    if why is not None:
-        click.echo(f"warning: {told[-1]}, where the workers of {home.name} ran, {why}; they run here now", err=True)
-        return Path.cwd()
-    return told[-1]
-
-
-def _why_not_there(folder: Path) -> str | None:
-    """Why a working directory that was noted cannot be this user's: it may be in a colleague's home."""
-    try:
-        if not stat.S_ISDIR(folder.stat().st_mode):
-            return "is no directory now"
-    except PermissionError:
-        return "is behind a directory that you may not enter"
-    except (OSError, ValueError):
-        return "is not here"
-    return None if os.access(folder, os.X_OK, effective_ids=True) else "may not be entered by you"
+    requests = [resume_request(home, overrides, tell=lambda fact: click.echo(str(fact), err=True)) for home in homes]
+    return run(requests, wait=wait, dry_run=dry_run, after=auto)

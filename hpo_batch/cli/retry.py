@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cli.options import hint, live_homes, logs_root, one_study, root_option, trial_numbers
 from hpo_batch.errors import StudyNotFound, UserError
 from hpo_batch.records import Reason, TrialState
 
@@ -39,7 +39,8 @@ def command(
 
     A failed trial stays as it is; a new one gets its configuration. A trial that was retried already is left alone.
     """
-    from hpo_batch.monitor.status import load_state
+    from hpo_batch.monitor.reader import load_state
+    from hpo_batch.store.owner import check_ours
     from hpo_batch.study.retry import retry, trials_to_retry
 
     home, trials = _parse(study_and_trials, logs_root(root))
@@ -88,7 +89,7 @@ def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:
                 home = _only(root)
             except UserError:
                 raise not_found from None
-            from hpo_batch.monitor.status import load_state
+            from hpo_batch.monitor.reader import load_state
 
             if words[0] not in _names(load_state(home)):
                 raise not_found from None

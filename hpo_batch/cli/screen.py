@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hpo_batch.cli.options import hint
@@ -41,57 +41,64 @@ def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False)
         width: of the terminal; None to leave lines as long as they are.
         all_workers: list every worker, however many they are.
     """
-    lines: list[str] = []
+    before = (*_overview(status), *_troubles(status))
+    lines = [line for label, text in before for line in _wrapped(label, text, width)]
+    lines += _workers(status, width, all_workers=all_workers)
+    return lines + [line for label, text in _outlook(status) for line in _wrapped(label, text, width)]
 
-    def tell(label: str, text: str) -> None:
-        lines.extend(_wrapped(label, text, width))
 
-    tell("study", f"{status.name}  ({status.path})")
-    tell("trials", _trials(status))
+def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
+    """How far the study is, with labels."""
+    yield "study", f"{status.name}  ({status.path})"
+    yield "trials", _trials(status)
     for marker in status.markers if status.stopped is None and status.counts.remaining else ():
         why: dict[str, str] = {
-            Marker.CANCELLED: "cancelled: no worker starts a trial",
+            Marker.CANCELLED: "cancelled: no new trials start",
             Marker.DRAIN: "drained: running trials are the last",
         }
-        tell("stopped", why[marker])
+        yield "stopped", why[marker]
     if status.best is not None and status.best.values:
-        tell("best", _best(status))
+        yield "best", _best(status)
     if status.front:
         some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
-        tell("front", f"{len(status.front)} trials that no other one beats in {status.metric}: {some}")
+        yield "front", f"{len(status.front)} trials that no other one beats in {status.metric}: {some}"
     for parameter, drawn in itertools.groupby(status.shares, key=lambda share: share.parameter):
         values = ", ".join(f"{s.value} {s.realised:.0%} (weight {s.planned:.0%})" for s in drawn)
-        tell("shares", f"{parameter}: {values}")
+        yield "shares", f"{parameter}: {values}"
     if status.counts.remaining and status.counts.target:
-        tell("eta", _eta(status.eta))
+        yield "eta", _eta(status.eta)
     if status.hours.used >= LEAST_HOURS:
-        tell("hours", _hours(status.hours))
+        yield "hours", _hours(status.hours)
     if status.files is not None:
-        tell("files", _files(status.files))
+        yield "files", _files(status.files)
+
+
+def _troubles(status: StudyStatus) -> Iterator[tuple[str, str]]:
+    """What has failed, and on which nodes."""
     for i, group in enumerate(status.failure_groups):
-        tell("failures" if i == 0 else "", _failures(group))
+        yield "failures" if i == 0 else "", _failures(group)
         for region in group.regions:
-            tell("", f"  {region}")
+            yield "", f"  {region}"
     for node in status.failing_nodes:
         advice = "; look at it, or leave it out with job.exclude" if node.is_to_blame else ""
-        tell("node", f"{node}{advice}")
-    lines += _workers(status, width, all_workers=all_workers)
+        yield "node", f"{node}{advice}"
+
+
+def _outlook(status: StudyStatus) -> Iterator[tuple[str, str]]:
+    """What is left to do, what could not be seen, and what to type."""
     if status.abandoned:
-        tell("left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over")
+        yield "left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over"
     for text in status.unseen:
-        tell("unseen", text)
+        yield "unseen", text
     for dead in status.dead if status.counts.remaining else ():
-        tell("ended", str(dead))
+        yield "ended", str(dead)
     if status.stopped is not None:
-        for label, text in stopped_lines(status.stopped, status.name):
-            tell(label, text)
+        yield from stopped_lines(status.stopped, status.name)
     elif status.counts.remaining and not any(w.will_work for w in status.workers) and status.slurm != "unseen":
         left = status.counts.remaining
-        trials = "trial is" if left == 1 else "trials are"
         change = f"; change {keys} first" if (keys := stuck_for(status)) else ""
-        tell("stopped", f"{left} {trials} left and no worker is there that will work{change}")
-        tell("go on", hint("resume", status.name))
-    return lines
+        yield "stopped", f"{left} trial{'' if left == 1 else 's'} left, no workers running{change}"
+        yield "go on", hint("resume", status.name)
 
 
 def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:

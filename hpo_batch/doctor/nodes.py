@@ -30,9 +30,9 @@ from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import parameters, script_text, start_text, write_pickle
 from hpo_batch.monitor.ends import true_reason
 from hpo_batch.monitor.output import last_lines
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler import gpu_request
+from hpo_batch.scheduler.slurm import jobs, queue
 from hpo_batch.scheduler.slurm.site import Partition
-from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job
 
 JOB_S = 300.0
@@ -103,7 +103,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
         # a job whose id nobody knows cannot be cancelled; its script is no file that others could have replaced
         with processes.not_interrupted(), tempfile.TemporaryDirectory(prefix="hpo-batch-doctor-") as own:
             (Path(own) / "job.sh").write_text(text, encoding="utf-8")
-            job_id = commands.sbatch(Path(own) / "job.sh", env=environment_for(text, os.environ))
+            job_id = jobs.sbatch(Path(own) / "job.sh", env=environment_for(text, os.environ))
         where = f"{order.nodes} node{'s' if order.nodes > 1 else ''}"
         tell(f"job {job_id} on {where}: waiting up to {order.start_within_s:.0f} s for its start")
         if not _wait(folder, lambda: (folder / "started").exists(), order.start_within_s):
@@ -114,7 +114,7 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
         _wait(folder, lambda: (folder / "ended").exists(), ANSWER_S)
     finally:  # after Ctrl-C too
         if job_id and not (folder / "ended").exists():
-            commands.scancel([job_id])
+            jobs.scancel([job_id])
     yield from _judge(order, folder, waited_s)
 
 
@@ -131,7 +131,7 @@ def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str
         workers_per_gpu=None,
         mps=False,
     )
-    without = {"ntasks"} if order.with_gpus else {"ntasks", *GPUS}
+    without = {"ntasks"} if order.with_gpus else {"ntasks", *gpu_request.OPTIONS}
     job = replace(job, sbatch={key: value for key, value in job.sbatch.items() if key.replace("_", "-") not in without})
     if not order.with_gpus:
         job = replace(job, gres=None, gpus_per_node=None)
@@ -166,7 +166,7 @@ def _wait(folder: Path, is_so: Callable[[], bool], timeout_s: float) -> bool:
 
 def _not_started(order: Order, job_id: str) -> Finding:
     within = f"within {order.start_within_s:.0f} s"
-    rows = [row for row in commands.squeue([job_id]).values() if row.state.live]
+    rows = [row for row in queue.squeue([job_id]).values() if row.state.live]
     if not rows:
         what = f"job {job_id} ended without a word: does '{order.root}' exist on the nodes, and may you write there?"
         return _bad("nodes", what, "choose a logs directory that all nodes share (--root, or $HPO_BATCH_ROOT)")

@@ -12,8 +12,8 @@ from hpo_batch.doctor.site_limits import Limits, choose, site_findings
 from hpo_batch.errors import Exit, HpoBatchError, SlurmRefused
 from hpo_batch.launch.environment import environment_for
 from hpo_batch.launch.sbatch import sbatch_text
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.commands import SlurmConfig
+from hpo_batch.scheduler.slurm import accounts, control, jobs
+from hpo_batch.scheduler.slurm.control import SlurmConfig
 from hpo_batch.scheduler.slurm.site import Partition
 from hpo_batch.store.home import user_name
 from hpo_batch.sweep.schema import Job
@@ -31,7 +31,7 @@ def no_slurm(*, is_wanted: bool) -> Finding:
 def ask_site(job: Job) -> tuple[list[Finding], tuple[Partition, ...]]:
     """Findings about SLURM's settings, and the partitions that the sweep's workers would go to."""
     try:
-        config, partitions = commands.show_config(), commands.show_partitions()
+        config, partitions = control.show_config(), control.show_partitions()
     except HpoBatchError as error:
         do = "if SLURM is down, try again later; jobs that run go on"
         return [Finding(level=Level.BAD, about="slurm", what=str(error), do=do, code=Exit.SLURM)], ()
@@ -45,7 +45,7 @@ def ask_site(job: Job) -> tuple[list[Finding], tuple[Partition, ...]]:
 
 
 def _limits(config: SlurmConfig) -> Limits:
-    associations, qos = commands.show_limits(user_name(os.geteuid()), cluster=config.cluster)
+    associations, qos = accounts.show_limits(user_name(os.geteuid()), cluster=config.cluster)
     return Limits(associations=associations, qos=qos)
 
 
@@ -58,7 +58,7 @@ def try_sbatch(job: Job, root: Path, *, workdir: Path) -> Iterator[Finding]:
                 job, folder=folder, name="hpo-batch-doctor", workdir=workdir, tasks=None, pickle="worker.pkl"
             )
             script.write_text(text, encoding="utf-8")
-            said = commands.check_script(script, env=environment_for(text, os.environ))
+            said = jobs.check_script(script, env=environment_for(text, os.environ))
     except HpoBatchError as error:
         refused = isinstance(error, SlurmRefused)
         do = "change the key of [job] that SLURM names; 'hpo-batch submit SWEEP --dry-run' shows the script"

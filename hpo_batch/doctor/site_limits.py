@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import Exit
-from hpo_batch.scheduler.slurm.commands import SlurmConfig
+from hpo_batch.scheduler.slurm.control import SlurmConfig
 from hpo_batch.scheduler.slurm.site import Limit, Partition
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import format_walltime

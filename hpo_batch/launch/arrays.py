@@ -1,4 +1,4 @@
-"""The workers of a submission as array jobs: one, or several where SLURM does not take so many tasks at once."""
+"""Submit the workers of a plan as array jobs: one, or several where SLURM does not take so many tasks at once."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from hpo_batch.errors import HpoBatchError, SlurmRefused, SubmissionUnknown, SubmitLimit
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.environment import sbatch_environment
-from hpo_batch.launch.plan import Plan
+from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, array_limit
+from hpo_batch.launch.plan import Array, Plan, split
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import JobCommand
+from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
 
-USUAL_LIMIT = 1001
-"""SLURM's default of MaxArraySize; asked for only where it could matter"""
 MOST_REFUSALS = 6
-"""so often fewer tasks are tried, over all arrays of a submission"""
+"""How often fewer tasks are tried, over all arrays of a submission: 1000 tasks come down to 15."""
 RETRY_WITHIN_S = 300.0
-"""sbatch may take two minutes to say that there is no room"""
+"""sbatch itself may take two minutes to say that there is no room."""
 LOG_OF_TASK = "slurm/%A_%a_0_log.err"
 LOG_OF_JOB = "slurm/%A_0_log.err"
 
@@ -37,127 +37,126 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         SlurmUnreachable: no controller: nothing was taken.
         SubmissionUnknown: sbatch gave no answer; the submission stays open.
     """
-    home, arrays = plan.home, _Arrays(tasks=plan.tasks, max_running=plan.sweep.job.max_running)
-    environment = sbatch_environment(environ, asked=asked_options(plan.sweep.job))
-    pickle = home.slurm / f"{submission.id}.pkl"
+    home, rest = plan.home, _Rest.of(plan)
+    env = sbatch_environment(environ, asked=asked_options(plan.sweep.job)).env
+    pickle = pickle_path(home, submission)
     write_pickle(pickle, Worker(home=str(home.path)), plan.sweep.job)
-    failed: HpoBatchError | None = None
-    while arrays.left and failed is None:
-        script = home.slurm / f"{submission.id}{f'-{len(submission.job_ids) + 1}' if submission.job_ids else ''}.sh"
-        write_atomic(script, _text(plan, submission, pickle, arrays))
+    failure: HpoBatchError | None = None
+    while rest.tasks and failure is None:
+        script, array = _script_path(home, submission), rest.next_array()
+        write_atomic(script, array_script(plan, submission, array))
         try:
-            job_id = commands.sbatch(script, env=environment.env)
+            job_id = BATCH.submit(JobCommand(argv=(str(script),), env=env))
         except SubmitLimit as error:
             script.unlink()
-            if not arrays.fewer(error):
-                failed = error
+            failure = None if rest.try_fewer(error) else error
             continue
         except SubmissionUnknown as error:
             raise SubmissionUnknown(
-                f"{error}: the job may have been taken. Wait a minute and submit again: one that is there is found by "
-                f"its name, '{submission.name}', and none is added"
+                f"{error}: the job may have been taken. Wait a minute and submit again: a job that is there is "
+                f"found by its name, '{submission.name}', and not submitted twice"
             ) from error
         except HpoBatchError as error:
             script.unlink()
-            failed = error
+            failure = error
             continue
-        arrays.taken()
-        submission = replace(
-            submission,
-            job_ids=(*submission.job_ids, job_id),
-            log_pattern=LOG_OF_TASK if arrays.is_array else LOG_OF_JOB,
-        )
+        rest.remove(array)
+        log_pattern = LOG_OF_TASK if array.is_array else LOG_OF_JOB
+        submission = replace(submission, job_ids=(*submission.job_ids, job_id), log_pattern=log_pattern)
         write_submission(home, submission)
-    return _settle(plan, submission, arrays, pickle, failed)
+    return _settle(plan, submission, tasks=plan.tasks - rest.tasks, failure=failure)
 
 
-def _settle(
-    plan: Plan, submission: Submission, arrays: _Arrays, pickle: Path, failed: HpoBatchError | None
-) -> Submission:
-    """The submission as it stays."""
-    if failed is not None and not submission.job_ids:
-        pickle.unlink()
-        raise _told(failed) from failed
-    workers = min(submission.asked, (plan.tasks - arrays.left) * submission.workers_per_task)
-    limit = "" if failed is None else str(failed)
-    submission = replace(submission, workers=workers, limit=limit, is_open=False)
-    write_submission(plan.home, submission)
-    return submission
-
-
-def _told(error: HpoBatchError) -> HpoBatchError:
-    if not isinstance(error, SlurmRefused):
-        return error
-    if isinstance(error, SubmitLimit):
-        fix = "there is no room for even one worker now: submit again later, or set another [job] qos or partition"
-    else:
-        fix = likely_fix(str(error))
-    return SlurmRefused(f"sbatch refused the job: {error}{f'; {fix}' if fix else ''}")
-
-
-def _text(plan: Plan, submission: Submission, pickle: Path, arrays: _Arrays) -> str:
+def array_script(plan: Plan, submission: Submission, array: Array) -> str:
+    """The batch script of one array; the dry run prints the same."""
     return sbatch_text(
         plan.sweep.job,
         folder=plan.home.slurm,
         name=submission.name,
         workdir=plan.workdir,
-        tasks=arrays.size if arrays.is_array else None,
-        pickle=pickle.name,
-        max_running=arrays.share(),
+        tasks=array.tasks if array.is_array else None,
+        pickle=pickle_path(plan.home, submission).name,
+        max_running=array.max_running,
     )
 
 
+def pickle_path(home: StudyHome, submission: Submission) -> Path:
+    return home.slurm / f"{submission.id}.pkl"
+
+
+def _script_path(home: StudyHome, submission: Submission) -> Path:
+    number = f"-{len(submission.job_ids) + 1}" if submission.job_ids else ""
+    return home.slurm / f"{submission.id}{number}.sh"
+
+
+def _settle(plan: Plan, submission: Submission, *, tasks: int, failure: HpoBatchError | None) -> Submission:
+    """The submission as it stays, of so many tasks."""
+    if failure is not None and not submission.job_ids:
+        pickle_path(plan.home, submission).unlink()
+        raise _with_advice(failure) from failure
+    workers = min(submission.asked, tasks * submission.workers_per_task)
+    limit = "" if failure is None else str(failure)
+    submission = replace(submission, workers=workers, limit=limit, is_open=False)
+    write_submission(plan.home, submission)
+    return submission
+
+
+def _with_advice(error: HpoBatchError) -> HpoBatchError:
+    if not isinstance(error, SlurmRefused):
+        return error
+    if isinstance(error, SubmitLimit):
+        fix = "there is no room for even one worker now: submit again later, or set another [job] qos or partition"
+    else:
+        fix = BATCH.likely_fix(str(error))
+    return SlurmRefused(f"sbatch refused the job: {error}{f'; {fix}' if fix else ''}")
+
+
 @dataclass(kw_only=True)
-class _Arrays:
-    """How many tasks are left to submit, and how many are tried next."""
+class _Rest:
+    """Tasks that are still to be submitted, and how many of them SLURM may take at once."""
 
     tasks: int
+    size: int
     max_running: int | None
-    left: int = 0
-    size: int = 0
+    is_array: bool
+    is_limit_known: bool
+    began: float
     refusals: int = 0
-    is_array: bool = True
-    _limit: int | None = None
-    _running_left: int = 0
-    _began: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.left = self.size = self.tasks
-        # one task alone is a plain job; a chunk of one beside others is an array, so that all logs are called alike
-        self.is_array = self.tasks > 1
-        self._running_left = self.max_running or 0
-        self._began = time.monotonic()
-        if self.tasks >= USUAL_LIMIT:
-            self._ask()
+    @classmethod
+    def of(cls, plan: Plan) -> _Rest:
+        limit = plan.array_limit
+        if limit is None and plan.tasks >= USUAL_ARRAY_LIMIT:
+            limit = array_limit()
+        size = plan.tasks if limit is None else min(plan.tasks, max(1, limit))
+        return cls(
+            tasks=plan.tasks,
+            size=size,
+            max_running=plan.sweep.job.max_running,
+            is_array=plan.tasks > 1 and (limit is None or limit > 1),
+            is_limit_known=limit is not None,
+            began=time.monotonic(),
+        )
 
-    def taken(self) -> None:
-        self._running_left -= self.share() or 0
-        self.left -= self.size
-        self.size = min(self.size, self.left)
+    def next_array(self) -> Array:
+        first = split(self.tasks, limit=self.size, max_running=self.max_running)[0]
+        return replace(first, is_array=self.is_array)
 
-    def share(self) -> int | None:
-        """The next array's part of ``max_running``."""
-        if self.max_running is None:
-            return None
-        return max(1, round(self._running_left * self.size / self.left))
+    def remove(self, array: Array) -> None:
+        self.tasks -= array.tasks
+        self.size = min(self.size, self.tasks)
+        self.max_running = None if self.max_running is None else self.max_running - (array.max_running or 0)
 
-    def fewer(self, refused: SubmitLimit) -> bool:
-        """Try fewer tasks; False if it is time to give up."""
-        if "array specification" in str(refused) and self._limit is None:
-            before = self.size
-            self._ask()
+    def try_fewer(self, refusal: SubmitLimit) -> bool:
+        """Make the next array smaller; False if it is time to give up."""
+        if "array specification" in str(refusal) and not self.is_limit_known:
+            self.is_limit_known, limit, before = True, array_limit(), self.size
+            self.is_array = limit > 1
+            self.size = min(self.size, max(1, limit))
             if self.size < before:
                 return True
         self.refusals += 1
-        if self.size == 1 or self.refusals > MOST_REFUSALS or time.monotonic() - self._began > RETRY_WITHIN_S:
+        if self.size == 1 or self.refusals > MOST_REFUSALS or time.monotonic() - self.began > RETRY_WITHIN_S:
             return False
         self.size //= 2
         return True
-
-    def _ask(self) -> None:
-        try:
-            self._limit = commands.show_config().array_limit
-        except HpoBatchError:
-            self._limit = USUAL_LIMIT
-        self.is_array = self._limit > 1
-        self.size = min(self.size, max(1, self._limit))

@@ -19,8 +19,7 @@ from hpo_batch.files import write_atomic
 from hpo_batch.launch.collector import collector_name
 from hpo_batch.launch.submit_lock import turn
 from hpo_batch.monitor.live import LocalWorker, local_workers
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.commands import cluster_name
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import leases, sharing
 from hpo_batch.store.home import Marker, StudyHome, user_name
 from hpo_batch.store.submissions import (
@@ -31,6 +30,7 @@ from hpo_batch.store.submissions import (
     read_submissions,
     write_submission,
 )
+from hpo_batch.study.read import read_revision, read_state
 
 GRACE_S = 60.0
 """for local workers to save a checkpoint and give their trials back"""
@@ -62,10 +62,21 @@ class Ended:
     """that could not be ended from here: of another host, or another user's"""
 
 
-def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, say: Callable[[str], None]) -> Ended:
-    """End all workers of the studies; or with ``drain`` only those that wait, and let the others finish their trials.
+def target_of(home: StudyHome) -> Target:
+    """A study as ``cancel`` wants it.
 
-    Done twice it does no more than once.
+    Raises:
+        StorageError: it cannot be read.
+    """
+    state = read_state(home)
+    shared = bool(state.revision) and read_revision(home, state).study.shared
+    return Target(home=home, written_as=state.study_name, shared=shared)
+
+
+def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, say: Callable[[str], None]) -> Ended:
+    """End all workers of the studies; with ``drain`` only those that wait, while the others finish their trials.
+
+    Running it twice is safe.
 
     Raises:
         StorageError: the marker cannot be written; nothing was ended.
@@ -79,7 +90,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
             try:
                 stack.enter_context(turn(target.home, shared=target.shared, timeout_s=TURN_S))
             except LockTimeout as error:
-                say(f"warning: {error}; what it submits ends by itself")
+                say(f"warning: {error}; the workers that it submits end by themselves")
             _mark(target, marker)  # a submission that was under way has removed it
         submissions = {target.home.name: read_submissions(target.home) for target in targets}
         jobs = _cancel_jobs(targets, submissions, drain=drain, say=say)
@@ -87,11 +98,10 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
             say(f"warning: {line}")
     if drain:
         return Ended(jobs=jobs)
-    found = {target.home.name: local_workers(target.home, submissions[target.home.name]) for target in targets}
-    here = [worker for several in found.values() for worker in several if worker.is_here]
-    left = [worker for several in found.values() for worker in several if not worker.is_here]
-    ended, killed, refused = _end(here, grace_s=grace_s, say=say)
-    return Ended(jobs=jobs, local=tuple(ended), killed=tuple(killed), left=(*left, *refused))
+    workers = [w for target in targets for w in local_workers(target.home, submissions[target.home.name])]
+    ended, killed, refused = _end([worker for worker in workers if worker.is_here], grace_s=grace_s, say=say)
+    elsewhere = [worker for worker in workers if not worker.is_here]
+    return Ended(jobs=jobs, local=tuple(ended), killed=tuple(killed), left=(*elsewhere, *refused))
 
 
 def _mark(target: Target, name: str) -> None:
@@ -125,7 +135,7 @@ def _cancel_jobs(
                     if not drain:  # what was finished is collected then
                         owners[collector_name(home, submission.id)] = (target.home, submission)
     try:
-        called = commands.find_jobs(owners)
+        called = BATCH.find_jobs(owners)
         found = {}
         for id, job in called.items():
             home, submission = owners[job.name]
@@ -133,13 +143,13 @@ def _cancel_jobs(
                 found[id] = job.name
             else:
                 say(
-                    f"warning: job {id} is called like one of {home.name}, but its script ({job.script or 'unknown'}) "
-                    f"is none of its: it is left as it is; if it is meant, 'scancel {id}'"
+                    f"warning: job {id} is named like one of {home.name}, but runs another script "
+                    f"({job.script or 'unknown'}): not cancelled. If you want to end it: 'scancel {id}'"
                 )
-        commands.scancel(sorted(found, key=int), only_pending=drain)
+        BATCH.cancel(sorted(found, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
-        ends = "no worker takes another trial" if drain else "workers end at their next look at it"
-        raise type(error)(f"{error}. The study is marked all the same: {ends}; try again to end its jobs") from error
+        ends = "no worker takes another trial" if drain else "workers end when they next look at the mark"
+        raise type(error)(f"{error}. The study is marked nevertheless: {ends}; try again to end its jobs") from error
     if not drain:
         for home, submission in {s.id: (home, s) for home, s in map(owners.__getitem__, found.values())}.values():
             write_submission(home, replace(submission, cancelled=time.time()))
@@ -153,20 +163,20 @@ def _out_of_reach(
     for target in targets:
         with_cards = {owner.submission for owner in leases.read_owners(target.home.workers).values()}
         mine = [s for s in submissions[target.home.name] if s.kind == "slurm" and s.job_ids and not s.refused]
-        here = cluster_name(os.environ) if any(s.cluster for s in mine) else ""
+        here = BATCH.cluster(os.environ) if any(s.cluster for s in mine) else ""
         for submission in mine:
             if submission.cancelled or not set(submission.job_ids).isdisjoint(jobs):
                 continue
             ids = ",".join(submission.job_ids)
             if here and submission.cluster and submission.cluster != here:
                 yield (
-                    f"job {ids} is of cluster '{submission.cluster}', and SLURM was asked on '{here}': workers end at "
-                    f"their next look at the mark; cancel tasks that wait there"
+                    f"job {ids} is on cluster '{submission.cluster}', but SLURM was asked on '{here}': running workers "
+                    f"end when they next look at the mark; cancel waiting tasks on that cluster"
                 )
             elif submission.id in with_cards and submission.user not in ("", user_name(os.geteuid())):
                 yield (
-                    f"SLURM does not show job {ids}, which {submission.user} submitted: workers end at their next look "
-                    f"at the mark, tasks that wait when they start"
+                    f"SLURM does not show job {ids}, which {submission.user} submitted: running workers end when they "
+                    f"next look at the mark, waiting tasks when they start"
                 )
 
 
@@ -191,7 +201,7 @@ def _end(
             elif process.is_alive:
                 refused.append(worker)
         if asked:
-            say(f"{len(asked)} local workers are told to end: they save and give back, {grace_s:.0f} s at most")
+            say(f"waiting up to {grace_s:.0f} s for {len(asked)} local workers to save and end")
         deadline = time.monotonic() + grace_s
         while (rest := [pair for pair in asked if pair[1].is_alive]) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo_batch.launch.describe import describe_sweep, refusals
+from hpo_batch.launch.checks import refusals
+from hpo_batch.launch.describe import describe_sweep
 from hpo_batch.store.home import home_of
 from hpo_batch.sweep.load import load
 

@@ -5,7 +5,6 @@ It runs ``hpo-batch`` by command line and may run twice or never. No process wai
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,16 +15,17 @@ from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_atomic
 from hpo_batch.journal.state import JournalState
 from hpo_batch.launch.plan import Plan
+from hpo_batch.launch.sbatch import parameters, script_text
 from hpo_batch.launch.task_exits import TOLD_TO_END
 from hpo_batch.records import TrialState
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import JobCommand
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import Marker, StudyHome, make_folder
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.study.remaining import is_used_up
 from hpo_batch.sweep.controls import check_line
-from hpo_batch.sweep.sbatch_options import given_options
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
@@ -51,7 +51,9 @@ def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         small = collector_job(job, near=plan.workdir)
         path = home.slurm / f"{submission.id}_collector.sh"
         write_atomic(path, script(plan, small, submission))
-        return replace(submission, collector=commands.sbatch(path, env=_environment(small, environ)))
+        return replace(
+            submission, collector=BATCH.submit(JobCommand(argv=(str(path),), env=_environment(small, environ)))
+        )
     except (HpoBatchError, OSError) as error:
         return replace(submission, collector_refused=str(error))
 
@@ -85,52 +87,36 @@ def collector_job(job: Job, *, near: Path) -> Job:
 
 
 def script(plan: Plan, small: Job, submission: Submission) -> str:
-    """The collector's batch script."""
+    """The collector's batch script; the dry run prints the same."""
+    home, workdir = plan.home, workdir_of(plan.home, submission) or plan.workdir
+    job = replace(small, srun=False, dependency=f"afterany:{':'.join(submission.job_ids)}")
+    asked = parameters(job, name=collector_name(home, submission.id), workdir=workdir)
+    # No worker's: it does not come back by itself, and nobody waits for a warning.
+    options = {key: value for key, value in asked["additional_parameters"].items() if key not in ("requeue", "signal")}
+    output = str(home.slurm).replace("%", "%%") + "/%j_collector.log"  # a % of its own begins a pattern for sbatch
+    asked |= {"additional_parameters": {**options, "output": output}, "stderr_to_stdout": True}
+    # A command before [job] setup: sbatch reads options up to the first one, also those that stand in setup.
+    asked["setup"] = [
+        "code=0",
+        *small.setup,
+        "# runs once after the workers have ended; it may be run again by hand",
+        *(f"{shlex.join(step)} || code=$?" for step in _steps(plan, small, submission)),
+    ]
+    return script_text("exit $code", folder=home.slurm, asked=asked)
+
+
+def _steps(plan: Plan, small: Job, submission: Submission) -> list[list[str]]:
+    """The commands that it runs."""
     home, job = plan.home, plan.sweep.job
-    options: dict[str, object] = {
-        "job-name": collector_name(home, submission.id),
-        "output": str(home.slurm).replace("%", "%%") + "/%j_collector.log",
-        "open-mode": "append",
-        "dependency": f"afterany:{':'.join(submission.job_ids)}",
-        "nodes": 1,
-        "ntasks": 1,
-        "cpus-per-task": small.cpus,
-        "time": math.ceil(small.walltime / 60),
-        "chdir": str(workdir_of(home, submission) or plan.workdir),
-        "mem": None if small.mem_gb is None else f"{math.ceil(small.mem_gb * 1024)}M",
-        **{key: getattr(small, key) for key in ("account", "partition", "qos", "constraint", "exclude", "nodelist")},
-        "reservation": small.reservation,
-        "gres": small.gres,
-        **given_options(small),
-    }
-    lines = [_option(key, value) for key, value in options.items() if value is not None]
     program = [*(shlex.split(small.python) if small.python else [sys.executable]), "-m", "hpo_batch"]
-    here = ["--root", str(home.root)]
-    steps = [[*program, "collect", str(home.path), "-o", str(home.path / "results" / "trials.csv"), *here]]
+    root = ["--root", str(home.root)]
+    steps = [[*program, "collect", str(home.path), "-o", str(home.path / "results" / "trials.csv"), *root]]
     if job.auto_resume:
-        steps.append([*program, "resume", str(home.path), "--auto", submission.id, *here])
+        steps.append([*program, "resume", str(home.path), "--auto", submission.id, *root])
     for step in steps:
         for word in step:
             check_line("path", word)
-    return "\n".join(
-        (
-            "#!/bin/bash",
-            *lines,
-            "# runs once after the workers have ended; it may be run again by hand",
-            "code=0",  # before setup: sbatch reads options up to the first command
-            *small.setup,
-            *(f"{shlex.join(step)} || code=$?" for step in steps),
-            "exit $code",
-            "",
-        )
-    )
-
-
-def _option(key: str, value: object) -> str:
-    check_line(key, value)
-    if value is True:
-        return f"#SBATCH --{key}"
-    return f"#SBATCH --{key}={shlex.quote(str(value))}"
+    return steps
 
 
 def why_not(

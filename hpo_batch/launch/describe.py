@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, replace
 from pathlib import Path
 
-from hpo_batch.errors import StorageError, UserError
+from hpo_batch.errors import UserError
+from hpo_batch.launch.checks import describe_imports, describe_sharing, line
 from hpo_batch.launch.machine import has_slurm, no_machine_named
-from hpo_batch.launch.task_layout import shape_of
-from hpo_batch.objective.load import find_function, import_function, missing_files
+from hpo_batch.launch.task_layout import gpus_of, shape_of
+from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
-from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.records import Value
 from hpo_batch.space.cells import expected_distinct, size
 from hpo_batch.space.parameters import Choices, Searched
 from hpo_batch.space.rarity import rarely_valid
-from hpo_batch.store import footprint, sharing
-from hpo_batch.store.home import StudyHome, who_may_replace
-from hpo_batch.study.imported import gather, is_frozen
-from hpo_batch.study.read import read_state
+from hpo_batch.store import footprint
+from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.doubts import warnings
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.samplers import SAMPLERS
@@ -57,14 +55,10 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
     lines = [f"study {sweep.path if sweep.budget else sweep.study.name}: {metrics}", _trials_line(sweep)]
     lines += _space_lines(sweep)
     lines += _parameter_count_lines(sweep, warned, import_code=import_code)
-    lines += [_workers_line(sweep), _line("files", f"{footprint_of(sweep)}, without output and kept checkpoints")]
+    lines += [_workers_line(sweep), line("files", f"{footprint_of(sweep)}, without output and kept checkpoints")]
     history, history_warnings = describe_imports(sweep, home)
     sharing_lines, sharing_warnings = describe_sharing(sweep, home)
     return lines + history + sharing_lines, warned + history_warnings + sharing_warnings
-
-
-def _line(title: str, text: str) -> str:
-    return f"  {title:<14}{text}"
 
 
 def _trials_line(sweep: Sweep) -> str:
@@ -77,13 +71,13 @@ def _trials_line(sweep: Sweep) -> str:
     rest = target(sweep) - len(planned)
     origins += [f"{rest} by {sweep.sampler.name}"] if rest and not sweep.sampler.capabilities.is_list else []
     seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
-    return _line("trials", f"{target(sweep)}: {', '.join(origins)}{seeds}")
+    return line("trials", f"{target(sweep)}: {', '.join(origins)}{seeds}")
 
 
 def _workers_line(sweep: Sweep) -> str:
     job = sweep.job
-    gpus = f", {job.gres or job.gpus_per_node}" if job.gres or job.gpus_per_node else ""
-    return _line(
+    gpus = f", {text}" if (text := gpus_of(job).text) else ""
+    return line(
         "workers",
         f"{job.workers} from template '{job.template or 'local'}': "
         f"{format_walltime(job.walltime)} each, {job.cpus} CPU{'' if job.cpus == 1 else 's'}{gpus}",
@@ -102,62 +96,27 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
     )
 
 
-def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """With whom a study is shared; warnings if that group cannot use it, or if others may replace it."""
-    lines, warned = [], []
-    if sweep.study.shared:
-        try:
-            group = sharing.group_of(home)
-            lines.append(_line("shared", f"with group {group}: {home.path}"))
-            lines.append(_line("", f"members of {group} may change what its workers run, and so run code as you"))
-            warned += sharing.doubts(home)
-        except StorageError as error:
-            warned.append(f"study.shared: {error}")
-    who = who_may_replace(home.root)
-    if who is not None:
-        warned.append(
-            f"{who} may replace studies in '{home.root}', and so run code as you: "
-            f"'chmod +t {home.root}' leaves each study to its owner"
-        )
-    return lines, warned
-
-
-def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """What other studies give the sampler as history, and warnings.
-
-    Raises:
-        HpoBatchError: one of them is not there, or does not fit.
-    """
-    names = ", ".join(sweep.study.import_)
-    if not names:
-        return [], []
-    if home.exists and is_frozen(read_state(home), sweep):
-        return [_line("history", f"of {names}, as it was when the study imported it")], []
-    imports = gather(home, sweep)
-    return [_line("history", line) for line in imports.lines], list(imports.doubts)
-
-
 def _space_lines(sweep: Sweep) -> list[str]:
     space = sweep.space
     searched = ", ".join(p.name for p in space.searched)
-    lines = [_line("searched", f"{len(space.searched)}: {searched}; {len(space.fixed)} fixed")]
+    lines = [line("searched", f"{len(space.searched)}: {searched}; {len(space.fixed)} fixed")]
     total = size(space)
     if total.all is None:
-        lines.append(_line("cells", "infinite: a parameter is continuous"))
+        lines.append(line("cells", "infinite: a parameter is continuous"))
     else:
         valid = "unknown (too many to count)" if total.valid is None else f"{total.valid}"
-        lines.append(_line("cells", f"{total.all} in all, {valid} valid"))
+        lines.append(line("cells", f"{total.all} in all, {valid} valid"))
     for parameter in space.searched:
         if isinstance(parameter, Choices) and parameter.weights is not None:
             parts = zip(parameter.values, parameter.weights, strict=True)
             shares = ", ".join(f"{value} {weight / sum(parameter.weights):.0%}" for value, weight in parts)
-            lines.append(_line("shares", f"{parameter.name}: {shares} of the drawn trials"))
+            lines.append(line("shares", f"{parameter.name}: {shares} of the drawn trials"))
     architecture = architecture_size(sweep)
     if architecture is not None:
         names, cells = architecture
         trials = target(sweep)
         lines.append(
-            _line(
+            line(
                 "architecture",
                 f"{cells} valid cells over {', '.join(names)}: {trials} trials can reach {min(trials, cells)}, "
                 f"random draws {expected_distinct(trials, cells):.1f}",
@@ -185,7 +144,7 @@ def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool
         rare = rarely_valid(bounded, also_finite=True)
         warned += [f"space.constraints: {rare}"] if rare else []
     label = f"{sweep.budget} is " if sweep.budget else ""
-    return [_line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
+    return [line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
 
 
 def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:
@@ -235,31 +194,6 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
     except UserError as error:
         return [f"sampler.name: {error}"]
     return []
-
-
-def objective_warnings(sweep: Sweep) -> list[str]:
-    """What of the objective is missing; found out without importing or starting it."""
-    objective = sweep.objective
-    missing: list[str] = []
-    if objective.function is not None:
-        try:
-            find_function(objective.function)
-        except UserError as error:
-            missing.append(f"objective.function: {error}")
-    if objective.command is not None:
-        missing += [f"objective.command: {file}" for file in missing_files(objective)]
-    return missing
-
-
-def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Why ``submit`` does not start a sweep because of its objective, and what it only warns about.
-
-    Where the job sets up its own environment, what is missing here may exist there.
-    """
-    missing, wrong = objective_warnings(sweep), mistakes(sweep)
-    if sweep.job.python is None and not sweep.job.setup:
-        return [*wrong, *missing], []
-    return wrong, missing
 
 
 def _import_warnings(objective: Objective) -> list[str]:

@@ -1,4 +1,4 @@
-"""Start workers as processes of this machine: detached, each on its own GPU slot if there are GPUs."""
+"""Start workers as detached processes of this machine, on its GPUs in turn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.launch.plan import Plan
 from hpo_batch.scheduler.gpus import Gpu
+from hpo_batch.scheduler.registry import SCHEDULERS
+from hpo_batch.scheduler.scheduler import JobCommand
 
 LOG_PATTERN = "local/{submission}_%i.log"
 """``StudyHome.local_log`` for readers"""
@@ -43,9 +44,6 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
             env[EnvVar.GPUS] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]
         log = home.local_log(submission, index)
-        process = processes.start(
-            [*python, "-m", "hpo_batch", "worker", str(home.path)], stdout=log, stderr=log, env=env, cwd=plan.workdir
-        )
-        processes.reap_in_background(process)
-        pids.append(str(process.pid))
+        argv = (*python, "-m", "hpo_batch", "worker", str(home.path))
+        pids.append(SCHEDULERS["local"].submit(JobCommand(argv=argv, env=env, log=log, workdir=plan.workdir)))
     return tuple(pids)

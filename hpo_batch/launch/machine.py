@@ -1,14 +1,28 @@
-"""On which machine a sweep runs that does not say so. Light: ``check`` asks too."""
+"""What the machine where a command is typed has: SLURM, and how large its arrays may be. Light: ``check`` asks too."""
 
 from __future__ import annotations
 
 from hpo_batch import processes
+from hpo_batch.errors import HpoBatchError
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.sweep.schema import Job
+
+USUAL_ARRAY_LIMIT = 1001
+"""SLURM's default of MaxArraySize (https://slurm.schedmd.com/slurm.conf.html#OPT_MaxArraySize). A site is asked for its
+own only if it could matter."""
 
 
 def has_slurm() -> bool:
     """Whether jobs can be submitted from this machine."""
     return processes.exists("sbatch") and processes.exists("srun")
+
+
+def array_limit() -> int:
+    """Most tasks of one array; 0 where arrays are switched off, SLURM's default where it does not answer."""
+    try:
+        return BATCH.array_limit()
+    except HpoBatchError:
+        return USUAL_ARRAY_LIMIT
 
 
 def no_machine_named(job: Job, *, has_slurm: bool) -> str:

@@ -1,20 +1,21 @@
-"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``submit`` carries it out."""
+"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``carry_out`` carries it out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import UserError
-from hpo_batch.launch.environment import Environment, sbatch_environment
-from hpo_batch.launch.machine import no_machine_named
+from hpo_batch.launch.environment import Environment, option_of, sbatch_environment
+from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, no_machine_named
 from hpo_batch.launch.sbatch import asked_options
-from hpo_batch.launch.task_layout import shape_of
+from hpo_batch.launch.task_layout import gpus_of, shape_of
+from hpo_batch.scheduler.gpu_request import speaks_of_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change
-from hpo_batch.sweep.sbatch_options import GPUS
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -25,6 +26,8 @@ class Site:
 
     has_slurm: bool
     """``sbatch`` and ``srun`` are on PATH"""
+    array_limit: int | None = None
+    """most tasks of one array (``launch.machine.array_limit``)"""
     gpus: tuple[str, ...] = ()
     """of this machine, for local workers"""
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +52,35 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Array:
+    """Array tasks that one sbatch submits."""
+
+    tasks: int
+    max_running: int | None
+    """its share of ``[job] max_running``"""
+    is_array: bool = True
+    """False for a plain job of one task"""
+
+
+def split(tasks: int, *, limit: int, max_running: int | None) -> tuple[Array, ...]:
+    """Tasks in as many arrays as it takes, each with its share of ``max_running``.
+
+    Args:
+        limit: most tasks of one array; 0 or 1 where arrays are switched off.
+    """
+    # A last array of one task beside others is an array too, so that all logs are named alike.
+    is_array = tasks > 1 and limit > 1
+    arrays = []
+    while tasks:
+        size = min(tasks, max(1, limit))
+        share = None if max_running is None else max(1, round(max_running * size / tasks))
+        arrays.append(Array(tasks=size, max_running=share, is_array=is_array))
+        tasks -= size
+        max_running = None if max_running is None or share is None else max_running - share
+    return tuple(arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Workers to start for one study."""
 
@@ -61,7 +93,9 @@ class Plan:
     workdir: Path
     warnings: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
-    """which variables of the caller's SLURM asks for too, and which do not count"""
+    """which of the caller's ``SBATCH_*`` variables apply, and which do not"""
+    array_limit: int | None = None
+    """most tasks of one array at this site; None if nobody has asked"""
 
     @property
     def is_local(self) -> bool:
@@ -73,12 +107,27 @@ class Plan:
         return shape_of(self.sweep.job).tasks_for(self.workers)
 
     @property
+    def arrays(self) -> tuple[Array, ...]:
+        """What is submitted to SLURM, if it takes all of it."""
+        if self.is_local:
+            return ()
+        limit = USUAL_ARRAY_LIMIT if self.array_limit is None else self.array_limit
+        return split(self.tasks, limit=limit, max_running=self.sweep.job.max_running)
+
+    @property
+    def collects(self) -> bool:
+        """Whether a job that runs after the workers is submitted too."""
+        return bool(self.workers and not self.is_local and (self.sweep.job.collect or self.sweep.job.auto_resume))
+
+    @property
     def why_none(self) -> str:
         if self.standing.nothing_left is not None:
-            return f"{self.standing.nothing_left.text}: no worker is started"
+            return f"{self.standing.nothing_left.text}: no workers started"
         if self.standing.remaining == 0:
             return f"all {self.standing.finished} trials are finished: nothing to do"
-        return f"{self.standing.live_workers} workers are at it already: none is added"
+        if self.standing.live_workers == 1:
+            return "1 worker is already running; none added"
+        return f"{self.standing.live_workers} workers are already running; none added"
 
     def lines(self) -> list[str]:
         """The plan in words."""
@@ -94,7 +143,7 @@ class Plan:
         local = "local processes" if self.workers > 1 else "local process"
         where = local if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
         asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}"]
-        gpus = job.gres or job.gpus_per_node
+        gpus = gpus_of(job).text
         asked += [gpus] if gpus and not self.is_local else []
         shape = shape_of(job)
         if shape.workers > 1:
@@ -107,7 +156,26 @@ class Plan:
             *told,
             f"  {left}; {self.tasks} {where} from template '{job.template or 'local'}': {', '.join(asked)}",
             *(f"  {line}" for line in self.environment),
+            *self._job_lines(),
         ]
+
+    def _job_lines(self) -> list[str]:
+        """Jobs that are not in the number of array tasks: why there are several arrays, and what runs after them."""
+        lines = []
+        if len(self.arrays) > 1:
+            most = max(array.tasks for array in self.arrays)
+            parts = ", ".join(_array_text(array, len(list(same))) for array, same in itertools.groupby(self.arrays))
+            lines.append(f"  in {len(self.arrays)} arrays, since SLURM takes at most {most} tasks in one: {parts}")
+        if self.collects:
+            most = self.sweep.job.auto_resume
+            resumes = f"; resumes at most {most} time{'' if most == 1 else 's'} while trials remain" if most else ""
+            lines.append(f"  then one job that collects the results{resumes}")
+        return lines
+
+
+def _array_text(array: Array, count: int) -> str:
+    times = f"{count} x " if count > 1 else ""
+    return f"{times}{array.tasks}{'' if array.max_running is None else f' ({array.max_running} at once)'}"
 
 
 def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
@@ -118,51 +186,66 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
             option that cannot be given; a path that SLURM would change.
     """
     job = sweep.job
-    if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
-        raise UserError(unnamed)
-    if job.scheduler == "slurm" and not site.has_slurm:
-        raise UserError(
-            f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
-            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
-        )
-    if job.scheduler == "slurm" and "%" in str(home.path.absolute()):
-        raise UserError(
-            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
-            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
-        )
-    wanted = min(job.workers, standing.remaining)
-    told: list[str] = []
-    if job.workers > standing.remaining > 0:
-        told.append(f"{job.workers} workers were asked for, {standing.remaining} trials remain: fewer are started")
-    slots = len(site.gpus) * (job.workers_per_gpu or 1)
-    if job.scheduler == "local" and site.gpus and job.device != "cpu" and wanted > slots:
-        told.append(f"{wanted} local workers share {len(site.gpus)} GPUs")
-    if standing.remaining:
-        told += [f"not counted as workers: {line}" for line in standing.not_counted]
-        told += standing.doubts
-    if standing.remaining and standing.on_hold:
-        held = ",".join(standing.on_hold)
-        told.append(f"held tasks count as workers, and do not start before 'scontrol release {held}': or cancel them")
-    variables: list[str] = []
+    _check_site(home, job, site)
+    missing = min(job.workers, standing.remaining)
+    lines: list[str] = []
     if job.scheduler == "slurm":
-        of_caller = sbatch_environment(site.environ, asked=asked_options(job))
-        _refuse_gpus_of_the_caller(job, of_caller)
-        variables = of_caller.lines()
+        environment = sbatch_environment(site.environ, asked=asked_options(job))
+        _refuse_gpus_of_the_caller(job, environment)
+        lines = environment.lines()
     return Plan(
         home=home,
         sweep=sweep,
         change=change,
         standing=standing,
-        workers=0 if standing.nothing_left is not None else max(0, wanted - standing.live_workers),
+        workers=0 if standing.nothing_left is not None else max(0, missing - standing.live_workers),
         workdir=workdir,
-        warnings=tuple(told),
-        environment=tuple(variables),
+        warnings=tuple(_warnings(job, site, standing)),
+        environment=tuple(lines),
+        array_limit=site.array_limit,
     )
+
+
+def _check_site(home: StudyHome, job: Job, site: Site) -> None:
+    """Raises UserError if the job cannot run from this machine."""
+    if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
+        raise UserError(unnamed)
+    if job.scheduler != "slurm":
+        return
+    if not site.has_slurm:
+        raise UserError(
+            f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
+            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
+        )
+    if "%" in str(home.path.absolute()):
+        # a pattern of file names: https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN
+        raise UserError(
+            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
+            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
+        )
+
+
+def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
+    """What somebody may have expected otherwise."""
+    remaining = standing.remaining
+    if job.workers > remaining > 0:
+        yield f"{job.workers} workers requested, but only {remaining} trials remain: starting fewer"
+    slots = len(site.gpus) * (job.workers_per_gpu or 1)
+    if job.scheduler == "local" and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
+        yield f"{min(job.workers, remaining)} local workers share {len(site.gpus)} GPUs"
+    if not remaining:
+        return
+    for line in standing.not_counted:
+        yield f"not counted as workers: {line}"
+    yield from standing.doubts
+    if standing.on_hold:
+        tasks = ",".join(standing.on_hold)
+        yield f"held tasks count as workers but do not start: run 'scontrol release {tasks}', or cancel them"
 
 
 def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
     """``workers_per_gpu`` counts the GPUs that the sweep asks for: others would be given twice the workers."""
-    named = [name for name in environment.filled if name.removeprefix("SBATCH_").lower().replace("_", "-") in GPUS]
+    named = [name for name, value in environment.filled.items() if speaks_of_gpus(option_of(name), value)]
     if job.workers_per_gpu is not None and named:
         raise UserError(
             f"{named[0]}={environment.filled[named[0]]} of your environment asks for GPUs, and [job] workers_per_gpu "

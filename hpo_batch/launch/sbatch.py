@@ -19,9 +19,10 @@ from submitit.slurm.slurm import _make_sbatch_string  # private, but the executo
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.task_layout import Shape, shape_of
-from hpo_batch.scheduler.gpus import asked_gpus
+from hpo_batch.scheduler.gpu_request import speaks_of_gpus
+from hpo_batch.scheduler.slurm.options import replaced_by
 from hpo_batch.sweep.controls import check_line
-from hpo_batch.sweep.sbatch_options import KINDS, given_options, sbatch_problems
+from hpo_batch.sweep.sbatch_options import given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import lead_s
 
@@ -36,57 +37,51 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         do = f"; say {problem.allowed}" if problem.allowed else ""
         raise UserError(f"[job.sbatch] {problem.key[-1]}: {problem.message}{do}")
     given = given_options(job)
-    taken = set(given).union(*(kind for kind in KINDS if kind & set(given)))
+    taken = replaced_by(given)
     further: dict[str, Any] = {**({} if "requeue" in taken else {"requeue": True}), "chdir": str(workdir), **given}
     if job.reservation is not None:
         further["reservation"] = job.reservation
-    shape = shape_of(job)
-    asked: dict[str, Any] = {
-        "job_name": name,
+    shape, signal_delay_s = shape_of(job), int(lead_s(job.walltime, job.signal_lead_s))
+    if not job.srun:
+        # without srun only the batch shell is signalled: the worker must be that shell's process
+        further["signal"] = f"B:USR2@{signal_delay_s}"
+    if job.gres is not None and not speaks_of_gpus("gres", job.gres):
+        taken -= {"gres"} - set(given)  # other resources: they stand beside GPUs that are asked for in another way
+    options = {**_resources(job, shape), "job_name": name}
+    return {
+        # else an option would stand there twice, or beside another that asks for the same
+        **{k: v for k, v in options.items() if v is not None and k.replace("_", "-") not in taken},
+        "array_parallelism": job.max_running or 100_000,
+        **({"setup": list(job.setup)} if job.setup else {}),
+        "signal_delay_s": signal_delay_s,
+        "use_srun": job.srun,
+        **({"srun_args": _srun_args(job, shape)} if job.srun else {}),
+        "additional_parameters": further,
+        "wckey": None,  # submitit's default, "submitit", is refused by sites that enforce wckeys; None leaves it out
+    }
+
+
+def _resources(job: Job, shape: Shape) -> dict[str, Any]:
+    """What is asked for, by submitit's names; None where the sweep leaves it open."""
+    keys = ("gres", "gpus_per_node", "partition", "account", "qos", "constraint", "exclude", "nodelist", "dependency")
+    return {
         "time": math.ceil(job.walltime / 60),
         "nodes": shape.nodes,
         "ntasks_per_node": shape.tasks_per_node,
         "cpus_per_task": shape.cpus,
         "mem": None if shape.mem_gb is None else f"{math.ceil(shape.mem_gb * 1024)}M",
-        "gres": job.gres,
-        "gpus_per_node": job.gpus_per_node,
-        "partition": job.partition,
-        "account": job.account,
-        "qos": job.qos,
-        "constraint": job.constraint,
-        "exclude": job.exclude,
-        "nodelist": job.nodelist,
-        "dependency": job.dependency,
-        "array_parallelism": job.max_running or 100_000,
-        "setup": list(job.setup) or None,
-        "signal_delay_s": int(lead_s(job.walltime, job.signal_lead_s)),
-        "use_srun": job.srun,
-        "srun_args": _srun_args(job, shape) if job.srun else None,
-    }
-    if not job.srun:
-        # without srun only the batch shell is signalled: the worker must be that shell's process
-        further["signal"] = f"B:USR2@{asked['signal_delay_s']}"
-    asked["additional_parameters"] = further
-    # submitit's default, which sites that enforce wckeys refuse; None leaves it out
-    asked["wckey"] = None
-    if job.gres is not None and not asked_gpus(job.gres):
-        taken -= {"gres"} - set(given)  # of other resources: it stands beside GPUs that are asked for in another way
-    return {
-        key: value
-        for key, value in asked.items()
-        # else the option would stand there twice, or beside another that asks for the same
-        if key == "wckey" or (value is not None and key.replace("_", "-") not in taken)
+        **{key: getattr(job, key) for key in keys},
     }
 
 
-def asked_options(job: Job) -> frozenset[str]:
-    """Long names of the sbatch options that the script will hold."""
+def asked_options(job: Job) -> dict[str, object]:
+    """The sbatch options that the script will hold, by long names."""
     asked = parameters(job, name="", workdir=Path("/"))
     for key in ("array_parallelism", "setup", "signal_delay_s", "use_srun", "srun_args", "wckey"):
         asked.pop(key, None)
     further = asked.pop("additional_parameters")
-    always = ("array", "error", "open-mode", "output", "signal")
-    return frozenset((*(key.replace("_", "-") for key in (*asked, *further)), *always))
+    options = {key.replace("_", "-"): value for key, value in {**asked, **further}.items()}
+    return {**dict.fromkeys(("array", "error", "open-mode", "output", "signal")), **options}
 
 
 def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:

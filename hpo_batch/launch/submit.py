@@ -1,155 +1,267 @@
-"""Carry out a plan: make the study, note the submission, start the workers."""
+"""Start sweeps, or go on with them: what ``submit`` and ``resume`` have in common, for commands and for Python users.
+
+What is missing is counted, planned and submitted by one process at a time.
+"""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
-import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from hpo_batch import processes
-from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
-from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
-from hpo_batch.launch.collector import add_collector
-from hpo_batch.launch.local import LOG_PATTERN, start_workers
-from hpo_batch.launch.plan import Plan
-from hpo_batch.launch.provenance import command_line, describe_code, snapshot
-from hpo_batch.launch.rollback import look_before, put_back, remove_unused, take_markers
+from hpo_batch.errors import HpoBatchError, UserError
+from hpo_batch.launch.carry_out import carry_out, note_found
+from hpo_batch.launch.checks import describe_imports, describe_sharing, refusals
+from hpo_batch.launch.collector import why_not
+from hpo_batch.launch.facts import Fact, Note, NotResumed, Planned, PutAside, Refused, Submitted, Tell, Warned
+from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, array_limit, has_slurm
+from hpo_batch.launch.plan import Plan, Site, Standing, plan
+from hpo_batch.launch.provenance import code_changes
+from hpo_batch.launch.submit_lock import turn
+from hpo_batch.launch.task_exits import how_they_ended
 from hpo_batch.launch.task_layout import shape_of
-from hpo_batch.monitor.queue import Queue, is_starting
+from hpo_batch.launch.trash import put_aside
+from hpo_batch.launch.updates import bring_up_to_date, start_held_back
+from hpo_batch.monitor.live import Live, live
+from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.scheduler.gpus import local_gpus
-from hpo_batch.scheduler.slurm.commands import cluster_name
-from hpo_batch.store import leases, sharing
-from hpo_batch.store.home import StudyHome, user_name
-from hpo_batch.store.submissions import Submission, job_name, read_submissions, write_submission
-from hpo_batch.study.create import create
-from hpo_batch.sweep.schema import Job
+from hpo_batch.store.home import StudyHome, check_enterable
+from hpo_batch.store.owner import check_ours
+from hpo_batch.store.submissions import read_submissions
+from hpo_batch.study.create import what_changes
+from hpo_batch.study.read import read_state
+from hpo_batch.study.stopped import nothing_left
+from hpo_batch.study.translate import target_with_history
+from hpo_batch.sweep.difference import Change
+from hpo_batch.sweep.doubts import warnings
+from hpo_batch.sweep.schema import Job, Sweep
+from hpo_batch.sweep.size import target
 
-GPU_OPTIONS = ("gres", "gpus-per-node", "gpus-per-task", "gpus")
 
-log = logging.getLogger(__name__)
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A sweep to start or to go on with."""
+
+    sweep: Sweep
+    home: StudyHome
+    toml: str = ""
+    """text of its file, kept in the study for people; what counts is ``sweep``"""
+    workdir: Path = field(default_factory=Path.cwd)
+    """where its workers run: the user's code is found from there"""
 
 
-def submit(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
-    """Make or revise the study and start the plan's workers; None if no worker is to be started.
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came of it."""
 
-    A study that was made for workers which SLURM then refused is removed again.
+    plans: tuple[Plan, ...]
+    started: tuple[Plan, ...] = ()
+    """plans that were carried out; none in a dry run"""
+    error: HpoBatchError | None = None
+    """why the study of one of several budgets could not be submitted"""
+
+
+def submit_sweeps(
+    requests: Sequence[Request],
+    *,
+    tell: Tell = lambda fact: None,
+    dry_run: bool = False,
+    fresh: bool = False,
+    after: str | None = None,
+) -> Result:
+    """Make or revise the study of each sweep, and start the workers that it lacks.
 
     Args:
-        resumes: how many submissions in a row collectors have made, this one included; they lift no marker.
+        tell: called with each fact as it happens.
+        dry_run: plan alone: nothing is written, locked or submitted.
+        fresh: put the studies that are there aside, and begin anew.
+        after: the submission whose collector asks; ``NotResumed`` says why it may not.
 
     Raises:
-        Irreconcilable, StorageError: see ``study.create``.
-        SlurmRefused, SlurmUnreachable, SubmissionUnknown: see ``arrays.submit_arrays``.
+        UserError: a sweep, its objective or an edit of it does not fit.
+        StorageError: a study cannot be read or written.
+        SlurmError: SLURM refuses or cannot be reached; of several budgets it is the result's ``error``.
     """
-    id = secrets.token_hex(6)
-    before = None if plan.home.exists else look_before(plan.home)
-    _create(plan, toml)
-    try:
-        # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
-        with sharing.umask_for(shared=plan.sweep.study.shared):
-            return _start(plan, id, environ, resumes)
-    except SlurmError as error:
-        if before is not None and not isinstance(error, SubmissionUnknown):
-            remove_unused(plan.home, id, before=before)
-        raise
+    _check(requests, tell, dry_run=dry_run, fresh=fresh)
+    with contextlib.ExitStack() as stack:
+        for one in sorted(requests, key=lambda one: one.home.name) if not dry_run else ():
+            stack.enter_context(turn(one.home, shared=one.sweep.study.shared))
+        known = [one.home for one in requests if one.home.exists]
+        there = live(known, over=() if after is None else (after,), say=lambda text: tell(Note(text=text)))
+        _make_room(requests, there, stack, tell, dry_run=dry_run, fresh=fresh)
+        plans = tuple(plan_for(one, there.get(one.home.name)) for one in requests)
+        for made in plans:
+            _tell_doubts(made, tell)
+        if dry_run:
+            for made in plans:
+                tell(Planned(plan=made))
+            return Result(plans=plans)
+        for home in known:
+            if home.name in there:
+                note_found(home, there[home.name].queue)
+        resumes = 0 if after is None else _next_resume(plans[0], after, there[plans[0].home.name])
+        if isinstance(resumes, NotResumed):
+            tell(resumes)
+            return Result(plans=plans)
+        return _carry_out_all(plans, [one.toml for one in requests], there, tell, resumes=resumes)
 
 
-def note_found(home: StudyHome, queue: Queue) -> None:
-    """Write down the jobs that were found by name: when they have left the queue, only ids lead to their accounts."""
-    for submission in read_submissions(home):
-        ids = queue.job_ids.get(submission.id, submission.job_ids)
-        if ids != submission.job_ids and not is_starting(submission):
-            write_submission(home, replace(submission, job_ids=ids, is_open=False))
+def plan_for(request: Request, live_workers: Live | None) -> Plan:
+    """The plan for a study that is there, or (without ``live_workers``) for one that is to be made."""
+    sweep, home = request.sweep, request.home
+    site = _site(sweep.job)
+    change, standing = Change(created=True), Standing(remaining=target(sweep))
+    if live_workers is not None:
+        state = read_state(home)
+        change = what_changes(home, sweep, state)
+        finished = state.counts().finished
+        remaining = max(0, target_with_history(sweep, state) - finished)
+        standing = Standing(
+            remaining=remaining,
+            finished=finished,
+            live_workers=live_workers.workers,
+            on_hold=live_workers.on_hold,
+            nothing_left=nothing_left(home, state, sweep) if remaining and not change.against else None,
+            not_counted=live_workers.not_counted,
+            doubts=live_workers.doubts,
+        )
+    return plan(home, sweep, change=change, site=site, standing=standing, workdir=request.workdir)
 
 
-def _create(plan: Plan, toml: str) -> None:
-    try:
-        create(plan.home, plan.sweep, toml=toml, now=time.time())
-    except StorageError:
-        if plan.home.path.exists():
-            raise
-        # another submission was refused in this moment, and has removed the study that it had made
-        create(plan.home, plan.sweep, toml=toml, now=time.time())
+def _site(job: Job) -> Site:
+    is_local, slurm = job.scheduler == "local", has_slurm()
+    gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
+    may_be_split = slurm and not is_local and shape_of(job).tasks_for(job.workers) >= USUAL_ARRAY_LIMIT
+    limit = array_limit() if may_be_split else None
+    return Site(has_slurm=slurm, gpus=gpus, environ=os.environ, array_limit=limit)
 
 
-def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Submission | None:
-    home = plan.home
-    markers = take_markers(home) if resumes == 0 else {}
-    if plan.workers == 0:
-        return None
-    leases.remove_left_over(home.workers, duration_s=plan.sweep.study.lease_s)
-    code = describe_code(home, id, workdir=plan.workdir, argv=command_line())
-    if plan.sweep.objective.snapshot:
-        copy, private = snapshot(home, id, workdir=plan.workdir)
-        plan = replace(plan, workdir=copy)
-        if plan.sweep.study.shared:
-            # the copies have the modes of their originals; what git does not know may be a secret, and stays one
-            sharing.open_to_group(copy, below=home.path, leaves=private.__contains__)
-            closed = sorted(path.name for path in private if path.is_file() and not path.lstat().st_mode & 0o040)
-            if closed:
-                log.warning(
-                    "the group cannot read %s in the snapshot: git does not know it, and only you may read it",
-                    ", ".join(closed),
-                )
-        code["snapshot"] = f"{home.code.name}/{id}"
-    job = plan.sweep.job
-    submission = Submission(
-        id=id,
-        kind="local" if plan.is_local else "slurm",
-        workers=plan.workers,
-        workers_per_task=shape_of(job).workers,
-        walltime_s=job.walltime,
-        submitted=time.time(),
-        gpus=_gpus(job, environ),
-        log_pattern=_log_pattern(plan, id),
-        host=processes.host_name(environ),
-        name="" if plan.is_local else job_name(home, id),
-        cluster="" if plan.is_local else cluster_name(environ),
-        user=user_name(os.geteuid()),
-        asked=plan.workers,
-        is_open=not plan.is_local,
-        submitter={} if plan.is_local else _this_process(),
-        code=code,
-        resumes=resumes,
-    )
-    # written before sbatch: if we die in between, the job's name leads back to this line
-    write_submission(home, submission)
-    try:
-        if plan.is_local:
-            job_ids = start_workers(plan, submission=id, gpus=local_gpus(environ), environ=environ)
-            submission = replace(submission, job_ids=job_ids)
-            write_submission(home, submission)
-        else:
-            submission = submit_arrays(plan, submission, environ=environ)
-    except SubmissionUnknown:
-        raise
-    except HpoBatchError as error:
-        write_submission(home, replace(submission, refused=str(error), is_open=False))
-        put_back(home, markers)
-        raise
-    if submission.kind == "slurm" and (job.collect or job.auto_resume):
-        submission = add_collector(plan, submission, environ=environ)
-        write_submission(home, submission)
-    return submission
+def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: bool) -> None:
+    """What can be told before anything is locked or asked of SLURM.
+
+    Raises:
+        UserError: the objective cannot be found where the workers will look, or an import does not fit.
+        StorageError: a study is somebody else's, or cannot be read.
+    """
+    for one in requests:
+        for text in warnings(one.sweep):
+            tell(Warned(text=text))
+        with contextlib.chdir(one.workdir):  # not where the command was typed
+            wrong, missing = refusals(one.sweep)
+            doubts = objective_doubts(one.sweep)
+        if wrong:
+            raise UserError("\n".join(wrong))
+        for text in (*doubts, *missing):
+            tell(Warned(text=text))
+    for one in requests:
+        check_enterable(one.home.path) if dry_run else check_ours(one.home)
+    for one in requests if not fresh else ():
+        if one.home.exists:
+            what_changes(one.home, one.sweep, read_state(one.home))  # a study that cannot be read is not even locked
+    for one in requests:
+        _tell_all(tell, *describe_imports(one.sweep, one.home))
 
 
-def _log_pattern(plan: Plan, id: str) -> str:
-    if plan.is_local:
-        return LOG_PATTERN.replace("{submission}", id)
-    return LOG_OF_TASK if plan.tasks > 1 else LOG_OF_JOB
+def _tell_all(tell: Tell, notes: Collection[str], doubts: Collection[str]) -> None:
+    for text in notes:
+        tell(Note(text=text))
+    for text in doubts:
+        tell(Warned(text=text))
 
 
-def _this_process() -> dict[str, Any]:
-    """By which others can tell whether sbatch is still being called."""
-    return dict(processes.identity())
+def _make_room(
+    requests: Sequence[Request],
+    there: dict[str, Live],
+    stack: contextlib.ExitStack,
+    tell: Tell,
+    *,
+    dry_run: bool,
+    fresh: bool,
+) -> None:
+    """Put aside the studies that begin anew; they are no longer among those that are there."""
+    for one in requests:
+        home = one.home
+        why = _begins_anew(home, one.sweep, fresh=fresh) if home.name in there else ""
+        if not why:
+            continue
+        live_workers = there.pop(home.name)
+        path = None if dry_run else put_aside(home, read_state(home), live_workers, now=time.time())
+        tell(PutAside(home=home, why=why, path=path))
+        if path is not None:
+            stack.enter_context(turn(home, shared=one.sweep.study.shared))
 
 
-def _gpus(job: Job, environ: Mapping[str, str]) -> str:
-    """What is asked for each worker, wherever it is said."""
-    told = [job.gres, job.gpus_per_node, *(job.sbatch.get(option) for option in GPU_OPTIONS)]
-    told += [environ.get(f"SBATCH_{option.upper().replace('-', '_')}") for option in GPU_OPTIONS]
-    return str(next((one for one in told if one), ""))
+def _begins_anew(home: StudyHome, sweep: Sweep, *, fresh: bool) -> str:
+    """Why the study that is there is put aside; empty if it goes on.
+
+    Where no trial has come to an end, an edit that would change what they mean is the usual way to a first one.
+    """
+    if fresh:
+        return "the study that was there is put aside"
+    state = read_state(home)
+    counts = state.counts()
+    if counts.finished or counts.running or counts.waiting or not what_changes(home, sweep, state).against:
+        return ""
+    return "no trial of the study that was there has finished: it is put aside"
+
+
+def _tell_doubts(made: Plan, tell: Tell) -> None:
+    notes, doubts = describe_sharing(made.sweep, made.home)
+    _tell_all(tell, notes, (*made.warnings, *_code_warnings(made), *doubts))
+
+
+def _code_warnings(made: Plan) -> Iterator[str]:
+    submissions = [s for s in read_submissions(made.home) if s.code] if made.workers else []
+    changes = code_changes(made.home, submissions[-1].code, workdir=made.workdir) if submissions else []
+    if changes:
+        what = "; ".join(changes)
+        yield f"the code in {made.workdir} is not what the last submission of {made.home.name} ran: {what}"
+
+
+def _next_resume(made: Plan, after: str, live_workers: Live) -> int | NotResumed:
+    """Which of the resumes in a row this one is; or why the collector may not."""
+    submissions = read_submissions(made.home)
+    mine = next((s for s in submissions if s.id == after), None)
+    markers, state = made.home.markers(), read_state(made.home)
+    ended = how_they_ended(made.home, mine, live_workers.queue, state=state) if mine is not None and not markers else ()
+    reason = why_not(submissions, after, sweep=made.sweep, state=state, markers=markers, ended=ended)
+    if reason is not None or mine is None:
+        return NotResumed(home=made.home, reason=str(reason))
+    return mine.resumes + 1
+
+
+def _carry_out_all(
+    plans: Sequence[Plan], tomls: Sequence[str], there: Mapping[str, Live], tell: Tell, *, resumes: int
+) -> Result:
+    """The plan of each budget; one that cannot be submitted does not stop the others."""
+    failure: HpoBatchError | None = None
+    started: list[Plan] = []
+    for made, toml in zip(plans, tomls, strict=True):
+        tell(Planned(plan=made))
+        try:
+            with contextlib.chdir(made.workdir):  # a sampler of the user's, ./job_templates/collector.toml
+                submission = carry_out(made, toml=toml, environ=os.environ, resumes=resumes)
+        except HpoBatchError as error:
+            if len(plans) == 1:
+                raise
+            tell(Refused(home=made.home, error=error))
+            failure = error
+            continue
+        started.append(made)
+        if submission is not None:
+            tell(Submitted(plan=made, submission=submission))
+        for fact in _update_tasks(made, there.get(made.home.name)):
+            tell(fact)
+    return Result(plans=tuple(plans), started=tuple(started), error=failure)
+
+
+def _update_tasks(made: Plan, live_workers: Live | None) -> Iterator[Fact]:
+    """Tell SLURM what changed of tasks that are there."""
+    if live_workers is None:
+        return
+    yield from bring_up_to_date(made, live_workers)
+    if made.standing.remaining:
+        yield from start_held_back(made, live_workers)

@@ -1,6 +1,6 @@
-"""One submission of a study at a time: whoever counts what is left to do and submits it does so alone.
+"""One submission of a study at a time: counting what is left and submitting it must not happen twice at once.
 
-Only commands that submit or cancel take their turn, never a worker. The kernel ends the turn of one that was killed.
+Only commands that submit or cancel take this lock, never a worker. The kernel releases it when its holder is killed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WAIT_S = 300.0
 
 @contextlib.contextmanager
 def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) -> Iterator[None]:
-    """Wait for the study's turn and hold it.
+    """Wait for the study's submit lock and hold it.
 
-    Before there is a study, the lock lies beside its directory, which is left alone: the submission may be refused.
+    Before the study exists, the lock lies beside its directory, which is not made: the submission may be refused.
 
     Raises:
-        LockTimeout: another submission has held it all the time.
+        LockTimeout: another submission held it all the time.
         StorageError: the lock cannot be made.
     """
     deadline = time.monotonic() + timeout_s

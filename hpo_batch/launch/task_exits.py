@@ -18,8 +18,8 @@ from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue
 from hpo_batch.records import Cause, TrialState
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.attempt_folder import RESULT
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission
@@ -46,18 +46,18 @@ def how_they_ended(
     Args:
         queue: with the tasks that have ended, which squeue forgets after some minutes. sacct is asked too.
     """
-    told = [row.state for row in queue.of(submission).values()]
+    states = [row.state for row in queue.of(submission).values()]
     try:
-        accounted = commands.sacct(submission.job_ids) or {}
+        accounted = BATCH.accounts(submission.job_ids) or {}
     except (SlurmError, CommandMissing) as error:
         log.warning("how the workers' jobs ended is not in the accounts: %s", error)
         accounted = {}
-    told += [runs[-1].state for runs in accounted.values() if runs]
+    states += [runs[-1].state for runs in accounted.values() if runs]
     logs = list(_logs(home, queue.job_ids.get(submission.id, submission.job_ids)))
-    told += [ended for path in logs if (ended := last_word(last_lines(path, LINES))) is not None]
-    told += [TaskState.CANCELLED] * _never_begun(home, submission, logs)
-    told += [TaskState.CANCELLED for _ in _told_while_they_ran(home, state, submission.id)]
-    return tuple(told)
+    states += [ended for path in logs if (ended := last_word(last_lines(path, LINES))) is not None]
+    states += [TaskState.CANCELLED] * _never_begun(home, submission, logs)
+    states += [TaskState.CANCELLED for _ in _told_while_they_ran(home, state, submission.id)]
+    return tuple(states)
 
 
 def last_word(lines: Sequence[str]) -> TaskState | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpo_batch.scheduler.gpus import gpus_of_task
+from hpo_batch.scheduler.gpu_request import GpuRequest, gpu_request
 from hpo_batch.sweep.schema import Job
 
 
@@ -28,14 +28,19 @@ class Shape:
         return math.ceil(workers / self.workers)
 
 
+def gpus_of(job: Job) -> GpuRequest:
+    """The GPUs that one array task asks for."""
+    keys = {"gres": job.gres, "gpus-per-node": job.gpus_per_node}
+    return gpu_request(keys, job.sbatch, nodes=job.nodes, tasks_per_node=job.tasks_per_node)
+
+
 def shape_of(job: Job) -> Shape:
     """``cpus`` and ``mem_gb`` are of each process that trains, so that neither changes with the sharing of GPUs."""
     if job.scheduler == "local":
         return Shape(workers=1, nodes=1, tasks_per_node=1, cpus=job.cpus, mem_gb=job.mem_gb)
     workers = 1
     if job.workers_per_gpu is not None:
-        gpus = gpus_of_task(job.gres, job.gpus_per_node, job.sbatch, nodes=job.nodes, tasks_per_node=job.tasks_per_node)
-        workers = job.workers_per_gpu * max(1, gpus)
+        workers = job.workers_per_gpu * max(1, gpus_of(job).count or 0)
     on_node = workers * job.tasks_per_node
     return Shape(
         workers=workers,

@@ -8,29 +8,45 @@ from pathlib import Path
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import sync_directory
 from hpo_batch.journal.state import JournalState
-from hpo_batch.monitor.live import Live
-from hpo_batch.monitor.status import LEASE_S
+from hpo_batch.launch.submit_lock import turn
+from hpo_batch.monitor.live import Live, live
+from hpo_batch.monitor.snapshot import LEASE_S
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.owner import check_ours
+from hpo_batch.study.read import read_state
 
 TRASH = ".trash"
 
 
-def put_aside(home: StudyHome, state: JournalState, live: Live | None, *, now: float) -> Path:
+def remove(home: StudyHome) -> Path:
+    """Move a study to the trash, unless somebody works on it; where it lies then.
+
+    Raises:
+        UserError: workers run, or will.
+        StorageError: the study is somebody else's, cannot be read, or the file system refuses.
+        SlurmError, CommandMissing: SLURM cannot be asked, and the study has jobs there.
+    """
+    check_ours(home)
+    with turn(home):
+        return put_aside(home, read_state(home), live([home])[home.name], now=time.time())
+
+
+def put_aside(home: StudyHome, state: JournalState, workers: Live | None, *, now: float) -> Path:
     """Move a study's directory into the trash; where it lies then. Nothing in it is changed.
 
     Raises:
-        UserError: workers are at it, or will be.
+        UserError: workers run, or will.
         StorageError: the file system refuses.
     """
     frozen = read_frozen(home, state.revision)
     duration_s = float(setting(frozen, "study", "lease_s", LEASE_S))
     alive = leases.refreshed_lately(home.workers, duration_s=duration_s)
-    count = max(len(alive), live.workers if live is not None else 0)
+    count = max(len(alive), workers.workers if workers is not None else 0)
     if count:
-        at_it = f"{count} workers are" if count > 1 else "a worker is"
-        raise UserError(f"{at_it} at the study '{home.name}': end them first with 'hpo-batch cancel {home.name}'")
+        subject = f"{count} workers are" if count > 1 else "a worker is"
+        raise UserError(f"{subject} running in the study '{home.name}'; first run 'hpo-batch cancel {home.name}'")
     stamp = time.strftime("%Y%m%dT%H%M%S", time.localtime(now))
     folder, name = home.root / TRASH, f"{home.name.replace('/', '.')}.{stamp}"
     try:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from hpo_batch.errors import CommandMissing, SlurmError
+from hpo_batch.launch.facts import Note, Warned
 from hpo_batch.launch.plan import Plan
 from hpo_batch.monitor.live import Live
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.commands import QueueRow
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import QueueRow
 from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.sweep.walltime import format_walltime
 
@@ -34,78 +35,102 @@ READ_AT_START: Final = frozenset(
 """keys that a task that waits does not keep, since its worker reads them, or since they are not of a task"""
 
 
-def bring_up_to_date(plan: Plan, live: Live) -> Iterator[str]:
-    """Do it; what was done and what was not, in words. Those that begin with ``warning:`` need a look."""
-    yield from _replace_stuck(live.stuck)
+def bring_up_to_date(plan: Plan, live: Live) -> Iterator[Note | Warned]:
+    """Tell SLURM what has changed; what was done, and what was not and needs a look."""
+    yield from _cancel_stuck(live.stuck)
     changed = {line.partition(":")[0].removeprefix("job.") for line in plan.change.lines if line.startswith("job.")}
     if not live.waiting:
         if "walltime" in changed and live.running:
-            yield f"array tasks that run keep the limit they have: {_named(live.running)}"
+            yield _running_keep_limit(live)
         return
     yield from _new_limit(plan, live)
     for key in sorted(changed & FIELDS.keys()):
         value = getattr(plan.sweep.job, key)
-        yield from _update(live.waiting, f"job.{key}", {FIELDS[key]: "" if value is None else str(value)})
-    kept = sorted({key.partition(".")[0] for key in changed} - READ_AT_START)
-    if kept:
-        keys = ", ".join(f"job.{key}" for key in kept)
-        yield (
-            f"warning: array tasks that wait keep what they were submitted with in {keys}: {_named(live.waiting)}; "
-            f"to replace them: scancel --state=PENDING {_jobs(live.waiting)}, then submit again"
+        yield _update(live.waiting, f"job.{key}", {FIELDS[key]: "" if value is None else str(value)})
+    fixed = sorted({key.partition(".")[0] for key in changed} - READ_AT_START)
+    if fixed:
+        keys = ", ".join(f"job.{key}" for key in fixed)
+        yield Warned(
+            text=f"waiting array tasks keep the {keys} they were submitted with: {_named(live.waiting)}; "
+            f"{_how_to_replace(live.waiting)}"
         )
 
 
-def _new_limit(plan: Plan, live: Live) -> Iterator[str]:
+def start_held_back(plan: Plan, live: Live) -> Iterator[Note | Warned]:
+    """Let requeued tasks start now; one whose user asked it to begin later waits as he said.
+
+    SLURM holds a requeued job back until its old credential has expired, 121 s by default (cred_expiration in
+    src/slurmctld/job_mgr.c).
+    """
+    if not live.held_back or "begin" in plan.sweep.job.sbatch:
+        return
+    tasks = ", ".join(live.held_back)
+    try:
+        BATCH.start_now(live.held_back)
+        yield Note(text=f"requeued tasks start now instead of waiting: {tasks}")
+    except (SlurmError, CommandMissing) as error:
+        yield Warned(text=f"requeued tasks start later, when SLURM lets them ({tasks}): {error}")
+
+
+def _new_limit(plan: Plan, live: Live) -> Iterator[Note | Warned]:
     """Of tasks that were submitted with another walltime, whichever submission has changed it since."""
     walltime_s = plan.sweep.job.walltime
-    told_running = False
+    is_told_of_running = False
     for submission in read_submissions(plan.home):
         if submission.kind != "slurm" or submission.walltime_s == walltime_s:
             continue
-        of_it = {int(id) for id in live.queue.job_ids.get(submission.id, ())}
-        rows = [row for row in live.waiting if row.task.job in of_it]
+        jobs_of_it = {int(id) for id in live.queue.job_ids.get(submission.id, ())}
+        rows = [row for row in live.waiting if row.task.job in jobs_of_it]
         if not rows:
             continue
-        limit = {"TimeLimit": str(math.ceil(walltime_s / 60))}
-        failed = _tell(rows, limit)
-        if failed is None:
+        refusal = _change(rows, {"TimeLimit": str(math.ceil(walltime_s / 60))})
+        if refusal is None:
             write_submission(plan.home, replace(submission, walltime_s=walltime_s))
-            yield f"array tasks that wait have the new limit too, {format_walltime(walltime_s)}: {_named(rows)}"
+            limit = format_walltime(walltime_s)
+            yield Note(text=f"waiting array tasks have the new limit too, {limit}: {_named(rows)}")
         else:
-            yield (
-                f"warning: array tasks that wait keep the old limit, {format_walltime(submission.walltime_s)}: "
-                f"{_named(rows)} ({failed}); to replace them: scancel --state=PENDING {_jobs(rows)}, then submit again"
+            yield Warned(
+                text=f"waiting array tasks keep the old limit, {format_walltime(submission.walltime_s)}: "
+                f"{_named(rows)} ({refusal}); {_how_to_replace(rows)}"
             )
-        if live.running and not told_running:
-            told_running = True
-            yield f"array tasks that run keep the limit they have: {_named(live.running)}"
+        if live.running and not is_told_of_running:
+            is_told_of_running = True
+            yield _running_keep_limit(live)
 
 
-def _update(rows: Sequence[QueueRow], what: str, changes: Mapping[str, str]) -> Iterator[str]:
-    failed = _tell(rows, changes)
-    if failed is None:
-        yield f"array tasks that wait have the new {what} too: {_named(rows)}"
-    else:
-        yield f"warning: array tasks that wait keep the old {what}: {_named(rows)} ({failed})"
+def _running_keep_limit(live: Live) -> Note:
+    return Note(text=f"running array tasks keep their limit: {_named(live.running)}")
 
 
-def _tell(rows: Sequence[QueueRow], changes: Mapping[str, str]) -> str | None:
+def _update(rows: Sequence[QueueRow], what: str, changes: Mapping[str, str]) -> Note | Warned:
+    refusal = _change(rows, changes)
+    if refusal is None:
+        return Note(text=f"waiting array tasks have the new {what} too: {_named(rows)}")
+    return Warned(text=f"waiting array tasks keep the old {what}: {_named(rows)} ({refusal})")
+
+
+def _change(rows: Sequence[QueueRow], changes: Mapping[str, str]) -> str | None:
+    """Tell SLURM; its words if it refuses."""
     try:
-        commands.update([row.id for row in rows], changes)
+        BATCH.update([row.id for row in rows], changes)
     except (SlurmError, CommandMissing) as error:
         return str(error)
     return None
 
 
-def _replace_stuck(rows: Sequence[QueueRow]) -> Iterator[str]:
+def _cancel_stuck(rows: Sequence[QueueRow]) -> Iterator[Note | Warned]:
     if not rows:
         return
     try:
-        commands.scancel([row.id for row in rows])
+        BATCH.cancel([row.id for row in rows])
     except (SlurmError, CommandMissing) as error:
-        yield f"warning: array tasks that can never start could not be cancelled: {_named(rows)} ({error})"
+        yield Warned(text=f"array tasks that can never start could not be cancelled: {_named(rows)} ({error})")
         return
-    yield f"cancelled, since they could never start: {_named(rows)}"
+    yield Note(text=f"cancelled, since they could never start: {_named(rows)}")
+
+
+def _how_to_replace(rows: Sequence[QueueRow]) -> str:
+    return f"to replace them: scancel --state=PENDING {_jobs(rows)}, then submit again"
 
 
 def _named(rows: Sequence[QueueRow]) -> str:

@@ -1,5 +1,6 @@
-"""Workers that have ended without a word of their own, and why: from squeue's answer, and from what SLURM wrote into
-their logs. That some workers go on hides no others that are gone.
+"""Workers that ended without saying why, and the reason, from squeue's answer and what SLURM wrote into their logs.
+
+They are told of even while other workers go on.
 
 Of the newest submission alone: those before it were answered by it. Used by ``status``, ``--wait`` and ``doctor``.
 """
@@ -14,8 +15,7 @@ from typing import Any, Final
 
 from hpo_batch import processes
 from hpo_batch.monitor.output import last_lines
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission

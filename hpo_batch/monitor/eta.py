@@ -1,4 +1,4 @@
-"""When a study will be finished: from what its last trials took and the workers that are there. Queues are unknown.
+"""When a study will be finished, from how long its last trials took and the workers that run. Queues are unknown.
 
 The time still to be worked is (trials left) x (mean time per finished trial, failures included), less what the running
 ones have done. Workers that take the next trial as soon as they are free need between that sum divided by their number,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 LEAST: Final = 3
@@ -20,7 +20,7 @@ QUANTILE: Final = 1.28
 
 @dataclass(frozen=True, kw_only=True)
 class Eta:
-    """Seconds from now; None where it cannot be told, and why."""
+    """Seconds from now; None where they are unknown, and why."""
 
     low_s: float | None = None
     high_s: float | None = None
@@ -60,40 +60,36 @@ def estimate(
     workers = len(left)
     known = Eta(based_on=len(durations), workers=workers)
     if remaining == 0:
-        return Eta(low_s=0.0, high_s=0.0, work_s=0.0, based_on=len(durations), workers=workers)
+        return replace(known, low_s=0.0, high_s=0.0, work_s=0.0)
     if len(durations) < LEAST:
         some = f"only {len(durations)} {'has' if len(durations) == 1 else 'have'}" if durations else "none has"
         return _unknown(known, f"{LEAST} trials must have ended to tell, {some}")
     if finished == 0:
         return _unknown(known, f"none of the last {len(durations)} trials has finished")
     mean = math.fsum(durations) / len(durations)
-    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in durations) / (len(durations) - 1))
     to_run = remaining * len(durations) / finished  # some will fail as others did
     done = math.fsum(min(seconds, mean) for seconds in running)
     work = max(0.0, to_run * mean - done)
-    doubt = QUANTILE * spread * math.sqrt(to_run + to_run**2 / len(durations))
     known = Eta(based_on=len(durations), workers=workers, per_trial_s=mean, work_s=work)
     if workers == 0:
         return _unknown(known, "no worker is running")
+    doubt = _doubt(durations, mean, to_run)
     busy = min(workers, remaining)
     long = sorted(durations)[min(len(durations) - 1, math.ceil(0.9 * len(durations)) - 1)]
     limits = [seconds for seconds in left if seconds is not None]
-    return Eta(
+    return replace(
+        known,
         low_s=max(0.0, work - doubt) / busy,
         high_s=(work + doubt) / busy + (1 - 1 / busy) * long,
-        per_trial_s=mean,
-        work_s=work,
-        based_on=len(durations),
-        workers=workers,
         ends_before=len(limits) == len(left) and math.fsum(limits) < work,
     )
 
 
+def _doubt(durations: Sequence[float], mean: float, to_run: float) -> float:
+    """By how many seconds the sum may be wrong: the spread of the trials to run, and that of their mean."""
+    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in durations) / (len(durations) - 1))
+    return QUANTILE * spread * math.sqrt(to_run + to_run**2 / len(durations))
+
+
 def _unknown(known: Eta, why: str) -> Eta:
-    return Eta(
-        based_on=known.based_on,
-        workers=known.workers,
-        per_trial_s=known.per_trial_s,
-        work_s=known.work_s,
-        why_unknown=why,
-    )
+    return replace(known, why_unknown=why)

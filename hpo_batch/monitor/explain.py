@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch.errors import UserError
 from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
+from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
-from hpo_batch.objective.placeholders import Template
-from hpo_batch.objective.variables import environment, placeholder_values
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.attempt_archive import command_end
-from hpo_batch.store.attempt_folder import CHECKPOINT, STREAMS
+from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission, workdir_of
-from hpo_batch.text.lines import one_line, shell_word
+from hpo_batch.store.submissions import Submission
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEYWORDS: Final = frozenset(
-    ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select", "time")
-)
-"""of the study: where imported trials are from"""
 ENDINGS: Final = {
     "complete": "complete",
     "pruned": "pruned",
@@ -71,15 +57,6 @@ class AttemptStory:
     folder: str
     log: str
     """of its worker; empty if there is none any more"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByHand:
-    """Shell lines that run the trial again, outside the study."""
-
-    lines: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    """what they cannot know"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +100,7 @@ def explain(
     submissions: Sequence[Submission],
     directory: str | None = None,
 ) -> Explanation:
-    """The story of a trial.
-
-    Args:
-        state: with metrics.
-        directory: where the trial is to write if it is run again; left out: a folder for temporary files.
-    """
+    """What is known of a trial; ``state`` with metrics, ``directory`` as in ``by_hand.shell_lines``."""
     trial = state.trials[number]
     record = trial.record()
     frozen = read_frozen(home, record.revision or state.revision)
@@ -154,7 +126,7 @@ def explain(
         message=record.message,
         happened=tuple(_happened(home, record, attempts, frozen, trial.facts)),
         last_lines=tuple(_last_lines(home, record)),
-        by_hand=_by_hand(home, record, frozen, submissions, directory),
+        by_hand=shell_lines(home, record, frozen, submissions, directory),
     )
 
 
@@ -181,16 +153,16 @@ def _attempt(
 
 
 def _came_from(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> list[str]:
-    told = [_origin(record, facts, frozen)] if record.origin != "import" else []
+    sentences = [_origin(record, facts, frozen)] if record.origin != "import" else []
     if record.note:
-        told.append(f"note: {record.note}")
+        sentences.append(f"note: {record.note}")
     if facts.get("retry_of") is not None:
-        told.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
+        sentences.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
     if facts.get("repeats") is not None:
-        told.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
+        sentences.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
     drawn = record.origin not in ("list", "baseline", "optuna", "enqueued", "import")
-    told += _weights(record, frozen) if drawn else []
-    return told
+    sentences += _weights(record, frozen) if drawn else []
+    return sentences
 
 
 def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, Any] | None) -> str:
@@ -235,15 +207,17 @@ def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
 
 def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
     """The quotas that the trial's values belong to."""
-    told = []
+    sentences = []
     for name, table in ((frozen or {}).get("space") or {}).items():
         if isinstance(table, dict) and table.get("weights") and name in record.params:
             weights = dict(zip(map(repr, table["choices"]), table["weights"], strict=False))
             weight = weights.get(repr(record.params[name]))
             if weight is not None:
                 share = weight / sum(weights.values())
-                told.append(f"{name} = {record.params[name]} has a quota of {share:.0%} of the drawn trials (weights)")
-    return told
+                sentences.append(
+                    f"{name} = {record.params[name]} has a quota of {share:.0%} of the drawn trials (weights)"
+                )
+    return sentences
 
 
 def _happened(
@@ -254,28 +228,32 @@ def _happened(
     facts: Mapping[str, Any],
 ) -> list[str]:
     """Sentences, in order."""
-    told = []
+    sentences = []
     for earlier in attempts[:-1]:
         on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
         kept = "; it left a checkpoint, from which the next one went on" if earlier.handed_on else ""
-        told.append(on + kept + _policy(earlier.how, frozen, again=True))
+        sentences.append(on + kept + _policy(earlier.how, frozen, again=True))
     match record.state:
         case TrialState.COMPLETE:
             answered = "repeats" in facts
-            told.append(f"complete, with the values of trial {facts['repeats']}" if answered else "complete")
+            sentences.append(f"complete, with the values of trial {facts['repeats']}" if answered else "complete")
         case TrialState.PRUNED:
             pruner = setting(frozen, "pruner", "name", "")
-            told.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")
+            sentences.append(f"pruned{f' by the pruner {pruner!r}' if pruner else ''}: it counts as finished")
         case TrialState.FAIL:
             reason = record.reason or "unknown"
-            told.append(f"failed: {reason}: {record.message or 'no message'}{_policy(reason, frozen, again=False)}")
-            told += _exit(home, record)
+            sentences.append(
+                f"failed: {reason}: {record.message or 'no message'}{_policy(reason, frozen, again=False)}"
+            )
+            sentences += _exit(home, record)
         case TrialState.RUNNING:
-            told.append(f"attempt {attempts[-1].number} is running, or its worker was lost" if attempts else "running")
+            sentences.append(
+                f"attempt {attempts[-1].number} is running, or its worker was lost" if attempts else "running"
+            )
         case TrialState.WAITING:
             last = f": attempt {attempts[-1].number} was {attempts[-1].told}" if attempts else ""
-            told.append(f"waits for its next attempt{last}")
-    return told
+            sentences.append(f"waits for its next attempt{last}")
+    return sentences
 
 
 def _policy(how: str, frozen: Mapping[str, Any] | None, *, again: bool) -> str:
@@ -312,115 +290,3 @@ def _last_lines(home: StudyHome, record: TrialRecord) -> list[str]:
             if path.name == stream and (lines := last_lines(path, LAST_LINES)):
                 return lines
     return []
-
-
-def _by_hand(
-    home: StudyHome,
-    record: TrialRecord,
-    frozen: Mapping[str, Any] | None,
-    submissions: Sequence[Submission],
-    directory: str | None,
-) -> ByHand:
-    """Shell lines with the same parameters and seed, in a folder of their own: the study is not touched."""
-    if frozen is None:
-        return ByHand(lines=(), notes=("the frozen sweep cannot be read: what was run is not known",))
-    # stands for a folder that the shell makes: one whose name can be told before may be somebody else's by then
-    folder = directory or f"/{secrets.token_hex(16)}"
-    readable = re.sub(r"[^A-Za-z0-9._-]", "-", home.name)
-    seed = record.seeds[0] if record.seeds else 0
-    cpus = int(setting(frozen, "job", "cpus", 1))
-    last = record.attempts[-1] if record.attempts else None
-    lines, notes = _where(home, frozen, submissions, last)
-    env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
-    own = {name: value for name, value in env.items() if not _NAME.fullmatch(name)}  # no shell can export it
-    lines += [f"export {name}={shell_word(value)}" for name, value in env.items() if name not in own]
-    start = (
-        "".join(f"{word} " for word in ("env", *(shell_word(f"{name}={value}") for name, value in own.items())))
-        if own
-        else ""
-    )
-    has_gpu = bool(last and last.gpus) or setting(frozen, "job", "device", "auto") == "cuda"
-    python = setting(frozen, "job", "python", None) or shlex.quote(sys.executable)
-    if setting(frozen, "job", "setup", []):
-        setup = one_line("; ".join(map(str, setting(frozen, "job", "setup", []))))
-        notes.append(f"on the nodes [job] setup came before: {setup}")
-    if directory is None:
-        lines.append(f'dir=$(mktemp -d "${{TMPDIR:-/tmp}}/hpo-batch-{readable}-{record.number}.XXXXXX")')
-        lines.append('echo "in $dir" >&2')
-    function = setting(frozen, "objective", "function", None)
-    if function is not None:
-        arguments = {
-            "params": dict(record.params),
-            "seed": seed,
-            "number": record.number,
-            "cpus": cpus,
-            "device": "cuda" if has_gpu else "cpu",
-            "name": record.name,
-        }
-        told = ", ".join(f"{name}={_literal(value)}" for name, value in arguments.items())
-        imports = "import sys; from hpo_batch.objective.standalone import by_hand"
-        code = f"{imports}; by_hand({_literal(function)}, {told}, dir=sys.argv[1])"
-        return _in_subshell(
-            [*lines, f"{start}{python} -c {shell_word(code)} {_in_folder(folder, folder, directory)}"], notes
-        )
-    facts = placeholder_values(
-        folder=Path(folder), checkpoint=Path(folder) / CHECKPOINT, number=record.number, attempt=1, seed=seed
-    )
-    try:
-        argv = Template.parse(setting(frozen, "objective", "command", "")).fill(record.params, facts)
-    except UserError as error:
-        return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
-    lines += [f"mkdir -p {_in_folder(f'{folder}/{CHECKPOINT}', folder, directory)}"]
-    told_it = environment(facts, record.params).items()
-    lines += [f"export {name}={_in_folder(value, folder, directory)}" for name, value in told_it]
-    program, *words = (_in_folder(word, folder, directory) for word in argv)
-    if not start and (program in _KEYWORDS or not re.fullmatch(r"[\w./-]+", program, re.ASCII)):
-        program = f'"$(type -P -- {program})"'  # else an assignment, a keyword, a job
-    return _in_subshell([*lines, start + " ".join((program, *words))], notes)
-
-
-def _in_subshell(lines: Sequence[str], notes: Sequence[str]) -> ByHand:
-    """The directory and the variables are not those of the reader's shell afterwards."""
-    return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
-
-
-def _in_folder(text: str, folder: str, directory: str | None) -> str:
-    """The same, where ``folder`` stands for the one that the lines have made."""
-    if directory is not None:
-        return shell_word(text)
-    return '"$dir"'.join(shell_word(part) if part else "" for part in text.split(folder)) or "''"
-
-
-def _literal(value: object) -> str:
-    """Python source with double quotes: within the shell's single ones it stays readable."""
-    if isinstance(value, str):
-        return one_line(json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f"))
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(name)}: {_literal(inner)}" for name, inner in value.items()) + "}"
-    return repr(value)
-
-
-def _where(
-    home: StudyHome, frozen: Mapping[str, Any], submissions: Sequence[Submission], last: Attempt | None
-) -> tuple[list[str], list[str]]:
-    """The line that goes to where the trial ran, and what differs there today."""
-    submission = next((s for s in submissions if last is not None and s.id == last.submission), None)
-    code = submission.code if submission is not None else {}
-    notes = []
-    if code.get("snapshot"):
-        workdir: str | None = str(home.path / code["snapshot"])
-    else:
-        ran_in = None if submission is None else workdir_of(home, submission)
-        workdir = None if ran_in is None else str(ran_in)
-        commit = code.get("commit")
-        if commit:
-            changed = ", with uncommitted changes" if code.get("changed") else ""
-            diff = f" ('{home.path / code['diff']}')" if code.get("diff") else ""
-            notes.append(f"it ran with git commit {commit[:12]}{changed}{diff}; what lies there now may differ")
-    if workdir is None:
-        notes.append("go to the directory where the sweep was submitted first")
-    cwd = setting(frozen, "objective", "cwd", None)
-    return [
-        f"cd {shell_word(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place
-    ], notes

@@ -6,13 +6,15 @@ SLURM charges just that. Without GPUs the same sums are of workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
+from hpo_batch.scheduler.gpu_request import gpu_request
+from hpo_batch.store.frozen import setting
 
 HOUR_S: Final = 3600.0
 
@@ -60,6 +62,11 @@ class _Life:
     last: float
     busy: float = 0.0
 
+    def add(self, started: float, ended: float) -> None:
+        """An attempt."""
+        self.first, self.last = min(self.first, started), max(self.last, ended)
+        self.busy += max(0.0, ended - started)
+
 
 def add_up(
     spans: Iterable[Span],
@@ -77,36 +84,39 @@ def add_up(
         task_gpus: of an array task in which no worker has begun.
         work_s: seconds that are still to be worked.
     """
-    sums = {"complete": 0.0, "running": 0.0, "pruned": 0.0, "failed": 0.0, "lost": 0.0}
-    plain = dict(sums)
+    kinds = ("complete", "running", "pruned", "failed", "lost")
+    of_gpus, of_workers = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
     lives: dict[str, _Life] = {}
     most_gpus = max((worker.gpu_count for worker in workers), default=0.0)
     for span in spans:
-        ended = span.ended
-        if ended is None or span.how == "lost":
-            ended = end_of(span)
+        ended = end_of(span) if span.ended is None or span.how == "lost" else span.ended
         seconds = max(0.0, ended - span.started)
         kind = _kind(span, state_of(span.trial))
-        plain[kind] += seconds
-        sums[kind] += seconds * span.gpus
+        of_workers[kind] += seconds
+        of_gpus[kind] += seconds * span.gpus
         most_gpus = max(most_gpus, span.gpus)
-        life = lives.get(span.worker)
-        if life is None:
-            lives[span.worker] = _Life(gpus=span.gpus, first=span.started, last=ended, busy=seconds)
-        else:
-            life.first = min(life.first, span.started)
-            life.last = max(life.last, ended)
-            life.busy += seconds
+        life = lives.setdefault(span.worker, _Life(gpus=span.gpus, first=span.started, last=ended))
+        life.add(span.started, ended)
     has_gpus = most_gpus > 0
     idle = _idle(lives, workers, has_gpus=has_gpus, task_gpus=task_gpus)
-    told = sums if has_gpus else plain
-    each = most_gpus if has_gpus else 1.0
     return Hours(
         unit="GPU" if has_gpus else "worker",
-        **{name: value / HOUR_S for name, value in told.items()},
+        **{kind: seconds / HOUR_S for kind, seconds in (of_gpus if has_gpus else of_workers).items()},
         idle=idle / HOUR_S,
-        to_come=None if work_s is None else work_s * each / HOUR_S,
+        to_come=None if work_s is None else work_s * (most_gpus if has_gpus else 1.0) / HOUR_S,
     )
+
+
+def task_gpus(frozen: Mapping[str, Any] | None) -> int:
+    """GPUs of an array task, on all its nodes, as a frozen sweep asks for them; 0 where they cannot be counted."""
+    keys = {name: setting(frozen, "job", name.replace("-", "_"), None) for name in ("gres", "gpus-per-node")}
+    request = gpu_request(
+        keys,
+        setting(frozen, "job", "sbatch", None) or {},
+        nodes=int(setting(frozen, "job", "nodes", 1)),
+        tasks_per_node=int(setting(frozen, "job", "tasks_per_node", 1)),
+    )
+    return request.count or 0
 
 
 def _kind(span: Span, state: TrialState) -> str:

@@ -1,6 +1,6 @@
-"""Which workers of a study are there now: one squeue for all studies, and the processes of this host.
+"""Which workers of a study run or will run: one squeue for all studies, and the processes of this host.
 
-For commands that add or end workers: they must not guess, so a SLURM that does not answer is an error here.
+For commands that add or end workers: they must not guess, so it is an error here if SLURM does not answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
-from hpo_batch.monitor.status import LEASE_S, load_state, newest_beginnings
-from hpo_batch.monitor.workers import had_a_worker
+from hpo_batch.monitor.reader import load_state, newest_beginnings
+from hpo_batch.monitor.snapshot import LEASE_S
+from hpo_batch.monitor.workers import had_a_worker, just_started
 from hpo_batch.records import Owner
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
-from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook, what_to_change
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
@@ -28,7 +28,6 @@ from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_su
 
 HELD_BACK = "BeginTime"
 """SLURM's reason for a task that was requeued and may not start yet"""
-JUST_STARTED_S = 60.0
 ENDS = "ending"
 REQUEUED = "requeued: waiting for SLURM to end this run"
 """the last words of a worker whose task comes back (``worker.task_exit``)"""
@@ -129,7 +128,7 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say:
             counted[task] = row
             continue
         others.setdefault(fate, []).append(row.id)
-        if row.state is TaskState.PENDING and outlook(row.reason) is Outlook.NEVER:
+        if row.state is TaskState.PENDING and BATCH.explain(row.reason).outlook is Outlook.NEVER:
             stuck.append(row)
     here = [worker for worker in local_workers(home, submissions) if worker.is_here]
     by_lease, doubts = _hidden_workers(home, mine, queue, owners, say)
@@ -142,7 +141,7 @@ def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say:
         stuck=tuple(stuck),
         running=tuple(row for row in counted.values() if row.state is not TaskState.PENDING),
         not_counted=tuple(f"{_tasks(ids)}: {fate}" for fate, ids in others.items()),
-        on_hold=tuple(row.id for row in pending if outlook(row.reason) is Outlook.ON_HOLD),
+        on_hold=tuple(row.id for row in pending if BATCH.explain(row.reason).outlook is Outlook.ON_HOLD),
         doubts=tuple(doubts),
     )
 
@@ -158,14 +157,14 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
         return f"{ENDS} ({row.word})"
     if row.state is not TaskState.PENDING:
         return None
-    match outlook(row.reason):
+    why = BATCH.explain(row.reason)
+    match why.outlook:
         case Outlook.STARTS | Outlook.ON_HOLD:  # who holds his own tasks lets them go when he wants to
             return None
         case Outlook.HELD:
-            return f"held until 'scontrol release' ({row.reason}: {meaning(row.reason)})"
+            return f"held until 'scontrol release' ({row.reason}: {why.meaning})"
         case Outlook.NEVER:
-            change = what_to_change(row.reason)
-            return f"can never start ({row.reason}: {meaning(row.reason)}); nor will others, unless you change {change}"
+            return f"can never start ({row.reason}: {why.meaning}); nor will others, unless you change {why.to_change}"
 
 
 def _leaving(
@@ -203,7 +202,7 @@ def _hidden_workers(
     say: Callable[[str], None],
 ) -> tuple[int, list[str]]:
     """Workers of jobs that SLURM does not show, by their leases, and what to say of it."""
-    count, told = 0, []
+    count, sentences = 0, []
     lease_s = _lease_s(home)
     for submission in submissions:
         hidden = queue.hidden.get(submission.id)
@@ -220,16 +219,16 @@ def _hidden_workers(
         alive = leases.seen_to_live(home.workers, [owner.facts for owner in maybe], duration_s=lease_s)
         count += len(alive)
         if alive:
-            told.append(
+            sentences.append(
                 f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}), but the leases of "
                 f"{len(alive)} of its workers move: they are counted; tasks of it that wait cannot be seen"
             )
         elif hidden.is_elsewhere or _is_young(submission):
-            told.append(
+            sentences.append(
                 f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}): whether tasks of it still "
                 f"wait cannot be seen, and none is counted"
             )
-    return count, told
+    return count, sentences
 
 
 def _is_young(submission: Submission) -> bool:
@@ -255,17 +254,14 @@ def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[Lo
             found.append(
                 LocalWorker(name=name, pid=owner.pid, host=owner.host, is_here=is_here, start=owner.start, holds=holds)
             )
-    here, now = processes.host_name(), time.time()
-    known = {worker.pid for worker in found if worker.is_here}
-    for submission in submissions:
-        if submission.kind != "local" or submission.host != here or now - submission.submitted > JUST_STARTED_S:
-            continue
+    with_card = {worker.pid for worker in found if worker.is_here}
+    for submission, pids in just_started(submissions, now=time.time()):
         if not is_id(submission.id):
             continue
-        # one that has just been started has no card yet; a pid alone could be anybody's by now
+        # a pid alone could be anybody's by now: its environment names the submission
         ours = set(processes.with_environment(EnvVar.SUBMISSION, submission.id))
         logs = tuple(home.local_log(submission.id, index) for index in range(len(submission.job_ids)))
-        for pid in ours.intersection(int(id) for id in submission.job_ids if id.isdecimal()) - known:
+        for pid in (ours & pids) - with_card:
             name = f"{submission.id} (pid {pid})"
-            found.append(LocalWorker(name=name, pid=pid, host=here, is_here=True, holds=logs))
+            found.append(LocalWorker(name=name, pid=pid, host=submission.host, is_here=True, holds=logs))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hpo_batch.records import Attempt
-from hpo_batch.scheduler.slurm.commands import ArrayTask
+from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission

@@ -11,13 +11,20 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from hpo_batch.errors import CommandMissing, HpoBatchError
 from hpo_batch.processes import is_dead_here
-from hpo_batch.scheduler.slurm.commands import SBATCH_TIMEOUT_S, TIMEOUT_S, ArrayTask, QueueRow, cluster_name, squeue
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, QueueRow
 from hpo_batch.store.home import user_name
 from hpo_batch.store.submissions import Submission
 
-STARTING_S = 2 * SBATCH_TIMEOUT_S
+SQUEUE_TIMEOUT_S: Final = 10.0
+"""who looks does not wait as long as who submits; SLURM's own retries take 9 s"""
+SACCT_TIMEOUT_S: Final = 30.0
+STARTING_S = 2 * SUBMIT_S
 """a submission of another host that has no job after so long has failed"""
 
 
@@ -47,7 +54,7 @@ class Queue:
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
 
-def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = TIMEOUT_S) -> Queue:
+def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = ANSWER_S) -> Queue:
     """One squeue for all of them; none if none is SLURM's.
 
     A job is ours by its name: on another cluster, and after numbers have begun anew, its number is somebody else's.
@@ -62,7 +69,7 @@ def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: flo
     ids = [id for s in ours for id in s.job_ids]
     # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
-    found = squeue(ids, names=names, ended=ended, timeout_s=timeout_s)
+    found = BATCH.queue(ids, names=names, ended=ended, timeout_s=timeout_s)
     known = {s.id for s in ours}
     rows = {task: row for task, row in found.items() if row.name.rpartition("-")[2] in known}
     job_ids = {s.id: _ids(s, rows) for s in ours}
@@ -74,22 +81,26 @@ def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: flo
 def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
     if not absent:
         return {}
-    here = cluster_name(os.environ) if any(s.cluster for s in absent) else ""
+    here = BATCH.cluster(os.environ) if any(s.cluster for s in absent) else ""
     me = user_name(os.geteuid())
-    told = {}
+    reasons: dict[str, Hidden] = {}
     for one in absent:
         if one.cluster and here and one.cluster != here:
             why = f"it is of cluster '{one.cluster}', and SLURM was asked on '{here}'"
-            told[one.id] = Hidden(why=why, is_elsewhere=True)
+            reasons[one.id] = Hidden(why=why, is_elsewhere=True)
         elif one.user and one.user != me:
-            told[one.id] = Hidden(why=f"{one.user} submitted it, and a site may hide the jobs of others (PrivateData)")
+            reasons[one.id] = Hidden(
+                why=f"{one.user} submitted it, and a site may hide the jobs of others (PrivateData)"
+            )
         else:
-            told[one.id] = Hidden(why="SLURM forgets a job some minutes after its end; its answer may also lack some")
-    return told
+            reasons[one.id] = Hidden(
+                why="SLURM forgets a job some minutes after its end; its answer may also lack some"
+            )
+    return reasons
 
 
 def is_starting(submission: Submission, *, now: float | None = None) -> bool:
-    """Whether its submitter is, as far as can be told, still between writing it down and the answer of sbatch."""
+    """Whether its submitter is, as far as can be reasons, still between writing it down and the answer of sbatch."""
     if not submission.is_open or submission.refused:
         return False
     age = (time.time() if now is None else now) - submission.submitted
@@ -110,3 +121,56 @@ def _ids(submission: Submission, rows: Mapping[ArrayTask, QueueRow]) -> tuple[st
         return submission.job_ids
     found = sorted({task.job for task, row in rows.items() if row.name.endswith(f"-{submission.id}")})
     return tuple(dict.fromkeys((*submission.job_ids, *map(str, found))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What SLURM answered when it was asked, if it did."""
+
+    asked: float
+    """seconds since the epoch"""
+    rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
+    job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """of submissions, those included that were lost and found by name"""
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    """of submissions of whose jobs SLURM shows nothing"""
+    unseen: str = ""
+    """why there is no answer"""
+
+    def jobs_of(self, submission: Submission) -> set[int]:
+        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
+        return {int(id) for id in ids if id.isdecimal()}
+
+    @property
+    def answered(self) -> bool:
+        return not self.unseen
+
+
+def look_at_queue(submissions: Sequence[Submission], *, now: float) -> Answer:
+    """What SLURM shows of some submissions, or why it does not: who only looks is not refused for it."""
+    # a job whose walltime is long over cannot be in the queue unless it was requeued: a month is allowed for that
+    recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
+    try:
+        queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
+        return Answer(rows=queue.rows, job_ids=queue.job_ids, hidden=queue.hidden, asked=now)
+    except CommandMissing:
+        why = "there is no squeue on this machine"
+    except HpoBatchError as error:
+        why = str(error)
+    return Answer(asked=now, unseen=f"array tasks: {why}; workers are told by their leases, waiting ones not")
+
+
+def ask_accounts(
+    submissions: Sequence[Submission],
+) -> tuple[Mapping[ArrayTask, tuple[AccountingRow, ...]] | None, str]:
+    """What SLURM has charged for some submissions, None if that is not known, and why."""
+    ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
+    if not ids:
+        return {}, ""
+    try:
+        found = BATCH.accounts(ids, timeout_s=SACCT_TIMEOUT_S)
+    except CommandMissing:
+        return None, "accounting: there is no sacct on this machine"
+    except HpoBatchError as error:
+        return None, f"accounting: {error}"
+    return (found, "") if found is not None else (None, "accounting: this site keeps no accounts")

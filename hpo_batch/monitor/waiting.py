@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hpo_batch.monitor.status import UNSEEN, StudyStatus
-from hpo_batch.scheduler.slurm.reasons import Outlook, outlook, what_to_change
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.monitor.snapshot import UNSEEN
+from hpo_batch.monitor.status import StudyStatus
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import Outlook, TaskState
 
 LOOKS: Final = 3
 """answers in a row in which SLURM shows nothing of a submission, before it is believed that nothing of it is there"""
@@ -45,7 +46,7 @@ class Patience:
 def why_not_working(status: StudyStatus) -> list[str]:
     """Tasks that wait and will not start, by reason."""
     pending = [w for w in status.workers if w.state == TaskState.PENDING.value]
-    waiting = [w for w in pending if outlook(w.reason) is not Outlook.STARTS]
+    waiting = [w for w in pending if BATCH.explain(w.reason).outlook is not Outlook.STARTS]
     reasons = Counter((worker.reason, worker.gloss) for worker in waiting)
     return [
         f"{count} array task{'s' if count > 1 else ''} will not start: {reason}{f' ({gloss})' if gloss else ''}"
@@ -56,7 +57,7 @@ def why_not_working(status: StudyStatus) -> list[str]:
 def stuck_for(status: StudyStatus) -> str:
     """What must be changed before more workers help; empty if nothing."""
     stuck = [w.reason for w in status.workers if w.state == TaskState.PENDING.value and _is_stuck(w.reason)]
-    return " and ".join(dict.fromkeys(what_to_change(reason) for reason in stuck))
+    return " and ".join(dict.fromkeys(BATCH.explain(reason).to_change for reason in stuck))
 
 
 def _is_there(status: StudyStatus) -> bool:
@@ -67,4 +68,4 @@ def _is_there(status: StudyStatus) -> bool:
 
 
 def _is_stuck(reason: str) -> bool:
-    return outlook(reason) is Outlook.NEVER
+    return BATCH.explain(reason).outlook is Outlook.NEVER

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo_batch import processes
 from hpo_batch.journal.state import JournalState
-from hpo_batch.monitor.queue import Hidden
+from hpo_batch.monitor.queue import Answer
 from hpo_batch.records import Owner, TrialState
-from hpo_batch.scheduler.slurm.commands import ArrayTask, QueueRow
-from hpo_batch.scheduler.slurm.reasons import Outlook, meaning, outlook
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.submissions import Submission
 
 STARTING = "starting"
 LEAVING = "leaving"
 SILENT = "silent"
-YOUNG_S = 60.0
-"""a local worker that was started so long ago may have no card yet"""
+JUST_STARTED_S = 60.0
+"""a local worker may not have written its card so soon after its start"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,34 +77,11 @@ class WorkerStatus:
         """Whether it works or, as it stands, will: not what is ending, or can never start. Who holds his own tasks lets
         them go when he wants to."""
         if self.state == TaskState.PENDING.value:
-            return outlook(self.reason) in (Outlook.STARTS, Outlook.ON_HOLD)
+            return BATCH.explain(self.reason).outlook in (Outlook.STARTS, Outlook.ON_HOLD)
         return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "live": self.live, "will_work": self.will_work}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What SLURM answered when it was asked, if it did."""
-
-    asked: float
-    """seconds since the epoch"""
-    rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
-    job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """of submissions, those included that were lost and found by name"""
-    hidden: Mapping[str, Hidden] = field(default_factory=dict)
-    """of submissions of whose jobs SLURM shows nothing"""
-    unseen: str = ""
-    """why there is no answer"""
-
-    def jobs_of(self, submission: Submission) -> set[int]:
-        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
-        return {int(id) for id in ids if id.isdecimal()}
-
-    @property
-    def answered(self) -> bool:
-        return not self.unseen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +93,16 @@ class Workers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Held:
-    trial: int
+class _Running:
+    """A trial that runs, as its claim tells it."""
+
+    number: int
     attempt: int
     started: float
+    owner: Owner
+
+    def add_to(self, status: WorkerStatus, now: float) -> WorkerStatus:
+        return replace(status, trial=self.number, attempt=self.attempt, trial_s=max(0.0, now - self.started))
 
 
 def find_workers(
@@ -139,44 +121,47 @@ def find_workers(
         folder: of cards and leases.
         began: when the newest attempt of a job began, ``A_i`` given; None if it had none.
         lease_s: seconds without a sign of life after which a worker that nobody here can look after is silent.
+        now: seconds since the epoch.
     """
-    unseen = []
+    owners, unseen = _read_cards(folder)
+    running = _running_trials(state)
+    for name, trial in running.items():
+        owners.setdefault(name, trial.owner)
+    mine = {job for submission in submissions for job in queue.jobs_of(submission)}
+    rows = {task: row for task, row in queue.rows.items() if task.job in mine}
+    found: list[WorkerStatus] = []
+    for name, owner in sorted(_newest_runs(owners).items()):
+        status = _judge(owner, rows, queue, seen=_seen(folder, name, now), lease_s=lease_s, now=now)
+        if status is not None:
+            found.append(running[name].add_to(status, now) if name in running else status)
+    with_worker = {ArrayTask.parse(worker.job) for worker in found if worker.job != "local"}
+    bare = [row for task, row in rows.items() if row.state.live and task not in with_worker]
+    found += [_without_worker(row, began=began, now=queue.asked) for row in bare]
+    found += _young_workers(submissions, {worker.pid for worker in found}, now=now)
+    there = {worker.worker for worker in found}
+    abandoned = sorted(trial.number for name, trial in running.items() if name not in there)
+    return Workers(there=tuple(sorted(found, key=_place)), abandoned=tuple(abandoned), unseen=unseen)
+
+
+def _read_cards(folder: Path) -> tuple[dict[str, Owner], tuple[str, ...]]:
+    """The owners of cards and leases by name, and why they could not be read."""
     try:
         next(folder.iterdir(), None)
     except OSError as error:
-        unseen.append(f"cards and leases of workers: cannot read '{folder}': {error.strerror}")
-    held: dict[str, _Held] = {}
-    owners = dict(leases.read_owners(folder)) if not unseen else {}
+        return {}, (f"cards and leases of workers: cannot read '{folder}': {error.strerror}",)
+    return dict(leases.read_owners(folder)), ()
+
+
+def _running_trials(state: JournalState) -> dict[str, _Running]:
+    """The trials that run, by the names of their workers."""
+    running = {}
     for number in state.by_state[TrialState.RUNNING]:
         trial = state.trials[number]
-        facts = trial.attempt_facts(trial.attempt)
-        if facts:
-            held[facts["worker"]] = _Held(trial=number, attempt=trial.attempt, started=facts["started"])
-            owners.setdefault(facts["worker"], _owner(facts))
-    mine = {job for submission in submissions for job in queue.jobs_of(submission)}
-    known = {task: row for task, row in queue.rows.items() if task.job in mine}
-    rows = {task: row for task, row in known.items() if row.state.live}
-    found: list[WorkerStatus] = []
-    with_worker: set[ArrayTask] = set()
-    for name, owner in sorted(_newest_runs(owners).items()):
-        status = _judge(owner, known, queue, seen=_seen(folder, name, now), lease_s=lease_s, now=now)
-        if status is None:
-            continue
-        if owner.job != "local":
-            with_worker.add(ArrayTask.parse(owner.job))
-        task = held.get(name)
-        if task is not None:
-            running_s = max(0.0, now - task.started)
-            status = replace(status, trial=task.trial, attempt=task.attempt, trial_s=running_s)
-        found.append(status)
-    found += [
-        _without_worker(row, began=began, now=queue.asked) for task, row in rows.items() if task not in with_worker
-    ]
-    found += young_workers(submissions, {w.pid for w in found}, now=now)
-    working = {status.worker for status in found if status.live}
-    silent = {status.worker for status in found if not status.live}
-    abandoned = sorted(h.trial for name, h in held.items() if name not in working and name not in silent)
-    return Workers(there=tuple(sorted(found, key=_place)), abandoned=tuple(abandoned), unseen=tuple(unseen))
+        if facts := trial.attempt_facts(trial.attempt):
+            running[facts["worker"]] = _Running(
+                number=number, attempt=trial.attempt, started=facts["started"], owner=_owner(facts)
+            )
+    return running
 
 
 def _owner(facts: Mapping[str, Any]) -> Owner:
@@ -206,15 +191,38 @@ def _judge(
     lease_s: float,
     now: float,
 ) -> WorkerStatus | None:
-    """What a card is worth; None if its worker is gone. ``seen``: age of its lease, None if it has none.
+    """What a card is worth; None if its worker is gone.
 
     That SLURM shows a task, waiting or ended, is evidence that its process is gone. That it shows none is not: the job
     may be another user's, or another cluster's. Then a process of this host speaks, or the lease.
+
+    Args:
+        seen: age of its lease in seconds, None if it has none.
     """
-    here = processes.is_dead_here(asdict(owner))
-    if here is True:
+    is_dead = processes.is_dead_here(asdict(owner))  # None where this host cannot tell
+    if is_dead is True:
         return None
-    status = WorkerStatus(
+    status = _from_card(owner, seen)
+    if owner.job != "local" and queue.answered:
+        row, hidden = rows.get(ArrayTask.parse(owner.job)), queue.hidden.get(owner.submission)
+        if row is not None:
+            return _by_row(status, row, asked=queue.asked, now=now)
+        if is_dead is None and seen is not None and seen <= lease_s:
+            why = f": {hidden.why}" if hidden is not None else ""
+            doubt = f"its lease was refreshed {seen:.0f} s ago, but SLURM does not show its job{why}"
+            return replace(status, doubt=doubt)
+        if is_dead is None and not (hidden is not None and hidden.is_elsewhere):
+            return None
+    if is_dead is False:
+        return status
+    if seen is None:
+        return None  # its lease was given up: it has ended, or was about to
+    return replace(status, state=SILENT) if seen > lease_s else status
+
+
+def _from_card(owner: Owner, seen: float | None) -> WorkerStatus:
+    """A worker as its card tells it, taken to run."""
+    return WorkerStatus(
         worker=owner.worker,
         job=owner.job,
         state=TaskState.RUNNING.value,
@@ -224,31 +232,21 @@ def _judge(
         gpu_count=len(owner.gpus) if owner.gpu_count is None else owner.gpu_count,
         seen_s=seen,
     )
-    if owner.job != "local" and queue.answered:
-        row, hidden = rows.get(ArrayTask.parse(owner.job)), queue.hidden.get(owner.submission)
-        if row is not None and row.state.live and row.state is not TaskState.PENDING:
-            return replace(
-                status,
-                state=row.state.value,
-                word=row.word,
-                elapsed_s=row.elapsed_s,
-                left_s=row.left_s,
-                comes_back=row.comes_back(now),
-            )
-        if row is not None:
-            # begun since SLURM was asked, or its task waits for another run and its process is no more
-            return status if seen is not None and now - seen > queue.asked else None
-        if here is None and seen is not None and seen <= lease_s:
-            why = f": {hidden.why}" if hidden is not None else ""
-            doubt = f"its lease was refreshed {seen:.0f} s ago, but SLURM does not show its job{why}"
-            return replace(status, doubt=doubt)
-        if here is None and not (hidden is not None and hidden.is_elsewhere):
-            return None
-    if here is False:
-        return status
-    if seen is None:
-        return None  # its lease was given up: it has ended, or was about to
-    return replace(status, state=SILENT) if seen > lease_s else status
+
+
+def _by_row(status: WorkerStatus, row: QueueRow, *, asked: float, now: float) -> WorkerStatus | None:
+    """A worker whose array task SLURM shows."""
+    if row.state.live and row.state is not TaskState.PENDING:
+        return replace(
+            status,
+            state=row.state.value,
+            word=row.word,
+            elapsed_s=row.elapsed_s,
+            left_s=row.left_s,
+            comes_back=row.comes_back(now),
+        )
+    # begun since SLURM was asked, or its task waits for another run and its process is no more
+    return status if status.seen_s is not None and now - status.seen_s > asked else None
 
 
 def _seen(folder: Path, worker: str, now: float) -> float | None:
@@ -278,26 +276,27 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
         elapsed_s=None if is_pending else row.elapsed_s,
         left_s=row.left_s,
         reason=reason,
-        gloss=meaning(reason),
+        gloss=BATCH.explain(reason).meaning,
         comes_back=row.comes_back(now),
     )
 
 
-def young_workers(
-    submissions: Sequence[Submission], known: Collection[int | None], *, now: float
-) -> list[WorkerStatus]:
-    """Local processes of this host that were started just now and have no card yet."""
-    found = []
+def just_started(submissions: Sequence[Submission], *, now: float) -> Iterator[tuple[Submission, set[int]]]:
+    """Submissions whose local workers may have no card yet, as this host has just started them, and their pids."""
+    here = processes.host_name()
     for submission in submissions:
-        here = submission.kind == "local" and submission.host == processes.host_name()
-        if here and now - submission.submitted < YOUNG_S:
-            pids = [int(pid) for pid in submission.job_ids if pid.isdecimal() and int(pid) not in known]
-            found += [
-                WorkerStatus(worker="", job="local", state=STARTING, node=submission.host, pid=pid)
-                for pid in pids
-                if processes.is_alive(pid)
-            ]
-    return found
+        if submission.kind == "local" and submission.host == here and now - submission.submitted <= JUST_STARTED_S:
+            yield submission, {int(pid) for pid in submission.job_ids if pid.isdecimal()}
+
+
+def _young_workers(
+    submissions: Sequence[Submission], with_card: Collection[int | None], *, now: float
+) -> Iterator[WorkerStatus]:
+    """Local processes that have no card yet."""
+    for submission, pids in just_started(submissions, now=now):
+        for pid in sorted(pids.difference(with_card)):
+            if processes.is_alive(pid):
+                yield WorkerStatus(worker="", job="local", state=STARTING, node=submission.host, pid=pid)
 
 
 def _place(worker: WorkerStatus) -> tuple[int, int, int, str]:

@@ -11,7 +11,8 @@ import pandas as pd
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.results.cells import is_empty
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, sacct
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 
@@ -34,7 +35,7 @@ def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
     why_not = ""
     if ids:
         try:
-            accounts = sacct(ids)
+            accounts = BATCH.accounts(ids)
             why_not = "this site keeps no accounts" if accounts is None else ""
             rows = accounts or {}
         except HpoBatchError as error:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpo_batch.envvars import EnvVar
-from hpo_batch.scheduler.gpus import asked_gpus, visible
+from hpo_batch.scheduler.gpu_request import count_gpus
+from hpo_batch.scheduler.gpus import visible
 
 _NO_LIMIT_S = 300 * 86_400.0
 """SLURM lets a job without time limit end in a year; nobody plans with an end as far away as this."""
@@ -88,8 +89,8 @@ def _gpu_count(environ: Mapping[str, str], seen: int) -> float:
     if not seen or "SLURM_STEP_ID" not in environ or (_integer(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1:
         return seen
     # a task of several may see its own only, and numbers them from 0 where the others cannot be reached
-    if asked := asked_gpus(environ.get("SLURM_GPUS")):
-        return asked
+    if total := count_gpus(environ.get("SLURM_GPUS")):
+        return total
     return max(seen, _integer(environ, "SLURM_GPUS_ON_NODE") or 0) * (_integer(environ, "SLURM_STEP_NUM_NODES") or 1)
 
 

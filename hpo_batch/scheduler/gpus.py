@@ -85,47 +85,12 @@ def choose(gpus: tuple[Gpu, ...], allowed: tuple[str, ...] | None) -> tuple[Gpu,
     return tuple(chosen)
 
 
-def asked_gpus(*requests: str | None) -> int:
-    """GPUs per node that requests as SLURM spells them ask for: ``gpu:a100:4``, ``gpu:2(S:0-1)``, ``a100:1,v100:2``.
-
-    A request that names other resources first (``shard:2``) asks for no whole GPU.
-    """
-    return sum(_asked(part) for request in requests if request for part in request.split(","))
-
-
-def gpus_of_task(
-    gres: str | None, gpus_per_node: str | None, options: Mapping[str, object], *, nodes: int, tasks_per_node: int
-) -> int:
-    """GPUs of a job with these requests, on all its nodes.
-
-    Args:
-        options: further ones of sbatch by their long names; they stand in the place of ``gres`` and ``gpus_per_node``.
-    """
-    told = {name.replace("_", "-"): str(value) for name, value in options.items()}
-    tasks = nodes * tasks_per_node
-    in_tasks = [part for part in told.get("tres-per-task", "").split(",") if re.match(r"gres[/:]gpu\b", part.strip())]
-    further = (
-        asked_gpus(told.get("gpus"))
-        or asked_gpus(told.get("gpus-per-task")) * tasks
-        or asked_gpus(*(part.strip().replace("gres:", "gres/", 1) for part in in_tasks)) * tasks
-        or asked_gpus(told.get("gres"), told.get("gpus-per-node")) * nodes
-    )
-    return further or asked_gpus(gres, gpus_per_node) * nodes
-
-
 def named_gpus(gpus: tuple[str, ...], count: float) -> str:
     """For people: ``0,1``, ``0 (4 in all)`` if a worker has more than rank 0 sees, ``0 (1/2)`` of a shared one."""
     names = ",".join(gpus)
     if not gpus or count == len(gpus):
         return names
     return f"{names} ({count:g} in all)" if count > len(gpus) else f"{names} (1/{len(gpus) / max(count, 1e-3):.0f})"
-
-
-def _asked(part: str) -> int:
-    words = part.strip().partition("(")[0].removeprefix("gres/").replace("=", ":").split(":")
-    if words[0] in ("shard", "mps", "nic", "craynetwork"):
-        return 0
-    return int(words[-1]) if words[-1].isdecimal() else int(words[-1] not in ("", "none"))
 
 
 def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:

@@ -29,7 +29,7 @@ from hpo_batch.objective.stop import Graces
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.allocation import read as read_allocation
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
@@ -357,7 +357,7 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
 def _time_left(job: str, timeout_s: float) -> float | None:
     """SLURM's answer, if it gives one: many containers have no squeue."""
     try:
-        return commands.time_left(job, timeout_s=timeout_s)
+        return BATCH.time_left(job, timeout_s=timeout_s)
     except HpoBatchError as error:
         log.info("whether the time limit was moved is not known: %s", error)
         return None

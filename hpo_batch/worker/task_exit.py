@@ -16,7 +16,7 @@ from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import Idle, IdleWhy, Owner, Stopping, TrialState
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import is_script_of, read_submissions, write_submission
@@ -109,7 +109,7 @@ def leave(
     if act is Act.REQUEUE:
         log.info("%s: asking SLURM to requeue %s", why, owner.job)
         try:
-            commands.requeue(owner.job)
+            BATCH.requeue(owner.job)
         except HpoBatchError as error:
             log.warning("not requeued (%s): submit again to add workers", error)
             return
@@ -137,11 +137,11 @@ def _end_waiting_tasks(home: StudyHome) -> None:
                 return
             write_submission(home, replace(ours[-1], met=counts.target))
             by_name = {s.name: s for s in ours}
-            found = commands.find_jobs(by_name, only_pending=True)
+            found = BATCH.find_jobs(by_name, only_pending=True)
             waiting = [id for id, job in found.items() if is_script_of(home, by_name[job.name].id, job.script)]
             if waiting:
                 log.info("the target is met: tasks that still wait are cancelled, jobs %s", ", ".join(waiting))
-                commands.scancel(waiting, only_pending=True)
+                BATCH.cancel(waiting, only_pending=True)
     except (HpoBatchError, OSError) as error:
         log.info("the target is met; tasks that still wait end when they start: %s", error)
 

@@ -71,7 +71,7 @@ def test_a_grid_whose_code_was_wrong(cli: Cli, grid: Path, monkeypatch: pytest.M
     assert "logs toy" in ended.err
     monkeypatch.setenv(MENDED, "1")
     again = cli("submit", grid)  # what anybody would try first
-    assert (again.code, "no worker is started" in again.err, "started" in again.err.replace("is started", "")) == (
+    assert (again.code, "no workers started" in again.err, "started" in again.err.replace("workers started", "")) == (
         1, True, False,
     )  # fmt: skip
     assert advised(again.err) == advised(ended.err) == ["retry", "toy", "--resume"]

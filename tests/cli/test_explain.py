@@ -150,7 +150,7 @@ def test_it_tells_what_can_be_told_without_the_frozen_sweep(cli: Cli, root: Path
         study.tell(claim, Complete(values=(1.0,), metrics={"loss": 1.0}))
     home.revision(1).unlink()
     story = told(cli, "s", "0")
-    assert story["by_hand"] == {"lines": [], "notes": ["the frozen sweep cannot be read: what was run is not known"]}
+    assert story["by_hand"] == {"lines": [], "notes": ["the frozen sweep cannot be read, so what was run is unknown"]}
     assert story["values"] == [1.0]
 
 

@@ -41,7 +41,7 @@ def test_while_nothing_has_finished_every_edit_is_taken(
     assert ended.code == 0, ended.err
     assert read_state(home_of(root, "toy")).counts().finished == 3
     if edit[1]:
-        assert "no trial of the study that was there has finished: it is put aside, and begins anew" in ended.err
+        assert "no trial of the study that was there has finished: it is put aside; starting over" in ended.err
         (old,) = trash(root)
         assert read_state(home_of(root / ".trash", old.name)).counts().failed > 0
     assert cli("list").out.count("toy") == 1  # the trash holds no study
@@ -69,7 +69,7 @@ def test_a_study_with_workers_stays(cli: Cli, write_sweep: Write, tmp_path: Path
     assert cli("submit", path, "--workers", "1").code == 0
     for argv in (("rm", "toy"), ("submit", path, "--fresh")):
         ended = cli(*argv)
-        assert (ended.code, "at the study 'toy': end them first with 'hpo-batch cancel toy'" in ended.err) == (2, True)
+        assert (ended.code, "in the study 'toy'; first run 'hpo-batch cancel toy'" in ended.err) == (2, True)
     assert trash(root) == []
     assert cli("cancel", "toy", "--yes").code == 0  # as it says
     (tmp_path / "go").touch()

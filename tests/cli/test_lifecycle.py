@@ -20,8 +20,8 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study.read import read_state
 from tests.cli.conftest import Cli
-from tests.cluster.conftest import fake_command as fake_command
 from tests.conftest import REPOSITORY
+from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import state_of
 
 
@@ -79,7 +79,7 @@ def test_cancel_gives_back_and_resume_goes_on(cli: Cli, write_sweep, root: Path)
     assert not home.marker("CANCELLED").exists()
     until(lambda: state_of(home).counts().running == 1)
     assert state_of(home).trials[0].attempt == 2
-    assert "1 workers are at it already: none is added" in cli("resume", "toy").err
+    assert "1 worker is already running; none added" in cli("resume", "toy").err
     assert [s.workers for s in read_submissions(home)] == [2, 1]
     assert cli("cancel", "-y").code == 0
 
@@ -95,7 +95,7 @@ def test_a_worker_that_does_not_listen_is_killed_with_all_it_started(
     assert ended.code == 0, ended.err
     (pid,) = pids(root)
     until(lambda: not alive(pid))
-    if "killed, since it did not end" in ended.err:  # a worker may know how to end such a function itself
+    if "killed because it did not end" in ended.err:  # a worker may know how to end such a function itself
         assert state_of(home).counts().running == 1
 
 
@@ -132,7 +132,7 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(s.workers for s in read_submissions(home)) == [1, 3]
-    assert sum("3 workers are at it already" in text for text in said) == 1
+    assert sum("3 workers are already running" in text for text in said) == 1
     assert cli("cancel", "toy").code == 0
 
 
@@ -241,7 +241,7 @@ def test_cancel_marks_the_study_also_if_slurm_does_not_answer(cli: Cli, write_sw
     home = home_of(root, "toy")
     ended = cli("cancel", "toy")  # the squeue of these tests fails
     assert ended.code == 3
-    assert "The study is marked all the same" in ended.err
+    assert "The study is marked nevertheless" in ended.err
     assert home.marker("CANCELLED").exists()
     assert not read_submissions(home)[-1].cancelled
     assert cli("resume", "toy").code == 3  # which cannot count, and so starts nothing
@@ -272,7 +272,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
     fake_command("squeue")
     fake_command("scontrol", stdout="ClusterName = west\n")
-    assert "job 7 is of cluster 'east', and SLURM was asked on 'west'" in cli("cancel", "toy").err
+    assert "job 7 is on cluster 'east', but SLURM was asked on 'west'" in cli("cancel", "toy").err
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
     fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out

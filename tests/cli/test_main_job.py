@@ -145,7 +145,7 @@ def test_a_killed_worker_is_replaced_by_submitting_again(cli: Cli, write_sweep, 
     deadline = time.monotonic() + 120
     while "1 running" not in cli("status", "toy").out and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert "1 workers are at it already" in cli("submit", path, "--workers", "1").err
+    assert "1 worker is already running" in cli("submit", path, "--workers", "1").err
     os.kill(pid, signal.SIGKILL)
     while _alive(pid):
         time.sleep(0.02)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from hpo_batch.cli.screen import screen
+from hpo_batch.monitor import queue as queue_module
 from hpo_batch.monitor import status as status_module
 from hpo_batch.monitor.status import StudyStatus, study_statuses
 from hpo_batch.monitor.workers import WorkerStatus
@@ -59,7 +60,7 @@ def test_a_squeue_that_hangs_is_left_alone(
     in_slurm: StudyHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squeue(tmp_path / "bin", monkeypatch, "exec sleep 60")
-    monkeypatch.setattr(status_module, "SQUEUE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(queue_module, "SQUEUE_TIMEOUT_S", 0.2)
     found = the_status(in_slurm)
     assert "did not answer within 0.2 s" in found.unseen[0]
     assert [(w.job, w.state, w.trial) for w in found.live_workers] == [("7_0", "running", 0)]

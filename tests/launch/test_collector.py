@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import UserError
+from hpo_batch.launch.carry_out import job_name
 from hpo_batch.launch.collector import collector_job, collector_name, script, why_not
 from hpo_batch.launch.plan import Plan, Standing
-from hpo_batch.launch.submit import job_name
 from hpo_batch.records import Cause, Failed, Reason
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission
 from hpo_batch.study.study import Study

@@ -31,7 +31,7 @@ KEPT = {"PATH": "/bin", "SLURM_CONF": "/etc/x", "SLURM_CLUSTERS": "b", "HPO_BATC
 
 
 def test_a_surrounding_job_does_not_leak_and_slurm_is_found() -> None:
-    assert dict(sbatch_environment({**IN_A_TASK, **KEPT}, asked=()).env) == KEPT
+    assert dict(sbatch_environment({**IN_A_TASK, **KEPT}, asked={}).env) == KEPT
 
 
 def test_a_scripts_own_lines_say_what_it_asks_for() -> None:
@@ -42,7 +42,7 @@ def test_a_scripts_own_lines_say_what_it_asks_for() -> None:
 
 def test_gpus_that_the_user_chose_outside_of_jobs_stay() -> None:
     environ = {"CUDA_VISIBLE_DEVICES": "1"}
-    assert dict(sbatch_environment(environ, asked=()).env) == environ
+    assert dict(sbatch_environment(environ, asked={}).env) == environ
 
 
 @pytest.mark.parametrize(

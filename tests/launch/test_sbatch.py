@@ -12,10 +12,10 @@ from hpo_batch.errors import UserError
 from hpo_batch.launch.plan import Site, Standing, plan
 from hpo_batch.launch.sbatch import sbatch_text
 from hpo_batch.processes import run
+from hpo_batch.scheduler.slurm.options import REFUSED
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
-from hpo_batch.sweep.sbatch_options import REFUSED
 from hpo_batch.sweep.schema import Job, Sweep
 from tests.conftest import REPOSITORY
 

@@ -14,12 +14,12 @@ import pytest
 from hpo_batch.cli.main import run
 from hpo_batch.errors import SlurmRefused, SlurmUnreachable, SubmissionUnknown
 from hpo_batch.launch import arrays
+from hpo_batch.launch.carry_out import carry_out
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
 from hpo_batch.launch.rollback import Before, remove_unused
-from hpo_batch.launch.submit import submit
 from hpo_batch.monitor.live import live
 from hpo_batch.monitor.queue import ask, is_starting
-from hpo_batch.scheduler.slurm import commands
+from hpo_batch.scheduler.slurm import jobs
 from hpo_batch.scheduler.slurm.sbatch_errors import likely_fix
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, read_submissions
@@ -80,7 +80,7 @@ def a_plan(root: Path, *, workers: int = 4, **job: object) -> Plan:
 
 
 def go(plan: Plan) -> Submission:
-    submission = submit(plan, toml="", environ=os.environ)
+    submission = carry_out(plan, toml="", environ=os.environ)
     assert submission is not None
     assert read_submissions(plan.home)[-1] == submission
     return submission
@@ -200,8 +200,8 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     slurm: Slurm, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = slurm(sbatch="#!/bin/sh\nexec sleep 60\n")
-    quick = commands.sbatch
-    monkeypatch.setattr(commands, "sbatch", lambda script, *, env: quick(script, env=env, timeout_s=0.5))
+    quick = jobs.sbatch
+    monkeypatch.setattr(jobs, "sbatch", lambda script, *, env: quick(script, env=env, timeout_s=0.5))
     made = a_plan(root)
     made.home.make()
     made.home.marker("DRAIN").touch()
@@ -301,7 +301,7 @@ def test_one_question_for_all_budgets(
     (folder / "queue").write_text("".join(rows))
     capsys.readouterr()
     assert run(argv) == 0
-    assert capsys.readouterr().err.count("2 workers are at it already") == 3
+    assert capsys.readouterr().err.count("2 workers are already running") == 3
     assert len((folder / "squeues").read_text().splitlines()) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.monitor.ends import NO_LOG, Dead, dead_workers, true_reason
-from hpo_batch.scheduler.slurm.commands import parse_squeue
+from hpo_batch.scheduler.slurm.queue import parse_squeue
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import killed_for_memory
 from hpo_batch.store.submissions import Submission

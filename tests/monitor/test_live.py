@@ -17,7 +17,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
-from tests.cluster.conftest import fake_command as fake_command
+from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import claimed, make, owner
 
 Squeue = Callable[..., None]

@@ -12,8 +12,9 @@ import pytest
 
 from hpo_batch.monitor.queue import Hidden
 from hpo_batch.monitor.workers import Answer, Workers, find_workers
-from hpo_batch.scheduler.slurm.commands import parse_squeue
-from hpo_batch.scheduler.slurm.reasons import Outlook, is_held, meaning, outlook, what_to_change
+from hpo_batch.scheduler.slurm.queue import parse_squeue
+from hpo_batch.scheduler.slurm.reasons import is_held, meaning, outlook, what_to_change
+from hpo_batch.scheduler.tasks import Outlook
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.store.submissions import Submission

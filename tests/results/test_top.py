@@ -14,7 +14,8 @@ from hpo_batch.results.formats import render
 from hpo_batch.results.select import check_alike, for_people, joined
 from hpo_batch.results.table import TrialsTable, front_of
 from hpo_batch.results.top import grouped, top_configurations
-from hpo_batch.scheduler.slurm.commands import ArrayTask, parse_sacct
+from hpo_batch.scheduler.slurm.accounts import parse_sacct
+from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.sources.read import read_tables
 
 CSV = """trial,state,auc,lr,n

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.expressions import parse
 from hpo_batch.objective.tail import Printed, parse_metrics
-from hpo_batch.scheduler.slurm.commands import parse_config, parse_sacct, parse_squeue
+from hpo_batch.scheduler.slurm.accounts import parse_sacct
+from hpo_batch.scheduler.slurm.control import parse_config
+from hpo_batch.scheduler.slurm.queue import parse_squeue
 from hpo_batch.sources.read import read_tables
 from hpo_batch.sweep.load import load
 from hpo_batch.text.lines import harmless, one_line

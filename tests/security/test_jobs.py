@@ -14,7 +14,7 @@ from hpo_batch.launch.cancel import Target, cancel
 from hpo_batch.monitor.live import live
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, is_script_of, write_submission
-from tests.cluster.conftest import fake_command as fake_command
+from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import make
 
 Fake = Callable[..., Any]

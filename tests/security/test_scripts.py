@@ -153,7 +153,7 @@ def test_the_path_of_a_study_put_aside_is_quoted(cli, write_sweep, tmp_path: Pat
     root = tmp_path / "a b; touch owned"
     assert cli("submit", write_sweep(trials=1), "--wait", "--root", root).code == 0
     told = cli("rm", "toy", "--root", root).err
-    line = told.partition("to bring it back: ")[2]
+    line = told.partition("to restore it: ")[2]
     import subprocess
 
     subprocess.run(["sh", "-ec", line], cwd=tmp_path, check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import SlurmRefused, StorageError
+from hpo_batch.launch.carry_out import carry_out
 from hpo_batch.launch.rollback import look_before, remove_unused
-from hpo_batch.launch.submit import submit
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.create import create
 from tests.launch.test_submit import a_plan
@@ -47,7 +47,7 @@ def test_what_was_there_before_stays(slurm, root: Path) -> None:
     project(root / "quickstart")
     before = everything(root)
     with pytest.raises(SlurmRefused):
-        submit(a_plan(root), toml="of the sweep", environ=os.environ)
+        carry_out(a_plan(root), toml="of the sweep", environ=os.environ)
     assert everything(root) == before
 
 
@@ -65,7 +65,7 @@ def test_links_are_not_followed(slurm, root: Path, tmp_path: Path) -> None:
     (study / "code").symlink_to(outside / "code")
     before = everything(root), everything(outside)
     with pytest.raises(SlurmRefused):
-        submit(a_plan(root), toml="of the sweep", environ=os.environ)
+        carry_out(a_plan(root), toml="of the sweep", environ=os.environ)
     assert everything(outside) == before[1]
     assert everything(root) == before[0]
 
@@ -85,7 +85,7 @@ def test_empty_folders_that_were_there_stay(slurm, root: Path) -> None:
     slurm(room=0, words="sbatch: error: Invalid account")
     (root / "a" / "b").mkdir(parents=True)
     with pytest.raises(SlurmRefused):
-        submit(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")), toml="", environ=os.environ)
+        carry_out(replace(a_plan(root), home=StudyHome(path=root / "a" / "b", name="a/b")), toml="", environ=os.environ)
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {"a", "a/b"}
 
 
@@ -101,5 +101,5 @@ def test_a_file_that_could_not_be_put_back_is_in_the_way(root: Path, kind: str) 
         path.touch()
         os.truncate(path, 1 << 30)
     with pytest.raises(StorageError, match="in the way"):
-        submit(a_plan(root), toml="", environ=os.environ)
+        carry_out(a_plan(root), toml="", environ=os.environ)
     assert not home_of(root, "quickstart").exists

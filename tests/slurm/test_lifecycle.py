@@ -15,7 +15,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.launch.task_exits import how_they_ended
 from hpo_batch.monitor.queue import ask
 from hpo_batch.records import TrialState
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
@@ -75,7 +75,7 @@ def test_what_scancel_ended_is_resumed_and_each_trial_finishes_once(
     both = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert sorted("2 workers are at it already: none is added" in text for text in said) == [False, True], said
+    assert sorted("2 workers are already running; none added" in text for text in said) == [False, True], said
     assert [s.workers for s in read_submissions(home)] == [2, 2]
     go.touch()
     slurm_cluster.wait_ended(read_submissions(home)[-1].job_ids[0], timeout_s=240)
@@ -105,7 +105,7 @@ def test_cancel_ends_all_and_nothing_comes_back(
     capfd.readouterr()
     assert run(["resume", "toy"]) == 0
     said = capfd.readouterr().err
-    assert "2 workers are at it already" in said
+    assert "2 workers are already running" in said
     assert f"requeued tasks start now instead of waiting: {job}_1" in said
     assert reason(f"{job}_1") != "BeginTime"
     slurm_cluster.wait_for(lambda: running(home) == 2, timeout_s=120, what="it runs again")
@@ -212,7 +212,7 @@ def test_a_partition_that_refuses_the_collector_keeps_its_workers(
     capfd.readouterr()
     job = submit("quadratic", "--set", "job.collect=true")
     said = capfd.readouterr().err
-    assert "warning: the workers run, but the job that collects after them was not taken" in said
+    assert "warning: the workers run, but SLURM refused the job that collects after them" in said
     assert "nowhere" in said
     assert "job_templates/collector.toml" in said
     slurm_cluster.wait_ended(job)

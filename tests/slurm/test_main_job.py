@@ -88,7 +88,7 @@ def test_a_second_submission_adds_no_workers(slurm_cluster: SlurmCluster, cli, r
     assert cli("submit", sweep, *options)[0] == 0
     code, _, err = cli("submit", sweep, *options)
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
+    assert "2 workers are already running; none added" in err
     (submission,) = read_submissions(home_of(root, "quickstart"))
     assert "--gres" not in slurm_cluster.run("scontrol", "show", "job", submission.job_ids[0]).stdout
 
@@ -103,8 +103,8 @@ def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli
     assert "Comment=a b" in shown
     assert "JobHeldUser" in cli("status", "quickstart")[1]
     said = cli("resume", "quickstart")[2]
-    assert "1 workers are at it already: none is added" in said
-    assert f"do not start before 'scontrol release {submission.job_ids[0]}'" in said
+    assert "1 worker is already running; none added" in said
+    assert f"do not start: run 'scontrol release {submission.job_ids[0]}'" in said
     slurm_cluster.run("scontrol", "release", submission.job_ids[0])
 
 

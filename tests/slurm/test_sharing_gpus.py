@@ -64,7 +64,7 @@ def test_workers_share_the_gpus_of_their_tasks_and_are_requeued_together(
     assert sorted(worker["job"] for worker in status["workers"]) == sorted(tasks * 4)
     assert len({worker["trial"] for worker in status["workers"]}) == 8
     assert run(["submit", str(path), "--root", str(root)]) == 0
-    assert "workers are at it already: none is added" in capfd.readouterr().err
+    assert "workers are already running; none added" in capfd.readouterr().err
 
     # as the kernel does for want of memory: the other seven go on, and another worker follows it
     killed = read_owners(home.workers)[f"{job}-r0-0.1"]

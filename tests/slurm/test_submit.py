@@ -104,7 +104,7 @@ def test_what_is_above_the_largest_array_is_split(strict: SlurmCluster, submit: 
     assert sum(shares) == 6
     assert min(shares) >= 1
     assert live([home])[home.name].workers == 12
-    assert "12 workers are at it already" in submit(*options)[1]
+    assert "12 workers are already running" in submit(*options)[1]
 
 
 def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: Submit, root: Path) -> None:
@@ -117,8 +117,8 @@ def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: 
 
     code, err = submit("--workers", "10", "--qos", "few", "--", "--hold")
     assert code == 0, err
-    assert "6 of 10 workers were submitted, SLURM took no more: QOSMaxSubmitJobPerUserLimit" in err
-    assert "The same command adds the others" in err
+    assert "only 6 of 10 workers were submitted: QOSMaxSubmitJobPerUserLimit" in err
+    assert "The same command adds the rest" in err
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     assert (submission.workers, submission.asked, len(submission.job_ids)) == (6, 10, 2)
@@ -205,7 +205,7 @@ def test_a_job_whose_id_was_lost_works_and_is_counted(
     in_place_of("squeue", f'echo call >>{tmp_path}/squeues; exec $REAL "$@"')
     code, err = submit()
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
+    assert "2 workers are already running; none added" in err
     assert (tmp_path / "squeues").read_text() == "call\n"
     (found,) = read_submissions(home)
     assert set(found.job_ids) == {row.job.split("_")[0] for row in slurm_cluster.squeue()}

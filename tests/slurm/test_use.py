@@ -87,7 +87,7 @@ def test_what_can_never_start_is_told_and_replaced(
 ) -> None:
     home, job = submit_toy(tmp_path, root, "waits", study="trials = 1", job='walltime = "2-00:00:00"')
     slurm_cluster.wait_for(lambda: slurm_cluster.squeue()[0].reason == "PartitionTimeLimit", what="SLURM says so")
-    assert "no worker is there that will work; change job.walltime first" in cli("status", "toy")[1]
+    assert "no workers running; change job.walltime first" in cli("status", "toy")[1]
     found = status(cli, home)
     assert [(w["state"], w["will_work"]) for w in found["workers"]] == [("pending", False)]
     code, _, err = cli("submit", tmp_path / "toy.toml", "--wait", "-n")
@@ -120,10 +120,10 @@ def test_tasks_that_wait_get_the_new_limit_and_end_with_the_target(
     slurm_cluster.wait_for(lambda: state_of(home).counts().running == 1, timeout_s=120, what="one works")
     code, _, err = cli("submit", tmp_path / "toy.toml", "--set", 'job.walltime="20"', "--set", "job.cpus=2")
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
-    assert f"array tasks that wait have the new limit too, 0:20:00: {array}_1" in err
-    assert f"array tasks that run keep the limit they have: {array}_0" in err
-    assert f"warning: array tasks that wait keep what they were submitted with in job.cpus: {array}_1" in err
+    assert "2 workers are already running; none added" in err
+    assert f"waiting array tasks have the new limit too, 0:20:00: {array}_1" in err
+    assert f"running array tasks keep their limit: {array}_0" in err
+    assert f"warning: waiting array tasks keep the job.cpus they were submitted with: {array}_1" in err
     assert facts(slurm_cluster, f"{array}_1")["TimeLimit"] == "00:20:00"
     assert facts(slurm_cluster, f"{array}_0")["TimeLimit"] == "00:10:00"
     (home.path / "go").touch()
@@ -207,7 +207,7 @@ def test_a_site_that_hides_the_jobs_of_others(
     assert found["abandoned"] == found["dead"] == []
     code, _, err = cli("submit", tmp_path / "toy.toml")
     assert code == 0
-    assert "2 workers are at it already: none is added" in err
+    assert "2 workers are already running; none added" in err
     assert "the leases of 2 of its workers move: they are counted" in err
     assert len(read_submissions(home)) == 1
     (home.path / "go").touch()  # at the end nobody has to be killed

@@ -8,19 +8,18 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import UserError
-from hpo_batch.sweep.sbatch_options import (
+from hpo_batch.scheduler.slurm.options import (
     KNOWN,
     PASSED,
     PLANNED,
     REFUSED,
     SAME,
     SHORT,
-    given_options,
     key_of_job,
     parse_options,
-    sbatch_problems,
     why_not,
 )
+from hpo_batch.sweep.sbatch_options import given_options, sbatch_problems
 from hpo_batch.sweep.schema import Job
 
 MANUAL = Path(__file__).with_name("data") / "sbatch-options-22.05.txt"

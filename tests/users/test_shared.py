@@ -127,9 +127,7 @@ def test_a_colleague_sees_stops_and_takes_over_a_running_trial(person: People) -
     shown = bob.run("status", "toy").out
     assert "1 running" in shown
     assert re.search(r"workers   1: 1 running\n.*running .*trial 0", shown)
-    assert (
-        "1 workers are at it already: none is added" in bob.run("submit", bob.sweep(function="long"), "--trials", 1).err
-    )
+    assert "1 worker is already running; none added" in bob.run("submit", bob.sweep(function="long"), "--trials", 1).err
     worker = bob.run("worker", "toy")  # her worker lives: its trial is not for the taking
     assert (worker.code, "the rest is running" in worker.err) == (0, True)
 
@@ -176,7 +174,7 @@ def test_where_the_system_hides_the_processes_of_others(person: People, hidden: 
     shown = bob.run("status", "toy", before=as_bob).out
     assert re.search(r"workers   1: 1 running\n.*running .*trial 0", shown), shown
     again = bob.run("submit", bob.sweep(function="long", study="shared = true\nlease_s = 2"), "-n", before=as_bob)
-    assert "workers are at it already" in again.err + again.out
+    assert "workers are already running" in again.err + again.out
     worker = bob.run("worker", "toy", before=as_bob)
     assert (worker.code, "the rest is running" in worker.err) == (0, True)
     pid = read_submissions(home_of(alice.root, "toy"))[0].job_ids[0]

@@ -9,7 +9,7 @@ from hpo_batch.records import Idle, IdleWhy
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
 from hpo_batch.worker.task_exit import Departure, leave
-from tests.cluster.conftest import fake_command as fake_command
+from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import claimed, complete, make, owner
 
 

@@ -1,4 +1,5 @@
-"""SLURM's words and commands, the allocation that a worker runs in, and this machine's GPUs.
+"""SLURM's commands and words: a module for each kind of question, with one runner for all of them.
 
-Nothing here knows of sweeps, studies or trials. Every function asks SLURM at most once.
+A function asks SLURM at most once, for all the jobs that it is given; what a command wrote is read by pure functions.
+No process of ours polls SLURM.
 """

@@ -3,21 +3,8 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
-
-class Outlook(StrEnum):
-    """What a waiting task's reason means for whoever counts on it."""
-
-    STARTS = "starts"
-    """when its turn comes, or what it waits for is there"""
-    ON_HOLD = "on hold"
-    """not before its owner releases it, who has held it"""
-    HELD = "held"
-    """not before somebody releases it: SLURM or the site's staff hold it"""
-    NEVER = "never"
-    """as it is asked for; only a change of it, or of the site's limits, would let it start"""
-
+from hpo_batch.scheduler.tasks import Outlook, WaitReason
 
 _MEANING = {
     "Resources": "next in line, waits for free nodes or GPUs",
@@ -79,6 +66,11 @@ _FAMILIES = (
     (re.compile(r"Assoc(Max|Grp)"), "limit of the account or user"),
     (re.compile(r"Max\w{0,50}PerAccount"), "limit of the account"),
 )
+
+
+def explain(reason: str) -> WaitReason:
+    """What squeue's ``reason`` means."""
+    return WaitReason(outlook=outlook(reason), meaning=meaning(reason), to_change=what_to_change(reason))
 
 
 def outlook(reason: str) -> Outlook:

@@ -7,37 +7,8 @@ A word that is not in it is UNKNOWN, which neither crashes nor looks finished. U
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 
-
-class TaskState(StrEnum):
-    """What a job or an array task is doing, or how it ended."""
-
-    PENDING = "pending"
-    """No process of it exists; it waits for its first run or, requeued, for the next."""
-    RUNNING = "running"
-    SUSPENDED = "suspended"
-    ENDING = "ending"
-    """Its processes are being ended or have just ended: what it becomes, pending included, is not known yet."""
-    UNKNOWN = "unknown"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    TIMEOUT = "timeout"
-    NODE_FAIL = "node failed"
-    OUT_OF_MEMORY = "out of memory"
-    PREEMPTED = "preempted"
-
-    @property
-    def live(self) -> bool:
-        """It may still run, or run again.
-
-        A preempted or node-failed task that SLURM requeues is pending; as the last word the two mean that it does not.
-        """
-        return self in _LIVE
-
-
-_LIVE = frozenset((TaskState.PENDING, TaskState.RUNNING, TaskState.SUSPENDED, TaskState.ENDING, TaskState.UNKNOWN))
+from hpo_batch.scheduler.tasks import TaskState
 
 _STATES = {
     # Base states

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo_batch.errors import CommandMissing, SlurmRefused, SlurmUnreachable
-from hpo_batch.scheduler.slurm import commands
-from hpo_batch.scheduler.slurm.commands import AccountingRow, ArrayTask, QueueRow
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.slurm import accounts, control, jobs, queue
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, QueueRow, TaskState
 
 from .conftest import DATA, FakeCommand
 
@@ -43,7 +42,7 @@ def test_what_is_no_task_is_refused(text: str) -> None:
 
 
 def test_squeue_as_recorded() -> None:
-    rows = commands.parse_squeue((DATA / "squeue-22.05.txt").read_text())
+    rows = queue.parse_squeue((DATA / "squeue-22.05.txt").read_text())
     assert len(rows) == 13
     assert rows[task("1_9")] == QueueRow(
         task=task("1_9"), state=TaskState.RUNNING, word="RUNNING", reason="None", elapsed_s=4, left_s=1796, node="n1"
@@ -68,11 +67,11 @@ def test_squeue_as_recorded() -> None:
     ],
 )
 def test_time_left(left: str, seconds: float | None) -> None:
-    assert commands.parse_squeue(f"7|N/A|RUNNING|None|0:00|{left}|n1")[task("7")].left_s == seconds
+    assert queue.parse_squeue(f"7|N/A|RUNNING|None|0:00|{left}|n1")[task("7")].left_s == seconds
 
 
 def test_odd_lines_of_squeue(caplog: pytest.LogCaptureFixture) -> None:
-    rows = commands.parse_squeue("CLUSTER: test\n7|2|PENDING|held | by admin|0:00|1:00|\n8|N/A|NEW_STATE")
+    rows = queue.parse_squeue("CLUSTER: test\n7|2|PENDING|held | by admin|0:00|1:00|\n8|N/A|NEW_STATE")
     assert rows[task("7_2")].reason == "held | by admin"
     assert rows[task("7_2")].left_s == 60
     assert rows[task("8")].state is TaskState.UNKNOWN
@@ -81,7 +80,7 @@ def test_odd_lines_of_squeue(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_sacct_as_recorded() -> None:
-    rows = commands.parse_sacct((DATA / "sacct-22.05.txt").read_text())
+    rows = accounts.parse_sacct((DATA / "sacct-22.05.txt").read_text())
     assert rows[task("1_2")] == (
         AccountingRow(
             task=task("1_2"),
@@ -93,7 +92,6 @@ def test_sacct_as_recorded() -> None:
             started=1795247621,
             ended=1795247622,
             elapsed_s=1,
-            limit_s=1800,
             gpus=1,
             cpus=1,
             node="n1",
@@ -104,7 +102,7 @@ def test_sacct_as_recorded() -> None:
     assert [row.gpus for row in rows[task("15")]] == [4, 0]
     assert rows[task("1_1")][0].exit_code == 3
     assert rows[task("1_3")][0].word == "CANCELLED by 0"
-    assert (rows[task("3")][0].started, rows[task("3")][0].limit_s, rows[task("3")][0].node) == (None, None, "")
+    assert (rows[task("3")][0].started, rows[task("3")][0].node) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +110,7 @@ def test_sacct_as_recorded() -> None:
     [("7_[0-2]", [0, 1, 2]), ("7_[3,5-9:2%4]", [3, 5, 7, 9]), ("7_[8%1]", [8]), ("7_[1,3,...]", [1, 3]), ("7_5", [5])],
 )
 def test_folded_tasks_of_sacct(job_id: str, indices: list[int]) -> None:
-    rows = commands.parse_sacct(f"{job_id}|PENDING|0:0|1|Unknown|Unknown|0|30||None assigned")
+    rows = accounts.parse_sacct(f"{job_id}|PENDING|0:0|1|Unknown|Unknown|0|30||None assigned")
     assert list(rows) == [ArrayTask(job=7, index=index) for index in indices]
 
 
@@ -121,23 +119,22 @@ def test_folded_tasks_of_sacct(job_id: str, indices: list[int]) -> None:
     [("cpu=8,gres/gpu:a100=2,gres/gpu=2", 2), ("gres/gpu:a100=3,cpu=1", 3), ("cpu=1,gres/gpumem=5", 0), ("", 0)],
 )
 def test_gpus_of_an_account(tres: str, gpus: int) -> None:
-    (rows,) = commands.parse_sacct(f"7|RUNNING|0:0|1|2|Unknown|0|30|{tres}|n1").values()
+    (rows,) = accounts.parse_sacct(f"7|RUNNING|0:0|1|2|Unknown|0|30|{tres}|n1").values()
     assert rows[0].gpus == gpus
 
 
 def test_odd_lines_of_sacct(caplog: pytest.LogCaptureFixture) -> None:
-    assert commands.parse_sacct("sacct: warning\n") == {}
+    assert accounts.parse_sacct("sacct: warning\n") == {}
     assert "sacct: warning" in caplog.text
 
 
 def test_config_as_recorded() -> None:
-    config = commands.parse_config((DATA / "config-22.05.txt").read_text())
-    assert config == commands.SlurmConfig(
+    config = control.parse_config((DATA / "config-22.05.txt").read_text())
+    assert config == control.SlurmConfig(
         version="22.05.8",
         cluster="test",
         max_array_size=1001,
         max_array_tasks=None,
-        job_requeue=True,
         accounting=True,
         enforced=(),
         kill_wait_s=2.0,
@@ -147,18 +144,18 @@ def test_config_as_recorded() -> None:
 
 
 def test_a_site_with_other_limits() -> None:
-    config = commands.parse_config(
+    config = control.parse_config(
         "MaxArraySize = 4001\nJobRequeue = 0\nAccountingStorageType = accounting_storage/none\n"
         "SchedulerParameters = bf_max_job_test=100,max_array_tasks=500,defer\n"
     )
-    assert (config.array_limit, config.job_requeue, config.accounting) == (500, False, False)
+    assert (config.array_limit, config.accounting) == (500, False)
 
 
 def test_one_call_for_all_jobs(fake_command: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
     monkeypatch.setenv("SLURM_CONF", "/etc/other/slurm.conf")
     fake = fake_command("squeue", stdout="7|1|RUNNING|None|0:01|1:00|n1|1764412746|sweep-1\n")
-    assert list(commands.squeue(["7", "8", "7"])) == [task("7_1")]
+    assert list(queue.squeue(["7", "8", "7"])) == [task("7_1")]
     (call,) = fake.calls
     assert call["argv"] == ["-h", "-r", "-j", "7,8", "-o", "%F|%K|%T|%r|%M|%L|%N|%e|%j\t%o"]
     assert "SQUEUE_STATES" not in call["env"]
@@ -167,30 +164,30 @@ def test_one_call_for_all_jobs(fake_command: Fake, monkeypatch: pytest.MonkeyPat
 
 def test_no_jobs_no_call(no_commands: None) -> None:
     # Without ids, squeue and sacct would answer for every job of the site.
-    assert commands.squeue([]) == {}
-    assert commands.sacct([]) == {}
-    commands.scancel([])
+    assert queue.squeue([]) == {}
+    assert accounts.sacct([]) == {}
+    jobs.scancel([])
 
 
 def test_a_forgotten_job_has_no_rows(fake_command: Fake) -> None:
     fake_command("squeue", stderr="slurm_load_jobs error: Invalid job id specified\n", returncode=1)
-    assert commands.squeue(["7"]) == {}
+    assert queue.squeue(["7"]) == {}
 
 
 def test_no_accounting(fake_command: Fake) -> None:
     fake_command("sacct", stderr="Slurm accounting storage is disabled\n", returncode=1)
-    assert commands.sacct(["7"]) is None
+    assert accounts.sacct(["7"]) is None
 
 
 def test_no_database(fake_command: Fake) -> None:
     fake_command("sacct", stderr="sacct: error: Problem talking to the database: Connection refused\n", returncode=1)
     with pytest.raises(SlurmUnreachable, match="Problem talking to the database"):
-        commands.sacct(["7"])
+        accounts.sacct(["7"])
 
 
 def test_times_of_sacct_are_asked_for_in_seconds(fake_command: Fake) -> None:
     fake = fake_command("sacct")
-    assert commands.sacct(["7", "8"]) == {}
+    assert accounts.sacct(["7", "8"]) == {}
     assert fake.calls[0]["env"]["SLURM_TIME_FORMAT"] == "%s"
     assert "7,8" in fake.calls[0]["argv"]
 
@@ -198,11 +195,11 @@ def test_times_of_sacct_are_asked_for_in_seconds(fake_command: Fake) -> None:
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
-        ("squeue", lambda: commands.squeue(["7"], timeout_s=0.3)),
-        ("sacct", lambda: commands.sacct(["7"], timeout_s=0.3)),
-        ("scancel", lambda: commands.scancel(["7"], timeout_s=0.3)),
-        ("scontrol", lambda: commands.requeue("7_1", timeout_s=0.3)),
-        ("scontrol", lambda: commands.show_config(timeout_s=0.3)),
+        ("squeue", lambda: queue.squeue(["7"], timeout_s=0.3)),
+        ("sacct", lambda: accounts.sacct(["7"], timeout_s=0.3)),
+        ("scancel", lambda: jobs.scancel(["7"], timeout_s=0.3)),
+        ("scontrol", lambda: control.requeue("7_1", timeout_s=0.3)),
+        ("scontrol", lambda: control.show_config(timeout_s=0.3)),
     ],
 )
 def test_a_silent_slurm_is_unreachable(name: str, ask: Callable[[], object], fake_command: Fake) -> None:
@@ -214,14 +211,14 @@ def test_a_silent_slurm_is_unreachable(name: str, ask: Callable[[], object], fak
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
-        ("squeue", lambda: commands.squeue(["7"])),
-        ("sacct", lambda: commands.sacct(["7"])),
-        ("scancel", lambda: commands.scancel(["7"])),
-        ("scontrol", lambda: commands.requeue("7_1")),
-        ("scontrol", commands.show_config),
-        ("scontrol", commands.show_partitions),
-        ("sacctmgr", lambda: commands.show_limits("me", cluster="c")),
-        ("sbatch", lambda: commands.check_script(Path(__file__), env=os.environ)),
+        ("squeue", lambda: queue.squeue(["7"])),
+        ("sacct", lambda: accounts.sacct(["7"])),
+        ("scancel", lambda: jobs.scancel(["7"])),
+        ("scontrol", lambda: control.requeue("7_1")),
+        ("scontrol", control.show_config),
+        ("scontrol", control.show_partitions),
+        ("sacctmgr", lambda: accounts.show_limits("me", cluster="c")),
+        ("sbatch", lambda: jobs.check_script(Path(__file__), env=os.environ)),
     ],
 )
 class TestFailures:
@@ -248,7 +245,7 @@ def test_cancelling_what_is_gone_is_no_mistake(fake_command: Fake) -> None:
         "scancel: error: Kill job error on job id 7_1: Job/step already completing or completed\n"
     )
     fake = fake_command("scancel", stderr=said, returncode=1)
-    commands.scancel(["7_1", "8", "8"])
+    jobs.scancel(["7_1", "8", "8"])
     assert [call["argv"] for call in fake.calls] == [["7_1", "8"]]
 
 
@@ -257,33 +254,33 @@ def test_a_cancel_that_fails_is_told(said: str, fake_command: Fake) -> None:
     gone = "scancel: error: Kill job error on job id 8: Invalid job id specified\n" if said else ""
     fake_command("scancel", stderr=gone + said, returncode=1)
     with pytest.raises(SlurmRefused, match="'scancel' failed with exit code 1"):
-        commands.scancel(["8", "9"])
+        jobs.scancel(["8", "9"])
 
 
 def test_requeue_names_the_task(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
-    commands.requeue("7_1")
+    control.requeue("7_1")
     assert [call["argv"] for call in fake.calls] == [["requeue", "7_1"]]
 
 
 def test_jobs_are_found_by_their_names(fake_command: Fake) -> None:
     fake_command("squeue", stdout="7|toy-aa\t/s/aa|.sh\n7|toy-aa\t/s/aa|.sh\n9|toy-bb-collect\n8|toy-a\t/s/a.sh\n")
-    found = commands.find_jobs(["toy-aa", "toy-bb-collect"])
+    found = queue.find_jobs(["toy-aa", "toy-bb-collect"])
     assert {id: (job.name, job.script) for id, job in found.items()} == {
         "7": ("toy-aa", "/s/aa|.sh"),
         "9": ("toy-bb-collect", ""),
     }
-    assert commands.find_jobs([]) == {}
+    assert queue.find_jobs([]) == {}
 
 
 def test_tasks_are_let_go_in_one_call(fake_command: Fake) -> None:
     fake = fake_command("scontrol")
-    commands.start_now(["7_1", "7_2"])
-    commands.start_now([])
+    control.start_now(["7_1", "7_2"])
+    control.start_now([])
     assert [call["argv"] for call in fake.calls] == [["update", "JobId=7_1,7_2", "StartTime=now"]]
 
 
 def test_only_waiting_tasks_are_cancelled_when_asked(fake_command: Fake) -> None:
     fake = fake_command("scancel")
-    commands.scancel(["7"], only_pending=True)
+    jobs.scancel(["7"], only_pending=True)
     assert [call["argv"] for call in fake.calls] == [["--state=PENDING", "7"]]

@@ -11,7 +11,7 @@ import pytest
 from hpo_batch.launch.task_exits import how_they_ended, last_word
 from hpo_batch.monitor.queue import Queue
 from hpo_batch.records import Cause
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission
 from hpo_batch.study.study import Study

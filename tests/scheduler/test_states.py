@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo_batch.scheduler.slurm import states
-from hpo_batch.scheduler.slurm.states import TaskState
+from hpo_batch.scheduler.tasks import TaskState
 
 # squeue's manual of 22.05 and job_state_codes of 25.11.
 DOCUMENTED = re.findall(

@@ -1,0 +1,76 @@
+"""What can be told of a sweep before anything is locked or asked of SLURM; ``check`` and ``submit`` say the same."""
+
+from __future__ import annotations
+
+from hpo_batch.errors import StorageError, UserError
+from hpo_batch.objective.load import find_function, missing_files
+from hpo_batch.objective.mistakes import mistakes
+from hpo_batch.store import sharing
+from hpo_batch.store.home import StudyHome, who_may_replace
+from hpo_batch.study.imported import gather, is_frozen
+from hpo_batch.study.read import read_state
+from hpo_batch.sweep.schema import Sweep
+
+
+def line(title: str, text: str) -> str:
+    return f"  {title:<14}{text}"
+
+
+def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
+    """With whom a study is shared; warnings if that group cannot use it, or if others may replace it."""
+    lines, warned = [], []
+    if sweep.study.shared:
+        try:
+            group = sharing.group_of(home)
+            lines.append(line("shared", f"with group {group}: {home.path}"))
+            lines.append(line("", f"members of {group} may change what its workers run, and so run code as you"))
+            warned += sharing.doubts(home)
+        except StorageError as error:
+            warned.append(f"study.shared: {error}")
+    who = who_may_replace(home.root)
+    if who is not None:
+        warned.append(
+            f"{who} may replace studies in '{home.root}', and so run code as you: "
+            f"'chmod +t {home.root}' leaves each study to its owner"
+        )
+    return lines, warned
+
+
+def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
+    """What other studies give the sampler as history, and warnings.
+
+    Raises:
+        HpoBatchError: one of them is not there, or does not fit.
+    """
+    names = ", ".join(sweep.study.import_)
+    if not names:
+        return [], []
+    if home.exists and is_frozen(read_state(home), sweep):
+        return [line("history", f"of {names}, as it was when the study imported it")], []
+    imports = gather(home, sweep)
+    return [line("history", text) for text in imports.lines], list(imports.doubts)
+
+
+def objective_warnings(sweep: Sweep) -> list[str]:
+    """What of the objective is missing; found out without importing or starting it."""
+    objective = sweep.objective
+    missing: list[str] = []
+    if objective.function is not None:
+        try:
+            find_function(objective.function)
+        except UserError as error:
+            missing.append(f"objective.function: {error}")
+    if objective.command is not None:
+        missing += [f"objective.command: {file}" for file in missing_files(objective)]
+    return missing
+
+
+def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
+    """Why ``submit`` does not start a sweep because of its objective, and what it only warns about.
+
+    Where the job sets up its own environment, what is missing here may exist there.
+    """
+    missing, wrong = objective_warnings(sweep), mistakes(sweep)
+    if sweep.job.python is None and not sweep.job.setup:
+        return [*wrong, *missing], []
+    return wrong, missing

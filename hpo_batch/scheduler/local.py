@@ -1,0 +1,88 @@
+"""This machine as a ``Scheduler``: a job is a detached process, its id is the process's.
+
+There is no queue: a job runs at once. Whose a process is, only its worker's card and lease say (``monitor.live``), and
+so ``launch.cancel`` ends local workers by these; a number alone may be anybody's by now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hpo_batch import processes
+from hpo_batch.errors import SlurmRefused
+from hpo_batch.scheduler import allocation
+from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.scheduler.scheduler import ANSWER_S, JobCommand
+from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, TaskState, WaitReason
+
+
+class Local:
+    """Processes of this machine."""
+
+    def why_not(self, option: str) -> str:
+        return f"--{option} is for SLURM: local workers are processes of this machine"
+
+    def submit(self, job: JobCommand) -> str:
+        """Start a process in a session of its own: it outlives this one and its terminal."""
+        assert job.log is not None
+        process = processes.start(list(job.argv), stdout=job.log, stderr=job.log, env=job.env, cwd=job.workdir)
+        processes.reap_in_background(process)
+        return str(process.pid)
+
+    def queue(
+        self, job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = ANSWER_S
+    ) -> dict[ArrayTask, QueueRow]:
+        alive = [int(id) for id in job_ids if id.isdecimal() and processes.is_alive(int(id))]
+        return {ArrayTask(job=pid, index=0): _row(pid) for pid in alive}
+
+    def find_jobs(self, names: Iterable[str], *, only_pending: bool = False) -> dict[str, FoundJob]:
+        return {}
+
+    def cancel(self, job_ids: Iterable[str], *, only_pending: bool = False) -> None:
+        if not only_pending and any(True for _ in job_ids):
+            raise SlurmRefused("a process number alone does not prove whose process it is: see launch.cancel")
+
+    def requeue(self, task_id: str) -> None:
+        raise SlurmRefused("a local worker is not started again")
+
+    def start_now(self, task_ids: Iterable[str]) -> None:
+        """Nothing waits."""
+
+    def update(self, task_ids: Iterable[str], changes: Mapping[str, str]) -> None:
+        """Nothing waits."""
+
+    def accounts(
+        self, job_ids: Iterable[str], *, timeout_s: float = ANSWER_S
+    ) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
+        return None
+
+    def explain(self, reason: str) -> WaitReason:
+        return WaitReason()
+
+    def likely_fix(self, refusal: str) -> str:
+        return ""
+
+    def time_left(self, task_id: str, *, timeout_s: float) -> float | None:
+        return None
+
+    def array_limit(self) -> int:
+        return 0
+
+    def cluster(self, environ: Mapping[str, str]) -> str:
+        return ""
+
+    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
+        return allocation.read(environ, now)
+
+
+def _row(pid: int) -> QueueRow:
+    return QueueRow(
+        task=ArrayTask(job=pid, index=0),
+        state=TaskState.RUNNING,
+        word="",
+        reason="",
+        elapsed_s=0.0,
+        left_s=None,
+        node=processes.host_name(),
+        is_array=False,
+    )

@@ -1,0 +1,64 @@
+"""Run one of SLURM's commands, and translate its failure into ours."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from hpo_batch.errors import CommandTimeout, SlurmError, SlurmRefused, SlurmUnreachable
+from hpo_batch.processes import Completed, run
+
+UNKNOWN_ID = "Invalid job id specified"
+# The user's defaults for these commands: filters (SQUEUE_STATES) and questions (SCANCEL_INTERACTIVE).
+_USER_DEFAULTS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+_UNREACHABLE = (
+    "Unable to contact",
+    "Unexpected message received",  # what `scontrol requeue` of 22.05 says when there is no controller
+    "Socket timed out",
+    "Connection refused",
+    "Connection timed out",
+    "Communication connection failure",
+    "Transport endpoint is not connected",
+    "Zero Bytes were transmitted",
+    "Problem talking to the database",
+)
+
+
+def number(text: str) -> float | None:
+    """None for Unknown, None, UNLIMITED and Partition_Limit."""
+    return float(text) if text.strip().isdecimal() and len(text) < 20 else None
+
+
+def run_command(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+    if env is None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
+        # sacct's times in seconds since 1970, whatever the time zone and the user's format.
+        env["SLURM_TIME_FORMAT"] = "%s"
+    try:
+        return run(argv, timeout_s=timeout_s, env=env)
+    except CommandTimeout as error:
+        raise SlurmUnreachable(f"{error}; SLURM is down or busy: try again later") from error
+
+
+def is_unreachable(text: str) -> bool:
+    """Whether a command's own words say that it got no answer from SLURM's controller or database."""
+    return any(sign in text for sign in _UNREACHABLE)
+
+
+def failure(command: str, done: Completed) -> SlurmError:
+    said = (done.stderr.strip() or done.stdout.strip() or "it gave no reason").replace("\n", "; ")
+    if is_unreachable(said):
+        return SlurmUnreachable(f"'{command}' could not reach SLURM: {said}; try again later")
+    return SlurmRefused(f"'{command}' failed with exit code {done.returncode}: {said}")
+
+
+def own_words(text: str) -> str:
+    """What a command of SLURM said, on one line and without its own name."""
+    own = r"^\s*(?:\w+: (?:(?:error|fatal): )?)?(?:Batch job submission failed: )?"
+    lines = [re.sub(own, "", line).strip() for line in text.splitlines()]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gave no reason"
+
+
+def joined(job_ids: Iterable[str]) -> str:
+    return ",".join(dict.fromkeys(job_ids))
