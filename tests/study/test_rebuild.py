@@ -319,7 +319,7 @@ def test_a_worker_of_another_host_is_watched(root: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("hpo_batch.store.liveness.LOOK_EVERY_S", 0.1)
     with Study.open(home, owner(7, **ELSEWHERE)) as far:
         run(far, claimed(far), Complete(values=(0.5,), metrics={}))
-        with pytest.raises(StorageError, match=f"worker {far.owner.worker} on elsewhere .* is at work"):
+        with pytest.raises(StorageError, match=f"worker {far.owner.worker} on elsewhere .* is working on"):
             watch()
         shutil.copytree(home.workers, home.path / "left")
     shutil.rmtree(home.workers)

@@ -71,8 +71,9 @@ def test_a_worker_loads_little_beside_optuna(tmp_path: Path) -> None:
     ours = worker(tmp_path, "tpe")
     assert not ours.modules & set(NEVER)
     # 150 and 733 when this was written; 204 and 3,370 with pydantic, whose models looked for their own source
-    assert len(ours.modules - bare.modules) < 175
-    assert ours.calls - bare.calls < 850
+    # 137 of the 193 are ours since each part of a worker is a module of its own, with 939 calls; 56 others, as before
+    assert len(ours.modules - bare.modules) < 200
+    assert ours.calls - bare.calls < 980
 
 
 @pytest.mark.parametrize("sampler", ["random", "list", "grid", "qmc"])
@@ -80,5 +81,5 @@ def test_a_sampler_of_our_own_needs_no_optuna(tmp_path: Path, sampler: str) -> N
     bare = Cost("tell()", cwd=tmp_path)
     ours = worker(tmp_path, sampler)
     assert not ours.modules & {*NEVER, "optuna", "numpy"}
-    assert len(ours.modules - bare.modules) < 245  # 219, and 1,131 calls
-    assert ours.calls - bare.calls < 1300
+    assert len(ours.modules - bare.modules) < 270  # 262, of which 130 are ours, and 1,337 calls
+    assert ours.calls - bare.calls < 1390

@@ -13,7 +13,7 @@ from hpo_batch.store import leases
 from hpo_batch.store.durations import Took
 from hpo_batch.store.home import StudyHome
 from hpo_batch.worker.resources import Place
-from hpo_batch.worker.task_exit import Act, Departure, Left, decide
+from hpo_batch.worker.task_exit import Act, Departure, Remaining, decide
 from hpo_batch.worker.walltime import Fits
 from tests.study.helpers import owner
 
@@ -32,7 +32,7 @@ class Known:
             Took(number=n, attempt=1, seconds=s, started=0.0, values={"size": n + 1}) for n, s in enumerate(seconds)
         )
 
-    def took(self) -> tuple[Took, ...]:
+    def newest_durations(self) -> tuple[Took, ...]:
         return self._took
 
     def has_saved(self) -> bool:
@@ -126,12 +126,12 @@ NO_TIME = Idle(why=IdleWhy.NO_TIME)
 )
 def test_how_a_worker_leaves(stopped: Stopping | None, idle: Idle | None, left: dict[str, object], act: Act) -> None:
     departure = Departure(stopped=stopped, idle=idle, progress=True)
-    assert decide(departure, Left(**{"work": True, **left}))[0] is act  # type: ignore[arg-type]
+    assert decide(departure, Remaining(**{"work": True, **left}))[0] is act  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("stopped", "idle"), [(Stopping.TIME_LIMIT, None), (None, NO_TIME)])
 def test_a_run_that_led_nowhere_is_not_repeated(stopped: Stopping | None, idle: Idle | None) -> None:
-    act, why = decide(Departure(stopped=stopped, idle=idle, progress=False), Left(work=True))
+    act, why = decide(Departure(stopped=stopped, idle=idle, progress=False), Remaining(work=True))
     assert act is Act.END
     assert "raise job.walltime, or save checkpoints" in why
 
@@ -141,7 +141,7 @@ def test_a_warning_long_before_the_limit_is_preemption() -> None:
     assert not PLACE.is_far(HOUR - 180 - 60)
     assert not replace(PLACE, is_sure=False).is_far(1000.0)
     far = Departure(stopped=Stopping.TIME_LIMIT, idle=None, progress=False, is_far=True)
-    assert decide(far, Left(work=True))[0] is Act.REQUEUE
+    assert decide(far, Remaining(work=True))[0] is Act.REQUEUE
 
 
 def test_a_deadline_that_was_only_counted_gives_way_to_slurms_warning() -> None:
