@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from hpo_batch.errors import Exit, StorageError
-from hpo_batch.sources import files, optuna
+from hpo_batch.sources import optuna, parquet
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.cli.conftest import write_sweep as write_sweep  # a fixture
 
@@ -112,7 +112,7 @@ def test_a_megabyte_that_becomes_gigabytes(cli, tmp_path: Path) -> None:
     texts, numbers = tmp_path / "texts.parquet", tmp_path / "numbers.parquet"
     column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 30_000, pyarrow.int32()), ["a" * 1_000_000])
     pyarrow.parquet.write_table(pyarrow.table({"x": column, "value": [1.0] * 30_000}), texts, compression="zstd")
-    chunk = pyarrow.chunked_array([pyarrow.nulls(files.MOST_CELLS + 1, pyarrow.bool_())])
+    chunk = pyarrow.chunked_array([pyarrow.nulls(parquet.MOST_CELLS + 1, pyarrow.bool_())])
     pyarrow.parquet.write_table(pyarrow.table({"x": chunk}), numbers)
     for path in (texts, numbers):
         assert path.stat().st_size < 2_000_000
