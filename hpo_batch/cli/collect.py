@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
+from hpo_batch.cli.options import hint, in_shared_study, logs_root, root_option, study_homes
 from hpo_batch.cli.sources import OPTIONS, exit_code, read_sources, source_options
 from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, StorageError, UserError
@@ -271,21 +271,9 @@ def _write(path: Path, content: bytes) -> None:
 
     path = path.absolute()
     try:
-        with umask_for(shared=_in_shared_study(path.parent.resolve())):
+        with umask_for(shared=in_shared_study(path.parent.resolve())):
             write_atomic(path, content)
     except OSError as error:
         raise StorageError.because(
             f"cannot write '{path}'", error, do="-o takes any file that you may write"
         ) from error
-
-
-def _in_shared_study(folder: Path) -> bool:
-    """Whether a file below ``folder`` lies in the directory of a study that a group shares."""
-    for path in (folder, *folder.parents):
-        home = StudyHome(path=path, name=path.name)
-        if home.exists:
-            from hpo_batch.study.read import read_revision, read_state
-
-            state = read_state(home)
-            return bool(state.revision) and read_revision(home, state).study.shared
-    return False

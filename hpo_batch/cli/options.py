@@ -170,3 +170,15 @@ def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:
     there = f"there are trials 0 to {count - 1}" if count else "there are no trials yet"
     named = f", and {', '.join(sorted(names)[:10])}" if names else ""
     raise UserError(f"no trial '{text}': {there}{named}")
+
+
+def in_shared_study(folder: Path) -> bool:
+    """Whether ``folder`` lies in the directory of a study that a group shares."""
+    for path in (folder, *folder.parents):
+        home = StudyHome(path=path, name=path.name)
+        if home.exists:
+            from hpo_batch.study.read import read_revision, read_state
+
+            state = read_state(home)
+            return bool(state.revision) and read_revision(home, state).study.shared
+    return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import FINITE, logs_root, root_option
+from hpo_batch.cli.options import FINITE, in_shared_study, logs_root, root_option
 from hpo_batch.cli.sources import exit_code, read_sources, source_options
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def command(
     from hpo_batch.report.document import report
     from hpo_batch.report.trials import drawn
     from hpo_batch.report.write import write
+    from hpo_batch.store.sharing import umask_for
 
     findings = analysed(tables, top=top, n_eval=n_eval, n_pos=n_pos, baseline=baseline, seed=seed)
     folder = output if output is not None else _folder(tables)
@@ -75,7 +76,15 @@ def command(
         if len(table.metrics) < 2
     ]
     document = report(findings, trials, version=__version__)
-    write(folder, document, findings, version=__version__, sources=tuple(table.source for table in tables))
+    with umask_for(shared=in_shared_study(folder.absolute())):
+        write(
+            folder,
+            document,
+            findings,
+            version=__version__,
+            sources=tuple(table.source for table in tables),
+            is_named=output is not None,
+        )
     click.echo((folder / "report.html").resolve())
     for said in document.believe[:3]:
         click.echo(f"{said.answer.value}: {f'{said.study}: ' if said.study else ''}{said.text}", err=True)

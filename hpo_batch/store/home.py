@@ -72,9 +72,21 @@ class StudyHome:
         """
         return self.path / name
 
+    def is_marked(self, name: str) -> bool:
+        """Whether a marker is there, whatever it is: a link counts for itself, and may lead where nobody may look.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        try:
+            os.lstat(f"{self.path}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def markers(self) -> tuple[str, ...]:
         """Names of the markers that are there."""
-        return tuple(name for name in MARKERS if self.marker(name).exists())
+        return tuple(name for name in MARKERS if self.is_marked(name))
 
     def trial(self, number: int) -> Path:
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")
@@ -85,7 +97,12 @@ class StudyHome:
 
     @property
     def exists(self) -> bool:
-        return self.journal.is_file()
+        """Raises StorageError if this user may not look."""
+        try:
+            return self.journal.is_file()
+        except PermissionError as error:
+            check_enterable(self.path)
+            raise StorageError.because(f"cannot look at '{self.journal}'", error) from error
 
     @property
     def root(self) -> Path:

@@ -752,7 +752,7 @@ class Study:
     @_of_storage
     def _marker(self) -> Idle | None:
         for name, why in (("CANCELLED", IdleWhy.CANCELLED), ("DRAIN", IdleWhy.DRAINING)):
-            if self.home.marker(name).exists():
+            if self.home.is_marked(name):
                 return Idle(why=why)
         return None
 

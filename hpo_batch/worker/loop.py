@@ -134,13 +134,13 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._home.marker("CANCELLED").exists():
+            if self._home.is_marked("CANCELLED"):
                 return Stopping.CANCELLED
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
         """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
-        if received is Stopping.PREEMPTED and self._home.marker("CANCELLED").exists():
+        if received is Stopping.PREEMPTED and self._home.is_marked("CANCELLED"):
             return Stopping.CANCELLED
         warned = self._signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._place.is_far(warned):
