@@ -148,7 +148,7 @@ def test_a_report_follows_no_link_of_the_study(
     assert (root / "target" / "report.html").exists()
 
 
-@pytest.mark.parametrize("where", [*MARKERS, "journal.jsonl", "sweep.1.json", "workers", "local", "trials"])
+@pytest.mark.parametrize("where", ["CANCELLED", "journal.jsonl", "workers", "local", "trials"])
 def test_a_link_to_where_one_may_not_look(person: Callable[..., Person], where: str, place_of_root: Path) -> None:
     """Python's ``exists`` raises then: each command that looked was a bug of ours, and a worker ended."""
     alice = person("alice")
@@ -160,9 +160,8 @@ def test_a_link_to_where_one_may_not_look(person: Callable[..., Person], where: 
         path.unlink(missing_ok=True)
     path.symlink_to(place_of_root / "file")
     for argv in (
-        ("list",), ("status", "toy"), ("logs", "toy", "0", "--worker"), ("explain", "toy", "0"), ("doctor", "toy"),
-        ("submit", alice.sweep(study=""), "-n"), ("retry", "toy"), ("cancel", "toy", "-y"), ("worker", "toy"),
-        ("resume", "toy"), ("doctor", "toy", "--rebuild"),
+        ("status", "toy"), ("logs", "toy", "0", "--worker"), ("doctor", "toy", "--rebuild"), ("cancel", "toy", "-y"),
+        ("worker", "toy"), ("resume", "toy"),
     ):  # fmt: skip
         done = alice.run(*argv)
         assert done.code < BUG, (argv, done.err)
@@ -182,7 +181,10 @@ def place_of_root(place: Path) -> Path:
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.parametrize("of", ["trial", "worker"])
 def test_logs_print_what_lies_there_and_no_more(
-    root: Path, kind: str, of: str, capfd: pytest.CaptureFixture[str]
+    root: Path,  # noqa: F811
+    kind: str,
+    of: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A link to a private file, in what is then sent to whoever helps; and 4 TB of nothing, read at once."""
     home = home_of(root, "bad")
