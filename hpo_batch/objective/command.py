@@ -21,6 +21,7 @@ from typing import Final
 from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import append_text, unlink_if_empty, write_atomic
+from hpo_batch.masking import masked_words
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, SIGNALLED, STOP_SIGNALS, Ended, is_signal, of_exit
@@ -503,7 +504,7 @@ def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
 
 def _as_it_ended(argv: list[str], code: int, asked: Stopping | None, *, seconds: float) -> CommandEnd:
     return CommandEnd(
-        argv=tuple(argv),
+        argv=masked_words(argv),  # a result may be read by more people than the sweep
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
         stopped=None if asked is None else asked.value,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from hpo_batch.errors import Irreconcilable, StorageError
 from hpo_batch.files import write_atomic
-from hpo_batch.masking import assigns_secret, looks_secret
+from hpo_batch.masking import assigns_secret, looks_secret, masked_words
 from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
 from hpo_batch.store.format import DIRECTIONS, FORMAT, Record, Writer
@@ -168,6 +170,10 @@ def mode_of(sweep: Sweep) -> int:
     """
     env, setup = sweep.objective.env, "\n".join(sweep.job.setup)
     is_secret = any(looks_secret(name, value) for name, value in env.items()) or assigns_secret(setup)
+    command = sweep.objective.command or ()
+    with contextlib.suppress(ValueError):  # quotes that do not close
+        words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+        is_secret = is_secret or masked_words(words) != words
     return 0o600 if is_secret and not sweep.study.shared else 0o666
 
 
