@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hpo_batch.files import open_regular
 from hpo_batch.records import Attempt
 from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.attempt_folder import STREAMS
@@ -54,9 +56,9 @@ def has_output(folder: Path) -> bool:
 def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
     """The last lines of a file that may be long; none if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - most_bytes))
-            text = file.read().decode(errors="replace")
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+            text = file.read(most_bytes).decode(errors="replace")
     except OSError:
         return []
     # a progress bar draws over its own line

@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import decode, dump_json, read_regular, write_atomic
+from hpo_batch.files import decode, dump_json, open_regular, read_regular, write_atomic
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 from hpo_batch.store.worker_name import WorkerName
@@ -373,7 +373,7 @@ def refreshed_ns(path: Path) -> int:
 
     Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute.
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = open_regular(path, os.O_RDONLY)  # what lies there may be a pipe
     try:
         return os.fstat(fd).st_mtime_ns
     finally:
