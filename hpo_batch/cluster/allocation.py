@@ -105,7 +105,7 @@ def _text(environ: Mapping[str, str], name: str) -> str | None:
 
 def _integer(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "").strip()
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def _number(environ: Mapping[str, str], name: str) -> float | None:

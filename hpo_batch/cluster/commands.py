@@ -81,7 +81,7 @@ class ArrayTask:
     @classmethod
     def parse(cls, text: str) -> Self:
         """`7_3`, `7` (the same as `7_0`), `7_3.batch`."""
-        if (match := re.match(r"(\d+)(?:_(\d+))?(?![\d_])", text)) is None:
+        if (match := re.match(r"(\d{1,18})(?:_(\d{1,18}))?(?![\d_])", text)) is None:
             raise ValueError(f"not a SLURM job id: '{text}'")
         return cls(job=int(match[1]), index=int(match[2] or 0))
 
@@ -538,12 +538,12 @@ def parse_config(text: str) -> SlurmConfig:
     """Lines of `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines())
     settings = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-    tasks = re.search(r"\bmax_array_tasks=(\d+)", settings.get("SchedulerParameters", ""))
+    tasks = re.search(r"\bmax_array_tasks=(\d{1,18})(?!\d)", settings.get("SchedulerParameters", ""))
     # The defaults are SLURM's own.
     return SlurmConfig(
         version=settings.get("SLURM_VERSION", ""),
         cluster=settings.get("ClusterName", ""),
-        max_array_size=int(settings.get("MaxArraySize", "1001")),
+        max_array_size=int(1001 if (size := _number(settings.get("MaxArraySize", ""))) is None else size),
         max_array_tasks=int(tasks[1]) if tasks else None,
         job_requeue=settings.get("JobRequeue", "1") != "0",
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
@@ -586,7 +586,7 @@ def _split(line: str, count: int, *, from_end: bool = False) -> list[str]:
 
 def _tasks(job_id: str) -> Iterator[ArrayTask]:
     """sacct folds pending tasks into one line: `7_[3,5-9:2%4]`."""
-    folded = re.match(r"(\d+)_\[([^\]%]*)", job_id)
+    folded = re.match(r"(\d{1,18})_\[([^\]%]*)", job_id)
     if folded is None:
         yield ArrayTask.parse(job_id)
         return
@@ -600,7 +600,7 @@ def _tasks(job_id: str) -> Iterator[ArrayTask]:
 
 def _seconds(text: str) -> float | None:
     """`1-02:03:04`, `03:04`; None for UNLIMITED, INVALID and the like."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9})", text.strip())
     if match is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -618,5 +618,5 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _resource(tres: str, name: str) -> int:
     """`gres/gpu` of `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
-    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d+)", tres)
+    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d{1, 18})(?!\d)", tres)
     return int(match[1]) if match else 0

@@ -64,12 +64,12 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     found = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4 or not fields[0].isdecimal():
+        if len(fields) != 4 or not _is_number(fields[0]):
             log.warning("nvidia-smi wrote a line that is not understood: %r", line)
             continue
         index, uuid, name, memory = fields
         # Where GPU and CPU share their memory, the amount is `[N/A]`.
-        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if memory.isdecimal() else None))
+        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if _is_number(memory) else None))
     return tuple(found)
 
 
@@ -125,18 +125,22 @@ def _asked(part: str) -> int:
     words = part.strip().partition("(")[0].removeprefix("gres/").replace("=", ":").split(":")
     if words[0] in ("shard", "mps", "nic", "craynetwork"):
         return 0
-    return int(words[-1]) if words[-1].isdecimal() else int(words[-1] not in ("", "none"))
+    return int(words[-1]) if _is_number(words[-1]) else int(words[-1] not in ("", "none"))
 
 
 def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
         # nvidia-smi's query lists whole GPUs only; that the slice exists is taken from whoever named it.
         return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
-    if device.isdecimal():
+    if _is_number(device):
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
     # CUDA takes the beginning of a UUID where it is unambiguous.
     matches = [gpu for gpu in gpus if gpu.uuid.startswith(device)]
     return matches[0] if len(matches) == 1 else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def _is_device(text: str) -> bool:

@@ -28,10 +28,8 @@ from hpo_batch.records import (
 )
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.scanned_trial import MOST_S, is_number
-from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT
+from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT, is_numbered
 
-MOST_DIGITS = 9
-"""of a trial's or an attempt's number"""
 MOST_STEP = 2**62
 EXIT = "exit.json"
 """of commands, in studies of earlier versions"""
@@ -116,7 +114,7 @@ class Report:
 def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
     """Every trial that has a folder, by number."""
     numbers = {
-        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if _is_number(folder)
+        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if is_numbered(folder)
     }
     for number in sorted(numbers):
         if home.trial(number).is_dir():  # else a folder that lies where none of ours would
@@ -124,7 +122,7 @@ def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
 
 
 def kept_trial(home: StudyHome, number: int) -> KeptTrial:
-    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if _is_number(path))
+    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if is_numbered(path))
     return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
 
 
@@ -164,10 +162,6 @@ def _inside(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _is_number(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdigit() and len(path.name) <= MOST_DIGITS
 
 
 class _ClaimFile(msgspec.Struct):

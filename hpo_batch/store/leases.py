@@ -21,6 +21,7 @@ from typing import Any
 import filelock
 
 from hpo_batch import processes
+from hpo_batch.cluster.commands import ArrayTask
 from hpo_batch.errors import StorageError
 from hpo_batch.files import decode, dump_json, read_regular, write_atomic
 from hpo_batch.records import Owner
@@ -131,6 +132,8 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
         with contextlib.suppress(OSError, ValueError):
             owner = decode(read_regular(path, most=CARD_BYTES), Owner)
             # of another name: a card that was copied, or made by somebody else
+            if owner.job != "local":
+                ArrayTask.parse(owner.job)
             if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
                 owners[path.stem] = owner
     return owners
