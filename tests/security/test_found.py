@@ -1,0 +1,121 @@
+"""What fuzzers found (tests/fuzzers), each with its relatives: kept whole, since no seed is sure to find it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpo_batch.cluster import allocation, site
+from hpo_batch.cluster.commands import ArrayTask, parse_config, parse_sacct, parse_squeue
+from hpo_batch.cluster.gpus import parse_gpus
+from hpo_batch.store.home import home_of
+from hpo_batch.store.leases import read_owners
+from hpo_batch.store.submissions import read_submissions, strange_lines
+from hpo_batch.store.trial_folder import newest_checkpoint
+from tests.cli.conftest import cli as cli  # a fixture
+from tests.fuzzers.targets import SAMPLE
+
+LONG = "9" * 5_000
+"""Python reads no integer of so many digits, and no float holds one of 400"""
+
+
+@pytest.mark.parametrize("digits", [LONG, "9" * 400, "9" * 19])
+@pytest.mark.parametrize(
+    "read",
+    [
+        *(lambda n, line=line: parse_squeue(line.replace("N", n)) for line in (
+            "N|0|RUNNING|None|0:01|0:01|n1", "7|N|RUNNING|None|0:01|0:01|n1", "7|0|RUNNING|None|N-00:00:01|0:01|n1",
+            "7|0|RUNNING|None|0:01|N:00:01|n1", "7|0|RUNNING|None|N:01|0:N|n1",
+        )),
+        lambda n: parse_squeue(f"7|0|RUNNING|None|0:01|0:01|n1|{n}|name\t/script", whole=True),
+        *(lambda n, i=i: parse_sacct("|".join(n if i == j else t for j, t in enumerate(
+            ["7", "FAILED", "1:0", "1", "1", "2", "1", "30", "cpu=1,gres/gpu=1", "n1"]))) for i in range(10)),
+        *(lambda n, line=line: parse_sacct(line.replace("N", n)) for line in (
+            "N_[0-3]|PENDING|0:0|1|1|1|1|1||n", "7_[0-N]|PENDING|0:0|1|1|1|1|1||n", "7_N|FAILED|N:N|1|1|1|1|1||n",
+            "7|FAILED|0:0|1|1|1|1|1|gres/gpu=N,cpu=N|n",
+        )),
+        *(lambda n, key=key: parse_config(f"{key} = {n}") for key in ("MaxArraySize", "KillWait")),
+        lambda n: parse_config(f"SchedulerParameters = max_array_tasks={n}"),
+        *(lambda n, key=key: site.parse_partitions(f"PartitionName=a {key}={n}") for key in (
+            "TotalNodes", "MaxNodes", "GraceTime", "MaxTime", "TRES")),
+        lambda n: site.parse_partitions(f"PartitionName=a MaxTime={n}-00:00:00 TRES=gres/gpu={n}"),
+        lambda n: site.parse_associations(f"a||q|q|{n}|{n}|{n}|{n}"),
+        lambda n: site.parse_qos(f"q|{n}|{n}|{n}|{n}|{n}-00:00:00"),
+        lambda n: parse_gpus(f"{n}, GPU-1, A100, {n}"),
+    ],
+)  # fmt: skip
+def test_numbers_of_slurm_that_nothing_holds(read: Callable[[str], object], digits: str) -> None:
+    read(digits)
+
+
+@pytest.mark.parametrize("size", ["x", "", "-1", "1e9", LONG])
+def test_an_array_size_that_is_none_is_slurms_default(size: str) -> None:
+    assert parse_config(f"MaxArraySize = {size}").max_array_size == 1001
+    assert parse_config("MaxArraySize = 500").max_array_size == 500
+    assert parse_config("MaxArraySize = 0").max_array_size == 0
+
+
+@pytest.mark.parametrize("digits", [LONG, "9" * 400, "9" * 19, "x"])
+def test_an_allocation_with_numbers_that_are_none(digits: str) -> None:
+    """A wrapper of the site's may export anything."""
+    names = re.findall(r'"(SLURM_\w+|HPO_BATCH_\w+)"', Path(allocation.__file__).read_text())
+    assert len(set(names)) > 5
+    plain = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    for name in set(names):
+        allocation.read(plain | {name: digits}, 1.0)
+
+
+@pytest.mark.parametrize("text", [LONG, f"7_{LONG}", "x", ""])
+def test_a_task_that_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a SLURM job id"):
+        ArrayTask.parse(text)
+
+
+@pytest.fixture
+def sample(root: Path) -> Path:
+    return shutil.copytree(SAMPLE, root / "s")
+
+
+@pytest.mark.parametrize("id", ["x", "", "7;cluster", "-1", "7_0", "*", "٣", LONG])
+@pytest.mark.parametrize("kind", ["slurm", "local"])
+def test_a_submission_whose_job_is_none(cli: Callable[..., object], sample: Path, id: str, kind: str) -> None:
+    home = home_of(sample.parent, "s")
+    first = json.loads(home.submissions.read_text().splitlines()[0])
+    with home.submissions.open("a") as file:
+        file.write(json.dumps(first | {"id": "000000000000", "kind": kind, "job_ids": ["7", id]}) + "\n")
+    assert "000000000000" not in {one.id for one in read_submissions(home)}
+    assert [number for number, _ in strange_lines(home)] == [5]
+    for words in (("status", "s"), ("list",), ("explain", "s", "0"), ("logs", "s", "0", "--worker")):
+        assert cli(*words).code == 0, words  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("job", ["x", "", "٣_٣", LONG, f"7_{LONG}"])
+def test_a_card_whose_job_is_none(cli: Callable[..., object], sample: Path, job: str) -> None:
+    path = sample / "workers" / "457915f1b8aa-0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"job": job}))
+    known = set(read_owners(path.parent))
+    assert known == {"b8edc14878bf-1"} or job == "٣_٣"
+    assert cli("status", "s").code == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("job", ["x", "", LONG])
+def test_an_attempt_whose_job_is_none(cli: Callable[..., object], sample: Path, job: str) -> None:
+    journal = sample / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"job":"local"', f'"job":"{job}"'))
+    for words in (("status", "s"), ("list",), ("explain", "s", "0"), ("logs", "s", "0", "--worker"), ("collect", "s")):
+        ended = cli(*words)
+        assert ended.code < 70, (words, ended)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "9" * 200, "-1", "1.5"])
+def test_a_folder_among_the_attempts_that_is_none(sample: Path, name: str) -> None:
+    home = home_of(sample.parent, "s")
+    found = newest_checkpoint(home, 3)
+    (home.trial(3) / "attempts" / name / "checkpoint").mkdir(parents=True)
+    (home.trial(3) / "attempts" / name / "checkpoint" / "x").write_text("x")
+    assert newest_checkpoint(home, 3) == found
