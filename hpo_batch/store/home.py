@@ -23,6 +23,8 @@ ROOT_VARIABLE = "HPO_BATCH_ROOT"
 
 
 MARKERS = ("CANCELLED", "DRAIN")
+MOST_DIGITS = 9
+"""of the number of a trial, an attempt or a revision"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,11 @@ class StudyHome:
         """
         for folder in (self.workers, self.slurm, self.path / "trials"):
             make_folder(folder)
+
+
+def is_counted(name: str) -> bool:
+    """Whether a name, or a piece of one, is a number as we write them: of a trial, an attempt, a revision."""
+    return name.isascii() and name.isdigit() and len(name) <= MOST_DIGITS
 
 
 def make_folder(folder: Path) -> None:

@@ -26,9 +26,9 @@ from hpo_batch.records import (
     Reason,
     Value,
 )
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, is_counted
 from hpo_batch.store.scanned_trial import MOST_S, is_number
-from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT, is_numbered
+from hpo_batch.store.trial_folder import CLAIM, KINDS, METRICS_FILE, RESULT
 
 MOST_STEP = 2**62
 EXIT = "exit.json"
@@ -114,7 +114,10 @@ class Report:
 def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
     """Every trial that has a folder, by number."""
     numbers = {
-        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if is_numbered(folder)
+        int(folder.name)
+        for shard in _inside(home.path / "trials")
+        for folder in _inside(shard)
+        if is_counted(folder.name)
     }
     for number in sorted(numbers):
         if home.trial(number).is_dir():  # else a folder that lies where none of ours would
@@ -122,7 +125,7 @@ def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
 
 
 def kept_trial(home: StudyHome, number: int) -> KeptTrial:
-    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if is_numbered(path))
+    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if is_counted(path.name))
     return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
 
 

@@ -35,7 +35,7 @@ from hpo_batch.files import (
     write_new,
 )
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, is_counted
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,6 @@ CLAIM: Final = "claim.json"
 RESULT: Final = "result.json"
 CHECKPOINT: Final = "checkpoint"
 METRICS_FILE: Final = "metrics.jsonl"
-MOST_DIGITS: Final = 9
-"""of a trial's or an attempt's number"""
 """one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
 SEEDS_METRICS_FILE: Final = "metrics.seeds.jsonl"
 """the same of the seeds behind the first, all in one file: each line has its ``seed``, counted from 1"""
@@ -204,15 +202,10 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
     """The latest attempt of a trial that left something in its checkpoint folder."""
     attempts = home.trial(number) / "attempts"
     try:
-        numbers = sorted((int(path.name) for path in attempts.iterdir() if is_numbered(path)), reverse=True)
+        numbers = sorted((int(path.name) for path in attempts.iterdir() if is_counted(path.name)), reverse=True)
     except FileNotFoundError:
         return None
     return next((attempt for attempt in numbers if has_checkpoint(attempts / str(attempt))), None)
-
-
-def is_numbered(path: Path) -> bool:
-    """Whether a folder may be one of a trial or an attempt, by its name."""
-    return path.name.isascii() and path.name.isdigit() and len(path.name) <= MOST_DIGITS
 
 
 def has_checkpoint(folder: Path) -> bool:

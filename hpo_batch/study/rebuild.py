@@ -25,7 +25,7 @@ from hpo_batch.store import liveness
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.store.decode import NONSENSE
 from hpo_batch.store.format import Record, Writer
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, is_counted
 from hpo_batch.store.kept import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.locks import journal_lock
 from hpo_batch.store.scan import JournalState
@@ -106,7 +106,7 @@ def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
         StorageError: there is none.
     """
     paths = {path: path.name.split(".")[1] for path in home.path.glob("sweep.*.json")}
-    for number in sorted((int(text) for text in paths.values() if text.isdigit() and len(text) < 10), reverse=True):
+    for number in sorted((int(text) for text in paths.values() if is_counted(text)), reverse=True):
         with contextlib.suppress(OSError, *NONSENSE):
             content = read_regular(home.revision(number))
             return number, content, Sweep.from_json(content)

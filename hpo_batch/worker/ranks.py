@@ -117,7 +117,7 @@ def rank_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> Ran
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 def encode(ended: Outcome | GivenBack) -> Message:

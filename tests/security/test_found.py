@@ -17,6 +17,7 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import read_owners
 from hpo_batch.store.submissions import read_submissions, strange_lines
 from hpo_batch.store.trial_folder import newest_checkpoint
+from hpo_batch.study.rebuild import newest_revision
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.fuzzers.targets import SAMPLE
 
@@ -119,3 +120,13 @@ def test_a_folder_among_the_attempts_that_is_none(sample: Path, name: str) -> No
     (home.trial(3) / "attempts" / name / "checkpoint").mkdir(parents=True)
     (home.trial(3) / "attempts" / name / "checkpoint" / "x").write_text("x")
     assert newest_checkpoint(home, 3) == found
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "9" * 200, "", "-1"])
+def test_a_frozen_sweep_whose_number_is_none(cli: Callable[..., object], sample: Path, name: str) -> None:
+    shutil.rmtree(sample / "workers")  # whose leases would be watched
+    for kind in ("sweep", "imported"):
+        (sample / f"{kind}.{name}.{'json' if kind == 'sweep' else 'jsonl'}").write_text("{}")
+    assert newest_revision(home_of(sample.parent, "s"))[0] == 2
+    for words in (("doctor", "s", "--rebuild", "--force"), ("list",), ("collect", "s"), ("status", "s")):
+        assert cli(*words).code == 0, words  # type: ignore[attr-defined]
