@@ -91,10 +91,11 @@ def mark_of(trace: str) -> str:
 
 
 def run_round(name: str, seed: int, seconds: float, known: frozenset[str], trying: Path) -> Round:
-    told, end, since = Round(), time.monotonic() + seconds, 0.0
+    told, end, since = Round(), 0.0, 0.0
 
     def one(case: Case) -> None:
-        nonlocal since
+        nonlocal end, since
+        end = end or time.monotonic() + seconds  # without what it took to load everything
         if time.monotonic() > (end if told.crash is None else since + SMALLER_S):
             raise Enough
         if told.crash is None:
