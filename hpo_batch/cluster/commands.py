@@ -81,7 +81,7 @@ class ArrayTask:
     @classmethod
     def parse(cls, text: str) -> Self:
         """`7_3`, `7` (the same as `7_0`), `7_3.batch`."""
-        if (match := re.match(r"(\d{1,18})(?:_(\d{1,18}))?(?![\d_])", text)) is None:
+        if (match := re.match(r"(\d{1,99})(?:_(\d{1,99}))?(?![\d_])", text)) is None:
             raise ValueError(f"not a SLURM job id: '{text}'")
         return cls(job=int(match[1]), index=int(match[2] or 0))
 
@@ -618,5 +618,5 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _resource(tres: str, name: str) -> int:
     """`gres/gpu` of `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
-    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d{1, 18})(?!\d)", tres)
+    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d{{1,18}})(?!\d)", tres)
     return int(match[1]) if match else 0
