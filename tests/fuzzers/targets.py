@@ -23,6 +23,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import optuna
 import pandas as pd
 from hypothesis import strategies as st
@@ -254,11 +255,12 @@ def check_damage(case: Case, folder: Path) -> None:
 
 
 def _is_damaged(line: bytes) -> bool:
-    """Whether a whole line is surely no record, to Python's reader of JSON, which is Optuna's too."""
-    try:
-        return "op_code" not in json.loads(line)
-    except (ValueError, RecursionError, TypeError):
-        return bool(line.strip())
+    """Whether a whole line is surely no record: neither to Python's reader of JSON, which is Optuna's, nor to ours."""
+    for read in (json.loads, functools.partial(msgspec.json.decode, type=dict[str, msgspec.Raw])):
+        with contextlib.suppress(ValueError, RecursionError):
+            record = read(line)
+            return not isinstance(record, dict) or "op_code" not in record
+    return bool(line.strip())
 
 
 # -- second-hand files ----------------------------------------------------------------------------------------------
