@@ -16,7 +16,18 @@ from tests.fuzzers.cases import Case
 from tests.fuzzers.running import surroundings
 from tests.fuzzers.targets import TARGETS, tried
 
-EXAMPLES = {"damage": 25, "second-hand": 25, "sqlite": 15, "reports": 12, "squeue": 25, "sacct": 25}
+EXAMPLES = {
+    "toml": 50,
+    "csv": 50,
+    "json": 50,
+    "parquet": 40,
+    "damage": 20,
+    "second-hand": 20,
+    "squeue": 15,
+    "sacct": 15,
+    "reports": 10,
+    "sqlite": 8,
+}
 """of targets whose inputs take longer than some milliseconds"""
 
 
