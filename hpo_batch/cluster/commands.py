@@ -508,13 +508,17 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
     rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdecimal() or re.search(r"\d{19}", line):
+        try:
+            tasks = tuple(_tasks(fields[0]))
+        except ValueError:
+            tasks = ()
+        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not tasks or re.search(r"\d{19}", line):
             log.warning("sacct wrote a line that is not understood: %r", line)
             continue
-        job_id, word, exit_code, submitted, started, ended, elapsed, limit_min, tres, node = fields
+        _, word, exit_code, submitted, started, ended, elapsed, limit_min, tres, node = fields
         code, _, signal = exit_code.partition(":")
         limit = _number(limit_min)
-        for task in _tasks(job_id):
+        for task in tasks:
             row = AccountingRow(
                 task=task,
                 state=states.parse(word),

@@ -131,9 +131,9 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError):
             owner = decode(read_regular(path, most=CARD_BYTES), Owner)
-            # of another name: a card that was copied, or made by somebody else
             if owner.job != "local":
-                ArrayTask.parse(owner.job)
+                ArrayTask.parse(owner.job)  # a card whose job is none is none of ours
+            # of another name: a card that was copied, or made by somebody else
             if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
                 owners[path.stem] = owner
     return owners

@@ -77,6 +77,12 @@ def test_a_task_that_is_none(text: str) -> None:
         ArrayTask.parse(text)
 
 
+@pytest.mark.parametrize("id", ["7_", "7_x", "7__1", "_7", "x", "", "7_[", "7_[]", "²", f"{LONG}_[0-3]"])
+def test_a_line_of_sacct_whose_job_is_none(id: str) -> None:
+    whole = "8|FAILED|1:0|1|1|2|1|30|cpu=1|n1"
+    assert set(parse_sacct(f"{id}|FAILED|1:0|1|1|2|1|30|cpu=1|n1\n{whole}")) == {ArrayTask(job=8, index=0)}
+
+
 @pytest.fixture
 def sample(root: Path) -> Path:
     return shutil.copytree(SAMPLE, root / "s")
