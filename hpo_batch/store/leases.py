@@ -223,13 +223,14 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 def is_followed(folder: Path, owner: Owner) -> bool:
     """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
     job, _, index = owner.job.partition("_")
-    names = rf"{job}-r\d+-{index or 0}(\.\d+)?"  # of this array task alone: nobody reads the cards of all
+    # of this array task alone: nobody reads the cards of all
+    names = rf"{re.escape(job)}-r\d+-{re.escape(index or '0')}(\.\d+)?"
     return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
 
 
 def _run_of(worker: str) -> int:
     """How often the array task had been requeued when it started the worker: ``7-r2-0`` gives 2."""
-    match = re.search(r"-r(\d+)-", worker)
+    match = re.search(r"-r(\d{1,9})-", worker)
     return int(match[1]) if match else -1
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from hpo_batch.cluster import allocation, site
 from hpo_batch.cluster.commands import ArrayTask, parse_config, parse_sacct, parse_squeue
 from hpo_batch.cluster.gpus import parse_gpus
+from hpo_batch.store import leases
 from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import read_owners
 from hpo_batch.store.submissions import read_submissions, strange_lines
@@ -136,3 +138,20 @@ def test_a_frozen_sweep_whose_number_is_none(cli: Callable[..., object], sample:
     assert newest_revision(home_of(sample.parent, "s"))[0] == 2
     for words in (("doctor", "s", "--rebuild", "--force"), ("list",), ("collect", "s"), ("status", "s")):
         assert cli(*words).code == 0, words  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_was_requeued_more_often_than_anything(cli: Callable[..., object], sample: Path) -> None:
+    runs = [{"worker": f"7-r{n}-0", "job": "7_0"} for n in ("1", "2", LONG)]
+    assert leases.follows(runs[1], runs[0])
+    assert not leases.follows(runs[2], runs[0])
+    name = f"7-r{LONG}-0"
+    journal = sample / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"worker":"457915f1b8aa-0"', f'"worker":"{name}"'))
+    for words in (("status", "s"), ("status", "s", "--json"), ("explain", "s", "0"), ("collect", "s", "--attempts")):
+        assert cli(*words).code == 0, words  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("job", ["(", "7_(", "[", "(a+)+$_(a+)+$", "\\", "*"])
+def test_a_job_is_no_pattern(sample: Path, job: str) -> None:
+    owner = next(iter(read_owners(sample / "workers").values()))
+    assert not leases.is_followed(sample / "workers", replace(owner, job=job))
