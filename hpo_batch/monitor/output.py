@@ -21,7 +21,10 @@ def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submissi
         index = str(WorkerName.parse(attempt.worker).index)
         patterns = [s.log_pattern.replace("%i", index) for s in submissions if s.id == attempt.submission]
         return _first(home.path / pattern for pattern in patterns)
-    task = ArrayTask.parse(attempt.job)
+    try:
+        task = ArrayTask.parse(attempt.job)
+    except ValueError:  # no job of SLURM's: the journal is somebody else's work
+        return None
     job, is_array = str(task.job), "_" in attempt.job
     patterns = [s.log_pattern for s in submissions if job in s.job_ids and s.log_pattern]
     filled = [p.replace("%A", job).replace("%a", str(task.index)) for p in patterns]

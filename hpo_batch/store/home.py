@@ -21,6 +21,8 @@ from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
 TRIALS_PER_FOLDER = 1000
+MOST_DIGITS = 9
+"""of the number of a trial, an attempt or a revision"""
 
 
 class Marker(StrEnum):
@@ -121,6 +123,11 @@ class StudyHome:
         """
         for folder in (self.workers, self.slurm, self.path / "trials"):
             make_folder(folder)
+
+
+def is_counted(name: str) -> bool:
+    """Whether a name, or a piece of one, is a number as we write them: of a trial, an attempt, a revision."""
+    return name.isascii() and name.isdigit() and len(name) <= MOST_DIGITS
 
 
 def make_folder(folder: Path) -> None:
