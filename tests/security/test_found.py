@@ -13,6 +13,7 @@ import pytest
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler import allocation
+from hpo_batch.scheduler.gpu_request import count_gpus, gpu_request
 from hpo_batch.scheduler.gpus import parse_gpus
 from hpo_batch.scheduler.slurm import site
 from hpo_batch.scheduler.slurm.accounts import parse_sacct
@@ -24,6 +25,7 @@ from hpo_batch.store.attempt_folder import newest_checkpoint
 from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import read_owners
 from hpo_batch.store.submissions import read_submissions, strange_lines
+from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.rebuild import newest_revision
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.fuzzers.targets import SAMPLE
@@ -76,6 +78,20 @@ def test_an_allocation_with_numbers_that_are_none(digits: str) -> None:
     plain = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
     for name in set(names):
         allocation.read(plain | {name: digits}, 1.0)
+
+
+@pytest.mark.parametrize("digits", [LONG, "9" * 400, "9" * 19])
+def test_a_request_for_gpus_that_nobody_can_have(digits: str) -> None:
+    for value in (digits, f"a100:{digits}", f"gpu:{digits}", f"gpu:a100={digits}(S:0-1)"):
+        assert count_gpus(value) == 1, value
+    options = {"gpus-per-socket": digits, "sockets-per-node": digits}
+    assert gpu_request({}, options, nodes=1, tasks_per_node=1).count is None
+
+
+@pytest.mark.parametrize("digits", [LONG, "9" * 19, "²"])
+def test_a_name_of_a_worker_with_numbers_that_are_none(digits: str) -> None:
+    name = WorkerName.parse(f"7-r{digits}-{digits}.{digits}")
+    assert (name.run, name.index, name.slot) == (None, 0, None)
 
 
 @pytest.mark.parametrize("text", [LONG, f"7_{LONG}", "x", ""])
@@ -160,3 +176,17 @@ def test_a_worker_that_was_requeued_more_often_than_anything(cli: Callable[..., 
 def test_a_job_is_no_pattern(sample: Path, job: str) -> None:
     owner = next(iter(read_owners(sample / "workers").values()))
     assert not leases.is_followed(sample / "workers", replace(owner, job=job))
+
+
+@pytest.mark.parametrize("missing", ["hpo:attempt:1", "hpo:attempt:2"])
+def test_an_attempt_of_which_the_journal_knows_nothing(cli: Callable[..., object], sample: Path, missing: str) -> None:
+    """As ``doctor --rebuild`` leaves one whose claim could not be read."""
+    journal = sample / "journal.jsonl"
+    text = journal.read_text()
+    assert f'"{missing}":' in text
+    journal.write_text(text.replace(f'"{missing}":', '"z":'))
+    for words in (
+        ("collect", "s"), ("collect", "s", "--attempts"), ("report", "s"), ("compare", "s", "s"), ("status", "s"),
+        ("status", "s", "--json"), ("explain", "s", "3"), ("logs", "s", "3"), ("retry", "s", "-n"),
+    ):  # fmt: skip
+        assert cli(*words).code == 0, words  # type: ignore[attr-defined]
