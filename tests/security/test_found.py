@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from hpo_batch.envvars import EnvVar
@@ -29,6 +33,7 @@ from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.rebuild import newest_revision
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.fuzzers.targets import SAMPLE
+from tests.store.helpers import read_state
 
 LONG = "9" * 5_000
 """Python reads no integer of so many digits, and no float holds one of 400"""
@@ -189,4 +194,38 @@ def test_an_attempt_of_which_the_journal_knows_nothing(cli: Callable[..., object
         ("collect", "s"), ("collect", "s", "--attempts"), ("report", "s"), ("compare", "s", "s"), ("status", "s"),
         ("status", "s", "--json"), ("explain", "s", "3"), ("logs", "s", "3"), ("retry", "s", "-n"),
     ):  # fmt: skip
+        assert cli(*words).code == 0, words  # type: ignore[attr-defined]
+
+
+def test_a_parquet_file_whose_columns_contradict_its_schema(tmp_path: Path) -> None:
+    """Such a file ended the process with SIGABRT, in pyarrow."""
+    whole = io.BytesIO()
+    pd.DataFrame({"value": [0.5, 0.25], "x": [1.0, 2.0], "rows": [[1], [2, 3]]}).to_parquet(whole)
+    content = whole.getvalue()
+    optional, required = (
+        b"\x25\x02\x18\x01x",
+        b"\x25\x00\x18\x01x",
+    )  # field 3 of a SchemaElement, and the name behind it
+    assert content.count(optional) == 1
+    for name, data, code in (("whole", content, 0), ("bad", content.replace(optional, required), 2)):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(data)
+        argv = [sys.executable, "-m", "hpo_batch", "collect", str(path), "--root", str(tmp_path), "--value", "value"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == code, (name, done.returncode, done.stderr)
+    assert "is not a Parquet file that can be read" in done.stderr
+
+
+def test_a_null_among_the_reports_is_none(cli: Callable[..., object], sample: Path) -> None:
+    """Of a record of its own, and of a trial that was written at once."""
+    journal = sample / "journal.jsonl"
+    text = journal.read_text()
+    spoilt = text.replace('"step":2,"intermediate_value":0.5', '"step":2,"intermediate_value":null').replace(
+        '"intermediate_values":{"1":1.0,"2":0.5', '"intermediate_values":{"1":1.0,"2":null'
+    )
+    assert spoilt.count("null") > text.count("null") + 1
+    journal.write_text(spoilt)
+    state = read_state(journal)
+    assert [sorted(state.trials[number].steps) for number in (0, 4)] == [[1, 3], [1, 3]]
+    for words in (("collect", "s"), ("report", "s"), ("status", "s")):
         assert cli(*words).code == 0, words  # type: ignore[attr-defined]
