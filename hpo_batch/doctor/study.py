@@ -112,7 +112,7 @@ def _told(about: str, findings: Iterable[Finding]) -> Iterator[Finding]:
     """The findings, as far as what they are about makes sense."""
     try:
         yield from findings
-    except NONSENSE as error:
+    except (*NONSENSE, JournalCorrupt) as error:
         what = f"a file or a record makes no sense: {why(error)}"
         yield Finding(level=Level.BAD, about=about, what=what, do=REBUILD, mended_by_rebuild=True)
 

@@ -168,8 +168,15 @@ class TrialAttributes:
     def _attr(self, name: str) -> Any:
         value = self._attrs.get(name)
         if isinstance(value, bytes):
-            value = self._attrs[name] = loads(value)
+            try:
+                value = self._attrs[name] = loads(value)
+            except NONSENSE as error:
+                raise self._makes_no_sense(error) from error
         return value
+
+    def _makes_no_sense(self, error: Exception) -> JournalCorrupt:
+        what = f"the journal has a trial, {self.number}, with a record that makes no sense: {why(error)}"
+        return JournalCorrupt(what)
 
     def _mapping(self, name: str) -> dict[str, Any]:
         value = self._attr(name) or {}
@@ -251,17 +258,32 @@ class ScannedTrial(TrialAttributes):
 
     @property
     def params(self) -> dict[str, Value]:
-        """Searched and fixed values by name."""
+        """Searched and fixed values by name.
+
+        Raises:
+            JournalCorrupt: the numbers in the file are values of no such distributions. They are decoded here for the
+                first time, in commands that write, too.
+        """
         if self._params is None:
-            distributions = distributions_of(self._distributions)
-            values = loads(self._raw_params)
-            self._params = {name: external_value(distributions[name], value) for name, value in values.items()}
+            try:
+                distributions = distributions_of(self._distributions)
+                values = loads(self._raw_params)
+                self._params = {name: external_value(distributions[name], value) for name, value in values.items()}
+            except NONSENSE as error:
+                raise self._makes_no_sense(error) from error
         return self._params
 
     @property
     def stored_params(self) -> tuple[dict[str, float], dict[str, str]]:
-        """Parameters and distributions as the record that made the trial holds them; later records are not in it."""
-        return loads(self._raw_params), dict(distributions_of(self._distributions))
+        """Parameters and distributions as the record that made the trial holds them; later records are not in it.
+
+        Raises:
+            JournalCorrupt: they are none.
+        """
+        try:
+            return dict(loads(self._raw_params)), dict(distributions_of(self._distributions))
+        except NONSENSE as error:
+            raise self._makes_no_sense(error) from error
 
     @property
     def raw_params(self) -> bytes:
@@ -313,8 +335,7 @@ class ScannedTrial(TrialAttributes):
                 user_attrs={} if self._user_attrs is LEFT_OUT else self.user_attrs,
             )
         except NONSENSE as error:
-            what = f"the journal has a trial, {self.number}, with a record that makes no sense: {why(error)}"
-            raise JournalCorrupt(what) from error
+            raise self._makes_no_sense(error) from error
 
 
 def _record(trial: ScannedTrial, *, steps: Mapping[int, float], user_attrs: Mapping[str, Any]) -> TrialRecord:

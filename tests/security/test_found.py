@@ -229,3 +229,18 @@ def test_a_null_among_the_reports_is_none(cli: Callable[..., object], sample: Pa
     assert [sorted(state.trials[number].steps) for number in (0, 4)] == [[1, 3], [1, 3]]
     for words in (("collect", "s"), ("report", "s"), ("status", "s")):
         assert cli(*words).code == 0, words  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ['"op_code"', "1e30", "[1]", "-9", '{"a": 1}'])
+def test_a_parameter_that_is_none_of_its_choices(cli: Callable[..., object], sample: Path, value: str) -> None:
+    """Commands that write decode the parameters of one trial, and no table of them all."""
+    journal = sample / "journal.jsonl"
+    text = journal.read_text()
+    spoilt = text.replace('"params":{"x":0.125,"n":2', f'"params":{{"x":0.125,"n":{value}')  # of the trial that failed
+    assert spoilt != text
+    journal.write_text(spoilt)
+    for words in (("retry", "s", "-n"), ("retry", "s"), ("explain", "s", "2"), ("logs", "s", "2"), ("collect", "s")):
+        ended = cli(*words)
+        assert (ended.code, "makes no sense" in ended.err) == (4, True), (words, ended)  # type: ignore[attr-defined]
+    assert journal.read_text() == spoilt
+    assert cli("doctor", "s").code == 4  # type: ignore[attr-defined]
