@@ -110,7 +110,7 @@ def _studies(place: str, called: str, wanted: str, *, without_lock: bool) -> tup
 def _table(study: optuna.Study, source: str, notes: Sequence[str]) -> TrialsTable:
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
-    if "not_set" in directions:
+    if not directions or "not_set" in directions:
         raise UserError(f"the study '{study.study_name}' in '{source}' has no direction yet: it has no trials to read")
     all_notes = list(notes)
     metrics = _metrics(study, several=len(directions) > 1, notes=all_notes)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler import allocation
@@ -244,3 +249,18 @@ def test_a_parameter_that_is_none_of_its_choices(cli: Callable[..., object], sam
         assert (ended.code, "makes no sense" in ended.err) == (4, True), (words, ended)  # type: ignore[attr-defined]
     assert journal.read_text() == spoilt
     assert cli("doctor", "s").code == 4  # type: ignore[attr-defined]
+
+
+def test_a_study_of_optunas_without_directions(cli: Callable[..., object], root: Path) -> None:
+    for url in (f"sqlite:///{root}/x.db", JournalStorage(JournalFileBackend(str(root / "x.log")))):
+        study = optuna.create_study(study_name="s", storage=url)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    with contextlib.closing(sqlite3.connect(root / "x.db")) as database, database:
+        database.execute("delete from study_directions")
+    text = (root / "x.log").read_text()
+    (root / "x.log").write_text(text.replace('"directions":[1]', '"directions":[]'))
+    assert (root / "x.log").read_text() != text
+    for path in (root / "x.db", root / "x.log"):
+        for words in (("collect", path), ("collect", path, "--top", "1"), ("report", path, "-o", root / "report")):
+            ended = cli(*words)
+            assert (ended.code, "has no direction" in ended.err) == (2, True), ended  # type: ignore[attr-defined]
