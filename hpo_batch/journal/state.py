@@ -168,6 +168,8 @@ class StudyTrials(StudyAttributes):
         if record.study_name in self._studies.values():
             return
         if self._next_study == STUDY_ID:
+            if not record.directions:
+                raise ValueError("a study without a direction")
             self.study_name = record.study_name
             self.directions = tuple(record.directions)
             self.is_ours = record.worker_id.startswith(WRITER_PREFIX)

@@ -251,6 +251,15 @@ def test_a_parameter_that_is_none_of_its_choices(cli: Callable[..., object], sam
     assert cli("doctor", "s").code == 4  # type: ignore[attr-defined]
 
 
+def test_a_study_of_ours_without_directions(cli: Callable[..., object], sample: Path) -> None:
+    journal = sample / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"directions":[1]', '"directions":[]', 1))
+    for words in (("collect", "s"), ("collect", "s", "--top", "1"), ("report", "s"), ("status", "s"), ("retry", "s")):
+        ended = cli(*words)
+        assert (ended.code, "without a direction" in ended.err) == (4, True), (words, ended)  # type: ignore[attr-defined]
+    assert cli("doctor", "s").code == 4  # type: ignore[attr-defined]
+
+
 def test_a_study_of_optunas_without_directions(cli: Callable[..., object], root: Path) -> None:
     for url in (f"sqlite:///{root}/x.db", JournalStorage(JournalFileBackend(str(root / "x.log")))):
         study = optuna.create_study(study_name="s", storage=url)
