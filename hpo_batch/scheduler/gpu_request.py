@@ -90,7 +90,7 @@ def _amount(option: str, value: str) -> int:
 
 def _parts(value: str) -> list[str]:
     """Without where the devices are to be: ``gpu:2(S:0-1)``, in which a comma separates nothing."""
-    return [part.strip() for part in re.sub(r"\([^)]*\)", "", value).split(",")]
+    return [part.strip() for part in re.sub(r"\([^()]*\)", "", value).split(",")]
 
 
 def _count(part: str) -> int:
