@@ -13,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers import REPOSITORY
 from tests.network import mount
 
 # fixtures: pytest finds them by their being here
@@ -25,7 +26,6 @@ from tests.simulators.fixtures import (  # noqa: F401
     write_back,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 Hosts = Callable[..., list[mount.Host]]
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")

@@ -18,7 +18,7 @@ from hpo_batch.sweep.load import load
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import architecture_size, target
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 CONFIGS = REPOSITORY / "configs"
 
