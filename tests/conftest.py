@@ -46,9 +46,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_collection_finish() -> None:
     """Take what was collected, modules and 6,000 tests, out of the garbage collector's sight.
 
-    It is there to stay, and each look at all of it takes a third of a second: statsmodels' multipletests, which adjusts p
-    values by Holm, asks for one on every call (`gc.collect()` in statsmodels/stats/multitest.py), and so do pytest's own
-    checks. Processes that are forked afterwards share these pages longer.
+    It is there to stay, and each look at all of it takes a third of a second. statsmodels' multipletests, which adjusts
+    p values by Holm, asks for one on every call (``gc.collect()`` in statsmodels/stats/multitest.py); pytest's own
+    checks do too. Processes that are forked afterwards share these pages longer.
     """
     gc.collect()
     gc.freeze()
