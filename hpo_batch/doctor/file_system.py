@@ -21,7 +21,7 @@ from typing import Any
 from hpo_batch import mounts, processes
 from hpo_batch.doctor import contention
 from hpo_batch.doctor.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LINK, NUMBER_BYTES
-from hpo_batch.doctor.finding import Finding, Level
+from hpo_batch.doctor.finding import Finding, bad, fine, note
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.files import write_atomic
 
@@ -65,7 +65,7 @@ def self_test(root: Path) -> Iterator[Finding]:
             yield from _basics(folder)
             yield from _contend(folder)
     except StorageError as error:
-        yield Finding(level=Level.NOTE, about="files", what=f"not tried: {error}", do="choose another with --root")
+        yield note("files", f"not tried: {error}", "choose another with --root")
     yield from _left_over(root)
 
 
@@ -75,11 +75,11 @@ def _kind(folder: Path) -> Finding:
         what = (
             f"'{folder.parent}' is on {kind or 'an unknown file system'}, shared since {mounts.SHARED_VARIABLE} says so"
         )
-        return Finding(level=Level.FINE, about="files", what=what)
+        return fine("files", what)
     if mounts.is_local(folder):
         where = f"'{folder.parent}' is on a disk of this host ({kind})"
-        return Finding(level=Level.FINE, about="files", what=where)
-    return Finding(level=Level.FINE, about="files", what=f"'{folder.parent}' is on {kind or 'an unknown file system'}")
+        return fine("files", where)
+    return fine("files", f"'{folder.parent}' is on {kind or 'an unknown file system'}")
 
 
 def _basics(folder: Path) -> Iterator[Finding]:
@@ -89,12 +89,12 @@ def _basics(folder: Path) -> Iterator[Finding]:
         write_atomic(folder / "replaced", "new")
         if (folder / "replaced").read_text(encoding="utf-8") != "new":
             what = "a file that was replaced still reads as before"
-            yield Finding(level=Level.BAD, about="files", what=what, do=ELSEWHERE)
+            yield bad("files", what, ELSEWHERE)
         _write(folder / "room", TRIED_BYTES)
     except OSError as error:
         quota = "make room, or ask for a higher quota" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ELSEWHERE
         what = f"{TRIED_BYTES >> 20} MiB cannot be written: {error.strerror}"
-        yield Finding(level=Level.BAD, about="files", what=what, do=quota)
+        yield bad("files", what, quota)
         return
     try:
         os.link(folder / "replaced", folder / "linked")
@@ -102,7 +102,7 @@ def _basics(folder: Path) -> Iterator[Finding]:
     except OSError:
         links = "there are no hard links, files made exclusively are the locks instead"
     what = f"replacing in one step works, {links}; {TRIED_BYTES >> 20} MiB written, {_free(folder)}"
-    yield Finding(level=Level.FINE, about="files", what=what)
+    yield fine("files", what)
 
 
 def _free(folder: Path) -> str:
@@ -156,11 +156,11 @@ def _contend(folder: Path) -> Iterator[Finding]:
             ]
             ended = [processes.wait(process, 2 * PATIENCE_S) for process in started]
         except HpoBatchError as error:
-            yield Finding(level=Level.NOTE, about="locks", what=f"not tried: {error}")
+            yield note("locks", f"not tried: {error}")
             return
         except OSError as error:
             what = f"not tried: {error.strerror}"
-            yield Finding(level=Level.NOTE, about="locks", what=what, do="make room, then try again")
+            yield note("locks", what, "make room, then try again")
             return
         finally:
             for process in started:
@@ -169,7 +169,7 @@ def _contend(folder: Path) -> Iterator[Finding]:
     if any(code != 0 for code in ended):
         words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in said]
         why = "; ".join(word for line in words for word in line) or "no answer in time: does the file system hang?"
-        yield Finding(level=Level.BAD, about="locks", what=f"two processes of this host: {why}", do=ELSEWHERE)
+        yield bad("locks", f"two processes of this host: {why}", ELSEWHERE)
         return
     yield from judge_locks(folder, answers(folder), between="two processes of this host", one_host=True)
 
@@ -215,19 +215,19 @@ def judge_locks(
 ) -> Iterator[Finding]:
     """What the answers of two processes say about the locks of their file system."""
     if len(answered) < 2 or not all(one.get("done") for one in answered):
-        yield Finding(level=Level.BAD, about="locks", what=f"{between}: no whole answer; not judged", do=ELSEWHERE)
+        yield bad("locks", f"{between}: no whole answer; not judged", ELSEWHERE)
         return
     alone = [one["alone"] for one in answered if "alone" in one]
     if alone:
         what = f"{between}: {alone[0]}: files that one writes are not seen by the other, or too late"
-        yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+        yield bad("locks", what, ELSEWHERE)
         return
     for kind in (KERNEL, LINK):
         facts = [one["locks"][kind] for one in answered]
         said = next((one[key] for key in ("missing", "error") for one in facts if key in one), None)
         if said is not None and kind == KERNEL and any("missing" in one for one in facts):
             what = f"{between}: no kernel locks here ({said}): '.lock' alone is the lock"
-            yield Finding(level=Level.NOTE, about="locks", what=what, do="nothing; with many workers it is slower")
+            yield note("locks", what, "nothing; with many workers it is slower")
             continue
         try:
             if said is not None:
@@ -235,7 +235,7 @@ def judge_locks(
             turns = read_turns(folder, kind, facts)
         except (OSError, KeyError, ValueError) as error:
             what = f"{between}: {_name(kind)} could not be tried: {error}"
-            yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+            yield bad("locks", what, ELSEWHERE)
             continue
         yield judge(turns, kind, between=between, one_host=one_host)
     yield judge_journal(folder, [one["locks"].get(JOURNAL, {}) for one in answered], between=between)
@@ -245,7 +245,7 @@ def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: 
     """What is left of the records that two processes appended to a journal in turn."""
     if any("missing" in one for one in facts):
         said = next(one["missing"] for one in facts if "missing" in one)
-        return Finding(level=Level.NOTE, about="journal", what=f"{between}: not tried, {said}", do="install it there")
+        return note("journal", f"{between}: not tried, {said}", "install it there")
     said = next((one["error"] for one in facts if "error" in one), "")
     total = sum(one.get("held", 0) for one in facts)
     try:
@@ -256,13 +256,13 @@ def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: 
     if said or not in_place == len(lines) == total:
         lost = f"of {total} records that were stored, {in_place} are in their place"
         what = f"{between}: the journal does not hold what was written to it: {said or lost}"
-        return Finding(level=Level.BAD, about="journal", what=what, do=ELSEWHERE)
+        return bad("journal", what, ELSEWHERE)
     met = sum(one["met"] for one in facts)
     if total < len(facts) * TIMES:
         what = f"{between}: the journal took {total} records in {PATIENCE_S:.0f} s, {len(facts) * TIMES} were tried"
-        return Finding(level=Level.NOTE, about="journal", what=what, do="is the file server busy? Run doctor again")
+        return note("journal", what, "is the file server busy? Run doctor again")
     what = f"{between}: {total} records were appended to a journal in turn, and all are there ({met} changes of hands)"
-    return Finding(level=Level.FINE, about="journal", what=what)
+    return fine("journal", what)
 
 
 def _before(line: bytes) -> int | None:
@@ -283,24 +283,24 @@ def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
         what = f"{between}: {name} do not keep each other out: {how}"
         if kind == KERNEL and not one_host:
             do = "nothing to do: between nodes '.lock' alone is relied on; with many workers it is slower"
-            return Finding(level=Level.NOTE, about="locks", what=what, do=do)
-        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+            return note("locks", what, do)
+        return bad("locks", what, ELSEWHERE)
     if turns.unseen or turns.lines != total:
         what = (
             f"{between}: what one appended under {name} the other did not see at once, {turns.unseen} of {total} times"
         )
-        return Finding(level=Level.BAD, about="locks", what=f"{what}; {turns.lines} lines are there", do=ELSEWHERE)
+        return bad("locks", f"{what}; {turns.lines} lines are there", ELSEWHERE)
     if not all(turns.when_free) or min(turns.held) < TIMES:
         what = (
             f"{between}: {name} that were given up were not to be had ({turns.held[0]} and {turns.held[1]} times held)"
         )
-        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+        return bad("locks", what, ELSEWHERE)
     if not turns.met:
         what = f"{between}: {name} were held {total} times, but never wanted by both at once"
-        return Finding(level=Level.NOTE, about="locks", what=what, do="run doctor again")
+        return note("locks", what, "run doctor again")
     counts = f"{total} times held, {turns.met} changes of hands"
     what = f"{between}: {name} keep each other out, and appends are seen ({counts})"
-    return Finding(level=Level.FINE, about="locks", what=what)
+    return fine("locks", what)
 
 
 def _name(kind: str) -> str:
@@ -311,4 +311,4 @@ def _left_over(root: Path) -> Iterator[Finding]:
     left = sorted(nearest_folder(root).glob(f"{PREFIX}*"))
     if left:
         what = f"{len(left)} folders of doctors that were killed, or are at work, such as '{left[0]}'"
-        yield Finding(level=Level.NOTE, about="files", what=what, do="if no doctor is at work, remove them")
+        yield note("files", what, "if no doctor is at work, remove them")
