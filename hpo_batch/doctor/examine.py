@@ -88,7 +88,7 @@ def examine(subject: Subject, *, nodes: NodeTrial | None = None, tell: Tell = _i
     """
     sweeps = tuple(load(subject.toml)) if subject.toml is not None else ()
     job = _job(subject, sweeps, tell)
-    if nodes is not None and job is not None and job.scheduler == "local":
+    if nodes is not None and job is not None and job.is_local:
         raise UserError(f"template '{job.template}' runs on this machine: --cluster needs a sweep for SLURM")
     for home in subject.homes:
         yield Part(kind="study", name=home.name, path=home.path, findings=examine_study(home))

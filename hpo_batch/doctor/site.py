@@ -63,9 +63,7 @@ class SiteSubject:
     def wants_scheduler(self) -> bool:
         """Not for workers of this machine, nor where plain Optuna made the study or its sweep is lost."""
         is_unknown = self.job is None and bool(self.homes)
-        return not (self.job is not None and self.job.scheduler == "local") and (
-            self.nodes is not None or not is_unknown
-        )
+        return not (self.job is not None and self.job.is_local) and (self.nodes is not None or not is_unknown)
 
     @property
     def is_ready(self) -> bool:
@@ -80,7 +78,7 @@ class SiteSubject:
     @property
     def asked(self) -> Job:
         """What is asked for; without a sweep, what the site gives to a job that asks for nothing."""
-        return self.job or Job(template="", scheduler="slurm")
+        return self.job or Job(template="")
 
     @cached_property
     def facts(self) -> SiteFacts | None:

@@ -81,8 +81,8 @@ class Local:
     def cluster(self, environ: Mapping[str, str]) -> str:
         return ""
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        return allocation.read(environ, now)
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        return allocation.read(environ, now, cpus=cpus)
 
 
 def _row(pid: int) -> QueueRow:

@@ -104,5 +104,10 @@ class Scheduler(Protocol):
     def cluster(self, environ: Mapping[str, str]) -> str:
         """The cluster that is reached from here; empty if nobody tells."""
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        """What a worker with this environment was given to run on."""
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        """What a worker with this environment was given to run on.
+
+        Args:
+            now: seconds since 1970.
+            cpus: of the worker, where nobody else gives a number.
+        """

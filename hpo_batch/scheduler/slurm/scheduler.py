@@ -82,5 +82,5 @@ class Slurm:
     def cluster(self, environ: Mapping[str, str]) -> str:
         return control.cluster_name(environ)
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        return allocation.read(environ, now)
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        return allocation.read(environ, now, cpus=cpus)
