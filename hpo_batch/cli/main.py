@@ -5,7 +5,6 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 
 from __future__ import annotations
 
-import codecs
 import errno
 import importlib
 import io
@@ -17,9 +16,9 @@ import sys
 import click
 
 from hpo_batch import logs
-from hpo_batch.cli.terminal import printing_only
+from hpo_batch.cli.terminal import print_anything, printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
-from hpo_batch.text.lines import printable, spelt
+from hpo_batch.text.lines import printable
 from hpo_batch.text.names import did_you_mean
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
@@ -95,30 +94,6 @@ def main() -> None:
     """Run the command line and end the process with the exit code."""
     print_anything()
     sys.exit(run(sys.argv[1:]))
-
-
-def print_anything() -> None:
-    """A terminal that cannot show a sign (LC_ALL, PYTHONIOENCODING) gets another one, and no command ends by it."""
-    codecs.register_error("hpo_batch.plain", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
-            stream.reconfigure(errors="hpo_batch.plain")
-
-
-PLAIN = {
-    "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x", "\u2192": "->",
-    "\u2190": "<-", "\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u00b7": ".", "\u2022": "*", "\u00a0": " ",
-    "\u2500": "-", "\u2502": "|", "\u2588": "#", "\u2714": "+", "\u2718": "x",
-}  # fmt: skip
-"""signs of our own texts, in ASCII"""
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """What cannot be encoded in other words; a user's letter as its escape in JSON, which may be what is printed."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    found = error.object[error.start : error.end]
-    return "".join(PLAIN.get(one) or spelt(one) for one in found), error.end
 
 
 def run(argv: list[str]) -> int:
