@@ -26,25 +26,25 @@ from hpo_batch.text.names import did_you_mean
 SECTIONS: dict[str, dict[str, str]] = {
     "Make": {"check": "Say what a sweep file means, and every mistake in it."},
     "Run": {
-        "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
+        "submit": "Start or continue a sweep: as a SLURM array, or on this machine.",
         "status": "Show trials, workers and the best so far.",
         "logs": "Print what a trial wrote, or why it failed.",
-        "explain": "Tell the story of a trial, and how to run it by hand.",
-        "resume": "Go on with a study: add the workers that it lacks.",
-        "retry": "Try failed trials again, as trials of their own.",
+        "explain": "Show the history of a trial, and how to run it by hand.",
+        "resume": "Continue a study: start the workers it is missing.",
+        "retry": "Try failed trials again, as new trials.",
         "cancel": "End a study's workers; unfinished trials wait for resume.",
-        "rm": "Put a study aside: move it into the trash folder.",
+        "rm": "Move a study into the trash folder.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
-        "report": "Write what the trials say and how sure it is: html, md, json, figures.",
-        "compare": "Put several studies beside each other.",
+        "report": "Write what the trials show, and how certain it is: html, md, json, figures.",
+        "compare": "Compare several studies side by side.",
     },
     "Keep": {
-        "import": "Make a study of somebody's finished trials, as history for a sweep.",
-        "doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again.",
+        "import": "Make a study from existing trials, as history for a sweep.",
+        "doctor": "Check a study, its disk and SLURM; rebuild a lost journal.",
     },
 }
 
@@ -80,7 +80,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hpo-batch", prog_name="hpo-batch")
-@click.option("-v", "--verbose", count=True, help="Tell more on stderr; -vv also every command that is run.")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr; -vv also logs every command that is run.")
 def cli(verbose: int) -> None:
     """Hyperparameter sweeps as SLURM array jobs, or on this machine.
 
@@ -103,16 +103,16 @@ def run(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    """Errors are caught here and nowhere else."""
+    """Turn errors into a line and an exit code: here, and nowhere else."""
     try:
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(file=told)
-        click.echo(_without_secrets(told.getvalue(), argv), nl=False, err=True)
+        message = io.StringIO()
+        error.show(file=message)
+        click.echo(_without_secrets(message.getvalue(), argv), nl=False, err=True)
         return Exit.BAD_INPUT
     except HpoBatchError as error:
         for line in _without_secrets(str(error), argv).splitlines() or [type(error).__name__]:
@@ -124,7 +124,8 @@ def _run(argv: list[str]) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`); Python would complain once more at exit
+        # the reader of our output has gone (`| head`); Python would complain once more at exit:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:

@@ -69,6 +69,7 @@ def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Finding]:
         yield bad_site("gpus", what, "set [job] gres or gpus_per_node as 'sinfo -o \"%P %G\"' has it")
         return
     kind = gpu_type(asked)
+    # sites name types as they like ("a100", "tesla_a100"): that nvidia-smi calls it otherwise is no mistake in itself
     if kind and names and not any(kind in name.lower() for name in names):
         yield note("gpus", f"'{asked}' was asked for, nvidia-smi shows {', '.join(names)}", "is that the one meant?")
     if torch == "cuda":

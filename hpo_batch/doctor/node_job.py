@@ -57,8 +57,10 @@ def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str
     asked = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
     asked |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
     further = asked["additional_parameters"]
+    # it ends in minutes, and must not come back after it was given up
     asked["additional_parameters"] = {key: value for key, value in further.items() if key not in ("requeue", "signal")}
     at_end = f"echo $? > {shlex.quote(str(folder / 'ended'))}"
+    # files tell what squeue would be asked for: a site may limit how often it is asked
     seen = [f"trap {shlex.quote(at_end)} EXIT"]
     seen += [f'echo "$SLURM_JOB_NODELIST" > {shlex.quote(str(folder / "started"))}']
     asked["setup"] = [*seen, *asked.get("setup", [])]
@@ -67,6 +69,7 @@ def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str
     asked["setup"] = [text, *asked["setup"]]
     arguments = shlex.join((str(folder), json.dumps(asked_of_nodes)))
     python = f'{job.python or shlex.quote(sys.executable)} -u -c "${PROGRAM}" {arguments}'
+    # srun gives each task its number (SLURM_PROCID); without it the shell starts two on this node
     command = python if job.srun else f"{python} 1 & {python} 0 && wait $!"
     # then a worker is started as workers are: what its start needs is tried by nothing else
     return f"{script_text(command, folder=folder, asked=asked)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
@@ -77,7 +80,7 @@ def _small(order: Order) -> Job:
     job = replace(
         order.job,
         walltime=min(order.job.walltime, JOB_S),
-        cpus=1,
+        cpus=1,  # whatever is asked for makes the job wait longer
         mem_gb=None if order.job.mem_gb is None else min(order.job.mem_gb, MOST_MEM_GB),
         dependency=None,
         nodes=1,
@@ -85,6 +88,7 @@ def _small(order: Order) -> Job:
         workers_per_gpu=None,
         mps=False,
     )
+    # with the GPUs of a sweep it would wait for them; they are tried with --gpu
     without = {"ntasks"} if order.with_gpus else {"ntasks", *gpu_request.OPTIONS}
     job = replace(job, sbatch={key: value for key, value in job.sbatch.items() if key.replace("_", "-") not in without})
     if not order.with_gpus:

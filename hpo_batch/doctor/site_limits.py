@@ -1,9 +1,14 @@
-"""What a site allows, held against what a sweep asks of it: limits, partition, preemption, accounts. Pure functions."""
+"""What a site allows, compared with what a sweep asks for: limits, partition, preemption, accounts. Pure functions.
+
+The settings are those of https://slurm.schedmd.com/slurm.conf.html, the limits those of
+https://slurm.schedmd.com/resource_limits.html.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 from hpo_batch.doctor.finding import Finding, bad_site, fine, note
 from hpo_batch.scheduler.site import Limit, Limits, Partition, SiteConfig
@@ -11,7 +16,7 @@ from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.names import listed
 
-LEAST_GRACE_S = 10.0
+LEAST_GRACE_S: Final = 10.0
 """a checkpoint of a few hundred megabytes on a network file system takes about as long"""
 
 
@@ -34,6 +39,7 @@ def site_findings(
 
 def choose(job: Job, partitions: tuple[Partition, ...]) -> tuple[Partition, ...]:
     """The partitions that the sweep names, or the site's default."""
+    # sbatch takes several, and the job goes to the one that starts it first
     wanted = str(job.sbatch.get("partition", job.partition or "")).split(",")
     if wanted == [""]:
         return tuple(partition for partition in partitions if partition.is_default)
@@ -64,7 +70,7 @@ def _arrays(job: Job, config: SiteConfig) -> Finding:
     what += f", max_array_tasks {config.max_array_tasks})" if config.max_array_tasks else ")"
     if limit == 0:
         return bad_site("limits", "the site has switched arrays off (MaxArraySize 0)", "set [job] workers = 1")
-    if job.workers > limit:
+    if job.workers > limit:  # launch.plan.split makes several arrays then
         arrays = math.ceil(job.workers / limit)
         return note("limits", f"{what}: {job.workers} workers need {arrays}", "nothing, or set fewer [job] workers")
     return fine("limits", what)
@@ -85,6 +91,7 @@ def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
         if wanted is not None and allowed is not None and wanted not in allowed:
             what = f"{name} does not take {key} '{wanted}', but {listed(allowed)}"
             yield bad_site("limits", what, f"set [job] {key} or partition")
+    # None where SLURM does not count GPUs (AccountingStorageTRES without gres/gpu): then nothing is said
     if partition.gpus == 0 and (job.gres or job.gpus_per_node):
         what = f"{name} has no GPUs, and the sweep asks for {job.gres or job.gpus_per_node}"
         yield bad_site("gpus", what, "set [job] partition to one that has ('sinfo -o \"%P %G\"' lists them)")
@@ -94,9 +101,11 @@ def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
 
 
 def _preemption(partition: Partition, config: SiteConfig) -> Finding:
+    # "GANG,SUSPEND": how is the last word (https://slurm.schedmd.com/preempt.html)
     mode = partition.preempt_mode.split(",")[-1]
     if not config.preempts or mode == "OFF":
         return fine("preempt", f"jobs of partition '{partition.name}' are not preempted")
+    # SIGTERM comes first; after GraceTime a second one, and KillWait later SIGKILL
     time_s = partition.grace_s + config.kill_wait_s
     what = f"jobs of partition '{partition.name}' may be preempted ({mode}), with {time_s:.0f} s to save"
     if mode == "SUSPEND":
@@ -125,25 +134,27 @@ def _limits(job: Job, config: SiteConfig, limits: Limits | None) -> Iterator[Fin
         yield fine("limits", "limits of accounts and QOS are not enforced here")
         return
     if limits is None:
-        if "limits" in config.enforced:
+        if "limits" in config.enforced:  # else they are written down and limit nothing (AccountingStorageEnforce)
             yield note("limits", "limits of your account and QOS are enforced, but sacctmgr does not show them")
         return
+    # a user has one association for each account, and may have others for single partitions
     own = [limit for limit in limits.associations if job.account in (None, limit.account)]
     own = [limit for limit in own if limit.partition in ("", job.partition)]
     if not own and "associations" in config.enforced:
         asked = f"in account '{job.account}'" if job.account else "in any account"
-        known = listed(limit.account for limit in limits.associations) or "none"
-        yield bad_site("limits", f"you may not submit {asked}; your accounts: {known}", "set [job] account")
+        accounts = listed(limit.account for limit in limits.associations) or "none"
+        yield bad_site("limits", f"you may not submit {asked}; your accounts: {accounts}", "set [job] account")
+    # a job that names no QOS gets the default of its association, which comes first
     names = (job.qos,) if job.qos else tuple(dict.fromkeys(name for one in own for name in one.qos[:1]))
     if job.qos and own and "qos" in config.enforced and not any(job.qos in one.qos for one in own):
         allowed = listed(dict.fromkeys(name for one in own for name in one.qos)) or "none"
         yield bad_site("limits", f"you may not use QOS '{job.qos}', but {allowed}", "set [job] qos")
-    told = False
+    is_limited = False
     for limit in (*own, *(limits.qos[name] for name in names if name in limits.qos)):
         for finding in _limit(job, limit):
-            told = True
+            is_limited = True
             yield finding
-    if not told:
+    if not is_limited:
         yield fine("limits", f"no limit of your account or QOS is below {job.workers} workers")
 
 

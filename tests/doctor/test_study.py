@@ -173,7 +173,7 @@ def test_a_result_that_nobody_was_told_is_found(home: StudyHome) -> None:
     assert [(finding.about, finding.level) for finding in found] == [("trials", Level.NOTE), ("leases", Level.NOTE)]
     assert found[0].what == "dead workers left results that never reached the journal: trials 4"
     assert found[0].mended_by_rebuild
-    assert "1 ended without a word" in found[1].what
+    assert "1 ended without saying so" in found[1].what
 
 
 def hold_lock(home: StudyHome) -> None:
