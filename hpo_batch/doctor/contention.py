@@ -162,16 +162,21 @@ def append_in_turn(folder: Path, *, rank: int, times: int, deadline: float) -> d
     from hpo_batch.journal.file import Journal
 
     journal = Journal(folder / JOURNAL_FILE)
-    held = met = known = 0
+    held = met = before = 0
     with _busy():
         while held < times and time.monotonic() < deadline:
-            known += sum(lines.count(b"\n") for lines in journal.pieces())
+            before += sum(lines.count(b"\n") for lines in journal.pieces())
             with journal.transaction(timeout_s=max(1.0, deadline - time.monotonic())) as transaction:
                 fresh = transaction.new.count(b"\n")
-                record = {"op_code": 3, "worker_id": f"{rank}", "study_id": 9, "system_attr": {"before": known + fresh}}
+                record = {
+                    "op_code": 3,
+                    "worker_id": f"{rank}",
+                    "study_id": 9,
+                    "system_attr": {"before": before + fresh},
+                }
                 transaction.append([record], sync=True)
             met += held > 0 and fresh > 0
-            known += fresh + 1
+            before += fresh + 1
             held += 1
             time.sleep(random.uniform(0, 0.002))
     return {"held": held, "met": met}

@@ -62,16 +62,16 @@ def _python(one: Mapping[str, Any], job: Job) -> Iterator[Finding]:
 
 
 def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Finding]:
-    asked = job.gres or job.gpus_per_node or ""
+    request = job.gres or job.gpus_per_node or ""
     names, torch = facts["gpus"], (facts["torch"] or {}).get("said") or (facts["torch"] or {}).get("failed", "")
     if not facts["given"]:
-        what = f"SLURM gave no GPU (CUDA_VISIBLE_DEVICES) for '{asked}'"
+        what = f"SLURM gave no GPU (CUDA_VISIBLE_DEVICES) for '{request}'"
         yield bad_site("gpus", what, "set [job] gres or gpus_per_node as 'sinfo -o \"%P %G\"' has it")
         return
-    kind = gpu_type(asked)
+    kind = gpu_type(request)
     # sites name types as they like ("a100", "tesla_a100"): that nvidia-smi calls it otherwise is no mistake in itself
     if kind and names and not any(kind in name.lower() for name in names):
-        yield note("gpus", f"'{asked}' was asked for, nvidia-smi shows {', '.join(names)}", "is that the one meant?")
+        yield note("gpus", f"'{request}' was asked for, nvidia-smi shows {', '.join(names)}", "is that the one meant?")
     if torch == "cuda":
         yield fine("gpus", f"torch sees the GPU ({', '.join(names) or ','.join(facts['given'])})")
     elif torch == "no torch":
@@ -81,9 +81,11 @@ def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Finding]:
         yield bad_site("gpus", what, 'install a CUDA build of torch there, or set [job] device = "cpu"')
 
 
-def gpu_type(asked: str) -> str:
+def gpu_type(request: str) -> str:
     """``a100`` of "gpu:a100:1", "a100:1" and "gpu:a100_1g.10gb:1"; empty if none is asked for."""
-    words = [word for word in asked.lower().removeprefix("gres/").split(":") if word != "gpu" and not word.isdecimal()]
+    words = [
+        word for word in request.lower().removeprefix("gres/").split(":") if word != "gpu" and not word.isdecimal()
+    ]
     return re.split(r"[_.-]", words[0])[0] if words else ""
 
 

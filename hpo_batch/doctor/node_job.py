@@ -51,28 +51,32 @@ class Order:
         return ""
 
 
-def script(order: Order, folder: Path, asked_of_nodes: Mapping[str, Any]) -> str:
+def script(order: Order, folder: Path, question: Mapping[str, Any]) -> str:
     """The job as a worker's would be, but for its size: the same partition, account, setup, Python and launcher."""
     job = _small(order)
-    asked = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
-    asked |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
-    further = asked["additional_parameters"]
+    options = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
+    options |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
+    further = options["additional_parameters"]
     # it ends in minutes, and must not come back after it was given up
-    asked["additional_parameters"] = {key: value for key, value in further.items() if key not in ("requeue", "signal")}
+    options["additional_parameters"] = {
+        key: value for key, value in further.items() if key not in ("requeue", "signal")
+    }
     at_end = f"echo $? > {shlex.quote(str(folder / 'ended'))}"
     # files tell what squeue would be asked for: a site may limit how often it is asked
     seen = [f"trap {shlex.quote(at_end)} EXIT"]
     seen += [f'echo "$SLURM_JOB_NODELIST" > {shlex.quote(str(folder / "started"))}']
-    asked["setup"] = [*seen, *asked.get("setup", [])]
+    options["setup"] = [*seen, *options.get("setup", [])]
     # in the script itself: a file in the logs directory might be another one by then
     text = f"IFS= read -r -d '' {PROGRAM} <<'{PROGRAM}' || true\n{program_text()}{PROGRAM}"
-    asked["setup"] = [text, *asked["setup"]]
-    arguments = shlex.join((str(folder), json.dumps(asked_of_nodes)))
+    options["setup"] = [text, *options["setup"]]
+    arguments = shlex.join((str(folder), json.dumps(question)))
     python = f'{job.python or shlex.quote(sys.executable)} -u -c "${PROGRAM}" {arguments}'
     # srun gives each task its number (SLURM_PROCID); without it the shell starts two on this node
     command = python if job.srun else f"{python} 1 & {python} 0 && wait $!"
     # then a worker is started as workers are: what its start needs is tried by nothing else
-    return f"{script_text(command, folder=folder, asked=asked)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
+    return (
+        f"{script_text(command, folder=folder, asked=options)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
+    )
 
 
 def _small(order: Order) -> Job:

@@ -52,14 +52,14 @@ def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]
 def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Finding]:
     if "%" in str(folder):
         raise UserError(f"SLURM replaces '%' in the names of log files: '{folder.parent}' cannot be the logs directory")
-    asked = question(
+    question_for_nodes = question(
         facts="hpo_batch.doctor.node_facts",
         paths=[str(path) for path in order.paths],
         script=str(folder / "job.sh"),
         gpus=order.with_gpus,
     )
     write_pickle(folder / "probe.pkl", Probe(folder=str(folder)), order.job)
-    text = script(order, folder, asked)
+    text = script(order, folder, question_for_nodes)
     (folder / "job.sh").write_text(text, encoding="utf-8")  # for the nodes, which ask whether they could submit it
     submitted = time.monotonic()
     job_id = ""

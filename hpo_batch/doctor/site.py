@@ -76,7 +76,7 @@ class SiteSubject:
         return last_workdir(self.homes[0]) if self.homes else Path.cwd()
 
     @property
-    def asked(self) -> Job:
+    def request(self) -> Job:
         """What is asked for; without a sweep, what the site gives to a job that asks for nothing."""
         return self.job or Job(template="")
 
@@ -126,7 +126,7 @@ def check_settings(subject: SiteSubject) -> Iterator[Finding]:
         yield bad_site("slurm", str(error), "if SLURM is down, try again later; running jobs continue")
         return
     if facts is not None:
-        yield from site_findings(subject.asked, facts.config, facts.partitions, facts.limits)
+        yield from site_findings(subject.request, facts.config, facts.partitions, facts.limits)
         if facts.limits_error:
             yield note("limits", f"your limits are unknown: {facts.limits_error}")
 
@@ -164,7 +164,7 @@ def check_nodes(subject: SiteSubject) -> Iterator[Finding]:
     if not subject.is_ready:
         yield note("nodes", "no job was submitted", "first fix what is bad above")
         return
-    job, facts = subject.asked, subject.facts
+    job, facts = subject.request, subject.facts
     paths = [nearest_folder(subject.root), *(home.path for home in subject.homes)]
     paths += [Path(sys.prefix)] if job.python is None else []
     order = Order(

@@ -53,8 +53,8 @@ def is_open(partition: Partition) -> bool:
 
 def _no_partition(job: Job, partitions: tuple[Partition, ...]) -> Finding:
     names = listed(partition.name for partition in partitions) or "none that you may see"
-    asked = f"no partition '{job.partition}'" if job.partition else "the site has no default partition"
-    return bad_site("slurm", f"{asked}; there are {names}", "set [job] partition to one of them")
+    problem = f"no partition '{job.partition}'" if job.partition else "the site has no default partition"
+    return bad_site("slurm", f"{problem}; there are {names}", "set [job] partition to one of them")
 
 
 def _accounting(config: SiteConfig) -> Finding:
@@ -141,9 +141,9 @@ def _limits(job: Job, config: SiteConfig, limits: Limits | None) -> Iterator[Fin
     own = [limit for limit in limits.associations if job.account in (None, limit.account)]
     own = [limit for limit in own if limit.partition in ("", job.partition)]
     if not own and "associations" in config.enforced:
-        asked = f"in account '{job.account}'" if job.account else "in any account"
+        place = f"in account '{job.account}'" if job.account else "in any account"
         accounts = listed(limit.account for limit in limits.associations) or "none"
-        yield bad_site("limits", f"you may not submit {asked}; your accounts: {accounts}", "set [job] account")
+        yield bad_site("limits", f"you may not submit {place}; your accounts: {accounts}", "set [job] account")
     # a job that names no QOS gets the default of its association, which comes first
     names = (job.qos,) if job.qos else tuple(dict.fromkeys(name for one in own for name in one.qos[:1]))
     if job.qos and own and "qos" in config.enforced and not any(job.qos in one.qos for one in own):

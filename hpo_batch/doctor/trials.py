@@ -30,7 +30,7 @@ class _Comparison:
     """whose last claim the journal does not have"""
     differing: list[int] = field(default_factory=list)
     """that ended otherwise in the journal than in the folder"""
-    untold: list[int] = field(default_factory=list)
+    unreported: list[int] = field(default_factory=list)
     """whose worker died between writing the result and telling the journal"""
     uncopied: list[int] = field(default_factory=list)
     """finished, without a second copy of their result"""
@@ -72,8 +72,8 @@ def _compare_trial(trial: ScannedTrial, kept: KeptTrial, compared: _Comparison) 
     compared.unreadable += [f"{kept.number} ({problem})" for problem in problems]
     if is_uncopied:
         compared.uncopied.append(kept.number)
-    elif not trial.state.finished and trial.state is not TrialState.WAITING and _is_untold(trial, kept):
-        compared.untold.append(kept.number)
+    elif not trial.state.finished and trial.state is not TrialState.WAITING and _is_unreported(trial, kept):
+        compared.unreported.append(kept.number)
     elif trial.state.ended and kept.end is not None and not _agree(trial, kept):
         compared.differing.append(kept.number)
 
@@ -86,8 +86,8 @@ def _findings(compared: _Comparison) -> Iterator[Finding]:
         what = f"journal and result.json disagree about trials {listed(compared.differing)}"
         do = "look at both; 'doctor STUDY --rebuild' takes what the folders say, and keeps the former journal"
         yield Finding(level=Level.BAD, about="trials", what=what, do=do, mended_by_rebuild=True)
-    if compared.untold:
-        what = f"dead workers left results that never reached the journal: trials {listed(compared.untold)}"
+    if compared.unreported:
+        what = f"dead workers left results that never reached the journal: trials {listed(compared.unreported)}"
         do = "'doctor STUDY --rebuild' takes them; otherwise they do not count"
         yield Finding(level=Level.NOTE, about="trials", what=what, do=do, mended_by_rebuild=True)
     if compared.uncopied:
@@ -115,7 +115,7 @@ def _may_be_changing(trial: ScannedTrial) -> bool:
     return trial.state is TrialState.RUNNING and (not facts or is_dead_here(facts) is not True)
 
 
-def _is_untold(trial: ScannedTrial, kept: KeptTrial) -> bool:
+def _is_unreported(trial: ScannedTrial, kept: KeptTrial) -> bool:
     """Whether the folder has a result of a trial whose worker was taken for dead, or is."""
     lost = trial.state is TrialState.RUNNING or trial.reason == Reason.LOST
     return lost and kept.end is not None and isinstance(kept.end.ended, Complete | Pruned)
