@@ -129,21 +129,26 @@ def _run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return Exit.STORAGE
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            what = printable(str(error.filename))
-            click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
-            return Exit.BAD_INPUT
-        if error.filename is None or error.errno not in TRANSIENT:
-            return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
-        refused = StorageError.because(f"cannot use '{error.filename}'", error)
-        click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
-        return refused.exit_code
+        return _os_error(error, argv)
     except Exception:
         return _our_bug(argv)
+
+
+def _os_error(error: OSError, argv: list[str]) -> int:
+    """A file or disk that no command expected to be so."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.STORAGE
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        what = printable(str(error.filename))
+        click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
+        return Exit.BAD_INPUT
+    if error.filename is None or error.errno not in TRANSIENT:
+        return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
+    refused = StorageError.because(f"cannot use '{error.filename}'", error)
+    click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
+    return refused.exit_code
 
 
 def _without_secrets(text: str, argv: list[str]) -> str:
