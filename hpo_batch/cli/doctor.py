@@ -11,7 +11,6 @@ import click
 from hpo_batch.cli.options import Finite, check_trusted, hint, logs_root, root_option
 from hpo_batch.doctor.finding import exit_code
 from hpo_batch.errors import Exit, StudyNotFound, UserError
-from hpo_batch.files import shown_json
 from hpo_batch.store.home import StudyHome, home_of
 
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ def _print(parts: Iterable[Part]) -> Exit:
 
 
 def _print_json(parts: Iterable[Part]) -> Exit:
+    from hpo_batch.files import shown_json  # msgspec: not for `doctor --help`
+
     examined = [(part, list(part.findings)) for part in parts]
     code = exit_code(finding for _, findings in examined for finding in findings)
     shown = [

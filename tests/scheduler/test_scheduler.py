@@ -34,7 +34,7 @@ def test_every_name_has_a_scheduler_and_every_scheduler_all_methods() -> None:
             assert list(own.parameters) == list(signature.parameters), name
 
 
-def test_a_site_is_known_though_its_limits_are_not(fake_command: Callable[..., Any], tmp_path: Any) -> None:
+def test_a_site_is_known_though_its_limits_are_not(fake_command: Callable[..., Any]) -> None:
     scontrol = fake_command("scontrol", stdout=CONFIG + PARTITION)
     fake_command("sacctmgr", stderr="sacctmgr: error: Access/permission denied", returncode=1)
     site = BATCH.site("me")
