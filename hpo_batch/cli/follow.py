@@ -81,7 +81,7 @@ def _workers_left(homes: Sequence[StudyHome], asked: float, patience: Patience) 
 
     A study without remaining and running trials needs no question: its workers are leaving.
     """
-    slurm = any(s.kind == "slurm" for home in homes for s in read_submissions(home))
+    slurm = any(s.is_batch for home in homes for s in read_submissions(home))
     if slurm and asked and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
         from hpo_batch.monitor.reader import load_state
 

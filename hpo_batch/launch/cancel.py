@@ -130,7 +130,7 @@ def _cancel_jobs(
         for submission in submissions[target.home.name]:
             for study in {target.home.name, target.written_as or target.home.name}:
                 home = StudyHome(path=target.home.path, name=study)
-                if submission.kind == "slurm" and is_id(submission.id):
+                if submission.is_batch and is_id(submission.id):
                     owners[job_name(home, submission.id)] = (target.home, submission)
                     if not drain:  # what was finished is collected then
                         owners[collector_name(home, submission.id)] = (target.home, submission)
@@ -162,7 +162,7 @@ def _out_of_reach(
     """Jobs that SLURM does not show here, though their workers have left cards or their tasks may still wait."""
     for target in targets:
         with_cards = {owner.submission for owner in leases.read_owners(target.home.workers).values()}
-        mine = [s for s in submissions[target.home.name] if s.kind == "slurm" and s.job_ids and not s.refused]
+        mine = [s for s in submissions[target.home.name] if s.is_batch and s.job_ids and not s.refused]
         here = BATCH.cluster(os.environ) if any(s.cluster for s in mine) else ""
         for submission in mine:
             if submission.cancelled or not set(submission.job_ids).isdisjoint(jobs):

@@ -119,7 +119,7 @@ def _submission(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission:
     job = plan.sweep.job
     submission = Submission(
         id=id,
-        kind="local" if plan.is_local else "slurm",
+        kind=plan.sweep.job.scheduler,
         workers=plan.workers,
         workers_per_task=shape_of(job).workers,
         walltime_s=job.walltime,

@@ -92,7 +92,7 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
         seeds=sweep.study.replicates,
         is_command=sweep.objective.command is not None,
         workers=job.workers,
-        processes=0 if job.scheduler == "local" else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
+        processes=0 if job.is_local else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.sweep.schema import Job
@@ -14,7 +13,7 @@ own only if it could matter."""
 
 def has_slurm() -> bool:
     """Whether jobs can be submitted from this machine."""
-    return processes.exists("sbatch") and processes.exists("srun")
+    return BATCH.is_here()
 
 
 def array_limit() -> int:

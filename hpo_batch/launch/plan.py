@@ -99,7 +99,7 @@ class Plan:
 
     @property
     def is_local(self) -> bool:
-        return self.sweep.job.scheduler == "local"
+        return self.sweep.job.is_local
 
     @property
     def tasks(self) -> int:
@@ -189,7 +189,7 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
     _check_site(home, job, site)
     missing = min(job.workers, standing.remaining)
     lines: list[str] = []
-    if job.scheduler == "slurm":
+    if not job.is_local:
         environment = sbatch_environment(site.environ, asked=asked_options(job))
         _refuse_gpus_of_the_caller(job, environment)
         lines = environment.lines()
@@ -210,7 +210,7 @@ def _check_site(home: StudyHome, job: Job, site: Site) -> None:
     """Raises UserError if the job cannot run from this machine."""
     if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
         raise UserError(unnamed)
-    if job.scheduler != "slurm":
+    if job.is_local:
         return
     if not site.has_slurm:
         raise UserError(
@@ -231,7 +231,7 @@ def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
     if job.workers > remaining > 0:
         yield f"{job.workers} workers requested, but only {remaining} trials remain: starting fewer"
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
-    if job.scheduler == "local" and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
+    if job.is_local and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
         yield f"{min(job.workers, remaining)} local workers share {len(site.gpus)} GPUs"
     if not remaining:
         return

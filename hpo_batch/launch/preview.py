@@ -56,7 +56,7 @@ def _submission(plan: Plan) -> Submission:
     numbers = range(1, len(plan.arrays) + 1)
     return Submission(
         id=ID,
-        kind="slurm",
+        kind=plan.sweep.job.scheduler,
         workers=plan.workers,
         workers_per_task=1,
         walltime_s=plan.sweep.job.walltime,

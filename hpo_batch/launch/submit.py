@@ -132,7 +132,7 @@ def plan_for(request: Request, live_workers: Live | None) -> Plan:
 
 
 def _site(job: Job) -> Site:
-    is_local, slurm = job.scheduler == "local", has_slurm()
+    is_local, slurm = job.is_local, has_slurm()
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
     may_be_split = slurm and not is_local and shape_of(job).tasks_for(job.workers) >= USUAL_ARRAY_LIMIT
     limit = array_limit() if may_be_split else None

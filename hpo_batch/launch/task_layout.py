@@ -36,7 +36,7 @@ def gpus_of(job: Job) -> GpuRequest:
 
 def shape_of(job: Job) -> Shape:
     """``cpus`` and ``mem_gb`` are of each process that trains, so that neither changes with the sharing of GPUs."""
-    if job.scheduler == "local":
+    if job.is_local:
         return Shape(workers=1, nodes=1, tasks_per_node=1, cpus=job.cpus, mem_gb=job.mem_gb)
     workers = 1
     if job.workers_per_gpu is not None:

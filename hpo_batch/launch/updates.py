@@ -77,7 +77,7 @@ def _new_limit(plan: Plan, live: Live) -> Iterator[Note | Warned]:
     walltime_s = plan.sweep.job.walltime
     is_told_of_running = False
     for submission in read_submissions(plan.home):
-        if submission.kind != "slurm" or submission.walltime_s == walltime_s:
+        if not submission.is_batch or submission.walltime_s == walltime_s:
             continue
         jobs_of_it = {int(id) for id in live.queue.job_ids.get(submission.id, ())}
         rows = [row for row in live.waiting if row.task.job in jobs_of_it]

@@ -101,7 +101,7 @@ def dead_workers(
         return ()
     newest = started[-1]
     ends = _local_ends(home, newest, live) if newest.kind == "local" else []
-    if newest.kind == "slurm" and answered:
+    if newest.is_batch and answered:
         ends = _task_ends(home, newest, rows, tuple(job_ids.get(newest.id, newest.job_ids)), live)
     tasks = -(-newest.workers // newest.workers_per_task)
     grouped: dict[tuple[str, str], list[_End]] = {}

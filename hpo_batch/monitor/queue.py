@@ -65,7 +65,7 @@ def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: flo
     Raises:
         CommandMissing, SlurmUnreachable: see ``commands.squeue``.
     """
-    ours = list({s.id: s for s in submissions if s.kind == "slurm" and not s.refused}.values())
+    ours = list({s.id: s for s in submissions if s.is_batch and not s.refused}.values())
     ids = [id for s in ours for id in s.job_ids]
     # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
@@ -138,7 +138,7 @@ class Answer:
     """why there is no answer"""
 
     def jobs_of(self, submission: Submission) -> set[int]:
-        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
+        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.is_batch else ()
         return {int(id) for id in ids if id.isdecimal()}
 
     @property
@@ -164,7 +164,7 @@ def ask_accounts(
     submissions: Sequence[Submission],
 ) -> tuple[Mapping[ArrayTask, tuple[AccountingRow, ...]] | None, str]:
     """What SLURM has charged for some submissions, None if that is not known, and why."""
-    ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
+    ids = [id for s in submissions if s.is_batch for id in s.job_ids]
     if not ids:
         return {}, ""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError
@@ -15,7 +16,7 @@ from hpo_batch.monitor import failures
 from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.records import TrialState
 from hpo_batch.store.footprint import Usage, of_study
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, all_homes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped
 
@@ -33,6 +34,17 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
         StorageError: the journal cannot be read, or holds no study.
     """
     return summary_reader(home.journal, metrics=metrics).read_study()
+
+
+def unfinished_studies(root: Path) -> tuple[StudyHome, ...]:
+    """The studies below ``root`` that have trials left, or some that run; one that cannot be read is left out."""
+    unfinished = []
+    for home in all_homes(root):
+        with contextlib.suppress(StorageError):  # whoever means that one names it
+            counts = load_state(home).counts()
+            if counts.remaining or counts.running:
+                unfinished.append(home)
+    return tuple(unfinished)
 
 
 def newest_beginnings(home: StudyHome) -> dict[str, float]:

@@ -72,7 +72,7 @@ def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, 
         now=now,
     )
     slurm = NOT_ASKED
-    if any(s.kind == "slurm" and not s.refused for s in submissions):
+    if any(s.is_batch and not s.refused for s in submissions):
         slurm = UNSEEN if queue.unseen else ANSWERED
         unseen += [queue.unseen] if queue.unseen else []
     return Snapshot(
@@ -92,7 +92,7 @@ def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, 
 def _gone_folders(home: StudyHome, submissions: Iterable[Submission]) -> list[str]:
     """What was removed although there must have been something in it."""
     kinds = {s.kind for s in submissions if s.job_ids}
-    wanted = [(home.slurm, "logs of array tasks")] if "slurm" in kinds else []
+    wanted = [(home.slurm, "logs of array tasks")] if kinds - {"local"} else []
     wanted += [(home.path / "local", "logs of local workers")] if "local" in kinds else []
     wanted += [(home.path / "trials", "output of trials")]
     return [f"{what}: '{folder}' is not there" for folder, what in wanted if not folder.is_dir()]

@@ -213,7 +213,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         charged: its tasks in SLURM's accounts; None if they were not asked for, or there are none.
     """
     home, state, submissions = snapshot.home, snapshot.state, snapshot.submissions
-    newest = next((s for s in reversed(submissions) if s.kind == "slurm" and not s.refused), None)
+    newest = next((s for s in reversed(submissions) if s.is_batch and not s.refused), None)
     remaining_time = _eta(state, study, snapshot.live)
     groups = study.failures(snapshot.spans)
     return StudyStatus(

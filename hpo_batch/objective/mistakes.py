@@ -150,7 +150,7 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
                 yield f"command: '${name}' is not expanded, since no shell runs the command; or write {AS_LIST}"
         if word.startswith("~/"):
             yield f"command: '{word}' is not expanded, since no shell runs the command; write the whole path"
-    if _program(words) == "srun" and sweep.job.scheduler == "local":
+    if _program(words) == "srun" and sweep.job.is_local:
         yield "command: outside a job, srun requests one from SLURM for each trial and waits until it starts"
 
 

@@ -30,7 +30,7 @@ def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
         if table.home is not None
         for submission in read_submissions(StudyHome(path=table.home, name=table.source))
     )
-    ids = dict.fromkeys(id for submission in submissions if submission.kind == "slurm" for id in submission.job_ids)
+    ids = dict.fromkeys(id for submission in submissions if submission.is_batch for id in submission.job_ids)
     rows: Mapping[ArrayTask, Sequence[AccountingRow]] = {}
     why_not = ""
     if ids:

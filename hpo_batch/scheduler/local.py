@@ -13,11 +13,15 @@ from hpo_batch.errors import SlurmRefused
 from hpo_batch.scheduler import allocation
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.scheduler import ANSWER_S, JobCommand
+from hpo_batch.scheduler.site import SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, TaskState, WaitReason
 
 
 class Local:
     """Processes of this machine."""
+
+    def is_here(self) -> bool:
+        return True
 
     def why_not(self, option: str) -> str:
         return f"--{option} is for SLURM: local workers are processes of this machine"
@@ -28,6 +32,9 @@ class Local:
         process = processes.start(list(job.argv), stdout=job.log, stderr=job.log, env=job.env, cwd=job.workdir)
         processes.reap_in_background(process)
         return str(process.pid)
+
+    def check(self, job: JobCommand) -> str:
+        return "it would start at once"
 
     def queue(
         self, job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = ANSWER_S
@@ -68,11 +75,14 @@ class Local:
     def array_limit(self) -> int:
         return 0
 
+    def site(self, user: str) -> SiteFacts | None:
+        return None
+
     def cluster(self, environ: Mapping[str, str]) -> str:
         return ""
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        return allocation.read(environ, now)
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        return allocation.read(environ, now, cpus=cpus)
 
 
 def _row(pid: int) -> QueueRow:

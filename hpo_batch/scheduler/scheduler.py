@@ -1,7 +1,8 @@
 """What we need of a scheduler, in one place.
 
 ``slurm.scheduler`` and ``local`` provide it; another scheduler is one more module like them, and one line in
-``registry``. The limits of a site, which ``doctor`` looks at, are the scheduler's own matter.
+``registry``. Everything above ``scheduler`` works with these methods and with the types of ``tasks``, ``allocation``
+and ``site``; what is left of SLURM elsewhere is in docs/decisions (a second scheduler).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.scheduler.site import SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason
 
 ANSWER_S: Final = 60.0
@@ -38,6 +40,9 @@ class Scheduler(Protocol):
     answer, and ``SlurmRefused`` where it will not do what it is asked.
     """
 
+    def is_here(self) -> bool:
+        """Whether jobs can be submitted from this machine: the scheduler's commands are on PATH. Asks nobody."""
+
     def why_not(self, option: str) -> str:
         """Why an option of ``[job.sbatch]`` cannot be given; empty if it can."""
 
@@ -47,6 +52,13 @@ class Scheduler(Protocol):
         Raises:
             SubmitLimit: not so many tasks, or none now.
             SubmissionUnknown: no answer: the job may have been taken.
+        """
+
+    def check(self, job: JobCommand) -> str:
+        """What the scheduler says of a job without taking it, such as when it would start.
+
+        Raises:
+            SlurmRefused: it would not be taken.
         """
 
     def queue(
@@ -86,8 +98,16 @@ class Scheduler(Protocol):
     def array_limit(self) -> int:
         """Most tasks of one array; 0 where there are no arrays."""
 
+    def site(self, user: str) -> SiteFacts | None:
+        """What the site allows this user; None where there is nothing to allow. Several calls, for ``doctor`` alone."""
+
     def cluster(self, environ: Mapping[str, str]) -> str:
         """The cluster that is reached from here; empty if nobody tells."""
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        """What a worker with this environment was given to run on."""
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        """What a worker with this environment was given to run on.
+
+        Args:
+            now: seconds since 1970.
+            cpus: of the worker, where nobody else gives a number.
+        """

@@ -29,12 +29,13 @@ OF_A_WORKER: Final = 2
 OF_A_PROCESS: Final = 3
 """in an array task: two logs and submitit's result"""
 BLOCK: Final = 4096
-"""bytes that a file or folder takes at least, on most file systems"""
+"""bytes that a file or folder takes at least: the block size of ext4 and XFS"""
 JOURNAL_BYTES: Final = 3000
 """of a trial, in the journal"""
 LOOKED_AT: Final = 8
-"""trials whose folders are counted, the newest that have ended"""
+"""trials whose folders are counted, the newest that have ended: over NFS each costs milliseconds"""
 MOST_IN_ONE: Final = 1000
+"""A user's code may write there: such a folder is not walked to its end while ``status`` waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +141,12 @@ def _names(folder: Path) -> list[str]:
 
 def _count(folder: Path) -> int:
     """A folder and what is in it; 0 if there is none. One that holds more than anybody would expect is not walked."""
-    found = 0
+    count = 0
     for parent, folders, files in os.walk(folder):
-        found += 1 + len(files) + sum(Path(parent, name).is_symlink() for name in folders)
-        if found > MOST_IN_ONE:
+        count += 1 + len(files) + sum(Path(parent, name).is_symlink() for name in folders)
+        if count > MOST_IN_ONE:
             break
-    return found
+    return count
 
 
 def _size(count: int) -> str:

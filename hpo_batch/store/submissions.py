@@ -12,12 +12,13 @@ import re
 import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import LINES_BYTES, append_json_line, loads, read_json_lines, read_regular
+from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.store.home import StudyHome
 
 MOST_S: Final = 1e12
@@ -31,7 +32,7 @@ class Submission:
 
     id: str
     """a uuid, also part of the job's name"""
-    kind: Literal["slurm", "local"]
+    kind: SchedulerName
     workers: int
     walltime_s: float
     workers_per_task: int = 1
@@ -75,9 +76,14 @@ class Submission:
     """when its jobs were cancelled, in seconds since the epoch: what SLURM still shows of them is about to end"""
 
     @property
+    def is_batch(self) -> bool:
+        """Whether its workers are jobs of a batch scheduler, not processes of the machine where it was typed."""
+        return self.kind != "local"
+
+    @property
     def may_have_more(self) -> bool:
         """Whether SLURM may have jobs of it whose ids were never written down: they are found by its name."""
-        return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
+        return self.is_batch and not self.refused and (self.is_open or not self.job_ids)
 
 
 def is_id(text: object) -> bool:
@@ -148,7 +154,7 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
     for record in records:
         with contextlib.suppress(ValueError):  # not one of ours, or somebody's
             submission = _converted(record)
-            if submission.kind == "slurm" and not submission.name:  # written before names were kept
+            if submission.is_batch and not submission.name:  # written before names were kept
                 submission = replace(submission, name=job_name(home, submission.id))
             latest[submission.id] = submission
     return tuple(latest.values())

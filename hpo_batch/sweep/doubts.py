@@ -34,7 +34,7 @@ def _short_walltime(sweep: Sweep) -> Iterator[str]:
     job = sweep.job
     rounded_s = math.ceil(job.walltime / 60) * 60  # SLURM counts limits in minutes
     left_s = rounded_s - lead_s(job.walltime, job.signal_lead_s) - WARNED_EARLY_S
-    if job.scheduler == "slurm" and left_s <= 0:
+    if not job.is_local and left_s <= 0:
         walltime = format_walltime(job.walltime)
         yield f"job.walltime is {walltime}, and SLURM may warn of the limit a minute early: trials may stop at once"
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from hpo_batch.files import dump_json
 from hpo_batch.records import Reason
+from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.space.build import RESERVED, build
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.samplers import Capabilities, capabilities_of
@@ -202,7 +203,7 @@ class Job(Table):
     template: str | None = None
     """a file in ./job_templates, or one that comes with hpo-batch: a100, a100-shared, cpu, local; default: local, where
     there is no SLURM"""
-    scheduler: Literal["slurm", "local"] = "slurm"
+    scheduler: SchedulerName = "slurm"
     """set by templates only"""
     workers: Annotated[int, Limits(ge=1, le=100_000, strict=True)] = 1
     """number of workers: processes that run trials until none is left; an array task runs one, unless workers_per_gpu
@@ -263,6 +264,11 @@ class Job(Table):
     """submit a small job (template "collector") that runs after the workers and writes results/trials.csv"""
     auto_resume: Annotated[int, Limits(ge=0, le=1000, strict=True)] = 0
     """how often in a row that job may submit unfinished work again; never after a cancel, or when everything failed"""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether workers are processes of this machine, not jobs of a batch scheduler."""
+        return self.scheduler == "local"
 
     @property
     def ranks(self) -> int:

@@ -28,7 +28,6 @@ from hpo_batch.objective.load import Objective, import_function, load, missing_f
 from hpo_batch.objective.stop import Graces
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
-from hpo_batch.scheduler.allocation import read as read_allocation
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
@@ -129,7 +128,7 @@ def _read_task(home: StudyHome, signals: Signals, environ: Mapping[str, str]) ->
         raise StorageError(f"no study in '{home.path}': submit a sweep first")
     sweep = read_revision(home, state)
     home = StudyHome(path=home.path, name=state.study_name or home.name)
-    allocation = read_allocation(environ, time.time(), cpus=sweep.job.cpus)
+    allocation = BATCH.allocation(environ, time.time(), cpus=sweep.job.cpus)
     if sweep.study.shared:
         os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
     _limit_threads(sweep, allocation.cpus)

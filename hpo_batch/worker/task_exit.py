@@ -132,7 +132,7 @@ def _end_waiting_tasks(home: StudyHome) -> None:
             counts = state.counts()
             if counts.remaining or counts.running:
                 return
-            ours = [s for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled]
+            ours = [s for s in read_submissions(home) if s.is_batch and not s.refused and not s.cancelled]
             if not ours or any(s.met == counts.target for s in ours):
                 return
             write_submission(home, replace(ours[-1], met=counts.target))

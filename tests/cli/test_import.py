@@ -141,7 +141,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
 
     # nothing is to be run in it
     assert cli("resume", "runs").code == 0
-    assert "has trials left; name the one that is meant" in cli("resume").err
+    assert "has trials left; name the one you mean" in cli("resume").err
     assert cli("retry", "runs").out == ""
     assert len(state_of(home_of(root, "runs")).trials) == 3
     assert not any((root / "runs" / "workers").iterdir())

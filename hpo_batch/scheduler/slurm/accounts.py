@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from hpo_batch.scheduler.scheduler import ANSWER_S
+from hpo_batch.scheduler.site import Limit
 from hpo_batch.scheduler.slurm import site, states
 from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
-from hpo_batch.scheduler.slurm.site import Limit
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 
 log = logging.getLogger(__name__)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.scheduler.scheduler import ANSWER_S
+from hpo_batch.scheduler.site import Partition, SiteConfig
 from hpo_batch.scheduler.slurm import site
 from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
-from hpo_batch.scheduler.slurm.site import Partition
 
 _CONFIGURATIONS = (
     "/etc/slurm/slurm.conf",
@@ -21,29 +20,6 @@ _CONFIGURATIONS = (
 )
 _ASIDE_S = 10.0
 """for what is good to know, and nothing waits for"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlurmConfig:
-    """What we need to know about a site."""
-
-    version: str
-    cluster: str
-    max_array_size: int
-    """The highest array index is one less."""
-    max_array_tasks: int | None
-    accounting: bool
-    enforced: tuple[str, ...] = ()
-    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
-    kill_wait_s: float = 30.0
-    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
-    preempts: bool = False
-    """Whether jobs may be preempted at all; how is the partition's."""
-
-    @property
-    def array_limit(self) -> int:
-        """How many tasks an array may have that counts from 0; 0 where arrays are switched off."""
-        return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
 def requeue(task_id: str, *, timeout_s: float = ANSWER_S) -> None:
@@ -125,7 +101,7 @@ def cluster_name(environ: Mapping[str, str]) -> str:
         return ""
 
 
-def show_config(*, timeout_s: float = ANSWER_S) -> SlurmConfig:
+def show_config(*, timeout_s: float = ANSWER_S) -> SiteConfig:
     """The site's limits.
 
     Raises:
@@ -151,13 +127,13 @@ def show_partitions(*, timeout_s: float = ANSWER_S) -> tuple[Partition, ...]:
     return site.parse_partitions(done.stdout)
 
 
-def parse_config(text: str) -> SlurmConfig:
+def parse_config(text: str) -> SiteConfig:
     """Lines of `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines())
     settings = {key.strip(): value.strip() for key, equals, value in pairs if equals}
     tasks = re.search(r"\bmax_array_tasks=(\d{1,18})(?!\d)", settings.get("SchedulerParameters", ""))
     # The defaults are SLURM's own.
-    return SlurmConfig(
+    return SiteConfig(
         version=settings.get("SLURM_VERSION", ""),
         cluster=settings.get("ClusterName", ""),
         max_array_size=int(1001 if (size := number(settings.get("MaxArraySize", ""))) is None else size),

@@ -3,49 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from hpo_batch.scheduler.site import Limit, Partition
 
 LIMIT_FIELDS = "Account,Partition,QOS,DefaultQOS,MaxJobs,MaxSubmit,GrpJobs,GrpSubmit"
 QOS_FIELDS = "Name,MaxJobsPU,MaxSubmitPU,GrpJobs,GrpSubmit,MaxWall"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Partition:
-    """A partition, as far as it decides about our jobs."""
-
-    name: str
-    is_default: bool
-    state: str
-    """UP, DOWN (takes jobs and starts none), DRAIN (takes none) or INACTIVE (neither)"""
-    nodes: int
-    max_nodes: int | None
-    """that one job may have; None without a limit"""
-    max_time_s: float | None
-    preempt_mode: str
-    """OFF, CANCEL, REQUEUE, SUSPEND ...: what happens to its jobs when others are preferred"""
-    grace_s: float
-    """between SIGTERM and the end of a preempted job; KillWait comes on top"""
-    accounts: tuple[str, ...] | None
-    """that may use it; None: all"""
-    qos: tuple[str, ...] | None
-    gpus: int | None
-    """of all its nodes; None where SLURM does not count them (AccountingStorageTRES)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """How many jobs an association (user, account, partition) or a QOS may have; each array task counts as one."""
-
-    of: str
-    account: str = ""
-    partition: str = ""
-    """of an association for one partition only"""
-    qos: tuple[str, ...] = ()
-    """that an association may ask for, its default first"""
-    running: int | None = None
-    submitted: int | None = None
-    """running and waiting ones together"""
-    walltime_s: float | None = None
 
 
 def parse_partitions(text: str) -> tuple[Partition, ...]:
