@@ -27,7 +27,7 @@ def sbatch_problems(job: Job) -> Iterator[Problem]:
             yield Problem(key=key, message=f"'{named[option]}' and '{given}' are the same option")
         named[option] = given
         if why := why_not(option):
-            yield Problem(key=key, message=f"the sbatch option --{option} cannot be given: {why}")
+            yield Problem(key=key, message=f"the sbatch option --{option} is not allowed: {why}")
         elif option in PLANNED:
             literal = value if option in NUMBERS and str(value).isdecimal() else json.dumps(str(value))
             yield Problem(
@@ -66,7 +66,7 @@ def srun_problems(job: Job) -> Iterator[Problem]:
         if not word.startswith("--"):
             option = SRUN_SHORT.get(word[1:2], "") if word.startswith("-") else ""
         if why := SRUN_REFUSED.get(option):
-            yield Problem(key=("job", "srun_args"), message=f"'{word}' cannot be given: {why}")
+            yield Problem(key=("job", "srun_args"), message=f"'{word}' is not allowed: {why}")
         elif option == "export" and "ALL" not in value.split(","):
             message = f"'{word}': a worker cannot start without the variables that its script sets"
             yield Problem(key=("job", "srun_args"), message=message, allowed=_with_all(value))

@@ -226,7 +226,7 @@ def test_logs_directory_without_write_permission(cli: Cli, write_sweep, tmp_path
     finally:
         os.seteuid(0)
     assert ended.code == 4
-    assert f"no permission to write in '{folder}'" in ended.err
+    assert f"no permission to write to '{folder}'" in ended.err
     assert "--root" in ended.err
 
 

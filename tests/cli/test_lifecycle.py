@@ -220,7 +220,7 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
     for command in ("resume", "retry", "cancel"):
         ended = cli(command, "toy")
         assert ended.code == 4
-        assert f"no permission to write in '{home.path}': the study 'toy' is " in ended.err
+        assert f"no permission to write to '{home.path}': the study 'toy' belongs to " in ended.err
     assert not home.marker("CANCELLED").exists()
 
 
