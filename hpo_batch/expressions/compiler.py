@@ -1,4 +1,4 @@
-"""From a syntax tree to nested closures; every node that is not listed is refused."""
+"""Compiles a syntax tree into nested closures, refusing every node that is not listed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hpo_batch.expressions.source import Source, suggestion
 from hpo_batch.records import Value
 
 Run: TypeAlias = Callable[[Mapping[str, Value]], Any]
-"""gives the value of a node, from the values of names"""
+"""evaluates a node, given values by name"""
 
 
 class Compiler:
-    """Turns a checked tree into nested closures; refuses every node it does not know."""
+    """Compiles one expression."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.names: set[str] = set()
         self.constants: list[str] = []
-        """conditions without a name"""
+        """text of conditions without any name"""
 
     def compile(self, node: ast.expr, depth: int = 1) -> Run:
         if depth > MAX_DEPTH:
@@ -67,7 +67,7 @@ class Compiler:
             except KeyError:
                 raise self.source.error(f"'{name}' has no value here{suggestion(name, values)}") from None
             if isinstance(value, float):
-                return float(value)  # numpy's float64 is a float that divides by zero without an error
+                return float(value)  # numpy.float64 is a float subclass that returns inf for a division by zero
             if isinstance(value, str):
                 return value
             if not isinstance(value, int):
@@ -107,7 +107,7 @@ class Compiler:
             a, b = left(values), right(values)
             if isinstance(a, str) or isinstance(b, str):
                 raise self.source.failed(node, "a text can be compared, nothing else")
-            # Python would compute 2**2**40 to its last digit before anybody could look at its size.
+            # checked before: Python would compute all digits of 2**2**40
             if is_power and isinstance(a, int) and isinstance(b, int) and b >= 64 and abs(a) > 1:
                 raise self.source.too_large(node)
             try:
@@ -135,7 +135,7 @@ class Compiler:
         return run
 
     def _condition(self, node: ast.expr, run: Run) -> Run:
-        """``run``, refusing text: ``kind == 'a' or 'b'`` is true for every kind, which nobody means."""
+        """``run``, but refusing text: ``kind == 'a' or 'b'`` is always true, which is not meant."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             raise self.source.refused(
                 node, "a text is neither true nor false; to compare with several values use 'name in (...)'"
@@ -151,7 +151,7 @@ class Compiler:
         return test
 
     def _note_constant(self, node: ast.expr) -> None:
-        """Note a condition that names nothing."""
+        """Record a condition that contains no names."""
         functions = {id(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
         if not any(isinstance(inner, ast.Name) and id(inner) not in functions for inner in ast.walk(node)):
             self.constants.append(self.source.segment(node))
@@ -216,7 +216,7 @@ class Compiler:
 
 
 def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]) -> Run:
-    """A call of the function ``name``, whose arguments are checked when they have values."""
+    """A call of the function ``name`` that checks its arguments at run time."""
     function = FUNCTIONS[name].call
     takes_text, is_round = name == "len", name == "round"
 
@@ -239,7 +239,7 @@ def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]
 
 
 def _checked(source: Source, node: ast.expr, result: Value, inputs: Iterable[Value] = ()) -> Value:
-    """``result``, if it is in the language. NaN and infinity pass only where a value of a trial brought them in."""
+    """Return ``result`` if it is allowed. NaN and infinity are allowed only if an input is NaN or infinite."""
     if isinstance(result, float):
         if math.isfinite(result):
             return result
