@@ -53,7 +53,7 @@ class Configuration:
     @cached_property
     def key(self) -> str:
         """Identity of the configuration: a digest of its searched and fixed values, in any order."""
-        # # floats are written exactly (repr), and 1, 1.0 and true differ in JSON, unlike with Python's ==
+        # floats are written exactly (repr), and 1, 1.0 and true differ in JSON, unlike with Python's ==
         text = json.dumps({**self.fixed, **self.searched}, sort_keys=True, ensure_ascii=False)
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 

@@ -85,7 +85,7 @@ def parse(text: str) -> Expression:
     source = Source(text)
     if len(text) > MAX_LENGTH:
         raise source.error(f"it has {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    # # before parsing: ast.parse crashes the interpreter on deep nesting, as its documentation warns
+    # before parsing: ast.parse crashes the interpreter on deep nesting, as its documentation warns
     if _bracket_depth(text) > MAX_DEPTH:
         raise source.error(f"it is nested deeper than {MAX_DEPTH} levels")
     try:

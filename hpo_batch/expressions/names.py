@@ -9,7 +9,7 @@ from typing import Final
 
 _TOKENS: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`([^`\n]+)`""")
 _MASK: Final = 0x20000
-"""first code point of CJK extension B, whose characters are valid in identifiers (https://peps.python.org/pep-3131/)
+"""first code point of CJK extension B, whose characters are valid in identifiers (PEP 3131)
 and unlikely to be used"""
 
 

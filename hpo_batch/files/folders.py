@@ -148,7 +148,7 @@ def _copy_into(source: int, target: int, top: str, where: str) -> None:
                 made = os.open(name, flags, dir_fd=target)
                 try:
                     _copy_into(inner, made, top, f"{where}/{name}")
-                    # # the mode last: a read-only folder could not be filled
+                    # the mode last: a read-only folder could not be filled
                     os.fchmod(made, stat.S_IMODE(facts.st_mode) | 0o700)
                 finally:
                     os.close(made)

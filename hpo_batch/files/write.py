@@ -21,7 +21,7 @@ def write_atomic(
         mode: of the file, reduced by the umask.
     """
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
-    # # in the same folder: rename(2) does not work across file systems
+    # in the same folder: rename(2) does not work across file systems
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

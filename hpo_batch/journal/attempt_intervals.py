@@ -29,7 +29,7 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def seconds(self) -> float | None:
-        # # start and end may come from different hosts (a lost attempt), whose clocks differ
+        # start and end may come from different hosts (a lost attempt), whose clocks differ
         return None if self.ended is None else max(0.0, self.ended - self.started)
 
 
@@ -40,7 +40,7 @@ def spans(trial: ScannedTrial) -> list[Span]:
         try:
             facts = trial.typed(attempt_attr(number), AttemptFacts)
             end = trial.typed(ended_attr(number), AttemptEnd) or AttemptEnd()
-        # # `doctor` reports such a journal; a total must not fail because of one attempt
+        # `doctor` reports such a journal; a total must not fail because of one attempt
         except (ValueError, TypeError, RecursionError):
             continue
         if facts is not None:

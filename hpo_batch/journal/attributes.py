@@ -78,8 +78,8 @@ def is_ours(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-# # Structs below are frozen and untracked by the garbage collector (gc=False): a study has 100,000 of them, none in a
-# # cycle. https://jcristharif.com/msgspec/perf-tips.html
+# Structs below are frozen and untracked by the garbage collector (gc=False): a study has 100,000 of them, none in a
+# cycle. https://jcristharif.com/msgspec/perf-tips.html
 class RevisionFacts(msgspec.Struct, frozen=True, gc=False):
     """``hpo:revision``: the current frozen sweep and its target number of trials."""
 

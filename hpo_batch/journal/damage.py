@@ -147,7 +147,7 @@ def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
     for stretch in stretches:
         if os.pread(fd, len(stretch.content), stretch.start) != stretch.content:
             continue
-        # # the copy is on disk before the original is overwritten
+        # the copy is on disk before the original is overwritten
         with os.fdopen(open_regular(keep, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(stretch.content.rstrip(b"\n") + b"\n")
             file.flush()

@@ -73,7 +73,7 @@ class Writer:
             params: internal values, as stored by Optuna.
             ended: when it ended, for a finished state; ``now`` if omitted.
         """
-        # # Optuna stores a single objective as `value`, several as `values`, and never both
+        # Optuna stores a single objective as `value`, several as `values`, and never both
         several = values is not None and len(values) > 1
         record = self._record(
             Op.CREATE_TRIAL,

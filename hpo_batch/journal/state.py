@@ -165,7 +165,7 @@ class StudyTrials(StudyAttributes):
         _check_format(self.format)  # again, for callers that caught the first error
 
     def _create_study(self, record: CreateStudy) -> None:
-        # # Optuna ignores a second study of the same name: two writers may create it at once
+        # Optuna ignores a second study of the same name: two writers may create it at once
         if record.study_name in self._studies.values():
             return
         if self._next_study == STUDY_ID:
@@ -197,7 +197,7 @@ class StudyTrials(StudyAttributes):
         if record.study_id not in self._studies:
             return
         if record.study_id != STUDY_ID:
-            # # other studies use up trial ids, which count over the whole file
+            # other studies use up trial ids, which count over the whole file
             self._by_id.append(None)
             return
         number = len(self.trials)
@@ -232,7 +232,7 @@ class StudyTrials(StudyAttributes):
         if trial is None:
             return
         state = STATES[record.state]
-        # # as in Optuna: of two workers that set a waiting trial to RUNNING only the first succeeds
+        # as in Optuna: of two workers that set a waiting trial to RUNNING only the first succeeds
         if state is trial.state is TrialState.RUNNING:
             return
         self.by_state[trial.state].discard(trial.number)

@@ -31,7 +31,7 @@ from hpo_batch.journal.decode import NONSENSE, CreateTrial, distributions_of, ex
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 
 STATES: Final = {state.value: state for state in TrialState}
-# # up to here, counting up is faster than looking through all attributes
+# up to here, counting up is faster than looking through all attributes
 FEW_ATTEMPTS = 64
 T = TypeVar("T")
 

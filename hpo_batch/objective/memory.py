@@ -2,7 +2,7 @@
 
 A SIGKILL does not say who sent it. In SLURM each task has its own cgroup; elsewhere several workers may share one, so
 the counter is evidence only together with a SIGKILL. Counters:
-https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.events, oom_kill).
+``oom_kill`` in memory.events (cgroup v2) or memory.oom_control (v1).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ AT_START: Final = (
 """variables that a process reads only at start"""
 OF_RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SCRIPT_BYTES: Final = 1 << 20
-# # bounds on what a check reads of the user's files
+# bounds on what a check reads of the user's files
 _MOST_CONFIGS: Final = 200
 
 _OURS = re.compile(r"\$(?:\{\{?)?(HPO_BATCH_\w*)")

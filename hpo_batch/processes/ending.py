@@ -29,8 +29,8 @@ class Proven:
     """A process whose identity was verified: a signal reaches it or nobody.
 
     A pid from a file may be anybody's, and may be reused at any time. So the process is held by a pidfd first and
-    verified then (https://man7.org/linux/man-pages/man2/pidfd_open.2.html); before Linux 5.3, it is verified again
-    before each signal.
+    verified then (https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html); before Linux 5.3, it is verified
+    again before each signal.
     """
 
     def __init__(self, pid: int, fd: int | None, is_it: Callable[[], bool]) -> None:

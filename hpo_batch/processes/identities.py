@@ -20,8 +20,8 @@ def host_name(environ: Mapping[str, str] | None = None) -> str:
 def identity() -> dict[str, str | int]:
     """Identifies this process among all processes on all hosts: ``host``, ``boot``, ``pid_ns``, ``pid`` and ``start``.
 
-    Host names are not unique, and containers (apptainer --pid, docker) have their own pids:
-    https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
+    Host names are not unique, and containers (apptainer --pid, docker) have their own pids
+    (pid_namespaces(7)).
     """
     pid = os.getpid()
     return {"host": host_name(), "boot": boot_id(), "pid_ns": pid_namespace(), "pid": pid, "start": started_at(pid)}

@@ -16,7 +16,7 @@ def end_with_parent(number: int) -> None:
     """Have the kernel send this process a signal when its parent ends (PR_SET_PDEATHSIG; Linux only).
 
     Call it first thing: a parent that has ended already is not noticed.
-    https://man7.org/linux/man-pages/man2/prctl.2.html
+    https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)

@@ -77,7 +77,7 @@ class _Order:
             # cells without a searched parameter have no level
             index = next((i for i, left in enumerate(self._left) if left), None)
         else:
-            # # greedy: the cell is chosen among those with the rarest level, by its number of new levels, then by their
+            # greedy: the cell is chosen among those with the rarest level, by its number of new levels, then by their
             # counts
             rarest = min(open_levels, key=lambda level: (self._weight(level), self._remaining[level]))
             pool = self._some_with(rarest, compared)
@@ -98,7 +98,7 @@ class _Order:
 
     def _some_with(self, level: Level, most: int) -> list[int]:
         indices = self._with[level]
-        # # drop taken cells once they are the majority, which amortizes the filtering
+        # drop taken cells once they are the majority, which amortizes the filtering
         if len(indices) > 2 * self._remaining[level]:
             indices = self._with[level] = [i for i in indices if self._left[i]]
         if len(indices) <= most:

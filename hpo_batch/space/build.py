@@ -52,7 +52,7 @@ def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space
     for name, expression in derived.items():
         problems += _name_problems(expression, known, ("space", "derived", name))
     for name, expression in constraints.items():
-        # # n_params depends on all parameters, so conditions and derived values cannot use it
+        # n_params depends on all parameters, so conditions and derived values cannot use it
         in_constraints = known | ({N_PARAMS} if with_n_params else set())
         problems += _name_problems(expression, in_constraints, ("space", "constraints", name))
     cyclic = _cycles(parameters, derived, problems)

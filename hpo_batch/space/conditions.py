@@ -37,7 +37,7 @@ def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     ready: list[int] = []
     while sorter.is_active():
         for name in sorter.get_ready():
-            # # a heap instead of static_order(), which does not keep the given order
+            # a heap instead of static_order(), which does not keep the given order
             heapq.heappush(ready, index[name])
         name = names[heapq.heappop(ready)]
         order.append(name)

@@ -45,7 +45,7 @@ def rarely_valid(space: Space, *, also_finite: bool = False) -> Rarity | None:
     """
     if not space.constraints or (size(space).all is not None and not also_finite):
         return None
-    # # a fixed seed: `check` gives the same answer each time
+    # a fixed seed: `check` gives the same answer each time
     rng = random.Random(0)
     refused: Counter[str] = Counter()
     for _ in range(DRAWS):

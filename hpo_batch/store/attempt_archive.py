@@ -261,7 +261,7 @@ def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
         return "does not name its worker"
     if not isinstance(written.trial.get("derived", {}), dict):
         return "has invalid derived values"
-    # # the key is a digest of the values, so an edited value shows
+    # the key is a digest of the values, so an edited value shows
     configuration = Configuration(searched=written.searched, fixed=written.fixed)
     if written.trial.get("key") != configuration.key or owner["token"] != written.token:
         return "was edited: its key does not match its values"

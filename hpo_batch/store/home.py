@@ -132,7 +132,7 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
 def why_not_trusted(folder: Path) -> str | None:
     """Why code in, or named by, a directory may belong to somebody else; None if it is this user's or missing.
 
-    The same check as git's for repositories (``safe.directory``, https://git-scm.com/docs/git-config).
+    The same check as git's for repositories (``safe.directory``, git-config(1)).
     """
     try:
         facts = folder.stat()
@@ -149,7 +149,7 @@ def who_may_replace(root: Path) -> str | None:
     """Who else may replace studies in the logs directory; None if nobody can.
 
     Whoever may write to a directory may rename its entries, regardless of their owner, unless it has the sticky bit
-    (https://man7.org/linux/man-pages/man2/rename.2.html, EPERM).
+    (rename(2), EPERM).
     """
     try:
         facts = root.stat()

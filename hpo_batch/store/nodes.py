@@ -61,7 +61,7 @@ class FailingNode:
     def chance(self) -> float:
         """Probability of the row if trials failed on this node as often as on others."""
         fine = self.succeeded + self.outlived
-        # # Laplace's rule of succession: without failures elsewhere the rate is small, but not 0
+        # Laplace's rule of succession: without failures elsewhere the rate is small, but not 0
         rate = (self.failed + 1) / (self.failed + fine + 2)
         return float(rate ** len(self.trials))
 
@@ -157,7 +157,7 @@ def chance_of_share(failed_in: int, ended_in: int, failed: int, ended: int) -> f
     """
     most = min(failed, ended_in)
     whole = _log_choose(ended, ended_in)
-    # # log-gamma instead of scipy, which status must not import (0.5 s); the upper tail of the hypergeometric
+    # log-gamma instead of scipy, which status must not import (0.5 s); the upper tail of the hypergeometric
     # distribution
     terms = (
         _log_choose(failed, k) + _log_choose(ended - failed, ended_in - k) - whole for k in range(failed_in, most + 1)

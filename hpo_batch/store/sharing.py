@@ -1,7 +1,7 @@
 """``[study] shared = true``: files with mode 0660 and directories with 2770 for a group, whatever the user's umask.
 
 The process's umask takes care of most files, including those of the user's code, and setgid directories pass on the
-group (https://man7.org/linux/man-pages/man7/inode.7.html). Other files are changed explicitly, if this user owns them.
+group (inode(7)). Other files are changed explicitly, if this user owns them.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _set_mode(fd: int, mode: int) -> bool:
     """Set a mode by descriptor; whether it is set now.
 
     A correct mode is not set again: if the user is not in the file's group, chmod(2) silently clears setgid
-    (https://man7.org/linux/man-pages/man2/chmod.2.html).
+    (chmod(2)).
     """
     if stat.S_IMODE(os.fstat(fd).st_mode) == mode:
         return True

@@ -1,4 +1,4 @@
-"""Which study a sweep file speaks of, without judging the rest of it: all that readers need, without pydantic."""
+"""Reads the study's name from a sweep file, without validating the file and without pydantic."""
 
 from __future__ import annotations
 

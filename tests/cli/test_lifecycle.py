@@ -203,7 +203,7 @@ def test_what_resume_cannot_change(cli: Cli, write_sweep, root: Path) -> None:
     assert cli("submit", write_sweep(trials=1), "--wait").code == 0
     for change, why in [
         ("job.template=cpu", "give the sweep's TOML"),
-        ("study.name=other", "keeps its name"),
+        ("study.name=other", "the name of a study cannot be changed"),
         ("job.wokers=2", "did you mean 'workers'"),
         ("study.direction=maximize", "do not fit"),
     ]:

@@ -160,7 +160,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("trial.0.name=A", "trial: must be a list, not a table"),
         ("previous.study=old", "previous: this version does not support it yet"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),
-        ("budget=[]", "budget: a budget cannot be changed from outside"),
+        ("budget=[]", "budget: budgets cannot be changed with --set"),
         ("space.lr.low=1.0", "space.lr.low: low (1.0) is above high (0.001)"),
     ],
     ids=lambda text: text[:30],
@@ -284,7 +284,7 @@ def test_mistakes_of_a_template_name_its_file_and_line(told: Told, folder: Path)
     ("text", "message"),
     [
         ("cpus = \n", "site.toml: not valid TOML: Invalid value (at line 1, column 8)"),
-        ("template = 'cpu'", "site.toml: a template cannot name another one; remove its key 'template'"),
+        ("template = 'cpu'", "site.toml: templates cannot be nested; remove its key 'template'"),
     ],
 )
 def test_templates_that_cannot_be_used(told: Told, folder: Path, text: str, message: str) -> None:
@@ -348,7 +348,7 @@ def test_a_local_template_asks_nothing_of_slurm(told: Told, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (line,) = told(SPACE, "job.template=mine")
     assert "mine.toml:2: " in line
-    assert "leave out 'gres'" in line
+    assert "remove 'gres'" in line
 
 
 @pytest.mark.parametrize("template", ["a100", "cpu"])

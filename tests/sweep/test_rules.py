@@ -321,8 +321,8 @@ def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> 
             "workers_per_gpu = 2\ntasks_per_node = 2",
             "13: job.workers_per_gpu: job.tasks_per_node gives several processes",
         ),
-        ("mps = true", "13: job.mps: MPS lets workers share a GPU, and here each worker has its own"),
-        ("srun = false\nnodes = 2", "13: job.srun: only srun can start the processes that job.nodes asks for"),
+        ("mps = true", "13: job.mps: MPS is for workers that share a GPU, but each worker has its own"),
+        ("srun = false\nnodes = 2", "13: job.srun: the processes requested by job.nodes can only be started with srun"),
         ("workers_per_gpu = 0", "13: job.workers_per_gpu: must be greater than or equal to 1"),
     ],
 )

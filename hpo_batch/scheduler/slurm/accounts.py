@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
-# # no site allows larger arrays (MaxArraySize); bounds what a malformed line can cost
+# no site allows larger arrays (MaxArraySize); bounds what a malformed line can cost
 MOST_TASKS = 100_000
 
 

@@ -54,7 +54,7 @@ _TO_CHANGE = (
     (re.compile(r"Constraints"), "job.constraint, gres, cpus, mem_gb"),
     (re.compile(r"Partition"), "job.partition"),
 )
-# # limits by name (QOSMaxCpuPerUserLimit ...): too many to list, so by pattern; the first match counts
+# limits by name (QOSMaxCpuPerUserLimit ...): too many to list, so by pattern; the first match counts
 _FAMILIES = (
     (
         re.compile(

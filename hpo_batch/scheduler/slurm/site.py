@@ -1,7 +1,4 @@
-"""Parses partitions and limits from the output of scontrol and sacctmgr.
-
-https://slurm.schedmd.com/resource_limits.html
-"""
+"""Parses partitions and limits from the output of scontrol and sacctmgr."""
 
 from __future__ import annotations
 

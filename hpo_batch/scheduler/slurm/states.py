@@ -1,6 +1,6 @@
 """Maps SLURM's job states and flags to ``TaskState``.
 
-https://slurm.schedmd.com/job_state_codes.html. An unlisted state is UNKNOWN, which does not count as finished.
+https://slurm.schedmd.com/squeue.html, JOB STATE CODES. An unlisted state is UNKNOWN, which does not count as finished.
 """
 
 from __future__ import annotations
