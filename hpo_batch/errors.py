@@ -38,7 +38,9 @@ class Exit(IntEnum):
     SLURM = 3
     STORAGE = 4
     DECLINED = 5
+    # EX_SOFTWARE of sysexits.h
     BUG = 70
+    # 128 + SIGINT, as in shells
     INTERRUPTED = 130
 
 

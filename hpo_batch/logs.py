@@ -17,6 +17,7 @@ class CurrentStderr(logging.StreamHandler[Any]):
         self.setFormatter(logging.Formatter(FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
+        # looked up for each record, because it is redirected while a function runs
         self.stream = sys.stderr
         super().emit(record)
 

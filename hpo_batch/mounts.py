@@ -45,5 +45,6 @@ def file_system(device: int) -> str:
         for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             fields = line.split()
             if fields[2] == wanted:
+                # optional fields end with "-" (proc_pid_mountinfo(5))
                 return fields[fields.index("-") + 1]
     return ""

@@ -27,6 +27,7 @@ class Compiler:
         """text of conditions without any name"""
 
     def compile(self, node: ast.expr, depth: int = 1) -> Run:
+        # every level is a Python call at run time
         if depth > MAX_DEPTH:
             raise self.source.error(f"it is nested or chained deeper than {MAX_DEPTH} levels")
         match node:
@@ -152,6 +153,7 @@ class Compiler:
 
     def _note_constant(self, node: ast.expr) -> None:
         """Record a condition that contains no names."""
+        # the name of a called function is an ast.Name too
         functions = {id(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
         if not any(isinstance(inner, ast.Name) and id(inner) not in functions for inner in ast.walk(node)):
             self.constants.append(self.source.segment(node))
@@ -181,6 +183,7 @@ class Compiler:
                 )
             items = [self.compile(item, depth + 1) for item in right.elts]
             is_in = isinstance(op, ast.In)
+            # a loop instead of `in`: Python's `in` also compares by identity, so NaN would be found
             return lambda a, b: any(a == item for item in b) is is_in, lambda values: [item(values) for item in items]
         if isinstance(op, ast.Eq):
             return operator.eq, self.compile(right, depth + 1)
@@ -191,6 +194,7 @@ class Compiler:
             raise self.source.refused(node, INSTEAD.get(type(op), ""))
 
         def test(a: Value, b: Value) -> bool:
+            # Python would raise TypeError; == between them is allowed and false
             if isinstance(a, str) is not isinstance(b, str):
                 raise self.source.failed(node, "a number and a text have no order")
             return order(a, b)
@@ -224,6 +228,7 @@ def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]
         inputs = [argument(values) for argument in arguments]
         if any(isinstance(value, str) is not takes_text for value in inputs):
             raise source.failed(node, f"'{name}' takes {'a text' if takes_text else 'numbers'}")
+        # see MAX_DIGITS
         if is_round and len(inputs) == 2 and not _is_digits(inputs[1]):
             digits = f"-{MAX_DIGITS} to {MAX_DIGITS}"
             raise source.failed(node, f"the digits of 'round' are an integer from {digits}")
@@ -243,6 +248,7 @@ def _checked(source: Source, node: ast.expr, result: Value, inputs: Iterable[Val
     if isinstance(result, float):
         if math.isfinite(result):
             return result
+        # a metric of a trial may be NaN, and filters must handle it
         floats = [value for value in inputs if isinstance(value, float)]
         if any(map(math.isnan, floats)) or (math.isinf(result) and any(map(math.isinf, floats))):
             return result

@@ -72,6 +72,7 @@ def why_constant(expression: Expression, known: Collection[str]) -> str:
     return f"expression {quoted(expression.text)}: {why}"
 
 
+# cached: the same expressions are parsed again for each sweep that is loaded
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """Check and compile an expression.
@@ -100,6 +101,7 @@ def parse(text: str) -> Expression:
         raise source.error(f"it cannot be read: {error}") from None
     except (RecursionError, MemoryError):
         raise source.error("it is nested too deeply") from None
+    # used for the hint about quoted names
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return Expression(
         text=text,

@@ -35,6 +35,7 @@ class Function:
 
 def _least(*numbers: float) -> float:
     """``min`` that returns NaN if any argument is NaN; with Python's own, the result depends on their order."""
+    # n != n only for NaN
     return math.nan if any(n != n for n in numbers) else min(numbers)
 
 

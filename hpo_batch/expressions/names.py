@@ -8,13 +8,13 @@ import re
 from typing import Final
 
 _TOKENS: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`([^`\n]+)`""")
+# first code point of CJK extension B, whose characters are valid in identifiers (PEP 3131) and unlikely to be used
 _MASK: Final = 0x20000
-"""first code point of CJK extension B, whose characters are valid in identifiers (PEP 3131)
-and unlikely to be used"""
 
 
 def written(name: str) -> str:
     """A name as written in an expression, in backticks if necessary."""
+    # a keyword such as `lambda` is an identifier, but not a name for Python's parser
     is_plain = all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
     return name if is_plain else f"`{name}`"
 

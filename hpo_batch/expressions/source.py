@@ -31,6 +31,7 @@ class Source:
         line, column = error.lineno or 1, error.offset or 1
         rest = lines[line - 1][column - 1 :].strip() if 0 < line <= len(lines) else ""
         where = f" at {quoted(rest)}" if rest and rest != self.masked else ""
+        # "x = 1" for "x == 1" is the most common mistake
         is_assignment = rest.startswith("=") or "'=='" in error.msg
         return self.error(f"it cannot be read{where}{': to compare, write ==' if is_assignment else ''}; {ALLOWED}")
 

@@ -87,8 +87,8 @@ def open_lock(path: str, flags: int = 0) -> int:
     return fd
 
 
+# inode of the lock file whose mode this process has checked, by path
 _looked_at: dict[str, int] = {}
-"""inode of the lock file whose mode this process has checked, by path"""
 
 
 def try_lock(fd: int) -> bool | None:
@@ -140,8 +140,8 @@ def _wait_in_queue(fd: int, deadline: float) -> bool:
     return False
 
 
+# by process id, because threads do not survive a fork
 _requests: dict[int, SimpleQueue[_Request]] = {}
-"""by process id, because threads do not survive a fork"""
 
 
 def _grant_all(requests: SimpleQueue[_Request]) -> None:

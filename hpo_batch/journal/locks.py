@@ -128,8 +128,8 @@ def remove_cards(journal: Path, facts: Mapping[str, Any]) -> None:
             _unlink(card)
 
 
+# by process id and lock: a forked child must not lock in its parent's name
 _cards: dict[tuple[int, str], str] = {}
-"""by process id and lock: a forked child must not lock in its parent's name"""
 
 
 @atexit.register

@@ -62,6 +62,7 @@ def _is_checkpoints_fault(ended: Outcome | GivenBack, trial: Trial, taken: Print
     """Whether an attempt failed before doing anything that a first attempt would not do, apart from resuming."""
     if not isinstance(ended, Failed) or ended.reason not in (Reason.EXCEPTION, Reason.EXIT_CODE):
         return False
+    # any report, request to stop or new checkpoint shows that resuming worked
     return trial.progress.step is None and trial.stopping is None and fingerprint(checkpoint) == taken
 
 

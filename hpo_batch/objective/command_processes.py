@@ -42,6 +42,7 @@ class CommandProcesses:
         """Whether an ended command left processes behind. Cheaper than ``family``, because it runs after each
         command."""
         try:
+            # signal 0 only checks whether the group exists (kill(2))
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
             return bool(processes.with_environment(EnvVar.TRIAL_DIR, str(self.folder)))

@@ -55,6 +55,7 @@ class FunctionObjective:
 def where_it_is(thread: int) -> tuple[str, str]:
     """Where the function in a thread is executing: its innermost line, and the whole stack as text."""
     frames = traceback.extract_stack(sys._current_frames()[thread])
+    # drop the worker's own frames above the user's function
     ours = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
     stack = frames[ours + 1 :]
     if not stack:

@@ -68,6 +68,7 @@ class Inbox:
             self.odd = {**self.odd, **line.others}
             self._has_others = self._has_others or bool(line.others)
             self._steps += 1
+            # validated again there, and stored like a report of a function
             self._trial.report(line.step, line.metrics)
 
     def is_copied(self, outcome: Outcome | GivenBack) -> bool:

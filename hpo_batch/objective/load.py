@@ -70,6 +70,7 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
     """
     module_name, name = _split(spec)
     folder = str((cwd or Path.cwd()).absolute())
+    # first in sys.path, as with `python -m`; only once, since a process may load several objectives
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()

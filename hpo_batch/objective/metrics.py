@@ -18,6 +18,7 @@ def as_number(value: object) -> float:
     """
     if not isinstance(value, int | float):
         value = _item(value)
+    # bool is a subclass of int, but true is hardly meant as the metric 1.0
     if isinstance(value, bool):
         raise TypeError(f"{'true' if value else 'false'}, not a number")
     if isinstance(value, str | bytes):
@@ -89,6 +90,7 @@ class Wanted:
     def why_missing(self, name: str, metrics: Mapping[str, float]) -> str:
         """Why the computed metric ``name`` is missing from completed ``metrics``: the first formula that fails."""
         formula = self.computed[name]
+        # in dependency order, so this is the root cause
         for other in self.computed:
             if other in formula.names and other not in metrics:
                 return self.why_missing(other, metrics)

@@ -114,6 +114,7 @@ def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
     except UserError:
         return
     for i, word in enumerate(words):
+        # the argument of `sh -c` or `python -c` is code, where variables are expanded
         is_code = i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]) is not None
         for name in dict.fromkeys(_OURS.findall(word)):
             if name not in VARIABLES:

@@ -33,8 +33,8 @@ RACE_S: Final = 2.0
 """time for our worker to notice a signal that SLURM sent to all processes of a step"""
 log = logging.getLogger(__name__)
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
+# longest message, in characters
 _MOST: Final = 400
-"""longest message, in characters"""
 
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|XPU)( error)?:? out of memory|CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: Out of memory"
@@ -42,10 +42,10 @@ _GPU_MEMORY = re.compile(
 _HOST_MEMORY = re.compile(
     r"MemoryError|Cannot allocate memory|can't allocate memory|std::bad_alloc|killed by signal: Killed"
 )
+# printed by launchers such as torchrun when one of their processes was killed
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
-"""printed by launchers such as torchrun when one of their processes was killed"""
+# raised in a function when a child process has died, such as a data loader
 _CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
-"""raised in a function when a child process has died, such as a data loader"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -113,6 +113,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     missing = [name for name in wanted.names if name not in complete]
     if missing:
         message = _missing(missing[0], complete, wanted, came="returned")
+        # reports are never used as the result: the last one may be from another epoch than the best
         if missing[0] in progress.metrics:
             message += "; it was reported, but only returned values count: return it as well"
         return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
@@ -189,6 +190,7 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
         Superseded: another attempt has taken over the trial, and the command ended without a result.
     """
     was_stopped = progress.stopping is not None
+    # a request of the command, even if it was not asked to stop
     if ended.code == CONTINUE_LATER:
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
     # a stalled command may crash when it is asked to stop
@@ -287,6 +289,7 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
         what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' shows it"
     elif reason is Reason.OOM_HOST and by_kernel:
         what += " out of memory: raise job.mem_gb"
+    # the last traceback: earlier ones may have been handled
     start = ended.stderr.rfind("Traceback (most recent call last)")
     return Failed(
         reason=reason,
@@ -323,6 +326,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while current is not None and all(current is not known for known in seen):
         seen.append(current)
         yield current
+        # only explicit causes (`raise from`), unlike tracebacks, which also show __context__
         current = current.__cause__
 
 

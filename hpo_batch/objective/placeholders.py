@@ -123,6 +123,7 @@ def check_placeholders(
         return [str(error)]
     mistakes = []
     if "hyphen_args" in names:
+        # a_b and a-b become the same option
         same = Counter(name.replace("_", "-") for name in known)
         mistakes += [
             f"command: with {{hyphen_args}} several parameters become --{one}" for one, n in same.items() if n > 1
@@ -152,6 +153,7 @@ def as_args(params: Mapping[str, Value]) -> list[str]:
     argv: list[str] = []
     for name, value in params.items():
         if isinstance(value, bool):
+            # like store_true in argparse
             argv += [f"--{name}"] if value else []
         elif (text := as_text(value)).startswith("-"):
             # argparse takes a separate "-1e-05" or "-x" for an option (until Python 3.14)

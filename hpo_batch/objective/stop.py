@@ -17,10 +17,10 @@ from hpo_batch.store.attempt_folder import STOP
 
 log = logging.getLogger(__name__)
 
+# share of the time before SLURM's SIGKILL for the grace periods; the rest is for the worker to record the outcome
 _OURS: Final = 2 / 3
-"""share of the time before SLURM's SIGKILL for the grace periods; the rest is for the worker to record the outcome"""
+# share after which a checkpoint being written no longer delays signals
 _LATEST: Final = 5 / 6
-"""share after which a checkpoint being written no longer delays signals"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +85,14 @@ class StopEscalation:
         left_s = self._graces.preempted_s if reason in SIGNALLED else float("inf")
         # a deadline in the past is outdated: the time limit was extended
         if self._deadline is not None and self._deadline > time.time():
+            # at least a second, so that every step happens
             left_s = min(left_s, max(1.0, self._deadline - time.time()))
         total_s = self._graces.total_s
         self._share = min(1.0, left_s * _OURS / total_s)
         now = time.monotonic()
         self._due = now + self._share * self._graces.grace_s
         self._latest = now + min(left_s * _LATEST, total_s + self._graces.write_s)
+        # after a third of the delay, a checkpoint that is saved all the time no longer blocks the signal
         self._hasty = self._due + (self._latest - self._due) / 3
 
     def advance(self) -> None:

@@ -21,22 +21,22 @@ _LONGEST_LINE: Final = CHUNK
 
 RESULT: Final = (b"RESULT", b"esult")
 """a result line contains the first text; a line that may have been meant as one contains either"""
+# characters of a line quoted in messages
 _MOST_SHOWN: Final = 160
-"""characters of a line quoted in messages"""
 
+# ANSI escape sequences (ECMA-48): colours, cursor movements and links
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""ANSI escape sequences (ECMA-48): colours, cursor movements and links"""
 _RESULT = re.compile(r"(?<!\w)RESULT:")
 _ALMOST = re.compile(r"(?<!\w)(?:RESULT|(?i:(?:final |test |best )?result)\s*[:=])")
 _LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|[DIWEF])"
+# prefix of loggers, launchers and progress bars: it ends with punctuation, a level or a time, but not with a word (as
+# in a sentence) or a quote (as in source code)
 _PREFIX = re.compile(rf"(?:.*[^\w\s\"'`=,({{<$%&/\\]|(?:.*\W)?(?:{_LEVEL}|\d+:\d+[\d.,:Z]*))?\s*\Z", re.DOTALL)
-"""prefix of loggers, launchers and progress bars: it ends with punctuation, a level or a time, but not with a word (as
-in a sentence) or a quote (as in source code)"""
+# start of a logger's line
 _LOGGED = re.compile(rf"\W*(?:{_LEVEL}\b|\d{{2,4}}[-/:]\d\d[-/:]\d\d)")
-"""start of a logger's line"""
 _MOST_PREFIX: Final = 200
+# longest result, in characters
 _MOST_RESULT: Final = 10_000
-"""longest result, in characters"""
 _TOKEN = re.compile(r"[^\s=,]+|=|,|\s+")
 
 
@@ -78,6 +78,7 @@ class Tail:
                 yield last
 
     def _cut(self, chunk: bytes) -> list[bytes]:
+        # progress bars end their lines with a carriage return
         text = (self._rest + chunk).replace(b"\r", b"\n")
         if self._is_skipping:
             end = text.find(b"\n")
@@ -86,6 +87,7 @@ class Tail:
                 return []
             text = text[end + 1 :]
             self._is_skipping = False
+        # the rest is an incomplete line
         cut = text.rfind(b"\n") + 1
         complete, self._rest = text[:cut], text[cut:]
         if len(self._rest) > _LONGEST_LINE:
@@ -128,6 +130,7 @@ def parse_metrics(line: bytes) -> Line | None:
     if not isinstance(record, dict):
         return None
     step = record.pop("step", None)
+    # JSON of other languages has 3.0 for 3
     if isinstance(step, float) and step.is_integer():
         step = int(step)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):

@@ -225,6 +225,7 @@ class Trial:
             if self._is_over:  # a thread of the user's code is still reporting
                 self._close()
         except OSError as error:
+            # one warning is enough; retrying on each report would slow down the training
             self._can_write = False
             log.warning("trial %d: metrics are no longer written to '%s': %s", self.number, path, error)
             with contextlib.suppress(OSError):

@@ -48,8 +48,7 @@ def run(
     Args:
         argv: the executable and its arguments.
         timeout_s: seconds after which it is killed.
-        env: its environment; None: ours.
-        cwd: its working directory; None: ours.
+        env, cwd: its environment and working directory; None: ours.
         input: text for its standard input; None: nothing.
 
     Raises:
@@ -98,10 +97,7 @@ def start(
 
     Args:
         argv: the executable and its arguments.
-        stdout: file for its output; None: ours.
-        stderr: file for its error output; None: ours.
-        env: its environment.
-        cwd: its working directory; None: ours.
+        stdout, stderr: files for its output; None: ours.
         ignored: signals that it ignores until it sets a handler.
 
     Raises:

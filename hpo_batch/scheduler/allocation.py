@@ -16,8 +16,8 @@ from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 
+# For a job without time limit, SLURM sets the end a year ahead; an end this far away counts as no limit.
 _NO_LIMIT_S = 300 * 86_400.0
-"""For a job without time limit, SLURM sets the end a year ahead; an end this far away counts as no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,7 @@ def _cpus(environ: Mapping[str, str]) -> int | None:
     on_node = _integer(environ, "SLURM_CPUS_ON_NODE")
     if on_node is None:
         return None
+    # SLURM_CPUS_ON_NODE counts the CPUs of all tasks on the node
     return max(1, on_node // (_integer(environ, "SLURM_NTASKS_PER_NODE") or 1))
 
 

@@ -14,10 +14,10 @@ from typing import Final
 
 OPTIONS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
 """long names of sbatch's options that can request GPUs"""
+# options that can request other resources as well, so that their values name ``gpu``
 _OF_ANY_RESOURCE: Final = ("gres", "tres-per-task")
-"""options that can request other resources as well, so that their values name ``gpu``"""
+# ``gpu``, ``gpu:2``, ``gpu:a100:2``, ``gres/gpu:2``, ``gres:gpu:2``, ``gres/gpu:a100=2``; group 1: after the name
 _GPU: Final = re.compile(r"(?:gres[/:])?gpu(?:[:=](.*))?")
-"""``gpu``, ``gpu:2``, ``gpu:a100:2``, ``gres/gpu:2``, ``gres:gpu:2``, ``gres/gpu:a100=2``; group 1: after the name"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ def gpu_request(
         nodes: of the job.
         tasks_per_node: of the job.
     """
+    # TOML keys may be written with underscores
     named = {name.replace("_", "-"): value for name, value in options.items()}
     chosen = about_gpus(named) or about_gpus(keys)
     amounts = {option: _amount(option, value) for option, value in chosen.items()}

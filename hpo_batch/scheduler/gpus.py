@@ -16,8 +16,8 @@ from hpo_batch.processes import run
 
 log = logging.getLogger(__name__)
 
+# nvidia-smi takes seconds if persistence mode is off, since it loads the driver first.
 _TIMEOUT_S = 30.0
-"""nvidia-smi takes seconds if persistence mode is off, since it loads the driver first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Gpu:
 def local_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     """The GPUs visible to a process with this environment, in its order; none without nvidia-smi."""
     allowed = visible(environ)
+    # CUDA_VISIBLE_DEVICES is set and empty: no GPU, so nvidia-smi need not run
     if allowed == ():
         return ()
     argv = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]

@@ -26,6 +26,7 @@ class Local:
         """Start a process in its own session, so that it outlives this one and its terminal."""
         assert job.log is not None
         process = processes.start(list(job.argv), stdout=job.log, stderr=job.log, env=job.env, cwd=job.workdir)
+        # otherwise it would stay a zombie while this process waits (--wait)
         processes.reap_in_background(process)
         return str(process.pid)
 

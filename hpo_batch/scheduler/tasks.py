@@ -37,8 +37,8 @@ class TaskState(StrEnum):
 
 _LIVE = frozenset((TaskState.PENDING, TaskState.RUNNING, TaskState.SUSPENDED, TaskState.ENDING, TaskState.UNKNOWN))
 
+# tolerated difference between our clock and SLURM's
 _CLOCKS_APART_S = 30.0
-"""tolerated difference between our clock and SLURM's"""
 
 
 @dataclass(frozen=True, order=True)

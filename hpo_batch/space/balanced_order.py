@@ -81,6 +81,7 @@ class _Order:
             # counts
             rarest = min(open_levels, key=lambda level: (self._weight(level), self._remaining[level]))
             pool = self._some_with(rarest, compared)
+            # random ties, or the first parameter would change slowest
             index = min(pool, key=lambda i: (*self._cost(i), self._rng.random()))
         if index is not None:
             self._take(index)

@@ -40,6 +40,7 @@ def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space
     parameters = _parameters(raw, problems)
     derived = _expressions(raw.get("derived", {}), "derived", problems)
     constraints = _expressions(raw.get("constraints", {}), "constraints", problems)
+    # a list: invalid names are deleted while iterating
     for name in list(derived):
         reason = why_bad_name(name) or (f"'{name}' is also a parameter" if name in names else None)
         if reason:
@@ -55,6 +56,7 @@ def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space
         # n_params depends on all parameters, so conditions and derived values cannot use it
         in_constraints = known | ({N_PARAMS} if with_n_params else set())
         problems += _name_problems(expression, in_constraints, ("space", "constraints", name))
+    # without cyclic names, so that the other rules can run on the rest
     cyclic = _cycles(parameters, derived, problems)
     space = Space(
         parameters=tuple(p for p in parameters if p.name not in cyclic),

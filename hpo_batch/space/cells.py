@@ -88,6 +88,7 @@ def valid_cells(space: Space) -> Iterator[Configuration]:
         return
     names = [name for name in space.order if name in space.varying]
     for values in walk(space, steps(space, names, known, space.constraints), known):
+        # `values` is reused by the walk, so the parts are copied
         yield Configuration(
             searched={p.name: values[p.name] for p in space.searched if p.name in values},
             fixed={p.name: values[p.name] for p in space.fixed if p.name in values},
@@ -118,6 +119,7 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
     for values in walk(space, plan, known, back_to=last + 1):
         if all(name in values for name in names):
             cell = tuple(values[name] for name in names)
+            # with types, because 1 == 1.0 == True in a set
             identity = tuple((type(value), value) for value in cell)
             if identity not in seen:
                 seen.add(identity)
@@ -130,6 +132,7 @@ def expected_distinct(draws: int, cells: int) -> float:
 
     Computed with log1p and expm1, which stay accurate for many cells.
     """
+    # log1p(-1) is undefined for a single cell
     return cells * -math.expm1(draws * math.log1p(-1 / cells)) if cells > 1 else float(min(draws, cells))
 
 
@@ -215,6 +218,7 @@ def _few(parameter: Parameter, *, whole: bool) -> Parameter:
     """The parameter, reduced to its ends and middle if it has many values."""
     if isinstance(parameter, Fixed) or whole or (parameter.count is not None and parameter.count <= 3):
         return parameter
+    # ends and middle: most mistakes in an expression (division by zero, a missing case) show there
     values = tuple(dict.fromkeys((parameter.low, parameter.middle, parameter.high)))
     return Choices(name=parameter.name, values=values, ordered=True, when=parameter.when)
 
@@ -245,6 +249,7 @@ def _count_valid(space: Space) -> int | None:
     valid = 1
     for group in groups(space, with_n_params=True):
         first = space.by_name.get(group.names[0])
+        # an independent parameter: no walk needed
         if len(group.names) == 1 and not group.constraints and first is not None and first.when is None:
             valid *= first.count or 0
             continue

@@ -149,6 +149,7 @@ class _Declaration:
             self.refuse(reason, "choices")
             return None
         weights = self._weights(len(values))
+        # numbers have an order by default
         ordered = self.raw.get("ordered", all(is_number(value) for value in values))
         if not isinstance(ordered, bool):
             self.refuse("ordered must be true or false", "ordered")
@@ -185,6 +186,7 @@ class _Declaration:
             return None
         integers = isinstance(low, int) and isinstance(high, int)
         self._check_ends(low, high, log=log, integers=integers)
+        # no check of the step for integers that are too large, which is reported already
         is_exact = not integers or max(abs(low), abs(high)) <= LARGEST_INTEGER
         if step is not None and is_exact and (reason := _why_no_step(low, high, step, log=log, integers=integers)):
             self.refuse(reason, "step")
@@ -232,6 +234,7 @@ def _why_no_choices(values: Any) -> str:
             return f"choice {shown(value)}: {reason}"
     first: dict[Value, Value] = {}
     for value in values:
+        # 1, 1.0 and true are equal keys of a dict
         if value in first and type(first[value]) is type(value):
             return f"choice {shown(value)} is listed twice; to draw a choice more often, use 'weights'"
         if value in first:

@@ -33,6 +33,7 @@ def value_at(parameter: Searched, share: float) -> Value:
     if parameter.log:
         drawn = math.exp(math.log(parameter.low) * (1 - share) + math.log(parameter.high) * share)
     else:
+        # not low + share * (high - low), whose difference may overflow
         drawn = parameter.low * (1 - share) + parameter.high * share
     return min(parameter.high, max(parameter.low, drawn))
 
@@ -81,6 +82,7 @@ def shuffled_cells(space: Space, arm: Mapping[str, Value], rng: random.Random) -
     for index in indices:
         values: dict[str, Value] = {}
         for name, cells in zip(names, lists, strict=True):
+            # the index as a number in mixed radix: one digit per parameter
             index, place = divmod(index, len(cells))
             values[name] = cells[place]
         configuration = space.resolve(values)

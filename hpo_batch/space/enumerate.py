@@ -114,6 +114,7 @@ class _UnionFind:
     def find(self, name: str) -> str:
         """The representative of a name's set."""
         while self._parent[name] != name:
+            # path halving
             self._parent[name] = self._parent[self._parent[name]]
             name = self._parent[name]
         return name
@@ -211,6 +212,7 @@ def walk(
             raise TooManySteps
         for value in option:
             decided[step.name] = value
+        # prune: no value of the later names can repair a broken constraint
         if any(space.why_broken(name, decided) is not None for name in step.constraints):
             continue
         if len(open_steps) < len(plan):
@@ -221,6 +223,7 @@ def walk(
         if back_to is not None:
             for later in plan[back_to:]:
                 decided.pop(later.name, None)
+            # skip other combinations of the later names
             del open_steps[max(back_to, 1) :]
 
 

@@ -166,6 +166,7 @@ class Integer(_Range):
     @property
     def middle(self) -> int:
         if self.log:
+            # geometric mean; rounding may leave a narrow range
             return min(self.high, max(self.low, round(math.sqrt(self.low * self.high))))
         return self.low + (self.high - self.low) // self.step // 2 * self.step
 
@@ -207,6 +208,7 @@ class Real(_Range):
         if self.step is not None:
             return self._grid(self._last // 2)
         if not self.log:
+            # halves first: the sum of two large floats may overflow
             return self.low / 2 + self.high / 2
         middle = math.sqrt(self.low * self.high)
         # the product may underflow or overflow

@@ -58,6 +58,7 @@ def rarely_valid(space: Space, *, also_finite: bool = False) -> Rarity | None:
     valid = DRAWS - refused.total()
     if valid / DRAWS >= RARE:
         return None
+    # the constraint that refuses most is where to start
     ((reason, count),) = refused.most_common(1)
     worst = next((name for name in space.constraints if f"constraint '{name}'" in reason), None)
     return Rarity(valid=valid, refused=count, reason=reason, worst=worst)

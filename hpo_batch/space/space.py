@@ -133,6 +133,7 @@ class Space:
                     changed[parameter.name] = replace(parameter, value=value)
         if not changed:
             return self
+        # a new Space, so its cached properties are computed again
         return replace(self, parameters=tuple(changed.get(p.name, p) for p in self.parameters))
 
     def why_invalid(self, configuration: Configuration, *, bounds: bool = True) -> str | None:

@@ -55,10 +55,10 @@ KINDS: Final = {Complete: "complete", Pruned: "pruned", Failed: "failed", GivenB
 
 COPY_TRIES = 3
 ARRIVING: Final = ".checkpoint.tmp"
+# temporary files of ``files.write_atomic``
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-"""temporary files of ``files.write_atomic``"""
+# prefixes of the folders of further seeds and ranks within an attempt's folder
 _PARTS: Final = ("seed-", "rank-")
-"""prefixes of the folders of further seeds and ranks within an attempt's folder"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,7 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
         return option.resolve()
     if environ.get(EnvVar.ROOT):
         return Path(environ[EnvVar.ROOT]).resolve()
+    # like git: commands work from any subdirectory of a project
     for folder in (cwd, *cwd.parents):
         if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()

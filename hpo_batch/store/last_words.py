@@ -17,8 +17,8 @@ MEMORY: Final = re.compile(
     r"oom[-_ ]kill|exceeded (?:job |step )?memory limit|out[- ]of[- ]memory handler|: Out Of Memory", re.IGNORECASE
 )
 """processes of a task were killed for their memory, by the kernel or by SLURM"""
+# the task itself was killed; otherwise it may have been a command, whose worker lives on
 _WHOLE = re.compile(r"exceeded (?:job |step )?memory limit|task [\d,-]+: Out Of Memory", re.IGNORECASE)
-"""the task itself was killed; otherwise it may have been a command, whose worker lives on"""
 _BEGINS: Final = re.compile(r" I worker on ")
 _CANCELLED: Final = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT ")
 _PREFIX: Final = re.compile(r"^(?:slurmstepd|srun)(?:-[\w.]+)?: (?:error: )?")
@@ -30,6 +30,7 @@ def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
 
     With several workers in a task, SLURM does not say which one exceeded the limit.
     """
+    # only workers that are alone in their array task have names of this form
     run = re.fullmatch(r"\d+-r(\d+)-\d+", str(facts.get("worker")))
     job = str(facts.get("job", "local"))
     if run is None or job == "local":

@@ -46,6 +46,7 @@ class Lease:
             lease_duration=duration_s,
             timeout=TAKE_OVER_S,
             poll_interval=TAKE_OVER_S / 50,
+            # any thread may release it
             thread_local=False,
         )
 

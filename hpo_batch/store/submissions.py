@@ -87,6 +87,7 @@ def is_id(text: object) -> bool:
 
 def job_name(home: StudyHome, submission: str) -> str:
     """Job name: the study's name for people, and the id to find workers and lost submissions."""
+    # a path separator of a budget, for example, is not allowed in a job name
     readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
     return f"{readable}-{submission}"
 

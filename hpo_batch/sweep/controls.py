@@ -38,6 +38,7 @@ def check_line(key: str, value: object) -> None:
     Raises:
         UserError: a part of it would become another option or command.
     """
+    # the value's text: numbers and booleans of [job.sbatch] are written with str() too
     for text in (key, str(value)):
         if control := control_in(text):
             message = f"{shown(text)} cannot be in a batch script: it contains the control character {control}"
@@ -49,6 +50,7 @@ def check_line(key: str, value: object) -> None:
 def control_problems(sweep: Sweep) -> Iterator[Problem]:
     """Problems for texts of a sweep with control characters."""
     for key, text in _texts(to_raw(sweep), ()):
+        # environ entries are NAME=value, so a name cannot contain "=" (environ(7))
         if key[:2] == ("objective", "env") and text == key[-1] and ("=" in text or not text):
             yield Problem(key=key, message=f"{shown(text)} cannot be the name of an environment variable")
         elif control := _forbidden(key, text).search(text):

@@ -45,6 +45,7 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
     before, after = (_flat(to_raw(sweep)) for sweep in (old, new))
     lines: list[str] = []
     against: list[str] = []
+    # sorted: the order of keys in the file is not a change
     for key in sorted(before.keys() | after.keys()):
         if repr(before.get(key)) == repr(after.get(key)):  # not `==`: 1, 1.0 and true are different values
             continue
@@ -53,6 +54,7 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
     if has_trials:
         known = {*old.space.by_name, *had}
         added = [p.name for p in new.space.parameters if p.name not in known and p.before is None]
+        # a new parameter needs `before`: samplers cannot use trials that lack a value
         against += [
             f"space.{name} is new, and existing trials have no value for it; set the value to assume for them, "
             f"such as {_with_before(new, name)}"

@@ -57,6 +57,7 @@ def read_statement(text: str) -> Statement:
         raise ExpressionError(f"an expectation has {len(text)} characters; at most {MAX_LENGTH} are allowed")
     try:
         with warnings.catch_warnings():
+            # Python's parser warns about invalid escapes in strings
             warnings.simplefilter("ignore")
             tree = ast.parse(masked(text.strip()), mode="eval")
         calls = _StatisticCalls()

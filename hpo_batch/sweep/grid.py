@@ -23,6 +23,7 @@ def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
     """
     if sweep.study.trials is None:
         return valid_cells(space)
+    # a balanced order needs all cells at once
     cells = list(valid_cells(space))
     planned = [one.configuration for one in planned_trials(sweep, n_params=space.n_params)]
     if sweep.study.trials >= len({c.key for c in cells} | {c.key for c in planned}):
@@ -51,6 +52,7 @@ def left_out(sweep: Sweep) -> LeftOut | None:
     planned = [one.configuration for one in planned_trials(sweep)]
     if wanted >= len(keys.keys() | {c.key for c in planned}):
         return None
+    # planned trials run first and count towards the target
     room = max(0, wanted - len(planned))
     run = [*planned, *itertools.islice(grid_cells(sweep, space), room)]
     seen = {level for configuration in run for level in levels_of(configuration)}

@@ -12,6 +12,7 @@ import tomli
 
 Key = tuple[str | int, ...]
 
+# possessive quantifiers (Python 3.11): no backtracking, so scanning is linear in the text
 _BLANKS = re.compile(r"(?:[ \t\r\n]++|#[^\n]*)*+")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _STRING = re.compile(
@@ -134,6 +135,7 @@ class _Scan:
         self.at = match.end() if match else self.at
 
     def _line(self) -> int:
+        # counts only the new part, which keeps the scan linear
         self.line += self.text.count("\n", self.counted_to, self.at)
         self.counted_to = self.at
         return self.line

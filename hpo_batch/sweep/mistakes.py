@@ -82,6 +82,7 @@ def _owner(key: Key, sources: Sequence[Source]) -> Source:
         while merged > 0 and isinstance(nodes[merged][1], Mapping) and isinstance(nodes[merged - 1][1], Mapping):
             merged -= 1
         holders = nodes[merged:]
+    # the first source of the user's own; the template only if it is the only one
     return next((source for source, _ in holders if not source.hidden), holders[0][0])
 
 

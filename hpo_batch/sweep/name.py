@@ -16,6 +16,7 @@ def name_in_toml(path: str) -> str:
         UserError: there is no such file, or no such key in it.
     """
     try:
+        # utf-8-sig: some editors write a byte order mark
         name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'") from error

@@ -22,6 +22,7 @@ class Kind:
     fits: Callable[[Any], bool]
 
 
+# bool is a subclass of int: `popsize = true` must not count as 1
 def whole(low: int) -> Kind:
     return Kind(
         words=f"an integer >= {low}", fits=lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low

@@ -62,6 +62,7 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
             # the trial it inherits from is not selected, so its values are copied
             trial = replace(trial, from_=None, params=complete_params(sweep, trial))
         chosen.append(trial)
+    # without the target, which was for the whole list
     return replace(sweep, trial=tuple(chosen), study=replace(sweep.study, trials=None))
 
 

@@ -48,6 +48,7 @@ def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tupl
         resolved.append(planned)
     trials = [planned for planned in resolved if planned.name is not None]
     seen = {planned.configuration.key for planned in trials}
+    # named trials first: a baseline equal to one of them is that trial
     for planned in [planned for planned in resolved if planned.name is None] + extremes(sweep, n_params=n_params):
         if planned.configuration.key not in seen:
             seen.add(planned.configuration.key)
@@ -62,6 +63,7 @@ def resolve_planned(
 
     Trials in ``without``, and those that inherit from them, are skipped.
     """
+    # reversed, so that the first of two trials with the same name counts; `rules` reports the other
     by_name = {trial.name: trial for trial in reversed(sweep.trial)}
     # values missing from the baseline are the middle of the space, also for trials that inherit from it
     baseline = {**_middle(sweep), **(sweep.baseline or {})}
@@ -136,6 +138,7 @@ def extremes(sweep: Sweep, *, n_params: CountParams | None = None) -> list[Plann
         if isinstance(parameter, Fixed):
             continue
         for label, candidates in (("min", _from_below(parameter)), ("max", _from_above(parameter))):
+            # from the end inwards, so the first valid value is the most extreme one
             for value in itertools.islice(candidates, MOST_MOVED):
                 configuration = space.resolve({**centre, name: value})
                 if name in configuration.searched and space.why_invalid(configuration, bounds=False) is None:

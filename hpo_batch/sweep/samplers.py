@@ -56,6 +56,7 @@ SAMPLERS: dict[str, Capabilities] = {
     ),
     "random": Capabilities(source="hpo_batch.study.samplers.proposals:Proposals"),
     "grid": Capabilities(source="hpo_batch.study.samplers.enumerated:Grid", is_grid=True),
+    # Sobol' and Halton points are numbered, so workers only need to agree on the next number
     "qmc": Capabilities(
         source="hpo_batch.study.samplers.qmc:Qmc",
         is_sequence=True,
@@ -64,6 +65,7 @@ SAMPLERS: dict[str, Capabilities] = {
     "gp": Capabilities(
         source="hpo_batch.study.samplers.gp:GP", is_model_based=True, options={"deterministic_objective": FLAG}
     ),
+    # Optuna needs the package cmaes for it, and it optimizes a single objective
     "cmaes": Capabilities(
         source="hpo_batch.study.samplers.cma:CMAES",
         is_model_based=True,

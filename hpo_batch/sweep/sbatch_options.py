@@ -36,6 +36,7 @@ def sbatch_problems(job: Job) -> Iterator[Problem]:
         elif option in SAME and (ours := getattr(job, SAME[option])) is not None and str(ours) != str(value):
             message = f"[job] {SAME[option]} is {shown(ours)}, but here it is {shown(value)}: set only one of them"
             yield Problem(key=key, message=message)
+        # the number of processes follows from nodes and tasks_per_node; a consistent value is harmless
         elif option == "ntasks" and str(value) != str(job.ranks):
             message = (
                 f"a worker has {job.ranks} process{'es' if job.ranks > 1 else ''}: use [job] nodes, tasks_per_node"
@@ -67,6 +68,7 @@ def srun_problems(job: Job) -> Iterator[Problem]:
             option = SRUN_SHORT.get(word[1:2], "") if word.startswith("-") else ""
         if why := SRUN_REFUSED.get(option):
             yield Problem(key=("job", "srun_args"), message=f"'{word}' is not allowed: {why}")
+        # the worker gets its submission through HPO_BATCH_* variables
         elif option == "export" and "ALL" not in value.split(","):
             message = f"'{word}': a worker cannot start without the variables that its script sets"
             yield Problem(key=("job", "srun_args"), message=message, allowed=_with_all(value))

@@ -191,6 +191,7 @@ class Failures(Table):
     """end an attempt that reports nothing and changes no checkpoint for so long; default: never"""
 
     def policy(self, reason: Reason) -> Policy:
+        # the keys of [failures] are the values of Reason
         policy: Policy = getattr(self, reason.value)
         return policy
 

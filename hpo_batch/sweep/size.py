@@ -15,6 +15,7 @@ def target(sweep: Sweep) -> int:
     if sweep.study.trials is not None:
         return sweep.study.trials
     assert sweep.sampler.capabilities.is_finite
+    # a planned trial may be one of the cells, and counts once
     keys = {c.key for c in valid_cells(sweep.space)} | {t.configuration.key for t in planned_trials(sweep)}
     return len(keys)
 

@@ -131,6 +131,7 @@ def to_raw(table: Table) -> dict[str, Any]:
     for key in keys_of(type(table)):
         value = getattr(table, key.attribute)
         if value is not None:
+            # as the user would write it: 14400.0 s becomes "4:00:00"
             spelled = _spelled(key.annotation)
             raw[key.name] = _raw(value) if spelled is None else spelled(value)
     return raw
@@ -164,6 +165,7 @@ def from_raw(table: type[T], raw: object, at: str = "") -> T:
     if not isinstance(raw, dict):
         raise ValueError(f"{at.rstrip('.') or 'it'} is not a table")
     keys = {key.name: key for key in keys_of(table)}
+    # all mistakes at once, as in `validate`
     wrong = [f"{at}{name}: unknown key" for name in raw if name not in keys]
     wrong += [f"{at}{key.name}: is missing" for key in keys.values() if key.default is MISSING and key.name not in raw]
     values = {}
@@ -191,6 +193,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
                 raise ValueError(f"{at}: {error}") from error
         return _read(arguments[0], value, at)
     if origin in (Union, UnionType):
+        # the first member that fits, in the order of the annotation, like pydantic's left-to-right mode
         for one in arguments:
             try:
                 return _read(one, value, at)
@@ -205,6 +208,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return from_raw(kind, value, f"{at}.")
     if kind is Any or (kind is type(None) and value is None) or (origin is Literal and value in arguments):
         return value
+    # JSON does not distinguish 1 and 1.0 for other writers
     if kind is float and type(value) is int:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:

@@ -31,6 +31,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Raw:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
+        # lists replace: appending would leave no way to remove an element
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
@@ -38,6 +39,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Raw:
 def template_folders(near: Path) -> tuple[Path, ...]:
     """Folders with templates, in order: ``job_templates`` in the working directory, beside the sweep file, and ours."""
     package = Path(__file__).resolve().parents[1]
+    # ours comes last, so that a site or a user can override a template by name
     ours = package / "job_templates"  # in an installed wheel
     if not ours.is_dir():
         ours = package.parent / "job_templates"  # in a checkout
@@ -84,8 +86,9 @@ def _check_owner(path: Path, near: Path) -> None:
     here, beside = Path.cwd() / "job_templates", near / "job_templates"
     if path.parent != here or (beside.is_dir() and here.samefile(beside)):
         return
+    # also the folder: its owner could replace the file
     if not {path.stat().st_uid, here.stat().st_uid} <= {os.geteuid(), 0}:
         raise UserError(
-            f"job template '{path}' belongs to another user, and its commands would run as you: if you trust it, copy it "
-            f"to '{beside}', or change to another directory"
+            f"job template '{path}' belongs to another user, and its commands would run as you: if you trust it, copy "
+            f"it to '{beside}', or change to another directory"
         )

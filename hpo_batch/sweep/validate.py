@@ -64,6 +64,7 @@ def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
         try:
             return checked(Sweep, raw), problems
         except pydantic.ValidationError as error:
+            # only the first round has problems of the user; later ones come from placeholders
             details = _details(raw, error)
         if not problems:
             problems = [_problem(key, errors) for key, errors in details]
@@ -100,6 +101,7 @@ def _details(raw: Raw, error: pydantic.ValidationError) -> list[tuple[Key, list[
 def _key(raw: Raw, detail: Any) -> Key:
     """The key of an error, without the names of union members that pydantic inserts."""
     node: Any = raw
+    # a part that is not in the data is the name of a union member, such as "tuple[str, ...]"
     key: list[str | int] = []
     for i, part in enumerate(detail["loc"]):
         is_last = i == len(detail["loc"]) - 1

@@ -42,6 +42,7 @@ def study_name(name: str) -> str:
 
 
 def trial_name(name: str) -> str:
+    # an identifier, because [expect] refers to trials by name
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, flags=re.ASCII) or keyword.iskeyword(name):
         raise ValueError(f"{shown(name)} is not an identifier (letters, digits and _, and no keyword of Python)")
     if name in GROUPS:
@@ -113,6 +114,7 @@ def as_tuple(value: object) -> object:
 ExpressionText = Annotated[str, Through(_expression, "after")]
 Seconds = Annotated[float, Through(_seconds, "before", spelled=format_walltime)]
 """a duration in SLURM's formats: "4:00:00", "1-12", "240" (minutes)"""
+# "instead": the exact type of a value is kept, whatever pydantic does with unions
 ParamValue = Annotated[Value, Through(_value, "instead")]
 SbatchValue = Annotated[str | int | bool, Through(_sbatch_value, "instead")]
 # strict: by default, pydantic converts "no" to false and true to 1.0

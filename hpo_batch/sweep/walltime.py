@@ -26,6 +26,7 @@ def parse_walltime(value: object) -> float:
         raise UserError(
             f'a duration is written in quotes, for example "4:00:00", not {shown(value)}; allowed: {SPELLINGS}'
         )
+    # at most nine digits, so that absurd numbers fail here and not in later arithmetic
     days_match = re.fullmatch(r"(\d{1,9})-(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", value.strip())
     if days_match:
         days, hours, minutes, seconds = (int(part or 0) for part in days_match.groups())
@@ -33,6 +34,7 @@ def parse_walltime(value: object) -> float:
     if not re.fullmatch(r"\d{1,9}(:\d{1,9}){0,2}", value.strip()):
         raise UserError(f"{shown(value)} is not a duration; allowed: {SPELLINGS}")
     parts = [int(part) for part in value.strip().split(":")]
+    # one number means minutes, as in sbatch
     if len(parts) == 3:
         return _positive((parts[0] * 60 + parts[1]) * 60 + parts[2], value)
     return _positive(parts[0] * 60 + (parts[1] if len(parts) == 2 else 0), value)
@@ -50,6 +52,7 @@ def format_walltime(seconds: float) -> str:
 def lead_s(walltime_s: float, signal_lead_s: float) -> float:
     """Seconds before the time limit at which a trial is asked to stop: ``signal_lead_s``, at most a quarter of the
     limit."""
+    # a quarter: with a short walltime (tests), a trial must still have time to train
     return min(float(signal_lead_s), walltime_s / 4)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from hpo_batch.text.lines import printable
 
+# including ``[``: at the start of a cell it would be the optional argument of the preceding ``\\``
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -29,7 +30,6 @@ _LATEX: Final = {
     "[": "{[}",
     "]": "{]}",
 }
-"""including ``[``: at the start of a cell it would be the optional argument of the preceding ``\\\\``"""
 
 
 def markdown(text: object) -> str:

@@ -24,11 +24,11 @@ def harmless(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _CONTROLS.sub(lambda match: spelt(match[0]), text)
 
 
+# control characters of ECMA-48 (7 and 8 bits), characters that reverse or hide text, and lone surrogates
 _CONTROLS = re.compile(
     "[\\x00-\\x08\\x0b-\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f"
     "\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]|\\r(?!\\n)"
 )
-"""control characters of ECMA-48 (7 and 8 bits), characters that reverse or hide text, and lone surrogates"""
 
 
 def spelt(letter: str) -> str:

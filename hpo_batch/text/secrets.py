@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from typing import Final
 
 MASK: Final = "***"
+# including URLs with a missing slash or colon: error messages quote mistyped URLs
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,50}:/\S+|(?<![\w/])//\S+|[A-Za-z][A-Za-z0-9+.-]{0,50}//\S+")
-"""including URLs with a missing slash or colon: error messages quote mistyped URLs"""
+# up to the last @, since an unencoded password may contain @ or a slash
 _USER: Final = re.compile(r"(//?)([^\s/:@]*)(:|%3a)(\S*)@", re.IGNORECASE)
-"""up to the last @, since an unencoded password may contain @ or a slash"""
+# a secret in a query string, also percent-encoded inside a value (ODBC): ``odbc_connect=UID%3Du%3BPWD%3Dsecret``
 _KEY: Final = re.compile(
     r"""((?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key|access_?key|credentials?)[\w.-]{0,50})
         (\s*=\s*|(?:%20|\+)*%3d(?:%20|\+)*)
         (\{[^}]{0,300}\}|%7b.{0,300}?%7d|(?:(?!%3b|%26|%00)[^\s&;'"\#,])*)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""a secret in a query string, also percent-encoded inside a value (ODBC): ``odbc_connect=UID%3Du%3BPWD%3Dsecret``"""
 _NAME: Final = re.compile(
     r"pass(?:word|wd|phrase)?(?:_|\Z)|pwd|secret|token(?!izer|s\b|s_)|api_?key|access_?key|private_?key|(?:\A|_)key\Z"
     r"|credential|auth(?!or)|cookie|(?:\A|_)pat\Z|dsn\Z",

@@ -66,6 +66,7 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
     rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
     for line in text.splitlines():
         fields = line.split("|")
+        # 19 digits and more would overflow in later arithmetic; no SLURM field is that long
         if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdecimal() or re.search(r"\d{19}", line):
             log.warning("cannot parse a line of sacct: %r", line)
             continue

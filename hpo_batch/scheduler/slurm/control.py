@@ -22,8 +22,8 @@ _CONFIGURATIONS = (
     "/run/slurm/conf/slurm.conf",
     "/usr/local/etc/slurm.conf",
 )
+# timeout for optional information
 _ASIDE_S = 10.0
-"""timeout for optional information"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,7 @@ def cluster_name(environ: Mapping[str, str]) -> str:
     Read from slurm.conf if possible, else from the controller.
     """
     chosen = environ.get("SLURM_CLUSTERS", "")
+    # several clusters: job ids would be ambiguous
     if chosen and "," not in chosen and chosen != "all":
         return chosen
     configured = environ.get("SLURM_CONF")
@@ -166,6 +167,8 @@ def parse_config(text: str) -> SlurmConfig:
         version=settings.get("SLURM_VERSION", ""),
         cluster=settings.get("ClusterName", ""),
         max_array_size=int(settings.get("MaxArraySize", "1001")),
+        # max_array_tasks in SchedulerParameters limits the size, MaxArraySize the highest index:
+        # https://slurm.schedmd.com/slurm.conf.html#OPT_MaxArraySize
         max_array_tasks=int(tasks[1]) if tasks else None,
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
         enforced=_words(settings.get("AccountingStorageEnforce", "none")),

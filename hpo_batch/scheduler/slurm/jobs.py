@@ -11,10 +11,10 @@ from hpo_batch.processes import run
 from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
 from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, is_unreachable, own_words, run_command
 
+# Messages after which fewer tasks may be accepted. (`Job violates accounting/QOS policy` may also be about time.)
 _NO_ROOM = re.compile(
     r"Submit\w{0,50}Limit|Invalid job array specification|Resource temporarily unavailable|MaxJobCount", re.IGNORECASE
 )
-"""Messages after which fewer tasks may be accepted. (`Job violates accounting/QOS policy` may also be about time.)"""
 _POLICY = "Job violates accounting/QOS policy"
 _POLICY_LIMIT = re.compile(r"^(?:QOS|Assoc)\w+$", re.MULTILINE)
 _MAY_HAVE_BEEN_ACCEPTED = ("Socket timed out", "Zero Bytes were transmitted", "Unexpected message received")
@@ -38,6 +38,7 @@ def sbatch(script: Path, *, env: Mapping[str, str], timeout_s: float = SUBMIT_S)
     try:
         done = run(["sbatch", "--parsable", str(script)], timeout_s=timeout_s, env=env)
     except CommandTimeout as error:
+        # a timeout of ours: the controller may still have created the job
         raise SubmissionUnknown(str(error)) from error
     if done.returncode == 0:
         # `id;cluster` with several clusters; a site's wrapper may print more lines
@@ -90,6 +91,7 @@ def scancel(job_ids: Iterable[str], *, only_pending: bool = False, timeout_s: fl
         return
     done = run_command(["scancel", *(["--state=PENDING"] if only_pending else []), *ids], timeout_s=timeout_s)
     lines = done.stderr.splitlines()
+    # scancel may fail only because one of the jobs has ended already
     harmless = bool(lines) and all(_is_harmless(line) for line in lines)
     if done.returncode != 0 and not harmless:
         raise failure("scancel", done)

@@ -39,6 +39,7 @@ def squeue(
     # -r: one line per pending task. %j and %o: job ids are reused, and any job can have our name, but only ours has the
     # path of our script. A tab before the path, which may contain a |
     done = run_command(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j\t%o"], timeout_s=timeout_s)
+    # squeue fails if a single job id is no longer known, but still prints the others
     if done.returncode != 0 and UNKNOWN_ID not in done.stderr:
         raise failure("squeue", done)
     return parse_squeue(done.stdout, whole=True)
@@ -83,6 +84,7 @@ def time_left(job_id: str, *, timeout_s: float) -> float | None:
     row = squeue([job_id], timeout_s=timeout_s).get(ArrayTask.parse(job_id))
     if row is None or row.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
         return None
+    # squeue prints INVALID or a negative time after the limit
     if row.left_s is None:
         return float("inf") if row.is_unlimited else 0.0
     return row.left_s

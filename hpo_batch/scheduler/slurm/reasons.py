@@ -100,6 +100,7 @@ def is_held(reason: str) -> bool:
 def meaning(reason: str) -> str:
     """A short explanation of a reason; empty if unknown."""
     plain = reason.strip().strip("()")
+    # whole reasons first, since some contain commas
     if plain in _MEANING:
         return _MEANING[plain]
     # reasons may have details: `ReqNodeNotAvail, UnavailableNodes:n[1-3]`

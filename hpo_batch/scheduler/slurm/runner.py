@@ -34,6 +34,7 @@ def run_command(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]
     if env is None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}
         # times in seconds since 1970, whatever the time zone and the user's format
+        # documented in sacct(1) and squeue(1)
         env["SLURM_TIME_FORMAT"] = "%s"
     try:
         return run(argv, timeout_s=timeout_s, env=env)
@@ -55,6 +56,7 @@ def failure(command: str, done: Completed) -> SlurmError:
 
 def own_words(text: str) -> str:
     """The message of a SLURM command, on one line and without the command's name."""
+    # such as "sbatch: error: Batch job submission failed: ..."
     own = r"^\s*(?:\w+: (?:(?:error|fatal): )?)?(?:Batch job submission failed: )?"
     lines = [re.sub(own, "", line).strip() for line in text.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gave no reason"

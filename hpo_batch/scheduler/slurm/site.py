@@ -55,6 +55,7 @@ def parse_partitions(text: str) -> tuple[Partition, ...]:
         facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
         if "PartitionName" not in facts:
             continue
+        # the total; types are listed separately as gres/gpu:a100=4
         gpus = re.search(r"\bgres/gpu=(\d+)", facts.get("TRES", ""))
         partitions.append(
             Partition(

@@ -13,12 +13,12 @@ from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.values import ENTRY
 from hpo_batch.text.names import nearest
 
+# Optuna's samplers that do not work here, and what to use instead
 _OPTUNAS: dict[str, str] = {
     "CmaEsSampler": 'pickles its state into the trials, and hpo-batch never unpickles; use name = "cmaes"',
     "GridSampler": 'numbers its cells by itself; use name = "grid"',
     "BruteForceSampler": 'numbers its cells by itself; use name = "grid"',
 }
-"""Optuna's samplers that do not work here, and what to use instead"""
 
 
 def known_name(draft: Draft) -> Iterator[Problem]:

@@ -52,6 +52,7 @@ def ranges_of_sampler(draft: Draft) -> Iterator[Problem]:
     for parameter in draft.space.searched:
         if not isinstance(parameter, Real) or parameter.log:
             continue
+        # -1e308 to 1e308 is a valid range, but its width is infinite
         if not math.isfinite(WIDEST * (parameter.high - parameter.low)):
             ends = f"{parameter.low!r} to {parameter.high!r}"
             message = f"the range {ends} is too wide for sampler '{name}', whose sums would overflow; use 'random'"
@@ -81,6 +82,7 @@ def weights(draft: Draft) -> Iterator[Problem]:
             yield Problem(key=key, message="weights of a conditional parameter are not supported")
         if draft.sweep.sampler.capabilities.is_finite:
             yield Problem(key=key, message=f"weights have no effect with sampler '{name}'")
+    # each combination of weighted choices gets its own quota of trials
     arms = math.prod(p.count for p in weighted)
     if arms > MOST_ARMS:
         message = f"the weighted choices have {arms:,} combinations, each with a quota; at most {MOST_ARMS:,}"

@@ -59,6 +59,7 @@ def resolvable(draft: Draft) -> Iterator[Problem]:
         return
     indices = {problem.key[1] for problem in draft.problems if problem.key[:1] == ("trial",)}
     sources = {None, "baseline", *(trial.name for trial in sweep.trial)}
+    # trials with problems, and those that inherit from them, would only produce follow-up errors
     wrong = {trial.name for i, trial in enumerate(sweep.trial) if i in indices or trial.from_ not in sources}
     are_sound = not wrong
     for key, planned in resolve_planned(sweep, without=wrong):
