@@ -27,7 +27,6 @@ from hpo_batch.text.names import nearest
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Objective, Sweep
 
-SHELLS: Final = ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh", "csh")
 AS_LIST: Final = 'command = ["sh", "-c", "..."]'
 AT_START: Final = (
     *("PYTHONPATH", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONUNBUFFERED"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 
 from hpo_batch.scheduler.scheduler import ANSWER_S
 from hpo_batch.scheduler.slurm import states
-from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, joined, number, run_command
+from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, joined, number, run_command, seconds
 from hpo_batch.scheduler.tasks import ArrayTask, FoundJob, QueueRow, TaskState
 
 log = logging.getLogger(__name__)
@@ -108,8 +107,8 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
             state=states.parse(word),
             word=word,
             reason=reason,
-            elapsed_s=_seconds(elapsed) or 0.0,
-            left_s=_seconds(left),
+            elapsed_s=seconds(elapsed) or 0.0,
+            left_s=seconds(left),
             is_unlimited=left.strip() == "UNLIMITED",
             node=node,
             ends=number(end),
@@ -123,12 +122,3 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
 def _split(line: str, count: int, *, from_end: bool = False) -> list[str]:
     parts = line.rsplit("|", count - 1) if from_end else line.split("|", count - 1)
     return parts + [""] * (count - len(parts))
-
-
-def _seconds(text: str) -> float | None:
-    """Parse `1-02:03:04` or `03:04`; None for UNLIMITED, INVALID and the like."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)

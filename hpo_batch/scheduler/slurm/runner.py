@@ -30,6 +30,15 @@ def number(text: str) -> float | None:
     return float(text) if text.strip().isdecimal() and len(text) < 20 else None
 
 
+def seconds(text: str) -> float | None:
+    """Parse `1-02:03:04` or `03:04`; None for UNLIMITED, INVALID and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+
+
 def run_command(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
     if env is None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(_USER_DEFAULTS)}

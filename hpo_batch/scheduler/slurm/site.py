@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hpo_batch.scheduler.slurm.runner import seconds
+
 LIMIT_FIELDS = "Account,Partition,QOS,DefaultQOS,MaxJobs,MaxSubmit,GrpJobs,GrpSubmit"
 QOS_FIELDS = "Name,MaxJobsPU,MaxSubmitPU,GrpJobs,GrpSubmit,MaxWall"
 
@@ -64,7 +66,7 @@ def parse_partitions(text: str) -> tuple[Partition, ...]:
                 state=facts.get("State", "UP"),
                 nodes=_number(facts.get("TotalNodes", "")) or 0,
                 max_nodes=_number(facts.get("MaxNodes", "")),
-                max_time_s=_seconds(facts.get("MaxTime", "")),
+                max_time_s=seconds(facts.get("MaxTime", "")),
                 preempt_mode=facts.get("PreemptMode", "OFF"),
                 grace_s=float(_number(facts.get("GraceTime", "")) or 0),
                 accounts=_names(facts.get("AllowAccounts", "ALL")),
@@ -110,7 +112,7 @@ def parse_qos(text: str) -> dict[str, Limit]:
             of=f"QOS '{name}'",
             running=_least(running, group_running),
             submitted=_least(submitted, group_submitted),
-            walltime_s=_seconds(walltime) or None,
+            walltime_s=seconds(walltime) or None,
         )
     return limits
 
@@ -127,12 +129,3 @@ def _number(text: str) -> int | None:
     """Parse an integer; None for UNLIMITED, NONE and the like."""
     match = re.match(r"\d+", text)
     return int(match[0]) if match else None
-
-
-def _seconds(text: str) -> float | None:
-    """Parse `1-02:03:04` or `03:04:05`; None for UNLIMITED."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text.strip())
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
