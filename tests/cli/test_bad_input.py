@@ -200,7 +200,7 @@ def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep,
         more = ("--exclusive",) if option == "--" else ()
         for chosen in ((), ("--local",)):
             ended = cli("submit", path, *chosen, option, *more)
-            assert (ended.code, "runs on this machine: leave out" in ended.err) == (2, True)
+            assert (ended.code, "runs on this machine: remove" in ended.err) == (2, True)
     assert cli("submit", path, "--local", "--wait").code == 0  # as the message says
 
 

@@ -180,4 +180,4 @@ def test_a_parameter_with_the_name_of_a_placeholder_is_refused(cli: Cli, sweep: 
     path = sweep(f'command = "{PYTHON} train.py {{args}} --ckpt {{checkpoint_dir}}"')
     path.write_text(path.read_text().replace("fast = [true, false]", "checkpoint_dir = [1, 2]"))
     ended = cli("check", path)
-    assert (ended.code, "give the parameter 'checkpoint_dir' another name" in ended.err) == (2, True)
+    assert (ended.code, "rename the parameter 'checkpoint_dir'" in ended.err) == (2, True)

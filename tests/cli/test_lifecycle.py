@@ -202,7 +202,7 @@ def test_the_only_live_study_is_meant_and_no_other(cli: Cli, write_sweep, root: 
 def test_what_resume_cannot_change(cli: Cli, write_sweep, root: Path) -> None:
     assert cli("submit", write_sweep(trials=1), "--wait").code == 0
     for change, why in [
-        ("job.template=cpu", "give the sweep's TOML"),
+        ("job.template=cpu", "pass the sweep's TOML"),
         ("study.name=other", "the name of a study cannot be changed"),
         ("job.wokers=2", "did you mean 'workers'"),
         ("study.direction=maximize", "do not fit"),

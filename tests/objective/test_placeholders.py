@@ -95,7 +95,7 @@ def test_a_dotted_name_is_looked_up_as_it_stands() -> None:
             "x --a={args}",
             "'{args}' expands to several arguments and must be a separate argument, but is part of '--a={args}'",
         ),
-        (["x {overrides}"], "'{overrides}' becomes several arguments"),
+        (["x {overrides}"], "'{overrides}' expands to several arguments"),
     ],
 )
 def test_malformed_commands_are_refused(command: str | list[str], message: str) -> None:

@@ -67,7 +67,7 @@ def test_tables_nested_as_deeply_as_toml_allows(told: Told) -> None:
     (line,) = told(f"{SPACE}y = {'[' * 390}{']' * 390}\n")
     assert line.startswith("sweep.toml:11: space.y: choice a nested list")
     (line,) = told(f"{SPACE}y{'.a' * 300} = 1\n")
-    assert line.startswith("sweep.toml:11: space.y: a table describes a parameter")
+    assert line.startswith("sweep.toml:11: space.y: a table must declare a parameter")
     assert told(f"{SPACE}y{'.a' * 9000} = 1\n") == ["sweep.toml: not valid TOML: its tables are nested too deeply"]
     (line,) = told(f"{SPACE}[sampler]\noptions = {'{a=' * 300}1{'}' * 300}\n")
     assert line.startswith("sweep.toml:12: sampler.options: an option must be")
@@ -334,7 +334,7 @@ def test_what_is_asked_of_slurm_where_it_would_be_dropped_is_a_mistake(
     ):
         (line,) = told(f"{SPACE}{head}{asked}\n", *beside)
         assert f"job.{key}: " in line
-        assert "on this machine: leave out" in line
+        assert "on this machine: remove" in line
     override = f"job.{asked.replace(' ', '')}"
     for beside in ((), ("job.template=local",)):
         (line,) = told(SPACE, override, *beside)
