@@ -9,12 +9,18 @@ from pathlib import Path
 
 
 def write_atomic(
-    path: Path, data: str | bytes, *, sync: bool = True, sync_folder: bool = True, mode: int = 0o666
+    path: Path,
+    data: str | bytes,
+    *,
+    sync: bool = True,
+    sync_folder: bool = True,
+    mode: int = 0o666,
+    dir_fd: int | None = None,
 ) -> None:
     """Replace ``path`` with ``data``: a reader sees the old content or the new one, never a part.
 
     Args:
-        path: of the file.
+        path: of the file; with ``dir_fd``, a name in that folder, which is not synced.
         data: its new content; text as UTF-8.
         sync: sync the content before the rename.
         sync_folder: with ``sync``, also sync the folder, which makes the rename durable.
@@ -24,18 +30,18 @@ def write_atomic(
     # in the same folder: rename(2) does not work across file systems
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=dir_fd)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=dir_fd)
         raise
-    if sync and sync_folder:
+    if sync and sync_folder and dir_fd is None:
         sync_directory(path.parent)
 
 

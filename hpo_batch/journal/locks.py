@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from hpo_batch import mounts, processes
 from hpo_batch.errors import LockTimeout, StorageError
+from hpo_batch.files import loads, read_regular
 from hpo_batch.journal.kernel_lock import kernel_lock, open_lock
 from hpo_batch.processes import is_dead_here
 
@@ -36,6 +37,8 @@ while we watched it counts as abandoned"""
 LONGEST_BLINK_S = 1.0
 """at most this much of the time between two checks counts: in a longer gap we, or the file server, were suspended, and
 so may have been the lock's holder"""
+HOLDER_BYTES = 1 << 16
+"""limit for the content of a lock, which is one line"""
 IsHeld: TypeAlias = Callable[[], bool]
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -246,7 +249,7 @@ def _is_still(path: str, taken: int | str, *, look: Callable[[str], Identity | N
     """Whether the lock is still the one that ``_take`` created."""
     if isinstance(taken, str):
         with contextlib.suppress(FileNotFoundError):
-            return Path(path).read_bytes() == taken.encode()
+            return read_regular(Path(path), most=HOLDER_BYTES) == taken.encode()
         return False
     now = look(path)
     return now is not None and now.inode == taken
@@ -275,7 +278,7 @@ def _identity_at_server(path: str) -> Identity | None:
     """The same, fresh from the file server: an NFS client answers ``lstat`` from a cache for up to a minute (acregmax),
     but asks the server when it opens a file: https://man7.org/linux/man-pages/man5/nfs.5.html"""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe
     except FileNotFoundError:
         return None
     except OSError:  # a symbolic link (Optuna's JournalFileSymlinkLock), or not readable
@@ -304,16 +307,23 @@ def _holder_is_dead(path: str | Path) -> bool:
 
 def _names_this_host(path: str) -> bool:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return (
-            not Path(path).is_symlink()
-            and json.loads(Path(path).read_text(encoding="utf-8"))["host"] == processes.host_name()
-        )
+        return bool(read_holder(Path(path))["host"] == processes.host_name())
     return False
 
 
 def _is_dead(path: str | Path) -> bool | None:
     """Whether the holder of the lock is dead; None if that cannot be determined, or it is not one of our workers."""
     try:
-        return None if Path(path).is_symlink() else is_dead_here(json.loads(Path(path).read_text(encoding="utf-8")))
+        return is_dead_here(read_holder(Path(path)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_holder(path: Path) -> Any:
+    """Who a lock of ours says that it is held by. Anything may lie there: plain Optuna's is a link, or empty.
+
+    Raises:
+        OSError: it is no file, or cannot be read.
+        ValueError: it is no JSON.
+    """
+    return loads(read_regular(path, most=HOLDER_BYTES))

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from hpo_batch.scheduler.integers import is_integer
+
 OPTIONS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
 """long names of sbatch's options that can request GPUs"""
 # options that can request other resources as well, so that their values name ``gpu``
@@ -60,7 +62,7 @@ def gpu_request(
     if per_node or not per_socket:
         return GpuRequest(options=chosen, count=per_node * nodes)
     sockets = str(named.get("sockets-per-node", ""))
-    count = per_socket * int(sockets) * nodes if sockets.isdecimal() else None
+    count = per_socket * int(sockets) * nodes if is_integer(sockets) else None
     return GpuRequest(options=chosen, count=count)
 
 
@@ -91,11 +93,11 @@ def _amount(option: str, value: str) -> int:
 
 def _parts(value: str) -> list[str]:
     """The comma-separated parts, without socket lists such as ``(S:0-1)``, which may contain commas."""
-    return [part.strip() for part in re.sub(r"\([^)]*\)", "", value).split(",")]
+    return [part.strip() for part in re.sub(r"\([^()]*\)", "", value).split(",")]
 
 
 def _count(part: str) -> int:
     """Number of GPUs in one part; a type without a number means one."""
     match = _GPU.fullmatch(part)
     amount = re.split("[:=]", (match[1] or "1") if match else part)[-1]
-    return int(amount) if amount.isdecimal() else int(amount not in ("", "none"))
+    return int(amount) if is_integer(amount) else int(amount not in ("", "none"))

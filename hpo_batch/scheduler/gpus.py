@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 from hpo_batch.processes import run
+from hpo_batch.scheduler.integers import is_integer
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +70,12 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4 or not fields[0].isdecimal():
+        if len(fields) != 4 or not is_integer(fields[0]):
             log.warning("cannot parse a line of nvidia-smi: %r", line)
             continue
         index, uuid, name, memory = fields
         # `[N/A]` if GPU and CPU share their memory
-        gpus.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if memory.isdecimal() else None))
+        gpus.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if is_integer(memory) else None))
     return tuple(gpus)
 
 
@@ -103,7 +104,7 @@ def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
         # `nvidia-smi --query-gpu` lists whole GPUs only, so the slice is not checked:
         # https://docs.nvidia.com/datacenter/tesla/mig-user-guide/mig-device-names.html
         return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
-    if device.isdecimal():
+    if is_integer(device):
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
     # CUDA accepts an unambiguous prefix of a UUID
     matches = [gpu for gpu in gpus if gpu.uuid.startswith(device)]

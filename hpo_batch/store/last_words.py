@@ -31,7 +31,7 @@ def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
     With several workers in a task, SLURM does not say which one exceeded the limit.
     """
     # only workers that are alone in their array task have names of this form
-    run = re.fullmatch(r"\d+-r(\d+)-\d+", str(facts.get("worker")))
+    run = re.fullmatch(r"\d+-r(\d{1,9})-\d+", str(facts.get("worker")))
     job = str(facts.get("job", "local"))
     if run is None or job == "local":
         return ""

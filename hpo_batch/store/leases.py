@@ -20,9 +20,10 @@ from typing import Any
 import filelock
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import decode, dump_json, read_regular, write_atomic
+from hpo_batch.files import decode, dump_json, open_regular, read_regular, write_atomic
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
+from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.worker_name import WorkerName
 
 CARD_BYTES = 1 << 20
@@ -133,6 +134,8 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError):
             owner = decode(read_regular(path, most=CARD_BYTES), Owner)
+            if owner.job != "local":
+                ArrayTask.parse(owner.job)  # raises ValueError for a forged card
             # with another name inside, the card was copied or forged
             if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
                 owners[path.stem] = owner
@@ -221,8 +224,11 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 def is_followed(folder: Path, owner: Owner) -> bool:
     """Whether a later run of the worker's array task has started, and has not ended normally."""
-    job, _, index = owner.job.partition("_")
-    names = WorkerName.pattern_of_task(job, int(index or 0))  # do not read the cards of all workers
+    try:
+        task = ArrayTask.parse(owner.job)
+    except ValueError:  # not an array task
+        return False
+    names = WorkerName.pattern_of_task(str(task.job), task.index)  # do not read the cards of all workers
     return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
 
 
@@ -378,7 +384,7 @@ def refreshed_ns(path: Path) -> int:
     Opens the file, because NFS clients answer ``stat`` from a cache for up to a minute (acregmax):
     https://man7.org/linux/man-pages/man5/nfs.5.html
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = open_regular(path, os.O_RDONLY)  # what lies there may be a pipe
     try:
         return os.fstat(fd).st_mtime_ns
     finally:

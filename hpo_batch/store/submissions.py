@@ -184,6 +184,8 @@ def _converted(record: object) -> Submission:
         raise ValueError("a number is out of range")
     if max(counts) > MOST_WORKERS or not submission.id or "/" in submission.id:
         raise ValueError("a number is out of range, or the id is invalid")
+    if any(re.fullmatch("[0-9]{1,18}", id) is None for id in submission.job_ids):
+        raise ValueError("a job id is invalid")
     log = Path(submission.log_pattern)
     if log.is_absolute() or ".." in log.parts or "\0" in submission.log_pattern:
         raise ValueError("its logs are outside the study's directory")

@@ -28,7 +28,8 @@ _NAME: Final = re.compile(
     r"|credential|auth(?!or)|cookie|(?:\A|_)pat\Z|dsn\Z",
     re.IGNORECASE,
 )
-_ASSIGNED: Final = re.compile(r"(?:^|[\s;&])(\w+)=(\S+)", re.MULTILINE)
+_OPTION: Final = re.compile(r"--?([A-Za-z][\w.-]{0,100})(?:=(.*))?", re.DOTALL)
+_ASSIGNED: Final = re.compile(r"(?:^|[\s;&])-{0,2}(\w[\w-]{0,100})=(\S+)", re.MULTILINE)
 
 
 def masked(text: str, *, known: Iterable[str] = ()) -> str:
@@ -54,7 +55,35 @@ def looks_secret(name: str, value: str = "") -> bool:
 
 def assigns_secret(script: str) -> bool:
     """Whether a shell script seems to set such a variable."""
-    return any(looks_secret(match[1], match[2]) for match in _ASSIGNED.finditer(script))
+    return any(_is_secret(match[1], match[2]) for match in _ASSIGNED.finditer(script))
+
+
+def masked_words(words: Iterable[str]) -> tuple[str, ...]:
+    """Mask what seems to be secret in the words of a command: ``--api-key=...``, ``--token ...``, ``KEY=...``.
+
+    Only values and the passwords of URLs are masked, so the number of words stays the same.
+    """
+    words_so_far: list[str] = []
+    for word in words:
+        option = _OPTION.fullmatch(words_so_far[-1]) if words_so_far else None
+        if option is not None and option[2] is None and not word.startswith("-") and _is_secret(option[1]):
+            words_so_far.append(MASK)
+            continue
+        option = _OPTION.fullmatch(word)
+        if option is not None and option[2] is not None and _is_secret(option[1]):
+            words_so_far.append(f"{word[: option.start(2)]}{MASK}")
+            continue
+        words_so_far.append(masked(_ASSIGNED.sub(_masked_value, word)))
+    return tuple(words_so_far)
+
+
+def _is_secret(name: str, value: str = "") -> bool:
+    return looks_secret(name.replace("-", "_"), value)
+
+
+def _masked_value(match: re.Match[str]) -> str:
+    whole = match[0]
+    return f"{whole[: -len(match[2])]}{MASK}" if _is_secret(match[1], match[2]) else whole
 
 
 def secrets_in(texts: Iterable[str]) -> tuple[str, ...]:

@@ -59,13 +59,13 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._study.home.marker(Marker.CANCELLED).exists():
+            if self._study.home.is_marked(Marker.CANCELLED):
                 return Stopping.CANCELLED
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
         """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
-        if received is Stopping.PREEMPTED and self._study.home.marker(Marker.CANCELLED).exists():
+        if received is Stopping.PREEMPTED and self._study.home.is_marked(Marker.CANCELLED):
             return Stopping.CANCELLED
         warned = self._context.signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._context.place.is_far(warned):

@@ -32,7 +32,7 @@ def number(text: str) -> float | None:
 
 def seconds(text: str) -> float | None:
     """Parse `1-02:03:04` or `03:04`; None for UNLIMITED, INVALID and the like."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9})", text.strip())
     if match is None:
         return None
     days, hours, minutes, rest = (int(part or 0) for part in match.groups())

@@ -58,7 +58,7 @@ def parse_partitions(text: str) -> tuple[Partition, ...]:
         if "PartitionName" not in facts:
             continue
         # the total; types are listed separately as gres/gpu:a100=4
-        gpus = re.search(r"\bgres/gpu=(\d+)", facts.get("TRES", ""))
+        gpus = re.search(r"\bgres/gpu=(\d{1,18})(?!\d)", facts.get("TRES", ""))
         partitions.append(
             Partition(
                 name=facts["PartitionName"],
@@ -127,5 +127,5 @@ def _names(text: str) -> tuple[str, ...] | None:
 
 def _number(text: str) -> int | None:
     """Parse an integer; None for UNLIMITED, NONE and the like."""
-    match = re.match(r"\d+", text)
+    match = re.match(r"\d{1,18}(?!\d)", text)
     return int(match[0]) if match else None
