@@ -18,7 +18,7 @@ from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import LINES_BYTES, make_real_folder, read_regular, write_atomic
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import told_workdir
+from hpo_batch.store.submissions import portable_workdir
 from hpo_batch.text.secrets import MASK, assigns_secret, masked, secrets_in
 
 PACKAGES = ("hpo-batch", "torch", "optuna", "submitit", "numpy", "pandas", "scikit-learn")
@@ -52,7 +52,7 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         except importlib.metadata.PackageNotFoundError:
             continue
     facts: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "argv": without_values(argv)}
-    facts["workdir"] = told_workdir(home, workdir)
+    facts["workdir"] = portable_workdir(home, workdir)
     commit = _git(workdir, "rev-parse", "HEAD")
     if commit is None:
         return {**facts, "commit": None}

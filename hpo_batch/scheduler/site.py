@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SiteConfig:
-    """Settings of the scheduler that hold for all jobs of a site."""
+    """The settings of a site that we need (https://slurm.schedmd.com/slurm.conf.html)."""
 
     version: str
     cluster: str
@@ -20,54 +20,54 @@ class SiteConfig:
     max_array_tasks: int | None
     accounting: bool
     enforced: tuple[str, ...] = ()
-    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
+    """values of AccountingStorageEnforce, such as `limits` and `qos`"""
     kill_wait_s: float = 30.0
-    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
+    """seconds between SIGTERM and SIGKILL of a job that is cancelled or reaches its limit"""
     preempts: bool = False
-    """Whether jobs may be preempted at all; how is the partition's."""
+    """whether jobs may be preempted; the partition decides how"""
 
     @property
     def array_limit(self) -> int:
-        """How many tasks an array may have that counts from 0; 0 where arrays are switched off."""
+        """maximum number of tasks in an array that starts at 0; 0 if arrays are disabled"""
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """A partition, as far as it decides about our jobs."""
+    """The properties of a partition that matter for our jobs."""
 
     name: str
     is_default: bool
     state: str
-    """UP, DOWN (takes jobs and starts none), DRAIN (takes none) or INACTIVE (neither)"""
+    """UP, DOWN (accepts jobs but starts none), DRAIN (accepts none) or INACTIVE (neither)"""
     nodes: int
     max_nodes: int | None
-    """that one job may have; None without a limit"""
+    """per job; None without a limit"""
     max_time_s: float | None
     preempt_mode: str
-    """OFF, CANCEL, REQUEUE, SUSPEND ...: what happens to its jobs when others are preferred"""
+    """OFF, CANCEL, REQUEUE, SUSPEND ...: what happens to preempted jobs"""
     grace_s: float
-    """between SIGTERM and the end of a preempted job; KillWait comes on top"""
+    """seconds between SIGTERM and the end of a preempted job; KillWait is added"""
     accounts: tuple[str, ...] | None
-    """that may use it; None: all"""
+    """accounts that may use it; None: all"""
     qos: tuple[str, ...] | None
     gpus: int | None
-    """of all its nodes; None where SLURM does not count them (AccountingStorageTRES)"""
+    """over all nodes; None if SLURM does not count GPUs (AccountingStorageTRES)"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """How many jobs an association (user, account, partition) or a QOS may have; each array task counts as one."""
+    """Job limits of an association (user, account, partition) or a QOS; each array task counts as a job."""
 
     of: str
     account: str = ""
     partition: str = ""
-    """of an association for one partition only"""
+    """of an association limited to a partition"""
     qos: tuple[str, ...] = ()
-    """that an association may ask for, its default first"""
+    """allowed for an association, the default first"""
     running: int | None = None
     submitted: int | None = None
-    """running and waiting ones together"""
+    """running and pending together"""
     walltime_s: float | None = None
 
 

@@ -200,7 +200,7 @@ def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep,
         more = ("--exclusive",) if option == "--" else ()
         for chosen in ((), ("--local",)):
             ended = cli("submit", path, *chosen, option, *more)
-            assert (ended.code, "runs on this machine: leave out" in ended.err) == (2, True)
+            assert (ended.code, "runs on this machine: remove" in ended.err) == (2, True)
     assert cli("submit", path, "--local", "--wait").code == 0  # as the message says
 
 
@@ -226,7 +226,7 @@ def test_logs_directory_without_write_permission(cli: Cli, write_sweep, tmp_path
     finally:
         os.seteuid(0)
     assert ended.code == 4
-    assert f"no permission to write in '{folder}'" in ended.err
+    assert f"no permission to write to '{folder}'" in ended.err
     assert "--root" in ended.err
 
 

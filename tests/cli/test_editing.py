@@ -100,7 +100,7 @@ def test_budgets_from_one_on(cli: Cli, write_sweep: Write, root: Path) -> None:
 
 def test_a_part_of_a_list(cli: Cli, write_sweep: Write) -> None:
     path = edited(write_sweep(trials=9, more=LIST), "trials = 9\n", "")
-    assert "--only is for [sampler] name" in cli("submit", path, "--trials", "9", "--only", "A1").err
+    assert "--only requires [sampler] name" in cli("submit", path, "--trials", "9", "--only", "A1").err
     edited(path, '"random"', '"list"')
     assert "no [[trial]] is called 'A3'; there are A1, A2, B1" in cli("submit", path, "--only", "A1,A3").err
     assert "there are A, B" in cli("submit", path, "--set-of", "C").err

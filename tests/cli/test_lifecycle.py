@@ -188,8 +188,8 @@ def test_the_only_live_study_is_meant_and_no_other(cli: Cli, write_sweep, root: 
 def test_what_resume_cannot_change(cli: Cli, write_sweep, root: Path) -> None:
     assert cli("submit", write_sweep(trials=1), "--wait").code == 0
     for change, why in [
-        ("job.template=cpu", "give the sweep's TOML"),
-        ("study.name=other", "keeps its name"),
+        ("job.template=cpu", "pass the sweep's TOML"),
+        ("study.name=other", "the name of a study cannot be changed"),
         ("job.wokers=2", "did you mean 'workers'"),
         ("study.direction=maximize", "do not fit"),
     ]:
@@ -206,7 +206,7 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
     for command in ("resume", "retry", "cancel"):
         ended = cli(command, "toy")
         assert ended.code == 4
-        assert f"no permission to write in '{home.path}': the study 'toy' belongs to " in ended.err
+        assert f"no permission to write to '{home.path}': the study 'toy' belongs to " in ended.err
     assert not home.marker("CANCELLED").exists()
 
 

@@ -156,7 +156,7 @@ def test_files_that_cannot_be_used_are_named(home: StudyHome) -> None:
     (home.attempt(2, 1) / "claim.json").write_text("{")
     (home.attempt(2, 1) / "result.json").unlink()
     assert odd(home).level is Level.NOTE
-    assert f"2 ('{home.attempt(2, 1) / 'claim.json'}' is torn" in odd(home).what
+    assert f"2 ('{home.attempt(2, 1) / 'claim.json'}' is incomplete" in odd(home).what
 
 
 def die_between_result_and_journal(home: StudyHome) -> None:

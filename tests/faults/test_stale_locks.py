@@ -118,7 +118,7 @@ def test_a_lock_whose_holder_nobody_can_ask_is_broken_after_optunas_grace(
     monkeypatch.setattr(locks, "FOREIGN_GRACE_S", 0.3)
     (said,) = in_processes([(takes, path, 0.1, kernel_locks)])
     assert isinstance(said, str)
-    assert "delete it if none is running" in said
+    assert "delete it if no such program is running" in said
     (took,) = in_processes([(takes, path, 10.0, kernel_locks)])
     assert isinstance(took, float), took
     assert took > 0.3

@@ -99,7 +99,7 @@ def test_what_asks_for_the_same_stands_in_its_place(job: dict[str, object], line
 
 @pytest.mark.parametrize("option", REFUSED)
 def test_options_that_are_ours_are_refused_with_what_to_say_instead(option: str) -> None:
-    with pytest.raises(UserError, match=f"--{option} cannot be given: "):
+    with pytest.raises(UserError, match=f"--{option} is not allowed: "):
         text_of(Job(sbatch={option: "x"}))
 
 

@@ -249,7 +249,7 @@ def test_a_job_id_among_other_words(slurm: Slurm, root: Path) -> None:
     slurm(sbatch="#!/bin/sh\necho 'welcome to the cluster'\necho '17;east'\n")
     assert go(a_plan(root)).job_ids == ("17",)
     slurm(sbatch="#!/bin/sh\necho 'welcome to the cluster'\n")
-    with pytest.raises(SubmissionUnknown, match="which is no job id"):
+    with pytest.raises(SubmissionUnknown, match="which is not a job id"):
         go(a_plan(root))
 
 

@@ -188,4 +188,4 @@ def test_status_of_several_budgets(root: Path, capfd: pytest.CaptureFixture[str]
     assert run(["status", "both", "--root", str(root)]) == 4
     told = capfd.readouterr()
     assert "both/good" in told.out
-    assert "error: the journal has a record that makes no sense" in told.err
+    assert "error: the journal has a malformed record" in told.err

@@ -121,7 +121,7 @@ def test_a_reader_without_the_lock_notices_what_was_taken_back(path: Path) -> No
     assert names(reader.read_new()) == ["k1"]
     os.truncate(path, sure)  # its writer's sync failed
     append(path, record(2), record(3))
-    with pytest.raises(StorageError, match="were taken back") as caught:
+    with pytest.raises(StorageError, match="were rolled back") as caught:
         reader.read_new()
     assert not isinstance(caught.value, JournalCorrupt)
     assert reader.was_undone

@@ -178,7 +178,7 @@ def test_a_revision_that_cannot_be_read_is_told_with_its_path(root: Path) -> Non
 
 def test_a_folder_that_is_a_file_is_told_so(root: Path) -> None:
     (root / "s").touch()
-    with pytest.raises(StorageError, match="cannot make the study's directory"):
+    with pytest.raises(StorageError, match="cannot create the study's directory"):
         make(root)
 
 

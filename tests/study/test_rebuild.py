@@ -367,7 +367,7 @@ def test_a_result_of_another_claim_does_not_count_and_is_told(root: Path) -> Non
     result["claim"]["token"] = result["claim"]["owner"]["token"] = "other"
     path.write_text(json.dumps(result))
     (problem,) = again(home).problems
-    assert problem == f"trial 0: '{path}' belongs to another claim: it does not count"
+    assert problem == f"trial 0: '{path}' belongs to another claim and is ignored"
     assert state_of(home).trials[0].state is TrialState.WAITING
 
 
@@ -391,7 +391,7 @@ def test_a_torn_claim_leaves_a_failed_trial_in_its_place(root: Path) -> None:
     tear(home.attempt(1, 1) / "claim.json")
     before = told(home)
     (problem,) = again(home).problems
-    assert problem.startswith(f"trial 1 is lost and FAIL now: '{home.attempt(1, 1) / 'claim.json'}' is torn")
+    assert problem.startswith(f"trial 1 is lost and FAIL now: '{home.attempt(1, 1) / 'claim.json'}' is incomplete")
     after = told(home)
     assert [after[n] for n in (0, 2, 3)] == [before[n] for n in (0, 2, 3)]
     hole = state_of(home).trials[1].record()
@@ -418,7 +418,7 @@ def test_a_torn_claim_of_a_later_attempt_is_not_guessed(root: Path) -> None:
     tear(home.attempt(0, 2) / "claim.json")
     configuration = state_of(home).trials[0].record().params
     (problem,) = again(home).problems
-    assert "attempts/2/claim.json' is torn" in problem
+    assert "attempts/2/claim.json' is incomplete" in problem
     trial = state_of(home).trials[0]
     assert (trial.state, trial.attempt, trial.record().params) == (TrialState.WAITING, 2, configuration)
     assert [a.ending for a in trial.record().attempts] == ["nan"]

@@ -1,4 +1,4 @@
-"""SLURM as a ``Scheduler``: which of its commands does what."""
+"""SLURM as a ``Scheduler``: delegates to its commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueR
 
 
 class Slurm:
-    """It keeps nothing: each answer is as new as the call."""
+    """Stateless: every call asks SLURM."""
 
     def is_here(self) -> bool:
         return processes.exists("sbatch") and processes.exists("srun")
