@@ -15,8 +15,8 @@ from hpo_batch.scheduler.gpus import Gpu
 from hpo_batch.scheduler.registry import SCHEDULERS
 from hpo_batch.scheduler.scheduler import JobCommand
 
+# ``StudyHome.local_log`` for readers
 LOG_PATTERN = "local/{submission}_%i.log"
-"""``StudyHome.local_log`` for readers"""
 
 
 def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ: Mapping[str, str]) -> tuple[str, ...]:

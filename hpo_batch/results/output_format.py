@@ -7,8 +7,8 @@ from pathlib import Path
 from hpo_batch.errors import UserError
 
 FORMATS = ("table", "csv", "json", "md", "latex", "parquet")
+# rounded, and only the columns that tell trials apart
 FOR_PEOPLE = ("table", "md", "latex")
-"""rounded, and only the columns that tell trials apart"""
 SUFFIXES = {".csv": "csv", ".json": "json", ".md": "md", ".tex": "latex", ".parquet": "parquet", ".txt": "table"}
 
 

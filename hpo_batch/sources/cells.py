@@ -11,15 +11,16 @@ import pandas as pd
 
 from hpo_batch.results.cells import is_empty
 
+# texts of empty cells, in lower case; those of pandas:
+# https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
-"""texts of empty cells, in lower case; those of pandas: https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html"""
+# longer numbers stay texts; Python itself refuses beyond 4,300 digits (sys.set_int_max_str_digits)
 MOST_DIGITS: Final = 1_000
-"""longer numbers stay texts; Python itself refuses beyond 4,300 digits (sys.set_int_max_str_digits)"""
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INFINITE: Final = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+# a name made of digits, such as a postal code: numbers have no leading zeros
 _CODE: Final = re.compile(r"[+-]?0[0-9]")
-"""a name made of digits, such as a postal code: numbers have no leading zeros"""
 _TRUTH: Final = {"true": True, "false": False}
 
 

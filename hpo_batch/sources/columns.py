@@ -66,16 +66,17 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# how tools mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim
 PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hparams.", "hyperparameters.")
-"""how tools mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim"""
 ATTR_PREFIXES: Final = ("user_attrs_", "metrics.", "summary.", "tags.")
+# a trial is feasible if none of them is above zero; the second as in Optuna's data frames
 CONSTRAINTS: Final = ("constraints_", "system_attrs_constraints")
-"""a trial is feasible if none of them is above zero; the second as in Optuna's data frames"""
+# columns that count the steps of a trial, where rows are steps; never parameters
 STEPS: Final = ("training_iteration", "epoch", "_step", "global_step", "trainer/global_step", "n_resources")
-"""columns that count the steps of a trial, where rows are steps; never parameters"""
+# columns that count steps, or number the trials
 WEAK_STEPS: Final = ("step", "iteration", "iter", "round", "timestep", "timesteps_total")
-"""columns that count steps, or number the trials"""
 
+# columns of the trials table -> their names in files, the likeliest first
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("number", "trial", "trial_number", "trial_id", "exp_id", "experiment_id", "run_id", "run", "id"),
     "state": ("state", "status"),
@@ -98,9 +99,8 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "job": ("job", "job_id", "slurm_job_id"),
     "submission": ("submission",),
 }  # fmt: skip
-"""columns of the trials table -> their names in files, the likeliest first"""
+# columns that say to which of several studies a row belongs
 GROUPS: Final = ("study", "budget")
-"""columns that say to which of several studies a row belongs"""
 _BOOKKEEPING: Final = _words(
     "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # where another of them is the number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
@@ -131,8 +131,8 @@ _MINIMIZE: Final = _words(
 )
 
 
+# words in names of measurements that say how sure or how long, not how good
 _SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high lower upper")
-"""words in names of measurements that say how sure or how long, not how good"""
 
 
 def tokens(name: str) -> list[str]:

@@ -25,8 +25,8 @@ from hpo_batch.text.names import listed
 _COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 _THOUSANDS_BY_POINTS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+")
+# the first line by which Excel is told the delimiter
 _SEPARATOR: Final = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)
-"""the first line by which Excel is told the delimiter"""
 
 
 def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:

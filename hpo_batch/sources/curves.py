@@ -19,10 +19,10 @@ from hpo_batch.sources.columns import GROUPS, PREFIXES, STEPS, WEAK_STEPS, Colum
 from hpo_batch.text.names import listed
 from hpo_batch.text.values import shown
 
+# names of columns that tell trials apart, the likeliest first: whoever has one twice says that rows are no trials
 IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id", "id", "uuid", "run", "config_id")
-"""names of columns that tell trials apart, the likeliest first: whoever has one twice says that rows are no trials"""
+# such that may also be what several trials have in common
 _NAMES: Final = ("trial_name", "run_name", "experiment_tag", "logdir", "trial_dir", "name", "config_name")
-"""such that may also be what several trials have in common"""
 TRIAL: Final = "\0trial"
 STEP: Final = "\0step"
 _SEEDS: Final = ("seed", "train_seed", "random_seed", "random_state")

@@ -28,8 +28,8 @@ from hpo_batch.sweep.values import study_name
 from hpo_batch.text.names import did_you_mean, listed
 from hpo_batch.text.values import shown
 
+# takes one line about what was assumed, taken or left out, as soon as it is known
 Tell = Callable[[str], None]
-"""takes one line about what was assumed, taken or left out, as soon as it is known"""
 
 
 @dataclass(frozen=True, kw_only=True)

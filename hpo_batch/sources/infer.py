@@ -18,10 +18,10 @@ from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
 from hpo_batch.text.values import shown
 
+# a number with more distinct values than this, most of them seen once, is a range
 MOST_LEVELS = 20
-"""a number with more distinct values than this, most of them seen once, is a range"""
+# ratio of the largest to the smallest value from which a range may be logarithmic: two decades
 LOG_FROM = 100.0
-"""ratio of the largest to the smallest value from which a range may be logarithmic: two decades"""
 
 
 def infer_space(trials: pd.DataFrame) -> Space:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import optuna
 
 _CONSTRAINTS: Final = "constraints"
+# system attributes of trials that have a place in the table
 _READ: Final = ("fail_reason", "fixed_params", "failed_trial", "retry_history", _CONSTRAINTS)
-"""system attributes of trials that have a place in the table"""
 _METRIC_NAMES: Final = "study:metric_names"
 
 

@@ -21,10 +21,10 @@ from typing import Any, Final
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.sources import place as places
 
+# for reading a SQLite file
 MOST_S: Final = 300.0
-"""for reading a SQLite file"""
+# https://www.sqlite.org/fileformat.html#the_database_header
 SQLITE: Final = b"SQLite format 3\0"
-"""https://www.sqlite.org/fileformat.html#the_database_header"""
 
 
 class Changed(Exception):

@@ -16,8 +16,8 @@ from hpo_batch.sources.source import Source
 from hpo_batch.sources.table_file import Parsed, reader
 
 MOST_CELLS: Final = 50_000_000
+# of a file, unpacked: 1 MB of it may hold terabytes
 MOST_BYTES: Final = 2 << 30
-"""of a file, unpacked: 1 MB of it may hold terabytes"""
 
 
 def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:

@@ -18,8 +18,8 @@ from hpo_batch.text.secrets import masked
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SQLITE: Final = re.compile(r"sqlite(\+[A-Za-z0-9_]+)?://", re.IGNORECASE)
+# enough to tell formats apart: JSON may begin with a lot of white space
 _HEAD_BYTES: Final = 1 << 16
-"""enough to tell formats apart: JSON may begin with a lot of white space"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,8 @@ from hpo_batch.text.secrets import masked
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
+# a text that ends so means a file, not the name of a study
 _SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".sqlite", ".sqlite3", ".log")
-"""a text that ends so means a file, not the name of a study"""
 
 
 @dataclass(frozen=True, kw_only=True)

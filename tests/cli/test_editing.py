@@ -76,7 +76,8 @@ def test_another_study_is_imported_or_it_is_told_why_not(cli: Cli, write_sweep: 
     none = cli("submit", path)
     assert none.code == 2
     assert (
-        "none of the 4 trials of 'toy' lies in this space; most often against the others: 'kind' is 'toy'" in none.err
+        "none of the 4 trials of 'toy' lies in this space; most common problem of the others: 'kind' is 'toy'"
+        in none.err
     )
     edited(path, 'kind = "other"', 'kind = "toy"')
     assert cli("submit", path, "--wait").code == 0

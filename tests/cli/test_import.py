@@ -113,7 +113,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
         f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
-        f"put this line into [study] of {sweep}",
+        f"add this line to [study] of {sweep}",
     ):
         assert words in done.err, done.err
     assert [path.name for path in root.iterdir()] == ["runs"]

@@ -145,7 +145,7 @@ def test_a_slurm_template_without_slurm_is_an_error() -> None:
 
 
 def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM replaces '%'.*--root"):
+    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM expands '%'.*--root"):
         a_plan(a_sweep(), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
     a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
 
