@@ -1,4 +1,4 @@
-"""Exports of particular tools under Optuna's names: optuna-dashboard, scikit-learn, Weights & Biases."""
+"""Translate exports of optuna-dashboard, scikit-learn and Weights & Biases to Optuna's column names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DASHBOARD: Final = (
     (r"Value", "value"),
 )
 _NUMBERS: Final = ("number", "trial", "trial_number", "trial_id")
-# columns that may number the trial, or the experiment that all trials belong to
+# columns that may number the trial, or else the experiment, which is the same for all trials
 _OF_MANY: Final = ("experiment_id", "exp_id", "run", "id")
 
 

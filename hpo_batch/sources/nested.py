@@ -1,4 +1,4 @@
-"""Objects in cells as columns: ``{"params": {"lr": 0.1}}`` in JSON, and dicts that were printed into a CSV file."""
+"""Flatten objects in cells to columns: ``{"params": {"lr": 0.1}}`` in JSON, and dicts printed into a CSV file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpo_batch.results.cells import is_empty
 from hpo_batch.sources.cells import column_of_json
 from hpo_batch.text.names import listed
 
-# levels of objects in objects; deeper ones are kept as text
+# maximum nesting of objects; deeper ones stay text
 DEEPEST: Final = 20
 # name of an object -> prefix of the columns made of it
 _PREFIXES: Final[Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""A file with a table to ``RawTable``: what CSV, JSON and Parquet have in common. Each has a module that parses it."""
+"""Read a file with a table into a ``RawTable``: the common part of CSV, JSON and Parquet, which have own parsers."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_it_never_resumes_what_was_ended_on_purpose(home: StudyHome, root: Path)
             assert "cancelled or preempted" in str(asked(home, root, ended=(TaskState.DONE, state)))
         assert "cancelled or preempted" in str(asked(home, root, submissions=(replace(SUBMISSION, cancelled=2.0),)))
         study.give_back(claimed(study), Cause.PREEMPTED)
-        assert "told to end" in str(asked(home, root))
+        assert "told to stop" in str(asked(home, root))
         claim = claimed(study)  # somebody has gone on with it
         study.tell(claim, complete(claim))
         assert asked(home, root) is None

@@ -144,7 +144,7 @@ def test_jobs_that_slurm_does_not_show_are_counted_by_their_leases(home: StudyHo
         "(alice submitted it, and a site may hide the jobs of others (PrivateData))"
     ]
     (doubt,) = found.doubts
-    assert "the leases of 1 of its workers move: they are counted" in doubt
+    assert "but 1 of its workers refresh their leases and are counted" in doubt
 
 
 def test_a_lease_that_does_not_move_is_not_believed(home: StudyHome, squeue: Squeue) -> None:

@@ -208,7 +208,7 @@ def test_a_site_that_hides_the_jobs_of_others(
     code, _, err = cli("submit", tmp_path / "toy.toml")
     assert code == 0
     assert "2 workers are already running; none added" in err
-    assert "the leases of 2 of its workers move: they are counted" in err
+    assert "but 2 of its workers refresh their leases and are counted" in err
     assert len(read_submissions(home)) == 1
     (home.path / "go").touch()  # at the end nobody has to be killed
     strict_site.wait_ended(job)
