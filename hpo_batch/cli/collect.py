@@ -12,7 +12,7 @@ from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
 from hpo_batch.cli.sources import SourceOptions, exit_code, read_sources, source_options
 from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, UserError
-from hpo_batch.results.output_format import FOR_PEOPLE, FORMATS, format_of
+from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.sources.place import existing_file, is_url
 from hpo_batch.store.home import StudyHome
 from hpo_batch.text.lines import printable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(FORMATS),
+    type=click.Choice(tuple(FORMATS)),
     help="Output format [default: from the suffix of --output, else a table].",
 )
 @click.option(
@@ -118,7 +118,7 @@ def _chosen(
     tables = read_sources(**options, root=root, parts=parts)
     for table in tables:
         click.echo(_summary(table.label, table.counts), err=True)
-    frame, notes = choose(tables, Choice(**choices, attempts=attempts, for_people=format in FOR_PEOPLE))
+    frame, notes = choose(tables, Choice(**choices, attempts=attempts, for_people=FORMATS[format].for_people))
     for note in notes:
         click.echo(note, err=True)
     return render(frame, format), exit_code(tables)

@@ -2,62 +2,80 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import tabulate
 
 from hpo_batch.results.cells import is_empty
-from hpo_batch.results.csv_text import csv_of
+from hpo_batch.results.output_format import FORMATS
 from hpo_batch.text import escapes
 from hpo_batch.text.lines import printable
 
 
 def render(frame: pd.DataFrame, format: str) -> bytes:
-    """The frame in one of ``output_format.FORMATS``. CSV and JSON keep full precision; tables for people round."""
-    if format == "csv":
-        return csv_of(frame)
-    if format == "json":
-        return (json.dumps(_plain(frame), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
-            errors="backslashreplace"
-        )
-    if format == "parquet":
-        buffer = io.BytesIO()
-        _for_parquet(frame).to_parquet(buffer, index=False)
-        return buffer.getvalue()
-    if format == "latex":
-        return _latex(frame).encode(errors="backslashreplace")
-    kinds = {"table": "simple", "md": "pipe"}
-    rows = [[_cell(value, format) for value in row] for row in frame.itertuples(index=False, name=None)]
-    headers = [_cell(name, format) for name in frame.columns]
-    text = tabulate.tabulate(
-        rows, headers=headers, tablefmt=kinds[format], disable_numparse=True, colalign=_align(frame)
+    """The frame in one of ``output_format.FORMATS``."""
+    module, _, name = FORMATS[format].writer.partition(":")
+    content: bytes = getattr(importlib.import_module(module), name)(frame)
+    return content
+
+
+def json_rows(frame: pd.DataFrame) -> bytes:
+    """A list of objects in full precision: times as ISO text, durations in seconds, empty cells as null."""
+    rows = [{str(name): _json(value) for name, value in row.items()} for row in frame.astype(object).to_dict("records")]
+    return _encoded(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    _for_parquet(frame).to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def plain_table(frame: pd.DataFrame) -> bytes:
+    return _tabulated(frame, "simple", printable)
+
+
+def markdown_table(frame: pd.DataFrame) -> bytes:
+    return _tabulated(frame, "pipe", escapes.markdown)
+
+
+def _tabulated(frame: pd.DataFrame, style: str, text: Callable[[object], str]) -> bytes:
+    rows = [[_cell(value, text) for value in row] for row in frame.itertuples(index=False, name=None)]
+    headers = [_cell(name, text) for name in frame.columns]
+    return _encoded(
+        tabulate.tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=_align(frame))
     )
-    return (text + "\n").encode(errors="backslashreplace")
 
 
-def _latex(frame: pd.DataFrame) -> str:
+def _encoded(text: str) -> bytes:
+    return (text.rstrip("\n") + "\n").encode(errors="backslashreplace")
+
+
+def latex_table(frame: pd.DataFrame) -> bytes:
     """A booktabs table as papers have it: numbers to the right, powers of ten written out, all text escaped."""
     sides = "".join("r" if side == "right" else "l" for side in _align(frame) or ["l"] * len(frame.columns))
     lines = ["% \\usepackage{booktabs}", f"\\begin{{tabular}}{{{sides}}}", "\\toprule"]
-    lines.append(" & ".join(escapes.latex(_cell(name, "latex")) for name in frame.columns) + r" \\")
+    lines.append(" & ".join(_cell(name, escapes.latex) for name in frame.columns) + r" \\")
     lines.append("\\midrule")
     for row in frame.itertuples(index=False, name=None):
         lines.append(" & ".join(_latex_cell(value) for value in row) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+    return _encoded("\n".join([*lines, "\\bottomrule", "\\end{tabular}"]))
 
 
 def _latex_cell(value: Any) -> str:
-    text = _cell(value, "latex")
+    text = _cell(value, escapes.latex)
     if isinstance(value, float) and "e" in text:
         digits, _, power = text.partition("e")
         return f"$10^{{{int(power)}}}$" if digits == "1" else rf"${digits} \times 10^{{{int(power)}}}$"
     if isinstance(value, int | float) and not isinstance(value, bool) and text.startswith("-"):
         return f"${text}$"
-    return escapes.latex(text)
+    return text
 
 
 def _align(frame: pd.DataFrame) -> list[str] | None:
@@ -66,20 +84,10 @@ def _align(frame: pd.DataFrame) -> list[str] | None:
     return ["right" if pd.api.types.is_numeric_dtype(frame[name]) else "left" for name in frame.columns]
 
 
-def _cell(value: Any, format: str) -> str:
+def _cell(value: Any, text: Callable[[object], str]) -> str:
     if is_empty(value):
         return ""
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    return escapes.markdown(value) if format == "md" else printable(value)
-
-
-def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values: times as ISO text, durations in seconds, empty cells as null."""
-    rows = []
-    for row in frame.astype(object).to_dict("records"):
-        rows.append({str(name): _json(value) for name, value in row.items()})
-    return rows
+    return f"{value:.5g}" if isinstance(value, float) else text(value)
 
 
 def _json(value: Any) -> Any:
