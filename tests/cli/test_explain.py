@@ -89,7 +89,7 @@ def test_where_a_configuration_came_from(cli: Cli, root: Path) -> None:
     assert words[0] == "listed in the sweep: [[trial]] 'A1', set A / note: why not"
     by_name = told(cli, "s", "A2")
     assert by_name["repeats"] == 0
-    assert "trial 0 has the same configuration: answered from it" in by_name["came_from"][1]
+    assert "trial 0 has the same configuration: its result was copied" in by_name["came_from"][1]
     assert by_name["happened"] == ["complete, with the values of trial 0"]
     assert stories[0]["repeated_by"] == [by_name["number"]]
     assert any(text.startswith("the [baseline] of the sweep") for text in words)

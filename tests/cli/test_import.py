@@ -167,7 +167,7 @@ def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: 
     known = cli("import", file(tmp_path), "--into", named)
     assert (known.code, known.out) == (0, "")
     assert "imports it already: nothing to add" in known.err
-    assert "has read its imports once" in known.err
+    assert "keeps the imports that it has read" in known.err
 
 
 def test_out_and_in_again_is_the_same(cli: Cli, write_sweep, tmp_path: Path, root: Path) -> None:
