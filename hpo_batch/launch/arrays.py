@@ -160,5 +160,7 @@ class _Rest:
         self.refusals += 1
         if self.size == 1 or self.refusals > MOST_REFUSALS or time.monotonic() - self.began > RETRY_WITHIN_S:
             return False
+        # halve, since the error does not tell how many tasks still fit below MaxSubmitJobs of the association or QOS:
+        # https://slurm.schedmd.com/resource_limits.html
         self.size //= 2
         return True

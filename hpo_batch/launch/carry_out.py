@@ -46,6 +46,7 @@ def carry_out(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int
         Irreconcilable, StorageError: see ``study.create``.
         SlurmRefused, SlurmUnreachable, SubmissionUnknown: see ``arrays.submit_arrays``.
     """
+    # random rather than counted: unique without a lock, also when a study was copied
     id = secrets.token_hex(6)
     before = None if plan.home.exists else look_before(plan.home)
     _create(plan, toml)

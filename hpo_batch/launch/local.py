@@ -32,6 +32,7 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
     sharing = Counter(gpu for _, gpu in placed)
     pids = []
     for index, gpu in placed:
+        # without SLURM's variables, from which a worker would take itself for an array task of a surrounding job
         env = {
             **{name: value for name, value in environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))},
             EnvVar.SUBMISSION: submission,
@@ -40,6 +41,7 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
             EnvVar.DEADLINE: str(time.time() + job.walltime),
         }
         if gpu is not None:
+            # the UUID, since indexes depend on CUDA_DEVICE_ORDER and on the caller's CUDA_VISIBLE_DEVICES
             env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
             env[EnvVar.GPUS] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]

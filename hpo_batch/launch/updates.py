@@ -86,7 +86,7 @@ def _new_limit(plan: Plan, live: Live) -> Iterator[Note | Warned]:
         rows = [row for row in live.waiting if row.task.job in jobs_of_it]
         if not rows:
             continue
-        refusal = _change(rows, {"TimeLimit": str(math.ceil(walltime_s / 60))})
+        refusal = _change(rows, {"TimeLimit": str(math.ceil(walltime_s / 60))})  # minutes
         if refusal is None:
             write_submission(plan.home, replace(submission, walltime_s=walltime_s))
             limit = format_walltime(walltime_s)

@@ -120,10 +120,7 @@ def _read(home: StudyHome) -> JournalState:
 
 
 def _offered(home: StudyHome, state: JournalState, sweep: Sweep) -> Iterator[ImportedTrial]:
-    """The finished trials with values of this study's metrics; repeats of a configuration as one trial with the mean.
-
-    Repeats are merged because a sampler would take several identical points for more certainty than they give.
-    """
+    """The finished trials with this study's metrics; repeats of a configuration as one trial with their mean."""
     alike: dict[str, list[ScannedTrial]] = {}
     for trial in state.trials:
         if trial.key is not None and trial.state is TrialState.COMPLETE:

@@ -23,7 +23,6 @@ from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
@@ -393,11 +392,7 @@ def _keep(home: StudyHome) -> Path | None:
 
 
 def unkept(home: StudyHome, state: JournalState) -> tuple[int, ...]:
-    """Numbers of finished trials whose results are missing from the folders: a rebuild would lose them."""
+    """Finished trials whose results are missing from the folders: a rebuild would lose them."""
     have = {trial.number for trial in kept_trials(home) if trial.end and isinstance(trial.end.ended, Complete | Pruned)}
     have |= set(range(kept_count(home)))
-    return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and not _is_answer(t))
-
-
-def _is_answer(trial: ScannedTrial) -> bool:
-    return REPEATS in trial.facts
+    return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and REPEATS not in t.facts)
