@@ -167,7 +167,7 @@ def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterat
 
 def _few(parameter: Searched) -> list[Value]:
     cells = parameter.cells
-    if cells is not None and len(cells) <= 12:  # all of them: a constraint may exclude the extremes
+    if cells is not None and len(cells) <= 12:  # few enough to try all
         return list(cells)
     return [parameter.low, parameter.middle, parameter.high]
 
