@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from hpo_batch.cli.options import logs_root, one_study, root_option, trial_numbers
 from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import StorageError, UserError
+from hpo_batch.files import open_regular
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.text.lines import one_line
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 FOLLOW_S = 0.5
 LAST_LINES = 40
 """of a worker's log, where an attempt left nothing"""
+_AT_ONCE = 1 << 20
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -150,7 +154,7 @@ def _print_end_of_worker(home: StudyHome, run: Attempt, number: int) -> None:
     if path is None:
         click.echo(f"the log of its worker ({run.worker}, job {run.job}) is not there either", err=True)
         return
-    with path.open("rb"):  # this user may look into it, or is told so
+    with _opened(path):  # this user may look into it, or is told so
         lines = about_trial(last_lines(path, 10_000), number, LAST_LINES)
     click.echo(f"--- the end of its worker's log, {path}", err=True)
     for line in lines:
@@ -180,16 +184,31 @@ def _submissions(home: StudyHome) -> Sequence[Submission]:
 
 def _copy(path: Path, start: int = 0, *, raw: bool) -> int:
     """Print a file from ``start``; where it ended. Bytes that are not UTF-8 are shown as replacements."""
-    with path.open("rb") as file:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    held = ""
+    with _opened(path) as file:
         file.seek(start)
-        data = file.read()
-    text = data.decode(errors="replace")
+        while data := file.read(_AT_ONCE):
+            start += len(data)
+            text = held + decoder.decode(data)
+            cut = text.rfind("\n") + 1 or len(text)  # a colour, or a return, may go on in what is read next
+            held = text[cut:]
+            _print(text[:cut], raw=raw)
+    _print(held + decoder.decode(b"", final=True), raw=raw)
+    sys.stdout.flush()
+    return start
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Not what a link leads to: who may write in the study may have made it."""
+    return os.fdopen(open_regular(path, os.O_RDONLY), "rb")
+
+
+def _print(text: str, *, raw: bool) -> None:
     if raw:
         steering(sys.stdout).write(text)
     else:
         sys.stdout.write(_plain(text))
-    sys.stdout.flush()
-    return start + len(data)
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.files import OddFile
 from hpo_batch.text.lines import printable, spelt
 from hpo_batch.text.names import did_you_mean
 
@@ -161,8 +162,11 @@ def _run(argv: list[str]) -> int:
             what = printable(str(error.filename))
             click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
             return Exit.BAD_INPUT
-        if error.filename is None or error.errno not in TRANSIENT:
-            return _our_bug(argv)  # a file that is missing, or of another kind, is one that we should have expected
+        # A file that is missing is one that we should have expected. Permissions and what others have put there are not
+        # ours: a link may lead to where this user may not look, and Python's `exists` raises then.
+        is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)
+        if error.filename is None or not is_expected:
+            return _our_bug(argv)
         refused = StorageError.because(f"cannot use '{error.filename}'", error)
         click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
         return refused.exit_code

@@ -71,10 +71,13 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
     from hpo_batch.findings.report import report, write
+    from hpo_batch.results.output_file import is_in_shared_study
+    from hpo_batch.store.sharing import umask_for
 
     made = report(tables, known=known, top=top, seed=seed)
     folder = output if output is not None else _folder(tables)
-    write(made, folder)
+    with umask_for(shared=is_in_shared_study(folder.absolute())):
+        write(made, folder, is_named=output is not None)
     click.echo((folder / "report.html").resolve())
     for said in made.document.believe[:3]:
         click.echo(f"{said.answer.value}: {f'{said.study}: ' if said.study else ''}{said.text}", err=True)

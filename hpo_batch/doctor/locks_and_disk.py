@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import secrets
 import sys
@@ -16,8 +15,9 @@ from pathlib import Path
 from hpo_batch import processes
 from hpo_batch.doctor.finding import Finding, Level
 from hpo_batch.errors import HpoBatchError
+from hpo_batch.files import open_regular
 from hpo_batch.journal.kernel_lock import NO_KERNEL_LOCKS, open_lock, try_lock
-from hpo_batch.journal.locks import FOREIGN_GRACE_S
+from hpo_batch.journal.locks import FOREIGN_GRACE_S, read_holder
 from hpo_batch.processes import is_dead_here
 from hpo_batch.store.footprint import about
 from hpo_batch.store.home import StudyHome
@@ -68,7 +68,7 @@ def _lock_facts(path: Path) -> tuple[int, int] | None:
 
 def _of_lock(path: Path) -> Finding:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_holder(path)
         dead = is_dead_here(facts)
         by = f"pid {facts['pid']} on {facts['host']}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -92,7 +92,7 @@ def _age_s(path: Path) -> float:
 def _kernel_lock_holder(path: Path) -> str | None:
     """Who holds the kernel lock without a pause; None if it was free at some moment, or there is none."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = open_regular(path, os.O_RDWR)
     except OSError:
         return None
     deadline = time.monotonic() + LOCK_PATIENCE_S

@@ -9,31 +9,38 @@ from pathlib import Path
 
 
 def write_atomic(
-    path: Path, data: str | bytes, *, sync: bool = True, sync_folder: bool = True, mode: int = 0o666
+    path: Path,
+    data: str | bytes,
+    *,
+    sync: bool = True,
+    sync_folder: bool = True,
+    mode: int = 0o666,
+    dir_fd: int | None = None,
 ) -> None:
     """Replace ``path`` with ``data``: a reader sees the old content or the new one, never a part.
 
     The temporary file lies in the same folder, so that the rename cannot cross file systems.
 
     Args:
+        dir_fd: ``path`` is a name in this folder, which is not synced.
         sync: make the content durable before the rename; and the rename too, unless ``sync_folder`` is false.
         mode: of the file, less what the umask takes away.
     """
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=dir_fd)
         with os.fdopen(fd, "wb") as file:
             file.write(content)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=dir_fd)
         raise
-    if sync and sync_folder:
+    if sync and sync_folder and dir_fd is None:
         sync_directory(path.parent)
 
 

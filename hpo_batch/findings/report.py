@@ -9,6 +9,8 @@ write(mine, Path("report"))
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from hpo_batch.sources.read import read_tables
 
 MARK = "report.json"
 """a folder with it is a report's, whose old figures may be replaced"""
+FIGURES: Final = "figures"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 TEXTS: Final[Mapping[str, Callable[[Document], str]]] = {
     "table": terminal,
     "md": markdown,
@@ -123,37 +127,64 @@ def _names(tables: Sequence[TrialsTable]) -> tuple[str, ...]:
     return tuple(table.source for table in tables)
 
 
-def write(report: Report, folder: Path) -> None:
+def write(report: Report, folder: Path, *, is_named: bool = True) -> None:
     """Write report.md, report.html, report.json, tables.tex and figures/.
 
     Figures of an earlier report in the same folder are removed; other files there stay.
+
+    Args:
+        is_named: the user has named the folder, so that it may be a link. One in a study may be anybody's, and what
+            lies in it too: figures would be replaced, and removed, wherever a link leads.
 
     Raises:
         UserError: the folder holds something else.
         StorageError: it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"'{folder}' is a file; -o takes a folder for the report")
-    figures = folder / "figures"
-    if folder.is_dir() and not (folder / MARK).exists() and any(folder.iterdir()):
-        raise UserError(
-            f"'{folder}' holds other files and no report; -o takes a new or an empty folder, or an older report's"
-        )
-    files = {
-        folder / "report.md": report.text("md"),
-        folder / "report.html": report.text("html"),
-        folder / "tables.tex": report.text("latex"),
-        **{figures / f"{figure.name}.svg": figure_file(figure) for figure in report.document.figures},
-        folder / MARK: report.text("json"),
+    figures = {f"{figure.name}.svg": figure_file(figure) for figure in report.document.figures}
+    texts = {
+        "report.md": report.text("md"),
+        "report.html": report.text("html"),
+        "tables.tex": report.text("latex"),
+        MARK: report.text("json"),
     }
     try:
-        figures.mkdir(parents=True, exist_ok=True)
-        for path, content in files.items():
-            write_atomic(path, content, sync=False)
-        for old in figures.glob("*.svg"):
-            if old not in files:
-                old.unlink()
+        with contextlib.ExitStack() as stack:
+            inside = _opened(folder, stack, follow=is_named)
+            drawn = _made_inside(inside, stack)
+            for name, content in figures.items():
+                write_atomic(Path(name), content, sync=False, dir_fd=drawn)
+            for name, content in texts.items():
+                write_atomic(Path(name), content, sync=False, dir_fd=inside)
+            for name in os.listdir(drawn):  # noqa: PTH208
+                if name.endswith(".svg") and name not in figures:
+                    os.unlink(name, dir_fd=drawn)
     except OSError as error:
         raise StorageError.because(
             f"cannot write the report to '{folder}'", error, do="-o takes another folder"
         ) from error
+
+
+def _opened(folder: Path, stack: contextlib.ExitStack, *, follow: bool) -> int:
+    """A descriptor of the folder, made if need be."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"'{folder}' is a file; -o takes a folder for the report")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not follow and folder.is_symlink():
+        raise UserError(f"'{folder}' is a link, which somebody else may have put there; -o takes any folder")
+    inside = os.open(folder, _FOLDER | (0 if follow else os.O_NOFOLLOW))
+    stack.callback(os.close, inside)
+    names = os.listdir(inside)  # noqa: PTH208
+    if names and MARK not in names:
+        raise UserError(
+            f"'{folder}' holds other files and no report; -o takes a new or an empty folder, or an older report's"
+        )
+    return inside
+
+
+def _made_inside(inside: int, stack: contextlib.ExitStack) -> int:
+    """A descriptor of the folder of figures, which is no link."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(FIGURES, dir_fd=inside)
+    drawn = os.open(FIGURES, _FOLDER | os.O_NOFOLLOW, dir_fd=inside)
+    stack.callback(os.close, drawn)
+    return drawn

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from hpo_batch import mounts, processes
 from hpo_batch.errors import LockTimeout, StorageError
+from hpo_batch.files import loads, read_regular
 from hpo_batch.journal.kernel_lock import kernel_lock, open_lock
 from hpo_batch.processes import is_dead_here
 
@@ -34,6 +35,8 @@ FOREIGN_GRACE_S = 30.0
 LONGEST_BLINK_S = 1.0
 """what the time between two looks counts for at most: in a longer one we, or the file server, stood still, and so may
 the lock's holder have done"""
+HOLDER_BYTES = 1 << 16
+"""what says who holds a lock is a line"""
 IsHeld: TypeAlias = Callable[[], bool]
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -237,7 +240,7 @@ def _is_still(path: str, taken: int | str, *, look: Callable[[str], Identity | N
     """Whether the lock is the one that ``_take`` took."""
     if isinstance(taken, str):
         with contextlib.suppress(FileNotFoundError):
-            return Path(path).read_bytes() == taken.encode()
+            return read_regular(Path(path), most=HOLDER_BYTES) == taken.encode()
         return False
     now = look(path)
     return now is not None and now.inode == taken
@@ -266,7 +269,7 @@ def _identity_at_server(path: str) -> Identity | None:
     """The same as the file server has it now. An NFS client answers ``lstat`` from a cache for up to a minute, in which
     the lock may have changed hands a thousand times: it asks the server when a file is opened."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe
     except FileNotFoundError:
         return None
     except OSError:  # a symbolic link: plain Optuna's other lock. Or it may not be read
@@ -295,16 +298,23 @@ def _holder_is_dead(path: str | Path) -> bool:
 
 def _names_this_host(path: str) -> bool:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return (
-            not Path(path).is_symlink()
-            and json.loads(Path(path).read_text(encoding="utf-8"))["host"] == processes.host_name()
-        )
+        return bool(read_holder(Path(path))["host"] == processes.host_name())
     return False
 
 
 def _is_dead(path: str | Path) -> bool | None:
     """Whether the holder of a lock of ours is; None if nobody here can tell, or it is none of ours."""
     try:
-        return None if Path(path).is_symlink() else is_dead_here(json.loads(Path(path).read_text(encoding="utf-8")))
+        return is_dead_here(read_holder(Path(path)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def read_holder(path: Path) -> Any:
+    """Who a lock of ours says that it is held by. Anything may lie there: plain Optuna's is a link, or empty.
+
+    Raises:
+        OSError: it is no file, or cannot be read.
+        ValueError: it is no JSON.
+    """
+    return loads(read_regular(path, most=HOLDER_BYTES))

@@ -222,7 +222,8 @@ class ScannedTrial(TrialAttributes):
             self._user_attrs = loads(notes)
         self._steps: dict[int, float] | _LeftOut | None = None if reports else LEFT_OUT
         if reports and (steps := bytes(line.intermediate_values)) != EMPTY:
-            self._steps = {int(step): value for step, value in loads(steps).items()}
+            # a null is no report, in a record of its own (``StudyTrials._set_report``) and here
+            self._steps = {int(step): value for step, value in loads(steps).items() if value is not None}
 
     def start(self, time: str | None) -> None:
         self._started = time or self._started

@@ -108,7 +108,7 @@ def _mark(target: Target, name: str) -> None:
     path = target.home.marker(name)
     try:
         with sharing.umask_for(shared=target.shared):
-            if not path.exists():
+            if not target.home.is_marked(name):
                 write_atomic(path, time.strftime("%Y-%m-%d %H:%M:%S\n"))
     except OSError as error:
         raise StorageError.because(f"cannot write '{path}'", error, do="nothing was cancelled") from error

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpo_batch.errors import StorageError
+from hpo_batch.files import read_regular
 from hpo_batch.journal.attributes import ARMED
 from hpo_batch.journal.file import Journal
 from hpo_batch.store.home import JOURNAL, Marker, StudyHome
@@ -28,6 +29,7 @@ OF_JOURNAL = (JOURNAL, f"{JOURNAL}.flock", f"{JOURNAL}.lock", "submit.flock", "s
 # prefixes of the files that name a lock's holder (``journal.locks``)
 CARDS = (f".{JOURNAL}.lock.", ".submit.lock.")
 MOST_BYTES = 16 << 20
+MARKER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +160,23 @@ def _is_unused(home: StudyHome, submission: str, before: Before) -> bool:
 
 
 def take_markers(home: StudyHome) -> Mapping[str, str]:
-    """Remove the markers that keep workers from starting; returns their contents."""
+    """Remove the markers that keep workers from starting; returns their contents.
+
+    Raises:
+        StorageError: one cannot be removed.
+    """
     contents: dict[str, str] = {}
     for name in Marker:
-        with contextlib.suppress(FileNotFoundError):
-            contents[name] = home.marker(name).read_text(encoding="utf-8", errors="replace")
-            home.marker(name).unlink()
+        path = home.marker(name)
+        if not home.is_marked(name):
+            continue
+        contents[name] = ""  # a marker counts by existing; anybody may have written its content
+        with contextlib.suppress(OSError):
+            contents[name] = read_regular(path, most=MARKER_BYTES).decode(errors="replace")
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError.because(f"cannot remove '{path}'", error) from error
     return contents
 
 

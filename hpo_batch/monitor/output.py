@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hpo_batch.files import open_regular
 from hpo_batch.records import Attempt
 from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.attempt_folder import STREAMS
@@ -19,7 +21,10 @@ def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submissi
         index = str(WorkerName.parse(attempt.worker).index)
         patterns = [s.log_pattern.replace("%i", index) for s in submissions if s.id == attempt.submission]
         return _first(home.path / pattern for pattern in patterns)
-    task = ArrayTask.parse(attempt.job)
+    try:
+        task = ArrayTask.parse(attempt.job)
+    except ValueError:  # no job of SLURM's: the journal is somebody else's work
+        return None
     job, is_array = str(task.job), "_" in attempt.job
     patterns = [s.log_pattern for s in submissions if job in s.job_ids and s.log_pattern]
     filled = [p.replace("%A", job).replace("%a", str(task.index)) for p in patterns]
@@ -54,9 +59,9 @@ def has_output(folder: Path) -> bool:
 def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
     """The last lines of a file that may be long; none if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - most_bytes))
-            text = file.read().decode(errors="replace")
+        with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+            text = file.read(most_bytes).decode(errors="replace")
     except OSError:
         return []
     # progress bars overwrite their line after \r; keep the last state

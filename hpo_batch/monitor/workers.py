@@ -178,7 +178,7 @@ def _newest_runs(owners: Mapping[str, Owner]) -> dict[str, Owner]:
 
 
 def _run_of(worker: str) -> int:
-    match = re.match(r"\d+-r(\d+)-", worker)
+    match = re.match(r"\d+-r(\d{1,9})-", worker)
     return int(match[1]) if match else 0
 
 

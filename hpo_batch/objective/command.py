@@ -33,6 +33,7 @@ from hpo_batch.objective.trial import Trial
 from hpo_batch.objective.variables import REPORTED, environment, placeholder_values
 from hpo_batch.records import CommandEnd, Failed, GivenBack, Outcome, Reason, Stopping
 from hpo_batch.store.attempt_folder import STOP, STREAMS
+from hpo_batch.text.secrets import masked_words
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ def _mentions(word: str, text: str, cwd: Path | None) -> bool:
 
 def _command_end(argv: list[str], code: int, reason: Stopping | None, *, seconds: float) -> CommandEnd:
     return CommandEnd(
-        argv=tuple(argv),
+        argv=masked_words(argv),  # a result may be read by more people than the sweep
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
         stopped=None if reason is None else reason.value,

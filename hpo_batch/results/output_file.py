@@ -19,7 +19,7 @@ def write_output(path: Path, content: bytes) -> None:
     """
     path = path.absolute()
     try:
-        with umask_for(shared=_is_in_shared_study(path.parent.resolve())):
+        with umask_for(shared=is_in_shared_study(path.parent.resolve())):
             write_atomic(path, content)
     except OSError as error:
         raise StorageError.because(
@@ -27,7 +27,8 @@ def write_output(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _is_in_shared_study(folder: Path) -> bool:
+def is_in_shared_study(folder: Path) -> bool:
+    """Whether ``folder`` lies in the directory of a study that a group shares."""
     for path in (folder, *folder.parents):
         home = StudyHome(path=path, name=path.name)
         if home.exists:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hpo_batch.envvars import EnvVar
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
+from hpo_batch.scheduler.integers import is_integer
 
 _NO_LIMIT_S = 300 * 86_400.0
 """SLURM lets a job without time limit end in a year; nobody plans with an end as far away as this."""
@@ -107,7 +108,7 @@ def _text(environ: Mapping[str, str], name: str) -> str | None:
 
 def _integer(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "").strip()
-    return int(text) if text.isdecimal() else None
+    return int(text) if is_integer(text) else None
 
 
 def _number(environ: Mapping[str, str], name: str) -> float | None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from hpo_batch.scheduler.integers import is_integer
+
 OPTIONS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
 """long names of the options of sbatch that can ask for GPUs"""
 _OF_ANY_RESOURCE: Final = ("gres", "tres-per-task")
@@ -57,7 +59,7 @@ def gpu_request(
     if per_node or not per_socket:
         return GpuRequest(options=chosen, count=per_node * nodes)
     sockets = str(named.get("sockets-per-node", ""))
-    count = per_socket * int(sockets) * nodes if sockets.isdecimal() else None
+    count = per_socket * int(sockets) * nodes if is_integer(sockets) else None
     return GpuRequest(options=chosen, count=count)
 
 
@@ -88,11 +90,11 @@ def _amount(option: str, value: str) -> int:
 
 def _parts(value: str) -> list[str]:
     """Without where the devices are to be: ``gpu:2(S:0-1)``, in which a comma separates nothing."""
-    return [part.strip() for part in re.sub(r"\([^)]*\)", "", value).split(",")]
+    return [part.strip() for part in re.sub(r"\([^()]*\)", "", value).split(",")]
 
 
 def _count(part: str) -> int:
     """Of one type; a name or a type alone is one."""
     match = _GPU.fullmatch(part)
     amount = re.split("[:=]", (match[1] or "1") if match else part)[-1]
-    return int(amount) if amount.isdecimal() else int(amount not in ("", "none"))
+    return int(amount) if is_integer(amount) else int(amount not in ("", "none"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 from hpo_batch.processes import run
+from hpo_batch.scheduler.integers import is_integer
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,12 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     found = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4 or not fields[0].isdecimal():
+        if len(fields) != 4 or not is_integer(fields[0]):
             log.warning("nvidia-smi wrote a line that is not understood: %r", line)
             continue
         index, uuid, name, memory = fields
         # Where GPU and CPU share their memory, the amount is `[N/A]`.
-        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if memory.isdecimal() else None))
+        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if is_integer(memory) else None))
     return tuple(found)
 
 
@@ -97,7 +98,7 @@ def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
         # nvidia-smi's query lists whole GPUs only; that the slice exists is taken from whoever named it.
         return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
-    if device.isdecimal():
+    if is_integer(device):
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
     # CUDA takes the beginning of a UUID where it is unambiguous.
     matches = [gpu for gpu in gpus if gpu.uuid.startswith(device)]

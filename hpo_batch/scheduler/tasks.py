@@ -50,7 +50,7 @@ class ArrayTask:
     @classmethod
     def parse(cls, text: str) -> Self:
         """`7_3`, `7` (the same as `7_0`), `7_3.batch`."""
-        if (match := re.match(r"(\d+)(?:_(\d+))?(?![\d_])", text)) is None:
+        if (match := re.match(r"(\d{1,99})(?:_(\d{1,99}))?(?![\d_])", text)) is None:
             raise ValueError(f"not a SLURM job id: '{text}'")
         return cls(job=int(match[1]), index=int(match[2] or 0))
 

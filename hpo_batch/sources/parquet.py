@@ -47,7 +47,10 @@ def _check_size(data: bytes, path: Path) -> None:
     """Raises UserError if the file would unpack to more than ``MOST_CELLS`` or ``MOST_BYTES``."""
     import pyarrow.parquet  # large, and no other format needs it
 
-    facts = pyarrow.parquet.ParquetFile(io.BytesIO(data)).metadata
+    file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+    facts = file.metadata
+    if facts.num_columns:
+        _check_metadata(file)
     chunks = [facts.row_group(i).column(k) for i in range(facts.num_row_groups) for k in range(facts.num_columns)]
     cells, size = sum(chunk.num_values for chunk in chunks), sum(chunk.total_uncompressed_size for chunk in chunks)
     if max(cells, facts.num_rows * facts.num_columns) > MOST_CELLS or size > MOST_BYTES:
@@ -59,6 +62,18 @@ def _check_size(data: bytes, path: Path) -> None:
     size = sum(map(_unpacked_bytes, table.columns))
     if size > MOST_BYTES:
         raise UserError(f"'{path}' is too large to be a table of trials: {size:,} bytes unpacked")
+
+
+def _check_metadata(file: Any) -> None:
+    """Raises OSError if what a file says of its columns makes no sense.
+
+    Asked of such a column, ``RowGroupMetaData.column`` of pyarrow (26) ends the process: what its constructor throws
+    (https://github.com/apache/arrow/issues/45283 shows some of it) is an exception of C++ that Cython was not told of.
+    A reader of no rows makes the same checks, reads nothing, and has its errors translated; ``iter_batches`` of
+    ``ParquetFile`` itself takes no such number.
+    """
+    for group in range(file.metadata.num_row_groups):
+        list(file.reader.iter_batches(0, row_groups=[group], use_threads=False))
 
 
 def _unpacked_bytes(column: Any) -> int:

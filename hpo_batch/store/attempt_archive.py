@@ -28,10 +28,8 @@ from hpo_batch.records import (
     Value,
 )
 from hpo_batch.store.attempt_folder import CLAIM, KINDS, METRICS_FILE, RESULT
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, is_counted
 
-MOST_DIGITS = 9
-"""of a trial's or an attempt's number"""
 MOST_STEP = 2**62
 EXIT = "exit.json"
 """of commands, in studies of earlier versions"""
@@ -116,7 +114,10 @@ class Report:
 def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
     """Every trial that has a folder, by number."""
     numbers = {
-        int(folder.name) for shard in _inside(home.path / "trials") for folder in _inside(shard) if _is_number(folder)
+        int(folder.name)
+        for shard in _inside(home.path / "trials")
+        for folder in _inside(shard)
+        if is_counted(folder.name)
     }
     for number in sorted(numbers):
         if home.trial(number).is_dir():  # else a folder that lies where none of ours would
@@ -124,7 +125,7 @@ def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
 
 
 def kept_trial(home: StudyHome, number: int) -> KeptTrial:
-    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if _is_number(path))
+    attempts = sorted(int(path.name) for path in _inside(home.trial(number) / "attempts") if is_counted(path.name))
     return KeptTrial(number=number, attempts=tuple(_attempt(home, number, attempt) for attempt in attempts))
 
 
@@ -164,10 +165,6 @@ def _inside(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _is_number(path: Path) -> bool:
-    return path.name.isascii() and path.name.isdigit() and len(path.name) <= MOST_DIGITS
 
 
 class _ClaimFile(msgspec.Struct):

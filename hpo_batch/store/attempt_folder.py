@@ -35,7 +35,7 @@ from hpo_batch.files import (
     write_new,
 )
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, is_counted
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
     """The latest attempt of a trial that left something in its checkpoint folder."""
     attempts = home.trial(number) / "attempts"
     try:
-        numbers = sorted((int(path.name) for path in attempts.iterdir() if path.name.isdigit()), reverse=True)
+        numbers = sorted((int(path.name) for path in attempts.iterdir() if is_counted(path.name)), reverse=True)
     except FileNotFoundError:
         return None
     return next((attempt for attempt in numbers if has_checkpoint(attempts / str(attempt))), None)

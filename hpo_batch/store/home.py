@@ -21,6 +21,8 @@ from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
 TRIALS_PER_FOLDER = 1000
+MOST_DIGITS = 9
+"""of the number of a trial, an attempt or a revision"""
 
 
 class Marker(StrEnum):
@@ -76,9 +78,21 @@ class StudyHome:
         """Where the marker of a ``Marker``'s name lies, if it is there."""
         return self.path / name
 
+    def is_marked(self, name: str) -> bool:
+        """Whether a marker is there, whatever it is: a link counts for itself, and may lead where nobody may look.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        try:
+            os.lstat(f"{self.path}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def markers(self) -> tuple[Marker, ...]:
         """The markers that are there."""
-        return tuple(marker for marker in Marker if self.marker(marker).exists())
+        return tuple(marker for marker in Marker if self.is_marked(marker))
 
     def trial(self, number: int) -> Path:
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")
@@ -89,7 +103,12 @@ class StudyHome:
 
     @property
     def exists(self) -> bool:
-        return self.journal.is_file()
+        """Raises StorageError if this user may not look."""
+        try:
+            return self.journal.is_file()
+        except PermissionError as error:
+            check_enterable(self.path)
+            raise StorageError.because(f"cannot look at '{self.journal}'", error) from error
 
     @property
     def root(self) -> Path:
@@ -104,6 +123,11 @@ class StudyHome:
         """
         for folder in (self.workers, self.slurm, self.path / "trials"):
             make_folder(folder)
+
+
+def is_counted(name: str) -> bool:
+    """Whether a name, or a piece of one, is a number as we write them: of a trial, an attempt, a revision."""
+    return name.isascii() and name.isdigit() and len(name) <= MOST_DIGITS
 
 
 def make_folder(folder: Path) -> None:

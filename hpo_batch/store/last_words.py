@@ -30,7 +30,7 @@ def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
 
     Of several workers in one task nobody tells whose memory it was.
     """
-    run = re.fullmatch(r"\d+-r(\d+)-\d+", str(facts.get("worker")))
+    run = re.fullmatch(r"\d+-r(\d{1,9})-\d+", str(facts.get("worker")))
     job = str(facts.get("job", "local"))
     if run is None or job == "local":
         return ""

@@ -20,9 +20,10 @@ from typing import Any
 import filelock
 
 from hpo_batch.errors import StorageError
-from hpo_batch.files import decode, dump_json, read_regular, write_atomic
+from hpo_batch.files import decode, dump_json, open_regular, read_regular, write_atomic
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
+from hpo_batch.scheduler.tasks import ArrayTask
 from hpo_batch.store.worker_name import WorkerName
 
 CARD_BYTES = 1 << 20
@@ -130,6 +131,8 @@ def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError):
             owner = decode(read_regular(path, most=CARD_BYTES), Owner)
+            if owner.job != "local":
+                ArrayTask.parse(owner.job)  # a card whose job is none is none of ours
             # of another name: a card that was copied, or made by somebody else
             if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
                 owners[path.stem] = owner
@@ -221,8 +224,11 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 def is_followed(folder: Path, owner: Owner) -> bool:
     """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
-    job, _, index = owner.job.partition("_")
-    names = WorkerName.pattern_of_task(job, int(index or 0))  # nobody reads the cards of all workers
+    try:
+        task = ArrayTask.parse(owner.job)
+    except ValueError:  # no array task
+        return False
+    names = WorkerName.pattern_of_task(str(task.job), task.index)  # nobody reads the cards of all workers
     return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
 
 
@@ -373,7 +379,7 @@ def refreshed_ns(path: Path) -> int:
 
     Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute.
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = open_regular(path, os.O_RDONLY)  # what lies there may be a pipe
     try:
         return os.fstat(fd).st_mtime_ns
     finally:

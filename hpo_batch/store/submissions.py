@@ -183,6 +183,8 @@ def _converted(record: object) -> Submission:
         raise ValueError("a number that makes no sense")
     if max(counts) > MOST_WORKERS or not submission.id or "/" in submission.id:
         raise ValueError("a number or an id that makes no sense")
+    if any(re.fullmatch("[0-9]{1,18}", id) is None for id in submission.job_ids):
+        raise ValueError("a job id that is none")
     log = Path(submission.log_pattern)
     if log.is_absolute() or ".." in log.parts or "\0" in submission.log_pattern:
         raise ValueError("logs that lie elsewhere than in the study")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hpo_batch.scheduler.integers import is_integer
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerName:
@@ -33,12 +35,12 @@ class WorkerName:
         rest, _, place = text.rpartition("-")
         index, _, slot = place.partition(".")
         origin, marker, run = rest.rpartition("-r")
-        is_task = bool(marker) and run.isdecimal()
+        is_task = bool(marker) and is_integer(run)
         return cls(
             origin=origin if is_task else rest,
             run=int(run) if is_task else None,
-            index=int(index) if index.isdecimal() else 0,
-            slot=int(slot) if slot.isdecimal() else None,
+            index=int(index) if is_integer(index) else 0,
+            slot=int(slot) if is_integer(slot) else None,
         )
 
     @staticmethod

@@ -228,6 +228,6 @@ class Claims:
 
     def _stop_marker(self) -> Idle | None:
         for name, why in ((Marker.CANCELLED, IdleWhy.CANCELLED), (Marker.DRAIN, IdleWhy.DRAINING)):
-            if self.home.marker(name).exists():
+            if self.home.is_marked(name):
                 return Idle(why=why)
         return None

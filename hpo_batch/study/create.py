@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from hpo_batch.study.translate import target_with_history, translate_trial
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.secrets import assigns_secret, looks_secret
+from hpo_batch.text.secrets import assigns_secret, looks_secret, masked_words
 
 
 def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
@@ -175,6 +177,10 @@ def mode_of(sweep: Sweep) -> int:
     """
     env, setup = sweep.objective.env, "\n".join(sweep.job.setup)
     is_secret = any(looks_secret(name, value) for name, value in env.items()) or assigns_secret(setup)
+    command = sweep.objective.command or ()
+    with contextlib.suppress(ValueError):  # quotes that do not close
+        words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+        is_secret = is_secret or masked_words(words) != words
     return 0o600 if is_secret and not sweep.study.shared else 0o666
 
 

@@ -23,7 +23,7 @@ from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import ImportedTrial, TrialState
-from hpo_batch.store.home import StudyHome, find_homes
+from hpo_batch.store.home import StudyHome, find_homes, is_counted
 from hpo_batch.study.replicates import mean_values
 from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Sweep
@@ -82,7 +82,7 @@ def attribute(sweep: Sweep, *, file: str, content: bytes) -> dict[str, object]:
 def found_again(home: StudyHome, sweep: Sweep) -> dict[str, object] | None:
     """The same attribute when the journal is lost, from the newest such file in the study's directory."""
     numbers = [path.name.split(".")[1] for path in home.path.glob("imported.*.jsonl")]
-    newest = max((int(number) for number in numbers if number.isdecimal()), default=None)
+    newest = max((int(number) for number in numbers if is_counted(number)), default=None)
     if not sweep.study.import_ or newest is None:
         return None
     path = home.path / f"imported.{newest}.jsonl"

@@ -29,7 +29,7 @@ from hpo_batch.space.space import Space
 from hpo_batch.store import liveness
 from hpo_batch.store.attempt_archive import KeptAttempt, KeptEnd, KeptTrial, kept_trials, reports
 from hpo_batch.store.checkpoints import moved_forward
-from hpo_batch.store.home import Marker, StudyHome
+from hpo_batch.store.home import Marker, StudyHome, is_counted
 from hpo_batch.study.adopt import kept_count, kept_records
 from hpo_batch.study.create import meaning, revision
 from hpo_batch.study.end_records import EndRecords
@@ -108,7 +108,7 @@ def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
         StorageError: there is none.
     """
     paths = {path: path.name.split(".")[1] for path in home.path.glob("sweep.*.json")}
-    for number in sorted((int(text) for text in paths.values() if text.isdigit() and len(text) < 10), reverse=True):
+    for number in sorted((int(text) for text in paths.values() if is_counted(text)), reverse=True):
         with contextlib.suppress(OSError, *NONSENSE):
             content = read_regular(home.revision(number))
             return number, content, Sweep.from_json(content)

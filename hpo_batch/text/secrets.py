@@ -28,7 +28,8 @@ _NAME: Final = re.compile(
     r"|credential|auth(?!or)|cookie|(?:\A|_)pat\Z|dsn\Z",
     re.IGNORECASE,
 )
-_ASSIGNED: Final = re.compile(r"(?:^|[\s;&])(\w+)=(\S+)", re.MULTILINE)
+_OPTION: Final = re.compile(r"--?([A-Za-z][\w.-]{0,100})(?:=(.*))?", re.DOTALL)
+_ASSIGNED: Final = re.compile(r"(?:^|[\s;&])-{0,2}(\w[\w-]{0,100})=(\S+)", re.MULTILINE)
 
 
 def masked(text: str, *, known: Iterable[str] = ()) -> str:
@@ -53,7 +54,35 @@ def looks_secret(name: str, value: str = "") -> bool:
 
 def assigns_secret(script: str) -> bool:
     """Whether a line of shell seems to set such a variable."""
-    return any(looks_secret(match[1], match[2]) for match in _ASSIGNED.finditer(script))
+    return any(_is_secret(match[1], match[2]) for match in _ASSIGNED.finditer(script))
+
+
+def masked_words(words: Iterable[str]) -> tuple[str, ...]:
+    """The words of a command without what seems to be secret in them: ``--api-key=...``, ``--token ...``, ``KEY=...``.
+
+    A word stays a word: what is masked is its value, and the passwords of URLs.
+    """
+    told: list[str] = []
+    for word in words:
+        option = _OPTION.fullmatch(told[-1]) if told else None
+        if option is not None and option[2] is None and not word.startswith("-") and _is_secret(option[1]):
+            told.append(MASK)
+            continue
+        option = _OPTION.fullmatch(word)
+        if option is not None and option[2] is not None and _is_secret(option[1]):
+            told.append(f"{word[: option.start(2)]}{MASK}")
+            continue
+        told.append(masked(_ASSIGNED.sub(_masked_value, word)))
+    return tuple(told)
+
+
+def _is_secret(name: str, value: str = "") -> bool:
+    return looks_secret(name.replace("-", "_"), value)
+
+
+def _masked_value(match: re.Match[str]) -> str:
+    whole = match[0]
+    return f"{whole[: -len(match[2])]}{MASK}" if _is_secret(match[1], match[2]) else whole
 
 
 def secrets_in(texts: Iterable[str]) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class WorkerEngine:
             return Stopping.TIME_LIMIT
         if now - self._looked > MARKERS_EVERY_S:
             self._looked = now
-            if self._study.home.marker(Marker.CANCELLED).exists():
+            if self._study.home.is_marked(Marker.CANCELLED):
                 return Stopping.CANCELLED
         return None
 
@@ -69,7 +69,7 @@ class WorkerEngine:
         SLURM sends the job's own ``--signal`` on preemption with PreemptParameters=send_user_signal:
         https://slurm.schedmd.com/slurm.conf.html
         """
-        if received is Stopping.PREEMPTED and self._study.home.marker(Marker.CANCELLED).exists():
+        if received is Stopping.PREEMPTED and self._study.home.is_marked(Marker.CANCELLED):
             return Stopping.CANCELLED
         warned = self._context.signals.warned
         if received is Stopping.TIME_LIMIT and warned is not None and self._context.place.is_far(warned):

@@ -22,6 +22,7 @@ from typing import Final
 
 from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason
 from hpo_batch.scheduler.allocation import Allocation
+from hpo_batch.scheduler.integers import is_integer
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.connection import Message
@@ -76,7 +77,7 @@ def rank_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> Ran
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if is_integer(text) else None
 
 
 def encode_outcome(ended: Outcome | GivenBack) -> Message:

@@ -15,7 +15,7 @@ from hpo_batch.records import Cause, Complete, Failed, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import claimed, complete, make, owner, revise
 
 

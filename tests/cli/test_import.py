@@ -11,7 +11,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from hpo_batch.study.create import create
 from hpo_batch.study.imported import gather
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import Cli, Ended
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start
 from tests.study.helpers import plain, state_of
 from tests.study.test_editing import shown
 
@@ -439,9 +438,8 @@ def test_a_lost_journal_is_made_again(cli: Cli, tmp_path: Path, root: Path, swee
 def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: Path, sweep: Path) -> None:
     lines = "".join(f"{i},{0.5 + i / 1e4},{1e-5 * (i + 1)},{i % 3 + 1},adam\n" for i in range(2000))
     runs = file(tmp_path, "trial,val_auc,lr,n,opt\n" + lines)
-    argv = [sys.executable, "-m", "hpo_batch", "import", str(runs), "--into", str(sweep)]
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nothing = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = start("import", runs, "--into", sweep, "--root", root, **nothing)
     while process.poll() is None and not any(root.iterdir()):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)

@@ -20,17 +20,9 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study.read import read_state
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start, until
 from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import state_of
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.05)
-    return answer
 
 
 def pids(root: Path, name: str = "toy") -> list[int]:
@@ -123,12 +115,8 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
     assert cli("submit", path, "--workers", "1").code == 0
     assert cli("cancel", "toy").code == 0
     home = home_of(root, "toy")
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    argv = [sys.executable, "-m", "hpo_batch", "resume", "toy", "--workers", "3"]
-    both = [
-        subprocess.Popen(argv, env=env, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    argv = ("resume", "toy", "--workers", "3", "--root", root)
+    both = [start(*argv, stdout=subprocess.DEVNULL) for _ in range(2)]
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(s.workers for s in read_submissions(home)) == [1, 3]
@@ -138,9 +126,7 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
 
 def test_two_first_submissions_at_once_start_the_workers_once(write_sweep, root: Path, cli: Cli) -> None:
     path = write_sweep("sleeps", trials=6)
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    argv = [sys.executable, "-m", "hpo_batch", "submit", str(path)]
-    both = [subprocess.Popen(argv, env=env, cwd=REPOSITORY, stderr=subprocess.DEVNULL) for _ in range(2)]
+    both = [start("submit", path, "--root", root, stdout=None, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=90) for process in both] == [0, 0]
     assert [s.workers for s in read_submissions(home_of(root, "toy"))] == [2]
     assert cli("cancel", "toy").code == 0
@@ -220,7 +206,7 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
     for command in ("resume", "retry", "cancel"):
         ended = cli(command, "toy")
         assert ended.code == 4
-        assert f"no permission to write in '{home.path}': the study 'toy' is " in ended.err
+        assert f"no permission to write in '{home.path}': the study 'toy' belongs to " in ended.err
     assert not home.marker("CANCELLED").exists()
 
 
@@ -360,8 +346,8 @@ def test_retries_at_once_make_one_trial(cli: Cli, write_sweep, root: Path) -> No
     failed_study(cli, write_sweep)
     home = home_of(root, "toy")
     count = len(state_of(home).trials)
-    argv = [sys.executable, "-m", "hpo_batch", "retry", "toy", "0", "--root", str(root)]
-    both = [subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.DEVNULL) for _ in range(3)]
+    argv = ("retry", "toy", "0", "--root", root)
+    both = [start(*argv, stdout=None, stderr=subprocess.DEVNULL) for _ in range(3)]
     assert [process.wait(timeout=90) for process in both] == [0, 0, 0]
     assert len(state_of(home).trials) == count + 1
 

@@ -13,7 +13,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Job
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 IN_A_TASK = {
     "SLURM_JOB_ID": "9",

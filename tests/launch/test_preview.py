@@ -15,7 +15,7 @@ from hpo_batch.launch.submit import Request, submit_sweeps
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.sweep.load import load
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.launch.test_submit import Slurm
 from tests.launch.test_submit import slurm as slurm
 

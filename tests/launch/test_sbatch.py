@@ -17,7 +17,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Job, Sweep
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = {

@@ -27,7 +27,7 @@ from hpo_batch.study.create import create
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 SBATCH = """#!/bin/sh
 script=$2

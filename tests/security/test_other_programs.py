@@ -15,7 +15,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.launch.provenance import code_changes, describe_code, snapshot, without_values
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
-from hpo_batch.text.secrets import assigns_secret, looks_secret
+from hpo_batch.text.secrets import assigns_secret, looks_secret, masked_words
 from tests.users.conftest import SWEEP, Person, everybodys_python, person, place  # noqa: F401
 
 SECRET = "hf_0123456789abcdef"
@@ -221,6 +221,45 @@ def test_another_user_reads_no_token(person: Callable[..., Person]) -> None:  # 
     assert carol.run("collect", "toy", "-o", carol.home / "x.csv").code == 0
     assert carol.run("status", "toy").code == 0
     assert "*" not in json.dumps(read_submissions(home_of(alice.root, "toy"))[0].code["versions"])
+
+
+@pytest.mark.parametrize(
+    "option", ["--api-key={0}", "--hf-token {0}", "-token={0}", "--url=https://me:{0}@host/x", "WANDB_API_KEY={0}"]
+)
+def test_a_secret_of_the_trials_command_is_for_its_owner(tmp_path: Path, option: str) -> None:
+    """It stood in the 0644 result of every attempt, and in a 0644 sweep, if it was the only one there."""
+    command = f"sh -c 'echo RESULT: 1.0' {option.format(SECRET)}"
+    text = SWEEP.format(study="", objective=f'command = "{command}"', more="")
+    (tmp_path / "sweep.toml").write_text(text)
+    before = os.umask(0o022)
+    try:
+        assert run(["submit", str(tmp_path / "sweep.toml"), "--root", str(tmp_path / "logs"), "--wait"]) == 0
+    finally:
+        os.umask(before)
+    study = tmp_path / "logs" / "toy"
+    telling = [path for path in study.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in telling} == {
+        "sweep.1.json": 0o600,
+        "sweep.toml": 0o600,
+    }
+    assert "RESULT: 1.0" in next(study.rglob("result.json")).read_text()
+
+
+def test_words_of_a_command_that_are_no_secrets_stay() -> None:
+    words = (
+        "train",
+        "--max-tokens=512",
+        "--tokenizer",
+        "bert",
+        "--author=me",
+        "-x",
+        "key",
+        "PATH=/bin",
+        "--keys",
+        "a=b",
+    )
+    assert masked_words(words) == words
+    assert masked_words(["--token", "--other", "-token", "t"]) == ("--token", "--other", "-token", "***")
 
 
 def test_without_secrets_everybody_reads_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from hpo_batch.monitor.live import live
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.launch.test_sbatch import SITES
 
 from .cluster import ClusterConfig, SlurmCluster

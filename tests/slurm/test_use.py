@@ -17,7 +17,7 @@ import pytest
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import state_of
 
 from .cluster import SLURM_VARIABLES, ClusterConfig, SlurmCluster

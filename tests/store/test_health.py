@@ -22,6 +22,7 @@ from hpo_batch.records import Complete, Failed, Pruned, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
+from tests.helpers import until
 from tests.store.helpers import kill, start
 from tests.study.helpers import claimed, complete, make, owner, plain
 
@@ -185,8 +186,7 @@ def hold_lock(home: StudyHome) -> None:
 def test_a_lock_that_is_held_and_one_that_was_left(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks_and_disk, "LOCK_PATIENCE_S", 0.2)
     process, _ = start(hold_lock, home)
-    while not (home.path / "ready").exists():
-        time.sleep(0.01)
+    until((home.path / "ready").exists)
     os.kill(process.pid or 0, signal.SIGSTOP)
     held = [finding for finding in findings(home) if finding.level is not Level.FINE]
     assert [finding.level for finding in held] == [Level.NOTE, Level.BAD]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ import msgspec
 import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState as S
 
@@ -21,6 +19,7 @@ from hpo_batch.journal.encode import FORMAT, Record, Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Configuration, TrialState
+from tests.fuzzers.targets import journal_of, operations
 
 from .helpers import assert_read_as_optuna_reads, plain_storage, read_state
 
@@ -162,73 +161,10 @@ def test_a_parameter_of_another_kind_than_before_is_ignored_as_optuna_ignores_it
     assert ("y" in read_state(path).trials[2].params) is is_taken
 
 
-DISTRIBUTIONS = [
-    FloatDistribution(0, 1),
-    FloatDistribution(0.5, 1, log=True),
-    IntDistribution(1, 4),
-    CategoricalDistribution((1, 2)),
-    CategoricalDistribution((1, 2, "c")),
-]
-numbers = st.floats() | st.integers(-5, 5)
-operations = st.lists(
-    st.one_of(
-        st.tuples(st.just("create"), st.integers(0, 3), st.sampled_from(list(S)), st.integers(0, 4)),
-        st.tuples(st.just("param"), st.integers(0, 8), st.sampled_from("xy"), st.sampled_from(DISTRIBUTIONS)),
-        st.tuples(st.just("state"), st.integers(0, 8), st.sampled_from(list(S)), st.none() | numbers),
-        st.tuples(st.just("report"), st.integers(0, 8), st.integers(0, 3), numbers),
-        st.tuples(st.just("attr"), st.integers(0, 8), st.sampled_from(["hpo:attempt:2", "z"]), numbers),
-        st.tuples(st.just("study"), st.sampled_from(["s", "t", "u"])),
-        st.tuples(st.just("delete"), st.integers(1, 3)),
-    ),
-    max_size=40,
-)
-
-
-def record_of(operation: tuple[Any, ...]) -> Record:
-    """The record that an Optuna writer makes, also one that its own replay then refuses."""
-    kind, *rest = operation
-    now = "2026-01-02T03:04:05.000006+00:00"
-    if kind == "study":
-        fields = {"op_code": 0, "study_name": rest[0], "directions": [1]}
-    elif kind == "delete":
-        fields = {"op_code": 1, "study_id": rest[0]}
-    elif kind == "create":
-        study, state, which = rest
-        fields = {"op_code": 4, "study_id": study, "datetime_start": now if which else None}
-        if state is not S.RUNNING:
-            text = optuna.distributions.distribution_to_json(DISTRIBUTIONS[which])
-            fields |= {"state": state, "value": None, "values": None, "user_attrs": {}, "system_attrs": {}}
-            fields |= {"params": {"x": 1.0}, "distributions": {"x": text}, "intermediate_values": {"2": math.nan}}
-        if state is S.COMPLETE:
-            fields |= {"value": 0.5, "datetime_complete": now}
-    elif kind == "param":
-        trial, name, chosen = rest
-        text = optuna.distributions.distribution_to_json(chosen)
-        fields = {"op_code": 5, "trial_id": trial, "param_name": name, "param_value_internal": 1.0}
-        fields["distribution"] = text
-    elif kind == "state":
-        trial, state, value = rest
-        fields = {"op_code": 6, "trial_id": trial, "state": state, "values": None if value is None else [value]}
-        if state is S.RUNNING:
-            fields["datetime_start"] = now
-        if state.is_finished():
-            fields["datetime_complete"] = now
-    elif kind == "report":
-        fields = {"op_code": 7, "trial_id": rest[0], "step": rest[1], "intermediate_value": rest[2]}
-    else:
-        trial, name, value = rest
-        attr = (
-            {"op_code": 9, "system_attr": {name: value}} if name == "z" else {"op_code": 8, "user_attr": {name: value}}
-        )
-        fields = {"trial_id": trial, **attr}
-    return {"worker_id": "somebody", **fields}
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=operations)
 def test_whatever_optuna_ignores_we_ignore(path: Path, operations: list[tuple[Any, ...]]) -> None:
-    records = [record_of(("study", "s")), *map(record_of, operations)]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    path.write_bytes(journal_of(operations))
     assert_read_as_optuna_reads(path)
 
 

@@ -41,6 +41,7 @@ from hpo_batch.study.claim import LostAttempt, give_back_lost
 from hpo_batch.study.rebuild import Completed, Rebuilt, rebuild, unkept
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
+from tests.helpers import until
 from tests.store.helpers import assert_read_as_optuna_reads, kill, start
 
 from .helpers import checkpoints, claimed, complete, idle, keys, make, owner, plain, revise, state_of
@@ -282,8 +283,7 @@ def test_a_trial_that_had_not_ended_waits_and_goes_on_from_its_checkpoint(root: 
     home = make(root, study="trials = 4")
     run_all(home, most=2)
     process, _ = start(hold, home, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     with pytest.raises(StorageError, match=rf"worker {process.pid}-0 on .* \(pid {process.pid}\) is working on 's'"):
         again(home)
     assert not home.journal.exists()

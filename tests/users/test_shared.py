@@ -174,7 +174,7 @@ def test_where_the_system_hides_the_processes_of_others(person: People, hidden: 
     shown = bob.run("status", "toy", before=as_bob).out
     assert re.search(r"workers   1: 1 running\n.*running .*trial 0", shown), shown
     again = bob.run("submit", bob.sweep(function="long", study="shared = true\nlease_s = 2"), "-n", before=as_bob)
-    assert "workers are already running" in again.err + again.out
+    assert "1 worker is already running" in again.err + again.out
     worker = bob.run("worker", "toy", before=as_bob)
     assert (worker.code, "the rest is running" in worker.err) == (0, True)
     pid = read_submissions(home_of(alice.root, "toy"))[0].job_ids[0]

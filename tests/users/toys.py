@@ -51,3 +51,11 @@ def fails_first(trial: Trial) -> float:
         raise ValueError("no such luck")
     print("fine")
     return float(trial.params["x"])
+
+
+def in_turns(trial: Trial) -> float | None:
+    """The first trial fails, every third waits to be stopped and then goes on, the others end at once."""
+    if trial.number == 0:
+        print("the first fails")
+        raise ValueError("no such luck")
+    return long(trial) if trial.number % 3 == 2 else quick(trial)

@@ -91,7 +91,7 @@ def test_a_function_runs_where_and_with_what_the_sweep_says(project: Build) -> N
     assert "by the user's logger" in errors
     # the worker's own words are in its own log and nowhere else
     assert "trial 0: 0.5 after" in worker.said
-    assert "trial 0: no metrics are kept" in worker.said
+    assert "trial 0: metrics are no longer written to" in worker.said
     assert "trial 0" not in errors
     assert "user's logger" not in worker.said
     assert "no more trials for this worker: target met" in worker.said

@@ -65,12 +65,16 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
     rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not fields[0][:1].isdecimal() or re.search(r"\d{19}", line):
+        try:
+            tasks = tuple(_tasks(fields[0]))
+        except ValueError:
+            tasks = ()
+        if len(fields) != _SACCT_FIELDS.count(",") + 1 or not tasks or re.search(r"\d{19}", line):
             log.warning("sacct wrote a line that is not understood: %r", line)
             continue
-        job_id, word, exit_code, submitted, started, ended, elapsed, _, tres, node = fields
+        _, word, exit_code, submitted, started, ended, elapsed, _, tres, node = fields
         code, _, signal = exit_code.partition(":")
-        for task in _tasks(job_id):
+        for task in tasks:
             row = AccountingRow(
                 task=task,
                 state=states.parse(word),
@@ -91,7 +95,7 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
 
 def _tasks(job_id: str) -> Iterator[ArrayTask]:
     """sacct folds pending tasks into one line: `7_[3,5-9:2%4]`."""
-    folded = re.match(r"(\d+)_\[([^\]%]*)", job_id)
+    folded = re.match(r"(\d{1,18})_\[([^\]%]*)", job_id)
     if folded is None:
         yield ArrayTask.parse(job_id)
         return
@@ -105,5 +109,5 @@ def _tasks(job_id: str) -> Iterator[ArrayTask]:
 
 def _resource(tres: str, name: str) -> int:
     """`gres/gpu` of `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
-    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d+)", tres)
+    match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d{{1,18}})(?!\d)", tres)
     return int(match[1]) if match else 0

@@ -155,12 +155,12 @@ def parse_config(text: str) -> SlurmConfig:
     """Lines of `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines())
     settings = {key.strip(): value.strip() for key, equals, value in pairs if equals}
-    tasks = re.search(r"\bmax_array_tasks=(\d+)", settings.get("SchedulerParameters", ""))
+    tasks = re.search(r"\bmax_array_tasks=(\d{1,18})(?!\d)", settings.get("SchedulerParameters", ""))
     # The defaults are SLURM's own.
     return SlurmConfig(
         version=settings.get("SLURM_VERSION", ""),
         cluster=settings.get("ClusterName", ""),
-        max_array_size=int(settings.get("MaxArraySize", "1001")),
+        max_array_size=int(1001 if (size := number(settings.get("MaxArraySize", ""))) is None else size),
         max_array_tasks=int(tasks[1]) if tasks else None,
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
         enforced=_words(settings.get("AccountingStorageEnforce", "none")),

@@ -122,7 +122,7 @@ def _split(line: str, count: int, *, from_end: bool = False) -> list[str]:
 
 def _seconds(text: str) -> float | None:
     """`1-02:03:04`, `03:04`; None for UNLIMITED, INVALID and the like."""
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9})", text.strip())
     if match is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())

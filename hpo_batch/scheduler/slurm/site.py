@@ -55,7 +55,7 @@ def parse_partitions(text: str) -> tuple[Partition, ...]:
         facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
         if "PartitionName" not in facts:
             continue
-        gpus = re.search(r"\bgres/gpu=(\d+)", facts.get("TRES", ""))
+        gpus = re.search(r"\bgres/gpu=(\d{1,18})(?!\d)", facts.get("TRES", ""))
         found.append(
             Partition(
                 name=facts["PartitionName"],
@@ -124,13 +124,13 @@ def _names(text: str) -> tuple[str, ...] | None:
 
 def _number(text: str) -> int | None:
     """None for UNLIMITED, NONE and the like."""
-    match = re.match(r"\d+", text)
+    match = re.match(r"\d{1,18}(?!\d)", text)
     return int(match[0]) if match else None
 
 
 def _seconds(text: str) -> float | None:
     """`1-02:03:04`, `03:04:05`; None for UNLIMITED."""
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text.strip())
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9}):(\d{1,9}):(\d{1,9})", text.strip())
     if match is None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
