@@ -118,7 +118,7 @@ def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: 
     code, err = submit("--workers", "10", "--qos", "few", "--", "--hold")
     assert code == 0, err
     assert "only 6 of 10 workers were submitted: QOSMaxSubmitJobPerUserLimit" in err
-    assert "The same command adds the rest" in err
+    assert "Run the same command again later to add the rest" in err
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     assert (submission.workers, submission.asked, len(submission.job_ids)) == (6, 10, 2)
