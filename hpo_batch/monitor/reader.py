@@ -1,4 +1,4 @@
-"""A study's journal as ``status`` and its like read it: without a lock, without changing anything, without reports."""
+"""Read a study's journal for ``status`` and similar commands: without a lock, changes or reports."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hpo_batch.store.home import StudyHome, all_homes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped
 
+# number of most recent trials from which durations are estimated
 LAST_TRIALS: Final = 1000
-"""from which the time of the next ones is estimated"""
 
 
 def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
@@ -82,7 +82,7 @@ class StudyReader:
         except JournalCorrupt:
             if not self._reader.journal.cursor.offset:
                 raise
-            self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
+            self._begin()  # `doctor --rebuild` may have replaced the journal
             self._read_on()
         return self.state
 

@@ -1,7 +1,7 @@
 """The interface of a scheduler, implemented by ``slurm.scheduler`` and ``local``.
 
-To add a scheduler, write a module like these and add it to ``registry``. Everything above ``scheduler`` works with these
-methods and the types of ``tasks``, ``allocation`` and ``site``.
+To add a scheduler, write a module like these and add it to ``registry``. Everything above ``scheduler`` works with
+these methods and the types of ``tasks``, ``allocation`` and ``site``.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def test_a_module_that_fails_to_import_costs_no_trial(
     path.write_text(path.read_text().replace("tests.cli.toys:quadratic", "broken_objective:train"))
     ended = cli("submit", path, "--wait", "--workers", "1")
     assert ended.code == 1
-    why = "module 'broken_objective' needs 'no_such_module', which is not installed; no trial was begun"
+    why = "module 'broken_objective' needs 'no_such_module', which is not installed; no trial was started"
     assert why in ended.err
     assert why in cli("status", "toy").out
     assert "0 of 6 finished: none started" in cli("status", "toy").out
@@ -195,7 +195,7 @@ def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep,
         assert "--local" in ended.err
         assert "--set job.template=NAME" in ended.err
     assert list(root.iterdir()) == []
-    assert "warning: SLURM is here, and the sweep names no [job] template" in cli("check", path).err
+    assert "warning: SLURM is available, but the sweep names no [job] template" in cli("check", path).err
     for option in ("--partition=gpu", "--account=me", "--qos=high", "--set=job.gres=gpu:1", "--"):
         more = ("--exclusive",) if option == "--" else ()
         for chosen in ((), ("--local",)):
@@ -235,7 +235,7 @@ def test_device_that_is_not_there(cli: Cli, write_sweep, monkeypatch: pytest.Mon
     assert ended.code == 1
     assert "0 of 2" in cli("status", "toy").out
     (log,) = (Path(os.environ["HPO_BATCH_ROOT"]) / "toy" / "local").iterdir()
-    assert 'device = "cuda" was asked for' in log.read_text()
+    assert 'device = "cuda" was requested' in log.read_text()
 
 
 def test_unknown_command_and_option(cli: Cli) -> None:

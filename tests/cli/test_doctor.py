@@ -49,7 +49,7 @@ def test_a_deleted_journal_loses_nothing_finished(cli: Cli, write_sweep, root: P
         assert "'hpo-batch doctor toy --rebuild'" in ended.err
     refused = cli("submit", path)
     assert refused.code == 4
-    assert "'hpo-batch doctor toy --rebuild' makes it again" in refused.err
+    assert "'hpo-batch doctor toy --rebuild' rebuilds it" in refused.err
     sick = cli("doctor", "toy")
     assert sick.code == 4
     assert "journal.jsonl' is gone" in sick.out

@@ -76,7 +76,8 @@ def test_another_study_is_imported_or_it_is_told_why_not(cli: Cli, write_sweep: 
     none = cli("submit", path)
     assert none.code == 2
     assert (
-        "none of the 4 trials of 'toy' lies in this space; most often against the others: 'kind' is 'toy'" in none.err
+        "none of the 4 trials of 'toy' lies in this space; most common problem of the others: 'kind' is 'toy'"
+        in none.err
     )
     edited(path, 'kind = "other"', 'kind = "toy"')
     assert cli("submit", path, "--wait").code == 0
@@ -154,7 +155,7 @@ def test_several_metrics_have_a_front(cli: Cli, write_sweep: Write) -> None:
         row["number"] for row, is_best in zip(found, front, strict=True) if is_best
     }
     assert [float(row["values_score"]) for row in best] == sorted(float(row["values_score"]) for row in best)
-    assert f"front     {sum(front)} trials that no other one beats in score, twice" in cli("status", "toy").out
+    assert f"front     {sum(front)} trials on the Pareto front of score, twice" in cli("status", "toy").out
     assert json.loads(cli("status", "toy", "--json").out)[0]["front"] == [
         i for i, is_best in enumerate(front) if is_best
     ]

@@ -112,7 +112,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
         f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
-        f"put this line into [study] of {sweep}",
+        f"add this line to [study] of {sweep}",
     ):
         assert words in done.err, done.err
     assert [path.name for path in root.iterdir()] == ["runs"]
@@ -166,7 +166,7 @@ def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: 
     known = cli("import", file(tmp_path), "--into", named)
     assert (known.code, known.out) == (0, "")
     assert "imports it already: nothing to add" in known.err
-    assert "has read its imports once" in known.err
+    assert "keeps the imports that it has read" in known.err
 
 
 def test_out_and_in_again_is_the_same(cli: Cli, write_sweep, tmp_path: Path, root: Path) -> None:

@@ -164,7 +164,7 @@ def test_changed_code_is_told(cli: Cli, write_sweep, root: Path, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     ended = cli("resume", "toy", "--set", "study.trials=3", "--wait")
     assert ended.code == 0, ended.err
-    assert f"the code in {code} is not what the last submission of toy ran: other uncommitted changes" in ended.err
+    assert f"the code in {code} has changed since the last submission of toy: other uncommitted changes" in ended.err
     subprocess.run([*git, "commit", "-qam", "two"], check=True)
     assert "ran: commit " in cli("resume", "toy", "--set", "study.trials=4", "-n").err
     assert "is not what" not in cli("resume", "toy", "-n").err
@@ -258,7 +258,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
     fake_command("squeue")
     fake_command("scontrol", stdout="ClusterName = west\n")
-    assert "job 7 is on cluster 'east', but SLURM was asked on 'west'" in cli("cancel", "toy").err
+    assert "job 7 is on cluster 'east', but this is cluster 'west'" in cli("cancel", "toy").err
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
     fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out
@@ -299,7 +299,7 @@ def test_a_failed_trial_is_tried_again_as_a_trial_of_its_own(
 
     ended = cli("retry", "toy", str(number))  # twice is no more than once
     assert ended.code == 0
-    assert f"trial {new} has its configuration and is WAITING" in ended.err
+    assert f"trial {new} has the same configuration and is WAITING" in ended.err
     assert len(state_of(home).trials) == new + 1
 
     monkeypatch.setenv("TOLD", "1")
@@ -326,7 +326,7 @@ def test_no_more_trials_than_were_asked_for(cli: Cli, write_sweep, root: Path) -
     assert failed, ended.err
     ended = cli("retry", "toy", str(failed[0]))
     assert ended.code == 0
-    assert "all 4 trials that were asked for are finished or under way" in ended.err
+    assert "all 4 trials of the target are finished or under way" in ended.err
     assert "study.trials=5" in ended.err
     assert len(state_of(home_of(root, "toy")).trials) == len(state.trials)
 

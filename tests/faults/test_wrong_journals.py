@@ -43,7 +43,7 @@ def test_a_journal_of_plain_optuna_is_not_taken_for_a_study_of_ours(root: Path) 
     home.path.mkdir()
     optuna.create_study(study_name="s", storage=plain_storage(home.journal)).enqueue_trial({"x": 1})
     before = home.journal.read_bytes()
-    with pytest.raises(StorageError, match="is a journal of plain Optuna, not one of hpo-batch; choose another"):
+    with pytest.raises(StorageError, match="is a journal of plain Optuna, not of hpo-batch; choose another"):
         revise(home)
     with pytest.raises(StorageError, match=r"no study in .*: submit a sweep first"):
         work(home)

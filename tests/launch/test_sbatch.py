@@ -140,12 +140,12 @@ def test_workers_are_what_is_wanted_less_what_lives(asked: int, remaining: int, 
 
 
 def test_a_slurm_template_without_slurm_is_an_error() -> None:
-    with pytest.raises(UserError, match="say --local"):
+    with pytest.raises(UserError, match="use --local"):
         a_plan(a_sweep(), site=Site(has_slurm=False), standing=Standing(remaining=1))
 
 
 def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM replaces '%'.*--root"):
+    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM expands '%'.*--root"):
         a_plan(a_sweep(), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
     a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
 
@@ -160,7 +160,7 @@ def test_who_is_there_and_will_not_work_is_told() -> None:
 def test_gpus_of_the_callers_environment_are_not_counted_and_so_refused() -> None:
     site = Site(has_slurm=True, environ={"SBATCH_GPUS": "2"})
     a_plan(a_sweep(scheduler="slurm", gres=None), site=site, standing=Standing(remaining=9))
-    with pytest.raises(UserError, match=r"SBATCH_GPUS=2 of your environment .*unset SBATCH_GPUS"):
+    with pytest.raises(UserError, match=r"SBATCH_GPUS=2 in your environment .*unset SBATCH_GPUS"):
         a_plan(a_sweep(scheduler="slurm", workers_per_gpu=2, gres=None), site=site, standing=Standing(remaining=9))
     sweep = a_sweep(scheduler="slurm", workers_per_gpu=2, gres="gpu:1")
     a_plan(sweep, site=site, standing=Standing(remaining=9))  # hidden by it

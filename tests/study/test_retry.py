@@ -48,7 +48,7 @@ def test_a_retry_that_fails_is_retried_once_more_and_not_twice(root: Path) -> No
     assert state.trials[0].key == state.trials[1].key
     again = retry(home, [0, 1], now=time.time())
     assert again.made == ((1, 2),)
-    assert again.left[0][0] == 0
+    assert again.refused[0][0] == 0
     assert retry(home, [0, 1], now=time.time()).made == ()
 
 
@@ -71,5 +71,5 @@ def test_a_trial_of_plain_optuna_that_failed_with_us(root: Path) -> None:
     assert state.trials[1].key == state.trials[0].key
     assert_read_as_optuna_reads(home.journal)
     plain(home).add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
-    (left,) = retry(home, [2], now=time.time()).left
-    assert "hpo-batch did not make it" in left[1]
+    (left,) = retry(home, [2], now=time.time()).refused
+    assert "hpo-batch did not create it" in left[1]

@@ -26,7 +26,7 @@ def test_a_worker_leaves_a_node_that_breaks_trials_while_others_go_on(project: B
     bad = here.start(SLURMD_NODENAME="bad")
     assert bad.wait() == 1
     assert "no more trials for this worker: trials fail on this node and do well on others" in bad.said
-    assert "or leave it out with job.exclude" in bad.said
+    assert "or exclude it with job.exclude" in bad.said
     assert f"node {BROKEN}" in bad.said
     failed = here.state.counts().failed
     assert 3 <= failed < 40
