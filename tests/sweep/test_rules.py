@@ -135,7 +135,7 @@ def test_nothing_to_search(told: Told, text: str, lines: list[str]) -> None:
         ("[space.constraints]\na = 'x > 1'\nb = 'x < 2'",
          ["11: space.constraints: nothing in [space] satisfies all of them together"]),
         ("y = 3\n[space.constraints]\na = 'y > 5'", ["13: space.constraints.a: nothing in [space] satisfies it"]),
-        ("[space.constraints]\na = '1 > 5'", ["12: space.constraints.a: expression '1 > 5': it names nothing"]),
+        ("[space.constraints]\na = '1 > 5'", ["12: space.constraints.a: expression '1 > 5': it contains no names"]),
         ("[space.derived]\nd = 'x * 2'\n[space.constraints]\na = 'd % 2 == 1'",
          ["14: space.constraints.a: nothing in [space] satisfies it"]),
         ("y = ['a']\n[space.constraints]\na = 'x > y'",
