@@ -52,7 +52,7 @@ def command(
     Exit code 0: healthy. 3: SLURM refuses, is down, or nodes lack something. 4: something is wrong with the storage
     (also if SLURM is not well either). 2: there is no such study, or the sweep has mistakes.
 
-    --rebuild makes the journal again from what each trial's last claim left in its folder: finished trials come back,
+    --rebuild rebuilds the journal from what each trial's last claim left in its folder: finished trials come back,
     the others wait for their next attempt. The former journal is kept as journal.before-rebuild.1.jsonl. Nothing is
     done while a worker is running, and nothing to a healthy journal.
     """

@@ -17,7 +17,7 @@ from hpo_batch.store.attempt_archive import GONE, KeptTrial, kept_trials
 from hpo_batch.store.home import StudyHome
 from hpo_batch.text.names import listed
 
-REBUILD: Final = "'hpo-batch doctor STUDY --rebuild' makes it again from the trial folders"
+REBUILD: Final = "'hpo-batch doctor STUDY --rebuild' rebuilds it from the trial folders"
 
 
 @dataclass(kw_only=True)
