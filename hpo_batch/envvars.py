@@ -1,4 +1,4 @@
-"""The environment variables of hpo-batch: those that users set or read, and those between its own processes."""
+"""The environment variables of hpo-batch, for users and between its own processes."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from enum import StrEnum
 
 
 class EnvVar(StrEnum):
-    """By name. What a command is told of its trial is documented in docs/objective.md."""
+    """Names of the variables. docs/objective.md documents those for commands."""
 
     ROOT = "HPO_BATCH_ROOT"
-    """the logs directory, where ``--root`` is not given"""
+    """the logs directory, unless ``--root`` is given"""
     SHARED_DISK = "HPO_BATCH_SHARED_DISK"
-    """set to 1: every file system is taken for one that several hosts write to"""
+    """if 1, all file systems count as shared between hosts"""
 
-    # set by whoever starts a worker
+    # set by the process that starts a worker
     SUBMISSION = "HPO_BATCH_SUBMISSION"
     WORKER = "HPO_BATCH_WORKER"
     """index of a local worker in its submission"""
     CPUS = "HPO_BATCH_CPUS"
     GPUS = "HPO_BATCH_GPUS"
-    """how many it holds: 1/k of one that k workers share"""
+    """number of GPUs of a worker; 1/k for each of k workers sharing one"""
     SLOT = "HPO_BATCH_SLOT"
-    """number of a worker in an array task of several"""
+    """index of a worker in an array task with several"""
     TALLY = "HPO_BATCH_TALLY"
-    """the file into which such a worker writes what it has done, as its last act"""
+    """file in which such a worker summarizes its work before it ends"""
 
-    # set for all that a worker starts, so that it is found again
+    # inherited by all processes that a worker starts, to find them again
     WORKER_NAME = "HPO_BATCH_WORKER_NAME"
     LIFE = "HPO_BATCH_LIFE"
     RANKS = "HPO_BATCH_RANKS"
-    """how a process of the user's code finds rank 0; it takes the variable out of its environment"""
+    """how a rank's process finds rank 0; removed from its environment at start"""
     RANK_LIFE = "HPO_BATCH_RANK_LIFE"
     CONTENTION = "HPO_BATCH_CONTENTION"
 
-    # what a command is told of its trial
+    # the trial of a command
     TRIAL = "HPO_BATCH_TRIAL"
     ATTEMPT = "HPO_BATCH_ATTEMPT"
     SEED = "HPO_BATCH_SEED"
@@ -43,4 +43,4 @@ class EnvVar(StrEnum):
     STOP_FILE = "HPO_BATCH_STOP_FILE"
     PARAMS = "HPO_BATCH_PARAMS"
     DEADLINE = "HPO_BATCH_DEADLINE"
-    """in seconds since the epoch; also set for local workers, which have no time limit of SLURM's"""
+    """in seconds since the epoch; also set for local workers, which have no SLURM time limit"""

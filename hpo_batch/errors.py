@@ -1,25 +1,25 @@
-"""Every error that hpo-batch raises on purpose, and the exit code each one ends a command with.
+"""The exceptions of hpo-batch, and the exit codes that commands end with.
 
     HpoBatchError
     ├── UserError            2   a sweep, an option or an argument is wrong
     │   ├── SweepInvalid         all mistakes of a sweep file at once
-    │   ├── ExpressionError      an expression that is refused or cannot be evaluated
+    │   ├── ExpressionError      an expression is not allowed or cannot be evaluated
     │   ├── StudyNotFound        no study of that name, or several
-    │   ├── Irreconcilable       the sweep and the study of its name do not belong together
-    │   └── DeviceMissing        a GPU was asked for and none is there
+    │   ├── Irreconcilable       the sweep is incompatible with the existing study
+    │   └── DeviceMissing        a GPU was requested and there is none
     ├── CommandMissing       2   an executable is not on PATH
     ├── CommandTimeout       3   an executable did not answer in time
     ├── SlurmError           3   SLURM refused, or could not be reached
     │   ├── SlurmRefused
-    │   │   └── SubmitLimit      no more jobs now; fewer may do
+    │   │   └── SubmitLimit      too many jobs or tasks
     │   └── SlurmUnreachable
-    │       └── SubmissionUnknown    sbatch gave no answer: the job may have been taken
+    │       └── SubmissionUnknown    sbatch gave no answer; the job may have been accepted
     ├── StorageError         4   the study on disk cannot be read or written
     │   ├── JournalCorrupt
     │   └── LockTimeout
-    └── Superseded           4   this attempt is no longer the one that counts
+    └── Superseded           4   another attempt has taken over the trial
 
-A message says what happened, where, and what to do next. The command line catches the tree once, in ``cli.main``.
+Messages say what happened, where, and what to do. They are caught once, in ``cli.main``.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class Exit(IntEnum):
     SLURM = 3
     STORAGE = 4
     DECLINED = 5
+    # EX_SOFTWARE of sysexits.h
     BUG = 70
+    # 128 + SIGINT, as in shells
     INTERRUPTED = 130
 
 
 class HpoBatchError(Exception):
-    """Root of the tree."""
+    """Base class of all our exceptions."""
 
     exit_code: Exit = Exit.BUG
 
@@ -53,11 +55,11 @@ class UserError(HpoBatchError):
 
 
 class ExpressionError(UserError):
-    """An expression is not in our language, or its evaluation failed."""
+    """An expression is not allowed, or cannot be evaluated."""
 
 
 class SweepInvalid(UserError):
-    """A sweep file with mistakes: each line of ``lines`` is one of them, ready to print."""
+    """A sweep file has mistakes. ``lines`` has one message per mistake."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
         super().__init__("\n".join(lines))
@@ -93,7 +95,7 @@ class SlurmRefused(SlurmError):
 
 
 class SubmitLimit(SlurmRefused):
-    """SLURM takes no job of this size now: a limit on the number of jobs, or on the size of an array."""
+    """SLURM refused a job because of a limit on the number of jobs, or on the size of arrays."""
 
 
 class SlurmUnreachable(SlurmError):
@@ -101,7 +103,7 @@ class SlurmUnreachable(SlurmError):
 
 
 class SubmissionUnknown(SlurmUnreachable):
-    """sbatch ended without an answer: the job may have been taken, and is then found by its name."""
+    """sbatch ended without an answer: the job may have been accepted, and can be found by its name."""
 
 
 ADVICE = {
@@ -112,33 +114,35 @@ ADVICE = {
     errno.ENOTCONN: "the file system is not mounted here any more: try again, then tell your administrators",
     errno.EROFS: "the file system is mounted read-only here",
 }
-"""what to do about an error of a file system, where that is known"""
+"""what to do about errors of a file system"""
 TRANSIENT = frozenset(
     {
         errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EHOSTDOWN, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ENOSPC,
         errno.ENOTCONN, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT,
     }
 )  # fmt: skip
-"""errors of a file system that may be gone in a minute; a missing folder or permission is not among them"""
+"""errors of a file system that may disappear by themselves, unlike a missing folder or permission"""
 
 
 class StorageError(HpoBatchError):
     exit_code = Exit.STORAGE
     transient = False
-    """whether trying again may help"""
+    """whether retrying may help"""
 
     @classmethod
     def because(cls, what: str, error: OSError, *, do: str = "") -> Self:
-        """What could not be done, what the file system said, and what to do about it.
+        """The exception for an error of the file system, with advice.
 
         Args:
-            do: what to do that only the caller knows, such as an option that takes another folder.
+            what: what could not be done.
+            error: from the file system.
+            do: what the user can do, if the caller knows, such as an option for another folder.
         """
-        said = error.strerror or str(error)
+        reason = error.strerror or str(error)
         advice = ADVICE.get(error.errno or 0)
-        made = cls(f"{what}: {said}" + (f" ({advice})" if advice else "") + (f"; {do}" if do else ""))
-        made.transient = error.errno in TRANSIENT
-        return made
+        storage_error = cls(f"{what}: {reason}" + (f" ({advice})" if advice else "") + (f"; {do}" if do else ""))
+        storage_error.transient = error.errno in TRANSIENT
+        return storage_error
 
 
 class JournalCorrupt(StorageError):
@@ -150,4 +154,4 @@ class LockTimeout(StorageError):
 
 
 class Superseded(StorageError):
-    """The trial has gone on elsewhere: nothing this attempt writes counts any more."""
+    """Another attempt has taken over the trial: results of this one no longer count."""

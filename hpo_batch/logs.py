@@ -1,7 +1,4 @@
-"""Where our own messages go. The root logger is never touched: it belongs to the user's code, which we may be running.
-
-Code that configures it does so as if we were not there, and libraries that print by themselves are not printed twice.
-"""
+"""Logging handlers for our own loggers. The root logger is left to the user's code, which runs in the same process."""
 
 from __future__ import annotations
 
@@ -13,19 +10,20 @@ FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 
 
 class CurrentStderr(logging.StreamHandler[Any]):
-    """Writes to what ``sys.stderr`` is at the moment: while a function runs, the file of its attempt."""
+    """Writes to the current ``sys.stderr``, which is a file of the attempt while an objective function runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
+        # looked up for each record, because it is redirected while a function runs
         self.stream = sys.stderr
         super().emit(record)
 
 
 def tell(logger: str, handler: logging.Handler, *, level: int, propagate: bool = False) -> None:
-    """Send what a logger of ours says to one handler, in place of any other."""
-    found = logging.getLogger(logger)
-    found.handlers, found.propagate = [handler], propagate
-    found.setLevel(level)
+    """Replace the handlers of one of our loggers by ``handler``."""
+    ours = logging.getLogger(logger)
+    ours.handlers, ours.propagate = [handler], propagate
+    ours.setLevel(level)

@@ -1,7 +1,4 @@
-"""The types that cross the borders between layers: configurations, claims, outcomes, trials as read, counts.
-
-Plain frozen values without behaviour beyond what follows from their fields. Nothing here reads or writes.
-"""
+"""The types shared by all layers: configurations, claims, outcomes, trials and counts. Frozen values without I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from functools import cached_property
 from typing import TypeAlias
 
 Value: TypeAlias = bool | int | float | str
-"""What a parameter may be. Lists and tables are not values."""
+"""Type of a parameter value. Lists and tables are not values."""
 
 
 class TrialState(Enum):
-    """Optuna's five states, with Optuna's numbers."""
+    """Optuna's trial states, with the same numbers."""
 
     RUNNING = 0
     COMPLETE = 1
@@ -29,10 +26,11 @@ class TrialState(Enum):
 
     ended: bool
     finished: bool
-    """Counts towards the target. A failed trial has ended, but is not finished."""
+    """counts towards the target; a failed trial has ended, but is not finished"""
 
     def __init__(self, number: int) -> None:
-        # plain attributes, and below the hash of any object: a replay asks for them several times per trial
+        # attributes instead of properties, and object's hash instead of Enum's, for speed: a replay uses both several
+        # times per trial
         self.ended = number in (1, 2, 3)
         self.finished = number in (1, 2)
 
@@ -41,7 +39,7 @@ class TrialState(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """The active parameters of a trial: searched, fixed and derived. Equal keys mean equal training runs."""
+    """The active parameters of a trial: searched, fixed and derived. Trials with equal keys train the same model."""
 
     searched: Mapping[str, Value]
     fixed: Mapping[str, Value]
@@ -49,16 +47,15 @@ class Configuration:
 
     @cached_property
     def values(self) -> dict[str, Value]:
-        """All of them by name: what user code is given."""
+        """All parameters by name, as passed to the user's code."""
         return {**self.fixed, **self.searched, **self.derived}
 
     @cached_property
     def key(self) -> str:
-        """Identity of the configuration everywhere: a digest of the active values, whatever their order.
-
-        ``repr`` of a float is exact, and JSON keeps ``1``, ``1.0`` and ``true`` apart, which Python's ``==`` does not.
-        """
+        """Identity of the configuration: a digest of its searched and fixed values, in any order."""
+        # floats are written exactly (repr), and 1, 1.0 and true differ in JSON, unlike with Python's ==
         text = json.dumps({**self.fixed, **self.searched}, sort_keys=True, ensure_ascii=False)
+        # 80 bits: no collision to be expected below a billion configurations
         return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
@@ -75,24 +72,24 @@ class Reason(StrEnum):
     LOST = "lost"
     STALLED = "stalled"
     INVALID = "invalid"
-    """the result has the wrong type, or the objective could not be loaded"""
+    """the result has the wrong type, or the objective cannot be loaded"""
 
 
 class Cause(StrEnum):
-    """Why an attempt was given back, in order and without failing."""
+    """Why an attempt was given back without failing, to be continued later."""
 
     TIME_LIMIT = "time_limit"
     PREEMPTED = "preempted"
     DRAINED = "drained"
     CANCELLED = "cancelled"
     CHECKPOINTED = "checkpointed"
-    """the command ended with exit code 75: continue me later"""
+    """the command ended with exit code 75: "continue later\""""
     STORAGE = "storage"
-    """the files of the attempt could not be written, such as on a full disk"""
+    """the attempt's files could not be written, for example because the disk is full"""
 
 
 class Stopping(StrEnum):
-    """Why ``Trial.should_stop`` says yes."""
+    """Why ``Trial.should_stop`` returns True."""
 
     PRUNED = "pruned"
     TIME_LIMIT = "time_limit"
@@ -104,7 +101,7 @@ class Stopping(StrEnum):
 
 
 class Verdict(Enum):
-    """What ``Study.report`` answers."""
+    """Result of ``Study.report``."""
 
     CONTINUE = "continue"
     PRUNE = "prune"
@@ -112,7 +109,7 @@ class Verdict(Enum):
 
 
 class IdleWhy(StrEnum):
-    """Why a claim was not granted."""
+    """Why a worker got no trial."""
 
     TARGET_MET = "target met"
     IN_FLIGHT = "the rest is running"
@@ -132,7 +129,7 @@ class Idle:
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """The worker behind a claim: enough to tell, on its own host, whether it is still there."""
+    """The worker of a claim, with what its host needs to tell whether it is alive."""
 
     worker: str
     """unique name; also the name of its lease"""
@@ -141,19 +138,19 @@ class Owner:
     host: str
     pid: int
     start: int
-    """clock ticks after boot at which the process started: a recycled pid has another"""
+    """start time of the process in clock ticks since boot: distinguishes it from a later process with the same pid"""
     boot: str
     pid_ns: str = ""
-    """PID namespace in which ``pid`` is its number; empty in studies of before 0.2"""
+    """PID namespace of ``pid``; empty in studies from before 0.2"""
     gpus: tuple[str, ...] = ()
-    """that its process sees; of several ranks the first one's"""
+    """visible to its process; with several ranks, to rank 0"""
     gpu_count: float | None = None
-    """that it holds: of all its ranks, on all nodes; 1/k of one that k workers share. None: as many as it sees"""
+    """GPUs of all its ranks, on all nodes; 1/k for each of k workers sharing one; None: the number of ``gpus``"""
     submission: str = ""
 
     @cached_property
     def facts(self) -> dict[str, object]:
-        """The fields by name, as they are stored."""
+        """The fields by name, as stored in the journal."""
         return asdict(self)
 
 
@@ -167,10 +164,10 @@ class Claim:
     configuration: Configuration
     seeds: tuple[int, ...]
     origin: str
-    """where the configuration came from: ``list``, ``baseline``, ``extreme: min d_model``, ``tpe`` ..."""
+    """source of the configuration: ``list``, ``baseline``, ``extreme: min d_model``, ``tpe`` ..."""
     name: str | None = None
     resumes: int | None = None
-    """the attempt whose checkpoint this one continues from"""
+    """number of the attempt whose checkpoint it resumes from"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +176,10 @@ class CommandEnd:
 
     argv: tuple[str, ...]
     exit_code: int | None
-    """None if a signal ended it"""
+    """None if it was killed by a signal"""
     signal: int | None
     stopped: str | None
-    """why it was told to stop; None if it was not"""
+    """why it was asked to stop; None if it was not"""
     seconds: float
 
 
@@ -191,9 +188,9 @@ class Complete:
     values: tuple[float, ...]
     metrics: Mapping[str, float]
     replicates: tuple[Mapping[str, float], ...] = ()
-    """of a trial with several seeds: the metrics of each, in their order; values and metrics above are the means"""
+    """metrics per seed of a trial with several, in order; ``values`` and ``metrics`` are their means"""
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
-    """for the record, as in all of these: what follows from it is decided already"""
+    """for information only, as in the other outcomes"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +211,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenBack:
-    """Not an outcome: the attempt ended in order, the trial goes on later."""
+    """Not an outcome: the attempt ended normally, and the trial continues later."""
 
     cause: Cause
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
@@ -225,14 +222,14 @@ Outcome: TypeAlias = Complete | Pruned | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One run of a trial by one worker, as the journal tells it."""
+    """One run of a trial by one worker, as recorded in the journal."""
 
     number: int
     worker: str
     job: str
     host: str
     gpus: tuple[str, ...]
-    """that its worker saw; of several ranks the first one's"""
+    """visible to its worker; with several ranks, to rank 0"""
     submission: str
     started: float
     """seconds since the epoch"""
@@ -240,21 +237,21 @@ class Attempt:
     ending: str = ""
     """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
     gpu_count: float = 0
-    """that its worker held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
+    """GPUs of all ranks of its worker, on all nodes; 1/k for each of k workers sharing one"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """One trial as the journal tells it."""
+    """One trial, as recorded in the journal."""
 
     number: int
     state: TrialState
     values: tuple[float, ...] | None
     params: Mapping[str, Value]
-    """all active parameters, fixed and derived ones included"""
+    """all active parameters, including fixed and derived ones"""
     metrics: Mapping[str, float]
     steps: Mapping[int, float]
-    """the objective's metric by step, as reported"""
+    """reported values of the study's metric, by step"""
     seeds: tuple[int, ...]
     origin: str
     name: str | None
@@ -267,37 +264,37 @@ class TrialRecord:
     started: float | None
     ended: float | None
     replicates: tuple[Mapping[str, float], ...] = ()
-    """of a complete trial with several seeds: the metrics of each"""
+    """metrics per seed of a complete trial with several"""
     replicate_of: int | None = None
     """the trial whose configuration this one repeats with another seed"""
 
     @property
     def seconds_total(self) -> float | None:
-        """Time of all ended attempts together; None before the first has ended."""
+        """Total time of all ended attempts; None before the first has ended."""
         spans = [a.ended - a.started for a in self.attempts if a.ended is not None]
         return sum(spans) if spans else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedTrial:
-    """A finished trial of another study, as samplers are shown it. It is no trial of the study that imports it."""
+    """A finished trial of another study, for samplers. It is not a trial of the importing study."""
 
     study: str
     number: int
     state: TrialState
     params: Mapping[str, Value]
-    """searched and fixed values, as they were stored"""
+    """searched and fixed values, as stored"""
     values: tuple[float, ...]
-    """of this study's metrics; of a pruned trial what it reported last"""
+    """values of this study's metrics; for a pruned trial, the last reported value"""
     step: int | None = None
-    """of a pruned trial: when that was"""
+    """step of that report, for a pruned trial"""
     is_whole: bool = True
-    """False if plain Optuna made it, which knows nothing of fixed parameters"""
+    """False for trials of plain Optuna, which have no fixed parameters"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Trials of a study by state, beside the number wanted."""
+    """Numbers of trials by state, and the target."""
 
     target: int
     waiting: int = 0
@@ -312,25 +309,25 @@ class Counts:
 
     @property
     def remaining(self) -> int:
-        """Trials still to be finished, those now running included."""
+        """Trials still to finish, including running ones."""
         return max(0, self.target - self.finished)
 
     @property
     def progress(self) -> str:
-        """``12 of 30``; ``12`` where no number is wanted, as in a study that plain Optuna began."""
+        """``12 of 30``; only ``12`` without a target, as in a study created by plain Optuna."""
         return f"{self.finished} of {self.target}" if self.target else str(self.finished)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something wrong in a description that a person wrote, before it is known in which file and line it stands."""
+    """A mistake in a user's sweep, before its file and line are determined."""
 
     key: tuple[str | int, ...]
     """path to the offending key, as in the TOML: ``("space", "lr", "low")``"""
     message: str
     allowed: str = ""
     guess: str = ""
-    """nearest known name"""
+    """similar valid name"""
 
 
 def is_number(value: object) -> bool:
@@ -338,7 +335,7 @@ def is_number(value: object) -> bool:
 
 
 def is_finite(value: object) -> bool:
-    """A number that a float can hold. Integers of a TOML file may be larger than any float."""
+    """Whether ``value`` is a number that fits into a finite float. TOML integers may be larger."""
     return isinstance(value, int | float) and is_number(value) and abs(value) <= sys.float_info.max
 
 
@@ -357,7 +354,7 @@ class Estimate:
     low: float | None
     high: float | None
     method: str
-    """how value and interval came about, in words for a reader"""
+    """how value and interval were computed, in words"""
     n: int
-    """trials that it rests on"""
+    """number of trials"""
     level: float = 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers import REPOSITORY
 from tests.network import mount
 
 # fixtures: pytest finds them by their being here
@@ -25,7 +27,6 @@ from tests.simulators.fixtures import (  # noqa: F401
     write_back,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 Hosts = Callable[..., list[mount.Host]]
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")
@@ -40,6 +41,17 @@ hypothesis.settings.load_profile("tests")
 # a shell that runs the tests in the background (`pytest ... &`) has them ignore Ctrl-C, and so would what they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was collected, modules and 6,000 tests, out of the garbage collector's sight.
+
+    It is there to stay, and each look at all of it takes a third of a second. statsmodels' multipletests, which adjusts
+    p values by Holm, asks for one on every call (``gc.collect()`` in statsmodels/stats/multitest.py); pytest's own
+    checks do too. Processes that are forked afterwards share these pages longer.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

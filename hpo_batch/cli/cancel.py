@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, live_homes, logs_root, root_option
+from hpo_batch.cli.options import check_ours, hint, live_homes, logs_root, root_option
 
 if TYPE_CHECKING:
     from hpo_batch.launch.cancel import Ended
-    from hpo_batch.store.home import StudyHome
+    from hpo_batch.records import Counts
 
 
 @click.command(name="cancel")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> None:
     """End the workers of STUDY (default: the only one with trials left). Unfinished trials wait for resume."""
     from hpo_batch.launch.cancel import cancel, target_of
-    from hpo_batch.store.owner import check_ours
+    from hpo_batch.monitor.reader import load_state
 
     homes = live_homes(study, logs_root(root))
     for home in homes:
@@ -33,16 +33,14 @@ def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> Non
         what = "drain" if drain else "cancel"
         click.confirm(f"{what} {', '.join(home.name for home in homes)}?", abort=True, err=True)
     ended = cancel([target_of(home) for home in homes], drain=drain, say=lambda text: click.echo(text, err=True))
-    for line in _lines(homes, ended, drain=drain):
+    counts = {home.name: load_state(home).counts() for home in homes}
+    for line in _lines(counts, ended, drain=drain):
         click.echo(line, err=True)
 
 
-def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str]:
-    from hpo_batch.monitor.reader import load_state
-
+def _lines(counts_of: Mapping[str, Counts], ended: Ended, *, drain: bool) -> list[str]:
     lines = []
-    for home in homes:
-        counts = load_state(home).counts()
+    for name, counts in counts_of.items():
         marked = "no further trial starts" if drain else "cancelled"
         left = (
             f"{counts.remaining} of {counts.target} trials {'is' if counts.remaining == 1 else 'are'} left"
@@ -50,7 +48,7 @@ def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str
             else "all trials are finished"
         )
         running = f", {counts.running} run to their end" if drain and counts.running else ""
-        lines.append(f"{home.name}: {marked}; {left}{running}")
+        lines.append(f"{name}: {marked}; {left}{running}")
     if ended.jobs:
         what = "jobs whose waiting tasks were cancelled" if drain else "cancelled jobs"
         lines.append(f"  {what}: {', '.join(ended.jobs)}")
@@ -60,5 +58,5 @@ def _lines(homes: Sequence[StudyHome], ended: Ended, *, drain: bool) -> list[str
         lines.append(f"  killed because it did not end: {worker.name}; its trial continues from its last checkpoint")
     for worker in ended.left:
         lines.append(f"  worker {worker.name} on {worker.host} cannot be ended from here; it ends by itself soon")
-    lines.append(f"resume with: {hint('resume', homes[0].name.partition('/')[0])}")
+    lines.append(f"resume with: {hint('resume', next(iter(counts_of)).partition('/')[0])}")
     return lines

@@ -1,4 +1,4 @@
-"""``hpo-batch check``: say what a sweep means, and every mistake in it. Starts nothing, writes nothing."""
+"""``hpo-batch check``: explain a sweep and list every mistake in it, without starting or writing anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpo_batch.errors import UserError
 @click.option("--schema", is_flag=True, help="Print every key of a sweep file with its meaning.")
 @root_option
 def command(sweep: Path | None, overrides: tuple[str, ...], import_code: bool, schema: bool, root: Path | None) -> None:
-    """Say what SWEEP means: trials, size of the space, parameter counts, who shares it; and every mistake in it."""
+    """Explain SWEEP (trials, size of the space, parameter counts, who shares it) and list every mistake in it."""
     from hpo_batch.launch.check import check
     from hpo_batch.launch.describe import describe_schema
 
@@ -25,7 +25,7 @@ def command(sweep: Path | None, overrides: tuple[str, ...], import_code: bool, s
         click.echo("\n".join(describe_schema()))
         return
     if sweep is None:
-        raise click.UsageError("give the path of a sweep file, or --schema")
+        raise click.UsageError("name a sweep file, or use --schema")
     errors: dict[str, None] = {}
     studies = check(sweep, root=logs_root(root), overrides=overrides, import_code=import_code)
     for i, study in enumerate(studies):

@@ -27,44 +27,44 @@ if TYPE_CHECKING:
     "--format",
     "format_",
     type=click.Choice(tuple(FORMATS)),
-    help="How to write it [default: the output file's suffix, else a table].",
+    help="Output format [default: from the suffix of --output, else a table].",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Output file; its suffix sets the format."
 )
-@click.option("--top", type=click.IntRange(min=1), help="Only the best N configurations, each once with its count.")
-@click.option("--best", is_flag=True, help="Only the best one: --top 1; with several metrics the Pareto front.")
-@click.option("--filter", "where", metavar="EXPR", help='Only trials for which it holds: "n_layers > 4", failed.')
+@click.option("--top", type=click.IntRange(min=1), help="Only the N best configurations, each once, with a count.")
+@click.option("--best", is_flag=True, help="Only the best one, as --top 1; with several metrics, the Pareto front.")
+@click.option("--filter", "where", metavar="EXPR", help='Only matching trials: "n_layers > 4", failed.')
 @click.option(
-    "--group", metavar="COLUMN", help="One row per value: budget, study, n_layers; with --top the best of each."
+    "--group", metavar="COLUMN", help="One row per value: budget, study, n_layers; with --top, the best of each."
 )
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
-@click.option("--accounting", is_flag=True, help="With --attempts: what SLURM says of them, by one sacct.")
+@click.option("--accounting", is_flag=True, help="With --attempts: add SLURM's accounting, with one sacct.")
 @root_option
 def command(
     format_: str | None, output: Path | None, attempts: bool, accounting: bool, root: Path | None, **options: Any
 ) -> int:
-    """Make a table of the trials of each SOURCE (left out: the newest study).
+    """Print a table of the trials of each SOURCE (default: the newest study).
 
-    SOURCE is a study's name, directory or TOML, a CSV, JSON or Parquet file, a folder of Ray Tune, or an Optuna
-    storage: a SQLite file, a journal, a URL; '#NAME' behind it picks one of its studies. stderr says what was assumed
-    about a file. Formats for programs (csv, json, parquet) have every column, those for people the telling ones.
+    SOURCE is a study's name, directory or TOML; a CSV, JSON or Parquet file; a Ray Tune folder; or an Optuna storage: a
+    SQLite file, a journal, a URL. Append '#NAME' to pick one study of a storage. stderr lists assumptions about a file.
+    csv, json and parquet have every column; the other formats have the informative ones.
     """
     from hpo_batch.journal.state import no_collections
 
     format = format_of(output, format_)
     choices = {name: options.pop(name) for name in ("top", "best", "where", "group")}
     if attempts and (choices["top"] is not None or choices["best"] or choices["group"]):
-        raise UserError("--attempts lists attempts: --top, --best and --group are for trials")
+        raise UserError("--attempts lists attempts; --top, --best and --group apply to trials")
     if accounting and not attempts:
-        raise UserError("--accounting is about attempts: add --attempts")
+        raise UserError("--accounting needs --attempts")
     folder = logs_root(root)
     if not options["sources"] and not options["files"]:
         options["sources"] = tuple(str(home.path) for home in study_homes(None, folder))
     is_whole = format == "csv" and not attempts and all(value is None or value is False for value in choices.values())
     home = _only_study(SourceOptions(**options), folder) if is_whole else None
     code = 0
-    with no_collections():  # all that is read stays to the end
+    with no_collections():  # garbage collection would find nothing: everything read is needed until the end
         if home is not None:
             content = _whole_study(home)
         else:
@@ -80,7 +80,7 @@ def command(
 
 
 def _only_study(options: SourceOptions, root: Path) -> StudyHome | None:
-    """The study, if SOURCE is one and no other option says anything; None also if something is wrong with it."""
+    """The study, if SOURCE is one and no other option is set; also None if the study cannot be found."""
     if not options.is_one_source:
         return None
     from hpo_batch.journal.state import is_begun_here
@@ -92,7 +92,7 @@ def _only_study(options: SourceOptions, root: Path) -> StudyHome | None:
         homes = study_homes(source, root)
     except (HpoBatchError, OSError, ValueError):
         return None
-    # a journal of plain Optuna may hold what the light reader has no place for
+    # a journal of plain Optuna may hold records that the fast reader does not support
     return homes[0] if len(homes) == 1 and is_begun_here(homes[0].journal) else None
 
 
@@ -109,7 +109,7 @@ def _whole_study(home: StudyHome) -> bytes:
 def _chosen(
     options: dict[str, Any], choices: dict[str, Any], format: str, *, root: Path, attempts: bool, accounting: bool
 ) -> tuple[bytes, int]:
-    """The table of what the options choose, and the exit code."""
+    """The table selected by the options, and the exit code."""
     from hpo_batch.results.choose import Choice, choose
     from hpo_batch.results.formats import render
     from hpo_batch.sources.read import Parts
@@ -143,7 +143,7 @@ def print_summary(home: StudyHome, *, top: int) -> None:
 
 
 def print_overview(homes: Sequence[StudyHome]) -> None:
-    """One line for each of several studies: how far it is, and its best."""
+    """One line for each of several studies: progress and best value."""
     from hpo_batch.results.choose import overview
     from hpo_batch.results.formats import render
     from hpo_batch.sources.read import read_study

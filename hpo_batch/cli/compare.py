@@ -1,4 +1,4 @@
-"""``hpo-batch compare``: several studies beside each other, with what can and cannot be told apart."""
+"""``hpo-batch compare``: several studies side by side, and which differences are certain."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".tx
     "--format",
     "format_",
     type=click.Choice(["table", "md", "html", "json", "latex"]),
-    help="How to write it [default: the output file's suffix, else a table].",
+    help="Output format [default: from the suffix of --output, else a table].",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; its suffix is the format."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Output file; its suffix sets the format."
 )
 @known_options
 @root_option
@@ -39,12 +39,12 @@ def command(
     root: Path | None,
     **source_arguments: Any,
 ) -> int:
-    """Compare the studies of each SOURCE (at least two): best values, noise, coverage, what each parameter does.
+    """Compare the studies of each SOURCE (at least two): best values, noise, coverage, effects of parameters.
 
-    A question that the trials cannot answer gets 'cannot tell' or 'not measured', not 'no'.
+    Where the trials support no answer, the table says 'cannot tell' or 'not measured', not 'no'.
     """
     if output is not None and format_ is None and output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"'{output.name}' does not tell a format; add --format, or end it in {', '.join(SUFFIXES)}")
+        raise UserError(f"'{output.name}' has no known suffix ({', '.join(SUFFIXES)}); use one, or add --format")
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
     from hpo_batch.files import write_atomic
@@ -58,8 +58,6 @@ def command(
     try:
         write_atomic(output.absolute(), content)
     except OSError as error:
-        raise StorageError.because(
-            f"cannot write '{output}'", error, do="-o takes any file that you may write"
-        ) from error
+        raise StorageError.because(f"cannot write '{output}'", error, do="choose another file with -o") from error
     click.echo(f"wrote {output.resolve()}", err=True)
     return exit_code(tables)

@@ -1,4 +1,4 @@
-"""``hpo-batch explain``: the story of one trial, and how to run it again by hand."""
+"""``hpo-batch explain``: the history of a trial, and how to run it again by hand."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ INDENT = 10
 
 @click.command(name="explain")
 @click.argument("study_and_trial", nargs=-1, required=True, metavar="[STUDY] TRIAL")
-@click.option("--json", "as_json", is_flag=True, help="For programs: one JSON object per trial in a list.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per trial.")
 @root_option
 def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) -> None:
-    """Tell where the configuration of TRIAL (a number, a name, or 1-3) came from, who ran it, and what happened.
+    """Show where the configuration of TRIAL (a number, a name, or 1-3) came from, what ran it, and what happened.
 
-    At the end stand shell lines that run it again, outside the study and in a folder of their own.
+    The last lines are shell commands that run it again, outside the study and in a separate folder.
     """
     from hpo_batch.monitor.explain import explain
     from hpo_batch.monitor.reader import load_state
     from hpo_batch.store.submissions import read_submissions
 
     if len(study_and_trial) > 2:
-        raise click.UsageError("give a study and a trial: hpo-batch explain STUDY TRIAL")
+        raise click.UsageError("name one study and one trial: hpo-batch explain STUDY TRIAL")
     home = one_study(study_and_trial[0] if len(study_and_trial) == 2 else None, logs_root(root))
     state = load_state(home, metrics=True)
     names = {t.facts["name"]: t.number for t in state.trials if t.facts.get("name")}
@@ -50,7 +50,7 @@ def _lines(story: Explanation) -> list[str]:
     lines: list[str] = []
 
     def tell(label: str, *texts: str) -> None:
-        # a message of several lines could end in what looks like ours
+        # one line each, so that a multi-line message cannot imitate our own output
         lines.extend(f"{label if i == 0 else '':<{INDENT}}{one_line(text)}" for i, text in enumerate(texts))
 
     named = f" ({story.name})" if story.name else ""

@@ -1,6 +1,6 @@
-"""Follow studies until their workers have ended: a progress bar, then the table and what to type next.
+"""Follow studies until their workers have ended: a progress bar, then the results and the next commands.
 
-Reading only: Ctrl-C ends the waiting, not the sweep. SLURM is asked at most once a minute.
+Read-only: Ctrl-C ends the waiting, not the sweep. SLURM is asked at most once a minute.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from hpo_batch.store.submissions import read_submissions
 from hpo_batch.text.lines import one_line
 
 LOOK_EVERY_S = 0.5
+# squeue loads the controller, so SchedMD asks users not to poll it: https://slurm.schedmd.com/squeue.html
 ASK_SLURM_EVERY_S = 60.0
+# trials in the table at the end
 SHOWN = 20
-"""trials in the table at the end"""
 
 
 def follow(homes: Sequence[StudyHome]) -> int:
-    """Wait for the workers of the studies; the exit code says whether all trials that were asked for are finished.
+    """Wait for the workers of the studies; the exit code tells whether the target is met.
 
-    A trial that failed and was replaced by another one is no reason to fail: the target counts finished trials.
+    A failed trial that was replaced by another does not matter, since the target counts finished trials.
     """
     try:
         _wait(homes)
     except KeyboardInterrupt:
         look = "; ".join(hint("status", home.name) for home in homes)
-        click.echo(f"\nstopped waiting; the sweep goes on. Look at it with: {look}", err=True)
+        click.echo(f"\nstopped waiting; the sweep continues. To watch it: {look}", err=True)
         return Exit.INTERRUPTED
     return _report(homes)
 
@@ -77,11 +78,11 @@ def _wait(homes: Sequence[StudyHome]) -> None:
 
 
 def _workers_left(homes: Sequence[StudyHome], asked: float, patience: Patience) -> tuple[bool, float]:
-    """Whether any worker may still be at it, and when SLURM was last asked.
+    """Whether any worker may still be running, and when SLURM was last asked.
 
-    A study without remaining and running trials needs no question: its workers are leaving.
+    SLURM is not asked about a study without remaining and running trials, since its workers are about to exit.
     """
-    slurm = any(s.kind == "slurm" for home in homes for s in read_submissions(home))
+    slurm = any(s.is_batch for home in homes for s in read_submissions(home))
     if slurm and asked and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
         from hpo_batch.monitor.reader import load_state
 
@@ -115,7 +116,7 @@ def _next_steps(statuses: Sequence[StudyStatus]) -> None:
                 click.echo(f"  {name}: {line}", err=True)
             for label, text in stopped_lines(status.stopped, name) if status.stopped is not None else ():
                 click.echo(f"  {label:<8}  {text}", err=True)
-        commands = [(hint("logs", name, str(status.best.number)), "what the best trial printed")] if status.best else []
+        commands = [(hint("logs", name, str(status.best.number)), "output of the best trial")] if status.best else []
         commands.append((hint("status", name), "trials, workers, failures"))
         commands.append((hint("collect", name, "-o", f"{name.replace('/', '-')}.csv"), "every trial, all metrics"))
         width = max(len(command) for command, _ in commands)

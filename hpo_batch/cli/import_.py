@@ -1,4 +1,4 @@
-"""``hpo-batch import``: somebody's finished trials as a study of their own, which a sweep takes as history."""
+"""``hpo-batch import``: make a study of finished trials from elsewhere, as history for a sweep."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     help="The TOML of the sweep whose sampler learns from the trials. It defines parameters and metric.",
 )
 @click.option("--budget", metavar="BUDGET", help="The [[budget]] of SWEEP that the trials are for, if it has several.")
-@click.option("--name", metavar="NAME", help="Name of the study [default: as the first file].")
+@click.option("--name", metavar="NAME", help="Name of the study [default: the first file's name].")
 @column_options
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be taken; write nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be imported; write nothing.")
 @root_option
 def command(
     files: tuple[str, ...],
@@ -40,9 +40,9 @@ def command(
 ) -> None:
     """Make a study of the finished trials in FILE, so that the sampler of SWEEP learns from them.
 
-    FILE is a CSV, JSON or Parquet file, a folder of Ray Tune, or an Optuna storage: a SQLite file, a journal, a URL;
-    '#NAME' behind it picks one of its studies. Complete trials with a finite value that lie in the space are taken.
-    stdout is the line to put into [study] of SWEEP; stderr says what was assumed, taken and left out.
+    FILE is a CSV, JSON or Parquet file, a Ray Tune folder, or an Optuna storage: a SQLite file, a journal, a URL.
+    Append '#NAME' to pick one study of a storage. Complete trials with a finite value inside the space are imported.
+    stdout has the line to add to [study] of SWEEP; stderr lists assumptions and what was imported or left out.
     """
     from hpo_batch.sources.import_trials import Import, import_trials
 
@@ -65,15 +65,15 @@ def _say_what_to_add(imported: Imported, into: Path, *, budget: str | None, is_m
         if imported.is_frozen:
             path = study.name if budget is None else f"{study.name}/{budget}"
             click.echo(
-                f"warning: the study '{path}' has read its imports once and keeps them: take the name out of {into}, "
-                f"submit it, put the name in again",
+                f"warning: the study '{path}' keeps the imports that it has read: remove the name from {into}, submit "
+                f"it, then add the name again",
                 err=True,
             )
         return
     line = f"import = {json.dumps([*study.import_, name])}"
     table = "[study]" if budget is None else f"the [[budget]] '{budget}'"
     instead = ", in place of the import there" if study.import_ else ""
-    click.echo(f"to show them to the sampler, put this line into {table} of {into}{instead}:", err=True)
+    click.echo(f"to show them to the sampler, add this line to {table} of {into}{instead}:", err=True)
     click.echo(line if budget is None else f"study.{line}")
     if is_made:
         click.echo(f"next: {hint('check', str(into))}   {hint('collect', name)}", err=True)

@@ -5,7 +5,6 @@ Commands are imported when they are called, so that ``--help`` loads neither tor
 
 from __future__ import annotations
 
-import codecs
 import errno
 import importlib
 import io
@@ -17,10 +16,10 @@ import sys
 import click
 
 from hpo_batch import logs
-from hpo_batch.cli.terminal import printing_only
+from hpo_batch.cli.terminal import print_anything, printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
 from hpo_batch.files import OddFile
-from hpo_batch.text.lines import printable, spelt
+from hpo_batch.text.lines import printable
 from hpo_batch.text.names import did_you_mean
 
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
@@ -28,25 +27,25 @@ from hpo_batch.text.names import did_you_mean
 SECTIONS: dict[str, dict[str, str]] = {
     "Make": {"check": "Say what a sweep file means, and every mistake in it."},
     "Run": {
-        "submit": "Start a sweep, or go on with it: as a SLURM array or here.",
+        "submit": "Start or continue a sweep: as a SLURM array, or on this machine.",
         "status": "Show trials, workers and the best so far.",
         "logs": "Print what a trial wrote, or why it failed.",
-        "explain": "Tell the story of a trial, and how to run it by hand.",
-        "resume": "Go on with a study: add the workers that it lacks.",
-        "retry": "Try failed trials again, as trials of their own.",
+        "explain": "Show the history of a trial, and how to run it by hand.",
+        "resume": "Continue a study: start the workers it is missing.",
+        "retry": "Try failed trials again, as new trials.",
         "cancel": "End a study's workers; unfinished trials wait for resume.",
-        "rm": "Put a study aside: move it into the trash folder.",
+        "rm": "Move a study into the trash folder.",
         "worker": "Work on a study in this terminal.",
     },
     "Read": {
         "list": "List the studies.",
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
-        "report": "Write what the trials say and how sure it is: html, md, json, figures.",
-        "compare": "Put several studies beside each other.",
+        "report": "Write what the trials show, and how certain it is: html, md, json, figures.",
+        "compare": "Compare several studies side by side.",
     },
     "Keep": {
-        "import": "Make a study of somebody's finished trials, as history for a sweep.",
-        "doctor": "Say whether a study, its disk and SLURM are healthy; make a lost journal again.",
+        "import": "Make a study from existing trials, as history for a sweep.",
+        "doctor": "Check a study, its disk and SLURM; rebuild a lost journal.",
     },
 }
 
@@ -82,7 +81,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hpo-batch", prog_name="hpo-batch")
-@click.option("-v", "--verbose", count=True, help="Tell more on stderr; -vv also every command that is run.")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr; -vv also logs every command that is run.")
 def cli(verbose: int) -> None:
     """Hyperparameter sweeps as SLURM array jobs, or on this machine.
 
@@ -98,30 +97,6 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def print_anything() -> None:
-    """A terminal that cannot show a sign (LC_ALL, PYTHONIOENCODING) gets another one, and no command ends by it."""
-    codecs.register_error("hpo_batch.plain", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
-            stream.reconfigure(errors="hpo_batch.plain")
-
-
-PLAIN = {
-    "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x", "\u2192": "->",
-    "\u2190": "<-", "\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u00b7": ".", "\u2022": "*", "\u00a0": " ",
-    "\u2500": "-", "\u2502": "|", "\u2588": "#", "\u2714": "+", "\u2718": "x",
-}  # fmt: skip
-"""signs of our own texts, in ASCII"""
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """What cannot be encoded in other words; a user's letter as its escape in JSON, which may be what is printed."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    found = error.object[error.start : error.end]
-    return "".join(PLAIN.get(one) or spelt(one) for one in found), error.end
-
-
 def run(argv: list[str]) -> int:
     """Run one command; nothing that it prints steers the terminal, whoever wrote it."""
     with printing_only():
@@ -129,16 +104,16 @@ def run(argv: list[str]) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    """Errors are caught here and nowhere else."""
+    """Turn errors into a line and an exit code: here, and nowhere else."""
     try:
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(file=told)
-        click.echo(_without_secrets(told.getvalue(), argv), nl=False, err=True)
+        message = io.StringIO()
+        error.show(file=message)
+        click.echo(_without_secrets(message.getvalue(), argv), nl=False, err=True)
         return Exit.BAD_INPUT
     except HpoBatchError as error:
         for line in _without_secrets(str(error), argv).splitlines() or [type(error).__name__]:
@@ -150,28 +125,34 @@ def _run(argv: list[str]) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`); Python would complain once more at exit
+        # the reader of our output has gone (`| head`); Python would complain once more at exit:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return Exit.STORAGE
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            what = printable(str(error.filename))
-            click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
-            return Exit.BAD_INPUT
-        # A file that is missing is one that we should have expected. Permissions and what others have put there are not
-        # ours: a link may lead to where this user may not look, and Python's `exists` raises then.
-        is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)
-        if error.filename is None or not is_expected:
-            return _our_bug(argv)
-        refused = StorageError.because(f"cannot use '{error.filename}'", error)
-        click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
-        return refused.exit_code
+        return _os_error(error, argv)
     except Exception:
         return _our_bug(argv)
+
+
+def _os_error(error: OSError, argv: list[str]) -> int:
+    """A file or disk that no command expected to be so."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.STORAGE
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        what = printable(str(error.filename))
+        click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
+        return Exit.BAD_INPUT
+    # A file that is missing is one that we should have expected. Permissions and what others have put there are not
+    # ours: a link may lead to where this user may not look, and Python's `exists` raises then.
+    is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)
+    if error.filename is None or not is_expected:
+        return _our_bug(argv)
+    refused = StorageError.because(f"cannot use '{error.filename}'", error)
+    click.echo(f"error: {_without_secrets(str(refused), argv)}", err=True)
+    return refused.exit_code
 
 
 def _without_secrets(text: str, argv: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from hpo_batch.envvars import EnvVar
-from hpo_batch.errors import StorageError, UserError
+from hpo_batch.errors import UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home, why_not_trusted
 from hpo_batch.store.owner import check_ours as check_ours
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
@@ -115,22 +114,16 @@ def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
     """
     if study is not None:
         return study_homes(study, root)
-    from hpo_batch.monitor.reader import load_state
-    from hpo_batch.store.home import all_homes
+    from hpo_batch.monitor.reader import unfinished_studies
 
-    open_ = []
-    for home in all_homes(root):
-        with contextlib.suppress(StorageError):  # whoever means that one names it
-            counts = load_state(home).counts()
-            if counts.remaining or counts.running:
-                open_.append(home)
-    names = sorted({home.name.partition("/")[0] for home in open_})
+    homes = unfinished_studies(root)
+    names = sorted({home.name.partition("/")[0] for home in homes})
     if len(names) > 1:
-        raise UserError(f"several studies have trials left: {', '.join(names)}; name the one that is meant")
-    if not open_:
-        raise UserError(f"no study in {root} has trials left; name the one that is meant ('hpo-batch list')")
+        raise UserError(f"several studies have trials left: {', '.join(names)}; name the one you mean")
+    if not homes:
+        raise UserError(f"no study in {root} has trials left; name the one you mean ('hpo-batch list')")
     click.echo(f"study {names[0]} (the only one in {root} with trials left)", err=True)
-    return tuple(open_)
+    return homes
 
 
 def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""``hpo-batch report``: what the trials say, how sure it is, and what to do next, as one folder of documents."""
+"""``hpo-batch report``: what the trials show, how certain it is, and what to do next, as one folder of documents."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 
 def known_options(command: Callable[..., int]) -> Callable[..., int]:
-    """``--n-eval --n-pos --baseline --seed``; the command gets ``known``, what a person knows beside the trials, and
-    ``seed``."""
+    """Add ``--n-eval --n-pos --baseline --seed``; the command gets ``known`` (facts beyond the trials) and ``seed``."""
 
     @functools.wraps(command)
     def with_known(*, n_eval: int | None, n_pos: int | None, baseline: float | None, **arguments: Any) -> int:
@@ -32,10 +31,14 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
     decorated: Callable[..., int] = with_known
     for decorate in reversed(
         (
-            click.option("--n-eval", type=click.IntRange(min=1), help="Cases that the metric was computed on."),
-            click.option("--n-pos", type=click.IntRange(min=1), help="Positive ones among them, for an AUC."),
-            click.option("--baseline", type=FINITE, metavar="VALUE", help="The metric of what there was before."),
-            click.option("--seed", type=int, default=0, help="For resampling and forests [default: 0]."),
+            click.option(
+                "--n-eval", type=click.IntRange(min=1), help="Number of cases that the metric is computed on."
+            ),
+            click.option(
+                "--n-pos", type=click.IntRange(min=1), help="Number of positive cases among them, for an AUC."
+            ),
+            click.option("--baseline", type=FINITE, metavar="VALUE", help="The metric of the baseline."),
+            click.option("--seed", type=int, default=0, help="Seed of resampling and forests [default: 0]."),
         )
     ):
         decorated = decorate(decorated)
@@ -48,18 +51,23 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The folder [default: 'report' in the study's folder if all is of one study, else './report'].",
+    help="Output folder [default: 'report' in the study's folder for a single study, else './report'].",
 )
-@click.option("--top", type=click.IntRange(min=1), default=60, help="Whose shares are compared [default: 60].")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=60,
+    help="Number of best trials whose shares are compared [default: 60].",
+)
 @known_options
 @root_option
 def command(output: Path | None, top: int, known: Known, seed: int, root: Path | None, **source_arguments: Any) -> int:
-    """Write a report of the trials of each SOURCE (left out: the newest study), with the uncertainty of every number.
+    """Write a report on the trials of each SOURCE (default: the newest study), with the uncertainty of every number.
 
     The folder gets report.html (one file, works offline), report.md, report.json (every number), tables.tex and figures
-    as SVG. SOURCE is what 'collect' takes; several are compared with each other.
+    as SVG. SOURCE is the same as for 'collect'; several sources are compared.
     """
-    # before the libraries of the analysis are loaded: reading a large study is where memory is highest
+    # before importing the analysis libraries: memory peaks while a large study is read
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
     from hpo_batch.findings.report import report, write
@@ -77,9 +85,9 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
 
 
 def _folder(tables: tuple[TrialsTable, ...]) -> Path:
-    """Inside the study's own directory, or that of its budgets, if all is of one study and it may be written to."""
+    """The folder inside the study's directory for a single writable study, else ``./report``."""
     homes = {table.home for table in tables}
-    if len(homes) > 1:  # budgets lie beside each other in the study's directory
+    if len(homes) > 1:  # budgets are folders in the study's directory
         homes = {table.home.parent if table.home is not None and "/" in table.source else None for table in tables}
     home = homes.pop() if len(homes) == 1 else None
     return home / "report" if home is not None and os.access(home, os.W_OK) else Path("report")

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.command(name="resume")
 @click.argument("study", required=False)
-@click.option("--workers", type=int, help="Number of workers: the same as --set job.workers=N.")
+@click.option("--workers", type=int, help="Number of workers; same as --set job.workers=N.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
-@click.option("--wait", is_flag=True, help="Wait until the workers have ended, then print the table.")
+@click.option("--wait", is_flag=True, help="Wait until all workers have ended, then print the results.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the scripts; write nothing.")
-@click.option("--auto", metavar="SUBMISSION", help="Used by the job that collects: only if job.auto_resume allows it.")
+@click.option("--auto", metavar="SUBMISSION", help="For the collector: resume only if job.auto_resume allows it.")
 @root_option
 def command(
     study: str | None,
@@ -56,7 +56,7 @@ def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, w
     requests = [Request(sweep=one, home=home_of(root, one.path), toml=text) for one in load(path, overrides=overrides)]
     if not any(one.home.exists for one in requests):
         raise UserError(
-            f"there is no study '{name_in_toml(str(path))}' in {root} yet: 'hpo-batch submit {path}' starts it"
+            f"the study '{name_in_toml(str(path))}' does not exist in {root}; to start it: 'hpo-batch submit {path}'"
         )
     check_trusted([one.home for one in requests], root=option, study=path.name)
     return run(requests, wait=wait, dry_run=dry_run)
@@ -65,7 +65,7 @@ def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, w
 def resume_homes(
     homes: Sequence[StudyHome], overrides: Sequence[str], *, wait: bool, dry_run: bool, auto: str | None = None
 ) -> int | None:
-    """Go on with studies as they were last submitted; the exit code."""
+    """Continue studies as they were last submitted; returns the exit code."""
     from hpo_batch.cli.submit import run
     from hpo_batch.launch.resume import resume_request
 

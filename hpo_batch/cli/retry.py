@@ -1,4 +1,4 @@
-"""``hpo-batch retry``: another trial for configurations whose trials have failed."""
+"""``hpo-batch retry``: a new trial for the configuration of each failed one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @click.command(name="retry")
 @click.argument("study_and_trials", nargs=-1, metavar="[STUDY] [TRIAL ...]")
 @click.option("--reason", type=click.Choice([r.value for r in Reason]), help="Only trials that failed for this reason.")
-@click.option("--filter", "where", metavar="EXPR", help='Only trials for which it holds: "n_layers > 4", failed.')
-@click.option("--resume", is_flag=True, help="Start the missing workers, as hpo-batch resume does.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say which trials would be retried; write nothing.")
+@click.option("--filter", "where", metavar="EXPR", help='Only matching trials: "n_layers > 4", failed.')
+@click.option("--resume", is_flag=True, help="Then start the missing workers, as hpo-batch resume does.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show which trials would be retried; write nothing.")
 @root_option
 def command(
     study_and_trials: tuple[str, ...],
@@ -35,9 +35,9 @@ def command(
     dry_run: bool,
     root: Path | None,
 ) -> int | None:
-    """Retry failed trials: TRIAL is a number, a name, or 1-3; left out, all that have failed.
+    """Retry failed trials. TRIAL is a number, a name, or 1-3; default: all failed trials.
 
-    A failed trial stays as it is; a new one gets its configuration. A trial that was retried already is left alone.
+    A failed trial stays as it is, and a new one gets its configuration. Trials that were retried before are skipped.
     """
     from hpo_batch.monitor.reader import load_state
     from hpo_batch.store.owner import check_ours
@@ -54,7 +54,7 @@ def command(
     _print(retried, home, state, dry_run=dry_run)
     if not retried.made:
         if named and not any(state.trials[number].state is TrialState.FAIL for number in named):
-            raise UserError("none of these trials has failed: nothing to retry")
+            raise UserError("none of these trials has failed; nothing to retry")
         click.echo(f"{home.name}: nothing to retry", err=True)
     if resume:
         from hpo_batch.cli.resume import resume_homes
@@ -76,11 +76,11 @@ def _print(retried: Retried, home: StudyHome, state: JournalState, *, dry_run: b
     if retried.beyond_target:
         more = state.target + retried.beyond_target
         ask_for = hint("resume", home.name, "--set", f"study.trials={more}")
-        click.echo(f"to retry those too, ask for more trials ({ask_for}), then retry", err=True)
+        click.echo(f"to retry those too, raise the target ({ask_for}), then retry", err=True)
 
 
 def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:
-    """The study and the trials. A number or a range is no study; a name may be that of a trial or a study."""
+    """The study and the trials. Numbers and ranges are trials; a name may be a trial's or a study's."""
     if words and not re.fullmatch(r"[0-9-]+", words[0]):
         try:
             return one_study(words[0], root), words[1:]

@@ -1,4 +1,4 @@
-"""The screen of ``status``: a study's status as lines of text, as wide as the terminal, no longer than it must be."""
+"""The screen of ``status``: a study's status as lines of text that fit the terminal."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from hpo_batch.study.stopped import Stopped
 
 INDENT = 10
+# with more workers than this, only unusual ones are listed
 MOST_LISTED = 20
-"""workers; of more than that only the odd ones are listed"""
 MOST_ODD = 15
 MOST_PARAMS = 12
+# smaller amounts of GPU hours are not shown
 LEAST_HOURS = 0.005
-"""of less nobody wants to know"""
 
 
 def screen(status: StudyStatus, *, width: int | None, all_workers: bool = False) -> list[str]:
     """The lines for one study.
 
     Args:
-        width: of the terminal; None to leave lines as long as they are.
-        all_workers: list every worker, however many they are.
+        width: of the terminal, in characters; None for no wrapping.
+        all_workers: list every worker, however many there are.
     """
     before = (*_overview(status), *_troubles(status))
     lines = [line for label, text in before for line in _wrapped(label, text, width)]
@@ -61,7 +61,7 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "best", _best(status)
     if status.front:
         some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
-        yield "front", f"{len(status.front)} trials that no other one beats in {status.metric}: {some}"
+        yield "front", f"{len(status.front)} trials on the Pareto front of {status.metric}: {some}"
     for parameter, drawn in itertools.groupby(status.shares, key=lambda share: share.parameter):
         values = ", ".join(f"{s.value} {s.realised:.0%} (weight {s.planned:.0%})" for s in drawn)
         yield "shares", f"{parameter}: {values}"
@@ -80,12 +80,12 @@ def _troubles(status: StudyStatus) -> Iterator[tuple[str, str]]:
         for region in group.regions:
             yield "", f"  {region}"
     for node in status.failing_nodes:
-        advice = "; look at it, or leave it out with job.exclude" if node.is_to_blame else ""
+        advice = "; check it, or exclude it with job.exclude" if node.is_to_blame else ""
         yield "node", f"{node}{advice}"
 
 
 def _outlook(status: StudyStatus) -> Iterator[tuple[str, str]]:
-    """What is left to do, what could not be seen, and what to type."""
+    """What is left to do, what could not be checked, and the next commands."""
     if status.abandoned:
         yield "left", f"{_numbers(status.abandoned)}: the worker is gone; the next worker takes it over"
     for text in status.unseen:
@@ -95,28 +95,28 @@ def _outlook(status: StudyStatus) -> Iterator[tuple[str, str]]:
     if status.stopped is not None:
         yield from stopped_lines(status.stopped, status.name)
     elif status.counts.remaining and not any(w.will_work for w in status.workers) and status.slurm != "unseen":
-        left = status.counts.remaining
+        remaining = status.counts.remaining
         change = f"; change {keys} first" if (keys := stuck_for(status)) else ""
-        yield "stopped", f"{left} trial{'' if left == 1 else 's'} left, no workers running{change}"
+        yield "stopped", f"{remaining} trial{'' if remaining == 1 else 's'} left, no workers running{change}"
         yield "go on", hint("resume", status.name)
 
 
 def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:
-    """Why a study has stopped, the error's own words, and what to type, with labels."""
+    """Why a study has stopped, the error message, and the next commands, with labels."""
     lines = [("stopped", stopped.text)]
     if stopped.trial is not None:
-        said = f": {printable(stopped.message)}" if stopped.message else ""
-        lines.append(("", f"trial {stopped.trial} failed{said}"))
+        message = f": {printable(stopped.message)}" if stopped.message else ""
+        lines.append(("", f"trial {stopped.trial} failed{message}"))
         lines.append(("look", hint("logs", name, str(stopped.trial))))
     lines += [("go on", hint(*words)) for words in stopped.commands]
     if stopped.trial is not None:
-        # a name goes on with what is stored: of an edit of the file it knows nothing
-        lines.append(("", "if you have edited the sweep's file, name it instead: hpo-batch resume FILE.toml"))
+        # resuming by name uses the stored sweep, without edits of the file
+        lines.append(("", "if you have edited the sweep's file, use it instead: hpo-batch resume FILE.toml"))
     return lines
 
 
 def gist(status: StudyStatus) -> tuple[object, ...]:
-    """What changes only if something has happened: not the times that go on by themselves."""
+    """The part of a status that changes only when something happens, without running times."""
     workers = tuple((w.worker, w.job, w.state, w.node, w.trial, w.attempt, w.reason) for w in status.workers)
     best = None if status.best is None else status.best.number
     unseen = tuple(sorted(status.unseen))
@@ -125,14 +125,14 @@ def gist(status: StudyStatus) -> tuple[object, ...]:
 
 def _trials(status: StudyStatus) -> str:
     counts = status.counts
-    told = (
+    by_state = (
         ("running", counts.running),
         ("waiting", counts.waiting),
         ("complete", counts.complete),
         ("pruned", counts.pruned),
         ("failed", counts.failed),
     )
-    states = ", ".join(f"{count} {name}" for name, count in told if count)
+    states = ", ".join(f"{count} {name}" for name, count in by_state if count)
     return f"{counts.progress} finished: {states or 'none started'}"
 
 
@@ -155,10 +155,10 @@ def _eta(eta: Eta) -> str:
         return f"unknown: {eta.why_unknown}"
     low, high = _span(eta.low_s), _span(eta.high_s)
     span = low if low == high else f"{low} to {high}"
-    each = f", about {_span(eta.per_trial_s)} for each trial" if eta.per_trial_s is not None else ""
+    each = f", about {_span(eta.per_trial_s)} per trial" if eta.per_trial_s is not None else ""
     workers = "1 worker" if eta.workers == 1 else f"{eta.workers} workers"
     note = "; the workers' time limits end before" if eta.ends_before else ""
-    return f"{span} with the {workers} that run now{each} (from the last {eta.based_on}){note}"
+    return f"{span} with the {workers} running now{each} (from the last {eta.based_on}){note}"
 
 
 def _hours(hours: Hours) -> str:
@@ -168,14 +168,14 @@ def _hours(hours: Hours) -> str:
         ("lost", hours.lost),
         ("idle", hours.idle),
     )
-    told = [f"{_hour(hours.used)} {hours.unit} hours used"]
-    told += [f"{_hour(hours.complete)} for complete trials"] if hours.complete else []
-    told += [f"{_hour(hours.running)} for trials at work"] if hours.running else []
+    texts = [f"{_hour(hours.used)} {hours.unit} hours used"]
+    texts += [f"{_hour(hours.complete)} for complete trials"] if hours.complete else []
+    texts += [f"{_hour(hours.running)} for unfinished trials"] if hours.running else []
     wasted = ", ".join(f"{_hour(value)} {name}" for name, value in parts if value)
-    told += [f"{_hour(hours.wasted)} without a result ({wasted})"] if wasted else []
-    told += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
-    told += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
-    return ", ".join(told)
+    texts += [f"{_hour(hours.wasted)} without a result ({wasted})"] if wasted else []
+    texts += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
+    texts += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
+    return ", ".join(texts)
 
 
 def _files(files: Usage) -> str:
@@ -189,12 +189,12 @@ def _hour(hours: float | None) -> str:
 
 def _failures(group: FailureGroup) -> str:
     if not group.trials:
-        return f"0 {group.reason} for good; {_times(group.attempts)} an attempt ended so and was tried again"
+        return f"no trial failed with {group.reason}; {_times(group.attempts)} an attempt did and was retried"
     nodes = list(group.nodes.items())
     where = ", ".join(f"{count} on {node}" for node, count in nodes[:3])
     where += f", {sum(count for _, count in nodes[3:])} on {len(nodes) - 3} others" if len(nodes) > 3 else ""
-    again = f", {_times(group.attempts - group.trials)} tried again" if group.attempts > group.trials else ""
-    newest = f"; the newest: trial {group.newest}" if group.newest is not None else ""
+    again = f", retried {_times(group.attempts - group.trials)}" if group.attempts > group.trials else ""
+    newest = f"; newest: trial {group.newest}" if group.newest is not None else ""
     return f"{group.trials} {group.reason}{f' ({where})' if where else ''}{again}{newest}"
 
 
@@ -232,12 +232,12 @@ def _workers(status: StudyStatus, width: int | None, *, all_workers: bool) -> li
 
 
 def _is_odd(worker: WorkerStatus) -> bool:
-    """What is neither at work nor waits in the queue."""
+    """Whether a worker is neither running a trial nor pending."""
     return worker.state not in ("running", "pending") or (worker.state == "running" and worker.trial is None)
 
 
 def _pending(workers: Sequence[WorkerStatus], width: int | None) -> list[str]:
-    """Why so many wait, reason by reason."""
+    """Pending workers by reason."""
     reasons = Counter((worker.reason, worker.gloss) for worker in workers if worker.state == "pending")
     lines: list[str] = []
     for (reason, gloss), count in reasons.most_common():
@@ -246,7 +246,7 @@ def _pending(workers: Sequence[WorkerStatus], width: int | None) -> list[str]:
 
 
 def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
-    """The columns of one worker: who, state, where, GPU, trial, sign of life, and why it waits."""
+    """The columns of one worker: name, state, node, GPU, trial, last sign of life, and why it is pending."""
     who = worker.worker or f"pid {worker.pid}" if worker.job == "local" else worker.job
     state = worker.state
     if worker.word and worker.word.lower() not in (state, "running", "completing"):

@@ -1,4 +1,4 @@
-"""SOURCE and its options, as all reading commands have them: studies, files, Optuna storages."""
+"""The SOURCE argument and its options, shared by all reading commands."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def source_options(command: F) -> F:
                 "files",
                 multiple=True,
                 metavar="FILE",
-                help="Same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage, a folder of Ray Tune.",
+                help="Same as SOURCE: a CSV, JSON or Parquet file, an Optuna storage, a Ray Tune folder.",
             ),
             click.option(
                 "--sweep",
                 type=click.Path(path_type=Path, dir_okay=False),
-                help="The sweep that the trials of a file come from: its space [default: inferred and shown].",
+                help="The sweep of a file's trials, which defines their space [default: inferred and shown].",
             ),
         )
     ):
@@ -45,9 +45,9 @@ def source_options(command: F) -> F:
 
 
 def column_options(command: F) -> F:
-    """``--map --value --direction --params --ignore``: what the columns of a file are.
+    """``--map --value --direction --params --ignore``: the meaning of a file's columns.
 
-    Each applies to all files, or with ``FILE:`` before it to one of them: ``ColumnOptions.by_source`` tells which.
+    Each applies to all files, or to one file with the prefix ``FILE:``; see ``ColumnOptions.by_source``.
     """
     for decorate in reversed(
         (
@@ -56,17 +56,17 @@ def column_options(command: F) -> F:
                 "maps",
                 multiple=True,
                 metavar="NAME=COLUMN",
-                help="What a file's column is: lr=col; FILE:lr=col for one file.",
+                help="Rename a file's column: lr=col; FILE:lr=col for one file.",
             ),
             click.option(
                 "--value",
                 multiple=True,
                 metavar="COLUMN",
-                help="A file's column with the objective; FILE:COLUMN for one file.",
+                help="The column with the objective; FILE:COLUMN for one file.",
             ),
             click.option("--direction", multiple=True, metavar="D", help="maximize or minimize, for files."),
             click.option("--params", multiple=True, metavar="A,B,..", help="The columns that are parameters."),
-            click.option("--ignore", multiple=True, metavar="COLUMN", help="A file's column to leave out."),
+            click.option("--ignore", multiple=True, metavar="COLUMN", help="A column to leave out."),
         )
     ):
         command = decorate(command)
@@ -75,7 +75,7 @@ def column_options(command: F) -> F:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnOptions:
-    """What the options of ``column_options`` say about columns, as they were typed."""
+    """The values of ``column_options``, as typed."""
 
     maps: tuple[str, ...]
     value: tuple[str, ...]
@@ -84,12 +84,12 @@ class ColumnOptions:
     ignore: tuple[str, ...]
 
     def by_source(self, sources: Sequence[str]) -> tuple[Columns, dict[str, Columns]]:
-        """What applies to all sources, and what to one of them.
+        """The options for all sources, and those for single sources.
 
-        ``runs.csv:lr=rate`` applies to ``runs.csv``, if that is a SOURCE or the name of one's file.
+        ``runs.csv:lr=rate`` applies to ``runs.csv``, if that is a SOURCE or a SOURCE's file name.
 
         Raises:
-            UserError: the name before the colon fits several sources, or a text of ``--map`` is none.
+            UserError: the name before the colon fits several sources, or a value of ``--map`` has no ``=``.
         """
         return by_source(sources, self.column_texts)
 
@@ -100,7 +100,7 @@ class ColumnOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(ColumnOptions):
-    """What ``source_options`` adds to a command."""
+    """The values of ``source_options``."""
 
     sources: tuple[str, ...]
     files: tuple[str, ...]
@@ -108,7 +108,7 @@ class SourceOptions(ColumnOptions):
 
     @property
     def is_one_source(self) -> bool:
-        """Whether nothing but one SOURCE was given."""
+        """Whether there is one SOURCE and no other option."""
         others = (self.files, self.sweep, self.maps, self.value, self.direction, self.params, self.ignore)
         return len(self.sources) == 1 and not any(others)
 
@@ -116,26 +116,26 @@ class SourceOptions(ColumnOptions):
 def read_sources(
     *, root: Path, parts: Parts | None = None, reports: bool = True, **options: Any
 ) -> tuple[TrialsTable, ...]:
-    """The tables that the options of ``source_options`` name; stderr says what was assumed.
+    """Read the tables that ``source_options`` names; prints assumptions and errors to stderr.
 
     Args:
         root: the logs directory.
         parts: what to read.
-        reports: read what trials reported step by step, if ``parts`` does not say.
-        options: those of ``source_options``.
+        reports: read the reported values of each step, unless ``parts`` decides.
+        options: the values of ``source_options``.
 
     Raises:
         UserError: see ``read_tables``.
     """
     from hpo_batch.sources.read import Parts, read_tables
 
-    given = SourceOptions(**options)
-    sources = (*given.sources, *given.files)
-    columns, columns_of = given.by_source(sources)
+    request = SourceOptions(**options)
+    sources = (*request.sources, *request.files)
+    columns, columns_of = request.by_source(sources)
     tables = read_tables(
         sources,
         root=root,
-        sweep=given.sweep,
+        sweep=request.sweep,
         columns=columns,
         columns_of=columns_of,
         parts=parts or Parts(reports=reports),
@@ -149,7 +149,7 @@ def read_sources(
 
 
 def exit_code(tables: Sequence[TrialsTable]) -> Exit:
-    """Of a command that has written what it could read."""
+    """The exit code of a command that printed what it could read."""
     return Exit.STORAGE if any(table.left_out for table in tables) else Exit.OK
 
 
@@ -161,7 +161,7 @@ def by_source(sources: Sequence[str], options: Mapping[str, tuple[str, ...]]) ->
         for text in texts:
             source, rest = _scope(text, sources, f"--{'map' if name == 'maps' else name}")
             (shared if source is None else own.setdefault(source, {n: [] for n in options}))[name].append(rest)
-    return _columns(shared), {source: _columns(told) for source, told in own.items()}
+    return _columns(shared), {source: _columns(texts) for source, texts in own.items()}
 
 
 def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, str]:
@@ -171,10 +171,10 @@ def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, 
         source = max(whole, key=len)
         return source, text[len(source) + 1 :]
     named = {source: Path(source).name for source in sources}
-    found = [source for source, name in named.items() if name and text.startswith(f"{name}:")]
-    if len(set(found)) > 1:
-        raise UserError(f"{option}: '{named[found[0]]}' may be {' or '.join(found)}: write it as SOURCE is written")
-    return (found[0], text[len(named[found[0]]) + 1 :]) if found else (None, text)
+    matches = [source for source, name in named.items() if name and text.startswith(f"{name}:")]
+    if len(set(matches)) > 1:
+        raise UserError(f"{option}: '{named[matches[0]]}' may be {' or '.join(matches)}: write it like the SOURCE")
+    return (matches[0], text[len(named[matches[0]]) + 1 :]) if matches else (None, text)
 
 
 def _columns(texts: Mapping[str, Sequence[str]]) -> Columns:
@@ -190,7 +190,7 @@ def _columns(texts: Mapping[str, Sequence[str]]) -> Columns:
 
 
 def parse_maps(texts: tuple[str, ...]) -> dict[str, str]:
-    """Our name -> the file's. Raises UserError for a text without both."""
+    """Our name -> the file's name. Raises UserError for a text that is not ``NAME=COLUMN``."""
     mapping = {}
     for text in texts:
         ours, equals, theirs = text.partition("=")

@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from hpo_batch.store.home import StudyHome
 
 ASK_SLURM_EVERY_S = 60.0
+# seconds between reads of the journal
 LOOK_EVERY_S = 2.0
-"""how often the journal is read on"""
 
 
 @click.command(name="status")
 @click.argument("study", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs: see docs/status-json.md.")
-@click.option("-w", "--watch", is_flag=True, help="Go on showing it; SLURM is asked once a minute. Ctrl-C ends it.")
-@click.option("--all", "all_workers", is_flag=True, help="List every worker, also where there are many.")
-@click.option("--accounting", is_flag=True, help="Ask sacct too: what SLURM has charged, and all idle time.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/status-json.md.")
+@click.option("-w", "--watch", is_flag=True, help="Keep watching until Ctrl-C; asks SLURM once a minute.")
+@click.option("--all", "all_workers", is_flag=True, help="List every worker, even if there are many.")
+@click.option("--accounting", is_flag=True, help="Ask sacct too, for charged hours and all idle time.")
 @root_option
 def command(
     study: str | None, as_json: bool, watch: bool, all_workers: bool, accounting: bool, root: Path | None
 ) -> int:
-    """Show trials, workers and the best so far of STUDY (left out: the newest).
+    """Show the trials, workers and best value of STUDY (default: the newest).
 
-    Changes nothing. Asks SLURM once for all studies; what could not be seen is said.
+    Changes nothing. Asks SLURM once for all studies, and reports what could not be checked.
     """
     from hpo_batch.monitor.status import View
 
@@ -55,12 +55,12 @@ def command(
         else:
             _print_changes(view, homes, as_json=as_json, all_workers=all_workers, accounting=accounting)
     except KeyboardInterrupt:
-        pass  # how one stops looking
+        pass  # the way to stop watching
     return Exit.OK
 
 
 def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:
-    """Write each picture over the last one, in one write: nothing is blank in between."""
+    """Draw each screen over the previous one with a single write, so that nothing flickers."""
     asked = float("-inf")
     terminal = steering(sys.stdout)
     terminal.write("\x1b[2J")
@@ -71,7 +71,7 @@ def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accoun
         height = shutil.get_terminal_size().lines
         lines = _text(statuses, all_workers=all_workers).splitlines()
         now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
-        last = f"{now}; the journal is read every {LOOK_EVERY_S:g} s, SLURM is asked every {ASK_SLURM_EVERY_S:g} s"
+        last = f"{now}; reads the journal every {LOOK_EVERY_S:g} s, asks SLURM every {ASK_SLURM_EVERY_S:g} s"
         if len(lines) > height - 2:
             lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
         body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
@@ -83,7 +83,7 @@ def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accoun
 def _print_changes(
     view: View, homes: Sequence[StudyHome], *, as_json: bool, all_workers: bool, accounting: bool
 ) -> None:
-    """No terminal: a picture for each change, JSON as one line."""
+    """Without a terminal: print the screen after each change, JSON as one line."""
     from hpo_batch.cli.screen import gist
 
     asked, before = float("-inf"), None

@@ -1,4 +1,4 @@
-"""``hpo-batch submit``: start a sweep or go on with it. The same command resumes."""
+"""``hpo-batch submit``: start a sweep or continue it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 @click.argument("sweep", type=click.Path(path_type=Path))
 @click.argument("sbatch_options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--local", is_flag=True, help="Run on this machine; SLURM settings of SWEEP are ignored.")
-@click.option("--workers", type=int, help="Number of workers: the same as --set job.workers=N.")
-@click.option("--trials", type=int, help="New total of finished trials: the same as --set study.trials=N.")
-@click.option("--partition", help="The same as --set job.partition=NAME.")
-@click.option("--account", help="The same as --set job.account=NAME.")
-@click.option("--qos", help="The same as --set job.qos=NAME.")
-@click.option("--constraint", help="The same as --set job.constraint=FEATURES.")
-@click.option("--exclude", help="The same as --set job.exclude=NODES.")
-@click.option("--dependency", help="The same as --set job.dependency=WHAT, such as afterok:1234.")
+@click.option("--workers", type=int, help="Number of workers; same as --set job.workers=N.")
+@click.option("--trials", type=int, help="Total number of finished trials; same as --set study.trials=N.")
+@click.option("--partition", help="Same as --set job.partition=NAME.")
+@click.option("--account", help="Same as --set job.account=NAME.")
+@click.option("--qos", help="Same as --set job.qos=NAME.")
+@click.option("--constraint", help="Same as --set job.constraint=FEATURES.")
+@click.option("--exclude", help="Same as --set job.exclude=NODES.")
+@click.option("--dependency", help="Same as --set job.dependency=WHAT, such as afterok:1234.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
-@click.option("--start-from", metavar="BUDGET", help="Only this [[budget]] and those behind it.")
+@click.option("--start-from", metavar="BUDGET", help="Only this [[budget]] and the following ones.")
 @click.option("--only", metavar="NAMES", help="Of a list, only the [[trial]]s with these names: A1,A2.")
 @click.option("--set-of", metavar="SET", help="Of a list, only the [[trial]]s of this set.")
-@click.option("--fresh", is_flag=True, help="Start over: put the study of this name aside (see rm).")
-@click.option("--wait", is_flag=True, help="Wait until the workers have ended, then print the table.")
+@click.option("--fresh", is_flag=True, help="Start over; moves the existing study to the trash, as rm does.")
+@click.option("--wait", is_flag=True, help="Wait until all workers have ended, then print the results.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the scripts; write nothing.")
 @root_option
 def command(
@@ -55,9 +55,9 @@ def command(
     root: Path | None,
     **of_job: str | None,
 ) -> int | None:
-    """Start SWEEP, or continue it. Options after -- go to sbatch: hpo-batch submit sweep.toml -- --exclusive
+    """Start SWEEP, or continue it. Options after -- are passed to sbatch: hpo-batch submit sweep.toml -- --exclusive
 
-    SBATCH_* variables apply where the sweep sets nothing; the plan shows which.
+    SBATCH_* variables apply to options that the sweep does not set; the plan shows them.
     """
     from hpo_batch.launch.submit import Request
     from hpo_batch.scheduler.slurm.options import key_of_job, parse_options
@@ -78,21 +78,21 @@ def command(
         Request(sweep=one, home=home_of(logs_root(root), one.path), toml=sweep.read_text(encoding="utf-8"))
         for one in sweeps
     ]
-    check_trusted([one.home for one in requests], root=root, study=sweep.name)  # named in it: as by hand
+    check_trusted([one.home for one in requests], root=root, study=sweep.name)  # naming its TOML counts as naming it
     return run(requests, wait=wait, dry_run=dry_run, fresh=fresh)
 
 
 def run(
     requests: Sequence[Request], *, wait: bool, dry_run: bool, fresh: bool = False, after: str | None = None
 ) -> int | None:
-    """Submit and print what happens; the exit code. For ``resume`` and ``retry`` too."""
+    """Submit, print events and return the exit code; also for ``resume`` and ``retry``."""
     from hpo_batch.launch.submit import submit_sweeps
 
     result = submit_sweeps(
         requests, tell=_print_planned if dry_run else _print, dry_run=dry_run, fresh=fresh, after=after
     )
     if dry_run:
-        # what submit would refuse is refused here too, or `submit -n && submit` says yes and then no
+        # fail where submit would, so that `submit -n && submit` does not fail at the second step
         return Exit.BAD_INPUT if any(plan.change.against for plan in result.plans) else None
     if after is not None and not result.started:
         return None
@@ -105,7 +105,7 @@ def run(
 
 
 def _go_on(result: Result, *, wait: bool) -> int | None:
-    """Follow the workers, or print what to type next; the exit code of who has waited."""
+    """Follow the workers, or print the next commands; returns the exit code of ``--wait``."""
     if wait and result.started:
         from hpo_batch.cli.follow import follow
 
@@ -123,7 +123,7 @@ def _print(fact: Fact) -> None:
 
 
 def _print_planned(fact: Fact) -> None:
-    """In a dry run the plan is what was asked for: it goes to stdout."""
+    """Print an event of a dry run; the plan goes to stdout, because it is the result."""
     from hpo_batch.launch.facts import Planned
     from hpo_batch.launch.preview import preview
 
@@ -167,14 +167,14 @@ def _submitted_lines(plan: Plan, submission: Submission) -> list[str]:
     if submission.limit:
         lines.append(
             f"warning: only {submission.workers} of {submission.asked} workers were submitted: {submission.limit}. "
-            f"The same command adds the rest when there is room"
+            f"Run the same command again later to add the rest"
         )
     if submission.collector:
-        lines.append(f"  job {submission.collector} runs after them and collects the results")
+        lines.append(f"  job {submission.collector} collects the results after them")
     elif submission.collector_refused:
         lines.append(
-            f"warning: the workers run, but SLURM refused the job that collects after them: "
-            f"{submission.collector_refused}. Put what it needs (often partition) into ./job_templates/collector.toml "
-            f"for the next time; after this one: {hint('collect', plan.home.name)}, {hint('resume', plan.home.name)}"
+            f"warning: the workers were submitted, but SLURM refused the collector: {submission.collector_refused}. "
+            f"Add what it needs (often partition) to ./job_templates/collector.toml for the next time; after this run: "
+            f"{hint('collect', plan.home.name)}, {hint('resume', plan.home.name)}"
         )
     return lines

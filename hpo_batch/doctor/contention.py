@@ -29,8 +29,9 @@ from typing import Any
 
 KERNEL, LINK, JOURNAL = "kernel", "link", "journal"
 JOURNAL_FILE = "journal.jsonl"
-NUMBER_BYTES = 12
+NUMBER_BYTES = 12  # of a fixed width, so that a number is overwritten whole
 LINE = b"one line for each time that the lock was held\n"
+# as in journal.kernel_lock and journal.locks, which this program may not import
 NO_KERNEL_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -57,7 +58,10 @@ def _try_kernel(fd: int) -> bool:
 
 @contextlib.contextmanager
 def link(path: Path, deadline: float) -> Iterator[bool]:
-    """As ``locks`` does it: a file of our own becomes the lock by a hard link; without those it is made exclusively."""
+    """As ``journal.locks`` does it: a file of our own becomes the lock by a hard link, as open(2) advises for NFS.
+
+    See O_EXCL in https://man7.org/linux/man-pages/man2/open.2.html. Without hard links it is made exclusively.
+    """
     card = path.with_name(f"{path.name}.{socket.gethostname()}.{random.getrandbits(32):x}")
     card.touch()
     held = False
@@ -89,7 +93,7 @@ def _by(deadline: float, attempt: Callable[[], bool]) -> bool:
     while not attempt():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(random.uniform(0.0002, 0.004))
+        time.sleep(random.uniform(0.0002, 0.004))  # unequal, or the two could miss each other for ever
     return True
 
 
@@ -120,10 +124,12 @@ def take_turns(folder: Path, kind: str, take: Take, *, times: int, deadline: flo
 
 def _count_up(path: Path) -> int:
     """Add one to the number in a file; the number before."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # opened under the lock: NFS looks at the server then
+    fd = os.open(
+        path, os.O_RDWR | os.O_CREAT, 0o666
+    )  # NFS looks at the server at each open (close-to-open consistency, nfs(5)), so it is opened under the lock
     try:
         number = int(os.pread(fd, NUMBER_BYTES, 0) or b"0")
-        time.sleep(random.uniform(0, 0.001))  # room for whom the lock does not keep out
+        time.sleep(random.uniform(0, 0.001))  # time for a process that the lock does not keep out
         os.pwrite(fd, b"%0*d" % (NUMBER_BYTES, number + 1), 0)
         os.fsync(fd)
     finally:
@@ -156,16 +162,21 @@ def append_in_turn(folder: Path, *, rank: int, times: int, deadline: float) -> d
     from hpo_batch.journal.file import Journal
 
     journal = Journal(folder / JOURNAL_FILE)
-    held = met = known = 0
+    held = met = before = 0
     with _busy():
         while held < times and time.monotonic() < deadline:
-            known += sum(lines.count(b"\n") for lines in journal.pieces())
+            before += sum(lines.count(b"\n") for lines in journal.pieces())
             with journal.transaction(timeout_s=max(1.0, deadline - time.monotonic())) as transaction:
                 fresh = transaction.new.count(b"\n")
-                record = {"op_code": 3, "worker_id": f"{rank}", "study_id": 9, "system_attr": {"before": known + fresh}}
+                record = {
+                    "op_code": 3,
+                    "worker_id": f"{rank}",
+                    "study_id": 9,
+                    "system_attr": {"before": before + fresh},
+                }
                 transaction.append([record], sync=True)
             met += held > 0 and fresh > 0
-            known += fresh + 1
+            before += fresh + 1
             held += 1
             time.sleep(random.uniform(0, 0.002))
     return {"held": held, "met": met}
@@ -189,7 +200,7 @@ def _busy() -> Iterator[None]:
 
 def try_held(folder: Path, kind: str, take: Take, *, rank: int, deadline: float) -> dict[str, Any]:
     """Each in turn holds a lock while the other one tries to take it, and tries again when it is free."""
-    found: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     for holder in (0, 1):
         path = folder / f"{kind}.held.{holder}"
         marks = [folder / f"{kind}.{what}.{holder}" for what in ("taken", "tried", "given")]
@@ -200,13 +211,13 @@ def try_held(folder: Path, kind: str, take: Take, *, rank: int, deadline: float)
             marks[2].touch()
         else:
             _wait_for(marks[0], deadline=deadline)
-            with take(path, 0) as found["while_held"]:
+            with take(path, 0) as outcome["while_held"]:
                 pass
             marks[1].touch()
             _wait_for(marks[2], deadline=deadline)
-            with take(path, min(deadline, time.monotonic() + 10)) as found["when_free"]:
+            with take(path, min(deadline, time.monotonic() + 10)) as outcome["when_free"]:
                 pass
-    return found
+    return outcome
 
 
 class Alone(Exception):
@@ -218,7 +229,8 @@ def _wait_for(path: Path, *, deadline: float) -> None:
     while not path.exists():
         if time.monotonic() > deadline:
             raise Alone(f"'{path.name}' of the other process was not seen in time")
-        # a change of ours in the folder: NFS clients remember for up to a minute that a file was not there
+        # NFS clients remember for up to a minute that a file was not there (lookupcache and acdirmax in nfs(5));
+        # a change of our own in the folder makes them look again
         beat.touch()
         beat.unlink(missing_ok=True)
         time.sleep(0.05)
@@ -227,7 +239,7 @@ def _wait_for(path: Path, *, deadline: float) -> None:
 def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
     """Between which bounds the file server's clock is ahead of ours, in seconds."""
     low, high = float("-inf"), float("inf")
-    for attempt in range(5):
+    for attempt in range(5):  # a single one may be slow; five narrow the bounds
         path = folder / f"clock.{rank}.{attempt}"
         before = time.time()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -238,40 +250,44 @@ def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
             os.close(fd)
         after = time.time()
         written = path.stat().st_mtime
-        low, high = max(low, written - after), min(high, written - before + 0.02)  # times of files go in ticks
+        low, high = (
+            max(low, written - after),
+            min(high, written - before + 0.02),
+        )  # the kernel stamps files with the time of its last tick
         path.unlink()
     return min(low, high), max(low, high)
 
 
 def answer(folder: Path, rank: int, question: dict[str, Any]) -> None:
     """Answer a question about a folder, into it; what is known so far is written again and again."""
-    told: dict[str, Any] = {"rank": rank, **_me(question), "locks": {}}
+    facts: dict[str, Any] = {"rank": rank, **_me(question), "locks": {}}
 
-    def tell() -> None:
+    def write() -> None:
+        # replaced in one step: whoever reads it sees all of one answer
         temporary = folder / f"answer.{rank}.tmp"
-        temporary.write_text(json.dumps(told), encoding="utf-8")
+        temporary.write_text(json.dumps(facts), encoding="utf-8")
         temporary.replace(folder / f"answer.{rank}.json")
 
-    tell()
+    write()
     if question.get("facts"):
         try:
             sys.path.insert(1, str(Path.cwd()))  # as `python -m` has it
-            told["facts"] = importlib.import_module(question["facts"]).facts(question)
+            facts["facts"] = importlib.import_module(question["facts"]).facts(question)
         except Exception as error:  # of the import of anything: what it says is the answer
-            told["no_facts"] = f"{type(error).__name__}: {error}"
-        tell()
-    told["clock"] = clock_offset(folder, rank)
+            facts["no_facts"] = f"{type(error).__name__}: {error}"
+        write()
+    facts["clock"] = clock_offset(folder, rank)
     deadline = time.monotonic() + question["patience_s"]
     try:
         (folder / f"here.{rank}").touch()
         _wait_for(folder / f"here.{1 - rank}", deadline=deadline)
         for kind, take in LOCKS.items():
-            told["locks"][kind] = _lock_facts(folder, kind, take, question["times"], rank, deadline)
-        told["locks"][JOURNAL] = _journal_facts(folder, question, rank, deadline)
+            facts["locks"][kind] = _lock_facts(folder, kind, take, question["times"], rank, deadline)
+        facts["locks"][JOURNAL] = _journal_facts(folder, question, rank, deadline)
     except Alone as error:
-        told["alone"] = str(error)
-    told["done"] = True
-    tell()
+        facts["alone"] = str(error)
+    facts["done"] = True
+    write()
 
 
 def _lock_facts(folder: Path, kind: str, take: Take, times: int, rank: int, deadline: float) -> dict[str, Any]:

@@ -16,19 +16,23 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hpo_batch import mounts, processes
 from hpo_batch.doctor import contention
 from hpo_batch.doctor.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LINK, NUMBER_BYTES
-from hpo_batch.doctor.finding import Finding, Level
+from hpo_batch.doctor.finding import Finding, bad, fine, note
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.files import write_atomic
 
-PREFIX = ".doctor."
+PREFIX: Final = ".doctor."
 TIMES = 100
-PATIENCE_S = 60.0
-TRIED_BYTES = 16 << 20
+"""turns of each process: enough for the two to meet dozens of times, and a few seconds on NFS"""
+PATIENCE_S: Final = 60.0
+"""NFS clients may not see another's new file for as long as that (acdirmax):
+https://man7.org/linux/man-pages/man5/nfs.5.html"""
+TRIED_BYTES: Final = 16 << 20
+"""more than a client's cache hides, and written in a second"""
 ELSEWHERE = "put the studies on another file system (--root, or $HPO_BATCH_ROOT)"
 
 
@@ -46,6 +50,7 @@ def trial_folder(root: Path) -> Iterator[Path]:
     Raises:
         StorageError: none can be made.
     """
+    # an unguessable name, for this user alone: others may write into the logs directory
     folder = nearest_folder(root) / f"{PREFIX}{secrets.token_hex(4)}"
     try:
         folder.mkdir(mode=0o700)
@@ -65,21 +70,19 @@ def self_test(root: Path) -> Iterator[Finding]:
             yield from _basics(folder)
             yield from _contend(folder)
     except StorageError as error:
-        yield Finding(level=Level.NOTE, about="files", what=f"not tried: {error}", do="choose another with --root")
+        yield note("files", f"not tried: {error}", "choose another with --root")
     yield from _left_over(root)
 
 
 def _kind(folder: Path) -> Finding:
     kind = mounts.file_system(folder.stat().st_dev)
     if mounts.said_to_be_shared():
-        what = (
-            f"'{folder.parent}' is on {kind or 'an unknown file system'}, shared since {mounts.SHARED_VARIABLE} says so"
-        )
-        return Finding(level=Level.FINE, about="files", what=what)
+        shared = f"shared, as {mounts.SHARED_VARIABLE} says"
+        return fine("files", f"'{folder.parent}' is on {kind or 'an unknown file system'}, {shared}")
     if mounts.is_local(folder):
         where = f"'{folder.parent}' is on a disk of this host ({kind})"
-        return Finding(level=Level.FINE, about="files", what=where)
-    return Finding(level=Level.FINE, about="files", what=f"'{folder.parent}' is on {kind or 'an unknown file system'}")
+        return fine("files", where)
+    return fine("files", f"'{folder.parent}' is on {kind or 'an unknown file system'}")
 
 
 def _basics(folder: Path) -> Iterator[Finding]:
@@ -88,21 +91,22 @@ def _basics(folder: Path) -> Iterator[Finding]:
         write_atomic(folder / "replaced", "old")
         write_atomic(folder / "replaced", "new")
         if (folder / "replaced").read_text(encoding="utf-8") != "new":
+            # rename(2) is atomic, but a client may go on showing the old file from its cache
             what = "a file that was replaced still reads as before"
-            yield Finding(level=Level.BAD, about="files", what=what, do=ELSEWHERE)
+            yield bad("files", what, ELSEWHERE)
         _write(folder / "room", TRIED_BYTES)
     except OSError as error:
         quota = "make room, or ask for a higher quota" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ELSEWHERE
         what = f"{TRIED_BYTES >> 20} MiB cannot be written: {error.strerror}"
-        yield Finding(level=Level.BAD, about="files", what=what, do=quota)
+        yield bad("files", what, quota)
         return
     try:
         os.link(folder / "replaced", folder / "linked")
         links = "hard links work"
-    except OSError:
+    except OSError:  # exFAT, some FUSE and SMB mounts
         links = "there are no hard links, files made exclusively are the locks instead"
     what = f"replacing in one step works, {links}; {TRIED_BYTES >> 20} MiB written, {_free(folder)}"
-    yield Finding(level=Level.FINE, about="files", what=what)
+    yield fine("files", what)
 
 
 def _free(folder: Path) -> str:
@@ -114,7 +118,10 @@ def _free(folder: Path) -> str:
 
 
 def _write(path: Path, size: int) -> None:
-    """Real bytes, durable: a quota is often noticed only then."""
+    """Write real bytes and sync them: over NFS a used-up quota is an error of fsync or close, not of write.
+
+    See https://man7.org/linux/man-pages/man2/fsync.2.html. Random bytes: zeros may be compressed to nothing.
+    """
     with path.open("wb") as file:
         file.write(secrets.token_bytes(1 << 16) * (size >> 16))
         file.flush()
@@ -122,9 +129,9 @@ def _write(path: Path, size: int) -> None:
     path.unlink()
 
 
-def question(**asked: Any) -> dict[str, Any]:
+def question(**more: Any) -> dict[str, Any]:
     """What ``contention`` is asked."""
-    return {"times": TIMES, "patience_s": PATIENCE_S, **asked}
+    return {"times": TIMES, "patience_s": PATIENCE_S, **more}
 
 
 def program_text() -> str:
@@ -134,42 +141,43 @@ def program_text() -> str:
 
 def answers(folder: Path) -> tuple[dict[str, Any], ...]:
     """What the processes have answered so far, by rank."""
-    found = []
+    by_rank = []
     for rank in (0, 1):
         with contextlib.suppress(OSError, ValueError):
-            found.append(json.loads((folder / f"answer.{rank}.json").read_bytes()))
-    return tuple(found)
+            by_rank.append(json.loads((folder / f"answer.{rank}.json").read_bytes()))
+    return tuple(by_rank)
 
 
 def _contend(folder: Path) -> Iterator[Finding]:
-    asked = json.dumps(question(imports=[path for path in sys.path if path]))
-    said = [folder / f"said.{rank}" for rank in (0, 1)]
-    with tempfile.TemporaryDirectory() as bare:  # no user's sitecustomize, no PYTHON* settings
-        argv = [sys.executable, "-I", "-S", contention.__file__, str(folder), asked]
-        started = []
+    question_text = json.dumps(question(imports=[path for path in sys.path if path]))
+    outputs = [folder / f"said.{rank}" for rank in (0, 1)]
+    # -I and -S: neither PYTHON* variables nor a sitecustomize of the user's run (docs.python.org/3/using/cmdline.html)
+    with tempfile.TemporaryDirectory() as bare:
+        argv = [sys.executable, "-I", "-S", contention.__file__, str(folder), question_text]
+        running = []
         try:
-            started = [
+            running = [
                 processes.start(
-                    [*argv, f"{rank}"], stdout=said[rank], stderr=said[rank], env=os.environ, cwd=Path(bare)
+                    [*argv, f"{rank}"], stdout=outputs[rank], stderr=outputs[rank], env=os.environ, cwd=Path(bare)
                 )
                 for rank in (0, 1)
             ]
-            ended = [processes.wait(process, 2 * PATIENCE_S) for process in started]
+            ended = [processes.wait(process, 2 * PATIENCE_S) for process in running]
         except HpoBatchError as error:
-            yield Finding(level=Level.NOTE, about="locks", what=f"not tried: {error}")
+            yield note("locks", f"not tried: {error}")
             return
         except OSError as error:
             what = f"not tried: {error.strerror}"
-            yield Finding(level=Level.NOTE, about="locks", what=what, do="make room, then try again")
+            yield note("locks", what, "make room, then try again")
             return
         finally:
-            for process in started:
+            for process in running:
                 if process.poll() is None:
                     processes.signal_group(process, 9)
     if any(code != 0 for code in ended):
-        words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in said]
+        words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in outputs]
         why = "; ".join(word for line in words for word in line) or "no answer in time: does the file system hang?"
-        yield Finding(level=Level.BAD, about="locks", what=f"two processes of this host: {why}", do=ELSEWHERE)
+        yield bad("locks", f"two processes of this host: {why}", ELSEWHERE)
         return
     yield from judge_locks(folder, answers(folder), between="two processes of this host", one_host=True)
 
@@ -215,19 +223,20 @@ def judge_locks(
 ) -> Iterator[Finding]:
     """What the answers of two processes say about the locks of their file system."""
     if len(answered) < 2 or not all(one.get("done") for one in answered):
-        yield Finding(level=Level.BAD, about="locks", what=f"{between}: no whole answer; not judged", do=ELSEWHERE)
+        yield bad("locks", f"{between}: incomplete answers; not judged", ELSEWHERE)
         return
     alone = [one["alone"] for one in answered if "alone" in one]
     if alone:
         what = f"{between}: {alone[0]}: files that one writes are not seen by the other, or too late"
-        yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+        yield bad("locks", what, ELSEWHERE)
         return
     for kind in (KERNEL, LINK):
         facts = [one["locks"][kind] for one in answered]
         said = next((one[key] for key in ("missing", "error") for one in facts if key in one), None)
         if said is not None and kind == KERNEL and any("missing" in one for one in facts):
+            # flock(2) is optional: Lustre has it with -o flock only, some FUSE file systems never
             what = f"{between}: no kernel locks here ({said}): '.lock' alone is the lock"
-            yield Finding(level=Level.NOTE, about="locks", what=what, do="nothing; with many workers it is slower")
+            yield note("locks", what, "nothing; with many workers it is slower")
             continue
         try:
             if said is not None:
@@ -235,7 +244,7 @@ def judge_locks(
             turns = read_turns(folder, kind, facts)
         except (OSError, KeyError, ValueError) as error:
             what = f"{between}: {_name(kind)} could not be tried: {error}"
-            yield Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+            yield bad("locks", what, ELSEWHERE)
             continue
         yield judge(turns, kind, between=between, one_host=one_host)
     yield judge_journal(folder, [one["locks"].get(JOURNAL, {}) for one in answered], between=between)
@@ -245,7 +254,7 @@ def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: 
     """What is left of the records that two processes appended to a journal in turn."""
     if any("missing" in one for one in facts):
         said = next(one["missing"] for one in facts if "missing" in one)
-        return Finding(level=Level.NOTE, about="journal", what=f"{between}: not tried, {said}", do="install it there")
+        return note("journal", f"{between}: not tried, {said}", "install it there")
     said = next((one["error"] for one in facts if "error" in one), "")
     total = sum(one.get("held", 0) for one in facts)
     try:
@@ -256,13 +265,13 @@ def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: 
     if said or not in_place == len(lines) == total:
         lost = f"of {total} records that were stored, {in_place} are in their place"
         what = f"{between}: the journal does not hold what was written to it: {said or lost}"
-        return Finding(level=Level.BAD, about="journal", what=what, do=ELSEWHERE)
+        return bad("journal", what, ELSEWHERE)
     met = sum(one["met"] for one in facts)
     if total < len(facts) * TIMES:
         what = f"{between}: the journal took {total} records in {PATIENCE_S:.0f} s, {len(facts) * TIMES} were tried"
-        return Finding(level=Level.NOTE, about="journal", what=what, do="is the file server busy? Run doctor again")
+        return note("journal", what, "is the file server busy? Run doctor again")
     what = f"{between}: {total} records were appended to a journal in turn, and all are there ({met} changes of hands)"
-    return Finding(level=Level.FINE, about="journal", what=what)
+    return fine("journal", what)
 
 
 def _before(line: bytes) -> int | None:
@@ -281,26 +290,26 @@ def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
         lost = total - turns.counted
         how = f"{lost} of {total} changes made under it are lost" if lost else "one took it while the other held it"
         what = f"{between}: {name} do not keep each other out: {how}"
+        # NFS may keep flock local to a client (local_lock, nolock): https://man7.org/linux/man-pages/man2/flock.2.html
         if kind == KERNEL and not one_host:
-            do = "nothing to do: between nodes '.lock' alone is relied on; with many workers it is slower"
-            return Finding(level=Level.NOTE, about="locks", what=what, do=do)
-        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+            do = "nothing to do: between nodes a study relies on '.lock' alone; with many workers it is slower"
+            return note("locks", what, do)
+        return bad("locks", what, ELSEWHERE)
     if turns.unseen or turns.lines != total:
         what = (
             f"{between}: what one appended under {name} the other did not see at once, {turns.unseen} of {total} times"
         )
-        return Finding(level=Level.BAD, about="locks", what=f"{what}; {turns.lines} lines are there", do=ELSEWHERE)
+        return bad("locks", f"{what}; {turns.lines} lines are there", ELSEWHERE)
     if not all(turns.when_free) or min(turns.held) < TIMES:
-        what = (
-            f"{between}: {name} that were given up were not to be had ({turns.held[0]} and {turns.held[1]} times held)"
-        )
-        return Finding(level=Level.BAD, about="locks", what=what, do=ELSEWHERE)
+        times = f"{turns.held[0]} and {turns.held[1]} times held"
+        what = f"{between}: {name} that were released could not be acquired ({times})"
+        return bad("locks", what, ELSEWHERE)
     if not turns.met:
-        what = f"{between}: {name} were held {total} times, but never wanted by both at once"
-        return Finding(level=Level.NOTE, about="locks", what=what, do="run doctor again")
+        what = f"{between}: {name} were held {total} times, but the processes never met"
+        return note("locks", what, "run doctor again")
     counts = f"{total} times held, {turns.met} changes of hands"
     what = f"{between}: {name} keep each other out, and appends are seen ({counts})"
-    return Finding(level=Level.FINE, about="locks", what=what)
+    return fine("locks", what)
 
 
 def _name(kind: str) -> str:
@@ -308,7 +317,7 @@ def _name(kind: str) -> str:
 
 
 def _left_over(root: Path) -> Iterator[Finding]:
-    left = sorted(nearest_folder(root).glob(f"{PREFIX}*"))
-    if left:
-        what = f"{len(left)} folders of doctors that were killed, or are at work, such as '{left[0]}'"
-        yield Finding(level=Level.NOTE, about="files", what=what, do="if no doctor is at work, remove them")
+    folders = sorted(nearest_folder(root).glob(f"{PREFIX}*"))
+    if folders:
+        what = f"{len(folders)} folders of doctors that were killed or are still running, such as '{folders[0]}'"
+        yield note("files", what, "remove them if no doctor is running")

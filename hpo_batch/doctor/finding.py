@@ -1,4 +1,4 @@
-"""What a check of a study found, and what to do about it."""
+"""What a check found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 from hpo_batch.errors import Exit
 
-"""lines or trials that a finding names"""
-
 
 class Level(Enum):
     FINE = "ok"
     NOTE = "note"
+    """it costs something, or could not be tried"""
     BAD = "bad"
 
 
@@ -23,7 +22,7 @@ class Finding:
     level: Level
     about: str
     """``journal``, ``sweep``, ``locks``, ``leases``, ``trials``, ``disk`` or ``files``; of SLURM: ``slurm``,
-    ``limits``, ``preempt``, ``nodes``, ``python``, ``gpus`` or ``clocks``"""
+    ``limits``, ``preempt``, ``nodes``, ``start``, ``python``, ``gpus`` or ``clocks``"""
     what: str
     do: str = ""
     """what to do about it; empty if nothing has to be done"""
@@ -33,6 +32,24 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         return {"level": self.level.value, "about": self.about, "what": self.what, "do": self.do}
+
+
+def fine(about: str, what: str) -> Finding:
+    return Finding(level=Level.FINE, about=about, what=what)
+
+
+def note(about: str, what: str, do: str = "") -> Finding:
+    return Finding(level=Level.NOTE, about=about, what=what, do=do)
+
+
+def bad(about: str, what: str, do: str) -> Finding:
+    """Something is wrong with a study or its file system."""
+    return Finding(level=Level.BAD, about=about, what=what, do=do)
+
+
+def bad_site(about: str, what: str, do: str = "") -> Finding:
+    """Something is wrong with the scheduler or with its nodes."""
+    return Finding(level=Level.BAD, about=about, what=what, do=do, code=Exit.SLURM)
 
 
 def exit_code(findings: Iterable[Finding]) -> Exit:

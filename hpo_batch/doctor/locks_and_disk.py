@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.doctor.finding import Finding, Level
+from hpo_batch.doctor.finding import Finding, bad, fine, note
+from hpo_batch.doctor.reading import StudySubject
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.files import open_regular
 from hpo_batch.journal.kernel_lock import NO_KERNEL_LOCKS, open_lock, try_lock
@@ -24,41 +26,50 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.liveness import holders
 from hpo_batch.text.names import listed
 
-LEAST_FREE_BYTES = 1 << 30
-LEAST_FREE_INODES = 1000
+LEAST_FREE_BYTES: Final = 1 << 30
+"""a checkpoint may take that much"""
+LEAST_FREE_INODES: Final = 1000
 """locks, leases and logs are files too"""
-MOST_INODES = 1 << 60
-"""more than that many free ones: a file system that makes them as they are needed, and knows no number"""
-LOCK_PATIENCE_S = 2.0
-"""a lock that was never free for so long is not held by somebody who writes"""
+MOST_INODES: Final = 1 << 60
+"""A file system that makes inodes as they are needed answers with a number that means nothing:
+https://utcc.utoronto.ca/~cks/space/blog/unix/StatfsPeculiarities"""
+LOCK_PATIENCE_S: Final = 2.0
+"""A writer holds the lock for milliseconds: whoever holds it that long has been suspended, or waits for its disk."""
 
 
-def lock_findings(home: StudyHome) -> Iterator[Finding]:
-    found = False
+def check_locks(subject: StudySubject) -> Iterator[Finding]:
+    """Whether the journal's locks are free, and whether kernel locks exclude here."""
+    held = list(_held_locks(subject.home))
+    yield from held or [fine("locks", "none is held")]
+    yield kernel_locks(subject.home)
+
+
+def check_leases(subject: StudySubject) -> Iterator[Finding]:
+    """Which workers are alive."""
+    yield from lease_findings(subject.home)
+
+
+def _held_locks(home: StudyHome) -> Iterator[Finding]:
     lock = Path(f"{home.journal}.lock")
-    first = _lock_facts(lock)
+    first = _lock_identity(lock)
     if first is not None:
         time.sleep(0.1)  # a writer holds it for a few milliseconds
-        if _lock_facts(lock) == first:
-            found = True
+        if _lock_identity(lock) == first:
             yield _of_lock(lock)
+    # each taker of the lock makes such a file first, and removes it when it lets go (``journal.locks``)
     cards = list(home.path.glob(f".{home.journal.name}.lock.*"))
     old = [path for path in cards if _age_s(path) > FOREIGN_GRACE_S * 10]
     if old:
-        found = True
         what = f"{len(old)} files of killed lock holders, such as '{old[0]}'"
-        yield Finding(level=Level.NOTE, about="locks", what=what, do="they do no harm; delete them if no worker runs")
+        yield note("locks", what, "they do no harm; delete them if no worker runs")
     holder = _kernel_lock_holder(home.journal.with_name(f"{home.journal.name}.flock"))
     if holder is not None:
-        found = True
         what = f"the lock was not free for {LOCK_PATIENCE_S:.0f} s; held by {holder}"
-        do = "is that process stopped, or its disk hanging? Let it go on (kill -CONT) or end it: all workers wait"
-        yield Finding(level=Level.BAD, about="locks", what=what, do=do)
-    if not found:
-        yield Finding(level=Level.FINE, about="locks", what="none is held")
+        do = "is that process suspended, or its disk hanging? Resume it (kill -CONT) or end it: all workers wait"
+        yield bad("locks", what, do)
 
 
-def _lock_facts(path: Path) -> tuple[int, int] | None:
+def _lock_identity(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.lstat()
     except OSError:
@@ -76,10 +87,10 @@ def _of_lock(path: Path) -> Finding:
     age = f"{_age_s(path):.0f} s old"
     if dead:
         what = f"'{path}' is stale ({age}): {by} is gone"
-        return Finding(level=Level.NOTE, about="locks", what=what, do="nothing to do: the next writer removes it")
+        return note("locks", what, "nothing to do: the next writer removes it")
     what = f"'{path}' is held by {by} ({age})"
     do = f"if nobody writes, nothing: a writer that sees it unchanged for {FOREIGN_GRACE_S:.0f} s removes it"
-    return Finding(level=Level.NOTE, about="locks", what=what, do=do)
+    return note("locks", what, do)
 
 
 def _age_s(path: Path) -> float:
@@ -110,6 +121,7 @@ def _kernel_lock_holder(path: Path) -> str | None:
 
 
 def _in_proc_locks(inode: int) -> str | None:
+    """The process of this host that holds a lock; see https://man7.org/linux/man-pages/man5/proc_locks.5.html."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
             words = line.split()  # 1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF
@@ -118,6 +130,7 @@ def _in_proc_locks(inode: int) -> str | None:
     return None
 
 
+# a program of its own: within one process a lock says nothing about others
 _TRY = "import fcntl, sys\ntry: fcntl.flock(open(sys.argv[1], 'rb+'), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
 _TRY += "except BlockingIOError: sys.exit(7)\n"
 
@@ -131,21 +144,21 @@ def kernel_locks(home: StudyHome) -> Finding:
             held = _try_lock(path)
         free = _try_lock(path)
     except OSError as error:
-        if error.errno in NO_KERNEL_LOCKS:
+        if error.errno in NO_KERNEL_LOCKS:  # Lustre mounted without -o flock: ENOSYS
             what = f"this file system has no kernel locks ({error.strerror}): Optuna's .lock alone is the lock"
-            return Finding(level=Level.NOTE, about="locks", what=what, do="nothing; with many workers it is slower")
+            return note("locks", what, "nothing; with many workers it is slower")
         what = f"kernel locks were not tried: no file can be made in '{home.path}' ({error.strerror})"
-        return Finding(level=Level.NOTE, about="locks", what=what)
+        return note("locks", what)
     except HpoBatchError as error:
-        return Finding(level=Level.NOTE, about="locks", what=f"kernel locks were not tried: {error}")
+        return note("locks", f"kernel locks were not tried: {error}")
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
     if (held, free) == (7, 0):
         what = "a kernel lock of one process keeps another one out (on this host; between hosts it was not tried)"
-        return Finding(level=Level.FINE, about="locks", what=what)
+        return fine("locks", what)
     what = f"kernel locks do not exclude two processes of this host in '{home.path}' (exit codes {held}, {free})"
-    return Finding(level=Level.BAD, about="locks", what=what, do="put the study on another file system (--root)")
+    return bad("locks", what, "put the study on another file system (--root)")
 
 
 def _try_lock(path: Path) -> int:
@@ -153,23 +166,20 @@ def _try_lock(path: Path) -> int:
 
 
 def lease_findings(home: StudyHome) -> Iterator[Finding]:
+    """Workers that live, that are dead, and those of other hosts, of which one look cannot tell."""
     seen = holders(home.workers)
     alive = [str(holder) for holder in seen if holder.alive]
     dead = [str(holder) for holder in seen if holder.alive is False]
     unknown = [str(holder) for holder in seen if holder.alive is None]
     if alive or not seen:
-        what = f"{len(alive)} live: {listed(alive)}" if alive else "no worker is there"
-        yield Finding(level=Level.FINE, about="leases", what=what)
+        what = f"{len(alive)} live: {listed(alive)}" if alive else "no worker is running"
+        yield fine("leases", what)
     if unknown:
-        what = f"{len(unknown)} of other hosts: {listed(unknown)}; alive or dead, one look does not tell"
-        yield Finding(
-            level=Level.NOTE, about="leases", what=what, do="nothing to do: workers watch each other's leases"
-        )
+        what = f"{len(unknown)} of other hosts: {listed(unknown)}; one look cannot tell whether they are alive"
+        yield note("leases", what, "nothing to do: workers watch each other's leases")
     if dead:
-        what = f"{len(dead)} ended without a word: {listed(dead)}"
-        yield Finding(
-            level=Level.NOTE, about="leases", what=what, do="nothing to do: the next worker takes their trials over"
-        )
+        what = f"{len(dead)} ended without saying so: {listed(dead)}"
+        yield note("leases", what, "nothing to do: the next worker takes their trials over")
 
 
 def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
@@ -178,31 +188,29 @@ def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
         stat = os.statvfs(folder)
     except OSError as error:
         what = f"the disk of '{folder}' does not answer: {error.strerror}"
-        yield Finding(level=Level.BAD, about="disk", what=what, do="ask your administrators")
+        yield bad("disk", what, "ask your administrators")
         return
-    free = stat.f_bavail * stat.f_frsize
-    told = f"{free / (1 << 30):.1f} GiB free"
+    free = stat.f_bavail * stat.f_frsize  # f_bfree counts what is kept for root too
+    room_in_words = f"{free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
-        yield Finding(
-            level=Level.BAD, about="disk", what=told, do="make room: results cannot be written on a full disk"
-        )
+        yield bad("disk", room_in_words, "make room: results cannot be written on a full disk")
         return
     room, more = _free_inodes(folder, stat), f"about {about(to_come)} more files and folders are to come"
     if room is not None and room < max(to_come, LEAST_FREE_INODES):
         what = f"there is room for {room:,} more files and folders{f', and {more}' if to_come else ''}"
-        do = "remove files, ask for a higher limit, or want fewer trials"
-        yield Finding(level=Level.BAD, about="disk", what=what, do=do)
+        do = "remove files, ask for a higher limit, or ask for fewer trials"
+        yield bad("disk", what, do)
         return
-    known = told if room is None else f"{told}, room for {room:,} more files and folders"
+    shown = room_in_words if room is None else f"{room_in_words}, room for {room:,} more files and folders"
     needs = f"; {more}" if to_come else ""
-    yield Finding(level=Level.FINE, about="disk", what=f"{known}{needs} (a quota of yours may be lower)")
+    yield fine("disk", f"{shown}{needs} (a quota of yours may be lower)")
 
 
 def _free_inodes(folder: Path, stat: os.statvfs_result) -> int | None:
     """How many more files can be made; None if the file system does not tell.
 
-    Some count none in all (btrfs), others as many as a number can hold. File servers may answer 0 while files can be
-    made: it is tried.
+    Some have no number of inodes at all (btrfs: https://mpdesouza.com/blog/btrfs-for-mere-mortals-inode-allocation),
+    others as many as a number can hold. File servers may answer 0 while files can be made, so making one is tried.
     """
     if not stat.f_files or stat.f_favail > MOST_INODES:
         return None

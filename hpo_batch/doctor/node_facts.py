@@ -16,7 +16,8 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.launch.environment import environment_for
 from hpo_batch.processes import run
 from hpo_batch.scheduler.gpus import local_gpus, visible
-from hpo_batch.scheduler.slurm import control, jobs
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.worker.devices import PROBE
 
 STARTED = "worker-started"
@@ -44,7 +45,7 @@ def facts(question: dict[str, Any]) -> dict[str, Any]:
         "place": str(Path(hpo_batch.__file__).parent),
         "prefix": sys.prefix,
         "lacking": [name for name in NEEDED if importlib.util.find_spec(name) is None],
-        "scontrol": _said(lambda: control.show_config().version),
+        "scontrol": _said(lambda: str(BATCH.array_limit())),
         "sbatch": _said(lambda: _try_sbatch(Path(question["script"]))),
         "given": list(visible(os.environ) or ()),
         "gpus": [gpu.name for gpu in local_gpus(os.environ)],
@@ -53,7 +54,8 @@ def facts(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try_sbatch(script: Path) -> str:
-    return jobs.check_script(script, env=environment_for(script.read_text(encoding="utf-8"), os.environ))
+    env = environment_for(script.read_text(encoding="utf-8"), os.environ)
+    return BATCH.check(JobCommand(argv=(str(script),), env=env))
 
 
 def _torch() -> str:

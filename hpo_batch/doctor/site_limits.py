@@ -1,36 +1,30 @@
-"""What a site allows, held against what a sweep asks of it: limits, partition, preemption, accounts. Pure functions."""
+"""What a site allows, compared with what a sweep asks for: limits, partition, preemption, accounts. Pure functions.
+
+The settings are those of https://slurm.schedmd.com/slurm.conf.html, the limits those of
+https://slurm.schedmd.com/resource_limits.html.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Final
 
-from hpo_batch.doctor.finding import Finding, Level
-from hpo_batch.errors import Exit
-from hpo_batch.scheduler.slurm.control import SlurmConfig
-from hpo_batch.scheduler.slurm.site import Limit, Partition
+from hpo_batch.doctor.finding import Finding, bad_site, fine, note
+from hpo_batch.scheduler.site import Limit, Limits, Partition, SiteConfig
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.names import listed
 
-LEAST_GRACE_S = 10.0
+LEAST_GRACE_S: Final = 10.0
 """a checkpoint of a few hundred megabytes on a network file system takes about as long"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What `sacctmgr` says of this user."""
-
-    associations: tuple[Limit, ...]
-    qos: Mapping[str, Limit]
-
-
 def site_findings(
-    job: Job, config: SlurmConfig, partitions: tuple[Partition, ...], limits: Limits | None
+    job: Job, config: SiteConfig, partitions: tuple[Partition, ...], limits: Limits | None
 ) -> Iterator[Finding]:
     """What SLURM's own settings mean for a sweep with this ``[job]``."""
-    yield _fine("slurm", f"SLURM {config.version}, cluster '{config.cluster}'")
+    yield fine("slurm", f"SLURM {config.version}, cluster '{config.cluster}'")
     yield _accounting(config)
     yield _arrays(job, config)
     chosen = choose(job, partitions)
@@ -45,6 +39,7 @@ def site_findings(
 
 def choose(job: Job, partitions: tuple[Partition, ...]) -> tuple[Partition, ...]:
     """The partitions that the sweep names, or the site's default."""
+    # sbatch takes several, and the job goes to the one that starts it first
     wanted = str(job.sbatch.get("partition", job.partition or "")).split(",")
     if wanted == [""]:
         return tuple(partition for partition in partitions if partition.is_default)
@@ -58,126 +53,119 @@ def is_open(partition: Partition) -> bool:
 
 def _no_partition(job: Job, partitions: tuple[Partition, ...]) -> Finding:
     names = listed(partition.name for partition in partitions) or "none that you may see"
-    asked = f"no partition '{job.partition}'" if job.partition else "the site has no default partition"
-    return _bad("slurm", f"{asked}; there are {names}", "set [job] partition to one of them")
+    problem = f"no partition '{job.partition}'" if job.partition else "the site has no default partition"
+    return bad_site("slurm", f"{problem}; there are {names}", "set [job] partition to one of them")
 
 
-def _accounting(config: SlurmConfig) -> Finding:
+def _accounting(config: SiteConfig) -> Finding:
     if config.accounting:
-        return _fine("slurm", "accounting is on: sacct tells how jobs ended")
+        return fine("slurm", "accounting is on: sacct tells how jobs ended")
     what = "no accounting (slurmdbd): how SLURM ended a task is only known for a few minutes"
-    return _note("slurm", what, "nothing to do: trials, attempts and hours are counted from our own files")
+    return note("slurm", what, "nothing to do: trials, attempts and hours are counted from our own files")
 
 
-def _arrays(job: Job, config: SlurmConfig) -> Finding:
+def _arrays(job: Job, config: SiteConfig) -> Finding:
     limit = config.array_limit
     what = f"an array may have {limit} tasks (MaxArraySize {config.max_array_size}"
     what += f", max_array_tasks {config.max_array_tasks})" if config.max_array_tasks else ")"
     if limit == 0:
-        return _bad("limits", "the site has switched arrays off (MaxArraySize 0)", "set [job] workers = 1")
-    if job.workers > limit:
+        return bad_site("limits", "the site has switched arrays off (MaxArraySize 0)", "set [job] workers = 1")
+    if job.workers > limit:  # launch.plan.split makes several arrays then
         arrays = math.ceil(job.workers / limit)
-        return _note("limits", f"{what}: {job.workers} workers need {arrays}", "nothing, or set fewer [job] workers")
-    return _fine("limits", what)
+        return note("limits", f"{what}: {job.workers} workers need {arrays}", "nothing, or set fewer [job] workers")
+    return fine("limits", what)
 
 
 def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
     name = f"partition '{partition.name}'"
     if not is_open(partition):
         what = f"{name} is {partition.state}: it starts no jobs"
-        yield _bad(
+        yield bad_site(
             "slurm", what, "ask your administrators, or set [job] partition to another one ('sinfo -s' lists them)"
         )
     if partition.max_time_s is not None and job.walltime > partition.max_time_s:
         longest = format_walltime(partition.max_time_s)
         what = f"walltime {format_walltime(job.walltime)} is above what {name} allows ({longest})"
-        yield _bad("limits", what, f'set [job] walltime = "{longest}" or less, or another partition')
+        yield bad_site("limits", what, f'set [job] walltime = "{longest}" or less, or another partition')
     for key, wanted, allowed in (("account", job.account, partition.accounts), ("qos", job.qos, partition.qos)):
         if wanted is not None and allowed is not None and wanted not in allowed:
             what = f"{name} does not take {key} '{wanted}', but {listed(allowed)}"
-            yield _bad("limits", what, f"set [job] {key} or partition")
+            yield bad_site("limits", what, f"set [job] {key} or partition")
+    # None where SLURM does not count GPUs (AccountingStorageTRES without gres/gpu): then nothing is said
     if partition.gpus == 0 and (job.gres or job.gpus_per_node):
         what = f"{name} has no GPUs, and the sweep asks for {job.gres or job.gpus_per_node}"
-        yield _bad("gpus", what, "set [job] partition to one that has ('sinfo -o \"%P %G\"' lists them)")
+        yield bad_site("gpus", what, "set [job] partition to one that has ('sinfo -o \"%P %G\"' lists them)")
     limit = "no limit of time" if partition.max_time_s is None else f"at most {format_walltime(partition.max_time_s)}"
     if is_open(partition):
-        yield _fine("slurm", f"{name} is up: {partition.nodes} nodes, {limit}")
+        yield fine("slurm", f"{name} is up: {partition.nodes} nodes, {limit}")
 
 
-def _preemption(partition: Partition, config: SlurmConfig) -> Finding:
+def _preemption(partition: Partition, config: SiteConfig) -> Finding:
+    # "GANG,SUSPEND": how is the last word (https://slurm.schedmd.com/preempt.html)
     mode = partition.preempt_mode.split(",")[-1]
     if not config.preempts or mode == "OFF":
-        return _fine("preempt", f"jobs of partition '{partition.name}' are not preempted")
+        return fine("preempt", f"jobs of partition '{partition.name}' are not preempted")
+    # SIGTERM comes first; after GraceTime a second one, and KillWait later SIGKILL
     time_s = partition.grace_s + config.kill_wait_s
     what = f"jobs of partition '{partition.name}' may be preempted ({mode}), with {time_s:.0f} s to save"
     if mode == "SUSPEND":
         do = "better use another one; the trials of a suspended worker are taken over after [study] lease_s"
-        return _note("preempt", f"jobs of partition '{partition.name}' may be suspended by others", do)
+        return note("preempt", f"jobs of partition '{partition.name}' may be suspended by others", do)
     if mode == "CANCEL":
-        return _note(
+        return note(
             "preempt", f"{what}; SLURM does not bring them back", "submit the sweep again when it is short of workers"
         )
     if time_s < LEAST_GRACE_S:
-        return _note("preempt", what, "save a checkpoint every few minutes; the administrators can set GraceTime")
-    return _fine("preempt", f"{what}; SLURM runs them again")
+        return note("preempt", what, "save a checkpoint every few minutes; the administrators can set GraceTime")
+    return fine("preempt", f"{what}; SLURM runs them again")
 
 
-def _ending(config: SlurmConfig) -> Finding:
+def _ending(config: SiteConfig) -> Finding:
     what = f"a cancelled worker has {config.kill_wait_s:.0f} s to save (KillWait)"
     if config.kill_wait_s < LEAST_GRACE_S:
-        return _note(
+        return note(
             "preempt", what, "save a checkpoint every few minutes; use 'cancel --drain' where nothing may be lost"
         )
-    return _fine("preempt", what)
+    return fine("preempt", what)
 
 
-def _limits(job: Job, config: SlurmConfig, limits: Limits | None) -> Iterator[Finding]:
+def _limits(job: Job, config: SiteConfig, limits: Limits | None) -> Iterator[Finding]:
     if not config.accounting or not config.enforced:
-        yield _fine("limits", "limits of accounts and QOS are not enforced here")
+        yield fine("limits", "limits of accounts and QOS are not enforced here")
         return
     if limits is None:
-        if "limits" in config.enforced:
-            yield _note("limits", "limits of your account and QOS are enforced, but sacctmgr does not show them")
+        if "limits" in config.enforced:  # else they are written down and limit nothing (AccountingStorageEnforce)
+            yield note("limits", "limits of your account and QOS are enforced, but sacctmgr does not show them")
         return
+    # a user has one association for each account, and may have others for single partitions
     own = [limit for limit in limits.associations if job.account in (None, limit.account)]
     own = [limit for limit in own if limit.partition in ("", job.partition)]
     if not own and "associations" in config.enforced:
-        asked = f"in account '{job.account}'" if job.account else "in any account"
-        known = listed(limit.account for limit in limits.associations) or "none"
-        yield _bad("limits", f"you may not submit {asked}; your accounts: {known}", "set [job] account")
+        place = f"in account '{job.account}'" if job.account else "in any account"
+        accounts = listed(limit.account for limit in limits.associations) or "none"
+        yield bad_site("limits", f"you may not submit {place}; your accounts: {accounts}", "set [job] account")
+    # a job that names no QOS gets the default of its association, which comes first
     names = (job.qos,) if job.qos else tuple(dict.fromkeys(name for one in own for name in one.qos[:1]))
     if job.qos and own and "qos" in config.enforced and not any(job.qos in one.qos for one in own):
         allowed = listed(dict.fromkeys(name for one in own for name in one.qos)) or "none"
-        yield _bad("limits", f"you may not use QOS '{job.qos}', but {allowed}", "set [job] qos")
-    told = False
+        yield bad_site("limits", f"you may not use QOS '{job.qos}', but {allowed}", "set [job] qos")
+    is_limited = False
     for limit in (*own, *(limits.qos[name] for name in names if name in limits.qos)):
         for finding in _limit(job, limit):
-            told = True
+            is_limited = True
             yield finding
-    if not told:
-        yield _fine("limits", f"no limit of your account or QOS is below {job.workers} workers")
+    if not is_limited:
+        yield fine("limits", f"no limit of your account or QOS is below {job.workers} workers")
 
 
 def _limit(job: Job, limit: Limit) -> Iterator[Finding]:
     if limit.submitted is not None and job.workers > limit.submitted:
         what = f"{limit.of} may have {limit.submitted} jobs in the queue; the sweep asks for {job.workers} workers"
-        yield _note("limits", what, f"set [job] workers = {limit.submitted} or less, or another account or QOS")
+        yield note("limits", what, f"set [job] workers = {limit.submitted} or less, or another account or QOS")
     elif limit.running is not None and job.workers > limit.running:
         what = f"{limit.of} may run {limit.running} jobs at once; the sweep asks for {job.workers} workers"
-        yield _note("limits", what, "nothing to do: the others wait; [job] max_running leaves room for your other jobs")
+        yield note("limits", what, "nothing to do: the others wait; [job] max_running leaves room for your other jobs")
     if limit.walltime_s is not None and job.walltime > limit.walltime_s:
         longest = format_walltime(limit.walltime_s)
         what = f"walltime {format_walltime(job.walltime)} is above what {limit.of} allows ({longest})"
-        yield _bad("limits", what, f'set [job] walltime = "{longest}" or less')
-
-
-def _fine(about: str, what: str) -> Finding:
-    return Finding(level=Level.FINE, about=about, what=what)
-
-
-def _note(about: str, what: str, do: str = "") -> Finding:
-    return Finding(level=Level.NOTE, about=about, what=what, do=do)
-
-
-def _bad(about: str, what: str, do: str) -> Finding:
-    return Finding(level=Level.BAD, about=about, what=what, do=do, code=Exit.SLURM)
+        yield bad_site("limits", what, f'set [job] walltime = "{longest}" or less')

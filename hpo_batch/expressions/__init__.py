@@ -1,11 +1,11 @@
-"""A small, safe expression language: conditions, derived values, constraints, computed metrics, filters, expectations.
+"""A small, safe expression language for conditions, derived values, constraints, metrics, filters and expectations.
 
-The text comes from files of strangers, so it never reaches ``eval``: ``parse`` reads it with Python's ``ast``, refuses
-every node that is not listed, and compiles the rest once into closures. Evaluation takes bounded time and memory: at
-most 500 characters, integers of 64 bits, text that can be compared but not built, lists only to the right of ``in``.
+Expressions may come from untrusted files, so ``eval`` is never used: ``parse`` reads the text with Python's ``ast``,
+refuses every node that is not listed, and compiles the rest into closures. Evaluation takes bounded time and memory: at
+most 500 characters, 64-bit integers, text can only be compared, and lists occur only to the right of ``in``.
 
-Names may have dots, as Hydra's have: ``model.encoder.kind == 'cnn'``. Other names that are no Python identifiers stand
-in backticks, as in pandas' ``query``: ```batch-size` > 32``.
+Names may have dots, as in Hydra: ``model.encoder.kind == 'cnn'``. Other names that are not Python identifiers are
+written in backticks, as in ``pandas.DataFrame.query``: ```batch-size` > 32``.
 """
 
 from hpo_batch.expressions.expression import Expression, parse, why_constant

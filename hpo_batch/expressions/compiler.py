@@ -1,4 +1,4 @@
-"""From a syntax tree to nested closures; every node that is not listed is refused."""
+"""Compiles a syntax tree into nested closures, refusing every node that is not listed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from hpo_batch.expressions.source import Source, suggestion
 from hpo_batch.records import Value
 
 Run: TypeAlias = Callable[[Mapping[str, Value]], Any]
-"""gives the value of a node, from the values of names"""
+"""evaluates a node, given values by name"""
 
 
 class Compiler:
-    """Turns a checked tree into nested closures; refuses every node it does not know."""
+    """Compiles one expression."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.names: set[str] = set()
         self.constants: list[str] = []
-        """conditions without a name"""
+        """text of conditions without any name"""
 
     def compile(self, node: ast.expr, depth: int = 1) -> Run:
+        # every level is a Python call at run time
         if depth > MAX_DEPTH:
             raise self.source.error(f"it is nested or chained deeper than {MAX_DEPTH} levels")
         match node:
@@ -67,7 +68,7 @@ class Compiler:
             except KeyError:
                 raise self.source.error(f"'{name}' has no value here{suggestion(name, values)}") from None
             if isinstance(value, float):
-                return float(value)  # numpy's float64 is a float that divides by zero without an error
+                return float(value)  # numpy.float64 is a float subclass that returns inf for a division by zero
             if isinstance(value, str):
                 return value
             if not isinstance(value, int):
@@ -107,7 +108,7 @@ class Compiler:
             a, b = left(values), right(values)
             if isinstance(a, str) or isinstance(b, str):
                 raise self.source.failed(node, "a text can be compared, nothing else")
-            # Python would compute 2**2**40 to its last digit before anybody could look at its size.
+            # checked before: Python would compute all digits of 2**2**40
             if is_power and isinstance(a, int) and isinstance(b, int) and b >= 64 and abs(a) > 1:
                 raise self.source.too_large(node)
             try:
@@ -135,7 +136,7 @@ class Compiler:
         return run
 
     def _condition(self, node: ast.expr, run: Run) -> Run:
-        """``run``, refusing text: ``kind == 'a' or 'b'`` is true for every kind, which nobody means."""
+        """``run``, but refusing text: ``kind == 'a' or 'b'`` is always true, which is not meant."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             raise self.source.refused(
                 node, "a text is neither true nor false; to compare with several values use 'name in (...)'"
@@ -151,7 +152,8 @@ class Compiler:
         return test
 
     def _note_constant(self, node: ast.expr) -> None:
-        """Note a condition that names nothing."""
+        """Record a condition that contains no names."""
+        # the name of a called function is an ast.Name too
         functions = {id(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
         if not any(isinstance(inner, ast.Name) and id(inner) not in functions for inner in ast.walk(node)):
             self.constants.append(self.source.segment(node))
@@ -181,6 +183,7 @@ class Compiler:
                 )
             items = [self.compile(item, depth + 1) for item in right.elts]
             is_in = isinstance(op, ast.In)
+            # a loop instead of `in`: Python's `in` also compares by identity, so NaN would be found
             return lambda a, b: any(a == item for item in b) is is_in, lambda values: [item(values) for item in items]
         if isinstance(op, ast.Eq):
             return operator.eq, self.compile(right, depth + 1)
@@ -191,6 +194,7 @@ class Compiler:
             raise self.source.refused(node, INSTEAD.get(type(op), ""))
 
         def test(a: Value, b: Value) -> bool:
+            # Python would raise TypeError; == between them is allowed and false
             if isinstance(a, str) is not isinstance(b, str):
                 raise self.source.failed(node, "a number and a text have no order")
             return order(a, b)
@@ -216,7 +220,7 @@ class Compiler:
 
 
 def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]) -> Run:
-    """A call of the function ``name``, whose arguments are checked when they have values."""
+    """A call of the function ``name`` that checks its arguments at run time."""
     function = FUNCTIONS[name].call
     takes_text, is_round = name == "len", name == "round"
 
@@ -224,6 +228,7 @@ def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]
         inputs = [argument(values) for argument in arguments]
         if any(isinstance(value, str) is not takes_text for value in inputs):
             raise source.failed(node, f"'{name}' takes {'a text' if takes_text else 'numbers'}")
+        # see MAX_DIGITS
         if is_round and len(inputs) == 2 and not _is_digits(inputs[1]):
             digits = f"-{MAX_DIGITS} to {MAX_DIGITS}"
             raise source.failed(node, f"the digits of 'round' are an integer from {digits}")
@@ -239,10 +244,11 @@ def _calling(source: Source, node: ast.Call, name: str, arguments: Sequence[Run]
 
 
 def _checked(source: Source, node: ast.expr, result: Value, inputs: Iterable[Value] = ()) -> Value:
-    """``result``, if it is in the language. NaN and infinity pass only where a value of a trial brought them in."""
+    """Return ``result`` if it is allowed. NaN and infinity are allowed only if an input is NaN or infinite."""
     if isinstance(result, float):
         if math.isfinite(result):
             return result
+        # a metric of a trial may be NaN, and filters must handle it
         floats = [value for value in inputs if isinstance(value, float)]
         if any(map(math.isnan, floats)) or (math.isinf(result) and any(map(math.isinf, floats))):
             return result

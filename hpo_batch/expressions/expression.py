@@ -1,4 +1,4 @@
-"""``Expression`` and ``parse``: an expression that has passed all checks, ready to be evaluated."""
+"""``Expression``, a checked and compiled expression, and ``parse``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hpo_batch.records import Value
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """An expression that has passed all checks. Made by ``parse``; equal texts are equal expressions."""
+    """A checked expression, made by ``parse``. Expressions with the same text are equal."""
 
     text: str
     names: frozenset[str] = field(compare=False)
-    """every name it mentions, functions left out"""
+    """all names in it, without functions"""
     constants: tuple[str, ...] = field(compare=False, default=())
-    """its conditions that name nothing, and so are always true or always false"""
+    """conditions in it without names, which are always true or always false"""
     texts: frozenset[str] = field(compare=False, default=frozenset())
-    """every text in quotes in it"""
+    """all quoted texts in it"""
     _run: Run = field(compare=False, repr=False)
 
     def evaluate(self, values: Mapping[str, Value]) -> Value:
@@ -40,44 +40,45 @@ class Expression:
         return result
 
     def truth(self, values: Mapping[str, Value]) -> bool:
-        """The value of a condition: true, false, or a number that is nonzero; text is neither."""
+        """The value of a condition. A nonzero number is true; text is an error."""
         result = self.evaluate(values)
         if isinstance(result, str):
             raise Source(self.text).error(f"its value is the text {quoted(result)}, neither true nor false")
         return bool(result)
 
     def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
-        # Closures cannot be pickled; the text can, and it is all there is to an expression.
+        # closures cannot be pickled, so unpickling parses the text again
         return parse, (self.text,)
 
 
 def why_constant(expression: Expression, known: Collection[str]) -> str:
-    """Why an expression, or a condition in it, has the same value for all trials; empty if it does not.
+    """Why an expression, or a condition in it, has the same value for all trials; empty if it varies.
 
-    Nobody means that: a name in quotes is a text (``"'kind' == 'cnn'"``).
+    A constant is always a mistake, usually a quoted name: ``"'kind' == 'cnn'"``.
 
     Args:
-        expression: any.
-        known: the names that it could use.
+        expression: to check.
+        known: names that it could use.
     """
     if expression.names and not expression.constants:
         return ""
     piece = quoted(expression.constants[0]) if expression.names else "it"
     texts = sorted(expression.texts.intersection(known))
     if texts:
-        meant = f"; '{texts[0]}' in quotes is a text, without them ({written(texts[0])}) it is the parameter"
+        meant = f"; '{texts[0]}' in quotes is a text; write {written(texts[0])} without quotes for the parameter"
     else:
         meant = f"; there are {', '.join(map(written, sorted(known)[:12]))}" if known else ""
-    why = f"{piece} names nothing that has a value, so it is always the same{meant}"
+    why = f"{piece} contains no names, so its value is always the same{meant}"
     return f"expression {quoted(expression.text)}: {why}"
 
 
+# cached: the same expressions are parsed again for each sweep that is loaded
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Expression:
     """Check and compile an expression.
 
     Raises:
-        ExpressionError: names the piece that is not allowed, and what is.
+        ExpressionError: says which part is not allowed, and what is.
     """
     text = unmasked(text).strip()
     if not text:
@@ -85,11 +86,12 @@ def parse(text: str) -> Expression:
     source = Source(text)
     if len(text) > MAX_LENGTH:
         raise source.error(f"it has {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    # before parsing: ast.parse crashes the interpreter on deep nesting, as its documentation warns
     if _bracket_depth(text) > MAX_DEPTH:
         raise source.error(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in a text makes Python's parser warn
+            warnings.simplefilter("ignore")  # Python's parser warns about "\d" in a string
             tree = ast.parse(source.masked, mode="eval").body
         compiler = Compiler(source)
         run = compiler.compile(tree)
@@ -99,6 +101,7 @@ def parse(text: str) -> Expression:
         raise source.error(f"it cannot be read: {error}") from None
     except (RecursionError, MemoryError):
         raise source.error("it is nested too deeply") from None
+    # used for the hint about quoted names
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return Expression(
         text=text,
@@ -110,7 +113,7 @@ def parse(text: str) -> Expression:
 
 
 def _bracket_depth(text: str) -> int:
-    """Deepest nesting of brackets, those inside texts counted too."""
+    """Deepest nesting of brackets, including those in quoted text."""
     depth = deepest = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""What the language consists of: operators, functions, bounds, and why something else is not in it."""
+"""The operators, functions and limits of the expression language."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Final
 
 MAX_LENGTH: Final = 500
 MAX_DEPTH: Final = 50
-"""levels of nesting: each is a Python call when the expression is evaluated, and a bracket for Python's parser"""
+"""levels of nesting; each is a Python call during evaluation, and a bracket for Python's parser"""
 INT_LIMIT: Final = 2**63
 MAX_DIGITS: Final = 20
-"""of ``round``: round(5, -10**9) would compute 10**10**9"""
+"""for ``round``: round(5, -10**9) would compute 10**10**9"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class Function:
 
 
 def _least(*numbers: float) -> float:
-    """``min``, but NaN if any argument is: Python's own depends on their order."""
+    """``min`` that returns NaN if any argument is NaN; with Python's own, the result depends on their order."""
+    # n != n only for NaN
     return math.nan if any(n != n for n in numbers) else min(numbers)
 
 
@@ -74,7 +75,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "sqrt": Function(call=math.sqrt),
 }
 ALLOWED: Final = (
-    "allowed are names (in backticks if they are no identifiers: `batch-size`), numbers, text, True, False, "
+    "allowed are names (in backticks if they are not identifiers: `batch-size`), numbers, text, True, False, "
     "+ - * / // % **, == != < <= > >=, and, or, not, 'in (...)', "
     f"'a if b else c' and the functions {', '.join(FUNCTIONS)}"
 )
@@ -91,4 +92,4 @@ INSTEAD: Final[dict[type[ast.AST], str]] = {
     ast.BitXor: "a power is written '**'",
     ast.Invert: "use 'not'",
 }
-"""what to write instead of a node that is not allowed"""
+"""what to write instead of refused nodes"""

@@ -1,4 +1,4 @@
-"""Names in expressions: with dots, or in backticks, which Python's parser does not know."""
+"""Names with dots or in backticks, which Python's parser does not accept."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import re
 from typing import Final
 
 _TOKENS: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|`([^`\n]+)`""")
+# first code point of CJK extension B, whose characters are valid in identifiers (PEP 3131) and unlikely to be used
 _MASK: Final = 0x20000
-"""first of the CJK ideographs of extension B, which are allowed in identifiers (PEP 3131) and are nobody's names"""
 
 
 def written(name: str) -> str:
-    """A name as it is written in an expression."""
+    """A name as written in an expression, in backticks if necessary."""
+    # a keyword such as `lambda` is an identifier, but not a name for Python's parser
     is_plain = all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
     return name if is_plain else f"`{name}`"
 
 
 def masked(text: str) -> str:
-    """The text with each name in backticks as an identifier, one character a byte, so that Python's parser can read it.
+    """Replace names in backticks by identifiers that Python's parser accepts, with one character per byte.
 
-    ``unmasked`` undoes it, also in a piece of the text: nothing has to be remembered, and columns stay the same.
+    ``unmasked`` reverses it, also for a part of the text, without any stored state.
     """
 
     def mask(token: re.Match[str]) -> str:
@@ -31,7 +32,7 @@ def masked(text: str) -> str:
 
 
 def unmasked(text: str) -> str:
-    """What ``masked`` made of a text, or of a piece of one, as it was."""
+    """The original of a ``masked`` text, or of a part of one."""
 
     def unmask(run: re.Match[str]) -> str:
         return bytes(ord(character) - _MASK for character in run[0]).decode()
@@ -40,7 +41,7 @@ def unmasked(text: str) -> str:
 
 
 def dotted_name(node: ast.expr) -> str | None:
-    """The name that a node of ``masked`` text stands for; None if it is something else."""
+    """The name that a node of ``masked`` text represents; None if it is not a name."""
     match node:
         case ast.Name():
             return _part(node.id)
@@ -51,7 +52,7 @@ def dotted_name(node: ast.expr) -> str | None:
 
 
 def _part(identifier: str) -> str | None:
-    """A part of a name; None if it is neither all in backticks nor without them."""
+    """A part of a name; None if only some of it is in backticks."""
     text = unmasked(identifier)
     part = text[1:-1] if text.startswith("`") else text
     return None if "`" in part or text == "`" else part

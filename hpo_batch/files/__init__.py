@@ -1,4 +1,4 @@
-"""Files and folders as a study needs them: never half-written, never somebody else's; and JSON."""
+"""Safe file access: atomic writes, no following of other users' links, bounded reads, and JSON."""
 
 from hpo_batch.files.folders import copy_folder as copy_folder
 from hpo_batch.files.folders import folder_below as folder_below

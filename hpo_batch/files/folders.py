@@ -1,4 +1,4 @@
-"""Folders: reached without following a stranger's link, made, copied, and removed where nothing lies in them."""
+"""Opens folders without following other users' links, and creates, copies and removes folders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _COPIED_AT_ONCE: Final = 1 << 20
 
 @contextlib.contextmanager
 def folder_below(base: Path, folder: Path) -> Iterator[int]:
-    """A descriptor of ``folder``, to name files by: no link on the way from ``base`` has led elsewhere, nor can later.
+    """Open ``folder`` without following links on the way from ``base``, and yield its descriptor.
 
-    A link of this user's own in a folder that nobody else may write to is followed: it is a choice, no trap.
+    Files opened relative to the descriptor stay in this folder, even if its path is replaced meanwhile. A link that
+    belongs to this user, in a folder that nobody else may write to, is followed.
 
     Raises:
         OddFile: there is another link on the way.
-        OSError: the folder is not there, or may not be entered.
+        OSError: the folder does not exist, or may not be entered.
     """
     relative = _relative(str(folder), str(base))
     try:
@@ -33,7 +34,7 @@ def folder_below(base: Path, folder: Path) -> Iterator[int]:
     except NotADirectoryError:
         fd = _walk(base, relative)
     else:
-        # One look in /proc, which asks no file server, instead of a round trip for each folder on the way.
+        # /proc tells the path without asking the file server, instead of one round trip per folder on the way
         if not _lies_at(fd, base, relative):
             os.close(fd)
             fd = _walk(base, relative)
@@ -49,11 +50,12 @@ def _relative(folder: str, base: str) -> str:
 
 def _lies_at(fd: int, base: Path, relative: str) -> bool:
     try:
-        found = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  # for each claim
+        path = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115  # called for each claim
     except OSError:
         return False
     end = "" if relative == "." else f"/{relative}"
-    return found == f"{_real(str(base))}{end}" or found == f"{os.path.realpath(base)}{end}"
+    # first the cached path, which is nearly always still right
+    return path == f"{_real(str(base))}{end}" or path == f"{os.path.realpath(base)}{end}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -62,7 +64,7 @@ def _real(base: str) -> str:
 
 
 def _walk(base: Path, relative: str) -> int:
-    """The folder's descriptor, one folder after the other: the sure way, where the quick one sees another path."""
+    """Open the folder one component at a time: slower, but decides where the path in /proc differs."""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     fd = os.open(base, flags)
     for name in Path(relative).parts:
@@ -71,7 +73,7 @@ def _walk(base: Path, relative: str) -> int:
             fd = os.open(name, flags | (0 if _is_own_link(above, name) else os.O_NOFOLLOW), dir_fd=above)
         except NotADirectoryError:
             if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-                refuse(errno.ELOOP, "is a link, which somebody else may have put there", name)
+                refuse(errno.ELOOP, "is a link that another user may have created", name)
             raise
         finally:
             os.close(above)
@@ -85,48 +87,48 @@ def _is_own_link(above: int, name: str) -> bool:
 
 
 def make_real_folder(folder: Path) -> None:
-    """Make a folder, or see that it is one and no link to one.
+    """Create a folder; one that exists must be a folder, not a link to one.
 
     Raises:
-        OddFile: something else lies there.
-        OSError: the file system refuses.
+        OddFile: there is something else at this path.
+        OSError: from the file system.
     """
     try:
         folder.mkdir()
     except FileExistsError:
         if not stat.S_ISDIR(folder.lstat().st_mode):
-            refuse(errno.ENOTDIR, "is no folder of its own, but a link or a file", folder)
+            refuse(errno.ENOTDIR, "is not a folder, but a link or a file", folder)
 
 
 def remove_if_bare(path: Path) -> None:
-    """Remove a folder in which no file lies, however deep; one that is not there, or cannot be removed, is no error."""
+    """Remove a folder that contains no files at any depth. Errors are ignored."""
     try:
-        path.rmdir()  # it refuses a folder that has something in it
+        path.rmdir()  # one call for an empty folder; fails if there is anything in it
     except FileNotFoundError:
         return
     except OSError:
-        found = [] if path.is_symlink() else list(os.walk(path, topdown=False))
-        if any(names for _, _, names in found):
+        tree = [] if path.is_symlink() else list(os.walk(path, topdown=False))
+        if any(names for _, _, names in tree):
             return
-        for folder, _, _ in found:
+        for folder, _, _ in tree:
             with contextlib.suppress(OSError):
                 Path(folder).rmdir()
 
 
 def copy_folder(source: int, target: int) -> None:
-    """Copy what lies in one folder into another, both given as descriptors: files with their modes and times.
+    """Copy the contents of one folder into another, with modes and times. Both are descriptors.
 
-    Links stay links: what they lead to is not ours to copy, may be gone, or may be the folder itself. Those that name
-    a place in ``source`` by its absolute path name it in the copy. Pipes, sockets and devices are left out.
+    Links are copied as links, since their target may belong to others, be missing, or be the folder itself. Absolute
+    links into ``source`` become relative, so that they lead into the copy. Pipes, sockets and devices are skipped.
 
     Raises:
-        OSError: something went away meanwhile, or the file system refuses.
+        OSError: a file disappeared meanwhile, or another error.
     """
     _copy_into(source, target, os.readlink(f"/proc/self/fd/{source}"), ".")  # noqa: PTH115
 
 
 def _copy_into(source: int, target: int, top: str, where: str) -> None:
-    reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)  # O_PATH lists nothing
+    reading = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)  # O_PATH cannot be listed
     try:
         names = os.listdir(reading)  # noqa: PTH208
     finally:
@@ -146,6 +148,7 @@ def _copy_into(source: int, target: int, top: str, where: str) -> None:
                 made = os.open(name, flags, dir_fd=target)
                 try:
                     _copy_into(inner, made, top, f"{where}/{name}")
+                    # the mode last: a read-only folder could not be filled
                     os.fchmod(made, stat.S_IMODE(facts.st_mode) | 0o700)
                 finally:
                     os.close(made)

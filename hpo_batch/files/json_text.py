@@ -1,4 +1,4 @@
-"""JSON of anybody, read; JSON as we write it for people and for programs; files of JSON lines."""
+"""Reads untrusted JSON, writes JSON for people and programs, and reads and writes JSON lines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def loads(text: bytes | str) -> Any:
-    """JSON of anybody, as Python reads it.
+    """Decode untrusted JSON with Python's decoder, which accepts NaN and Infinity.
 
     Raises:
-        ValueError: it is none, or is nested deeper than Python goes.
+        ValueError: not JSON, or nested deeper than Python's recursion limit.
     """
     try:
         return json.loads(text)
@@ -32,10 +32,10 @@ def loads(text: bytes | str) -> Any:
 
 
 def decode(content: bytes, kind: type[T]) -> T:
-    """JSON of anybody, of one type.
+    """Decode and validate untrusted JSON.
 
     Raises:
-        ValueError: it is no JSON, or of another type: msgspec tells where.
+        ValueError: not JSON, or of another type; the message has the path, from msgspec.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -44,14 +44,14 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 
 def dump_json(value: object) -> str:
-    """JSON as we write it for people: indented, keys in the order given, NaN refused."""
+    """JSON for people: indented, keys in the given order. Raises ValueError for NaN."""
     pieces = json.JSONEncoder(indent=2, ensure_ascii=False, allow_nan=False).iterencode(value)
-    # joined some thousands at a time: as a list they take several times the memory of the text
+    # joined in batches: a list of all pieces takes several times the memory of the text
     return "".join(iter(lambda: "".join(itertools.islice(pieces, 4096)), "")) + "\n"
 
 
 def shown_json(value: object, *, indent: int | None = 2) -> str:
-    """JSON for other programs, as commands print it: what is no number (NaN, infinite) is null, as JSON has none."""
+    """JSON for other programs, as printed by commands: NaN and infinity become null, since JSON has neither."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
@@ -64,16 +64,17 @@ def _finite(value: Any) -> Any:
 
 
 class JsonLines:
-    """A JSON lines file, open for a writer: each record is one line in a single write.
+    """A JSON lines file open for appending. Each record is one line, in a single write.
 
-    A torn line that the file ends with is closed with a newline first. To open and close the file for each record is
-    two round trips on a network file system; but readers on other hosts see only what was synced, or closed.
+    A torn last line is terminated with a newline first. The file stays open, which saves two round trips per record on
+    a network file system; readers on other hosts then see only what was synced.
 
     Args:
-        sync_every_s: a record is synced unless that was done less than so many seconds before; None: never.
+        path: of the file, created if missing.
+        sync_every_s: seconds between two syncs; None: never sync.
 
     Raises:
-        OSError: the file cannot be opened or written; ``append`` and ``close`` raise it too.
+        OSError: the file cannot be opened or written; also raised by ``append`` and ``close``.
     """
 
     def __init__(self, path: Path, *, sync_every_s: float | None = None) -> None:
@@ -85,6 +86,7 @@ class JsonLines:
 
     def append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+        # O_APPEND and one write(2): lines of several processes do not mix on a local disk
         line = b"\n" + line if self._is_torn else line
         self._is_torn = os.write(self._fd, line) < len(line)
         if self._sync_every_s is not None and time.monotonic() - self._synced >= self._sync_every_s:
@@ -92,7 +94,7 @@ class JsonLines:
             self._synced = time.monotonic()
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file; may be called more than once."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -104,7 +106,7 @@ class JsonLines:
 
 
 def append_json_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one record as a line, and make it durable."""
+    """Append one record as a line and sync it."""
     lines = JsonLines(path, sync_every_s=0.0)
     try:
         lines.append(record)
@@ -113,10 +115,10 @@ def append_json_line(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a JSON lines file; a line that is not a JSON object (torn by a crash) is skipped.
+    """The records of a JSON lines file. Lines that are not JSON objects (torn by a crash) are skipped.
 
     Raises:
-        OSError: the file cannot be read; ``OddFile`` if it is none of ours.
+        OSError: the file cannot be read; ``OddFile`` if it is not a regular file, or too large.
     """
     try:
         lines = read_regular(path, most=LINES_BYTES).splitlines()

@@ -1,7 +1,4 @@
-"""Files that somebody else may have put there: a study may lie where others write.
-
-What we write goes into regular files without following a link; what we read is a regular file of a bounded size.
-"""
+"""Opens only regular files of bounded size and never follows links, since others may write to a study's directory."""
 
 from __future__ import annotations
 
@@ -13,21 +10,22 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 DOCUMENT_BYTES: Final = 64 << 20
-"""no claim, result, card or frozen sweep comes near it; a sparse file of a terabyte costs its maker nothing"""
+"""limit for claims, results, cards and frozen sweeps, which are far smaller: a sparse file of 1 TB costs nothing to
+make"""
 LINES_BYTES: Final = 1 << 30
-"""the same of files that grow by a line for each step"""
+"""limit for files that grow by a line per step"""
 
 
 class OddFile(OSError):
-    """What lies at a path is none of our files: a link, a pipe, a device, a folder, or larger than any of them."""
+    """Not a regular file of acceptable size: a link, a pipe, a device, a folder, or too large."""
 
 
 def open_regular(path: Path | str, flags: int, *, dir_fd: int | None = None) -> int:
-    """``os.open`` for a regular file: neither a link is followed nor a pipe waited for.
+    """``os.open`` for regular files: does not follow links, and does not block on a pipe (O_NONBLOCK).
 
     Raises:
-        OddFile: something else lies there.
-        OSError: as of ``os.open``.
+        OddFile: there is something else at this path.
+        OSError: see ``os.open``.
     """
     try:
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -35,12 +33,12 @@ def open_regular(path: Path | str, flags: int, *, dir_fd: int | None = None) -> 
     except OSError as error:
         if error.errno == errno.ELOOP:
             refuse(error.errno, "is a link", path)
-        if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe that nobody reads, a socket, a folder
-            refuse(error.errno, "is no regular file", path)
+        if error.errno in (errno.ENXIO, errno.EISDIR, errno.ENODEV):  # a pipe without reader or a socket, a folder
+            refuse(error.errno, "is not a regular file", path)
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        refuse(errno.EINVAL, "is no regular file", path)
+        refuse(errno.EINVAL, "is not a regular file", path)
     return fd
 
 
@@ -49,10 +47,10 @@ def refuse(number: int, why: str, path: Path | str) -> NoReturn:
 
 
 def read_regular(path: Path, *, most: int = DOCUMENT_BYTES) -> bytes:
-    """All of a regular file.
+    """The contents of a regular file.
 
     Raises:
-        OddFile: it is none, or has more than ``most`` bytes.
+        OddFile: not a regular file, or larger than ``most`` bytes.
         OSError: it cannot be read.
     """
     with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
@@ -62,14 +60,14 @@ def read_regular(path: Path, *, most: int = DOCUMENT_BYTES) -> bytes:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Raises OSError if the file system refuses, ``OddFile`` if something else than a regular file lies there."""
+    """Append to a file. Raises OSError on failure, ``OddFile`` if it is not a regular file."""
     fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
 
 
 def unlink_if_empty(path: Path | str, *, dir_fd: int | None = None) -> None:
-    """Remove a file that nothing was written into; one that is not there, or cannot be removed, is no error."""
+    """Remove an empty file. Errors are ignored."""
     with contextlib.suppress(OSError):
         facts = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         if facts.st_size == 0 and stat.S_ISREG(facts.st_mode):

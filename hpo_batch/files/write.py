@@ -1,4 +1,4 @@
-"""Files that a killed process must not leave half-written: atomic replacement, and durable new ones."""
+"""Writes files so that a killed process never leaves them incomplete."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def write_atomic(
 ) -> None:
     """Replace ``path`` with ``data``: a reader sees the old content or the new one, never a part.
 
-    The temporary file lies in the same folder, so that the rename cannot cross file systems.
-
     Args:
-        dir_fd: ``path`` is a name in this folder, which is not synced.
-        sync: make the content durable before the rename; and the rename too, unless ``sync_folder`` is false.
-        mode: of the file, less what the umask takes away.
+        path: of the file; with ``dir_fd``, a name in that folder, which is not synced.
+        data: its new content; text as UTF-8.
+        sync: sync the content before the rename.
+        sync_folder: with ``sync``, also sync the folder, which makes the rename durable.
+        mode: of the file, reduced by the umask.
     """
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
+    # in the same folder: rename(2) does not work across file systems
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=dir_fd)
@@ -45,11 +46,11 @@ def write_atomic(
 
 
 def write_new(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> None:
-    """Make ``path`` with ``data``, durable. One round trip to a file server less than to replace it: for readers that
-    can tell a part from the whole.
+    """Create ``path`` with ``data`` and sync it. One round trip to a file server less than ``write_atomic``, but
+    readers may see an incomplete file.
 
     Raises:
-        FileExistsError: it is there, and was left as it is.
+        FileExistsError: it exists, and was not changed.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=dir_fd)
     try:
@@ -67,7 +68,10 @@ def write_new(path: Path | str, data: bytes, *, dir_fd: int | None = None) -> No
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in ``path`` durable. File systems that cannot sync a directory are left as they are."""
+    """Make renames in a folder durable, where the file system supports it.
+
+    fsync(2) of a file does not include its directory entry: https://man7.org/linux/man-pages/man2/fsync.2.html
+    """
     with contextlib.suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""The attempts of trials as spans of time: only what sums over a whole study need, decoded at once."""
+"""The attempts of a trial as time spans, with just the fields that totals over a study need."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     job: str
     host: str
     gpus: float
-    """that its worker held: of all its ranks; 1/k of one that k workers shared"""
+    """GPUs held by its worker, over all ranks; 1/k for each of k workers sharing one"""
     started: float
     """seconds since the epoch, by the clock of its host"""
     ended: float | None
-    """None while it is open; that of a lost one is when its loss was noticed"""
+    """None while it runs; for a lost attempt, the time its loss was noticed"""
     how: str
-    """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it is open"""
+    """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
     moved: bool
-    """whether it left a newer checkpoint than it took over"""
+    """whether it left a newer checkpoint than the one it resumed from"""
 
     @property
     def seconds(self) -> float | None:
+        # start and end may come from different hosts (a lost attempt), whose clocks differ
         return None if self.ended is None else max(0.0, self.ended - self.started)
 
 
 def spans(trial: ScannedTrial) -> list[Span]:
-    """The attempts of a trial by number; one whose facts make no sense is left out."""
+    """The attempts of a trial, ordered by number. Attempts with malformed attributes are skipped."""
     intervals = []
     for number in trial.attempts:
         try:
             facts = trial.typed(attempt_attr(number), AttemptFacts)
             end = trial.typed(ended_attr(number), AttemptEnd) or AttemptEnd()
+        # `doctor` reports such a journal; a total must not fail because of one attempt
         except (ValueError, TypeError, RecursionError):
             continue
         if facts is not None:

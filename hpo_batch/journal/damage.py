@@ -1,11 +1,11 @@
-"""Damaged bytes in a journal: told apart from records, set aside, and blanked so that plain Optuna loads the file.
+"""Finds damaged bytes in a journal and overwrites them with blanks, so that plain Optuna can load the file.
 
-They come from plain Optuna, which glues its next record to a torn one, from machines that lose power, and from editors.
-A line of blanks would end plain Optuna too, so a damaged line is blanked with its newline: blanks before a record are
-allowed in JSON, and the next record follows.
+Damage comes from plain Optuna, which appends its next record to a torn one without a newline, from power failures and
+from editors. A blank line would stop plain Optuna, so a damaged line is blanked together with its newline: JSON allows
+blanks before the next record.
 
-Only what nobody can have relied on is blanked. Where a whole record may have been destroyed nothing is guessed: without
-the record that made a trial, all later ones would speak of other trials.
+Only bytes that were never a complete record are blanked. If a whole record may be lost, the journal is reported as
+corrupt: trial ids are positions in the file, so a missing record would shift all later trials.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from hpo_batch.errors import JournalCorrupt
 from hpo_batch.files import loads, open_regular
 
 BEGINNING = b'{"op_code":'
-"""of each record, as we and Optuna write it. It cannot stand in a text, where its quotes would be escaped."""
+"""start of each record, as written by Optuna and by us. It cannot occur in a JSON string, where quotes are escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Bytes of a journal that are no record."""
+    """Bytes of a journal that are not a record."""
 
     start: int
     content: bytes
@@ -37,17 +37,17 @@ class Stretch:
 
 
 def is_sound(lines: bytes) -> bool:
-    """Whether there is no sign of damage in whole lines: fast, since every worker asks it of all that is written."""
+    """Whether whole lines show no sign of damage. Byte counts only: every worker checks all that is written."""
     if not lines:
         return True
-    # each line begins as a record does, and nothing else does; each ends as one does
+    # every line starts and ends like a record, and BEGINNING occurs nowhere else
     hinges = lines.count(b"}\n" + BEGINNING)
     whole = lines.startswith(BEGINNING) and lines.endswith(b"}\n")
     return whole and hinges + 1 == lines.count(BEGINNING) == lines.count(b"\n") and b"\0" not in lines
 
 
 def sound_lines(lines: bytes) -> bytes:
-    """Whole lines up to the first that shows a sign of damage."""
+    """Whole lines before the first that shows a sign of damage."""
     end = 0
     while (after := lines.find(b"\n", end) + 1) and is_sound(lines[end:after]):
         end = after
@@ -55,13 +55,14 @@ def sound_lines(lines: bytes) -> bytes:
 
 
 def salvage(lines: bytes, offset: int) -> tuple[bytes, list[Stretch]]:
-    """The records in whole lines, as lines, and the stretches that are none; neighbouring stretches are one.
+    """Split whole lines into records and damaged stretches. Adjacent stretches are merged.
 
     Args:
-        offset: at which the lines begin in the journal.
+        lines: whole lines.
+        offset: their position in the journal, in bytes.
 
     Raises:
-        JournalCorrupt: a record may have been destroyed.
+        JournalCorrupt: a record may have been lost.
     """
     records: list[bytes] = []
     stretches: list[Stretch] = []
@@ -72,8 +73,8 @@ def salvage(lines: bytes, offset: int) -> tuple[bytes, list[Stretch]]:
         if bad.strip(b" ") or good is None:
             if not _is_nothing_lost(bad):
                 raise JournalCorrupt(
-                    f"the journal is damaged at byte {offset}: {bad[:80]!r} was a record once; "
-                    f"'hpo-batch doctor STUDY --rebuild' makes the journal again from the trial folders"
+                    f"the journal is damaged at byte {offset}: {bad[:80]!r} may have been a record; "
+                    f"'hpo-batch doctor STUDY --rebuild' rebuilds the journal from the trial folders"
                 )
             if stretches and stretches[-1].end == offset:
                 bad = stretches[-1].content + bad
@@ -88,7 +89,7 @@ def salvage(lines: bytes, offset: int) -> tuple[bytes, list[Stretch]]:
 
 
 def _beginnings(line: bytes) -> list[int]:
-    """Where a record may begin: at the first byte that is not blank, or behind a torn one."""
+    """Positions where a record may start: at the first non-blank byte, or after a torn record."""
     first = len(line) - len(line.lstrip(b" "))
     starts = [first]
     at = line.find(BEGINNING, first + 1)
@@ -99,12 +100,12 @@ def _beginnings(line: bytes) -> list[int]:
 
 
 def _is_record(line: bytes) -> bool:
-    """Whether it has the form of one. What it says is the reader's business."""
+    """Whether the line has the form of a record. Its content is checked on replay."""
     try:
         _decoder.decode(line)
     except (ValueError, RecursionError):
         try:
-            record = loads(line)  # plain Optuna writes NaN and Infinity, which are not JSON
+            record = loads(line)  # plain Optuna writes NaN and Infinity, which msgspec rejects
         except ValueError:
             return False
         return isinstance(record, dict) and isinstance(record.get("op_code"), int)
@@ -112,7 +113,7 @@ def _is_record(line: bytes) -> bool:
 
 
 def _is_nothing_lost(bad: bytes) -> bool:
-    """Whether bytes that are no record never were one: blanks, a torn beginning, or something else altogether."""
+    """Whether damaged bytes never were a complete record: blanks, a torn start of one, or unrelated text."""
     first, *others = bad.split(BEGINNING)
     return _never_was_one(first) and all(_never_was_one(BEGINNING + other) for other in others)
 
@@ -125,9 +126,9 @@ def _never_was_one(piece: bytes) -> bool:
         msgspec.json.decode(rest)
     except (ValueError, RecursionError) as error:
         if rest.startswith(BEGINNING):
-            return "truncated" in str(error)
+            return "truncated" in str(error)  # msgspec's word for input that ends too early
         return b'"op_code"' not in rest and not rest.endswith(b"}")
-    return True  # some value, but no record
+    return True  # valid JSON, but not a record
 
 
 class _Form(msgspec.Struct):
@@ -138,14 +139,15 @@ _decoder = msgspec.json.Decoder(_Form)
 
 
 def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
-    """Copy each stretch to ``keep`` and blank it, unless somebody else has done it already. Under the lock.
+    """Copy each stretch to ``keep`` and blank it, unless another process already has. Call with the lock held.
 
     Raises:
-        OSError: the file system refused.
+        OSError: from the file system.
     """
     for stretch in stretches:
         if os.pread(fd, len(stretch.content), stretch.start) != stretch.content:
             continue
+        # the copy is on disk before the original is overwritten
         with os.fdopen(open_regular(keep, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(stretch.content.rstrip(b"\n") + b"\n")
             file.flush()
@@ -155,5 +157,5 @@ def mend(fd: int, stretches: Sequence[Stretch], *, keep: Path) -> None:
 
 
 def still_the_same(before: bytes, now: bytes) -> bool:
-    """Whether bytes that were read are still there, but for what was blanked since."""
+    """Whether the bytes are unchanged, except for blanks written by ``mend``."""
     return len(before) == len(now) and all(a in (b, 0x20) for a, b in zip(now, before, strict=True))

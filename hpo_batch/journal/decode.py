@@ -1,6 +1,7 @@
-"""One line of a journal to one record, with Optuna's encodings undone. What a record means is told by ``scan``.
+"""Decodes journal lines into records and undoes Optuna's encodings. ``state`` applies the records.
 
-Parts that are seldom looked at stay JSON (``msgspec.Raw``): every worker reads what all workers write.
+Rarely used fields stay JSON (``msgspec.Raw``), because every worker decodes the records of all workers.
+Format: https://optuna.readthedocs.io/en/latest/_modules/optuna/storages/journal/_file.html
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class DeleteStudy(msgspec.Struct, tag_field="op_code", tag=1, gc=False):
 
 
 class SetStudyUserAttr(msgspec.Struct, tag_field="op_code", tag=2, gc=False):
-    """Notes of a dashboard: nobody here asks for them."""
+    """Notes from a dashboard; not used."""
 
 
 class SetStudySystemAttr(msgspec.Struct, tag_field="op_code", tag=3, gc=False):
@@ -83,11 +84,11 @@ class SetTrialUserAttr(msgspec.Struct, tag_field="op_code", tag=8, gc=False):
 
 
 class LeftOutReport(msgspec.Struct, tag_field="op_code", tag=7, gc=False):
-    """A report that the reader has no use for: its fields are not even decoded."""
+    """A report, for readers that skip reports: its fields are not decoded."""
 
 
 class LeftOutMetric(msgspec.Struct, tag_field="op_code", tag=8, gc=False):
-    """The same of a metric."""
+    """The same for a metric."""
 
 
 class SetTrialSystemAttr(msgspec.Struct, tag_field="op_code", tag=9, gc=False):
@@ -123,14 +124,15 @@ def _decoder(*, reports: bool, metrics: bool) -> msgspec.json.Decoder[Line]:
 
 
 def decode_lines(data: bytes | memoryview, *, reports: bool = True, metrics: bool = True) -> list[Line | None]:
-    """The records of whole lines, as ``decode`` gives them; all at once, which takes a third of the time.
+    """Decode whole lines in one call, three times as fast as ``decode`` line by line.
 
     Args:
-        reports: else they are recognised and no more.
-        metrics: the same for what was noted with a trial.
+        data: whole lines.
+        reports: decode the fields of reports.
+        metrics: decode the fields of user attributes.
 
     Raises:
-        JournalCorrupt: a line is no record.
+        JournalCorrupt: a line is not a record.
     """
     decoder = _decoder(reports=reports, metrics=metrics)
     try:
@@ -140,15 +142,15 @@ def decode_lines(data: bytes | memoryview, *, reports: bool = True, metrics: boo
 
 
 def decode(line: bytes) -> Line | None:
-    """The record of a line; None for one that Optuna ignores too: operations that came after it.
+    """Decode one line; None for an operation code newer than ours.
 
     Raises:
-        JournalCorrupt: the line is no record.
+        JournalCorrupt: the line is not a record.
     """
     try:
         return _decoder(reports=True, metrics=True).decode(line)
     except (ValueError, RecursionError):
-        # plain Optuna writes NaN and Infinity, which are not JSON; Python's decoder takes them
+        # plain Optuna writes NaN and Infinity, which msgspec rejects and Python's decoder accepts
         with contextlib.suppress(*NONSENSE):
             fields = json.loads(line)
             if isinstance(fields["op_code"], int) and fields["op_code"] > LAST_OP:
@@ -156,7 +158,7 @@ def decode(line: bytes) -> Line | None:
             return msgspec.convert(_with_raw(fields), OTHERS | SetTrialIntermediateValue | SetTrialUserAttr)  # type: ignore[no-any-return]
     raise JournalCorrupt(
         f"the journal has a line that is not a record: {shown(line)}; "
-        "'hpo-batch doctor STUDY --rebuild' makes the journal again from the trial folders"
+        "'hpo-batch doctor STUDY --rebuild' rebuilds the journal from the trial folders"
     )
 
 
@@ -170,10 +172,10 @@ def _with_raw(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def loads(data: bytes) -> Any:
-    """A part of a record that stayed JSON.
+    """Decode a field that was left as JSON.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         return msgspec.json.decode(data)
@@ -182,20 +184,20 @@ def loads(data: bytes) -> Any:
 
 
 NONSENSE: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""what reading raises where bytes of anybody say something that cannot be: a date "hello", a list for a number"""
+"""raised when decoding records with impossible content: "hello" for a date, a list for a number"""
 
 
 @contextlib.contextmanager
 def isolated(study: str) -> Iterator[None]:
-    """Reading one of several studies: whatever is wrong with it becomes its own error, and the others are read.
+    """Turn any decoding error in the block into one ``JournalCorrupt``, so that other studies can still be read.
 
     Raises:
-        JournalCorrupt: a file of the study says something that cannot be.
+        JournalCorrupt: a file of the study has impossible content.
     """
     try:
         yield
     except NONSENSE as error:
-        raise JournalCorrupt(f"the study '{study}' holds something that makes no sense: {why(error)}") from error
+        raise JournalCorrupt(f"the study '{study}' has malformed data: {why(error)}") from error
 
 
 def why(error: Exception) -> str:
@@ -210,7 +212,7 @@ class _Distribution(NamedTuple):
     choices: tuple[Value, ...]
     is_integer: bool
     kind: tuple[object, ...]
-    """what must be equal for Optuna to take two distributions as those of one parameter"""
+    """name, log and choices: what must match for Optuna to call two distributions compatible"""
 
 
 @lru_cache(maxsize=4096)
@@ -224,26 +226,26 @@ def distribution_facts(text: str) -> _Distribution:
 
 @lru_cache(maxsize=256)
 def distributions_of(data: bytes) -> Mapping[str, str]:
-    """The distributions of a trial by parameter. The trials of a study share a few sets of them."""
+    """Distributions by parameter. Cached, because the trials of a study share a few sets of them."""
     decoded: dict[str, str] = loads(data)
     return decoded
 
 
 def external_value(distribution: str, value: float) -> Value:
-    """The value a user knows, from the number that Optuna stores."""
-    known = distribution_facts(distribution)
-    if known.choices:
-        return known.choices[int(value)]
-    return int(value) if known.is_integer else float(value)
+    """The external value for Optuna's internal representation of a parameter."""
+    facts = distribution_facts(distribution)
+    if facts.choices:
+        return facts.choices[int(value)]
+    return int(value) if facts.is_integer else float(value)
 
 
 def seconds(text: str | None) -> float | None:
-    """Since the epoch.
+    """An ISO 8601 time as seconds since the epoch.
 
     Raises:
-        JournalCorrupt: it is no time, or none that a clock shows.
+        JournalCorrupt: not a valid time.
     """
     try:
         return datetime.datetime.fromisoformat(text).timestamp() if text else None
     except (ValueError, OverflowError) as error:
-        raise JournalCorrupt(f"the journal has a time that makes no sense: {(text or '')[:80]!r}") from error
+        raise JournalCorrupt(f"the journal has an invalid time: {(text or '')[:80]!r}") from error

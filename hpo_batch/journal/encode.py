@@ -1,6 +1,7 @@
-"""Optuna's journal records, written: one function per kind of record, version 5 of the format.
+"""Encodes journal records in the format of Optuna's ``JournalStorage``, one method per kind of record.
 
-Operation codes are Optuna's and no others: an unknown one would end every reader. Ours are system attributes ``hpo:*``.
+Only Optuna's operation codes are used, because its readers fail at an unknown one. Our own data are system attributes
+``hpo:*``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 from hpo_batch.records import TrialState
 
 FORMAT = 1
-"""of our attributes; a journal with a higher one was written by a newer hpo-batch"""
+"""version of our attributes; a higher one was written by a newer hpo-batch"""
 
 Record = dict[str, Any]
 
 
 class Op(IntEnum):
-    """Optuna's operation codes."""
+    """Optuna's operation codes, complete: those we never write occur in journals that Optuna's dashboard wrote to."""
 
     CREATE_STUDY = 0
     DELETE_STUDY = 1
@@ -35,13 +36,13 @@ class Op(IntEnum):
 
 DIRECTIONS = {"minimize": 1, "maximize": 2}
 STUDY_ID = 0
-"""the first study of a journal is ours"""
+"""our study is the first in its journal"""
 WRITER_PREFIX = "hpo-batch-"
-"""how the ``worker_id`` of our writers begins"""
+"""prefix of the ``worker_id`` of our writers"""
 
 
 class Writer:
-    """Makes records in the name of one worker; Optuna tells writers apart by ``worker_id``."""
+    """Makes the records of one worker. Optuna identifies writers by ``worker_id``."""
 
     def __init__(self, worker: str) -> None:
         self.worker_id = f"{WRITER_PREFIX}{worker}"
@@ -65,11 +66,14 @@ class Writer:
         steps: Mapping[int, float] | None = None,
         ended: float | None = None,
     ) -> Record:
-        """A whole trial in one record: it exists with all its parameters or not at all.
+        """A whole trial in one record, so that no reader ever sees it with some of its parameters.
 
         Args:
-            ended: when a trial that has ended did; left out, it ends as it begins.
+            now: when it started, in seconds since the epoch.
+            params: internal values, as stored by Optuna.
+            ended: when it ended, for a finished state; ``now`` if omitted.
         """
+        # Optuna stores a single objective as `value`, several as `values`, and never both
         several = values is not None and len(values) > 1
         record = self._record(
             Op.CREATE_TRIAL,

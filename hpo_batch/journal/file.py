@@ -1,11 +1,10 @@
-"""The Optuna journal of a study as a file: reading new lines, and appending whole batches under the lock.
+"""Reads new lines of a study's journal, and appends batches of lines under its lock.
 
-Knows lines and bytes. What the records mean is in ``scan``; who may write them is the study's business; what to do with
-damaged bytes is in ``damage``.
+This module handles bytes and lines. ``state`` interprets the records and ``damage`` repairs the file.
 
-On a file system that several hosts write to, what is written reaches the server before the lock is free: NFS shows it
-to other clients only once it is synced or the file is closed, and flushes at an unlock only the file that was locked
-(docs/decisions/007-network-file-systems.md).
+On a shared file system, writes are synced before the lock is released. NFS shows them to other clients only after a
+sync or close, and an unlock flushes only the locked file, which is not the journal:
+https://man7.org/linux/man-pages/man5/nfs.5.html and docs/decisions/007-network-file-systems.md.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ from hpo_batch.journal.encode import Record
 from hpo_batch.journal.locks import FOREIGN_GRACE_S, IsHeld, journal_lock
 
 PIECE = 1 << 22
-"""bytes that are read at once without the lock: 64 workers of one node may open the same large journal"""
+"""bytes read at once without the lock: bounds memory when 64 workers of a node open the same large journal"""
 KEPT_BYTES = 256
-"""of what was read last: enough to hold a time or a token, which no other journal has at that place"""
+"""bytes before the cursor that identify the file: enough to contain a time or token, unique to this journal"""
 SETTLE_PAUSES_S = (0.1, 0.2, 0.4, 0.8)
-"""how long damage that is seen without the lock is given to go away on a network file system: a write may be on its
-way, and its pages may arrive in any order"""
+"""waits before damage seen without the lock is believed, on a network file system: pages of a write in progress may
+arrive in any order"""
 SURE_S = FOREIGN_GRACE_S / 3
-"""a lock that was taken less than this ago is still ours: nobody breaks it so early"""
+"""for this long after acquiring the lock we still hold it: nobody breaks a lock this young"""
 
 _encoder = msgspec.json.Encoder()
 
 
 @dataclass(kw_only=True)
 class Cursor:
-    """How far a reader has come. The bytes before it bind it to one file: a replaced journal is noticed."""
+    """Position of a reader. The bytes before it identify the file, so that a replaced journal is noticed."""
 
     offset: int = 0
     before: bytes = b""
@@ -54,39 +53,43 @@ class Cursor:
 
 @dataclass(kw_only=True)
 class Transaction:
-    """What one holder of the lock sees and does."""
+    """Access to the journal for the holder of its lock."""
 
     path: Path
     new: bytes
-    """whole lines that were appended since the cursor"""
+    """whole lines appended since the cursor"""
     _cursor: Cursor
     _is_held: IsHeld
     _fd: int | None = None
-    """None before the first line of a new journal"""
+    """None until the first line of a new journal"""
     _wrote: bool = False
     _unsynced: bool = False
     _since: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
-    """when the lock was acquired, by a clock that goes on while the machine sleeps"""
+    """when the lock was acquired; CLOCK_BOOTTIME also counts time suspended, unlike the monotonic clock"""
 
     def append(self, records: Sequence[Record], *, sync: bool) -> bytes:
-        """Append all records in one write and return their lines; on failure the file is as it was before.
+        """Append all records in one write and return their lines. On failure the file is left as it was.
+
+        Args:
+            records: to append.
+            sync: make them durable before the transaction ends.
 
         Raises:
-            StorageError: the file system refused (full disk, quota, read-only), or somebody wrote without the lock.
+            StorageError: from the file system (full disk, quota, read-only), or a program wrote without the lock.
         """
         return self.append_lines([_encoder.encode(record) for record in records], sync=sync)
 
     def append_lines(self, lines: Sequence[bytes], *, sync: bool) -> bytes:
-        """The same with records that are encoded already, each without its newline."""
+        """The same for encoded records, each without its newline."""
         data = b"\n".join(lines) + b"\n" if lines else b""
         end = self._cursor.offset
         try:
             if time.clock_gettime(time.CLOCK_BOOTTIME) - self._since > SURE_S and not self._is_held():
-                raise StorageError(f"lost the lock of '{self.path}' while this process was suspended: try again")
+                raise StorageError(f"lost the lock of '{self.path}' while this process was suspended; try again")
             if self._fd is None:
                 self._fd = open_regular(self.path, os.O_RDWR | os.O_CREAT)
             if os.fstat(self._fd).st_size != end:
-                raise StorageError(f"'{self.path}' was written by a program that does not hold its lock")
+                raise StorageError(f"'{self.path}' was modified by a program that does not hold its lock")
             self._wrote = True
             _write(self._fd, data, end)
         except OSError as error:
@@ -97,39 +100,39 @@ class Transaction:
 
 
 class Journal:
-    """One process's view of a journal file. No descriptor is kept between calls (network file systems)."""
+    """One process's view of a journal file. Reopened for each call: NFS revalidates its cache on open only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.cursor = Cursor()
         self.damage: list[Stretch] = []
-        """what was read and is no record: the next transaction mends the file"""
+        """damaged bytes seen so far; the next transaction repairs them in the file"""
         self.was_undone = False
-        """whether records that were read, or that ``append`` returned, were taken back: they did not reach the disk"""
-        self._sure = Cursor()
-        """how far this process has read under the lock: what is before it stays"""
+        """whether records that were read, or returned by ``append``, were rolled back because they did not reach the
+        disk"""
+        self._committed = Cursor()
+        """how far this process has read under the lock; nothing before it is ever rolled back"""
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether it lies on a disk of this host, where a write is seen by all at once."""
+        """Whether it is on a local disk, where all processes see a write at once."""
         try:
             return mounts.is_local(self.path.parent)
         except OSError as error:
             raise StorageError.because(f"cannot read '{self.path.parent}'", error) from error
 
     def read_new(self, *, judge: bool = True) -> bytes:
-        """Whole lines appended since the last call, without a lock: a torn last line is left for later.
+        """Whole lines appended since the last call, without the lock. A torn last line is left for the next call.
 
-        At most some megabytes: a large journal is read by calling until there is nothing more. Lines that are no
-        records are left out; a whole record behind a torn one is read.
+        Returns a few megabytes at most: call until it returns nothing. Damaged bytes are skipped, and a whole record
+        after a torn one is returned.
 
         Args:
-            judge: say what is damage, after waiting for it to go away. A worker does not: what is behind it is read in
-                its next transaction, under the lock, where it cannot be a write on its way. On a local disk there is
-                nothing to wait for.
+            judge: decide what is damage, after waiting for it to disappear. Workers pass False and read the rest in
+                their next transaction, where no write can be in progress. On a local disk there is nothing to wait for.
 
         Raises:
-            JournalCorrupt: the file is not the one read before, or a record may have been destroyed.
+            JournalCorrupt: the file was replaced since the last call, or a record may have been lost.
         """
         for pause in (*SETTLE_PAUSES_S, None):
             fd = self._open(os.O_RDONLY)
@@ -138,7 +141,7 @@ class Journal:
             try:
                 data, size = self._pread(fd, most=PIECE)
                 whole = self._whole(data)
-                if not whole and size - self.cursor.offset > PIECE:  # a line longer than that, or so much damage
+                if not whole and size - self.cursor.offset > PIECE:  # a longer line, or as much damage
                     data, size = self._pread(fd)
                     whole = self._whole(data)
             finally:
@@ -151,19 +154,20 @@ class Journal:
         return self._take(whole)
 
     def pieces(self, *, judge: bool = True) -> Iterator[bytes]:
-        """``read_new`` until there is nothing more."""
+        """Call ``read_new`` until there is nothing more."""
         while lines := self.read_new(judge=judge):
             yield lines
 
     @contextlib.contextmanager
     def transaction(self, *, timeout_s: float = 120.0, waiters: int = 1) -> Iterator[Transaction]:
-        """Hold the lock, mend what is damaged, and show the lines that are new to this reader.
+        """Hold the lock, repair damage, and yield the lines that are new to this reader.
 
-        Lines appended in the transaction count as read: ``append`` returns them, ``read_new`` will not. If it ends in a
-        StorageError and ``was_undone`` is set, they did not get into the journal: read it anew.
+        Lines appended in the transaction count as read: ``append`` returns them and ``read_new`` does not. If it raises
+        StorageError and sets ``was_undone``, they are not in the journal; read it again from the start.
 
         Args:
-            waiters: how many processes may want the lock at once, as far as is known.
+            timeout_s: seconds to wait for the lock.
+            waiters: estimate of how many processes want the lock at once.
 
         Raises:
             LockTimeout: the lock could not be acquired.
@@ -178,25 +182,26 @@ class Journal:
                     data, size = self._pread(transaction._fd)
                     transaction.new = self._take(self._whole(data))
                     self._mend(transaction._fd, size)
-                start = self._sure = replace(self.cursor)
+                start = self._committed = replace(self.cursor)
                 try:
                     yield transaction
                 finally:
                     if transaction._wrote and not self.is_local:
                         self._publish(transaction, start)
             if transaction._unsynced and transaction._fd is not None:
-                # after the lock: several workers' syncs become one commit of the file system, and nobody waits for a
-                # disk under the lock. Nothing is acknowledged before: whoever called us comes back only now.
+                # after releasing the lock, so that nobody waits for a disk while holding it, and the file system can
+                # commit the syncs of several workers together. Still before we return: nothing unsynced is
+                # acknowledged.
                 self._sync(transaction._fd, with_folder=start.offset == 0)
         finally:
             if transaction is not None and transaction._fd is not None:
                 _close(transaction._fd)
 
     def _publish(self, transaction: Transaction, start: Cursor) -> None:
-        """Bring what was written to the file server, under the lock, so that its next holder reads it on any host.
+        """Sync the writes to the file server while the lock is held, so that its next holder sees them on any host.
 
-        A write error of NFS shows here. What was written is taken back then, as after a write that fails at once: the
-        next holder must not find the half of a batch, or read as the end of the file what is about to grow.
+        NFS reports write errors only now. The writes are then rolled back, as after a failed write: the next holder
+        must not find half a batch, or take the current size for the end of a file that is about to grow.
         """
         fd, transaction._fd = transaction._fd, None
         if fd is None:
@@ -218,7 +223,7 @@ class Journal:
     def _undo(self, fd: int, start: Cursor) -> None:
         self.was_undone = True
         self.cursor.offset, self.cursor.before = start.offset, start.before
-        # if that fails too, what is there is a torn tail or whole records: both are what the next reader reads
+        # if this fails too, a torn tail or whole records are left, and the next reader copes with both
         with contextlib.suppress(OSError):
             os.ftruncate(fd, start.offset)
             os.fsync(fd)
@@ -236,10 +241,10 @@ class Journal:
             raise StorageError.because(f"cannot {what} '{self.path}'", error) from error
 
     def _pread(self, fd: int, *, most: int | None = None) -> tuple[bytes, int]:
-        """The bytes behind the cursor, and the size of the file.
+        """The bytes after the cursor, and the size of the file.
 
         Raises:
-            JournalCorrupt: the file is not the one read before.
+            JournalCorrupt: the file was replaced since the last call.
         """
         offset, before = self.cursor.offset, self.cursor.before
         try:
@@ -249,22 +254,23 @@ class Journal:
         except OSError as error:
             raise StorageError.because(f"cannot read '{self.path}'", error) from error
         if not _is_before(before, data):
-            if 0 < self._sure.offset < offset and _is_before(self._sure.before, _pread_before(fd, self._sure)):
+            committed = self._committed
+            if 0 < committed.offset < offset and _is_before(committed.before, _pread_before(fd, committed)):
                 self.was_undone = True
-                raise StorageError(f"records at the end of '{self.path}' were taken back by their writer: try again")
-            raise JournalCorrupt(f"the journal '{self.path}' was replaced while it was in use; start the worker again")
+                raise StorageError(f"the last records of '{self.path}' were rolled back by their writer; try again")
+            raise JournalCorrupt(f"the journal '{self.path}' was replaced while in use; restart the worker")
         return data[len(before) :], size
 
     def _whole(self, data: bytes) -> bytes:
         return data[: data.rfind(b"\n") + 1]
 
     def _take(self, whole: bytes) -> bytes:
-        """The records in whole lines; the cursor moves behind them."""
+        """The records in whole lines; moves the cursor past them."""
         offset, lines = self.cursor.offset, whole
         if not is_sound(whole):
             lines, damage = salvage(whole, offset)
             if damage and damage[-1].end == offset + len(whole):
-                whole = whole[: damage.pop().start - offset]  # nothing good follows it: a torn tail like any other
+                whole = whole[: damage.pop().start - offset]  # nothing follows it: a torn tail
             self.damage += damage
         self.cursor.advance(whole)
         return lines
@@ -275,7 +281,7 @@ class Journal:
                 mend(fd, self.damage, keep=self.path.with_suffix(".bad"))
                 self.damage.clear()
             if size > self.cursor.offset:
-                # a last line without its newline was never acknowledged to anybody: its writer died or failed
+                # a last line without a newline was never acknowledged: its writer died or failed
                 os.ftruncate(fd, self.cursor.offset)
         except OSError as error:
             raise StorageError.because(f"cannot repair '{self.path}'", error) from error
@@ -295,14 +301,14 @@ def _write(fd: int, data: bytes, end: int) -> None:
         written = 0
         while written < len(data):
             written += os.pwrite(fd, data[written:], end + written)
-    except BaseException:  # also a second Ctrl-C
+    except BaseException:  # including KeyboardInterrupt: half a line must not stay
         with contextlib.suppress(OSError):
             os.ftruncate(fd, end)
         raise
 
 
 def _close(fd: int) -> None:
-    """Close what was synced, or only read: what an NFS client may say of it now changes nothing."""
+    """Close a file that was synced or only read, so that errors of close(2) on NFS do not matter."""
     with contextlib.suppress(OSError):
         os.close(fd)
 
@@ -316,7 +322,7 @@ def _pread_before(fd: int, cursor: Cursor) -> bytes:
 
 
 def _pread(fd: int, count: int, offset: int) -> bytes:
-    """``count`` bytes, or less at the end of the file."""
+    """``count`` bytes, or fewer at the end of the file. One pread(2) returns at most 2 GiB."""
     data = os.pread(fd, count, offset)
     while len(data) < count:
         more = os.pread(fd, count - len(data), offset + len(data))

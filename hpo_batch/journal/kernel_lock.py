@@ -1,4 +1,7 @@
-"""A kernel lock (``flock``) on a file of its own, with a bounded wait: freed by the kernel when its holder dies."""
+"""A kernel lock (``flock``) on a separate file, with a timeout. The kernel releases it when its holder dies.
+
+https://man7.org/linux/man-pages/man2/flock.2.html
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,26 @@ from hpo_batch.errors import LockTimeout
 
 NO_KERNEL_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.0002, 0.004
-"""between two tries of a polling waiter; the longest bounds what it costs, and what a hand-over takes"""
+"""between two attempts of a polling waiter; the upper bound limits the delay of a hand-over"""
 PAUSE_PER_WAITER_S = 0.0006
-"""what each further waiter adds to the longest pause. All of them together then try about 2,000 times a second however
-many they are, so that the server is not kept busy with being asked, and a lock that is free is found within a
-millisecond by one of them. With 64 waiters at 2 ms a round trip: 510 tries a trial without it, under 50 with it
-(docs/benchmarks.md)"""
+"""added to the longest pause per waiter. All waiters together then poll about 2,000 times a second, however many they
+are, and a free lock is still found within a millisecond. With 64 waiters and 2 ms per round trip to the server: 510
+attempts per trial without it, under 50 with it (docs/benchmarks.md)"""
 
 
 @contextlib.contextmanager
 def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1) -> Iterator[bool]:
-    """Hold the lock of a file, and say whether it is held: where the file system has no kernel locks, nothing is.
+    """Hold the lock of a file while the block runs; yields False if the file system has no kernel locks.
 
     Args:
-        deadline: of the monotonic clock.
-        is_local: whether the file lies on a disk of this host (``mounts.is_local``).
-        waiters: how many may want it at once, as far as is known: where we poll, each polls the less.
+        path: of the lock file, created if missing.
+        deadline: on the monotonic clock.
+        is_local: whether the file is on a local disk (``mounts.is_local``).
+        waiters: estimate of how many processes want it at once; polling slows down with their number.
 
     Raises:
-        LockTimeout: it was not to be had until the deadline.
-        OSError: the file cannot be made.
+        LockTimeout: not acquired by the deadline.
+        OSError: the file cannot be created.
     """
     fd = open_lock(path)
     _open_locks.add(fd)
@@ -49,33 +52,34 @@ def kernel_lock(path: str, *, deadline: float, is_local: bool, waiters: int = 1)
         yield held is not None
     finally:
         with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)  # before the close: a forked child may hold the descriptor too
+            fcntl.flock(fd, fcntl.LOCK_UN)  # explicitly: a forked child may keep the descriptor, and so the lock, open
         _close(fd)
 
 
 def open_lock(path: str, flags: int = 0) -> int:
-    """Open the file of a lock, made if need be, so that nobody can hold it who may not write beside it.
+    """Open a lock file, created if missing, with a mode that lets only those lock it who may write to its directory.
 
-    Who may read a file can lock it, exclusively too, and so stop all who wait for it. So it is for its owner alone,
-    and for the group where the group may write in its directory: those could remove it as well. One that is open to
-    others, since it was made by an earlier version, is closed by its owner.
+    Read permission is enough to hold an exclusive ``flock``, and so to block all workers. The mode is therefore 0600,
+    or 0660 where the group may write to the directory (and could remove the file anyway). A file with a wider mode,
+    made by an earlier version, is restricted by its owner.
 
     Args:
-        flags: further ones of ``os.open``.
+        path: of the lock file.
+        flags: in addition to those of ``os.open`` that are always set.
 
     Raises:
         OSError: it cannot be opened, or is a symbolic link.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
-        facts = os.fstat(fd)  # the open has brought it, on a network file system too
+        facts = os.fstat(fd)  # no round trip: the open has fetched the attributes on a network file system
         if facts.st_uid == os.geteuid() and (_looked_at.get(path) != facts.st_ino or facts.st_mode & 0o117):
             _looked_at[path] = facts.st_ino
             folder = os.stat(os.path.dirname(path) or ".")  # noqa: PTH116, PTH120  # a text: this is on the way to a lock
             is_groups = folder.st_mode & stat.S_IWGRP and folder.st_gid == facts.st_gid
             wanted = 0o660 if is_groups else 0o600
             if stat.S_IMODE(facts.st_mode) != wanted:
-                with contextlib.suppress(OSError):  # a file system without modes
+                with contextlib.suppress(OSError):  # the file system may not support modes
                     os.fchmod(fd, wanted)
     except BaseException:
         os.close(fd)
@@ -83,12 +87,12 @@ def open_lock(path: str, flags: int = 0) -> int:
     return fd
 
 
+# inode of the lock file whose mode this process has checked, by path
 _looked_at: dict[str, int] = {}
-"""inodes of locks whose modes this process has seen to, by path"""
 
 
 def try_lock(fd: int) -> bool | None:
-    """Whether the lock is ours now; None if there are no such locks here: ``.lock`` alone is the lock then."""
+    """Try once to lock; None if the file system has no kernel locks, and ``.lock`` alone must do."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,11 +105,11 @@ def try_lock(fd: int) -> bool | None:
 
 
 def _wait(fd: int, deadline: float, is_local: bool, waiters: int) -> bool:
-    """Whether the lock was to be had until the deadline.
+    """Wait for the lock until the deadline; whether it was acquired.
 
-    On a local disk we wait in the kernel's queue, which is first come, first served: polling with 64 workers, the
-    slowest claims took twice as long (docs/benchmarks.md). Not on a network file system: its clients poll too, with
-    pauses of many seconds.
+    On a local disk we wait in the kernel's queue, which is first come, first served: with 64 polling workers the
+    slowest claims took twice as long (docs/benchmarks.md). On a network file system we poll, since its clients poll
+    themselves, with pauses of many seconds.
     """
     return _wait_in_queue(fd, deadline) if is_local else _poll(fd, deadline, waiters)
 
@@ -121,40 +125,41 @@ def _poll(fd: int, deadline: float, waiters: int) -> bool:
 
 
 def _wait_in_queue(fd: int, deadline: float) -> bool:
-    """A waiting ``flock`` cannot be given up: a thread waits in our place, and hands on or gives back what it gets."""
-    wish = _Wish(fd)
+    """A blocking ``flock`` has no timeout, so a thread waits for us and passes on, or releases, the lock it gets."""
+    request = _Request(fd)
     me = os.getpid()
-    if me not in _wishes:
-        _wishes[me] = SimpleQueue()
-        threading.Thread(target=_grant_all, args=(_wishes[me],), name="hpo-batch-lock", daemon=True).start()
-    _wishes[me].put(wish)
-    if wish.answered.acquire(timeout=max(0.0, deadline - time.monotonic())) or not wish.give_up():
-        if wish.error is not None:
-            raise wish.error
+    if me not in _requests:
+        _requests[me] = SimpleQueue()
+        threading.Thread(target=_grant_all, args=(_requests[me],), name="hpo-batch-lock", daemon=True).start()
+    _requests[me].put(request)
+    if request.granted.acquire(timeout=max(0.0, deadline - time.monotonic())) or not request.withdraw():
+        if request.error is not None:
+            raise request.error
         return True
-    del _wishes[me]  # that thread waits on; the next wish gets another one
+    del _requests[me]  # that thread keeps waiting; the next request starts another one
     return False
 
 
-_wishes: dict[int, SimpleQueue[_Wish]] = {}
-"""by process: threads do not survive a fork"""
+# by process id, because threads do not survive a fork
+_requests: dict[int, SimpleQueue[_Request]] = {}
 
 
-def _grant_all(wishes: SimpleQueue[_Wish]) -> None:
+def _grant_all(requests: SimpleQueue[_Request]) -> None:
     while True:
-        wishes.get().grant()
+        requests.get().grant()
 
 
-class _Wish:
-    """A lock that one thread wants and another waits for."""
+class _Request:
+    """A lock that one thread wants and another thread waits for."""
 
     def __init__(self, fd: int) -> None:
         self.error: OSError | None = None
-        self.answered = threading.Lock()
-        self.answered.acquire()
-        self._fd = os.dup(fd)  # the same lock: it lasts until we are granted it, also if the other descriptor is closed
+        self.granted = threading.Lock()
+        self.granted.acquire()
+        # dup(2) shares the lock, so the request outlives the descriptor of a caller that timed out
+        self._fd = os.dup(fd)
         _open_locks.add(self._fd)
-        self._given_up = False
+        self._withdrawn = False
         self._deciding = threading.Lock()
 
     def grant(self) -> None:
@@ -163,17 +168,17 @@ class _Wish:
         except OSError as error:
             self.error = error
         with self._deciding:
-            if self._given_up:
+            if self._withdrawn:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
             else:
-                self.answered.release()
+                self.granted.release()
         _close(self._fd)
 
-    def give_up(self) -> bool:
-        """False if it has just been answered."""
+    def withdraw(self) -> bool:
+        """False if it has just been granted."""
         with self._deciding:
-            self._given_up = not self.answered.acquire(blocking=False)
-        return self._given_up
+            self._withdrawn = not self.granted.acquire(blocking=False)
+        return self._withdrawn
 
 
 _open_locks: set[int] = set()
@@ -181,12 +186,15 @@ _open_locks: set[int] = set()
 
 def _close(fd: int) -> None:
     _open_locks.discard(fd)
-    with contextlib.suppress(OSError):  # an NFS client's: the lock is given up, and nothing was written
+    with contextlib.suppress(OSError):  # from an NFS client: nothing was written, and the lock is released anyway
         os.close(fd)
 
 
 def _close_in_child() -> None:
-    """A child forked while we hold the lock (a data loader) must not keep it when we die."""
+    """A child forked while we hold the lock (such as a data loader) must not keep it when we die.
+
+    flock(2): the lock belongs to the open file description, which fork(2) shares.
+    """
     for fd in _open_locks:
         with contextlib.suppress(OSError):
             os.close(fd)

@@ -1,10 +1,11 @@
-"""The lock around every change of a journal: exclusive among our workers, and against plain Optuna writers.
+"""The lock around every write to a journal. It excludes other workers and plain Optuna.
 
-A kernel lock on a file of its own gives order and is freed by the kernel when its holder dies. Inside it Optuna's own
-``<journal>.lock`` is held too, because only that excludes plain Optuna (the dashboard, a script), and because on a
-network file system a kernel lock may order the processes of one host alone.
+A kernel lock on a separate file orders the workers, and the kernel releases it when its holder dies. Inside it,
+Optuna's own ``<journal>.lock`` is held as well: only that excludes plain Optuna (the dashboard, a script), and on a
+network file system the kernel lock may exclude only processes of the same host. Optuna's protocol:
+https://optuna.readthedocs.io/en/latest/_modules/optuna/storages/journal/_file.html
 
-Nothing here grows with the number of hosts: a process looks at left-overs of its own host only, and before it waits.
+The cost does not grow with the number of hosts: a process cleans up after its own host only, and before it waits.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from hpo_batch.journal.kernel_lock import kernel_lock, open_lock
 from hpo_batch.processes import is_dead_here
 
 FOREIGN_GRACE_S = 30.0
-"""Optuna's own grace: a lock that has not changed for so long while we watched it is taken for abandoned"""
+"""Optuna's default grace period (https://github.com/optuna/optuna/pull/5971): a lock that has not changed for this long
+while we watched it counts as abandoned"""
 LONGEST_BLINK_S = 1.0
-"""what the time between two looks counts for at most: in a longer one we, or the file server, stood still, and so may
-the lock's holder have done"""
+"""at most this much of the time between two checks counts: in a longer gap we, or the file server, were suspended, and
+so may have been the lock's holder"""
 HOLDER_BYTES = 1 << 16
-"""what says who holds a lock is a line"""
+"""limit for the content of a lock, which is one line"""
 IsHeld: TypeAlias = Callable[[], bool]
 NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -45,24 +47,26 @@ NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 def journal_lock(
     journal: Path, *, timeout_s: float = 120.0, waiters: int = 1, is_local: bool | None = None
 ) -> Iterator[IsHeld]:
-    """Hold the journal's lock, and give what tells whether it is held still.
+    """Hold the journal's lock while the block runs; yields a function that checks whether it is still held.
 
-    That asks the file server. A process that was suspended for longer than ``FOREIGN_GRACE_S`` may have lost the lock
-    without being told.
+    The check asks the file server. A process suspended for longer than ``FOREIGN_GRACE_S`` may have lost the lock
+    without noticing.
 
     Args:
-        waiters: how many processes may want it at once, as far as is known.
-        is_local: whether the journal lies on a disk of this host; looked up if it is not given.
+        journal: path of the journal.
+        timeout_s: seconds to wait.
+        waiters: estimate of how many processes want it at once.
+        is_local: whether the journal is on a local disk; determined if None.
 
     Raises:
-        LockTimeout: it could not be acquired within ``timeout_s`` seconds.
-        StorageError: the file system refused to make the lock's files.
+        LockTimeout: not acquired within ``timeout_s``.
+        StorageError: the lock files cannot be created.
     """
     deadline = time.monotonic() + timeout_s
     lock = f"{journal}.lock"
     with contextlib.ExitStack() as stack:
         try:
-            # before the kernel lock: each is a round trip to a file server for which nobody has to wait
+            # before taking the kernel lock: these are round trips to a file server that nobody else should wait for
             _freshen(_card(lock), lock)
             if is_local is None:
                 is_local = mounts.is_local(journal.parent)
@@ -75,18 +79,19 @@ def journal_lock(
 
 
 def _freshen(card: str, lock: str) -> None:
-    """A new time for our card, and so for the lock: by that Optuna's waiters see that it changes hands."""
+    """Touch our card, and so the lock linked to it: a new mtime shows Optuna's waiters that the lock changes hands."""
     try:
         os.utime(card)
     except FileNotFoundError:
-        _cards.pop((os.getpid(), lock), None)  # somebody cleaned up: the next lock makes another
+        _cards.pop((os.getpid(), lock), None)  # somebody removed it; the next lock makes another
 
 
 def _card(lock: str) -> str:
-    """A file that names this process. It becomes the lock by a link, so that no lock is ever without its holder's name.
+    """A file that identifies this process. Hard-linked into place it becomes the lock, so a lock always names its
+    holder.
 
-    One for the life of the process: to make and remove a file for each lock takes longer than to hold it. Its name
-    begins with the host, so that nobody reads the cards of other hosts, about which nobody here can tell anything.
+    Made once per process: creating and removing a file per lock would take longer than the lock is held. Its name
+    starts with the host, so that processes read only the cards of their own host, whose pids they can check.
     """
     me = os.getpid()
     card = _cards.get((me, lock))
@@ -95,7 +100,7 @@ def _card(lock: str) -> str:
             if _holder_is_dead(left):
                 _unlink(left)
         card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
-        fd = open_lock(card, os.O_EXCL)  # it becomes the lock: with the modes of one
+        fd = open_lock(card, os.O_EXCL)  # with the mode of a lock, since it becomes one
         try:
             os.write(fd, _holder(me).encode())
         finally:
@@ -113,19 +118,21 @@ def _cards_of(lock: str, host: str, pid: int | str) -> list[Path]:
 
 
 def remove_cards(journal: Path, facts: Mapping[str, Any]) -> None:
-    """Remove what a worker that is dead, as ``facts`` of its attempt name it, has left of the journal's lock.
+    """Remove the cards of a dead worker. Should it be alive after all, it makes another card.
 
-    Should it live after all, it makes another card.
+    Args:
+        journal: path of the journal.
+        facts: the worker, as in its attempt: ``host`` and ``pid``.
     """
-    if not processes.is_number(facts["pid"]):  # as a journal from elsewhere may say
+    if not processes.is_number(facts["pid"]):  # the journal may come from anywhere
         return
     with contextlib.suppress(OSError):
         for card in _cards_of(f"{journal}.lock", str(facts["host"]), facts["pid"]):
             _unlink(card)
 
 
+# by process id and lock: a forked child must not lock in its parent's name
 _cards: dict[tuple[int, str], str] = {}
-"""by process, since a forked child must not lock in its parent's name, and lock"""
 
 
 @atexit.register
@@ -143,11 +150,11 @@ def _holder(pid: int) -> str:
 
 @contextlib.contextmanager
 def _optuna_lock(path: str, *, deadline: float, in_order: bool, is_local: bool) -> Iterator[IsHeld]:
-    """Hold ``<journal>.lock``, as a regular file: both of Optuna's file locks respect it.
+    """Hold ``<journal>.lock`` as a regular file, which both of Optuna's file locks respect.
 
     Args:
-        in_order: whether we hold the kernel lock: then no other of our workers on this host holds this one, or breaks
-            it at the same time. Of other hosts it is not believed to say anything.
+        in_order: whether we hold the kernel lock. Then no other worker on this host holds or breaks this lock; it says
+            nothing about other hosts.
     """
     seen, watched, looked, pause = None, 0.0, time.monotonic(), 0.001
     while (taken := _take(path)) is None:
@@ -160,28 +167,29 @@ def _optuna_lock(path: str, *, deadline: float, in_order: bool, is_local: bool) 
             if in_order and is_local:
                 _unlink(path)
                 continue
-            # a kernel lock of a network file system may order this host alone (NFS with local_lock, Lustre with
-            # localflock): another one may be breaking the same lock
+            # on a network file system the kernel lock may exclude this host only (nfs(5) local_lock, Lustre's
+            # localflock), so another host may be breaking the same lock
             _break_alone(path, state, watched=watched)
         if time.monotonic() > deadline:
-            raise LockTimeout(f"'{path}' is held by another program; delete it if none is running")
+            raise LockTimeout(f"'{path}' is held by another program; delete it if no such program is running")
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, 0.05)
     try:
         yield lambda: _is_still(path, taken, look=_identity_at_server)
     finally:
-        # after a stop of the whole process somebody else may have broken it: theirs is not ours to remove. A file
-        # system that refuses now must not make a failure of what was done under the lock: others will break it
+        # if this process was suspended, the lock may have been broken and now belong to somebody else. An error here
+        # must not fail what was done under the lock: other workers will break a lock that stays
         with contextlib.suppress(OSError):
             if _is_still(path, taken, look=_identity):
                 _unlink(path)
 
 
 def _break_alone(path: str, state: Identity, *, watched: float) -> None:
-    """Remove an abandoned lock where no kernel lock orders us: of all who found it, only one may.
+    """Remove an abandoned lock where no kernel lock excludes other hosts: exactly one process may do so.
 
-    Otherwise the second would remove the lock that the first has taken in the meantime. Who may is who takes the file
-    named after this one lock; if that breaker dies, who takes the next one. What it removes must still be that lock.
+    Otherwise a second process would remove the lock that the first has taken meanwhile. The right to remove it belongs
+    to whoever creates a file named after this lock; if that process dies, to whoever creates the next one. The lock is
+    compared once more before it is removed.
     """
     folder, name = Path(path).parent, f".{Path(path).name}-{state.inode:x}-{state.changed_ns:x}"
     for number in itertools.count(1):
@@ -199,19 +207,20 @@ def _break_alone(path: str, state: Identity, *, watched: float) -> None:
 
 
 def _take(path: str, *, at: str | None = None) -> int | str | None:
-    """What tells the lock (or the file ``at``, taken alike) from others, if it is ours now.
+    """Try to create the lock (or ``at``, in the same way). Returns what identifies ours, or None if it exists.
 
-    The inode of our card, which nobody else can get while the card is there. Without hard links what is written in it:
-    where the lock is a file of its own, the next one may get the inode of ours.
+    With hard links, that is the inode of our card, which cannot be reused while the card exists. Without, it is the
+    content: the inode of a separate lock file may be reused by the next lock.
     """
     card, lock = _card(path), at or path
     try:
         os.link(card, lock)
     except FileExistsError:
-        # a server that did it, and whose answer was lost, says this to the second try (man 2 open, O_EXCL on NFS)
+        # if the server's reply was lost, the retried link reports EEXIST although it is ours: compare the inodes, as
+        # https://man7.org/linux/man-pages/man2/open.2.html (O_EXCL) advises for NFS
         return os.lstat(card).st_ino if _is_same_file(card, lock) else None
     except FileNotFoundError:
-        _cards.pop((os.getpid(), path), None)  # somebody cleaned up
+        _cards.pop((os.getpid(), path), None)  # somebody removed our card
         return None
     except OSError as error:
         if error.errno not in NO_HARD_LINKS:
@@ -230,14 +239,14 @@ def _take(path: str, *, at: str | None = None) -> int | str | None:
 
 
 def _is_same_file(card: str, lock: str) -> bool:
-    """Whether a lock is a link to our card, and nobody else's: we never try to take what we hold."""
+    """Whether the lock is a link to our card: then our link succeeded, since we never lock twice."""
     with contextlib.suppress(FileNotFoundError):
         return os.lstat(card).st_nlink > 1 and os.lstat(lock).st_ino == os.lstat(card).st_ino
     return False
 
 
 def _is_still(path: str, taken: int | str, *, look: Callable[[str], Identity | None]) -> bool:
-    """Whether the lock is the one that ``_take`` took."""
+    """Whether the lock is still the one that ``_take`` created."""
     if isinstance(taken, str):
         with contextlib.suppress(FileNotFoundError):
             return read_regular(Path(path), most=HOLDER_BYTES) == taken.encode()
@@ -266,13 +275,13 @@ def _identity(path: str) -> Identity | None:
 
 
 def _identity_at_server(path: str) -> Identity | None:
-    """The same as the file server has it now. An NFS client answers ``lstat`` from a cache for up to a minute, in which
-    the lock may have changed hands a thousand times: it asks the server when a file is opened."""
+    """The same, fresh from the file server: an NFS client answers ``lstat`` from a cache for up to a minute (acregmax),
+    but asks the server when it opens a file: https://man7.org/linux/man-pages/man5/nfs.5.html"""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe
     except FileNotFoundError:
         return None
-    except OSError:  # a symbolic link: plain Optuna's other lock. Or it may not be read
+    except OSError:  # a symbolic link (Optuna's JournalFileSymlinkLock), or not readable
         return _identity(path)
     try:
         stat = os.fstat(fd)
@@ -282,17 +291,17 @@ def _identity_at_server(path: str) -> Identity | None:
 
 
 def _is_abandoned(path: str, *, in_order: bool, is_local: bool) -> bool:
-    """Whether the lock is one of ours and its process is proven gone from this host.
+    """Whether the lock was left behind: its holder is dead, or cannot be holding it.
 
-    Or alive: with the kernel lock held, it can only be one that could not be removed when it was given up. On a disk of
-    this host that goes for containers too, and for this host before it was rebooted.
+    While we hold the kernel lock, a lock of a live worker of this host can only be one that it failed to remove. On a
+    local disk the same is true for containers, and for this host before its last reboot.
     """
     dead = _is_dead(path)
     return dead is True or (in_order and (dead is False or (is_local and _names_this_host(path))))
 
 
 def _holder_is_dead(path: str | Path) -> bool:
-    """Whether the lock is one of ours and its process is proven gone from this host."""
+    """Whether the lock is one of our workers' and its process is proven dead."""
     return _is_dead(path) is True
 
 
@@ -303,7 +312,7 @@ def _names_this_host(path: str) -> bool:
 
 
 def _is_dead(path: str | Path) -> bool | None:
-    """Whether the holder of a lock of ours is; None if nobody here can tell, or it is none of ours."""
+    """Whether the holder of the lock is dead; None if that cannot be determined, or it is not one of our workers."""
     try:
         return is_dead_here(read_holder(Path(path)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

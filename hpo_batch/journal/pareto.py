@@ -1,4 +1,4 @@
-"""The Pareto front: the trials that no other trial beats in one metric without being worse in another."""
+"""The Pareto front of a study: the complete trials that no other trial dominates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo_batch.records import TrialState
 
 
 def front_trials(state: StudyTrials) -> list[int]:
-    """Numbers of the complete trials on the front of a study's metrics, in order; with one metric, the best ones."""
+    """Numbers of the complete trials on the front, in order. With one metric, these are the best trials."""
     done = [state.trials[number] for number in sorted(state.by_state[TrialState.COMPLETE])]
     rows = [trial.values if len(trial.values or ()) == len(state.directions) else None for trial in done]
     maximized = [direction == DIRECTIONS["maximize"] for direction in state.directions]
@@ -19,10 +19,12 @@ def front_trials(state: StudyTrials) -> list[int]:
 
 
 def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions: Sequence[str]) -> list[bool]:
-    """For each trial whether it is complete and on the Pareto front.
+    """For each trial, whether it is complete and on the Pareto front.
 
     Args:
-        values: one column for each metric.
+        values: one column per metric.
+        states: state names, such as ``COMPLETE``.
+        directions: ``minimize`` or ``maximize`` per metric.
     """
     rows = [cells if state == "COMPLETE" else None for state, *cells in zip(states, *values, strict=True)]
     best = set(_places(rows, [direction == "maximize" for direction in directions]))
@@ -30,26 +32,27 @@ def front_of(values: Sequence[Sequence[Any]], states: Sequence[str], directions:
 
 
 def _places(rows: Sequence[Sequence[Any] | None], maximized: Sequence[bool]) -> list[int]:
-    """Places of the rows on the front. One that is None, or lacks a number, is on none."""
+    """Indices of the rows on the front. Rows that are None or have a missing value are not on it."""
     signs = [-1.0 if is_maximized else 1.0 for is_maximized in maximized]
     losses = {
         place: tuple(sign * cell for sign, cell in zip(signs, row, strict=True))
         for place, row in enumerate(rows)
-        if row is not None and not any(cell is None or cell != cell for cell in row)  # a NaN is unequal to itself
+        if row is not None and not any(cell is None or cell != cell for cell in row)  # NaN != NaN
     }
     places = list(losses)
     return [places[place] for place in on_front(list(losses.values()))]
 
 
 def on_front(losses: Sequence[tuple[float, ...]]) -> list[int]:
-    """Places of the tuples that no other one dominates; smaller is better. Equal ones are on it together."""
-    kept: list[tuple[float, ...]] = []
-    for loss in sorted(set(losses)):  # whoever dominates comes before whom it dominates
-        if len(loss) == 2:  # those before it are not worse in the first: the last one kept is the best in the second
-            dominated = bool(kept) and kept[-1][1] <= loss[1]
+    """Indices of the tuples that no other one dominates. Smaller is better; equal tuples are on the front together."""
+    front: list[tuple[float, ...]] = []
+    for loss in sorted(set(losses)):  # in this order a tuple can only be dominated by an earlier one
+        if len(loss) == 2:
+            # with two objectives it is enough to compare with the last: the first objective is sorted already
+            dominated = bool(front) and front[-1][1] <= loss[1]
         else:
-            dominated = any(all(x <= y for x, y in zip(other, loss, strict=True)) for other in kept)
+            dominated = any(all(x <= y for x, y in zip(other, loss, strict=True)) for other in front)
         if not dominated:
-            kept.append(loss)
-    front = set(kept)
-    return [place for place, loss in enumerate(losses) if loss in front]
+            front.append(loss)
+    members = set(front)
+    return [place for place, loss in enumerate(losses) if loss in members]

@@ -1,4 +1,4 @@
-"""Reading a study from its journal without a lock, once or again and again. Every reader goes through here."""
+"""Reads a study from its journal without a lock, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ State = TypeVar("State", bound=StudyTrials)
 
 
 class JournalReader(Generic[State]):
-    """A journal and the state that its records make; each call of ``read`` applies what was appended since the last.
+    """A journal and the state built from its records. Each ``read`` applies what was appended since the last.
 
-    A journal that is absent or empty makes an empty state (``study_name`` is None), and no error: a study that is being
-    made looks like that for a moment, and one whose ``submit`` was killed is made by the next. Callers that need a
-    study call ``read_study``.
+    A missing or empty journal is not an error but an empty state (``study_name`` is None): a study looks like that
+    while it is being created, and if ``submit`` was killed, the next ``submit`` creates it. Callers that need a study
+    call ``read_study``.
     """
 
     def __init__(self, path: Path, state: State) -> None:
@@ -28,7 +28,7 @@ class JournalReader(Generic[State]):
         """The state with everything that is in the journal now.
 
         Args:
-            judge: as of ``Journal.read_new``.
+            judge: see ``Journal.read_new``.
 
         Raises:
             StorageError: the journal cannot be read.
@@ -38,17 +38,17 @@ class JournalReader(Generic[State]):
         return self.state
 
     def read_study(self) -> State:
-        """The same, of a journal that holds a study.
+        """The same, for a journal that must contain a study.
 
         Raises:
-            StorageError: it holds none, or cannot be read.
+            StorageError: there is no study in it, or it cannot be read.
         """
         state = self.read()
         if state.study_name is None:
-            raise StorageError(f"the journal '{self.journal.path}' holds no study")
+            raise StorageError(f"the journal '{self.journal.path}' contains no study")
         return state
 
 
 def summary_reader(path: Path, *, metrics: bool = False) -> JournalReader[JournalState]:
-    """A reader that decodes no reports, which are most of a journal, and metrics only if asked to."""
+    """A reader that skips reports, which are most of a journal, and by default metrics too."""
     return JournalReader(path, JournalState(reports=False, metrics=metrics))

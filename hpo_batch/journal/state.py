@@ -1,8 +1,8 @@
-"""Optuna's journal records, read: lines -> trials and counts, without Optuna. One scan serves workers and readers.
+"""Replays journal records into trials and counts, for workers and readers, without importing Optuna.
 
-Our own facts are system attributes (``attributes``); everything else is Optuna's format (version 5), so that
-plain Optuna reads the file. Records are applied in the order of the file, as Optuna replays them: what Optuna ignores
-(a change of a finished trial) is ignored here too.
+Our own data are system attributes (``attributes``); everything else is Optuna's format, so plain Optuna can read the
+file. Records are applied in file order, as Optuna does, and what Optuna ignores (a change to a finished trial) is
+ignored here too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hpo_batch.journal.trial import STATES, ScannedTrial
 from hpo_batch.records import Configuration, Counts, ImportedTrial, TrialState
 
 PIECE = 1 << 18
-"""bytes that are decoded at once: few enough that their records are still in the processor's cache when applied"""
+"""bytes decoded at once: small enough that the decoded records are still in the CPU cache when applied"""
 
 
 class StudyAttributes:
@@ -48,44 +48,44 @@ class StudyAttributes:
 
     def __init__(self) -> None:
         self.attrs: dict[str, Any] = {}
-        """by name, as they are stored"""
+        """by name, as stored"""
 
     @property
     def target(self) -> int:
-        """How many trials are to be finished; 0 in a study that plain Optuna began."""
+        """Number of trials to finish; 0 in a study created by plain Optuna."""
         target: int = self.attrs.get(REVISION, {}).get("target", 0)
         return target
 
     @property
     def revision(self) -> int:
-        """Number of the frozen sweep that counts; 0 in a study that plain Optuna began."""
+        """Revision of the current frozen sweep; 0 in a study created by plain Optuna."""
         number: int = self.attrs.get(REVISION, {}).get("number", 0)
         return number
 
     @property
     def digest(self) -> str:
-        """SHA-256 of that sweep's file; empty in a study that plain Optuna began."""
+        """SHA-256 of that sweep's file; empty in a study created by plain Optuna."""
         digest: str = self.attrs.get(REVISION, {}).get("digest", "")
         return digest
 
     @property
     def format(self) -> int:
-        """Version of our attributes and files."""
+        """Version of our attributes and files. A study created by plain Optuna has the current one."""
         number: int = self.attrs.get(FORMAT_MARK, FORMAT)
         return number
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the objectives; empty where plain Optuna began the study and named none."""
+        """Names of the objectives; empty if plain Optuna created the study without names."""
         return tuple(self.attrs.get(METRICS) or self.attrs.get(METRIC_NAMES) or ())
 
 
 class StudyTrials(StudyAttributes):
-    """The first study of a journal, as its records make it. Other studies in the file only take up trial ids.
+    """The first study of a journal. Other studies in the file only use up trial ids.
 
     Args:
-        reports: decode reports. A worker without a pruner has no use for them, and they are most of the file.
-        metrics: decode metrics and what other programs noted with a trial.
+        reports: decode reports. A worker without a pruner does not need them, and they are most of the file.
+        metrics: decode metrics and other user attributes.
     """
 
     def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
@@ -93,13 +93,13 @@ class StudyTrials(StudyAttributes):
         self.reports = reports
         self.metrics_decoded = metrics
         self.study_name: str | None = None
-        """None while the journal holds no study"""
+        """None while the journal has no study"""
         self.directions: tuple[int, ...] = ()
         self.is_ours = False
-        """whether hpo-batch made the study"""
+        """whether hpo-batch created the study"""
         self.trials: list[ScannedTrial] = []
         self.by_state: dict[TrialState, set[int]] = {state: set() for state in TrialState}
-        """numbers of the trials in each state"""
+        """trial numbers by state"""
         self._studies: dict[int, str] = {}
         self._next_study = 0
         self._by_id: list[ScannedTrial | None] = []
@@ -108,11 +108,11 @@ class StudyTrials(StudyAttributes):
 
     @property
     def studies(self) -> tuple[str, ...]:
-        """Names of all studies in the journal; the trials are those of the first."""
+        """Names of all studies in the journal; ``trials`` are those of the first."""
         return tuple(self._studies.values())
 
     def distributions(self) -> dict[str, tuple[dict[str, Any], ...]]:
-        """The distributions that each parameter had: ``{"name": "IntDistribution", "attributes": {...}}``."""
+        """All distributions of each parameter: ``{"name": "IntDistribution", "attributes": {...}}``."""
         return self._distributions.of_params()
 
     def counts(self) -> Counts:
@@ -130,8 +130,8 @@ class StudyTrials(StudyAttributes):
         """Replay whole lines of the journal.
 
         Raises:
-            JournalCorrupt: a line is not a journal record, the journal was written by a newer hpo-batch, or the study
-                was deleted from it. Later calls raise it too: whoever went on would act on a part of the journal.
+            JournalCorrupt: a line is not a record, the journal was written by a newer hpo-batch, or the study was
+                deleted from it. Later calls raise it again, so that no caller continues with part of the journal.
         """
         if self._corrupt:
             raise JournalCorrupt(self._corrupt)
@@ -144,13 +144,13 @@ class StudyTrials(StudyAttributes):
             raise
 
     def _facts_changed(self, trial: ScannedTrial) -> None:
-        """For indices: ``hpo:trial`` was written."""
+        """Hook for indices: ``hpo:trial`` was written."""
 
     def _trial_ended(self, trial: ScannedTrial) -> None:
-        """For indices."""
+        """Hook for indices: the trial reached a final state."""
 
     def _was_armed(self) -> None:
-        """For indices: ``hpo:armed`` was written."""
+        """Hook for indices: ``hpo:armed`` was written."""
 
     def _replay(self, lines: memoryview) -> None:
         record: Line | None = None
@@ -160,11 +160,12 @@ class StudyTrials(StudyAttributes):
                 if apply is not None:
                     apply(self, record)
         except NONSENSE as error:
-            what = f"the journal has a record that makes no sense: {record}"[:200]
+            what = f"the journal has a malformed record: {record}"[:200]
             raise JournalCorrupt(f"{what} ({why(error)})") from error
-        _check_format(self.format)  # again: whoever caught it once must not go on
+        _check_format(self.format)  # again, for callers that caught the first error
 
     def _create_study(self, record: CreateStudy) -> None:
+        # Optuna ignores a second study of the same name: two writers may create it at once
         if record.study_name in self._studies.values():
             return
         if self._next_study == STUDY_ID:
@@ -180,8 +181,8 @@ class StudyTrials(StudyAttributes):
         name = self._studies.pop(record.study_id, None)
         if record.study_id == STUDY_ID and name is not None:
             raise JournalCorrupt(
-                f"the study '{name}' was deleted from its journal by a program of Optuna's; "
-                f"restore the journal from a backup, or remove the study's directory to begin anew"
+                f"the study '{name}' was deleted from its journal, by Optuna or its dashboard; "
+                f"restore the journal from a backup, or remove the study's directory to start over"
             )
 
     def _set_study_attr(self, record: SetStudySystemAttr) -> None:
@@ -198,6 +199,7 @@ class StudyTrials(StudyAttributes):
         if record.study_id not in self._studies:
             return
         if record.study_id != STUDY_ID:
+            # other studies use up trial ids, which count over the whole file
             self._by_id.append(None)
             return
         number = len(self.trials)
@@ -217,7 +219,7 @@ class StudyTrials(StudyAttributes):
             self._trial_ended(trial)
 
     def _changing(self, trial_id: int) -> ScannedTrial | None:
-        """The trial that a record changes; None if there is none, or it has ended: such a record changes nothing."""
+        """The trial that a record changes; None if there is none, or it is finished: Optuna ignores such records."""
         trial = self._by_id[trial_id] if 0 <= trial_id < len(self._by_id) else None
         return None if trial is None or trial.state.ended else trial
 
@@ -232,6 +234,7 @@ class StudyTrials(StudyAttributes):
         if trial is None:
             return
         state = STATES[record.state]
+        # as in Optuna: of two workers that set a waiting trial to RUNNING only the first succeeds
         if state is trial.state is TrialState.RUNNING:
             return
         self.by_state[trial.state].discard(trial.number)
@@ -264,26 +267,26 @@ class StudyTrials(StudyAttributes):
 
 
 class JournalState(StudyTrials):
-    """The same with the indices by which workers find trials. A table has no use for them, and they cost memory."""
+    """The same, with the indices that workers need. Tables do without them to save memory."""
 
     def __init__(self, *, reports: bool = True, metrics: bool = True) -> None:
         super().__init__(reports=reports, metrics=metrics)
         self.number_of_key: dict[str, int] = {}
         """the newest trial with a configuration's key"""
         self.alike: dict[str, list[int]] = {}
-        """numbers of all trials with a key, where several were made with it"""
+        """numbers of all trials with the same key, if there are several"""
         self.made: set[tuple[str | None, str | None, str | None]] = set()
-        """origin, name and key of the trials that hpo-batch made: which of the planned ones exist"""
+        """origin, name and key of all our trials, to find planned trials that exist already"""
         self.endings: list[tuple[str, int]] = []
-        """reason and number of each trial that ended, in the order of the file; no reason if it did not fail"""
+        """failure reason (empty if none) and number of each ended trial, in file order"""
         self.armed = 0
-        """how many trials had ended when the breaker was last armed"""
+        """number of ended trials when the circuit breaker was last armed"""
         self.failed_since_armed = 0
         self.imported: tuple[ImportedTrial, ...] = ()
-        """finished trials of other studies, which samplers are shown beside these; not of the journal"""
+        """finished trials of other studies, shown to samplers; not part of the journal"""
 
     def also_known_as(self, number: int, key: str) -> None:
-        """Note the key that a trial's configuration has today, beside the one it was made with."""
+        """Add the key that a trial's configuration has now, beside the one it was created with."""
         identity = self.trials[number].identity
         self.number_of_key.setdefault(key, number)
         self.made.add((identity.origin, identity.name, key))
@@ -296,7 +299,7 @@ class JournalState(StudyTrials):
         earlier = self.number_of_key.get(key)
         if earlier is not None and earlier != trial.number and self.trials[earlier].key == key:
             alike = self.alike.setdefault(key, [earlier])
-            if trial.number not in alike:  # its facts may be written again
+            if trial.number not in alike:  # ``hpo:trial`` may be written twice
                 alike.append(trial.number)
         self.number_of_key[key] = trial.number
         self.made.add((identity.origin, identity.name, key))
@@ -306,15 +309,15 @@ class JournalState(StudyTrials):
         self.endings.append((reason, trial.number))
         self.failed_since_armed += bool(reason)
         if trial.key is None and trial.params:
-            # plain Optuna made it, one parameter at a time: only now has it all of them
+            # plain Optuna creates trials one parameter at a time, so only now are all of them known
             self.number_of_key.setdefault(Configuration(searched=trial.params, fixed={}).key, trial.number)
 
     def _was_armed(self) -> None:
         self.armed, self.failed_since_armed = len(self.endings), 0
 
 
-# By type: a large journal has a million records, and asking each what it is took a third of the replay. What is not
-# here changes nothing: a dashboard's notes, what was left out, what is newer than this program.
+# A dict by type: an if-chain took a third of the replay of a journal with a million records. Records of other types
+# have no effect: notes of a dashboard, reports and metrics that are skipped, operations newer than this version.
 _APPLY: Mapping[type, Callable[[StudyTrials, Any], None]] = {
     CreateStudy: StudyTrials._create_study,
     DeleteStudy: StudyTrials._delete_study,
@@ -329,7 +332,7 @@ _APPLY: Mapping[type, Callable[[StudyTrials, Any], None]] = {
 
 
 def is_begun_here(path: Path) -> bool:
-    """Whether hpo-batch began a journal; also if its beginning cannot be read, which the replay tells in words."""
+    """Whether hpo-batch created a journal; True as well if its first line cannot be read, which the replay reports."""
     try:
         with path.open("rb") as file:
             first = loads(file.readline(PIECE))
@@ -339,7 +342,7 @@ def is_begun_here(path: Path) -> bool:
 
 
 def _check_format(number: int) -> None:
-    """At the mark itself, which is the first record of its format: what follows may make no sense to us."""
+    """Called at the format mark itself, since later records may be unreadable for this version."""
     if number > FORMAT:
         raise JournalCorrupt(f"this study has format {number}, this hpo-batch reads up to {FORMAT}: upgrade hpo-batch")
 
@@ -355,7 +358,7 @@ def _pieces(lines: bytes) -> Iterator[memoryview]:
 
 @contextlib.contextmanager
 def no_collections() -> Iterator[None]:
-    """All that a replay makes stays: the garbage collector would look at it again and again."""
+    """Pause the garbage collector: a replay allocates many objects that all stay, and it would scan them repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

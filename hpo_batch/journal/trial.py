@@ -1,4 +1,4 @@
-"""A trial as the records of a journal make it. What nobody has asked for yet stays the JSON that it is in the file."""
+"""A trial built from journal records. Attributes stay JSON until they are first read."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from hpo_batch.journal.decode import NONSENSE, CreateTrial, distributions_of, ex
 from hpo_batch.records import Attempt, TrialRecord, TrialState, Value
 
 STATES: Final = {state.value: state for state in TrialState}
+# up to here, counting up is faster than looking through all attributes
 FEW_ATTEMPTS = 64
 T = TypeVar("T")
 
 
 class Identity(msgspec.Struct, gc=False):
-    """The part of a trial's facts by which other trials find it."""
+    """The fields of ``hpo:trial`` that the indices need."""
 
     key: str | None = None
     origin: str | None = None
@@ -47,7 +48,7 @@ _identity = msgspec.json.Decoder(Identity)
 
 
 class _LeftOut(Enum):
-    """Stands in place of what the reader of the journal did not decode, which is not the same as an empty value."""
+    """Marks what the reader did not decode, as opposed to an empty value."""
 
     LEFT_OUT = "left out"
 
@@ -56,16 +57,16 @@ LEFT_OUT: Final = _LeftOut.LEFT_OUT
 
 
 class TrialAttributes:
-    """The system attributes of a trial, each decoded when it is first asked for.
+    """The system attributes of a trial, each decoded when first read.
 
-    A worker replays what all workers write and looks at few of them: decoding at once doubles the time of a replay.
+    A worker replays the records of all workers and reads few of them; decoding everything would double its time.
     """
 
     __slots__ = ("_attempt", "_attrs", "_identity", "number")
 
     def __init__(self, number: int, attrs: Mapping[str, msgspec.Raw]) -> None:
         self.number = number
-        # copied: a part of a line would keep the whole line in memory
+        # copied: a msgspec.Raw is a view that keeps its whole line in memory
         self._attrs: dict[str, Any] = {name: bytes(value) for name, value in attrs.items()}
         self._identity: Identity | None = None
         self._attempt = 0
@@ -89,7 +90,7 @@ class TrialAttributes:
 
     @property
     def attempts(self) -> Iterable[int]:
-        """Numbers of the attempts that have attributes, in order. The newest may be a large number."""
+        """Numbers of the attempts that have attributes, in order."""
         if self._attempt <= FEW_ATTEMPTS:
             return [n for n in range(1, self._attempt + 1) if attempt_attr(n) in self._attrs]
         return sorted(attempt_number(name) for name in self._attrs if name.startswith(ATTEMPT))
@@ -104,26 +105,26 @@ class TrialAttributes:
             facts = self.raw(FACTS)
             self._identity = Identity() if facts is None else _identity.decode(facts)
             if self._identity.origin is not None:
-                self._identity.origin = sys.intern(self._identity.origin)  # a handful of words, for all trials
+                self._identity.origin = sys.intern(self._identity.origin)  # a few distinct words over all trials
         return self._identity
 
     @property
     def key(self) -> str | None:
-        """That of its configuration; None if plain Optuna made the trial."""
+        """Key of its configuration; None if plain Optuna created the trial."""
         return self.identity.key
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was written when the trial was made: key, seeds, origin, name, set, note, revision, derived."""
+        """Written when the trial was created: key, seeds, origin, name, set, note, revision, derived."""
         return self._mapping(FACTS)
 
     @property
     def noted_by_sampler(self) -> dict[str, Any]:
-        """What the sampler noted when the trial ended; what it noted when it drew the trial is in ``facts``."""
+        """Sampler data written when the trial ended; data from when it was drawn is in ``facts``."""
         return self._mapping(SAMPLER)
 
     def attempt_facts(self, attempt: int) -> dict[str, Any]:
-        """The worker of an attempt, all that is known of it (``Owner``); empty if nothing is."""
+        """All fields of an attempt's worker (``Owner``); empty if none were recorded."""
         return self._mapping(attempt_attr(attempt))
 
     def ending(self, attempt: int) -> dict[str, Any]:
@@ -138,22 +139,22 @@ class TrialAttributes:
 
     @property
     def optunas_message(self) -> str | None:
-        """Why plain Optuna let the trial fail, in its words."""
+        """Optuna's message for a trial that plain Optuna failed."""
         text: str | None = self._attr(FAIL_REASON) if FAIL_REASON in self._attrs else None
         return text
 
     def raw(self, name: str) -> bytes | None:
-        """A system attribute as JSON, undecoded if nobody has asked for it yet; None if there is none."""
+        """A system attribute as JSON; None if there is none."""
         value = self._attrs.get(name)
         return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
 
     def typed(self, name: str, kind: type[T]) -> T | None:
-        """A system attribute of ours as its type in ``attributes``; None if there is none, or an empty one.
+        """One of our system attributes, as its type in ``attributes``; None if missing or empty.
 
         ``doctor --rebuild`` writes an empty one for an attempt whose claim cannot be read.
 
         Raises:
-            ValueError, TypeError: it does not have this type.
+            ValueError, TypeError: it does not match the type.
         """
         value = self._attrs.get(name)
         if isinstance(value, bytes):
@@ -162,7 +163,7 @@ class TrialAttributes:
             try:
                 return msgspec.json.decode(value, type=kind)
             except msgspec.DecodeError:
-                value = loads(value)  # plain Optuna writes NaN and Infinity, which are not JSON
+                value = loads(value)  # plain Optuna writes NaN and Infinity, which msgspec rejects
         return msgspec.convert(value, kind) if value else None
 
     def _attr(self, name: str) -> Any:
@@ -175,13 +176,13 @@ class TrialAttributes:
         return value
 
     def _makes_no_sense(self, error: Exception) -> JournalCorrupt:
-        what = f"the journal has a trial, {self.number}, with a record that makes no sense: {why(error)}"
+        what = f"trial {self.number} in the journal has a malformed record: {why(error)}"
         return JournalCorrupt(what)
 
     def _mapping(self, name: str) -> dict[str, Any]:
         value = self._attr(name) or {}
         if not isinstance(value, dict):
-            raise JournalCorrupt(f"the journal has a trial, {self.number}, whose '{name}' makes no sense")
+            raise JournalCorrupt(f"trial {self.number} in the journal has a malformed attribute '{name}'")
         return value
 
 
@@ -189,7 +190,7 @@ class ScannedTrial(TrialAttributes):
     """A trial that changes as more records are applied; ``record`` gives the frozen view.
 
     Args:
-        distributions: of the parameters, as JSON; the same object for all trials that have the same ones.
+        distributions: of the parameters, as JSON; one shared object for all trials with the same ones.
         reports: whether the reader decodes reports.
         metrics: whether the reader decodes metrics.
     """
@@ -223,7 +224,7 @@ class ScannedTrial(TrialAttributes):
         self._raw_params = bytes(line.params)
         self._distributions = distributions
         self._params: dict[str, Value] | None = None
-        # None instead of an empty dict: most trials begin without any, and there may be 100,000
+        # None instead of an empty dict saves memory: most of up to 100,000 trials start without any
         self._user_attrs: dict[str, Any] | _LeftOut | None = None if metrics else LEFT_OUT
         if metrics and (notes := bytes(line.user_attrs)) != EMPTY:
             self._user_attrs = loads(notes)
@@ -275,7 +276,7 @@ class ScannedTrial(TrialAttributes):
 
     @property
     def stored_params(self) -> tuple[dict[str, float], dict[str, str]]:
-        """Parameters and distributions as the record that made the trial holds them; later records are not in it.
+        """Parameters (internal values) and distributions of the record that created the trial.
 
         Raises:
             JournalCorrupt: they are none.
@@ -287,12 +288,12 @@ class ScannedTrial(TrialAttributes):
 
     @property
     def raw_params(self) -> bytes:
-        """As they are in the file: the numbers that Optuna stores."""
+        """The same parameters as JSON: Optuna's internal values."""
         return self._raw_params
 
     @property
     def raw_distributions(self) -> bytes | None:
-        """The distributions that ``raw_params`` belong to; None if the parameters came, or were read, one by one."""
+        """The distributions of ``raw_params``; None once ``params`` were read, or set one by one."""
         return self._distributions if self._params is None else None
 
     @property
@@ -300,33 +301,33 @@ class ScannedTrial(TrialAttributes):
         """Reported values by step.
 
         Raises:
-            RuntimeError: the reader of the journal left reports out.
+            RuntimeError: the reader skips reports.
         """
         if self._steps is LEFT_OUT:
-            raise RuntimeError("reports were left out when the journal was read")
+            raise RuntimeError("reports were skipped when the journal was read")
         return self._steps or {}
 
     @property
     def decoded_steps(self) -> dict[int, float]:
-        """Reported values by step, as far as the reader decoded them: empty where it left reports out."""
+        """Reported values by step; empty if the reader skips reports."""
         return {} if self._steps is LEFT_OUT else self._steps or {}
 
     @property
     def user_attrs(self) -> dict[str, Any]:
-        """Metrics, and what other programs noted.
+        """Metrics, and user attributes set by other programs.
 
         Raises:
-            RuntimeError: the reader of the journal left metrics out.
+            RuntimeError: the reader skips metrics.
         """
         if self._user_attrs is LEFT_OUT:
-            raise RuntimeError("metrics were left out when the journal was read")
+            raise RuntimeError("metrics were skipped when the journal was read")
         return self._user_attrs or {}
 
     def record(self) -> TrialRecord:
-        """The trial as it is now. Without steps or metrics, where the reader left them out.
+        """A frozen copy of the trial, without steps or metrics if the reader skips them.
 
         Raises:
-            JournalCorrupt: an attribute of the trial makes no sense.
+            JournalCorrupt: an attribute is malformed.
         """
         try:
             return _record(

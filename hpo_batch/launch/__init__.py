@@ -1,1 +1,1 @@
-"""From a sweep to running workers: a pure plan, and the one place that carries it out."""
+"""Turn a sweep into running workers: a pure plan, and the code that carries it out."""

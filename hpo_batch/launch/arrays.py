@@ -1,4 +1,4 @@
-"""Submit the workers of a plan as array jobs: one, or several where SLURM does not take so many tasks at once."""
+"""Submit a plan's workers as one array job, or as several if SLURM does not accept so many tasks at once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.worker.entry import Worker
 
+# How often fewer tasks are tried, over all arrays of a submission: 1000 tasks come down to 15.
 MOST_REFUSALS = 6
-"""How often fewer tasks are tried, over all arrays of a submission: 1000 tasks come down to 15."""
+# sbatch itself may take two minutes to say that there is no room.
 RETRY_WITHIN_S = 300.0
-"""sbatch itself may take two minutes to say that there is no room."""
 LOG_OF_TASK = "slurm/%A_%a_0_log.err"
 LOG_OF_JOB = "slurm/%A_0_log.err"
 
 
 def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, str]) -> Submission:
-    """Call sbatch until all tasks are in the queue, or SLURM takes no more; each id is written down at once.
+    """Call sbatch until all tasks are queued or SLURM accepts no more; every job id is recorded at once.
 
-    Whatever is refused after a first array leaves a submission of fewer workers, with the reason as its ``limit``.
+    If sbatch fails after a first array, the submission has fewer workers, and ``limit`` holds the reason.
 
     Raises:
-        SlurmRefused: nothing was taken; scripts and pickle are removed.
-        SlurmUnreachable: no controller: nothing was taken.
+        SlurmRefused: nothing was submitted; scripts and pickle are removed.
+        SlurmUnreachable: the controller does not answer; nothing was submitted.
         SubmissionUnknown: sbatch gave no answer; the submission stays open.
     """
     home, rest = plan.home, _Rest.of(plan)
@@ -53,8 +53,8 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
             continue
         except SubmissionUnknown as error:
             raise SubmissionUnknown(
-                f"{error}: the job may have been taken. Wait a minute and submit again: a job that is there is "
-                f"found by its name, '{submission.name}', and not submitted twice"
+                f"{error}: the job may have been submitted. Wait a minute and submit again: an existing job is found "
+                f"by its name, '{submission.name}', and not submitted twice"
             ) from error
         except HpoBatchError as error:
             script.unlink()
@@ -68,7 +68,7 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
 
 
 def array_script(plan: Plan, submission: Submission, array: Array) -> str:
-    """The batch script of one array; the dry run prints the same."""
+    """The batch script of one array; the dry run prints it too."""
     return sbatch_text(
         plan.sweep.job,
         folder=plan.home.slurm,
@@ -90,7 +90,7 @@ def _script_path(home: StudyHome, submission: Submission) -> Path:
 
 
 def _settle(plan: Plan, submission: Submission, *, tasks: int, failure: HpoBatchError | None) -> Submission:
-    """The submission as it stays, of so many tasks."""
+    """The final record of a submission with ``tasks`` array tasks."""
     if failure is not None and not submission.job_ids:
         pickle_path(plan.home, submission).unlink()
         raise _with_advice(failure) from failure
@@ -105,7 +105,7 @@ def _with_advice(error: HpoBatchError) -> HpoBatchError:
     if not isinstance(error, SlurmRefused):
         return error
     if isinstance(error, SubmitLimit):
-        fix = "there is no room for even one worker now: submit again later, or set another [job] qos or partition"
+        fix = "not even one worker fits now: submit again later, or set another [job] qos or partition"
     else:
         fix = BATCH.likely_fix(str(error))
     return SlurmRefused(f"sbatch refused the job: {error}{f'; {fix}' if fix else ''}")
@@ -113,7 +113,7 @@ def _with_advice(error: HpoBatchError) -> HpoBatchError:
 
 @dataclass(kw_only=True)
 class _Rest:
-    """Tasks that are still to be submitted, and how many of them SLURM may take at once."""
+    """Tasks left to submit, and how many of them SLURM may accept at once."""
 
     tasks: int
     size: int
@@ -148,7 +148,9 @@ class _Rest:
         self.max_running = None if self.max_running is None else self.max_running - (array.max_running or 0)
 
     def try_fewer(self, refusal: SubmitLimit) -> bool:
-        """Make the next array smaller; False if it is time to give up."""
+        """Make the next array smaller; False to give up."""
+        # "Invalid job array specification" is SLURM's message for an index above MaxArraySize - 1:
+        # https://slurm.schedmd.com/job_array.html
         if "array specification" in str(refusal) and not self.is_limit_known:
             self.is_limit_known, limit, before = True, array_limit(), self.size
             self.is_array = limit > 1
@@ -158,5 +160,7 @@ class _Rest:
         self.refusals += 1
         if self.size == 1 or self.refusals > MOST_REFUSALS or time.monotonic() - self.began > RETRY_WITHIN_S:
             return False
+        # halve, since the error does not tell how many tasks still fit below MaxSubmitJobs of the association or QOS:
+        # https://slurm.schedmd.com/resource_limits.html
         self.size //= 2
         return True

@@ -1,6 +1,6 @@
-"""End the workers of studies: the marker first, so that nothing starts again, then one scancel and the processes here.
+"""End the workers of studies: first set the marker, so that nothing restarts, then scancel jobs and end local workers.
 
-No trial is touched: what workers give back, or leave behind when they are killed, waits for ``resume``.
+Trials are not changed: those that workers give back or leave behind wait for ``resume``.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ from hpo_batch.store.submissions import (
 )
 from hpo_batch.study.read import read_revision, read_state
 
+# for local workers to save a checkpoint and give their trials back
 GRACE_S = 60.0
-"""for local workers to save a checkpoint and give their trials back"""
 LOOK_EVERY_S = 0.1
 TURN_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A study whose workers are to end."""
+    """A study whose workers should end."""
 
     home: StudyHome
     written_as: str | None
-    """the study's name in its journal: jobs of one that was moved since are called so"""
+    """the study's name in its journal; after a move, its older jobs still have this name"""
     shared: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What was done."""
+    """What ``cancel`` has ended."""
 
     jobs: tuple[str, ...] = ()
-    """ids that were handed to scancel"""
+    """ids passed to scancel"""
     local: tuple[LocalWorker, ...] = ()
-    """of this host, ended"""
+    """ended workers of this host"""
     killed: tuple[LocalWorker, ...] = ()
-    """those of them that had to be killed"""
+    """those that did not end by themselves and were killed"""
     left: tuple[LocalWorker, ...] = ()
-    """that could not be ended from here: of another host, or another user's"""
+    """workers that cannot be ended from here: on another host, or of another user"""
 
 
 def target_of(home: StudyHome) -> Target:
-    """A study as ``cancel`` wants it.
+    """The target for a study.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the study cannot be read.
     """
     state = read_state(home)
     shared = bool(state.revision) and read_revision(home, state).study.shared
@@ -74,13 +74,13 @@ def target_of(home: StudyHome) -> Target:
 
 
 def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, say: Callable[[str], None]) -> Ended:
-    """End all workers of the studies; with ``drain`` only those that wait, while the others finish their trials.
+    """End all workers of the studies; with ``drain`` only pending ones, while the others finish their trials.
 
     Running it twice is safe.
 
     Raises:
         StorageError: the marker cannot be written; nothing was ended.
-        SlurmError, CommandMissing: SLURM did not do it. The marker is there, so that workers end by themselves.
+        SlurmError, CommandMissing: scancel failed. The marker is set, so workers end by themselves.
     """
     marker = Marker.DRAIN if drain else Marker.CANCELLED
     for target in targets:
@@ -91,7 +91,7 @@ def cancel(targets: Sequence[Target], *, drain: bool, grace_s: float = GRACE_S, 
                 stack.enter_context(turn(target.home, shared=target.shared, timeout_s=TURN_S))
             except LockTimeout as error:
                 say(f"warning: {error}; the workers that it submits end by themselves")
-            _mark(target, marker)  # a submission that was under way has removed it
+            _mark(target, marker)  # again: a submission that was running may have removed it
         submissions = {target.home.name: read_submissions(target.home) for target in targets}
         jobs = _cancel_jobs(targets, submissions, drain=drain, say=say)
         for line in _out_of_reach(targets, submissions, jobs):
@@ -121,48 +121,47 @@ def _cancel_jobs(
     drain: bool,
     say: Callable[[str], None],
 ) -> tuple[str, ...]:
-    """One squeue by the names of our jobs, which finds lost ids too and no job that has got an old id of ours.
+    """Cancel the studies' jobs, found with one squeue by name: that finds lost ids, and no job that reuses an old id.
 
-    Of what it finds, those are cancelled whose script lies in the study: what the study's files say is no evidence.
+    A job is cancelled only if its script lies in the study: anybody who can write to the study could name others.
     """
     owners: dict[str, tuple[StudyHome, Submission]] = {}
     for target in targets:
         for submission in submissions[target.home.name]:
             for study in {target.home.name, target.written_as or target.home.name}:
                 home = StudyHome(path=target.home.path, name=study)
-                if submission.kind == "slurm" and is_id(submission.id):
+                if submission.is_batch and is_id(submission.id):
                     owners[job_name(home, submission.id)] = (target.home, submission)
-                    if not drain:  # what was finished is collected then
+                    if not drain:  # a drained study still collects its results
                         owners[collector_name(home, submission.id)] = (target.home, submission)
     try:
-        called = BATCH.find_jobs(owners)
-        found = {}
-        for id, job in called.items():
+        ours = {}
+        for id, job in BATCH.find_jobs(owners).items():
             home, submission = owners[job.name]
             if is_script_of(home, submission.id, job.script):
-                found[id] = job.name
+                ours[id] = job.name
             else:
                 say(
-                    f"warning: job {id} is named like one of {home.name}, but runs another script "
-                    f"({job.script or 'unknown'}): not cancelled. If you want to end it: 'scancel {id}'"
+                    f"warning: job {id} has the name of a job of {home.name}, but runs another script "
+                    f"({job.script or 'unknown'}): not cancelled. To cancel it: 'scancel {id}'"
                 )
-        BATCH.cancel(sorted(found, key=int), only_pending=drain)
+        BATCH.cancel(sorted(ours, key=int), only_pending=drain)
     except (SlurmError, CommandMissing) as error:
-        ends = "no worker takes another trial" if drain else "workers end when they next look at the mark"
-        raise type(error)(f"{error}. The study is marked nevertheless: {ends}; try again to end its jobs") from error
+        ends = "no worker takes another trial" if drain else "workers end when they next check the marker"
+        raise type(error)(f"{error}. The study is marked anyway: {ends}; run cancel again to end its jobs") from error
     if not drain:
-        for home, submission in {s.id: (home, s) for home, s in map(owners.__getitem__, found.values())}.values():
+        for home, submission in {s.id: (home, s) for home, s in map(owners.__getitem__, ours.values())}.values():
             write_submission(home, replace(submission, cancelled=time.time()))
-    return tuple(found)
+    return tuple(ours)
 
 
 def _out_of_reach(
     targets: Sequence[Target], submissions: Mapping[str, Sequence[Submission]], jobs: Collection[str]
 ) -> Iterator[str]:
-    """Jobs that SLURM does not show here, though their workers have left cards or their tasks may still wait."""
+    """Warnings about jobs that squeue does not show here although they may still have workers or pending tasks."""
     for target in targets:
         with_cards = {owner.submission for owner in leases.read_owners(target.home.workers).values()}
-        mine = [s for s in submissions[target.home.name] if s.kind == "slurm" and s.job_ids and not s.refused]
+        mine = [s for s in submissions[target.home.name] if s.is_batch and s.job_ids and not s.refused]
         here = BATCH.cluster(os.environ) if any(s.cluster for s in mine) else ""
         for submission in mine:
             if submission.cancelled or not set(submission.job_ids).isdisjoint(jobs):
@@ -170,24 +169,27 @@ def _out_of_reach(
             ids = ",".join(submission.job_ids)
             if here and submission.cluster and submission.cluster != here:
                 yield (
-                    f"job {ids} is on cluster '{submission.cluster}', but SLURM was asked on '{here}': running workers "
-                    f"end when they next look at the mark; cancel waiting tasks on that cluster"
+                    f"job {ids} is on cluster '{submission.cluster}', but this is cluster '{here}': running workers "
+                    f"end when they next check the marker; cancel pending tasks on that cluster"
                 )
             elif submission.id in with_cards and submission.user not in ("", user_name(os.geteuid())):
                 yield (
-                    f"SLURM does not show job {ids}, which {submission.user} submitted: running workers end when they "
-                    f"next look at the mark, waiting tasks when they start"
+                    f"SLURM does not show job {ids} of user {submission.user}: running workers end when they next "
+                    f"check the marker, pending tasks when they start"
                 )
 
 
 def _end(
     workers: Sequence[LocalWorker], *, grace_s: float, say: Callable[[str], None]
 ) -> tuple[list[LocalWorker], list[LocalWorker], list[LocalWorker]]:
-    """Ask the workers of this host to end, and kill those that do not: ended, killed among them, not ours.
+    """Send SIGTERM to this host's workers and kill those that do not end.
 
-    A card says which process is the worker, and anybody may have written it: only one that is proven is signalled.
+    A card names a worker's process, but anybody may have written it, so only a proven process is signalled.
+
+    Returns:
+        Ended workers, those of them that were killed, and workers that could not be proven.
     """
-    asked: list[tuple[LocalWorker, processes.Proven]] = []
+    signalled: list[tuple[LocalWorker, processes.Proven]] = []
     refused = []
     with contextlib.ExitStack() as stack:
         for worker in workers:
@@ -197,20 +199,20 @@ def _end(
                 continue
             stack.callback(process.close)
             if process.send(signal.SIGTERM):
-                asked.append((worker, process))
+                signalled.append((worker, process))
             elif process.is_alive:
                 refused.append(worker)
-        if asked:
-            say(f"waiting up to {grace_s:.0f} s for {len(asked)} local workers to save and end")
+        if signalled:
+            say(f"waiting up to {grace_s:.0f} s for {len(signalled)} local workers to save and exit")
         deadline = time.monotonic() + grace_s
-        while (rest := [pair for pair in asked if pair[1].is_alive]) and time.monotonic() < deadline:
+        while (rest := [pair for pair in signalled if pair[1].is_alive]) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
         for _, process in rest:
             process.kill_family(_left_by(process))
-    return [worker for worker, _ in asked], [worker for worker, _ in rest], refused
+    return [worker for worker, _ in signalled], [worker for worker, _ in rest], refused
 
 
 def _left_by(process: processes.Proven) -> Callable[[], set[int]]:
-    """What finds all that a worker has started, if it has left its session: by its own mark, not by what files say."""
+    """A function that finds a worker's children outside its session, by the mark in its environment."""
     mark = process.environment(EnvVar.SUBMISSION)
     return lambda: set(processes.with_environment(EnvVar.SUBMISSION, mark)) if mark else set()

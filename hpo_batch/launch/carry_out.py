@@ -1,4 +1,4 @@
-"""Carry out a plan: make the study, note the submission, start the workers."""
+"""Carry out a plan: create the study, record the submission, start the workers."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ log = logging.getLogger(__name__)
 
 
 def carry_out(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
-    """Make or revise the study and start the plan's workers; None if no worker is to be started.
+    """Create or revise the study and start the plan's workers; None if the plan has no workers.
 
-    A study that was made for workers which SLURM then refused is removed again.
+    If SLURM rejects the workers of a new study, the study is removed again.
 
     Args:
-        resumes: how many submissions in a row collectors have made, this one included; they lift no marker.
+        resumes: number of submissions in a row made by collectors, including this one; those keep the markers.
 
     Raises:
         Irreconcilable, StorageError: see ``study.create``.
         SlurmRefused, SlurmUnreachable, SubmissionUnknown: see ``arrays.submit_arrays``.
     """
+    # random rather than counted: unique without a lock, also when a study was copied
     id = secrets.token_hex(6)
     before = None if plan.home.exists else look_before(plan.home)
     _create(plan, toml)
     try:
-        # sbatch hands the umask on to the job, local workers inherit it: their logs are the group's too
+        # jobs get the umask of sbatch, and local workers inherit it, so that the group can read their logs
         with sharing.umask_for(shared=plan.sweep.study.shared):
             return _start(plan, id, environ, resumes)
     except SlurmError as error:
@@ -60,7 +61,7 @@ def carry_out(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int
 
 
 def note_found(home: StudyHome, queue: Queue) -> None:
-    """Write down the jobs that were found by name: when they have left the queue, only ids lead to their accounts."""
+    """Record the ids of jobs that were found by name, since sacct needs them once the jobs have left the queue."""
     for submission in read_submissions(home):
         ids = queue.job_ids.get(submission.id, submission.job_ids)
         if ids != submission.job_ids and not is_starting(submission):
@@ -73,7 +74,7 @@ def _create(plan: Plan, toml: str) -> None:
     except StorageError:
         if plan.home.path.exists():
             raise
-        # another submission was refused in this moment, and has removed the study that it had made
+        # another submission was rejected at this moment and has removed the study that it had created
         create(plan.home, plan.sweep, toml=toml, now=time.time())
 
 
@@ -88,7 +89,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
         plan = replace(plan, workdir=_snapshot(plan, id))
         code["snapshot"] = f"{home.code.name}/{id}"
     submission = replace(_submission(plan, id, environ), code=code, resumes=resumes)
-    # written before sbatch: if we die in between, the job's name leads back to this line
+    # before sbatch: if this process dies in between, the job can be traced back by its name
     write_submission(home, submission)
     try:
         submission = _start_workers(plan, submission, environ)
@@ -105,7 +106,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
 
 
 def _start_workers(plan: Plan, submission: Submission, environ: Mapping[str, str]) -> Submission:
-    """The submission with the ids of what was started."""
+    """Start the workers; returns the submission with their ids."""
     if not plan.is_local:
         return submit_arrays(plan, submission, environ=environ)
     job_ids = start_workers(plan, submission=submission.id, gpus=local_gpus(environ), environ=environ)
@@ -115,11 +116,11 @@ def _start_workers(plan: Plan, submission: Submission, environ: Mapping[str, str
 
 
 def _submission(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission:
-    """As it is before anything was started."""
+    """The submission before anything is started."""
     job = plan.sweep.job
     submission = Submission(
         id=id,
-        kind="local" if plan.is_local else "slurm",
+        kind=plan.sweep.job.scheduler,
         workers=plan.workers,
         workers_per_task=shape_of(job).workers,
         walltime_s=job.walltime,
@@ -137,17 +138,17 @@ def _submission(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission:
         name=job_name(plan.home, id),
         cluster=BATCH.cluster(environ),
         is_open=True,
-        # by which others can tell whether sbatch is still being called
+        # lets others tell whether this process is still calling sbatch
         submitter=dict(processes.identity()),
     )
 
 
 def _snapshot(plan: Plan, id: str) -> Path:
-    """Copy the code into the study; where it lies."""
+    """Copy the code into the study and return the copy's path."""
     home = plan.home
     copy, private = snapshot(home, id, workdir=plan.workdir)
     if plan.sweep.study.shared:
-        # the copies have the modes of their originals; what git does not know may be a secret, and stays one
+        # copies keep their modes; untracked files may be secrets, and stay private
         sharing.open_to_group(copy, below=home.path, leaves=private.__contains__)
         closed = sorted(path.name for path in private if path.is_file() and not path.lstat().st_mode & 0o040)
         if closed:
@@ -163,7 +164,7 @@ def _log_pattern(plan: Plan, id: str) -> str:
 
 
 def _gpus(job: Job, environ: Mapping[str, str]) -> str:
-    """The GPUs of a task as they are asked for: by the sweep, else by the caller's ``SBATCH_*``."""
+    """The GPU request of a task, from the sweep or else from the caller's ``SBATCH_*``."""
     if text := gpus_of(job).text:
         return text
     of_caller = sbatch_environment(environ, asked=asked_options(job)).filled

@@ -1,4 +1,4 @@
-"""Whether a sweep file is right, and what it means. Starts nothing, writes nothing."""
+"""Check a sweep file and describe what it means, without starting or writing anything."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Checked:
     """One study of a sweep file."""
 
     lines: tuple[str, ...]
-    """what it means"""
+    """description"""
     warnings: tuple[str, ...]
     errors: tuple[str, ...]
-    """why ``submit`` would not start it"""
+    """why ``submit`` would reject it"""
 
 
 def check(path: Path, *, root: Path, overrides: Sequence[str] = (), import_code: bool = False) -> Iterator[Checked]:
     """Each study of a sweep file: one, or one for each budget.
 
     Args:
-        root: the logs directory, where studies that it imports are looked for.
-        overrides: ``KEY=VALUE`` instead of what the file says.
-        import_code: import the objective too, which runs its module.
+        root: the logs directory, which holds the studies that it imports.
+        overrides: ``KEY=VALUE``, in place of the file's values.
+        import_code: also import the objective, which runs its module.
 
     Raises:
         SweepInvalid: the file has mistakes; the error lists all of them.

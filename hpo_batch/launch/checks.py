@@ -1,4 +1,4 @@
-"""What can be told of a sweep before anything is locked or asked of SLURM; ``check`` and ``submit`` say the same."""
+"""Checks of a sweep that need neither a lock nor SLURM; shared by ``check`` and ``submit``."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ def line(title: str, text: str) -> str:
 
 
 def describe_sharing(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """With whom a study is shared; warnings if that group cannot use it, or if others may replace it."""
+    """The group of a shared study, and warnings if the group cannot use it or others could replace it."""
     lines, warned = [], []
     if sweep.study.shared:
         try:
             group = sharing.group_of(home)
             lines.append(line("shared", f"with group {group}: {home.path}"))
-            lines.append(line("", f"members of {group} may change what its workers run, and so run code as you"))
+            lines.append(line("", f"members of {group} can change what its workers run, and so run code as you"))
             warned += sharing.doubts(home)
         except StorageError as error:
             warned.append(f"study.shared: {error}")
     who = who_may_replace(home.root)
     if who is not None:
         warned.append(
-            f"{who} may replace studies in '{home.root}', and so run code as you: "
-            f"'chmod +t {home.root}' leaves each study to its owner"
+            f"{who} can replace studies in '{home.root}', and so run code as you: "
+            f"'chmod +t {home.root}' reserves each study for its owner"
         )
     return lines, warned
 
 
 def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str]]:
-    """What other studies give the sampler as history, and warnings.
+    """The history that other studies provide to the sampler, and warnings.
 
     Raises:
-        HpoBatchError: one of them is not there, or does not fit.
+        HpoBatchError: one of them does not exist, or does not fit.
     """
     names = ", ".join(sweep.study.import_)
     if not names:
@@ -52,7 +52,7 @@ def describe_imports(sweep: Sweep, home: StudyHome) -> tuple[list[str], list[str
 
 
 def objective_warnings(sweep: Sweep) -> list[str]:
-    """What of the objective is missing; found out without importing or starting it."""
+    """Missing parts of the objective, found without importing or running it."""
     objective = sweep.objective
     missing: list[str] = []
     if objective.function is not None:
@@ -66,9 +66,9 @@ def objective_warnings(sweep: Sweep) -> list[str]:
 
 
 def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
-    """Why ``submit`` does not start a sweep because of its objective, and what it only warns about.
+    """Errors in the objective for which ``submit`` rejects a sweep, and those that it only warns about.
 
-    Where the job sets up its own environment, what is missing here may exist there.
+    If the job sets up its own environment, files and modules that are missing here may exist there.
     """
     missing, wrong = objective_warnings(sweep), mistakes(sweep)
     if sweep.job.python is None and not sweep.job.setup:

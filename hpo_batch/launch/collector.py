@@ -1,6 +1,6 @@
-"""The job after the workers: a small one that waits for all of them, writes the table, and may submit what is left.
+"""The collector: a small job that waits for all workers, writes the results, and may submit the remaining trials.
 
-It runs ``hpo-batch`` by command line and may run twice or never. No process waits for it on the login node.
+It runs ``hpo-batch`` commands, and may run twice or never. No process on the login node waits for it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
 
 TEMPLATE = "collector"
+# keys that the collector takes from the workers' job if its template does not set them: who pays, and how to run Python
 INHERITED = ("account", "partition", "qos", "setup", "python")
-"""of the workers' job, where the collector's template is silent: whom the time is charged to, and the way to Python"""
+# states of tasks that scancel ended, or preemption without requeue
 ENDED_BY_OTHERS = (TaskState.CANCELLED, TaskState.PREEMPTED)
-"""that a task was ended by scancel, or by preemption for good"""
 
 
 def collector_name(home: StudyHome, submission: str) -> str:
-    """Not one that ends like the workers' job: that is how workers are found."""
+    """The collector's job name, which must not end like those of workers, since they are found by that."""
     readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
     return f"{readable}-{submission}-collect"
 
 
 def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, str]) -> Submission:
-    """Submit the job that waits for the submission's workers. A refusal is noted, not raised: the workers run."""
+    """Submit the collector. If SLURM rejects it, that is recorded but not raised, since the workers are running."""
     home, job = plan.home, plan.sweep.job
     try:
         make_folder(home.path / "results")
@@ -59,27 +59,29 @@ def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, s
 
 
 def _environment(small: Job, environ: Mapping[str, str]) -> dict[str, str]:
-    """Without what is a surrounding job's, and without the caller's SBATCH_*, which stand above a script's own options.
+    """The caller's environment without variables of a surrounding job and without ``SBATCH_*``.
 
-    Whom the time is charged to is handed on where the job leaves it open.
+    The latter take precedence over options in the script. Account, partition and QOS pass if the job leaves them open.
     """
-    kept = {"SLURM_CONF", "SLURM_CLUSTERS"}
-    kept |= {f"SBATCH_{key.upper()}" for key in ("account", "partition", "qos") if getattr(small, key) is None}
-    return {k: v for k, v in environ.items() if k in kept or not k.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
+    passed = {"SLURM_CONF", "SLURM_CLUSTERS"}
+    passed |= {f"SBATCH_{key.upper()}" for key in ("account", "partition", "qos") if getattr(small, key) is None}
+    return {k: v for k, v in environ.items() if k in passed or not k.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
 
 
 def collector_job(job: Job, *, near: Path) -> Job:
-    """The template's keys, with what the workers' job says of the site.
+    """The collector's job: the template's keys, and those that it takes from the workers' job.
 
     Raises:
         UserError: the template cannot be read, or has a mistake.
     """
-    from hpo_batch.sweep.validate import checked  # it brings pydantic, and most submissions have no collector
+    from hpo_batch.sweep.validate import (
+        checked,
+    )  # here, because it imports pydantic, and most submissions have no collector
 
     template = read_template(TEMPLATE, near)
-    asked = to_raw(job)
-    given = {key: job.sbatch.get(key, asked.get(key)) for key in INHERITED}
-    raw = merge({key: value for key, value in given.items() if value}, template.raw)
+    of_workers = to_raw(job)
+    inherited = {key: job.sbatch.get(key, of_workers.get(key)) for key in INHERITED}
+    raw = merge({key: value for key, value in inherited.items() if value}, template.raw)
     try:
         return checked(Job, raw)
     except ValueError as error:
@@ -87,15 +89,16 @@ def collector_job(job: Job, *, near: Path) -> Job:
 
 
 def script(plan: Plan, small: Job, submission: Submission) -> str:
-    """The collector's batch script; the dry run prints the same."""
+    """The collector's batch script; the dry run prints it too."""
     home, workdir = plan.home, workdir_of(plan.home, submission) or plan.workdir
     job = replace(small, srun=False, dependency=f"afterany:{':'.join(submission.job_ids)}")
     asked = parameters(job, name=collector_name(home, submission.id), workdir=workdir)
-    # No worker's: it does not come back by itself, and nobody waits for a warning.
+    # unlike workers, it is not requeued and needs no warning before the time limit
     options = {key: value for key, value in asked["additional_parameters"].items() if key not in ("requeue", "signal")}
-    output = str(home.slurm).replace("%", "%%") + "/%j_collector.log"  # a % of its own begins a pattern for sbatch
+    output = str(home.slurm).replace("%", "%%") + "/%j_collector.log"  # sbatch expands % in file names
     asked |= {"additional_parameters": {**options, "output": output}, "stderr_to_stdout": True}
-    # A command before [job] setup: sbatch reads options up to the first one, also those that stand in setup.
+    # A command before [job] setup, so that #SBATCH lines in setup have no effect: sbatch stops at the first command
+    # (https://man.archlinux.org/man/sbatch.1.en.txt)
     asked["setup"] = [
         "code=0",
         *small.setup,
@@ -106,7 +109,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
 
 
 def _steps(plan: Plan, small: Job, submission: Submission) -> list[list[str]]:
-    """The commands that it runs."""
+    """The commands that the collector runs."""
     home, job = plan.home, plan.sweep.job
     program = [*(shlex.split(small.python) if small.python else [sys.executable]), "-m", "hpo_batch"]
     root = ["--root", str(home.root)]
@@ -128,30 +131,30 @@ def why_not(
     markers: Iterable[str],
     ended: Iterable[TaskState],
 ) -> str | None:
-    """Why the collector of submission ``id`` does not submit what is left; None if it does."""
+    """Why the collector of submission ``id`` does not submit the remaining trials; None if it does."""
     for marker in markers:
         return "the study was cancelled" if marker == Marker.CANCELLED else "the study is being drained"
     mine = next((s for s in submissions if s.id == id), None)
     if mine is None:
-        return f"there is no submission '{id}'"
+        return f"submission '{id}' does not exist"
     if state.counts().remaining == 0:
-        return "nothing is left to do"
+        return "all trials are finished"
     if mine.cancelled or any(one in ENDED_BY_OTHERS for one in ended):
         return "workers were cancelled or preempted for good"
     later = [s for s in submissions if s.submitted > mine.submitted and not s.refused]
     if later:
-        return f"a later submission ({later[-1].id}) has its own collector, or was made to go on by hand"
+        return f"there is a later submission ({later[-1].id}), by hand or with its own collector"
     if mine.resumes >= sweep.job.auto_resume:
-        return f"it was resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
+        return f"already resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
     tripped = why_tripped(sweep, state)
     if tripped:
         return str(tripped)
     if is_used_up(sweep, state):
         return "every configuration was tried"
     if _told_to_end(state, id):
-        return "a worker was told to end (SIGTERM or a marker), and nobody has gone on with its trial"
+        return "a worker was told to stop (SIGTERM or a marker), and no other has taken over its trial"
     if not any(_ran_in(state, number, id) for number in range(len(state.trials))):
-        return "none of its workers has begun a trial: their logs say why"
+        return "none of its workers started a trial; see their logs"
     return None
 
 

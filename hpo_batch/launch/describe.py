@@ -1,4 +1,4 @@
-"""A sweep in words, and what is wrong with it, as ``check`` shows it; the reference of the TOML."""
+"""Describe a sweep and its mistakes for ``check``, and print the reference of the TOML."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
 
 OURS = "hpo_batch."
+# configurations whose size is computed; the user's n_params function may build a model for each
 MOST_COUNTED = 20_000
-"""combinations whose parameters are counted: the user's function may build a model each time"""
 
 
 def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple[list[str], list[str]]:
-    """What a sweep means, line by line, and warnings; ``refusals`` says what is wrong.
+    """A sweep's description, line by line, and warnings; ``refusals`` finds errors.
 
     Args:
-        home: of the study that it would make.
-        import_code: import the objective, to find what it lacks and how large its models are.
+        home: the study that it would create.
+        import_code: import the objective, to find missing parts and the sizes of its models.
 
     Raises:
         HpoBatchError: a study that it imports does not exist, or does not fit.
@@ -62,7 +62,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
 
 
 def _trials_line(sweep: Sweep) -> str:
-    """How many trials, and where they come from: ``12: 2 forced extremes, 10 by tpe``."""
+    """The number of trials and their origins: ``12: 2 forced extremes, 10 by tpe``."""
     planned = planned_trials(sweep)
     by_origin = Counter(
         "forced extremes" if trial.origin.startswith("extreme") else f"from the {trial.origin}" for trial in planned
@@ -85,14 +85,14 @@ def _workers_line(sweep: Sweep) -> str:
 
 
 def footprint_of(sweep: Sweep) -> footprint.Footprint:
-    """What a sweep takes on disk."""
+    """Number of files and folders that a sweep needs."""
     job, shape = sweep.job, shape_of(sweep.job)
     return footprint.planned(
         trials=target(sweep),
         seeds=sweep.study.replicates,
         is_command=sweep.objective.command is not None,
         workers=job.workers,
-        processes=0 if job.scheduler == "local" else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
+        processes=0 if job.is_local else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,
     )
 
 
@@ -126,12 +126,12 @@ def _space_lines(sweep: Sweep) -> list[str]:
 
 
 def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool) -> list[str]:
-    """The range of parameter counts: the label of a budget, such as 20M, need not be true."""
+    """The range of parameter counts, since the label of a budget, such as 20M, may be wrong."""
     name = sweep.objective.n_params
     if name is None:
         return []
     if not (import_code or name.startswith(OURS)):
-        warned.append(f"parameter counts are not shown: --import would import '{name}'")
+        warned.append(f"parameter counts are not shown: use --import to import '{name}'")
         return []
     try:
         count = import_function(name)
@@ -148,7 +148,7 @@ def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool
 
 
 def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:
-    """Parameter counts over the parameters that change them, which are found by varying each alone."""
+    """Parameter counts over combinations of those parameters that change the count when varied alone."""
     space = sweep.space
     middle: dict[str, Value] = {p.name: p.middle for p in space.searched}
     start = count(space.resolve(middle).values)
@@ -167,7 +167,7 @@ def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterat
 
 def _few(parameter: Searched) -> list[Value]:
     cells = parameter.cells
-    if cells is not None and len(cells) <= 12:
+    if cells is not None and len(cells) <= 12:  # few enough to try all
         return list(cells)
     return [parameter.low, parameter.middle, parameter.high]
 
@@ -185,7 +185,7 @@ def _repeated_names(sweep: Sweep) -> list[str]:
 
 
 def _sampler_warnings(sweep: Sweep) -> list[str]:
-    """A warning if a sampler class of the user does not exist; found out without importing it."""
+    """A warning if the user's sampler class does not exist, found without importing it."""
     name = sweep.sampler.name
     if name in SAMPLERS:
         return []
@@ -209,7 +209,7 @@ def _import_warnings(objective: Objective) -> list[str]:
 
 
 def describe_schema() -> Iterator[str]:
-    """The reference of the TOML: every key with its default and meaning, read from the schema."""
+    """The reference of the TOML: every key with its default and meaning, from the schema."""
     yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
     meaning = meanings(Sweep)
     for key in keys_of(Sweep):

@@ -1,4 +1,4 @@
-"""What submit and resume tell while they run: typed, so that a command can print it and a script can look at it."""
+"""Events of submit and resume, typed so that a command can print them and a script can inspect them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpo_batch.store.submissions import Submission
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something that is so, or was done."""
+    """Something that was found or done."""
 
     text: str
 
@@ -25,7 +25,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
-    """Something that needs a look."""
+    """A warning."""
 
     text: str
 
@@ -35,17 +35,17 @@ class Warned:
 
 @dataclass(frozen=True, kw_only=True)
 class PutAside:
-    """A study of the same name makes room for a new one."""
+    """An existing study was moved to the trash to make room for a new one."""
 
     home: StudyHome
     why: str
     path: Path | None
-    """where it lies now; None in a dry run"""
+    """its new path; None in a dry run"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What is carried out next; in a dry run what would be."""
+    """The plan that is carried out next, or would be in a dry run."""
 
     plan: Plan
 
@@ -60,7 +60,7 @@ class Submitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """The study of one budget could not be submitted; the others are."""
+    """One budget's study could not be submitted; the others are."""
 
     home: StudyHome
     error: HpoBatchError
@@ -68,7 +68,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class NotResumed:
-    """The job that collects may not submit what is left."""
+    """The collector does not submit the remaining trials."""
 
     home: StudyHome
     reason: str

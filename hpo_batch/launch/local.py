@@ -15,8 +15,8 @@ from hpo_batch.scheduler.gpus import Gpu
 from hpo_batch.scheduler.registry import SCHEDULERS
 from hpo_batch.scheduler.scheduler import JobCommand
 
+# ``StudyHome.local_log`` for readers
 LOG_PATTERN = "local/{submission}_%i.log"
-"""``StudyHome.local_log`` for readers"""
 
 
 def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -32,6 +32,7 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
     sharing = Counter(gpu for _, gpu in placed)
     pids = []
     for index, gpu in placed:
+        # without SLURM's variables, from which a worker would take itself for an array task of a surrounding job
         env = {
             **{name: value for name, value in environ.items() if not name.startswith(("SLURM_", "SUBMITIT_"))},
             EnvVar.SUBMISSION: submission,
@@ -40,6 +41,7 @@ def start_workers(plan: Plan, *, submission: str, gpus: tuple[Gpu, ...], environ
             EnvVar.DEADLINE: str(time.time() + job.walltime),
         }
         if gpu is not None:
+            # the UUID, since indexes depend on CUDA_DEVICE_ORDER and on the caller's CUDA_VISIBLE_DEVICES
             env["CUDA_VISIBLE_DEVICES"] = gpu.uuid
             env[EnvVar.GPUS] = str(1 / sharing[gpu])
         python = shlex.split(job.python) if job.python else [sys.executable]

@@ -1,4 +1,4 @@
-"""What a submission will do, decided without doing it: ``--dry-run`` prints the plan, ``carry_out`` carries it out."""
+"""Plan a submission without side effects: ``--dry-run`` prints the plan, ``carry_out`` carries it out."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from hpo_batch.sweep.walltime import format_walltime
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What this machine has."""
+    """What this machine offers."""
 
     has_slurm: bool
-    """``sbatch`` and ``srun`` are on PATH"""
+    """whether ``sbatch`` and ``srun`` are on PATH"""
     array_limit: int | None = None
-    """most tasks of one array (``launch.machine.array_limit``)"""
+    """maximum number of tasks in an array (``launch.machine.array_limit``)"""
     gpus: tuple[str, ...] = ()
-    """of this machine, for local workers"""
+    """UUIDs of this machine's GPUs, for local workers"""
     environ: Mapping[str, str] = field(default_factory=dict)
-    """of whoever submits: ``SBATCH_*`` fill what the sweep leaves open"""
+    """the caller's environment, whose ``SBATCH_*`` set options that the sweep leaves open"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a study stands before a submission; a new one has everything to do."""
+    """A study's state before a submission."""
 
     remaining: int
     finished: int = 0
     live_workers: int = 0
     on_hold: tuple[str, ...] = ()
-    """array tasks among them that do not start before their owner releases them"""
+    """array tasks among them that somebody has to release before they can start"""
     not_counted: tuple[str, ...] = ()
-    """who is there and will not work, and why: sentences"""
+    """workers that exist but will not work, with reasons, as sentences"""
     doubts: tuple[str, ...] = ()
-    """what cannot be seen, and what is taken for so: sentences"""
+    """facts that could not be checked, and the assumptions made, as sentences"""
     nothing_left: Stopped | None = None
-    """that workers would find nothing to do though trials are missing"""
+    """why workers would find nothing to do although trials are missing"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Array:
-    """Array tasks that one sbatch submits."""
+    """Array tasks of one sbatch call."""
 
     tasks: int
     max_running: int | None
@@ -63,12 +63,12 @@ class Array:
 
 
 def split(tasks: int, *, limit: int, max_running: int | None) -> tuple[Array, ...]:
-    """Tasks in as many arrays as it takes, each with its share of ``max_running``.
+    """Split tasks into arrays, each with its share of ``max_running``.
 
     Args:
-        limit: most tasks of one array; 0 or 1 where arrays are switched off.
+        limit: maximum number of tasks in an array; 0 or 1 if arrays are disabled.
     """
-    # A last array of one task beside others is an array too, so that all logs are named alike.
+    # a last array of one task is an array too, so that all logs have names of the same form
     is_array = tasks > 1 and limit > 1
     arrays = []
     while tasks:
@@ -89,17 +89,17 @@ class Plan:
     change: Change
     standing: Standing
     workers: int
-    """0: nothing to do, nothing left to try, or enough workers are there"""
+    """0 if nothing is left to do or to try, or enough workers are running"""
     workdir: Path
     warnings: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     """which of the caller's ``SBATCH_*`` variables apply, and which do not"""
     array_limit: int | None = None
-    """most tasks of one array at this site; None if nobody has asked"""
+    """maximum number of tasks in an array at this site; None if not asked"""
 
     @property
     def is_local(self) -> bool:
-        return self.sweep.job.scheduler == "local"
+        return self.sweep.job.is_local
 
     @property
     def tasks(self) -> int:
@@ -108,7 +108,7 @@ class Plan:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """What is submitted to SLURM, if it takes all of it."""
+        """The arrays to submit, if SLURM accepts all of them."""
         if self.is_local:
             return ()
         limit = USUAL_ARRAY_LIMIT if self.array_limit is None else self.array_limit
@@ -116,7 +116,7 @@ class Plan:
 
     @property
     def collects(self) -> bool:
-        """Whether a job that runs after the workers is submitted too."""
+        """Whether a collector is submitted too."""
         return bool(self.workers and not self.is_local and (self.sweep.job.collect or self.sweep.job.auto_resume))
 
     @property
@@ -132,14 +132,14 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan in words."""
         job = self.sweep.job
-        told = [f"study {self.home.name} in {self.home.path}"]
-        told += [f"  changed: {line}" for line in self.change.lines]
-        told += [f"  {self.change.stays}"] if self.change.stays else []
-        left = f"{self.standing.remaining} trials to finish"
+        head = [f"study {self.home.name} in {self.home.path}"]
+        head += [f"  changed: {line}" for line in self.change.lines]
+        head += [f"  {self.change.stays}"] if self.change.stays else []
+        trials = f"{self.standing.remaining} trials to finish"
         if self.standing.finished:
-            left += f", {self.standing.finished} finished before"
+            trials += f", {self.standing.finished} finished before"
         if self.workers == 0:
-            return [*told, f"  {left}; {self.why_none}"]
+            return [*head, f"  {trials}; {self.why_none}"]
         local = "local processes" if self.workers > 1 else "local process"
         where = local if self.is_local else "array tasks" if self.tasks > 1 else "batch job"
         asked = [f"walltime {format_walltime(job.walltime)}", f"{job.cpus} CPU{'' if job.cpus == 1 else 's'}"]
@@ -153,19 +153,19 @@ class Plan:
             where += f", each of {job.ranks} processes on {job.nodes} node{'s' if job.nodes > 1 else ''}"
             asked[1] += " per process"
         return [
-            *told,
-            f"  {left}; {self.tasks} {where} from template '{job.template or 'local'}': {', '.join(asked)}",
+            *head,
+            f"  {trials}; {self.tasks} {where} from template '{job.template or 'local'}': {', '.join(asked)}",
             *(f"  {line}" for line in self.environment),
             *self._job_lines(),
         ]
 
     def _job_lines(self) -> list[str]:
-        """Jobs that are not in the number of array tasks: why there are several arrays, and what runs after them."""
+        """Why there are several arrays, and the job that runs after them."""
         lines = []
         if len(self.arrays) > 1:
             most = max(array.tasks for array in self.arrays)
             parts = ", ".join(_array_text(array, len(list(same))) for array, same in itertools.groupby(self.arrays))
-            lines.append(f"  in {len(self.arrays)} arrays, since SLURM takes at most {most} tasks in one: {parts}")
+            lines.append(f"  in {len(self.arrays)} arrays, since SLURM accepts at most {most} tasks in one: {parts}")
         if self.collects:
             most = self.sweep.job.auto_resume
             resumes = f"; resumes at most {most} time{'' if most == 1 else 's'} while trials remain" if most else ""
@@ -179,17 +179,17 @@ def _array_text(array: Array, count: int) -> str:
 
 
 def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing: Standing, workdir: Path) -> Plan:
-    """How many workers to start: as many as asked for, less those that live, and never more than trials remain.
+    """Plan the workers to start: ``[job] workers`` minus those that run, and at most one per remaining trial.
 
     Raises:
-        UserError: the template is for SLURM, and SLURM is not here, or none is named, and SLURM is here; an sbatch
-            option that cannot be given; a path that SLURM would change.
+        UserError: the template is for SLURM but SLURM is missing, no template is named although SLURM is here, an
+            sbatch option is not allowed, or a path contains what SLURM would expand.
     """
     job = sweep.job
     _check_site(home, job, site)
     missing = min(job.workers, standing.remaining)
     lines: list[str] = []
-    if job.scheduler == "slurm":
+    if not job.is_local:
         environment = sbatch_environment(site.environ, asked=asked_options(job))
         _refuse_gpus_of_the_caller(job, environment)
         lines = environment.lines()
@@ -207,31 +207,31 @@ def plan(home: StudyHome, sweep: Sweep, *, change: Change, site: Site, standing:
 
 
 def _check_site(home: StudyHome, job: Job, site: Site) -> None:
-    """Raises UserError if the job cannot run from this machine."""
+    """Raise UserError if the job cannot be started from this machine."""
     if unnamed := no_machine_named(job, has_slurm=site.has_slurm):
         raise UserError(unnamed)
-    if job.scheduler != "slurm":
+    if job.is_local:
         return
     if not site.has_slurm:
         raise UserError(
             f"template '{job.template}' is for SLURM, but sbatch is not on PATH: "
-            f"load SLURM (often 'module load slurm'), or say --local to run on this machine"
+            f"load SLURM (often 'module load slurm'), or use --local to run on this machine"
         )
     if "%" in str(home.path.absolute()):
-        # a pattern of file names: https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN
+        # % starts a file name pattern: https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN
         raise UserError(
-            f"'{home.path.absolute()}': SLURM replaces '%' in names of log files, and its jobs could not write them; "
-            f"choose a logs directory without one (--root, or $HPO_BATCH_ROOT)"
+            f"'{home.path.absolute()}': SLURM expands '%' in the names of log files, so jobs could not write them; "
+            f"choose a logs directory without '%' (--root, or $HPO_BATCH_ROOT)"
         )
 
 
 def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
-    """What somebody may have expected otherwise."""
+    """What users may not expect."""
     remaining = standing.remaining
     if job.workers > remaining > 0:
         yield f"{job.workers} workers requested, but only {remaining} trials remain: starting fewer"
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
-    if job.scheduler == "local" and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
+    if job.is_local and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
         yield f"{min(job.workers, remaining)} local workers share {len(site.gpus)} GPUs"
     if not remaining:
         return
@@ -244,10 +244,10 @@ def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
 
 
 def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
-    """``workers_per_gpu`` counts the GPUs that the sweep asks for: others would be given twice the workers."""
+    """Reject GPUs requested through ``SBATCH_*``: ``workers_per_gpu`` counts only those of the sweep."""
     named = [name for name, value in environment.filled.items() if speaks_of_gpus(option_of(name), value)]
     if job.workers_per_gpu is not None and named:
         raise UserError(
-            f"{named[0]}={environment.filled[named[0]]} of your environment asks for GPUs, and [job] workers_per_gpu "
-            f"counts those of the sweep only: say [job] gres or gpus_per_node, or 'unset {named[0]}'"
+            f"{named[0]}={environment.filled[named[0]]} in your environment requests GPUs, but [job] workers_per_gpu "
+            f"counts only those of the sweep: set [job] gres or gpus_per_node, or 'unset {named[0]}'"
         )

@@ -1,4 +1,4 @@
-"""What a plan would hand to SLURM, for the dry run: made by the same functions that make it for a submission."""
+"""What a plan would submit to SLURM, for the dry run, built by the same functions as a submission."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from hpo_batch.launch.arrays import array_script
 from hpo_batch.launch.plan import Plan
 from hpo_batch.store.submissions import Submission, job_name
 
+# placeholder for the random id of a submission
 ID = "<id>"
-"""stands for what a submission draws at random"""
 
 
 def preview(plan: Plan) -> list[str]:
-    """Why the plan would be refused, and the scripts of its jobs. Of several arrays that differ only in their size one
-    script is shown whole; what SLURM and the submission itself name is in angle brackets."""
+    """Why the plan would be rejected, and the scripts of its jobs.
+
+    If arrays differ only in size, one script is shown in full. Ids that are not known yet are in angle brackets.
+    """
     lines = [f"  refused: {reason}" for reason in plan.change.against]
     if not plan.workers or plan.is_local:
         return lines
@@ -48,15 +50,15 @@ def _collector_lines(plan: Plan) -> Iterator[str]:
         small = collector.collector_job(plan.sweep.job, near=plan.workdir)
         yield collector.script(plan, small, _submission(plan))
     except UserError as error:
-        yield f"the job that collects would be refused: {error}"
+        yield f"the collector would be refused: {error}"
 
 
 def _submission(plan: Plan) -> Submission:
-    """As it would be written down, with placeholders."""
+    """The submission's record, with placeholders."""
     numbers = range(1, len(plan.arrays) + 1)
     return Submission(
         id=ID,
-        kind="slurm",
+        kind=plan.sweep.job.scheduler,
         workers=plan.workers,
         workers_per_task=1,
         walltime_s=plan.sweep.job.walltime,

@@ -1,4 +1,4 @@
-"""What ran: git commit, uncommitted changes, package versions, command line; and the snapshot of the code."""
+"""Record what ran: git commit, uncommitted changes, package versions, command line, and a snapshot of the code."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from hpo_batch import processes
 from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import LINES_BYTES, make_real_folder, read_regular, write_atomic
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import told_workdir
+from hpo_batch.store.submissions import portable_workdir
 from hpo_batch.text.secrets import MASK, assigns_secret, masked, secrets_in
 
 PACKAGES = ("hpo-batch", "torch", "optuna", "submitit", "numpy", "pandas", "scikit-learn")
 GIT_TIMEOUT_S = 30.0
+# Settings that override a user's configuration where it would run other programs or produce a patch that cannot be
+# applied. Settings instead of options, because an old git ignores unknown settings (https://git-scm.com/docs/git-config).
 _SETTINGS: Final = (
     "core.fsmonitor=",
     f"core.hooksPath={os.devnull}",
@@ -34,16 +36,14 @@ _SETTINGS: Final = (
     "diff.ignoreSubmodules=none",
     "diff.wsErrorHighlight=none",
 )
-"""against what in somebody's configuration runs other programs, or makes a patch that cannot be applied. As settings,
-not as options: an old git passes over those that it does not know"""
 _SETUP: Final = re.compile(r"\A((?:--set=)?\s*[\"']?job[\"']?\s*\.\s*[\"']?setup[\"']?\s*=).*\Z", re.DOTALL)
 _ENV: Final = re.compile(r"\A((?:--set=)?\s*[\"']?objective[\"']?\s*\.\s*[\"']?env[\"']?\b[^=]*=).*\Z", re.DOTALL)
 
 
 def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequence[str]) -> dict[str, Any]:
-    """The state of the code in ``workdir``; uncommitted changes are written to a file of the study.
+    """Facts about the code in ``workdir``; uncommitted changes are written to a file of the study.
 
-    A folder without git, or a machine without it, is told as such: it is no reason not to run.
+    Without git, or outside a repository, the commit is None; that is no reason not to run.
     """
     versions = {}
     for package in PACKAGES:
@@ -52,7 +52,7 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
         except importlib.metadata.PackageNotFoundError:
             continue
     facts: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "argv": without_values(argv)}
-    facts["workdir"] = told_workdir(home, workdir)
+    facts["workdir"] = portable_workdir(home, workdir)
     commit = _git(workdir, "rev-parse", "HEAD")
     if commit is None:
         return {**facts, "commit": None}
@@ -68,24 +68,24 @@ def describe_code(home: StudyHome, submission: str, *, workdir: Path, argv: Sequ
 
 
 def code_changes(home: StudyHome, code: Mapping[str, Any], *, workdir: Path) -> list[str]:
-    """What of the code in ``workdir`` is not as a submission noted it; nothing where one of the two is unknown."""
+    """Differences of the code in ``workdir`` from a submission's; empty if either is unknown."""
     before, after = code.get("commit"), _git(workdir, "rev-parse", "HEAD")
     if before is None or after is None:
         return []
     changes = [f"commit {before[:10]} -> {after[:10]}"] if after.strip() != before else []
     try:
-        kept = read_regular(home.path / str(code["diff"]), most=LINES_BYTES) if "diff" in code else b""
+        before_diff = read_regular(home.path / str(code["diff"]), most=LINES_BYTES) if "diff" in code else b""
     except OSError:
         return changes
-    now = _diff(workdir)
-    return [*changes, "other uncommitted changes"] if now.strip() != kept.strip() else changes
+    is_changed = _diff(workdir).strip() != before_diff.strip()
+    return [*changes, "other uncommitted changes"] if is_changed else changes
 
 
 def snapshot(home: StudyHome, submission: str, *, workdir: Path) -> tuple[Path, frozenset[Path]]:
-    """Copy the code that git knows or would add, below ``workdir``, into the study. Modes are kept, links stay links.
+    """Copy tracked and untracked (not ignored) files below ``workdir`` into the study, with modes and symbolic links.
 
     Returns:
-        The copy, and what in it git would add but nobody has: an ``.env`` may be among it.
+        The copy's path, and the paths of untracked files in it, which may include secrets such as ``.env``.
 
     Raises:
         UserError: ``workdir`` is not in a git repository.
@@ -98,7 +98,7 @@ def snapshot(home: StudyHome, submission: str, *, workdir: Path) -> tuple[Path, 
         )
     copy = home.code / submission
     make_real_folder(home.code)
-    copy.mkdir()  # a new one: what somebody has put there before is not filled
+    copy.mkdir()  # fails if it exists: never write into a folder that somebody else prepared
     for name in filter(None, f"{tracked}{others}".split("\0")):
         source, target = workdir / name, copy / name
         if source.is_symlink():
@@ -112,7 +112,7 @@ def snapshot(home: StudyHome, submission: str, *, workdir: Path) -> tuple[Path, 
 
 
 def _leads_to(link: Path, workdir: Path) -> Path:
-    """As it is within the code; by its full path where a relative one would lead elsewhere from the copy."""
+    """The target of a link in the copy: unchanged inside the code, absolute if a relative one would point elsewhere."""
     leads = link.readlink()
     inside = Path(os.path.normpath(link.parent / leads)).is_relative_to(workdir)
     return leads if leads.is_absolute() or inside else Path(os.path.normpath(link.parent / leads))
@@ -123,9 +123,9 @@ def command_line() -> list[str]:
 
 
 def without_values(argv: Sequence[str]) -> list[str]:
-    """A command line as it is kept: without the values that ``--set objective.env.NAME=VALUE`` gives, nor passwords.
+    """A command line without the values of ``--set objective.env.NAME=VALUE`` and without passwords.
 
-    The frozen sweep has them, and is readable to fewer (``study.create``).
+    The frozen sweep has them, with a stricter file mode (``study.create``).
     """
     secrets = secrets_in(argv)
     words = [_SETUP.sub(rf"\1{MASK}", word) if assigns_secret(word) else word for word in argv]
@@ -133,9 +133,9 @@ def without_values(argv: Sequence[str]) -> list[str]:
 
 
 def _diff(workdir: Path) -> bytes:
-    """The uncommitted changes as a patch that ``git apply`` takes, whatever the user has configured for reading.
+    """The uncommitted changes as a patch for ``git apply``, whatever the user's configuration.
 
-    Through a file: as text it would lose other encodings and line endings.
+    Written by git to a file, since decoding would lose other encodings and line endings.
     """
     with tempfile.TemporaryDirectory(prefix="hpo-batch-") as folder:
         path = Path(folder) / "diff"
@@ -149,7 +149,7 @@ def _git(workdir: Path, *arguments: str) -> str | None:
         done = processes.run(
             ["git", *settings, "-C", str(workdir), *arguments],
             timeout_s=GIT_TIMEOUT_S,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # reading changes nothing, and no hook is told that it did
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # do not refresh the user's index
         )
     except CommandMissing:
         return None

@@ -1,4 +1,4 @@
-"""Go on with studies as they were last submitted."""
+"""Continue studies as they were last submitted."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hpo_batch.sweep.load import override
 
 
 def resume_request(home: StudyHome, overrides: Sequence[str] = (), *, tell: Tell = lambda fact: None) -> Request:
-    """What to submit to go on with a study: its sweep as it is stored, where its workers ran last.
+    """The request that continues a study: its stored sweep, in the working directory of its last workers.
 
     Args:
-        overrides: changes of the sweep, ``key=value``.
+        overrides: changes to the sweep, ``key=value``.
 
     Raises:
-        StorageError: the study cannot be read, or was made without a sweep.
-        UserError: an override does not fit.
+        StorageError: the study cannot be read, or has no sweep.
+        UserError: an override is invalid.
     """
     state = read_state(home)
     if not state.revision:
@@ -34,29 +34,29 @@ def resume_request(home: StudyHome, overrides: Sequence[str] = (), *, tell: Tell
     try:
         toml = read_regular(home.sweep_toml).decode()
     except (OSError, ValueError):
-        toml = ""  # it is for people; what counts is the revision
+        toml = ""  # only a copy for people to read
     return Request(sweep=sweep, home=home, toml=toml, workdir=last_workdir(home, tell=tell))
 
 
 def last_workdir(home: StudyHome, *, tell: Tell = lambda fact: None) -> Path:
-    """Where the workers of the last submission ran, as the user's code is found from there; else here."""
+    """The working directory of the last submission's workers, where the user's code is; else the current one."""
     folders = [folder for one in read_submissions(home) if (folder := workdir_of(home, one)) is not None]
     if not folders:
         return Path.cwd()
     why = _why_unusable(folders[-1])
     if why:
-        tell(Warned(text=f"{folders[-1]}, where the workers of {home.name} ran, {why}; they run here now"))
+        tell(Warned(text=f"{folders[-1]}, where the workers of {home.name} ran, {why}; using this directory instead"))
         return Path.cwd()
     return folders[-1]
 
 
 def _why_unusable(folder: Path) -> str:
-    """Why a working directory that was noted cannot be this user's: it may be in a colleague's home."""
+    """Why a recorded working directory cannot be used; it may be in a colleague's home."""
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             return "is not a directory"
     except PermissionError:
-        return "is behind a directory that you may not enter"
+        return "is in a directory that you may not enter"
     except (OSError, ValueError):
         return "does not exist here"
-    return "" if os.access(folder, os.X_OK, effective_ids=True) else "may not be entered by you"
+    return "" if os.access(folder, os.X_OK, effective_ids=True) else "is not accessible to you"

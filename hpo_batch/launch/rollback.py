@@ -1,7 +1,7 @@
-"""Take back what a submission that was refused has made: a study that nobody else has begun to use, removed markers.
+"""Undo a rejected submission: remove the study that it created if nobody else uses it, and restore markers.
 
-Only what the submission itself has made is removed, by a list: what lay in the directory before stays, whatever it is
-called, and a file that was replaced is put back. No link is followed.
+Only files that the submission itself created are removed, by a list. Everything that was in the directory before stays,
+replaced files are restored, and no link is followed.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.store.home import JOURNAL, Marker, StudyHome
 from hpo_batch.store.submissions import read_submissions
 
+# folders of a study without trials and workers
 FOLDERS = ("trials", "workers", "slurm", "code", "local")
-"""that a study without trials and workers may have"""
+# files that a submission writes or replaces
 FILES = ("sweep.toml", "sweep.1.json", "imported.1.jsonl", "submissions.jsonl")
-"""that a submission writes, whatever was there"""
 OF_JOURNAL = (JOURNAL, f"{JOURNAL}.flock", f"{JOURNAL}.lock", "submit.flock", "submit.lock")
+# prefixes of the files that name a lock's holder (``journal.locks``)
 CARDS = (f".{JOURNAL}.lock.", ".submit.lock.")
-"""how the names begin of what says who holds a lock (``journal.locks``)"""
 MOST_BYTES = 16 << 20
 MARKER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """What was there before a submission began to make its study."""
+    """What existed before a submission started to create its study."""
 
     above: Path | None
-    """the uppermost folder that has to be made for it; None if its directory is there"""
+    """the topmost folder that must be created; None if the study's directory exists"""
     names: frozenset[str] = frozenset()
-    """what lies in its directory, and in the folders of it that a submission writes into (``slurm/a``)"""
+    """entries of its directory, and of the folders that a submission writes into (``slurm/a``)"""
     submissions: frozenset[str] = frozenset()
-    """ids of those that are noted there"""
+    """ids of the submissions recorded there"""
     replaced: Mapping[str, tuple[bytes, int] | str] = field(default_factory=dict)
-    """files that the submission replaces: content and mode, or where a link leads"""
+    """files that the submission replaces: content and mode, or a link's target"""
 
 
 def look_before(home: StudyHome) -> Before:
-    """Note what is there, for ``remove_unused``.
+    """Record the state of a study's directory for ``remove_unused``.
 
     Raises:
-        StorageError: a file is in the way that could not be put back.
+        StorageError: a file is in the way that could not be restored.
     """
     if not os.path.lexists(home.path):
         return Before(above=first_missing(home.path))
@@ -78,49 +78,49 @@ def _replaced(home: StudyHome) -> dict[str, tuple[bytes, int] | str]:
 
 
 def first_missing(path: Path) -> Path | None:
-    """The uppermost folder on the way to ``path`` that is not there."""
+    """The topmost missing folder on the way to ``path``."""
     missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
     return missing[-1] if missing else None
 
 
 def remove_unused(home: StudyHome, submission: str, *, before: Before) -> bool:
-    """Remove a study that this submission has just made, unless somebody else has begun to use it."""
+    """Remove a study that this submission has just created, unless somebody else uses it; whether it was removed."""
     is_ours = before.above is not None
     base = home.path.with_name(f".{home.path.name}.{secrets.token_hex(4)}.refused") if is_ours else home.path
     try:
-        # whoever else submits to it or works on it writes into its journal, and must have this lock for that
+        # under the journal's lock, which every other submission and worker needs to write
         with Journal(home.journal).transaction(timeout_s=10.0) as transaction:
             if transaction.new.count(f'"{ARMED}"'.encode()) != 1 or not _is_unused(home, submission, before):
                 return False
             if is_ours:
-                home.path.rename(base)  # at once: nobody sees a half of it
+                home.path.rename(base)  # atomic: nobody sees a partly removed study
             _remove_made(base, submission, before)
     except (StorageError, OSError):
         return False
     with contextlib.suppress(OSError):
         if is_ours and os.path.lexists(base) and not os.path.lexists(home.path):
-            base.rename(home.path)  # somebody has put something there in the meantime
+            base.rename(home.path)  # it holds files of somebody else: put it back
     for folder in home.path.parents:
         if before.above is None or not folder.is_relative_to(before.above):
             break
-        with contextlib.suppress(OSError):  # somebody has put something there
+        with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
     return True
 
 
 def _remove_made(base: Path, submission: str, before: Before) -> None:
-    """Remove what this submission has made in ``base``, and put back what it has replaced."""
+    """Remove what this submission created in ``base``, and restore what it replaced."""
     made = [name for name in _names(base) if name not in before.names and _is_of(name, submission)]
     for name in (name for name in made if name not in FOLDERS):
         path = base / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)  # a snapshot: its name is ours alone
+            shutil.rmtree(path, ignore_errors=True)  # a snapshot, named by this submission's id
         else:
             path.unlink(missing_ok=True)
     for name, was in before.replaced.items():
         _put_back(base / name, was)
     for folder in (*(base / name for name in made if name in FOLDERS), *([base] if before.above is not None else [])):
-        with contextlib.suppress(OSError):  # what is in it is not ours
+        with contextlib.suppress(OSError):  # not empty: holds files of others
             folder.rmdir()
 
 
@@ -137,7 +137,7 @@ def _put_back(path: Path, was: tuple[bytes, int] | str) -> None:
 
 
 def _is_of(name: str, submission: str) -> bool:
-    """Whether a submission makes something of this name: of all else nobody can say whose it is."""
+    """Whether a submission creates an entry of this name; anything else may belong to somebody else."""
     folder, slash, inner = name.partition("/")
     if slash:
         return folder in FOLDERS and inner.startswith(submission)
@@ -152,7 +152,7 @@ def _names(base: Path) -> Iterator[str]:
 
 
 def _is_unused(home: StudyHome, submission: str, before: Before) -> bool:
-    """Whether nobody else has submitted to it or worked on it since."""
+    """Whether nobody else has submitted to the study or worked on it since."""
     new = {name for name in _names(home.path) if name not in before.names}
     return not any(name.startswith(("trials/", "workers/")) for name in new) and {
         one.id for one in read_submissions(home)
@@ -160,28 +160,28 @@ def _is_unused(home: StudyHome, submission: str, before: Before) -> bool:
 
 
 def take_markers(home: StudyHome) -> Mapping[str, str]:
-    """Remove the markers that keep workers from starting; what they held.
+    """Remove the markers that keep workers from starting; returns their contents.
 
     Raises:
         StorageError: one cannot be removed.
     """
-    found: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for name in Marker:
         path = home.marker(name)
         if not home.is_marked(name):
             continue
-        found[name] = ""  # it counts for being there: what it says may be anybody's
+        contents[name] = ""  # a marker counts by existing; anybody may have written its content
         with contextlib.suppress(OSError):
-            found[name] = read_regular(path, most=MARKER_BYTES).decode(errors="replace")
+            contents[name] = read_regular(path, most=MARKER_BYTES).decode(errors="replace")
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError.because(f"cannot remove '{path}'", error) from error
-    return found
+    return contents
 
 
 def put_back(home: StudyHome, markers: Mapping[str, str]) -> None:
-    """The markers as they were; one that somebody has set in the meantime stays as it is."""
+    """Restore the markers, except those that somebody has set in the meantime."""
     for name, text in markers.items():
         with contextlib.suppress(OSError), home.marker(name).open("x", encoding="utf-8") as file:
             file.write(text)

@@ -1,8 +1,9 @@
-"""``[job]`` as submitit's parameters, and the sbatch text they make. Works without SLURM.
+"""Convert ``[job]`` to submitit's parameters and build the sbatch script. Works without SLURM.
 
-One pickle serves all tasks of a submission: the script gives it, on the node, the name under which submitit's runner
-looks for it. So no job depends on what becomes of the submitter after sbatch. Submitit itself renames one pickle for
-each task then, and an array whose submitter was killed before that ends after a minute.
+All tasks of a submission share one pickle; on the node, the script links it to the name that submitit's runner looks
+for. So a job does not depend on what happens to the submitter after sbatch. Submitit itself renames one pickle per task
+after sbatch (https://github.com/facebookincubator/submitit/blob/main/submitit/core/core.py), and an array whose
+submitter was killed before that fails after a minute.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import DelayedSubmission
-from submitit.slurm.slurm import _make_sbatch_string  # private, but the executor cannot be made without srun
+from submitit.slurm.slurm import _make_sbatch_string  # private, but SlurmExecutor cannot be created without srun
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.task_layout import Shape, shape_of
@@ -28,13 +29,13 @@ from hpo_batch.sweep.walltime import lead_s
 
 
 def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
-    """Arguments of submitit's ``_make_sbatch_string``. What the sweep leaves open is not asked of SLURM.
+    """Arguments of submitit's ``_make_sbatch_string``, without options that the sweep leaves open.
 
     Raises:
-        UserError: ``[job] sbatch`` holds an option that is not the user's to give.
+        UserError: ``[job] sbatch`` has an option that users cannot set.
     """
     for problem in sbatch_problems(job):
-        do = f"; say {problem.allowed}" if problem.allowed else ""
+        do = f"; use {problem.allowed}" if problem.allowed else ""
         raise UserError(f"[job.sbatch] {problem.key[-1]}: {problem.message}{do}")
     given = given_options(job)
     taken = replaced_by(given)
@@ -43,15 +44,15 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
         further["reservation"] = job.reservation
     shape, signal_delay_s = shape_of(job), int(lead_s(job.walltime, job.signal_lead_s))
     if not job.srun:
-        # without srun only the batch shell is signalled: the worker must be that shell's process
+        # without srun there is no step to signal, so "B:" signals the batch shell, which the worker replaces (exec)
         further["signal"] = f"B:USR2@{signal_delay_s}"
     if job.gres is not None and not speaks_of_gpus("gres", job.gres):
-        taken -= {"gres"} - set(given)  # other resources: they stand beside GPUs that are asked for in another way
+        taken -= {"gres"} - set(given)  # other resources do not conflict with GPUs requested elsewhere
     options = {**_resources(job, shape), "job_name": name}
     return {
-        # else an option would stand there twice, or beside another that asks for the same
+        # without options that [job] sbatch sets or replaces
         **{k: v for k, v in options.items() if v is not None and k.replace("_", "-") not in taken},
-        "array_parallelism": job.max_running or 100_000,
+        "array_parallelism": job.max_running or 100_000,  # submitit's default is 256 tasks at once
         **({"setup": list(job.setup)} if job.setup else {}),
         "signal_delay_s": signal_delay_s,
         "use_srun": job.srun,
@@ -62,10 +63,10 @@ def parameters(job: Job, *, name: str, workdir: Path) -> dict[str, Any]:
 
 
 def _resources(job: Job, shape: Shape) -> dict[str, Any]:
-    """What is asked for, by submitit's names; None where the sweep leaves it open."""
+    """Resource options by submitit's names; None if the sweep leaves them open."""
     keys = ("gres", "gpus_per_node", "partition", "account", "qos", "constraint", "exclude", "nodelist", "dependency")
     return {
-        "time": math.ceil(job.walltime / 60),
+        "time": math.ceil(job.walltime / 60),  # minutes, SLURM's resolution of time limits
         "nodes": shape.nodes,
         "ntasks_per_node": shape.tasks_per_node,
         "cpus_per_task": shape.cpus,
@@ -75,7 +76,7 @@ def _resources(job: Job, shape: Shape) -> dict[str, Any]:
 
 
 def asked_options(job: Job) -> dict[str, object]:
-    """The sbatch options that the script will hold, by long names."""
+    """The sbatch options in the script, by long name."""
     asked = parameters(job, name="", workdir=Path("/"))
     for key in ("array_parallelism", "setup", "signal_delay_s", "use_srun", "srun_args", "wckey"):
         asked.pop(key, None)
@@ -85,23 +86,24 @@ def asked_options(job: Job) -> dict[str, object]:
 
 
 def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
-    """What submitit's runner calls on the node."""
+    """Write the pickle that submitit's runner loads on the node."""
     delayed = DelayedSubmission(worker)
     delayed.set_timeout(math.ceil(job.walltime / 60), 3)
     delayed.dump(path)
 
 
 def _srun_args(job: Job, shape: Shape) -> list[str]:
-    # what the batch script has in its environment: with --export=NONE for the job, srun would hand on none of it, nor
-    # what submitit's runner knows its job by. srun of SLURM 22.05 to 23.02 does not inherit --cpus-per-task from sbatch
+    # --export=ALL: if the job was submitted with --export=NONE, srun would pass on nothing, not even the variables that
+    # submitit's runner needs. --cpus-per-task: srun of SLURM 22.05 to 23.02 does not inherit it from
+    # sbatch (https://slurm.schedmd.com/srun.html).
     arguments = ["--export=ALL", f"--cpus-per-task={shape.cpus}"]
     if job.ranks > 1:
-        arguments.append("--kill-on-bad-exit=1")  # the others would wait for one that died until the time limit
+        arguments.append("--kill-on-bad-exit=1")  # otherwise the other ranks wait for a dead one until the time limit
     return [*arguments, *job.srun_args]
 
 
 def python_command(job: Job) -> str:
-    """What starts Python on the node."""
+    """The shell command for Python on the node."""
     command = job.python or shlex.quote(sys.executable)
     return command if job.srun else f"exec {command}"
 
@@ -116,7 +118,7 @@ def sbatch_text(
     pickle: str,
     max_running: int | None = None,
 ) -> str:
-    """The script for an array of ``tasks`` tasks, or for a job that is none.
+    """The script for an array of ``tasks`` tasks, or for a plain job if None.
 
     Args:
         pickle: name of the worker's pickle in ``folder``.
@@ -130,11 +132,11 @@ def sbatch_text(
 
 
 def start_text(job: Job, *, folder: Path, pickle: str) -> str:
-    """The lines of a worker's script that start it, without those of ``setup``; they return when it has ended."""
+    """The lines of a worker's script that start it, without ``setup``; they return when the worker has ended."""
     asked = parameters(job, name="", workdir=Path("/")) | {"setup": []}
     text = _written(command=_worker(job, folder), folder=folder, **asked)
     lines = text.partition("\n# command\n")[2].strip()
-    return f"{_link(folder, pickle)}\n(\n{lines}\n)"  # without srun it is `exec`
+    return f"{_link(folder, pickle)}\n(\n{lines}\n)"  # in a subshell, because without srun the command is `exec`
 
 
 def _worker(job: Job, folder: Path) -> str:
@@ -142,13 +144,13 @@ def _worker(job: Job, folder: Path) -> str:
 
 
 def _link(folder: Path, pickle: str) -> str:
-    """The shell line that gives the pickle the name under which submitit's runner looks for it."""
+    """The shell line that links the pickle to the name that submitit's runner looks for."""
     id = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
     return f'ln -sfn {shlex.quote(pickle)} {shlex.quote(str(folder))}/"{id}"_submitted.pkl'
 
 
 def script_text(command: str, *, folder: Path, asked: dict[str, Any]) -> str:
-    """A script for one job with any command, from what ``parameters`` returned; its output goes to ``folder``."""
+    """A script for one job with any command and the options from ``parameters``; its output goes to ``folder``."""
     return _written(command=command, folder=folder, **asked)
 
 

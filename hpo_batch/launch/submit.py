@@ -1,6 +1,6 @@
-"""Start sweeps, or go on with them: what ``submit`` and ``resume`` have in common, for commands and for Python users.
+"""Start or continue sweeps: the common part of ``submit`` and ``resume``, for commands and for Python users.
 
-What is missing is counted, planned and submitted by one process at a time.
+Only one process at a time counts the missing workers, plans them and submits them.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ from hpo_batch.sweep.size import target
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A sweep to start or to go on with."""
+    """A sweep to start or continue."""
 
     sweep: Sweep
     home: StudyHome
     toml: str = ""
-    """text of its file, kept in the study for people; what counts is ``sweep``"""
+    """text of its file, stored in the study for people to read"""
     workdir: Path = field(default_factory=Path.cwd)
-    """where its workers run: the user's code is found from there"""
+    """working directory of its workers, from which the user's code is imported"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came of it."""
+    """The result of a submission."""
 
     plans: tuple[Plan, ...]
     started: tuple[Plan, ...] = ()
-    """plans that were carried out; none in a dry run"""
+    """plans that were carried out; empty in a dry run"""
     error: HpoBatchError | None = None
-    """why the study of one of several budgets could not be submitted"""
+    """why one of several budgets could not be submitted"""
 
 
 def submit_sweeps(
@@ -72,25 +72,26 @@ def submit_sweeps(
     fresh: bool = False,
     after: str | None = None,
 ) -> Result:
-    """Make or revise the study of each sweep, and start the workers that it lacks.
+    """Create or revise the study of each sweep, and start its missing workers.
 
     Args:
-        tell: called with each fact as it happens.
-        dry_run: plan alone: nothing is written, locked or submitted.
-        fresh: put the studies that are there aside, and begin anew.
-        after: the submission whose collector asks; ``NotResumed`` says why it may not.
+        tell: called with each event as it happens.
+        dry_run: only plan; nothing is written, locked or submitted.
+        fresh: move existing studies to the trash and start over.
+        after: the submission whose collector calls this; ``NotResumed`` says why it does not resume.
 
     Raises:
-        UserError: a sweep, its objective or an edit of it does not fit.
+        UserError: a sweep, its objective or an edit is invalid.
         StorageError: a study cannot be read or written.
-        SlurmError: SLURM refuses or cannot be reached; of several budgets it is the result's ``error``.
+        SlurmError: SLURM rejects the job or cannot be reached; with several budgets it is the result's ``error``.
     """
     _check(requests, tell, dry_run=dry_run, fresh=fresh)
     with contextlib.ExitStack() as stack:
+        # in one order for all processes, so that two submissions of several budgets cannot deadlock
         for one in sorted(requests, key=lambda one: one.home.name) if not dry_run else ():
             stack.enter_context(turn(one.home, shared=one.sweep.study.shared))
-        known = [one.home for one in requests if one.home.exists]
-        there = live(known, over=() if after is None else (after,), say=lambda text: tell(Note(text=text)))
+        existing = [one.home for one in requests if one.home.exists]
+        there = live(existing, over=() if after is None else (after,), say=lambda text: tell(Note(text=text)))
         _make_room(requests, there, stack, tell, dry_run=dry_run, fresh=fresh)
         plans = tuple(plan_for(one, there.get(one.home.name)) for one in requests)
         for made in plans:
@@ -99,7 +100,7 @@ def submit_sweeps(
             for made in plans:
                 tell(Planned(plan=made))
             return Result(plans=plans)
-        for home in known:
+        for home in existing:
             if home.name in there:
                 note_found(home, there[home.name].queue)
         resumes = 0 if after is None else _next_resume(plans[0], after, there[plans[0].home.name])
@@ -110,7 +111,7 @@ def submit_sweeps(
 
 
 def plan_for(request: Request, live_workers: Live | None) -> Plan:
-    """The plan for a study that is there, or (without ``live_workers``) for one that is to be made."""
+    """The plan for an existing study, or for a new one if ``live_workers`` is None."""
     sweep, home = request.sweep, request.home
     site = _site(sweep.job)
     change, standing = Change(created=True), Standing(remaining=target(sweep))
@@ -132,7 +133,7 @@ def plan_for(request: Request, live_workers: Live | None) -> Plan:
 
 
 def _site(job: Job) -> Site:
-    is_local, slurm = job.scheduler == "local", has_slurm()
+    is_local, slurm = job.is_local, has_slurm()
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
     may_be_split = slurm and not is_local and shape_of(job).tasks_for(job.workers) >= USUAL_ARRAY_LIMIT
     limit = array_limit() if may_be_split else None
@@ -140,16 +141,16 @@ def _site(job: Job) -> Site:
 
 
 def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: bool) -> None:
-    """What can be told before anything is locked or asked of SLURM.
+    """Checks that need neither a lock nor SLURM.
 
     Raises:
-        UserError: the objective cannot be found where the workers will look, or an import does not fit.
-        StorageError: a study is somebody else's, or cannot be read.
+        UserError: the workers would not find the objective, or an import does not fit.
+        StorageError: a study belongs to somebody else, or cannot be read.
     """
     for one in requests:
         for text in warnings(one.sweep):
             tell(Warned(text=text))
-        with contextlib.chdir(one.workdir):  # not where the command was typed
+        with contextlib.chdir(one.workdir):  # where workers look for the objective
             wrong, missing = refusals(one.sweep)
             doubts = objective_doubts(one.sweep)
         if wrong:
@@ -160,7 +161,7 @@ def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: boo
         check_enterable(one.home.path) if dry_run else check_ours(one.home)
     for one in requests if not fresh else ():
         if one.home.exists:
-            what_changes(one.home, one.sweep, read_state(one.home))  # a study that cannot be read is not even locked
+            what_changes(one.home, one.sweep, read_state(one.home))  # fails before locking if it cannot be read
     for one in requests:
         _tell_all(tell, *describe_imports(one.sweep, one.home))
 
@@ -181,7 +182,7 @@ def _make_room(
     dry_run: bool,
     fresh: bool,
 ) -> None:
-    """Put aside the studies that begin anew; they are no longer among those that are there."""
+    """Move studies that start over to the trash, and remove them from ``there``."""
     for one in requests:
         home = one.home
         why = _begins_anew(home, one.sweep, fresh=fresh) if home.name in there else ""
@@ -195,17 +196,17 @@ def _make_room(
 
 
 def _begins_anew(home: StudyHome, sweep: Sweep, *, fresh: bool) -> str:
-    """Why the study that is there is put aside; empty if it goes on.
+    """Why the existing study is moved to the trash; empty if it continues.
 
-    Where no trial has come to an end, an edit that would change what they mean is the usual way to a first one.
+    Before the first trial has finished, edits that change the meaning of trials are common.
     """
     if fresh:
-        return "the study that was there is put aside"
+        return "the existing study is moved to the trash"
     state = read_state(home)
     counts = state.counts()
     if counts.finished or counts.running or counts.waiting or not what_changes(home, sweep, state).against:
         return ""
-    return "no trial of the study that was there has finished: it is put aside"
+    return "no trial of the existing study has finished: it is moved to the trash"
 
 
 def _tell_doubts(made: Plan, tell: Tell) -> None:
@@ -218,11 +219,11 @@ def _code_warnings(made: Plan) -> Iterator[str]:
     changes = code_changes(made.home, submissions[-1].code, workdir=made.workdir) if submissions else []
     if changes:
         what = "; ".join(changes)
-        yield f"the code in {made.workdir} is not what the last submission of {made.home.name} ran: {what}"
+        yield f"the code in {made.workdir} has changed since the last submission of {made.home.name}: {what}"
 
 
 def _next_resume(made: Plan, after: str, live_workers: Live) -> int | NotResumed:
-    """Which of the resumes in a row this one is; or why the collector may not."""
+    """The number of this resume in a row, or why the collector does not resume."""
     submissions = read_submissions(made.home)
     mine = next((s for s in submissions if s.id == after), None)
     markers, state = made.home.markers(), read_state(made.home)
@@ -236,7 +237,7 @@ def _next_resume(made: Plan, after: str, live_workers: Live) -> int | NotResumed
 def _carry_out_all(
     plans: Sequence[Plan], tomls: Sequence[str], there: Mapping[str, Live], tell: Tell, *, resumes: int
 ) -> Result:
-    """The plan of each budget; one that cannot be submitted does not stop the others."""
+    """Carry out the plan of each budget; if one fails, the others are still submitted."""
     failure: HpoBatchError | None = None
     started: list[Plan] = []
     for made, toml in zip(plans, tomls, strict=True):
@@ -259,7 +260,7 @@ def _carry_out_all(
 
 
 def _update_tasks(made: Plan, live_workers: Live | None) -> Iterator[Fact]:
-    """Tell SLURM what changed of tasks that are there."""
+    """Update pending array tasks."""
     if live_workers is None:
         return
     yield from bring_up_to_date(made, live_workers)

@@ -1,6 +1,6 @@
-"""One submission of a study at a time: counting what is left and submitting it must not happen twice at once.
+"""Allow one submission of a study at a time: counting and submitting missing workers must not happen twice at once.
 
-Only commands that submit or cancel take this lock, never a worker. The kernel releases it when its holder is killed.
+Only commands that submit or cancel take this lock, never workers. The kernel releases it when its holder is killed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from hpo_batch.journal.locks import journal_lock
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome, make_folder
 
+# how long to wait for another submission; sbatch may take a minute on a busy site
 WAIT_S = 300.0
-"""for another submission: sbatch may take a minute where SLURM is busy"""
 
 
 @contextlib.contextmanager
 def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) -> Iterator[None]:
     """Wait for the study's submit lock and hold it.
 
-    Before the study exists, the lock lies beside its directory, which is not made: the submission may be refused.
+    Before the study exists, the lock file is beside its directory, which is not created yet: SLURM may still reject the
+    submission.
 
     Raises:
-        LockTimeout: another submission held it all the time.
-        StorageError: the lock cannot be made.
+        LockTimeout: another submission held the lock for all of ``timeout_s`` seconds.
+        StorageError: the lock file cannot be created.
     """
     deadline = time.monotonic() + timeout_s
     first = home.root / f".{home.name.replace('/', '.')}.submit.flock"
@@ -43,16 +44,15 @@ def turn(home: StudyHome, *, shared: bool = False, timeout_s: float = WAIT_S) ->
                     _lock_study(home, stack, deadline)
             yield
     except LockTimeout as error:
-        raise LockTimeout(f"another command is submitting or cancelling '{home.name}': try again ({error})") from error
+        raise LockTimeout(f"another command is submitting or cancelling '{home.name}'; try again ({error})") from error
 
 
 def _lock_study(home: StudyHome, stack: contextlib.ExitStack, deadline: float) -> None:
-    """Enter the lock in the study's directory; while we waited, the directory may have been put aside."""
+    """Take the lock in the study's directory, again if the directory was moved to the trash during the wait."""
     while home.exists:
         before = home.path.stat().st_ino
         with contextlib.ExitStack() as held:
-            left_s = max(0.0, deadline - time.monotonic())
-            held.enter_context(journal_lock(home.path / "submit", timeout_s=left_s))
+            held.enter_context(journal_lock(home.path / "submit", timeout_s=max(0.0, deadline - time.monotonic())))
             if home.exists and home.path.stat().st_ino == before:
                 stack.push(held.pop_all())
                 return
@@ -60,8 +60,8 @@ def _lock_study(home: StudyHome, stack: contextlib.ExitStack, deadline: float) -
 
 @contextlib.contextmanager
 def _first_turn(path: Path, deadline: float) -> Iterator[None]:
-    """Hold a lock whose file is there only for that time."""
-    made = not path.parent.is_dir()
+    """Hold a lock whose file exists only for that time."""
+    is_new = not path.parent.is_dir()
     while True:
         make_folder(path.parent)
         before = _identity(path)
@@ -72,19 +72,19 @@ def _first_turn(path: Path, deadline: float) -> Iterator[None]:
             raise StorageError.because(f"cannot lock '{path}'", error) from error
         with stack:
             if before is None or _identity(path) != before:
-                continue  # its last holder has removed it: locks on two files exclude nobody
+                continue  # its last holder has removed the file, so this lock excludes nobody
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    if made:
-                        path.parent.rmdir()  # of a submission that was refused, if nothing lies in it
+                    if is_new:
+                        path.parent.rmdir()  # only if empty, after a rejected submission
             return
 
 
 def _identity(path: Path) -> int | None:
-    """The file's, made if need be; None if its directory has gone in the meantime."""
+    """The file's inode, created if necessary; None if its directory is gone."""
     try:
         os.close(open_lock(str(path)))
         return path.stat().st_ino

@@ -1,7 +1,8 @@
-"""How the tasks of a submission have ended, from whoever remembers: squeue, the accounts, and what they left here.
+"""Find out how a submission's tasks ended, for ``collector``: from squeue, sacct, the tasks' logs and trial folders.
 
-squeue forgets after some minutes, many sites keep no accounts, and the job that asks may have waited for hours. Then
-the logs tell, in which SLURM writes why it ends a task, and the folders of trials. For ``collector``.
+squeue forgets a job after MinJobAge (300 s by default, https://slurm.schedmd.com/slurm.conf.html), many sites have no
+accounting, and the collector may have waited for hours. Then only the logs, in which SLURM writes why it ended a task,
+and the trial folders are left.
 """
 
 from __future__ import annotations
@@ -26,31 +27,31 @@ from hpo_batch.store.submissions import Submission
 
 log = logging.getLogger(__name__)
 
+# endings in the journal of attempts that SIGTERM or a marker ended
 TOLD_TO_END = (Cause.PREEMPTED.value, Cause.CANCELLED.value)
-"""how the journal says that an attempt was ended by SIGTERM, or by a marker"""
 LINES = 100
+# start of a run; a requeued task appends to its log
 _BEGINS = re.compile(r" I (\[slot \d+\] )?worker on ")
-"""a run of a task: a requeued one appends to the log"""
+# a process failed by itself; with KillOnBadExit, srun then ends the others, which looks like a cancellation
 _BREAKS = re.compile(r"srun: (error: .{0,300}: task|Terminating StepId)")
-"""a process that ended by itself; where KillOnBadExit is set, srun then has SLURM end the others"""
 _ENDS = re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ (?:DUE TO (.{1,300}) )?\*\*\*")
+# after other causes (TIME LIMIT, NODE FAILURE, ...) the collector may resume
 _WHY = {"": TaskState.CANCELLED, "PREEMPTION": TaskState.PREEMPTED}
-"""the other words (TIME LIMIT, NODE FAILURE, ...) are no reason not to go on"""
 
 
 def how_they_ended(
     home: StudyHome, submission: Submission, queue: Queue, *, state: JournalState
 ) -> tuple[TaskState, ...]:
-    """How the submission's tasks have ended, as far as can be known. One of them may be told of several times.
+    """The final states of a submission's tasks, as far as known. A task may appear several times.
 
     Args:
-        queue: with the tasks that have ended, which squeue forgets after some minutes. sacct is asked too.
+        queue: squeue's answer, including ended tasks. sacct is asked too.
     """
     states = [row.state for row in queue.of(submission).values()]
     try:
         accounted = BATCH.accounts(submission.job_ids) or {}
     except (SlurmError, CommandMissing) as error:
-        log.warning("how the workers' jobs ended is not in the accounts: %s", error)
+        log.warning("sacct cannot tell how the workers' jobs ended: %s", error)
         accounted = {}
     states += [runs[-1].state for runs in accounted.values() if runs]
     logs = list(_logs(home, queue.job_ids.get(submission.id, submission.job_ids)))
@@ -61,7 +62,7 @@ def how_they_ended(
 
 
 def last_word(lines: Sequence[str]) -> TaskState | None:
-    """What the end of a worker's log says: cancelled, or preempted and not requeued; None if neither."""
+    """Whether the end of a worker's log shows that its task was cancelled or preempted; None if neither."""
     why: TaskState | None = None
     broke = False
     for line in lines:
@@ -69,8 +70,8 @@ def last_word(lines: Sequence[str]) -> TaskState | None:
             why, broke = None, False
         elif _BREAKS.search(line):
             broke = True
-        elif (found := _ENDS.search(line)) and why is None and not broke:
-            why = _WHY.get(found[1] or "")
+        elif (match := _ENDS.search(line)) and why is None and not broke:
+            why = _WHY.get(match[1] or "")
     return why
 
 
@@ -81,19 +82,19 @@ def _logs(home: StudyHome, job_ids: Sequence[str]) -> Iterator[Path]:
 
 
 def _never_begun(home: StudyHome, submission: Submission, logs: Sequence[Path]) -> int:
-    """Tasks without a log: the job that asks waits for all of them, so they were cancelled while they were pending."""
+    """Number of tasks without a log; the collector runs after all of them, so they were cancelled while pending."""
     if submission.may_have_more or not home.slurm.is_dir() or not logs:
-        return 0  # unknown: of how many, or whether somebody has removed them
+        return 0  # the total is unknown, or somebody has removed the logs
     return max(0, -(-submission.workers // submission.workers_per_task) - len(logs))
 
 
 def _told_while_they_ran(home: StudyHome, state: JournalState, submission: str) -> Iterator[int]:
-    """Trials whose worker was told to end and killed before it could say so in the journal."""
+    """Trials whose worker was told to stop, and killed before it could record that in the journal."""
     for number in state.by_state[TrialState.RUNNING]:
         trial = state.trials[number]
         if trial.attempt_facts(trial.attempt).get("submission") != submission:
             continue
         with suppress(OSError, ValueError, AttributeError):
-            kept = loads(read_regular(home.attempt(number, trial.attempt) / RESULT))
-            if kept.get("cause") in TOLD_TO_END:
+            result = loads(read_regular(home.attempt(number, trial.attempt) / RESULT))
+            if result.get("cause") in TOLD_TO_END:
                 yield number

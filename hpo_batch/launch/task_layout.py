@@ -1,4 +1,4 @@
-"""How the processes of ``[job]`` lie in array tasks: several workers to a GPU, or several processes to a worker."""
+"""The layout of ``[job]``'s processes in array tasks: several workers per GPU, or several processes per worker."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from hpo_batch.sweep.schema import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """One array task, as it is asked of SLURM."""
+    """The resources of one array task."""
 
     workers: int
-    """that pull trials in it"""
+    """workers in the task"""
     nodes: int
     tasks_per_node: int
     """processes that srun starts on each node"""
     cpus: int
-    """of each of these"""
+    """CPUs per process"""
     mem_gb: float | None
-    """of each node"""
+    """memory per node in GiB"""
 
     def tasks_for(self, workers: int) -> int:
-        """Array tasks that hold so many workers; the last one may hold more than are left for it."""
+        """Number of array tasks for so many workers; the last one may hold more workers than needed."""
         return math.ceil(workers / self.workers)
 
 
 def gpus_of(job: Job) -> GpuRequest:
-    """The GPUs that one array task asks for."""
+    """The GPU request of one array task."""
     keys = {"gres": job.gres, "gpus-per-node": job.gpus_per_node}
     return gpu_request(keys, job.sbatch, nodes=job.nodes, tasks_per_node=job.tasks_per_node)
 
 
 def shape_of(job: Job) -> Shape:
-    """``cpus`` and ``mem_gb`` are of each process that trains, so that neither changes with the sharing of GPUs."""
-    if job.scheduler == "local":
+    """The shape of ``[job]``, whose ``cpus`` and ``mem_gb`` are per training process, however many share a GPU."""
+    if job.is_local:
         return Shape(workers=1, nodes=1, tasks_per_node=1, cpus=job.cpus, mem_gb=job.mem_gb)
     workers = 1
     if job.workers_per_gpu is not None:

@@ -1,4 +1,4 @@
-"""Studies that are put aside: moved into ``.trash`` of the logs directory, where no command looks for studies."""
+"""Move studies into ``.trash`` in the logs directory, where no command looks for them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRASH = ".trash"
 
 
 def remove(home: StudyHome) -> Path:
-    """Move a study to the trash, unless somebody works on it; where it lies then.
+    """Move a study without workers to the trash and return its new path.
 
     Raises:
-        UserError: workers run, or will.
-        StorageError: the study is somebody else's, cannot be read, or the file system refuses.
-        SlurmError, CommandMissing: SLURM cannot be asked, and the study has jobs there.
+        UserError: it has running or pending workers.
+        StorageError: it belongs to somebody else, or cannot be read or moved.
+        SlurmError, CommandMissing: it has SLURM jobs, and SLURM cannot be asked about them.
     """
     check_ours(home)
     with turn(home):
@@ -34,11 +34,11 @@ def remove(home: StudyHome) -> Path:
 
 
 def put_aside(home: StudyHome, state: JournalState, workers: Live | None, *, now: float) -> Path:
-    """Move a study's directory into the trash; where it lies then. Nothing in it is changed.
+    """Move a study's directory unchanged into the trash and return its new path.
 
     Raises:
-        UserError: workers run, or will.
-        StorageError: the file system refuses.
+        UserError: it has running or pending workers.
+        StorageError: it cannot be moved.
     """
     frozen = read_frozen(home, state.revision)
     duration_s = float(setting(frozen, "study", "lease_s", LEASE_S))

@@ -1,5 +1,7 @@
-"""What a submission changes of array tasks that wait since an earlier one: they keep what they were submitted with,
-unless SLURM is told, and SLURM may refuse. What can never start is cancelled: the submission counts without it.
+"""Update pending array tasks of earlier submissions after an edit of the sweep.
+
+They keep the options that they were submitted with unless ``scontrol update`` changes them, which SLURM may refuse.
+Tasks that can never start are cancelled and do not count as workers.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from hpo_batch.scheduler.tasks import QueueRow
 from hpo_batch.store.submissions import read_submissions, write_submission
 from hpo_batch.sweep.walltime import format_walltime
 
+# keys of ``[job]``, besides ``walltime``, that ``scontrol update`` can change for a pending task
+# (https://slurm.schedmd.com/scontrol.html)
 FIELDS: Final[Mapping[str, str]] = {
     "partition": "Partition",
     "qos": "QOS",
@@ -28,15 +32,14 @@ FIELDS: Final[Mapping[str, str]] = {
     "reservation": "ReservationName",
     "dependency": "Dependency",
 }
-"""keys of ``[job]`` that ``scontrol update`` changes of a task that waits, beside ``walltime``"""
+# keys that take effect for pending tasks anyway, because the worker reads them at start or they are not the task's
 READ_AT_START: Final = frozenset(
     {"template", "scheduler", "workers", "device", "grace_s", "collect", "auto_resume", "mps", "walltime", *FIELDS}
 )
-"""keys that a task that waits does not keep, since its worker reads them, or since they are not of a task"""
 
 
 def bring_up_to_date(plan: Plan, live: Live) -> Iterator[Note | Warned]:
-    """Tell SLURM what has changed; what was done, and what was not and needs a look."""
+    """Update pending tasks; notes about what was done, and warnings about what was not."""
     yield from _cancel_stuck(live.stuck)
     changed = {line.partition(":")[0].removeprefix("job.") for line in plan.change.lines if line.startswith("job.")}
     if not live.waiting:
@@ -51,16 +54,16 @@ def bring_up_to_date(plan: Plan, live: Live) -> Iterator[Note | Warned]:
     if fixed:
         keys = ", ".join(f"job.{key}" for key in fixed)
         yield Warned(
-            text=f"waiting array tasks keep the {keys} they were submitted with: {_named(live.waiting)}; "
+            text=f"pending array tasks keep the {keys} they were submitted with: {_named(live.waiting)}; "
             f"{_how_to_replace(live.waiting)}"
         )
 
 
 def start_held_back(plan: Plan, live: Live) -> Iterator[Note | Warned]:
-    """Let requeued tasks start now; one whose user asked it to begin later waits as he said.
+    """Let requeued tasks start now, except after ``--begin``.
 
-    SLURM holds a requeued job back until its old credential has expired, 121 s by default (cred_expiration in
-    src/slurmctld/job_mgr.c).
+    SLURM delays a requeued job until its old credential has expired, 121 s by default (cred_expiration in
+    https://github.com/SchedMD/slurm/blob/master/src/slurmctld/job_mgr.c).
     """
     if not live.held_back or "begin" in plan.sweep.job.sbatch:
         return
@@ -69,32 +72,32 @@ def start_held_back(plan: Plan, live: Live) -> Iterator[Note | Warned]:
         BATCH.start_now(live.held_back)
         yield Note(text=f"requeued tasks start now instead of waiting: {tasks}")
     except (SlurmError, CommandMissing) as error:
-        yield Warned(text=f"requeued tasks start later, when SLURM lets them ({tasks}): {error}")
+        yield Warned(text=f"requeued tasks wait until SLURM starts them ({tasks}): {error}")
 
 
 def _new_limit(plan: Plan, live: Live) -> Iterator[Note | Warned]:
-    """Of tasks that were submitted with another walltime, whichever submission has changed it since."""
+    """Set the new time limit of tasks that were submitted with another walltime, by whichever submission."""
     walltime_s = plan.sweep.job.walltime
-    is_told_of_running = False
+    has_noted_running = False
     for submission in read_submissions(plan.home):
-        if submission.kind != "slurm" or submission.walltime_s == walltime_s:
+        if not submission.is_batch or submission.walltime_s == walltime_s:
             continue
         jobs_of_it = {int(id) for id in live.queue.job_ids.get(submission.id, ())}
         rows = [row for row in live.waiting if row.task.job in jobs_of_it]
         if not rows:
             continue
-        refusal = _change(rows, {"TimeLimit": str(math.ceil(walltime_s / 60))})
+        refusal = _change(rows, {"TimeLimit": str(math.ceil(walltime_s / 60))})  # minutes
         if refusal is None:
             write_submission(plan.home, replace(submission, walltime_s=walltime_s))
             limit = format_walltime(walltime_s)
-            yield Note(text=f"waiting array tasks have the new limit too, {limit}: {_named(rows)}")
+            yield Note(text=f"pending array tasks have the new limit too, {limit}: {_named(rows)}")
         else:
             yield Warned(
-                text=f"waiting array tasks keep the old limit, {format_walltime(submission.walltime_s)}: "
+                text=f"pending array tasks keep the old limit, {format_walltime(submission.walltime_s)}: "
                 f"{_named(rows)} ({refusal}); {_how_to_replace(rows)}"
             )
-        if live.running and not is_told_of_running:
-            is_told_of_running = True
+        if live.running and not has_noted_running:
+            has_noted_running = True
             yield _running_keep_limit(live)
 
 
@@ -105,12 +108,12 @@ def _running_keep_limit(live: Live) -> Note:
 def _update(rows: Sequence[QueueRow], what: str, changes: Mapping[str, str]) -> Note | Warned:
     refusal = _change(rows, changes)
     if refusal is None:
-        return Note(text=f"waiting array tasks have the new {what} too: {_named(rows)}")
-    return Warned(text=f"waiting array tasks keep the old {what}: {_named(rows)} ({refusal})")
+        return Note(text=f"pending array tasks have the new {what} too: {_named(rows)}")
+    return Warned(text=f"pending array tasks keep the old {what}: {_named(rows)} ({refusal})")
 
 
 def _change(rows: Sequence[QueueRow], changes: Mapping[str, str]) -> str | None:
-    """Tell SLURM; its words if it refuses."""
+    """Update the tasks; SLURM's message if it refuses."""
     try:
         BATCH.update([row.id for row in rows], changes)
     except (SlurmError, CommandMissing) as error:

@@ -1,1 +1,1 @@
-"""What is going on in a study, from its files and at most one squeue. Needs neither Optuna nor pandas."""
+"""The state of a study, from its files and at most one squeue. Needs neither Optuna nor pandas."""

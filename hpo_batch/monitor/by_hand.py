@@ -1,4 +1,4 @@
-"""Shell lines that run a trial again, outside its study: the same parameters and seed, in a folder of their own."""
+"""Shell lines that run a trial again outside its study, with the same parameters and seed, in a separate folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ByHand:
 
     lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """what they cannot know"""
+    """differences from the original run"""
 
 
 def shell_lines(
@@ -50,8 +50,8 @@ def shell_lines(
         directory: where the trial writes; None: a new folder for temporary files.
     """
     if frozen is None:
-        return ByHand(lines=(), notes=("the frozen sweep cannot be read, so what was run is unknown",))
-    # stands for a folder that the shell makes: one whose name can be told before may be somebody else's by then
+        return ByHand(lines=(), notes=("the frozen sweep cannot be read, so the command is unknown",))
+    # a placeholder for a folder that the shell creates with mktemp: a predictable name in /tmp may be taken by others
     folder = _Folder(name=directory or f"/{secrets.token_hex(16)}", is_made=directory is None)
     last = record.attempts[-1] if record.attempts else None
     lines, notes = _where(home, frozen, submissions, last)
@@ -71,7 +71,7 @@ def shell_lines(
             lines += _command_lines(record, frozen, folder, start)
     except UserError as error:
         return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
-    # in a subshell: the directory and the variables are not those of the reader's shell afterwards
+    # in a subshell, so that the user's shell keeps its directory and variables
     return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
 
 
@@ -134,7 +134,7 @@ def _command_lines(record: TrialRecord, frozen: Mapping[str, Any], folder: _Fold
 
 
 def _literal(value: object) -> str:
-    """Python source with double quotes: within the shell's single ones it stays readable."""
+    """Python source with double quotes, readable inside the shell's single quotes."""
     if isinstance(value, str):
         return one_line(json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f"))
     if isinstance(value, dict):
@@ -160,7 +160,7 @@ def _where(
             diff = f" ('{home.path / code['diff']}')" if code.get("diff") else ""
             notes.append(f"it ran with git commit {commit[:12]}{changed}{diff}; the code there may have changed since")
     if workdir is None:
-        notes.append("first go to the directory where the sweep was submitted")
+        notes.append("first change to the directory where the sweep was submitted")
     cwd = setting(frozen, "objective", "cwd", None)
     return [
         f"cd {shell_word(f'./{place}' if place.startswith('-') else place)}" for place in (workdir, cwd) if place

@@ -1,8 +1,7 @@
-"""Workers that ended without saying why, and the reason, from squeue's answer and what SLURM wrote into their logs.
+"""Workers that ended without recording why, and the reason, from squeue and from SLURM's messages in their logs.
 
-They are told of even while other workers go on.
-
-Of the newest submission alone: those before it were answered by it. Used by ``status``, ``--wait`` and ``doctor``.
+They are reported even while other workers run, but only for the newest submission, which replaces earlier ones. Used by
+``status``, ``--wait`` and ``doctor``.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission
 
+# logs to read, newest first, since an array may have thousands of tasks
 MOST_LOGS: Final = 200
-"""that are looked at, the newest first: an array may have thousands of tasks"""
 LINES: Final = 100
+# start of a run of a worker or supervisor; a requeued task appends to its log
 _BEGINS = re.compile(r" I worker on ([^\s,]+)")
-"""a run of a worker or of its supervisor; a requeued task appends to the log"""
 _ENDS = re.compile(r" I worker ends: ")
+# SLURM's messages, the most informative first. Repetition is bounded, because user code may write long lines.
 _TELLING = (
     MEMORY,
     re.compile(r"execve\(\):"),
@@ -33,7 +33,6 @@ _TELLING = (
     re.compile(r"error: .{0,300}(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
     re.compile(r"\*\*\* [^*]{0,300}(?:DUE TO|CANCELLED AT)[^*]{0,300}\*\*\*"),
 )
-"""SLURM's own words for why, the most telling first; within a length: a line may be anybody's"""
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
 _NOISE = re.compile(
     r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
@@ -48,8 +47,8 @@ _STATES: Final[Mapping[TaskState, str]] = {
 }
 _SILENT: Final = "no word in its log"
 SILENT_DEATH: Final = "it died without a word, perhaps by kill -9 or for want of memory"
+# our own log messages other than errors
 _AT_WORK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] ")
-"""one of our messages that tells of no end"""
 NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
 
 
@@ -101,7 +100,7 @@ def dead_workers(
         return ()
     newest = started[-1]
     ends = _local_ends(home, newest, live) if newest.kind == "local" else []
-    if newest.kind == "slurm" and answered:
+    if newest.is_batch and answered:
         ends = _task_ends(home, newest, rows, tuple(job_ids.get(newest.id, newest.job_ids)), live)
     tasks = -(-newest.workers // newest.workers_per_task)
     grouped: dict[tuple[str, str], list[_End]] = {}

@@ -1,8 +1,9 @@
-"""When a study will be finished, from how long its last trials took and the workers that run. Queues are unknown.
+"""Estimate when a study will be finished, from the durations of its last trials and the running workers.
 
-The time still to be worked is (trials left) x (mean time per finished trial, failures included), less what the running
-ones have done. Workers that take the next trial as soon as they are free need between that sum divided by their number,
-and a part of one long trial more (Graham's bound). The range adds the uncertainty of the sum.
+Work left = (trials left) x (mean time per finished trial, including failures) - (time spent on running trials). Workers
+that take the next trial as soon as they are free need at least that sum divided by their number, and at most part of
+one long trial more (Graham's bound for list scheduling, https://doi.org/10.1137/0117039). The range adds the
+uncertainty of the sum. Time in the queue is unknown.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+# number of ended trials below which there is no estimate
 LEAST: Final = 3
-"""trials that must have ended before their times say anything"""
+# 90 % quantile of the normal distribution, so that 8 of 10 ranges hold
 QUANTILE: Final = 1.28
-"""of the normal distribution: 8 of 10 ranges should hold"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def estimate(
     running: Sequence[float],
     left: Sequence[float | None],
 ) -> Eta:
-    """When the rest will be done.
+    """Estimate when the remaining trials will be finished.
 
     Args:
         durations: seconds of the trials that ended last, failed ones included.
@@ -86,7 +87,7 @@ def estimate(
 
 
 def _doubt(durations: Sequence[float], mean: float, to_run: float) -> float:
-    """By how many seconds the sum may be wrong: the spread of the trials to run, and that of their mean."""
+    """Uncertainty of the sum in seconds, from the spread of the trials to run and that of their mean."""
     spread = math.sqrt(math.fsum((d - mean) ** 2 for d in durations) / (len(durations) - 1))
     return QUANTILE * spread * math.sqrt(to_run + to_run**2 / len(durations))
 

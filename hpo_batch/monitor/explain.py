@@ -1,4 +1,4 @@
-"""All that a study knows of one trial, in words: where it came from, who ran it, what happened, how to run it again."""
+"""The history of a trial in words: where it came from, what ran it, what happened, and how to run it again."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hpo_batch.store.submissions import Submission
 
 SCHEMA_VERSION: Final = 1
 LAST_LINES: Final = 10
+# the other endings are failures, shown by their reason
 ENDINGS: Final = {
     "complete": "complete",
     "pruned": "pruned",
@@ -26,11 +27,10 @@ ENDINGS: Final = {
     Cause.PREEMPTED.value: "given back: preempted",
     Cause.DRAINED.value: "given back: drained",
     Cause.CANCELLED.value: "given back: cancelled",
-    Cause.CHECKPOINTED.value: "given back: exit code 75, to go on later",
+    Cause.CHECKPOINTED.value: "given back: exit code 75, to continue later",
     Cause.STORAGE.value: "given back: its files could not be written",
-    Reason.LOST.value: "lost: its worker ended without a word",
+    Reason.LOST.value: "lost: its worker ended without recording why",
 }
-"""others are failures, told by their reason"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,9 @@ def _came_from(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[st
     if facts.get("retry_of") is not None:
         sentences.insert(0, f"a retry of trial {facts['retry_of']}, with the same configuration")
     if facts.get("repeats") is not None:
-        sentences.append(f"trial {facts['repeats']} has the same configuration: answered from it, not trained again")
+        sentences.append(
+            f"trial {facts['repeats']} has the same configuration: its result was copied, not trained again"
+        )
     drawn = record.origin not in ("list", "baseline", "optuna", "enqueued", "import")
     sentences += _weights(record, frozen) if drawn else []
     return sentences
@@ -169,7 +171,7 @@ def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, 
     origin = record.origin
     if origin == "list":
         group = f", set {record.set}" if record.set else ""
-        return f"given by hand: [[trial]] '{record.name}'{group}"
+        return f"listed in the sweep: [[trial]] '{record.name}'{group}"
     if origin == "baseline":
         return "the [baseline] of the sweep"
     if origin.startswith("extreme: "):
@@ -252,7 +254,7 @@ def _happened(
             )
         case TrialState.WAITING:
             last = f": attempt {attempts[-1].number} was {attempts[-1].told}" if attempts else ""
-            sentences.append(f"waits for its next attempt{last}")
+            sentences.append(f"waiting for its next attempt{last}")
     return sentences
 
 

@@ -1,10 +1,9 @@
-"""Failures grouped by cause, and where they concentrate: on a node, at a value, in a part of a parameter's range.
+"""Group failures by cause and find where they cluster: on a node, at a value, in part of a parameter's range.
 
-A region is named only if chance does not explain it: Fisher's exact test, one-sided, of (in the region, elsewhere) by
-(failed for this cause, did not), at a level of 1 % for the whole screen: the p-value of each of the regions that were
-looked at is multiplied by their number (Bonferroni). And it must matter: three failures or more in it, and at least
-twice the rate of elsewhere. Where the cuts lie depends on which values were tried, not on which of them failed, so the
-test is exact.
+A region is shown only if chance does not explain it: one-sided Fisher's exact test of (in the region, elsewhere) by
+(failed for this cause, did not), https://docs.scipy.org/doc/scipy/reference/generated/scipy.stats.fisher_exact.html, at
+a level of 1 % for the whole screen after a Bonferroni correction over all regions examined. It also needs three
+failures and twice the rate of elsewhere. Cuts depend on the values tried, not on the failures, so the test is exact.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from hpo_batch.records import Reason, Value
 from hpo_batch.store.nodes import chance_of_share, host_of
 
 LEVEL: Final = 0.01
+# minimum number of failures in a region
 LEAST: Final = 3
-"""failures in a region"""
+# minimum ratio of the failure rates inside and outside a region
 TIMES: Final = 2.0
-"""the rate in a region against that of elsewhere"""
+# number of most recently ended trials to examine
 LOOK_BACK: Final = 2000
-"""trials that ended last: the regions are looked for among them"""
+# up to so many distinct values, each value is a region and each gap a cut
 FEW: Final = 8
-"""values of a parameter up to which each is a region of its own, and each place between two is a cut"""
+# regions shown per cause
 SHOWN: Final = 2
-"""regions of one cause"""
 NODE: Final = "node"
 SUBSTITUTES: Final = frozenset(reason.value for reason in Reason)
 Column: TypeAlias = Sequence[Value | None]
@@ -38,7 +37,7 @@ Column: TypeAlias = Sequence[Value | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Where failures of one cause concentrate."""
+    """Where failures of one cause cluster."""
 
     parameter: str
     """``node`` stands for where the trial ran"""
@@ -90,7 +89,7 @@ def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...
         if reason:
             trials.setdefault(reason, []).append(number)
     attempts = Counter(span.how for span in spans if span.how in SUBSTITUTES)
-    # an ordered end at the time limit is no failure
+    # an attempt given back at the time limit is not a failure
     attempts.pop(Reason.TIME_LIMIT.value, None)
     found = []
     regions = _regions(state, {reason: set(numbers) for reason, numbers in trials.items() if len(numbers) >= LEAST})
@@ -115,7 +114,9 @@ def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, t
     if not failed:
         return {}
     ended = [state.trials[number] for _, number in state.endings[-LOOK_BACK:]]
-    ended = [trial for trial in ended if trial.attempt]  # answered from another one: it ran nowhere
+    ended = [
+        trial for trial in ended if trial.attempt
+    ]  # without an attempt it took another trial's result and never ran
     columns = _columns(ended)
     candidates = [(name, *cut) for name, column in columns.items() for cut in _cuts(column)]
     looked_at = len(candidates) * len(failed)

@@ -1,7 +1,7 @@
-"""Where the GPU hours of a study went. From the journal and one squeue: sacct is asked only for what they do not know.
+"""Where a study's GPU hours went, from the journal and one squeue; sacct is asked only for the rest.
 
-A worker counts with the GPUs that it holds: those of all its ranks on all nodes, and 1/k of one that k workers share.
-SLURM charges just that. Without GPUs the same sums are of workers.
+A worker counts with its GPUs: those of all its ranks on all nodes, and 1/k of a GPU that k workers share. SLURM charges
+the same. Without GPUs, the sums are hours of workers.
 """
 
 from __future__ import annotations

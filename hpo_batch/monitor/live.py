@@ -1,6 +1,6 @@
-"""Which workers of a study run or will run: one squeue for all studies, and the processes of this host.
+"""Find the workers of studies that run or will run, with one squeue for all studies and this host's processes.
 
-For commands that add or end workers: they must not guess, so it is an error here if SLURM does not answer.
+For commands that add or end workers, which must not guess: it is an error if SLURM does not answer.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, is_id, is_script_of, read_submissions
 
+# squeue's reason for a requeued task that may not start yet
 HELD_BACK = "BeginTime"
-"""SLURM's reason for a task that was requeued and may not start yet"""
 ENDS = "ending"
+# last log message of a worker whose task is requeued (``worker.task_exit``)
 REQUEUED = "requeued: waiting for SLURM to end this run"
-"""the last words of a worker whose task comes back (``worker.task_exit``)"""
 LAST_WORDS = 30
 MOST_NAMED = 8
+# SLURM's default of MinJobAge, after which squeue forgets a job: https://slurm.schedmd.com/slurm.conf.html
 USUAL_MEMORY_S = 300.0
-"""SLURM's default of MinJobAge"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +79,13 @@ class LocalWorker:
 def live(
     homes: Sequence[StudyHome], *, over: Collection[str] = (), say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Live]:
-    """The live workers of each study, by its name.
+    """The live workers of each study, by study name.
 
-    Where SLURM shows nothing of a job, the leases of its workers are watched, for a third of their duration at least.
+    If SLURM does not show a job, the leases of its workers are watched for at least a third of their duration.
 
     Args:
-        over: submissions of which SLURM has said that all tasks have ended, as to the collector that it starts then.
-        say: told what is waited for.
+        over: submissions whose tasks have all ended, as SLURM guarantees to the collector.
+        say: called with what is being waited for.
 
     Raises:
         SlurmError, CommandMissing: SLURM cannot be asked, and a study has jobs there.
@@ -101,8 +101,10 @@ def live(
 
 
 def _without_others(home: StudyHome, submissions: Sequence[Submission], queue: Queue) -> Queue:
-    """The queue without jobs whose script is another study's: a copied study has the submissions of the original, and
-    what is told SLURM of its tasks must not be told of those."""
+    """The queue without jobs whose script belongs to another study.
+
+    A copied study has the original's submissions, and updates of its tasks must not reach the original's.
+    """
     theirs = {
         task
         for one in submissions
@@ -113,7 +115,7 @@ def _without_others(home: StudyHome, submissions: Sequence[Submission], queue: Q
 
 
 def _live(home: StudyHome, submissions: Sequence[Submission], queue: Queue, say: Callable[[str], None]) -> Live:
-    # a cancelled job that SLURM still shows is about to end
+    # a cancelled job that squeue still shows is about to end
     mine = [s for s in submissions if not s.cancelled]
     per_task = {task: s.workers_per_task for s in mine for task in queue.of(s)}
     rows = {task: row for s in mine for task, row in sorted(queue.of(s).items()) if row.state.live}
@@ -152,7 +154,7 @@ def _tasks(ids: Sequence[str]) -> str:
 
 
 def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
-    """Of a task in the queue, ready to print behind its name; None if it works or will."""
+    """Why a task in the queue will not work, to print after its name; None if it works or will."""
     if row.state is TaskState.ENDING and not (row.comes_back(time.time()) or _comes_back(home, row.task)):
         return f"{ENDS} ({row.word})"
     if row.state is not TaskState.PENDING:
@@ -164,7 +166,9 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
         case Outlook.HELD:
             return f"held until 'scontrol release' ({row.reason}: {why.meaning})"
         case Outlook.NEVER:
-            return f"can never start ({row.reason}: {why.meaning}); nor will others, unless you change {why.to_change}"
+            return (
+                f"can never start ({row.reason}: {why.meaning}); neither can new ones until you change {why.to_change}"
+            )
 
 
 def _leaving(
@@ -201,7 +205,7 @@ def _hidden_workers(
     owners: Mapping[str, Owner],
     say: Callable[[str], None],
 ) -> tuple[int, list[str]]:
-    """Workers of jobs that SLURM does not show, by their leases, and what to say of it."""
+    """Workers of jobs that SLURM does not show, found by their leases, and sentences about them."""
     count, sentences = 0, []
     lease_s = _lease_s(home)
     for submission in submissions:
@@ -220,19 +224,19 @@ def _hidden_workers(
         count += len(alive)
         if alive:
             sentences.append(
-                f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}), but the leases of "
-                f"{len(alive)} of its workers move: they are counted; tasks of it that wait cannot be seen"
+                f"SLURM does not show job {','.join(submission.job_ids)} ({hidden.why}), but {len(alive)} of its "
+                f"workers refresh their leases and are counted; its pending tasks cannot be seen"
             )
         elif hidden.is_elsewhere or _is_young(submission):
             sentences.append(
-                f"SLURM shows nothing of job {','.join(submission.job_ids)} ({hidden.why}): whether tasks of it still "
-                f"wait cannot be seen, and none is counted"
+                f"SLURM does not show job {','.join(submission.job_ids)} ({hidden.why}): its pending tasks cannot be "
+                f"seen, and none is counted"
             )
     return count, sentences
 
 
 def _is_young(submission: Submission) -> bool:
-    """SLURM shows jobs for some minutes after their end: that it shows none of this one says that it hides it."""
+    """Whether SLURM would still show an ended job of this submission; if it shows none, it hides them."""
     return time.time() - submission.submitted < USUAL_MEMORY_S
 
 
@@ -245,7 +249,7 @@ def _lease_s(home: StudyHome) -> float:
 
 
 def local_workers(home: StudyHome, submissions: Sequence[Submission]) -> list[LocalWorker]:
-    """Workers outside of SLURM: on this host those that are not proven gone, on others all that have left a card."""
+    """Workers outside SLURM: on this host those that may be alive, on other hosts all that have a card."""
     found = []
     for name, owner in leases.read_owners(home.workers).items():
         if owner.job == "local" and processes.is_dead_here(owner.facts) is not True:

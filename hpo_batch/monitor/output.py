@@ -1,4 +1,4 @@
-"""Where the output of attempts and of the workers behind them lies, and its ends."""
+"""Find and read the output of attempts and the logs of their workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submissi
     job, is_array = str(task.job), "_" in attempt.job
     patterns = [s.log_pattern for s in submissions if job in s.job_ids and s.log_pattern]
     filled = [p.replace("%A", job).replace("%a", str(task.index)) for p in patterns]
-    # an array that was split may end in a job of one task, which is no array
+    # the last job of a split array may be a plain job
     filled += [f"slurm/{job}_{task.index}_0_log.err"] if is_array else [f"slurm/{job}_0_log.err"]
     return _first(home.path / name for name in filled)
 
@@ -64,7 +64,7 @@ def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
             text = file.read(most_bytes).decode(errors="replace")
     except OSError:
         return []
-    # a progress bar draws over its own line
+    # progress bars overwrite their line after \r; keep the last state
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     return [line for line in lines if line.strip()][-count:]
 

@@ -1,8 +1,8 @@
-"""What SLURM's queue has of some submissions: one squeue, which also finds the jobs whose ids were lost.
+"""Ask squeue about submissions, including jobs whose ids were lost.
 
-A submitter writes a submission down before it calls sbatch and again with the job's id. If it is killed in between, or
-if sbatch gives no answer, the job may be there all the same: its name, which ends in the submission's id, leads back.
-Used by everything that asks who is at work: status, submit, cancel, resume.
+A submitter records a submission before it calls sbatch, and again with the job id. If it is killed in between, or
+sbatch does not answer, the job may exist all the same; it is found by its name, which ends in the submission's id. Used
+by status, submit, cancel and resume.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, QueueRow
 from hpo_batch.store.home import user_name
 from hpo_batch.store.submissions import Submission
 
+# shorter than for submit, since a reader can do without the answer; squeue's own retries take 9 s
 SQUEUE_TIMEOUT_S: Final = 10.0
-"""who looks does not wait as long as who submits; SLURM's own retries take 9 s"""
 SACCT_TIMEOUT_S: Final = 30.0
+# a submission from another host without a job after this time has failed
 STARTING_S = 2 * SUBMIT_S
-"""a submission of another host that has no job after so long has failed"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,19 @@ class Queue:
 
 
 def ask(submissions: Iterable[Submission], *, ended: bool = True, timeout_s: float = ANSWER_S) -> Queue:
-    """One squeue for all of them; none if none is SLURM's.
+    """Ask squeue once about all submissions; not at all if none is SLURM's.
 
-    A job is ours by its name: on another cluster, and after numbers have begun anew, its number is somebody else's.
+    Jobs are recognized by name: on another cluster, or after job ids have restarted, an id may be another user's job.
 
     Args:
-        ended: with the tasks that ended not long ago: that SLURM shows them is the evidence of their end.
+        ended: include recently ended tasks, which proves that they ended.
 
     Raises:
         CommandMissing, SlurmUnreachable: see ``commands.squeue``.
     """
-    ours = list({s.id: s for s in submissions if s.kind == "slurm" and not s.refused}.values())
+    ours = list({s.id: s for s in submissions if s.is_batch and not s.refused}.values())
     ids = [id for s in ours for id in s.job_ids]
-    # then the others by name too, since SLURM gives only the jobs of the ids *and* the names
+    # all by name, because squeue with --jobs and --name shows only jobs that match both
     names = [s.name for s in ours] if any(s.may_have_more for s in ours) else []
     found = BATCH.queue(ids, names=names, ended=ended, timeout_s=timeout_s)
     known = {s.id for s in ours}
@@ -86,7 +86,7 @@ def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
     reasons: dict[str, Hidden] = {}
     for one in absent:
         if one.cluster and here and one.cluster != here:
-            why = f"it is of cluster '{one.cluster}', and SLURM was asked on '{here}'"
+            why = f"it is on cluster '{one.cluster}', and this is cluster '{here}'"
             reasons[one.id] = Hidden(why=why, is_elsewhere=True)
         elif one.user and one.user != me:
             reasons[one.id] = Hidden(
@@ -138,7 +138,7 @@ class Answer:
     """why there is no answer"""
 
     def jobs_of(self, submission: Submission) -> set[int]:
-        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.kind == "slurm" else ()
+        ids = self.job_ids.get(submission.id, submission.job_ids) if submission.is_batch else ()
         return {int(id) for id in ids if id.isdecimal()}
 
     @property
@@ -147,8 +147,8 @@ class Answer:
 
 
 def look_at_queue(submissions: Sequence[Submission], *, now: float) -> Answer:
-    """What SLURM shows of some submissions, or why it does not: who only looks is not refused for it."""
-    # a job whose walltime is long over cannot be in the queue unless it was requeued: a month is allowed for that
+    """What SLURM shows of some submissions, or why it does not answer, which is no error for a reader."""
+    # a job can be in the queue long after its walltime only if it was requeued; allow a month for that
     recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
     try:
         queue = ask(recent, timeout_s=SQUEUE_TIMEOUT_S)
@@ -163,8 +163,8 @@ def look_at_queue(submissions: Sequence[Submission], *, now: float) -> Answer:
 def ask_accounts(
     submissions: Sequence[Submission],
 ) -> tuple[Mapping[ArrayTask, tuple[AccountingRow, ...]] | None, str]:
-    """What SLURM has charged for some submissions, None if that is not known, and why."""
-    ids = [id for s in submissions if s.kind == "slurm" for id in s.job_ids]
+    """SLURM's accounting of some submissions, or None and the reason."""
+    ids = [id for s in submissions if s.is_batch for id in s.job_ids]
     if not ids:
         return {}, ""
     try:

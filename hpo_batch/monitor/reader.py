@@ -1,10 +1,11 @@
-"""A study's journal as ``status`` and its like read it: without a lock, without changing anything, without reports."""
+"""Read a study's journal for ``status`` and similar commands: without a lock, changes or reports."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError
@@ -15,12 +16,12 @@ from hpo_batch.monitor import failures
 from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.records import TrialState
 from hpo_batch.store.footprint import Usage, of_study
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, all_homes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped
 
+# number of most recent trials from which durations are estimated
 LAST_TRIALS: Final = 1000
-"""from which the time of the next ones is estimated"""
 
 
 def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
@@ -33,6 +34,17 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
         StorageError: the journal cannot be read, or holds no study.
     """
     return summary_reader(home.journal, metrics=metrics).read_study()
+
+
+def unfinished_studies(root: Path) -> tuple[StudyHome, ...]:
+    """The studies below ``root`` that have trials left, or some that run; one that cannot be read is left out."""
+    unfinished = []
+    for home in all_homes(root):
+        with contextlib.suppress(StorageError):  # whoever means that one names it
+            counts = load_state(home).counts()
+            if counts.remaining or counts.running:
+                unfinished.append(home)
+    return tuple(unfinished)
 
 
 def newest_beginnings(home: StudyHome) -> dict[str, float]:
@@ -70,7 +82,7 @@ class StudyReader:
         except JournalCorrupt:
             if not self._reader.journal.cursor.offset:
                 raise
-            self._begin()  # another journal may lie there now: `doctor --rebuild` makes one
+            self._begin()  # `doctor --rebuild` may have replaced the journal
             self._read_on()
         return self.state
 

@@ -1,6 +1,6 @@
-"""What is so in a study at one moment: its journal, submissions and workers, and what could not be seen.
+"""A snapshot of a study: its journal, submissions and workers, and what could not be checked.
 
-Facts are read here, once; ``status`` and others make of them what they show.
+All facts are read here, once; ``status`` and others derive their views from them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from hpo_batch.store.submissions import Submission
 ANSWERED: Final = "answered"
 UNSEEN: Final = "unseen"
 NOT_ASKED: Final = "not asked"
+# default of ``[study] lease_s``, if the frozen sweep cannot be read
 LEASE_S: Final = 60.0
-"""where the frozen sweep cannot be read"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, 
         now=now,
     )
     slurm = NOT_ASKED
-    if any(s.kind == "slurm" and not s.refused for s in submissions):
+    if any(s.is_batch and not s.refused for s in submissions):
         slurm = UNSEEN if queue.unseen else ANSWERED
         unseen += [queue.unseen] if queue.unseen else []
     return Snapshot(
@@ -90,9 +90,9 @@ def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, 
 
 
 def _gone_folders(home: StudyHome, submissions: Iterable[Submission]) -> list[str]:
-    """What was removed although there must have been something in it."""
+    """Folders that somebody removed although they must have had files."""
     kinds = {s.kind for s in submissions if s.job_ids}
-    wanted = [(home.slurm, "logs of array tasks")] if "slurm" in kinds else []
+    wanted = [(home.slurm, "logs of array tasks")] if kinds - {"local"} else []
     wanted += [(home.path / "local", "logs of local workers")] if "local" in kinds else []
     wanted += [(home.path / "trials", "output of trials")]
     return [f"{what}: '{folder}' is not there" for folder, what in wanted if not folder.is_dir()]

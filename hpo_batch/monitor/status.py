@@ -1,7 +1,7 @@
-"""A study at a glance: trials by state, workers, the best trial, when it will be done, where the hours went, failures.
+"""A study at a glance: trials by state, workers, best trial, time left, GPU hours, failures.
 
-``snapshot`` collects the facts, once; here they become a ``StudyStatus``. SLURM is asked once for all studies. A
-``View`` stays and reads on, for those who look again and again.
+``snapshot`` collects the facts; this module turns them into a ``StudyStatus``. SLURM is asked once for all studies. A
+``View`` reads incrementally, for repeated looks.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from hpo_batch.study.quota import Share, shares
 from hpo_batch.study.stopped import Stopped
 
 DIRECTION_MAXIMIZE = 2
+# version of ``as_json`` (docs/status-json.md); new keys do not change it, and keys are never changed or removed
 SCHEMA_VERSION: Final = 1
-"""of ``as_json``, see docs/status-json.md: a key is added without a new one, but never changed or removed"""
+# maximum number of lost attempts whose folders are searched for their last sign of life
 MOST_LOOKED_AT: Final = 1000
-"""lost attempts whose folders are looked at for their last sign of life"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def study_statuses(homes: Sequence[StudyHome], *, accounting: bool = False) -> l
 
 
 class View:
-    """Studies that are looked at again and again: the journals are read on, SLURM is asked when it is said."""
+    """Studies for repeated looks: journals are read incrementally, and SLURM is asked only on request."""
 
     def __init__(self, homes: Sequence[StudyHome], *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -189,7 +189,7 @@ class View:
         return replace(make_status(snapshot, study, charged), unseen=unseen, dead=dead)
 
     def _dead_of(self, snapshot: Snapshot) -> tuple[Dead, ...]:
-        """Looked for once for each answer of SLURM: it reads the logs of all tasks that have ended."""
+        """Dead workers, searched once per answer of SLURM, since that reads the logs of all ended tasks."""
         path = snapshot.home.path
         if not snapshot.state.counts().remaining:
             return ()
@@ -213,7 +213,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         charged: its tasks in SLURM's accounts; None if they were not asked for, or there are none.
     """
     home, state, submissions = snapshot.home, snapshot.state, snapshot.submissions
-    newest = next((s for s in reversed(submissions) if s.kind == "slurm" and not s.refused), None)
+    newest = next((s for s in reversed(submissions) if s.is_batch and not s.refused), None)
     remaining_time = _eta(state, study, snapshot.live)
     groups = study.failures(snapshot.spans)
     return StudyStatus(
@@ -243,9 +243,9 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
 
 
 def best_trial(state: JournalState) -> TrialRecord | None:
-    """The complete trial with the best value; the earliest of equals. None for several metrics.
+    """The complete trial with the best value, the earliest one of equals; None with several metrics.
 
-    Of a foreign journal a value may be NaN, which is less than nothing and more than nothing, or infinite.
+    Values of a journal from elsewhere may be infinite, or NaN, which cannot be compared.
     """
     if len(state.directions) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Whether it is worth to wait for a study's workers, and what to tell who waits. Reads statuses, asks nobody."""
+"""Decide whether to keep waiting for a study's workers, and what to report meanwhile, from its status alone."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hpo_batch.monitor.status import StudyStatus
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import Outlook, TaskState
 
+# answers in a row without a submission's jobs before they count as gone; one empty answer of squeue may be wrong
 LOOKS: Final = 3
-"""answers in a row in which SLURM shows nothing of a submission, before it is believed that nothing of it is there"""
+# seconds between those
 AGAIN_S: Final = 10.0
-"""between them"""
 
 
 @dataclass(kw_only=True)
 class Patience:
-    """What has been seen while somebody waits: one answer of squeue without our jobs proves nothing."""
+    """Observations while waiting; a single answer of squeue without our jobs proves nothing."""
 
     empty: int = 0
     told: set[str] = field(default_factory=set)
@@ -63,7 +63,7 @@ def stuck_for(status: StudyStatus) -> str:
 def _is_there(status: StudyStatus) -> bool:
     if status.slurm == UNSEEN and status.counts.remaining:
         return True
-    # what is ending is waited for, so that its last words are in the table
+    # wait for ending workers too, so that their last trials are in the table
     return any(w.live and not (w.state == TaskState.PENDING.value and _is_stuck(w.reason)) for w in status.workers)
 
 

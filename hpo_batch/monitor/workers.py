@@ -1,7 +1,7 @@
-"""Who works on a study: cards and leases, running trials, and the rows of one squeue, brought together.
+"""Find a study's workers by combining cards and leases, running trials, and the rows of one squeue.
 
-A worker is known by its name, which its card, its lease and its claims share; an array task may hold several workers.
-What nobody here can tell is called so, and never guessed.
+Card, lease and claims of a worker share its name; an array task may hold several workers. States that cannot be
+determined are called unknown, never guessed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from hpo_batch.store.submissions import Submission
 STARTING = "starting"
 LEAVING = "leaving"
 SILENT = "silent"
+# time for a local worker to write its card after its start
 JUST_STARTED_S = 60.0
-"""a local worker may not have written its card so soon after its start"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,10 +191,10 @@ def _judge(
     lease_s: float,
     now: float,
 ) -> WorkerStatus | None:
-    """What a card is worth; None if its worker is gone.
+    """The status of a card's worker; None if the worker is gone.
 
-    That SLURM shows a task, waiting or ended, is evidence that its process is gone. That it shows none is not: the job
-    may be another user's, or another cluster's. Then a process of this host speaks, or the lease.
+    If SLURM shows the task as pending or ended, the process is gone. If SLURM does not show it, that proves nothing:
+    the job may belong to another user or cluster. Then this host's processes decide, or the lease.
 
     Args:
         seen: age of its lease in seconds, None if it has none.
@@ -216,7 +216,7 @@ def _judge(
     if is_dead is False:
         return status
     if seen is None:
-        return None  # its lease was given up: it has ended, or was about to
+        return None  # it has released its lease, so it has ended or is about to
     return replace(status, state=SILENT) if seen > lease_s else status
 
 
@@ -245,7 +245,7 @@ def _by_row(status: WorkerStatus, row: QueueRow, *, asked: float, now: float) ->
             left_s=row.left_s,
             comes_back=row.comes_back(now),
         )
-    # begun since SLURM was asked, or its task waits for another run and its process is no more
+    # started after SLURM was asked, or its task was requeued and its process is gone
     return status if status.seen_s is not None and now - status.seen_s > asked else None
 
 

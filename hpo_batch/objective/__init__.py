@@ -1,1 +1,1 @@
-"""The user's code and the ``Trial`` it sees: functions and commands, run and turned into outcomes."""
+"""Runs the user's code (functions and commands) for one trial, and turns its result into an outcome."""

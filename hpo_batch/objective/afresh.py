@@ -1,7 +1,7 @@
-"""``Afresh``: an objective that fails at once with an earlier attempt's checkpoint is run again without it.
+"""Retries an objective without its checkpoint if it fails right after resuming.
 
-A kill that cannot be delayed (SLURM's, the kernel's, a power cut) may tear a checkpoint that is being written. A torn
-file is not a failure of the trial: it goes on from an older checkpoint, or else from the beginning.
+A kill by SLURM, by the kernel or by a power failure may leave a torn checkpoint. That is not a failure of the trial,
+which resumes from an older checkpoint, or starts over.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Afresh:
-    """Runs an objective, up to three times if its checkpoint is the cause of a failure."""
+    """Runs an objective, up to three times if its checkpoint causes the failure."""
 
     objective: Runs
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
-        """As the objective's own ``run``."""
+        """Same as the objective's ``run``."""
         if not trial.resumes:
             return self.objective.run(trial)
         checkpoint = trial.checkpoint.absolute()
@@ -46,7 +46,7 @@ class Afresh:
             assert isinstance(ended, Failed)
             instead = "from the beginning" if source is None else f"from the checkpoint in '{source}'"
             log.warning(
-                "trial %s: failed with its checkpoint before anything was reported or saved (%s); it goes on %s",
+                "trial %s: failed after resuming, before it reported or saved anything (%s); it continues %s",
                 trial.number, ended.message, instead,
             )  # fmt: skip
             _tell(trial.dir / "stderr", instead)
@@ -59,17 +59,18 @@ class Afresh:
 
 
 def _is_checkpoints_fault(ended: Outcome | GivenBack, trial: Trial, taken: Print, checkpoint: Path) -> bool:
-    """Whether an attempt failed where only its checkpoint tells it from the first one."""
+    """Whether an attempt failed before doing anything that a first attempt would not do, apart from resuming."""
     if not isinstance(ended, Failed) or ended.reason not in (Reason.EXCEPTION, Reason.EXIT_CODE):
         return False
+    # any report, request to stop or new checkpoint shows that resuming worked
     return trial.progress.step is None and trial.stopping is None and fingerprint(checkpoint) == taken
 
 
 def _older(checkpoint: Path, trial: Trial) -> Path | None:
-    """The newest checkpoint of an earlier attempt that is another one than ours, which is a copy."""
+    """The newest checkpoint of an earlier attempt that differs from ours, which is a copy of the last one."""
     attempt = trial.dir.absolute()
     while attempt.name != str(trial.attempt) and attempt != attempt.parent:
-        attempt = attempt.parent  # a later seed's folder lies in the attempt's
+        attempt = attempt.parent  # the folder of a later seed is inside the attempt's
     if not checkpoint.is_relative_to(attempt):
         return None
     ours = fingerprint(checkpoint)
@@ -81,15 +82,13 @@ def _older(checkpoint: Path, trial: Trial) -> Path | None:
 
 
 def _tell(stderr: Path, instead: str) -> None:
-    """Behind what the failed run has printed, where the user looks first."""
+    """Append a note to the output of the failed run, where users look first."""
     with contextlib.suppress(OSError):
-        append_text(
-            stderr, f"hpo-batch: it failed with its checkpoint before anything was reported; it goes on {instead}\n"
-        )
+        append_text(stderr, f"hpo-batch: failed after resuming, before anything was reported; continues {instead}\n")
 
 
 def _replace(checkpoint: Path, source: Path | None) -> bool:
-    """What was copied for us is removed: the attempt that saved it has the original."""
+    """Replace our copy of the checkpoint by ``source``; the attempt that saved it keeps the original."""
     try:
         shutil.rmtree(checkpoint)
         checkpoint.mkdir()
@@ -101,6 +100,6 @@ def _replace(checkpoint: Path, source: Path | None) -> bool:
                     stack.callback(os.close, fd)
                 copy_folder(*fds)
     except OSError as error:
-        log.warning("trial's checkpoint '%s' cannot be replaced: %s", checkpoint, error)
+        log.warning("cannot replace the checkpoint '%s': %s", checkpoint, error)
         return False
     return True

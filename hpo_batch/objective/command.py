@@ -1,8 +1,8 @@
-"""Run an objective that is a command, by the contract in docs/objective.md.
+"""Runs an objective that is a command, as documented in docs/objective.md.
 
-The command learns of its trial from placeholders and ``HPO_BATCH_*`` variables, writes one JSON line per step into the
-metrics file, and is asked to stop by a file, then by SIGUSR2 and SIGTERM if it handles them. Exit code 0 with a result
-is done, 75 is "continue me later". When ``run`` ends, however that happens, no process of the command is left.
+The command gets its trial through placeholders and ``HPO_BATCH_*`` variables and writes one JSON line per step to the
+metrics file. To stop it, a file is created, followed by SIGUSR2 and SIGTERM if it handles them. Exit code 0 with a
+result means complete, 75 means "continue later". When ``run`` returns or raises, no process of the command is left.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ class CommandObjective:
     env: Mapping[str, str]
     graces: Graces = field(default_factory=Graces)
     poll_s: float = 0.2
-    """between two looks at the running command"""
+    """seconds between two checks of the running command"""
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
-        """Run the command to its end.
+        """Run the command and wait for it to end.
 
         Raises:
-            StorageError: the attempt's folder cannot be written, or a report could not be stored.
-            Superseded: the trial has gone on elsewhere.
+            StorageError: the attempt's folder cannot be written, or a report cannot be stored.
+            Superseded: another attempt has taken over the trial.
         """
         folder = trial.dir.absolute()
-        checkpoint = trial.checkpoint.absolute()  # which makes it: the command is told its name
+        checkpoint = trial.checkpoint.absolute()  # creates the folder, whose name is passed to the command
         facts = _facts(trial, folder, checkpoint)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -83,7 +83,7 @@ class CommandObjective:
         finally:
             command.end()
         inbox.read(to_end=True, is_whole=code == 0)
-        # a prune that only the very last reports led to came too late: the command has run to its end
+        # if only the last reports led to pruning, it came too late: the command has finished
         reason = stop.reason or (None if trial.stopping is Stopping.PRUNED else trial.stopping)
         stderr = _last_bytes(folder / "stderr", stderr_start)
         inbox.mention_unread(folder / "stderr")
@@ -100,7 +100,7 @@ class CommandObjective:
 
     def _start(self, argv: list[str], trial: Trial, facts: Mapping[str, str]) -> processes.Process:
         if self.cwd is not None:
-            with contextlib.suppress(PermissionError):  # to start the command says so
+            with contextlib.suppress(PermissionError):  # starting the command reports it
                 if not self.cwd.is_dir():
                     raise UserError(f"the working directory '{self.cwd}' of [objective] does not exist")
         folder = Path(facts["trial_dir"])
@@ -114,24 +114,25 @@ class CommandObjective:
         )
 
     def _ignored_signals(self, argv: Sequence[str]) -> tuple[int, ...]:
-        """SIGUSR2 in SLURM, which sends it to all processes of a step to warn of the limit, and its default is death.
+        """Signals that the command ignores at start: in SLURM, SIGUSR2, which would kill it.
 
-        A shell cannot trap a signal that was ignored when it started (POSIX, Shell Command Language, trap), so a
-        command that mentions the signal gets it.
+        SLURM sends it to all processes of a step as a warning of the time limit (sbatch --signal). But a shell cannot
+        trap a signal that was ignored at its start (POSIX, ``trap``), so a command that mentions it gets it.
         """
         if "SLURM_JOB_ID" not in os.environ or any(_mentions(word, "USR2", self.cwd) for word in argv):
             return ()
         return (signal.SIGUSR2,)
 
     def _environment(self, trial: Trial, facts: Mapping[str, str]) -> dict[str, str]:
-        # Unbuffered, so that `logs -f` shows a running trial and a killed one loses no last words. Overlap: the srun
-        # that started us holds all that the job has, and one in the command would wait for it until the walltime ends.
+        # PYTHONUNBUFFERED: `logs -f` shows output at once, and a kill loses none. SLURM_OVERLAP: our own srun step
+        # holds all resources of the job, so an srun in the command would wait forever
+        # (https://slurm.schedmd.com/srun.html, --overlap)
         defaults = {"OMP_NUM_THREADS": str(trial.cpus), "PYTHONUNBUFFERED": "1", "SLURM_OVERLAP": "1"}
         inherited = {name: value for name, value in os.environ.items() if name != EnvVar.DEADLINE}
         return {**defaults, **inherited, **self.env, **environment(facts, trial.params, deadline=trial.deadline)}
 
     def _watch(self, process: processes.Process, trial: Trial, inbox: Inbox, stop: StopEscalation) -> int:
-        """Pass reports on, and stop the command when the trial says so, until it has ended; its exit code."""
+        """Forward reports and stop the command on request, until it ends. Returns its exit code."""
         while True:
             code = processes.wait(process, self.poll_s)
             inbox.read()
@@ -170,7 +171,7 @@ def _ended(code: int, stop: StopEscalation, inbox: Inbox, *, stderr: str, oom_ki
 
 
 def _why_slurm_stopped(code: int, trial: Trial) -> Stopping | None:
-    """Why the trial stops, if the command died of a signal of SLURM's before our worker could pass it on."""
+    """Why the trial stops, if SLURM's signal killed the command before the worker noticed the signal."""
     if not is_signal(code, STOP_SIGNALS):
         return None
     end = time.monotonic() + RACE_S
@@ -180,12 +181,12 @@ def _why_slurm_stopped(code: int, trial: Trial) -> Stopping | None:
 
 
 def _mentions(word: str, text: str, cwd: Path | None) -> bool:
-    """Whether an argument, or the script that it names, contains a text."""
+    """Whether an argument, or the script it names, contains ``text``."""
     if text in word:
         return True
     path = (cwd or Path()) / word
     try:
-        if not path.is_file():  # to open a pipe would wait for its other end
+        if not path.is_file():  # opening a pipe would block
             return False
         with path.open("rb") as file:
             return text.encode() in file.read(_SCRIPT_BYTES)
@@ -204,7 +205,7 @@ def _command_end(argv: list[str], code: int, reason: Stopping | None, *, seconds
 
 
 def _remove_unused(folder: Path, *, is_stopped: bool) -> None:
-    """What counts against a quota and says nothing. No process of the command is left that could write into it."""
+    """Remove empty output files, which count against quotas. No process is left that could write to them."""
     for stream in STREAMS:
         unlink_if_empty(folder / stream)
     if is_stopped:
@@ -213,7 +214,7 @@ def _remove_unused(folder: Path, *, is_stopped: bool) -> None:
 
 
 def _last_bytes(path: Path, start: int) -> str:
-    """The end of a file, nothing before ``start`` included."""
+    """The end of a file, after byte ``start``."""
     with path.open("rb") as file:
         file.seek(max(start, size_of(path) - _STDERR_BYTES))
         return file.read().decode(errors="replace")

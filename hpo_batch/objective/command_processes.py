@@ -1,4 +1,4 @@
-"""The processes of a command, and whether one of them is writing a checkpoint."""
+"""Finds and ends the processes of a command, and detects whether they are writing a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.checkpoints import fingerprint
 
 LOOK_EVERY_S: Final = 0.3
-"""between two looks at a checkpoint that is being written when the command is to end"""
+"""interval of checks whether a checkpoint is still being written"""
 SETTLED_S: Final = 0.25
-"""a checkpoint that nobody has open and that has not changed for so long is complete"""
+"""a checkpoint that is not open and has not changed for this long counts as complete"""
 KEPT_OPEN_S: Final = 10.0
-"""a file among the checkpoints that is open and has not changed for so long is a log"""
+"""a file in the checkpoint folder that is open but has not changed for this long counts as a log"""
 LEFT_BEHIND_S: Final = 10.0
-"""time to finish a checkpoint, for processes that the command left behind, and for a command that we give up"""
+"""time for processes left behind, or a command being killed, to finish writing a checkpoint"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandProcesses:
-    """A command and everything that it has started, in whatever session or container."""
+    """A command and all processes it has started, in any session or container."""
 
     process: processes.Process
     folder: Path
     checkpoint: Path
 
     def family(self) -> set[int]:
-        """Ids of all of them."""
+        """Pids of the command and its descendants, without this process."""
         return processes.family(self.process.pid, EnvVar.TRIAL_DIR, str(self.folder)) - {os.getpid()}
 
     def _has_left(self) -> bool:
-        """Whether a command that has ended left processes: the cheap half of ``family``, since each command pays it."""
+        """Whether an ended command left processes behind. Cheaper than ``family``, because it runs after each
+        command."""
         try:
+            # signal 0 only checks whether the group exists (kill(2))
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
             return bool(processes.with_environment(EnvVar.TRIAL_DIR, str(self.folder)))
@@ -49,12 +51,12 @@ class CommandProcesses:
         return True
 
     def written_files(self, pids: Iterable[int]) -> set[str]:
-        """What they have open for writing, without their output and reports."""
+        """Files that these processes have open for writing, without their output and reports."""
         own = {str((self.folder / name).resolve()) for name in (*STREAMS, REPORTED)}
         return {path for pid in pids for path in processes.written_by(pid)} - own
 
     def end(self) -> None:
-        """Kill what is left: of a command that has ended, what it left behind; of one that we give up, everything."""
+        """Kill all remaining processes, after giving them time to finish a checkpoint."""
         is_over = processes.wait(self.process, 0.0) is not None
         if is_over and not self._has_left():
             return
@@ -68,15 +70,15 @@ class CommandProcesses:
 
 
 class CheckpointWatch:
-    """Whether a checkpoint is being written: a file of it is open, or something has changed since the last look.
+    """Detects whether a checkpoint is being written: a file in it is open, or has changed since the last check.
 
-    Some checkpoints are several files, and between two of them none is open.
+    The second condition is needed for checkpoints of several files: between two of them none is open.
     """
 
     def __init__(self, command: CommandProcesses, *, logs: set[str] | None) -> None:
         """Args:
-        command: whose checkpoint.
-        logs: files outside the checkpoint that are always open; None: files outside the checkpoint do not count.
+        command: of the checkpoint.
+        logs: files outside the checkpoint folder that stay open, such as logs; None: ignore files outside of it.
         """
         self._command = command
         self._logs = logs
@@ -86,12 +88,12 @@ class CheckpointWatch:
         self._looked = time.monotonic()
 
     def is_writing(self, pids: Iterable[int], *, settled: bool = True) -> bool:
-        """Whether one of the processes is at it.
+        """Whether one of the processes is writing a checkpoint.
 
         Args:
             pids: of the command.
-            settled: whether the checkpoint has to lie still for a while; a command that saves all the time never lets
-                it.
+            settled: require that the checkpoint has not changed for ``SETTLED_S``. A command that saves all the time
+                never gets there.
         """
         now = time.monotonic()
         is_open = [self._is_written(path, now) for path in self._command.written_files(pids)]
@@ -102,7 +104,7 @@ class CheckpointWatch:
         return any(is_open) or (settled and (current != before or not is_old))
 
     def _is_written(self, path: str, now: float) -> bool:
-        """Whether a file that is open is more than kept open."""
+        """Whether an open file is actually being written."""
         is_checkpoint = path.startswith(f"{self._command.checkpoint.resolve()}{os.sep}")
         if not is_checkpoint and (self._logs is None or path in self._logs):
             return False
@@ -114,7 +116,7 @@ class CheckpointWatch:
 
 def _state(path: str) -> tuple[int, int]:
     try:
-        status = os.stat(path)  # noqa: PTH116  # not a Path: this runs for each open file at each look
+        status = os.stat(path)  # noqa: PTH116  # for speed: called for each open file at each check
     except OSError:
         return (-1, 0)
     return status.st_size, status.st_mtime_ns

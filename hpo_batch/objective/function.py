@@ -1,7 +1,7 @@
-"""Run an objective that is a Python function, in this process, with its output in the attempt's files.
+"""Runs an objective that is a Python function in this process, with its output redirected to the attempt's files.
 
-Output is caught at the level of file descriptors, so that C code and child processes are caught too. That is
-process-wide: one function runs at a time in a process, and the worker's own messages need a descriptor of their own.
+File descriptors are redirected, so that the output of C code and child processes is included. That affects the whole
+process: only one function can run at a time, and the worker's own messages need another descriptor.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class FunctionObjective:
     wanted: Wanted
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
-        """Call the function. KeyboardInterrupt and errors of our own storage pass through: they are not its failure.
+        """Call the function. KeyboardInterrupt and StorageError propagate, since they are not failures of the function.
 
         Raises:
-            StorageError: the attempt's folder cannot be written, or a report could not be stored.
-            Superseded: the trial has gone on elsewhere.
+            StorageError: the attempt's folder cannot be written, or a report cannot be stored.
+            Superseded: another attempt has taken over the trial.
         """
         with captured(trial.dir):
             try:
@@ -53,8 +53,9 @@ class FunctionObjective:
 
 
 def where_it_is(thread: int) -> tuple[str, str]:
-    """What the function that runs in a thread is at: its innermost line, and all of them as in a traceback."""
+    """Where the function in a thread is executing: its innermost line, and the whole stack as text."""
     frames = traceback.extract_stack(sys._current_frames()[thread])
+    # drop the worker's own frames above the user's function
     ours = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
     stack = frames[ours + 1 :]
     if not stack:
@@ -65,7 +66,7 @@ def where_it_is(thread: int) -> tuple[str, str]:
 
 
 def _print_traceback(error: BaseException) -> None:
-    """Into the attempt's file, past a ``sys.stderr`` that the user's code may have closed or replaced."""
+    """Write the traceback to descriptor 2: user code may have closed or replaced ``sys.stderr``."""
     _flush(sys.stderr)
     with contextlib.suppress(OSError):
         os.write(2, format_traceback(error).encode(errors="backslashreplace"))
@@ -73,10 +74,10 @@ def _print_traceback(error: BaseException) -> None:
 
 @contextlib.contextmanager
 def captured(folder: Path) -> Iterator[None]:
-    """Everything this process and its children print goes to ``stdout`` and ``stderr`` in ``folder``.
+    """Redirect the output of this process and its children to ``stdout`` and ``stderr`` in ``folder``.
 
-    They are made at once, since what is printed must not wait in a process that may be killed; an empty one is removed
-    at the end, since it counts against a quota.
+    Output is not buffered in memory, because the process may be killed. Empty files are removed at the end, because
+    they count against quotas.
     """
     with _redirected("stdout", 1, folder), _redirected("stderr", 2, folder):
         yield
@@ -93,8 +94,8 @@ def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
     saved = os.dup(fd)
     os.dup2(target, fd)
     os.close(target)
-    # Line by line, so that `logs -f` shows a running trial. A stream that is not the descriptor's (a notebook's, a
-    # test's) is replaced; the replacement is never closed: a logging handler made by the user's code may keep it.
+    # line-buffered for `logs -f`. sys.stdout may not use the descriptor (in notebooks and tests), so it is replaced
+    # too; the replacement is never closed, because a logging handler of the user's code may keep it
     replacement = os.fdopen(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     setattr(sys, name, replacement)
     try:
@@ -104,19 +105,19 @@ def _redirected(name: str, fd: int, folder: Path) -> Iterator[None]:
         _flush(replacement)
         _flush_c()
         setattr(sys, name, stream)
-        _flush(stream)  # the user's code may have kept the old one since its import
+        _flush(stream)  # user code may hold a reference to the old one from its import
         os.dup2(saved, fd)
         os.close(saved)
         unlink_if_empty(folder / name)
 
 
 def _flush(stream: object) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed by the user's code, or a full disk
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # full disk, or closed by user code
         stream.flush()  # type: ignore[attr-defined]
 
 
 def _flush_c() -> None:
-    """What C code printed and its library still holds back."""
+    """Flush the buffers of C's stdio."""
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
@@ -124,16 +125,16 @@ def _flush_c() -> None:
 
 
 def _await_signal(error: BaseException, trial: Trial) -> None:
-    """SLURM signals all processes of a step, and a data loader may die of it before this process is told."""
+    """Wait for the worker to notice a signal of SLURM, which may have killed a data loader of the function first."""
     end = time.monotonic() + RACE_S
     while was_hit(error) and trial.stopping is None and time.monotonic() < end:
         time.sleep(0.05)
 
 
 def _free_frames(error: BaseException) -> None:
-    """Drop the local variables of the failed call: a tensor among them would keep its GPU memory for the next trial."""
+    """Clear the local variables of the failed call: tensors in them would occupy GPU memory during the next trial."""
     current: BaseException | None = error
-    for _ in range(20):
+    for _ in range(20):  # a chain of exceptions may be cyclic
         if current is None:
             return
         traceback.clear_frames(current.__traceback__)

@@ -1,4 +1,4 @@
-"""What a running command says of itself: steps in the metrics file, results there and on its output."""
+"""Collects what a running command reports: steps and results in the metrics file, and results in its output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo_batch.store.attempt_folder import STREAMS
 
 
 class Inbox:
-    """Passes the steps of a command on to its trial, and keeps what is no step, or could not be read."""
+    """Forwards a command's steps to its trial, and keeps its results and unreadable lines."""
 
     def __init__(self, trial: Trial, folder: Path) -> None:
         self._trial = trial
@@ -22,30 +22,30 @@ class Inbox:
         self._copy_start = size_of(self._copy)
         self._is_new = size_of(folder / REPORTED) == 0
         self._reports = Tail(folder / REPORTED)
-        # both streams: Python's logging writes to stderr, Hydra's to stdout
+        # both streams: Python's logging writes to stderr, Hydra's configuration of it to stdout
         self._streams = [Tail(folder / stream, having=RESULT) for stream in STREAMS]
         self._unread: list[bytes] = []
         self._steps = 0
         self._has_others = False
-        """whether a step held more than numbers"""
+        """whether a step had values that are not numbers"""
         self._finals = 0
-        """lines without a step: the last one is the result, and those before it are kept nowhere else"""
+        """number of lines without a step; the last one is the result, and earlier ones are stored nowhere else"""
         self.printed = Printed()
         self.final: dict[str, float] = {}
         """the last line without a step"""
         self.wrong: dict[str, object] = {}
-        """what that line held beside numbers"""
+        """values in that line that are not numbers"""
         self.odd: dict[str, object] = {}
-        """what steps held beside numbers: null, where nothing was measured"""
+        """values in steps that are not numbers, such as null for a missing measurement"""
         self.torn = ""
-        """the last line of the metrics file, if it could not be read"""
+        """the last line of the metrics file, if it is unreadable"""
 
     def read(self, *, to_end: bool = False, is_whole: bool = True) -> None:
-        """Read what is new.
+        """Read new lines.
 
         Args:
-            to_end: all of it, rather than as much as one look may take.
-            is_whole: whether a last line without its newline counts: a command that was killed may have torn it.
+            to_end: read to the end of the files, without the limit per call.
+            is_whole: accept a last line without newline, which may be torn if the command was killed.
         """
         for text in self._reports.read(to_end=to_end):
             if text.strip():
@@ -68,13 +68,14 @@ class Inbox:
             self.odd = {**self.odd, **line.others}
             self._has_others = self._has_others or bool(line.others)
             self._steps += 1
+            # validated again there, and stored like a report of a function
             self._trial.report(line.step, line.metrics)
 
     def is_copied(self, outcome: Outcome | GivenBack) -> bool:
-        """Whether everything in the command's metrics file is also in ours, or in the result."""
+        """Whether all contents of the command's metrics file are also in ours, or in the result."""
         has_more = self._unread or self._reports.dropped or self._has_others or self.wrong or self._finals > 1
         is_in_result = isinstance(outcome, Complete) or not self.final
-        # the ranks of one trial share the command's file
+        # ranks of a trial share the command's file
         if not self._is_new or has_more or not is_in_result or self._trial.world_size > 1:
             return False
         if self._steps == 0:
@@ -82,12 +83,12 @@ class Inbox:
         try:
             with self._copy.open("rb") as file:
                 file.seek(self._copy_start)
-                return sum(1 for _ in file) >= self._steps  # fewer: the disk was full
+                return sum(1 for _ in file) >= self._steps  # fewer if the disk was full
         except OSError:
             return False
 
     def mention_unread(self, stderr: Path) -> None:
-        """Say once, where users look first, that lines of the metrics file were left out."""
+        """Append a note to stderr if lines of the metrics file were unreadable."""
         count = len(self._unread) + self._reports.dropped
         if not count:
             return

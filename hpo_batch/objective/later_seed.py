@@ -1,4 +1,4 @@
-"""``LaterSeed``: the ``Trial`` of a seed behind the first. What the seeds report goes into one file together."""
+"""``LaterSeed``: the ``Trial`` for all seeds but the first, which write their reports to one shared file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo_batch.store.attempt_folder import SEEDS_METRICS_FILE
 
 
 class LaterSeed(Trial):
-    """A trial that keeps its reports in a file of the attempt, not in its own folder."""
+    """A trial that writes its reports to a file of the attempt instead of its own folder."""
 
     def __init__(self, context: TrialContext, engine: Engine, *, index: int, attempt_dir: Path) -> None:
         """``index``: of the seed, counted from 1."""

@@ -1,6 +1,6 @@
-"""``[objective]`` -> something that can run a trial; and whether a function is there, without importing it.
+"""Loads the objective of a sweep, or checks without importing it that it exists.
 
-Importing the user's code happens in ``import_function`` and nowhere else.
+Only ``import_function`` imports the user's code.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 class Objective(Protocol):
-    """The user's code, ready to run one attempt after another."""
+    """The user's code, ready to run attempts."""
 
     def run(self, trial: Trial) -> Outcome | GivenBack: ...
 
 
 def load(objective: schema.Objective, *, metrics: tuple[str, ...], computed: Mapping[str, str]) -> Objective:
-    """Make an objective ready. A function is imported now, with the sweep's environment variables set before.
+    """Load an objective. A function is imported now, after the sweep's environment variables are set.
 
     Args:
         objective: ``[objective]`` of the sweep.
@@ -45,7 +45,7 @@ def load(objective: schema.Objective, *, metrics: tuple[str, ...], computed: Map
         computed: ``[metrics]``, name -> formula.
 
     Raises:
-        UserError: the function cannot be imported, or the command or a formula is refused.
+        UserError: the function cannot be imported, or the command or a formula is invalid.
     """
     wanted = Wanted.parse(metrics, computed)
     cwd = Path(objective.cwd).absolute() if objective.cwd is not None else None
@@ -59,14 +59,18 @@ def load(objective: schema.Objective, *, metrics: tuple[str, ...], computed: Map
 
 
 def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]:
-    """The function ``package.module:name``. ``cwd`` (left out: the process's) is importable, as with ``python -m``.
+    """Import the function ``package.module:name``.
+
+    Args:
+        spec: of the function.
+        cwd: folder added to ``sys.path``, as with ``python -m``; default: the working directory.
 
     Raises:
-        UserError: it is not there, its module fails while it is imported (the failure is the cause), or it cannot be
-            called.
+        UserError: it does not exist, its module fails to import (see ``__cause__``), or it is not callable.
     """
     module_name, name = _split(spec)
     folder = str((cwd or Path.cwd()).absolute())
+    # first in sys.path, as with `python -m`; only once, since a process may load several objectives
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
@@ -80,7 +84,7 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script without a guard may call sys.exit() when it is imported
-        hint = "; put what runs under if __name__ == '__main__'" if isinstance(error, SystemExit) else ""
+        hint = "; guard its main code with if __name__ == '__main__'" if isinstance(error, SystemExit) else ""
         raise UserError(
             f"'{spec}': module '{module_name}' failed while it was imported: {type(error).__name__}: {error}{hint}"
         ) from error
@@ -98,7 +102,7 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
 
 @contextlib.contextmanager
 def _no_arguments() -> Iterator[None]:
-    """While user code is imported, which may parse a command line then: it is ours."""
+    """Hide our command-line arguments from user code that parses ``sys.argv`` at import."""
     ours = sys.argv
     sys.argv = ours[:1]
     try:
@@ -108,10 +112,9 @@ def _no_arguments() -> Iterator[None]:
 
 
 def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
-    """The file that defines ``package.module:name``, found without running any of the user's code.
+    """Find the file that defines ``package.module:name`` without running any user code; None if there is no source.
 
-    What only an import can tell is taken on trust, such as a name that a star import brings. None if there is no source
-    to look into.
+    Names that only an import could resolve, such as those of a star import, are assumed to exist.
 
     Raises:
         UserError: there is no such module, or no such name in it.
@@ -140,10 +143,11 @@ def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
 
 
 def missing_files(objective: schema.Objective, *, cwd: Path | None = None) -> list[str]:
-    """What a command needs and is not here, as far as it can be told without starting it: its program, its script.
+    """Messages for the program and script of a command, if they do not exist on this machine.
 
     Args:
-        cwd: where ``[objective] cwd`` begins; left out: here.
+        objective: of the sweep.
+        cwd: base of ``[objective] cwd``; default: the working directory.
     """
     if objective.command is None:
         return []
@@ -157,7 +161,7 @@ def missing_files(objective: schema.Objective, *, cwd: Path | None = None) -> li
     for script in scripts:
         try:
             (folder / script).stat()
-        except PermissionError:  # in a colleague's home
+        except PermissionError:  # such as in a colleague's home directory
             missing.append(f"file '{script}' cannot be read (permission denied)")
         except (OSError, ValueError):
             missing.append(f"no file '{script}' in {folder.resolve()}")
@@ -173,7 +177,7 @@ def _split(spec: str) -> tuple[str, str]:
 
 
 def _find_module(module_name: str, folder: str) -> ModuleSpec | None:
-    """The module's spec. ``importlib.util.find_spec`` would import the packages above it."""
+    """The module's spec, without ``importlib.util.find_spec``, which imports the parent packages."""
     top, *rest = module_name.split(".")
     found = _find_in([folder, *sys.path], top) or _ask_finders(top)
     for part in rest:
@@ -184,9 +188,9 @@ def _find_module(module_name: str, folder: str) -> ModuleSpec | None:
 
 
 def _find_in(path: Sequence[str], full_name: str) -> ModuleSpec | None:
-    """A module or package in the folders of ``path``, or the folders of that name: a package without a file.
+    """A module or package in the folders of ``path``, or a namespace package.
 
-    ``PathFinder`` would do, but for such a package inside another it needs the outer one imported.
+    Not ``PathFinder``, which needs the outer package imported to find a namespace package in it.
     """
     portions: list[str] = []
     for folder in path:
@@ -203,7 +207,7 @@ def _find_in(path: Sequence[str], full_name: str) -> ModuleSpec | None:
 
 
 def _ask_finders(top: str) -> ModuleSpec | None:
-    """Built-in modules, and editable installs, which have finders of their own."""
+    """Ask all finders: for built-in modules, and for editable installs, which add their own."""
     for finder in sys.meta_path:
         found = finder.find_spec(top, None)
         if found is not None:
@@ -212,7 +216,7 @@ def _ask_finders(top: str) -> ModuleSpec | None:
 
 
 def _names_in(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Names that the statements of a module bind, those under ``if``, ``try`` and ``with`` included."""
+    """Names bound by the statements of a module, including those in ``if``, ``try`` and ``with``."""
     for statement in body:
         match statement:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):

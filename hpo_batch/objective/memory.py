@@ -1,7 +1,8 @@
-"""Whether the kernel has killed a process for want of memory where we run: it counts that for each control group.
+"""Detects out-of-memory kills from the kernel's counters per control group (cgroup).
 
-A killed command looks the same whoever killed it. SLURM gives each task a control group of its own; elsewhere several
-workers may share one, so the count is evidence only beside a SIGKILL.
+A SIGKILL does not say who sent it. In SLURM each task has its own cgroup; elsewhere several workers may share one, so
+the counter is evidence only together with a SIGKILL. Counters:
+``oom_kill`` in memory.events (cgroup v2) or memory.oom_control (v1).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ OWN = Path("/proc/self/cgroup")
 
 
 def oom_kills(*, cgroups: Path = CGROUPS, own: Path = OWN) -> int | None:
-    """Processes that were killed for memory in this process's control group so far; None if nobody tells."""
+    """Number of out-of-memory kills so far in this process's cgroup; None if unknown."""
     try:
         lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -27,7 +28,7 @@ def oom_kills(*, cgroups: Path = CGROUPS, own: Path = OWN) -> int | None:
             mount, name = cgroups, "memory.events"
         else:
             continue
-        # in a container the mount shows the group itself, whatever its path is outside
+        # in a container, the mount is the cgroup itself, and the path is relative to the host
         for folder in (mount / group.lstrip("/"), mount):
             count = _count(folder / name)
             if count is not None:

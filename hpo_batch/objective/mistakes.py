@@ -1,7 +1,7 @@
-"""What is wrong with ``[objective]`` wherever it runs, and what may be meant otherwise. For ``check`` and ``submit``.
+"""Errors and warnings about ``[objective]``, for ``check`` and ``submit``.
 
-Most of it is text that looks as if something would expand or read it, and nothing does: no shell runs a command,
-placeholders are filled in the command alone, and some variables are read before they could be set.
+Most are about text that looks as if it were expanded but is not: no shell runs the command, only the command has
+placeholders, and some variables are read before they could be set.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from hpo_batch.text.names import nearest
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Objective, Sweep
 
-SHELLS: Final = ("sh", "bash", "dash", "zsh", "ksh", "fish", "tcsh", "csh")
 AS_LIST: Final = 'command = ["sh", "-c", "..."]'
 AT_START: Final = (
     *("PYTHONPATH", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONUNBUFFERED"),
     *("PYTHONWARNINGS", "PYTHONMALLOC", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONFAULTHANDLER"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"),
 )
-"""variables that a process reads only when it starts"""
+"""variables that a process reads only at start"""
 OF_RANKS: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SCRIPT_BYTES: Final = 1 << 20
+# bounds on what a check reads of the user's files
 _MOST_CONFIGS: Final = 200
 
 _OURS = re.compile(r"\$(?:\{\{?)?(HPO_BATCH_\w*)")
@@ -47,7 +47,7 @@ _BRACES = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
 
 
 def mistakes(sweep: Sweep) -> list[str]:
-    """What is certainly wrong, one message each."""
+    """Errors, one message each."""
     objective = sweep.objective
     names = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
     in_env = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
@@ -65,16 +65,16 @@ def mistakes(sweep: Sweep) -> list[str]:
 
 
 def doubts(sweep: Sweep) -> list[str]:
-    """What may be meant otherwise, one message each."""
+    """Warnings, one message each."""
     objective = sweep.objective
-    found = [
+    warnings = [
         f"env.{name}: each worker gets its own GPUs; this gives all workers the same"
         for name in objective.env
         if name == "CUDA_VISIBLE_DEVICES"
     ]
     if objective.command is not None:
-        found += _command_doubts(sweep, objective)
-    return [f"objective.{text}" for text in found]
+        warnings += _command_doubts(sweep, objective)
+    return [f"objective.{text}" for text in warnings]
 
 
 def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Iterator[str]:
@@ -107,12 +107,13 @@ def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Itera
 
 
 def _shell_mistakes(command: str | Sequence[str]) -> Iterator[str]:
-    """Text for a shell in a command that is run without one."""
+    """Shell syntax in a command, which is run without a shell."""
     try:
         words = split(command)
     except UserError:
         return
     for i, word in enumerate(words):
+        # the argument of `sh -c` or `python -c` is code, where variables are expanded
         is_code = i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]) is not None
         for name in dict.fromkeys(_OURS.findall(word)):
             if name not in VARIABLES:
@@ -150,7 +151,7 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
                 yield f"command: '${name}' is not expanded, since no shell runs the command; or write {AS_LIST}"
         if word.startswith("~/"):
             yield f"command: '{word}' is not expanded, since no shell runs the command; write the whole path"
-    if _program(words) == "srun" and sweep.job.scheduler == "local":
+    if _program(words) == "srun" and sweep.job.is_local:
         yield "command: outside a job, srun requests one from SLURM for each trial and waits until it starts"
 
 
@@ -183,7 +184,7 @@ def _has_option(text: str, name: str) -> bool:
 
 
 def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
-    """Parameters that are searched and do not reach the command."""
+    """Searched parameters that are not passed to the command."""
     if used & {*LISTS, "params_json"} or EnvVar.PARAMS in text:
         return
     if any(EnvVar.PARAMS in word for word in split(sweep.objective.command or "")):
@@ -211,7 +212,7 @@ def _script(word: str, cwd: str | None) -> str:
 
 
 def _configs_mention_us(script: str, cwd: str | None) -> bool:
-    """Whether a configuration beside a script uses a variable of ours, as for ``hydra.run.dir``."""
+    """Whether a configuration file near a script uses one of our variables, for example for ``hydra.run.dir``."""
     if not script:
         return False
     folder = (Path(cwd or ".") / script).parent

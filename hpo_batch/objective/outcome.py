@@ -1,7 +1,7 @@
-"""From what an objective returned to the outcome of its attempt. Pure: nothing here runs user code, reads or writes.
+"""Turns the result of an objective into the outcome of its attempt. Pure functions.
 
-A failure stays a failure: no value is invented or taken from where the user did not put it, and reported metrics are
-kept with the reason. ``study`` decides what follows from a reason (retry or fail).
+A missing result is a failure: values are never made up or taken from reports. ``study`` decides whether a failure is
+retried.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Prune
 from hpo_batch.text.names import did_you_mean, listed
 
 CONTINUE_LATER: Final = 75
-"""Exit code of a command that has saved a checkpoint and wants to go on later: EX_TEMPFAIL of sysexits.h."""
+"""exit code of a command that has saved a checkpoint and wants to continue later: EX_TEMPFAIL in sysexits.h"""
 STOP_SIGNALS: Final = frozenset({signal.SIGUSR2, signal.SIGTERM})
-"""the signals that ask a command to stop; SLURM sends them too, to all processes of a step, near the end of a job"""
+"""signals that ask a command to stop; SLURM sends them too, to all processes of a step, near the end of a job"""
 SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
-"""reasons that come with a signal, which may have ended processes that the objective had started"""
+"""reasons that come with a signal, which may have killed child processes of the objective"""
 RACE_S: Final = 2.0
-"""how long our worker may take to notice a signal that SLURM sent to all processes of a step"""
+"""time for our worker to notice a signal that SLURM sent to all processes of a step"""
 log = logging.getLogger(__name__)
 _HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
+# longest message, in characters
 _MOST: Final = 400
-"""characters of a message"""
 
 _GPU_MEMORY = re.compile(
     r"(CUDA|HIP|XPU)( error)?:? out of memory|CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: Out of memory"
@@ -42,21 +42,21 @@ _GPU_MEMORY = re.compile(
 _HOST_MEMORY = re.compile(
     r"MemoryError|Cannot allocate memory|can't allocate memory|std::bad_alloc|killed by signal: Killed"
 )
+# printed by launchers such as torchrun when one of their processes was killed
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
-"""what a launcher such as torchrun prints when one of its processes was killed"""
+# raised in a function when a child process has died, such as a data loader
 _CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
-"""what a function raises when a process that it started is gone, such as a data loader's"""
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a command ended, and what it left as its result."""
+    """How a command ended, and its results."""
 
     code: int
-    """as ``subprocess`` has it: minus the signal's number for a process killed by a signal"""
+    """as in ``subprocess``: the negative signal number for a process killed by a signal"""
     sent: frozenset[int]
-    """the signals that we sent to stop it"""
+    """signals we sent to stop it"""
     printed: Mapping[str, float]
     """from RESULT lines with names"""
     number: float | None
@@ -64,26 +64,26 @@ class Ended:
     final: Mapping[str, float]
     """from a line of the metrics file without a step"""
     wrong: Mapping[str, object]
-    """what that line held beside numbers: such a metric has no value, whatever was reported before"""
+    """values in that line that are not numbers; these metrics have no value, even if reported before"""
     unread: str
-    """a RESULT line that could not be read whole"""
+    """a RESULT line that could not be parsed completely"""
     stderr: str
-    """the last of it"""
+    """the end of its stderr"""
     almost: str = ""
-    """a line that looks almost like a RESULT line"""
+    """a line that looks similar to a RESULT line"""
     odd: Mapping[str, object] = field(default_factory=dict)
-    """what lines with a step held beside numbers"""
+    """values in lines with a step that are not numbers"""
     torn: str = ""
-    """the last line of the metrics file, if it could not be read: it may have been the result"""
+    """the last line of the metrics file, if unreadable: it may have been the result"""
     oom_kills: int = 0
-    """processes that the kernel killed for lack of memory, where and while the command ran"""
+    """out-of-memory kills in our cgroup while the command ran"""
 
 
 def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
     """The outcome of a function that returned.
 
     Raises:
-        Superseded: the trial has gone on elsewhere, and the function returned without a result.
+        Superseded: another attempt has taken over the trial, and the function returned without a result.
     """
     if returned is None:
         if progress.stopping is not None:
@@ -102,7 +102,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     metrics: dict[str, float] = {}
     for name, value in returned.items():
         if not isinstance(name, str):
-            message = f"the function returned a dict with the key {name!r}; the names of metrics must be texts"
+            message = f"the function returned a dict with the key {name!r}; names of metrics must be strings"
             return _failed(Reason.INVALID, message, progress, wanted)
         try:
             metrics[name] = as_number(value)
@@ -113,6 +113,7 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
     missing = [name for name in wanted.names if name not in complete]
     if missing:
         message = _missing(missing[0], complete, wanted, came="returned")
+        # reports are never used as the result: the last one may be from another epoch than the best
         if missing[0] in progress.metrics:
             message += "; it was reported, but only returned values count: return it as well"
         return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
@@ -120,14 +121,14 @@ def of_return(returned: object, *, wanted: Wanted, progress: Progress) -> Outcom
 
 
 def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
-    """The outcome of a function that raised; leaving by ``sys.exit()`` with success is returning None."""
+    """The outcome of a function that raised an exception. ``sys.exit()`` with success counts as returning None."""
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return of_return(None, wanted=wanted, progress=progress)
     if type(error).__name__ == "TrialPruned" and progress.stopping is not None:
-        return of_stop(progress, wanted=wanted)  # how a function written for Optuna ends when it was asked to stop
+        return of_stop(progress, wanted=wanted)  # optuna.TrialPruned, raised by functions written for Optuna
     stopping = progress.stopping
     if stopping in SIGNALLED or (stopping is Stopping.TIME_LIMIT and was_hit(error)):
-        # SLURM and terminals signal all processes: what fails because others are gone is not the trial's failure
+        # SLURM and terminals signal all processes: an error because child processes died is not the trial's failure
         return of_stop(progress, wanted=wanted)
     text = _text_of(error)
     if isinstance(error, SystemExit):
@@ -143,7 +144,7 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
 
 
 def was_hit(error: BaseException) -> bool:
-    """Whether an exception may be due to a signal that hit a process which the function had started."""
+    """Whether an exception may be caused by a signal that killed a child process."""
     return any(_CHILD_GONE.search(f"{type(cause).__name__}: {_text_of(cause)}") for cause in _causes(error))
 
 
@@ -151,7 +152,7 @@ def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBac
     """The outcome of an attempt that ended without a result because it was asked to stop.
 
     Raises:
-        Superseded: another attempt has taken over, and the result of this one no longer counts.
+        Superseded: another attempt has taken over the trial.
     """
     match progress.stopping:
         case Stopping.PRUNED:
@@ -167,13 +168,13 @@ def of_stop(progress: Progress, *, wanted: Wanted) -> Pruned | Failed | GivenBac
         case Stopping.STALLED:
             return stalled(progress, wanted=wanted)
         case Stopping.SUPERSEDED:
-            raise Superseded("the trial has gone on in another attempt; this one has stopped")
+            raise Superseded("another attempt has taken over the trial; this one has stopped")
         case None:
             raise AssertionError("of_stop needs a reason to stop")
 
 
 def stalled(progress: Progress, *, wanted: Wanted, traceback: str = "", where: str = "") -> Failed:
-    """The outcome of an attempt that showed no progress; ``traceback`` and ``where`` tell what it was at."""
+    """The outcome of an attempt without progress; ``traceback`` and ``where`` say what it was doing."""
     since = "" if progress.step is None else f" after step {progress.step}"
     message = f"no report{since} and no change of the checkpoint within failures.stall"
     if where:
@@ -183,15 +184,16 @@ def stalled(progress: Progress, *, wanted: Wanted, traceback: str = "", where: s
 
 
 def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | GivenBack:
-    """The outcome of a command. ``progress.stopping`` is why it was asked to stop, None if it was not asked.
+    """The outcome of a command. ``progress.stopping`` is why it was asked to stop, or None.
 
     Raises:
-        Superseded: the trial has gone on elsewhere, and the command ended without a result.
+        Superseded: another attempt has taken over the trial, and the command ended without a result.
     """
     was_stopped = progress.stopping is not None
+    # a request of the command, even if it was not asked to stop
     if ended.code == CONTINUE_LATER:
         return of_stop(progress, wanted=wanted) if was_stopped else GivenBack(cause=Cause.CHECKPOINTED)
-    # a stalled command may well crash when it is asked to stop
+    # a stalled command may crash when it is asked to stop
     is_stalled = progress.stopping is Stopping.STALLED
     if ended.code != 0 and not is_stalled and not (was_stopped and _is_our_doing(ended, progress.stopping)):
         return _of_crash(ended, wanted=wanted, progress=progress)
@@ -226,23 +228,24 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
 
 
 def is_signal(code: int, signals: frozenset[int]) -> bool:
-    """Whether an exit code says "killed by one of these": as ``subprocess`` has it, or as a shell passes it on."""
+    """Whether an exit code means "killed by one of these signals", as in ``subprocess`` (-N) or in a shell (128 +
+    N)."""
     return -code in signals or code - 128 in signals
 
 
 def format_traceback(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames of this package."""
+    """The traceback as printed by Python, without frames of this package."""
     try:
         shown = traceback.TracebackException.from_exception(error)
         shown.stack[:] = [frame for frame in shown.stack if not frame.filename.startswith(f"{_HERE}{os.sep}")]
         return "".join(shown.format())
     except Exception:
-        # An exception whose own __str__ or __repr__ raises must not cost us the outcome.
+        # the exception's own __str__ or __repr__ may raise
         return f"{type(error).__name__} (it could not be formatted)\n"
 
 
 def _complete(complete: Mapping[str, float], *, wanted: Wanted) -> Complete | Failed:
-    """Complete, unless a wanted value is not finite. ``complete`` has all wanted metrics."""
+    """Complete, unless a required value is missing or not finite."""
     complete = wanted.complete(complete)
     for name in wanted.computed.keys() - complete.keys():
         log.warning("the trial has no '%s': %s", name, wanted.why_missing(name, complete))
@@ -263,9 +266,9 @@ def _failed(
     *,
     metrics: Mapping[str, float] | None = None,
 ) -> Failed:
-    """A failure that keeps the last metrics: those of the result before those reported."""
-    kept = wanted.complete({**progress.metrics, **(metrics or {})})
-    return Failed(reason=reason, message=_one_line(message), metrics=kept)
+    """A failure with the last metrics: those of the result take precedence over those reported."""
+    last = wanted.complete({**progress.metrics, **(metrics or {})})
+    return Failed(reason=reason, message=_one_line(message), metrics=last)
 
 
 def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
@@ -273,10 +276,11 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
     last = lines[-1] if lines else ""
     was_killed = is_signal(ended.code, frozenset({signal.SIGKILL}))
     by_kernel = ended.oom_kills > 0 and (was_killed or _PART_KILLED.search(ended.stderr) is not None)
-    said_so = (_KILLED_FOR_MEMORY if was_killed else _HOST_MEMORY).search(ended.stderr if was_killed else last)
+    # after a SIGKILL anywhere in stderr, else only the last line: earlier ones may be about errors that were handled
+    by_message = (_KILLED_FOR_MEMORY if was_killed else _HOST_MEMORY).search(ended.stderr if was_killed else last)
     if _GPU_MEMORY.search(ended.stderr):
         reason = Reason.OOM_GPU
-    elif by_kernel or said_so:
+    elif by_kernel or by_message:
         reason = Reason.OOM_HOST
     else:
         reason = Reason.EXIT_CODE
@@ -285,6 +289,7 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
         what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' shows it"
     elif reason is Reason.OOM_HOST and by_kernel:
         what += " out of memory: raise job.mem_gb"
+    # the last traceback: earlier ones may have been handled
     start = ended.stderr.rfind("Traceback (most recent call last)")
     return Failed(
         reason=reason,
@@ -295,9 +300,10 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
 
 
 def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
-    """Killed by a stop signal. Once a SIGTERM went out, any exit is: frameworks turn it into codes of their own."""
-    was_told = signal.SIGTERM in ended.sent or stopping is Stopping.PREEMPTED
-    return was_told or is_signal(ended.code, STOP_SIGNALS | ended.sent)
+    """Whether the command ended because of a stop signal. After SIGTERM, any exit code counts: frameworks have
+    theirs."""
+    has_sigterm = signal.SIGTERM in ended.sent or stopping is Stopping.PREEMPTED
+    return has_sigterm or is_signal(ended.code, STOP_SIGNALS | ended.sent)
 
 
 def _reason_of(error: BaseException) -> Reason:
@@ -314,12 +320,13 @@ def _reason_of(error: BaseException) -> Reason:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from; a cycle that user code made ends it."""
+    """The error and its causes; stops at a cycle, which user code may create."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and all(current is not known for known in seen):
         seen.append(current)
         yield current
+        # only explicit causes (`raise from`), unlike tracebacks, which also show __context__
         current = current.__cause__
 
 
@@ -345,7 +352,7 @@ def _needs_names(wanted: Wanted) -> str:
 
 
 def _result_line(wanted: Wanted) -> str:
-    """``RESULT: val_acc=... loss=...``, of the metrics that are not computed."""
+    """``RESULT: val_acc=... loss=...``, with the metrics that are not computed."""
     inputs = [name for name in wanted.names if name not in wanted.computed]
     for name in wanted.names:
         if name in wanted.computed:

@@ -1,7 +1,7 @@
-"""The command line of ``[objective] command``: split first, filled after, so that no value is ever read by a shell.
+"""Fills the placeholders of ``[objective] command``, after splitting it, so that values are never parsed as shell text.
 
-``{name}`` is a parameter, ``{{`` and ``}}`` are braces. There are no formats, attributes or indices: a name is looked
-up as it stands, or refused.
+``{name}`` is a parameter, ``{{`` and ``}}`` are literal braces. Unlike ``str.format``, there are no formats, attributes
+or indices, which would give access to internals of objects.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from hpo_batch.records import Value
 from hpo_batch.text.names import listed, nearest
 
 LISTS: Final = ("args", "hyphen_args", "overrides")
-"""placeholders that become several arguments"""
+"""placeholders that expand to several arguments"""
 FACTS: Final = (
     *("trial_number", "trial_attempt", "trial_seed"),
     *("trial_dir", "checkpoint_dir", "metrics_file", "stop_file"),
 )
 BUILT_IN: Final = (*LISTS, "params_json", *FACTS)
 
-# What Hydra reads as a plain text. Everything else is quoted, and so are the words that are values of other types.
+# Hydra reads this as unquoted text; everything else is quoted, as are words that Hydra reads as other types:
+# https://hydra.cc/docs/advanced/override_grammar/basic/
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _HYDRA_KEY = re.compile(r"\+{0,2}hydra\.[\w./@]+=")
 _HYDRA_VALUE = re.compile(r"[A-Za-z0-9_./-]*")
@@ -40,21 +41,21 @@ class _Placeholder:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A command line, checked and ready to be filled."""
+    """A parsed command line."""
 
     items: tuple[tuple[str | _Placeholder, ...], ...]
 
     @classmethod
     def parse(cls, command: str | Sequence[str]) -> Template:
-        """Raises UserError for unbalanced quotes or braces, and for ``{args}`` inside of an argument."""
+        """Parse a command; raises UserError for unbalanced quotes or braces, and for ``{args}`` within an argument."""
         items = tuple(tuple(_parts(item)) for item in split(command))
         if not items:
             raise UserError("the command is empty")
         for text, item in zip(split(command), items, strict=True):
             lists = [part.name for part in item if isinstance(part, _Placeholder) and part.name in LISTS]
             if lists and len(item) > 1:
-                message = f"command: '{{{lists[0]}}}' becomes several arguments and must be one of its own"
-                raise UserError(f"{message}, but stands in '{text}'")
+                message = f"command: '{{{lists[0]}}}' expands to several arguments and must be a separate argument"
+                raise UserError(f"{message}, but is part of '{text}'")
         return cls(items=items)
 
     @property
@@ -65,7 +66,7 @@ class Template:
         """The arguments for one trial. ``facts`` are the values of ``FACTS``.
 
         Raises:
-            UserError: a placeholder names nothing that this trial has.
+            UserError: this trial has no value for a placeholder.
         """
         texts = {
             **{name: as_text(value) for name, value in params.items()},
@@ -88,7 +89,7 @@ class Template:
 
 
 def split(command: str | Sequence[str]) -> tuple[str, ...]:
-    """The arguments as written: a string is split as a shell would, and never after."""
+    """Split a command into arguments, like a shell would."""
     if not isinstance(command, str):
         return tuple(command)
     try:
@@ -109,12 +110,12 @@ def placeholders(command: str | Sequence[str]) -> set[str]:
 def check_placeholders(
     command: str | Sequence[str], known: Collection[str], maybe_inactive: Collection[str]
 ) -> list[str]:
-    """What is wrong with the placeholders of a command, one message each.
+    """Mistakes in the placeholders of a command, one message each.
 
     Args:
         command: as in ``[objective] command``.
-        known: names of all parameters, fixed and derived ones included.
-        maybe_inactive: those that some trials do not have.
+        known: names of all parameters, including fixed and derived ones.
+        maybe_inactive: conditional parameters.
     """
     try:
         names = placeholders(command)
@@ -122,38 +123,40 @@ def check_placeholders(
         return [str(error)]
     mistakes = []
     if "hyphen_args" in names:
+        # a_b and a-b become the same option
         same = Counter(name.replace("_", "-") for name in known)
         mistakes += [
-            f"command: {{hyphen_args}} makes one option --{one} of several" for one, n in same.items() if n > 1
+            f"command: with {{hyphen_args}} several parameters become --{one}" for one, n in same.items() if n > 1
         ]
     for name in sorted(names):
         if name in known and name in BUILT_IN:
-            mistakes.append(f"command: '{{{name}}}' has a meaning of its own: give the parameter '{name}' another name")
+            mistakes.append(f"command: '{{{name}}}' is a built-in placeholder: rename the parameter '{name}'")
         elif name not in known and name not in BUILT_IN:
             mistakes.append(_unknown(name, known))
         elif name in maybe_inactive and name not in BUILT_IN:
             mistakes.append(
-                f"command: '{{{name}}}' is inactive in some trials and cannot be filled there; {{args}}, {{overrides}} "
-                "and {params_json} leave out what is inactive"
+                f"command: '{{{name}}}' is inactive in some trials and has no value there; {{args}}, {{overrides}} "
+                "and {params_json} omit inactive parameters"
             )
     return mistakes
 
 
 def as_text(value: Value) -> str:
-    """A value as an argument: text as it is, numbers exact, true and false."""
+    """A value as an argument: text unchanged, numbers exact, booleans as true and false."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else repr(value)
 
 
 def as_args(params: Mapping[str, Value]) -> list[str]:
-    """``--name value`` for each parameter; true is a bare flag, false is left out."""
+    """``--name value`` for each parameter; true becomes a flag, false is omitted."""
     argv: list[str] = []
     for name, value in params.items():
         if isinstance(value, bool):
+            # like store_true in argparse
             argv += [f"--{name}"] if value else []
         elif (text := as_text(value)).startswith("-"):
-            # argparse takes "-1e-05" or "-x" after a blank for an option (until Python 3.14)
+            # argparse takes a separate "-1e-05" or "-x" for an option (until Python 3.14)
             argv.append(f"--{name}={text}")
         else:
             argv += [f"--{name}", text]
@@ -168,7 +171,7 @@ def as_overrides(params: Mapping[str, Value]) -> list[str]:
 
 
 def _quoted_for_hydra(text: str) -> str:
-    """``hydra.run.dir={trial_dir}``: a folder with signs that Hydra's grammar reads becomes a quoted text."""
+    """Quote the value of ``hydra.run.dir={trial_dir}`` if it has special characters of Hydra's grammar."""
     key, _, value = text.partition("=")
     if _HYDRA_VALUE.fullmatch(value) or value[:1] in ("'", '"', "[", "{"):
         return text
@@ -182,7 +185,7 @@ def _quoted_for_hydra(text: str) -> str:
 def _hydra_text(text: str) -> str:
     if _PLAIN.match(text) and text.lower() not in _HYDRA_WORDS:
         return text
-    # "${" is an interpolation also inside quotes. Backslashes count only before "${" and before a quote.
+    # "${" is an interpolation even inside quotes; backslashes are special only before "${" and before a quote
     text = re.sub(r"(?<!\\)(\\*+)\$\{", r"\1\1\\${", text)
     text = re.sub(r"(?<!\\)(\\*+)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{text}'"

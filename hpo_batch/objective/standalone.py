@@ -1,4 +1,4 @@
-"""Call a function objective once, outside any study, as ``explain`` suggests. Nothing is recorded."""
+"""Calls a function objective once, outside a study, as suggested by ``explain``. Nothing is recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo_batch.records import Stopping, Value, Verdict
 
 
 class _Engine:
-    """Prints reports, and never asks to stop."""
+    """Prints reports and never stops the trial."""
 
     def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         values = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
@@ -35,10 +35,17 @@ def by_hand(
     device: Literal["cuda", "cpu"] = "cpu",
     name: str | None = None,
 ) -> object:
-    """Run ``package.module:name`` with a trial like that of a worker; print and return what it returns.
+    """Run ``package.module:name`` with a trial like a worker's; print and return its result.
 
     Args:
-        dir: the folder of the attempt, made if need be; a checkpoint in it is resumed.
+        function: of the objective.
+        params: active parameters by name.
+        seed: of the trial.
+        number: of the trial.
+        dir: folder of the attempt, created if missing; a checkpoint in it is resumed.
+        cpus: CPUs for the trial.
+        device: for the trial.
+        name: of a planned trial.
 
     Raises:
         UserError: the function cannot be imported.

@@ -1,6 +1,6 @@
-"""Read what a running command writes: complete lines of a growing file, and the metrics in them.
+"""Reads lines that a running command appends to files, and parses metrics in them.
 
-Nothing a command writes can hurt us: torn, huge or binary lines are left out, and counted where they should be metrics.
+The command may write anything: torn, huge and binary lines are skipped, and counted where metrics are expected.
 """
 
 from __future__ import annotations
@@ -16,34 +16,36 @@ from hpo_batch.objective.metrics import as_number
 
 CHUNK: Final = 1 << 20
 MOST_AT_ONCE: Final = 16 * CHUNK
-"""read per poll: who writes faster than we read must not keep us from looking at the clock"""
+"""bytes per poll: a command that writes faster than we read must not delay stopping it"""
 _LONGEST_LINE: Final = CHUNK
 
 RESULT: Final = (b"RESULT", b"esult")
-"""a line with a result contains the first, one that was meant as such one of them"""
+"""a result line contains the first text; a line that may have been meant as one contains either"""
+# characters of a line quoted in messages
 _MOST_SHOWN: Final = 160
-"""characters of a line"""
 
+# ANSI escape sequences (ECMA-48): colours, cursor movements and links
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""colours, cursor movements and links, as terminals read them"""
 _RESULT = re.compile(r"(?<!\w)RESULT:")
 _ALMOST = re.compile(r"(?<!\w)(?:RESULT|(?i:(?:final |test |best )?result)\s*[:=])")
 _LEVEL = r"(?:TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN|WARNING|ERROR|CRITICAL|FATAL|[DIWEF])"
+# prefix of loggers, launchers and progress bars: it ends with punctuation, a level or a time, but not with a word (as
+# in a sentence) or a quote (as in source code)
 _PREFIX = re.compile(rf"(?:.*[^\w\s\"'`=,({{<$%&/\\]|(?:.*\W)?(?:{_LEVEL}|\d+:\d+[\d.,:Z]*))?\s*\Z", re.DOTALL)
-"""what loggers, launchers and progress bars put before a message: it ends in a sign, a level or a time; not in a
-word, as a sentence does, nor in a quote, as source code does"""
+# start of a logger's line
 _LOGGED = re.compile(rf"\W*(?:{_LEVEL}\b|\d{{2,4}}[-/:]\d\d[-/:]\d\d)")
-"""how the lines of loggers begin"""
 _MOST_PREFIX: Final = 200
+# longest result, in characters
 _MOST_RESULT: Final = 10_000
-"""characters: who writes more does not mean a result"""
 _TOKEN = re.compile(r"[^\s=,]+|=|,|\s+")
 
 
 class Tail:
-    """The complete lines added to a file since this was made. Lines end in a newline or a carriage return.
+    """Reads lines appended to a file after creation of this object. Lines end with a newline or carriage return.
 
-    With ``having``, lines without any of these texts may be left out, which makes gigabytes of other output cheap.
+    Args:
+        path: of the file.
+        having: if not empty, chunks without any of these texts are skipped, which makes gigabytes of output cheap.
     """
 
     def __init__(self, path: Path, *, having: bytes | Sequence[bytes] = ()) -> None:
@@ -53,15 +55,16 @@ class Tail:
         self._rest = b""
         self._is_skipping = False
         self.dropped = 0
-        """lines too long to be kept"""
+        """number of lines skipped because of their length"""
         self.dropped_having = 0
-        """those of them in which the first of ``having`` was seen"""
+        """number of those that contain the first text of ``having``"""
 
     def read(self, *, to_end: bool = False, unended: bool = True) -> Iterator[bytes]:
-        """New lines; with ``to_end`` all of them, and with ``unended`` a last one without its newline too."""
+        """Yield new lines; with ``to_end``, up to the end of the file, and with ``unended``, a last line without
+        newline."""
         size = size_of(self._path)
         if size < self._offset:
-            self._offset, self._rest = 0, b""  # emptied by its writer
+            self._offset, self._rest = 0, b""  # truncated by its writer
         if size > self._offset:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -75,6 +78,7 @@ class Tail:
                 yield last
 
     def _cut(self, chunk: bytes) -> list[bytes]:
+        # progress bars end their lines with a carriage return
         text = (self._rest + chunk).replace(b"\r", b"\n")
         if self._is_skipping:
             end = text.find(b"\n")
@@ -83,6 +87,7 @@ class Tail:
                 return []
             text = text[end + 1 :]
             self._is_skipping = False
+        # the rest is an incomplete line
         cut = text.rfind(b"\n") + 1
         complete, self._rest = text[:cut], text[cut:]
         if len(self._rest) > _LONGEST_LINE:
@@ -99,7 +104,7 @@ class Tail:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; 0 if it cannot be looked at."""
+    """Size of a file in bytes; 0 if it does not exist or is not accessible."""
     try:
         return path.stat().st_size
     except OSError:
@@ -108,16 +113,16 @@ def size_of(path: Path) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of the metrics file: a step's metrics, or without a step the final ones."""
+    """One line of the metrics file: the metrics of a step, or the result if there is no step."""
 
     step: int | None
     metrics: dict[str, float]
     others: dict[str, Any] = field(default_factory=dict)
-    """what it holds beside numbers"""
+    """values that are not numbers"""
 
 
 def parse_metrics(line: bytes) -> Line | None:
-    """``{"step": 3, "val_auc": 0.71}``; None for anything else. Values that are no numbers are set apart."""
+    """Parse ``{"step": 3, "val_auc": 0.71}``; None for anything else."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -125,6 +130,7 @@ def parse_metrics(line: bytes) -> Line | None:
     if not isinstance(record, dict):
         return None
     step = record.pop("step", None)
+    # JSON of other languages has 3.0 for 3
     if isinstance(step, float) and step.is_integer():
         step = int(step)
     if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
@@ -143,59 +149,59 @@ def parse_metrics(line: bytes) -> Line | None:
 
 @dataclass(kw_only=True)
 class Printed:
-    """What RESULT lines have said so far; of one metric, the last line counts."""
+    """The RESULT lines so far. For each metric, the last line counts."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     number: float | None = None
     unread: str = ""
-    """the last RESULT line that could not be read whole: it gives no value"""
+    """the last RESULT line that could not be parsed completely; it is ignored"""
     almost: str = ""
-    """the last line that is none, but may have been meant as one"""
+    """the last line that may have been meant as a RESULT line"""
 
     def take(self, line: bytes) -> None:
-        """``RESULT: loss=0.31 acc=0.9`` or ``RESULT: 0.31``, also coloured, and behind what a logger puts before it.
+        """Parse ``RESULT: loss=0.31 acc=0.9`` or ``RESULT: 0.31``, possibly coloured and after a logger's prefix.
 
-        Other lines are none of our business.
+        Other lines are ignored.
         """
         if not any(text in line for text in RESULT):
             return
         shown = _ESCAPES.sub("", line.decode(errors="replace")).replace("\ufeff", "").strip()
-        found = _RESULT.search(shown)
-        prefix = "" if found is None else shown[: found.start()]
-        is_meant = found is not None and _PREFIX.match(prefix[-_MOST_PREFIX:]) is not None
-        if found is None or not (is_meant or _LOGGED.match(prefix)):
+        match = _RESULT.search(shown)
+        prefix = "" if match is None else shown[: match.start()]
+        is_meant = match is not None and _PREFIX.match(prefix[-_MOST_PREFIX:]) is not None
+        if match is None or not (is_meant or _LOGGED.match(prefix)):
             self.almost = _shortened(shown) if _ALMOST.search(shown[-_MOST_RESULT:]) else self.almost
             return
-        read = _read_result(shown[found.end() :].strip())
-        if isinstance(read, float):
-            self.number = read
-        elif read is not None:
-            self.metrics.update(read)
+        result = _read_result(shown[match.end() :].strip())
+        if isinstance(result, float):
+            self.number = result
+        elif result is not None:
+            self.metrics.update(result)
         elif is_meant:
             self.unread = _shortened(shown)
-        else:  # a word about results in somebody's log
+        else:  # a log message about results
             self.almost = _shortened(shown)
 
 
 def _read_result(text: str) -> float | dict[str, float] | None:
-    """``0.31`` or ``loss=0.31 acc=0.9``; None if that is not all of the text."""
+    """Parse ``0.31`` or ``loss=0.31 acc=0.9``; None if there is other text."""
     if len(text) > _MOST_RESULT:
         return None
     number = _float(text)
     if number is not None:
         return number
     pairs = _pairs(text)
-    values = {name: value for name, given in pairs if (value := _float(given)) is not None}
+    values = {name: value for name, word in pairs if (value := _float(word)) is not None}
     is_whole = len(values) == len(pairs) > 0
-    is_text = "\ufffd" not in text  # else a name in another encoding would become another name
+    is_text = "\ufffd" not in text  # a name in another encoding would silently change
     return values if is_whole and is_text else None
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    """``a = 1, b=2`` as pairs; none if that is not all of the text.
+    """Parse ``a = 1, b=2`` into pairs; none if there is other text.
 
-    Word by word: a pattern for pairs tries each letter of a word as the beginning of one, which for a line of 40 kB
-    took seconds, under Python's lock, in which no lease was renewed.
+    Token by token: a regular expression for pairs backtracked for seconds on a line of 40 kB, holding the GIL, so that
+    the lease was not refreshed.
     """
     pairs = []
     words = [word for word in _TOKEN.findall(text) if not word.isspace() or word.strip(" \t")]

@@ -1,7 +1,7 @@
-"""``Trial``: all that a user's function sees of hpo-batch.
+"""``Trial``: the interface of hpo-batch for the user's function.
 
-It validates what is reported, keeps the last values, writes them to the attempt's own folder and hands them to the
-``Engine`` behind it, which the worker supplies. It knows neither the study nor Optuna.
+It validates reports, writes them to the attempt's folder, and passes them to the worker's ``Engine``. It is independent
+of the study and of Optuna.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from hpo_batch.store.attempt_folder import METRICS_FILE
 log = logging.getLogger(__name__)
 
 SYNC_EVERY_S = 10.0
-"""how often reports are synced where other hosts may read them: ``status`` and ``logs -f`` read the file"""
+"""interval of syncs on shared file systems, where ``status`` and ``logs -f`` may read the reports from another host"""
 
 
 class Engine(Protocol):
-    """What a trial needs of the worker that runs it."""
+    """What a trial needs from its worker."""
 
     def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
-        """Store a report; whether the trial goes on."""
+        """Store a report and return whether the trial continues."""
         ...
 
     def stopping(self) -> Stopping | None:
-        """Why the attempt has to end now, other than pruning; called often, so it must be cheap."""
+        """Why the attempt must end now, apart from pruning. Called often, so it must be cheap."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an attempt has come: what an outcome is made of beside the objective's own answer."""
+    """Progress of an attempt, which becomes part of its outcome."""
 
     step: int | None
     metrics: Mapping[str, float]
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialContext:
-    """What a trial is made of. The attributes of ``Trial`` say what each means to a user."""
+    """The fields of a trial, documented in ``Trial``."""
 
     number: int
     attempt: int
@@ -59,7 +59,7 @@ class TrialContext:
     seed: int
     dir: Path
     checkpoint: Path
-    """made when the user first asks for it"""
+    """created on first access"""
     name: str | None = None
     resumes: bool = False
     cpus: int = 1
@@ -146,7 +146,7 @@ class Trial:
         self._stopping: Stopping | None = None
         self._can_write = True
         self._file: JsonLines | None = None
-        """the reports in ``dir``, open from the first one to the end of the attempt"""
+        """reports in ``dir``, open from the first report to the end of the attempt"""
         self._is_over = False
 
     @property
@@ -187,7 +187,7 @@ class Trial:
         if verdict is Verdict.SUPERSEDED:
             self._stopping = Stopping.SUPERSEDED
         elif verdict is Verdict.PRUNE and self._stopping is not Stopping.SUPERSEDED:
-            # Stronger than a time limit: a pruned trial has nothing left to resume.
+            # overrides a time limit: a pruned trial does not resume
             self._stopping = Stopping.PRUNED
 
     def should_stop(self) -> bool:
@@ -213,7 +213,7 @@ class Trial:
         return f"Trial(number={self.number}, attempt={self.attempt}, params={self.params})"
 
     def _write(self, values: Mapping[str, float]) -> None:
-        """Write the report into the attempt's folder, if possible: a full disk must not end a training run."""
+        """Write the report to the attempt's folder. Errors are logged only: a full disk must not end the training."""
         if not self._can_write:
             return
         record = self._record(values)
@@ -222,9 +222,10 @@ class Trial:
             if self._file is None:
                 self._file = JsonLines(path, sync_every_s=None if is_local(self.dir) else SYNC_EVERY_S)
             self._file.append(record)
-            if self._is_over:  # a thread of the user's code reports on
+            if self._is_over:  # a thread of the user's code is still reporting
                 self._close()
         except OSError as error:
+            # one warning is enough; retrying on each report would slow down the training
             self._can_write = False
             log.warning("trial %d: metrics are no longer written to '%s': %s", self.number, path, error)
             with contextlib.suppress(OSError):
@@ -232,7 +233,7 @@ class Trial:
 
     @property
     def metrics_file(self) -> Path:
-        """Where the reports are written, one JSON line each."""
+        """File with the reports, one JSON line each."""
         return self.dir / METRICS_FILE
 
     def _record(self, values: Mapping[str, float]) -> dict[str, Any]:
@@ -244,16 +245,16 @@ class Trial:
             file.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, also in another process, opens the file itself."""
+        """Copies, also in other processes, open the file themselves."""
         return {**self.__dict__, "_file": None}
 
 
 def end(trial: Trial) -> None:
-    """Close what a trial holds open; called by whoever made it when its function has returned."""
+    """Close the trial's files after its function has returned."""
     trial._is_over = True
     try:
         trial._close()
-    except OSError as error:  # a full disk on a network file system may not be told before
+    except OSError as error:  # a network file system may report a full disk only now
         log.warning("trial %d: its last reports may be missing from its folder: %s", trial.number, error)
 
 
@@ -269,7 +270,7 @@ def _as_step(step: object) -> int:
     try:
         if isinstance(step, bool):
             raise TypeError
-        number = operator.index(step)  # type: ignore[arg-type]  # that it may be no integer is the point
+        number = operator.index(step)  # type: ignore[arg-type]  # raises TypeError if it is not an integer
     except TypeError:
         raise TypeError(f"the step of a report is an integer, not {step!r}") from None
     if number < 0:

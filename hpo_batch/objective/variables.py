@@ -1,4 +1,4 @@
-"""What a command is told of its trial: ``HPO_BATCH_*`` variables, and placeholders that say the same."""
+"""The ``HPO_BATCH_*`` variables and placeholders that describe a trial to a command."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hpo_batch.records import Value
 from hpo_batch.store.attempt_folder import STOP
 
 REPORTED: Final = "reported.jsonl"
-"""The metrics file, which the command writes. ``metrics.jsonl`` beside it is ours, with what could be read of it; when
-that is everything, the command's own file is removed."""
+"""the command's metrics file. Its readable lines are copied to our ``metrics.jsonl``; if that is all, it is removed"""
 VARIABLES: Final[dict[str, str]] = {
     EnvVar.TRIAL: "trial_number",
     EnvVar.ATTEMPT: "trial_attempt",
@@ -25,7 +24,7 @@ VARIABLES: Final[dict[str, str]] = {
     EnvVar.PARAMS: "params_json",
     EnvVar.DEADLINE: "",
 }
-"""each variable with its placeholder; empty: there is none"""
+"""placeholder of each variable; empty if there is none"""
 
 
 def placeholder_values(*, folder: Path, checkpoint: Path, number: int, attempt: int, seed: int) -> dict[str, str]:
@@ -33,7 +32,7 @@ def placeholder_values(*, folder: Path, checkpoint: Path, number: int, attempt: 
 
     Args:
         folder: of the attempt, or of one of its seeds.
-        checkpoint: its folder for checkpoints.
+        checkpoint: its checkpoint folder.
         number: of the trial.
         attempt: counted from 1.
         seed: of the trial.
@@ -57,7 +56,7 @@ def environment(
     Args:
         values: of the placeholders.
         params: of the trial.
-        deadline: in seconds since the epoch; None: the attempt has none, or it is not known yet.
+        deadline: in seconds since the epoch; None if there is none, or it is unknown.
     """
     variables = {variable: values[name] for variable, name in VARIABLES.items() if name in values}
     variables[EnvVar.PARAMS] = json.dumps(dict(params), ensure_ascii=False)

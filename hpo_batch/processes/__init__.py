@@ -1,4 +1,4 @@
-"""Processes: starting, finding, naming, signalling and ending them. The only package that starts other programs."""
+"""Starts, identifies, signals and ends processes. The only package that runs other programs."""
 
 from hpo_batch.processes.ending import Proven as Proven
 from hpo_batch.processes.ending import become_sleeper as become_sleeper

@@ -1,4 +1,4 @@
-"""Ending processes: those proven to be the ones that are meant, whole families, and this one."""
+"""Ends processes: verified ones, whole process trees, and this one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from hpo_batch.processes.proc import (
 
 
 class Proven:
-    """A process that was proven to be the one that is meant: what is sent reaches it or nobody.
+    """A process whose identity was verified: a signal reaches it or nobody.
 
-    A file may name any process, and a number may be another process's a moment later. So it is held by a descriptor
-    (man 2 pidfd_open, Linux 5.3) first and looked at then; without those the look is repeated before each signal.
+    A pid from a file may be anybody's, and may be reused at any time. So the process is held by a pidfd first and
+    verified then (https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html); before Linux 5.3, it is verified
+    again before each signal.
     """
 
     def __init__(self, pid: int, fd: int | None, is_it: Callable[[], bool]) -> None:
         self.pid, self._fd, self._is_it = pid, fd, is_it
 
     def send(self, number: int) -> bool:
-        """Whether the signal was sent; False if the process is gone, or another user's."""
+        """Whether the signal was sent; False if the process has ended or belongs to another user."""
         try:
             if self._fd is not None:
                 signal.pidfd_send_signal(self._fd, number)
@@ -50,7 +51,7 @@ class Proven:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs still; a zombie does not."""
+        """Whether it is running; a zombie is not."""
         if self._fd is None:
             return is_alive(self.pid) and self._is_it()
         poll = select.poll()
@@ -58,7 +59,7 @@ class Proven:
         return not poll.poll(0)
 
     def environment(self, name: str) -> str:
-        """A variable that it was started with; empty if it has none of that name, or cannot be looked at."""
+        """A variable of its initial environment; empty if unset or not readable."""
         with contextlib.suppress(OSError):
             for entry in Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0"):
                 key, equals, value = entry.partition(b"=")
@@ -67,27 +68,29 @@ class Proven:
         return ""
 
     def kill_family(self, also: Callable[[], set[int]] = set) -> None:
-        """SIGKILL to it and to all that descends from it, and to what ``also`` finds; never to this process."""
+        """Kill it, its descendants and the processes that ``also`` returns, but never this process."""
         if self.is_alive:
             _kill_found(lambda: descendants(self.pid) - {os.getpid()} if self.is_alive else set())
             self.send(signal.SIGKILL)
         _kill_found(lambda: also() - {os.getpid()})
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the pidfd; may be called more than once."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 def prove(pid: int, *, holds: Iterable[Path], start: int = 0) -> Proven | None:
-    """Process ``pid``, if it has one of these files open for writing; None if not, or if nobody can tell.
+    """Process ``pid``, if it has one of these files open for writing; None if not, or if that cannot be determined.
 
-    That cannot be forged: a copy of the file is another one, and a stranger's file is not what this user's process
-    writes into. A file of several names (hard links) proves nothing, nor does a link.
+    This cannot be forged: a copy is a different inode, and this user's processes do not write to files of others.
+    Symbolic links and files with several hard links prove nothing.
 
     Args:
-        start: when the process began (``started_at``), if it is known.
+        pid: of the process.
+        holds: files that it would have open.
+        start: its start time (``started_at``), if known.
     """
     if not is_number(pid) or pid == 1 or pid == os.getpid() or not proc_is_ours():
         return None
@@ -104,23 +107,23 @@ def prove(pid: int, *, holds: Iterable[Path], start: int = 0) -> Proven | None:
                     wanted.add((facts.st_dev, facts.st_ino))
         return any((facts.st_dev, facts.st_ino) in wanted for _, facts in open_for_writing(pid))
 
-    found = Proven(pid, _pidfd(pid), is_it)
+    process = Proven(pid, _pidfd(pid), is_it)
     if is_it():
-        return found
-    found.close()
+        return process
+    process.close()
     return None
 
 
 def _pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
-    except (OSError, AttributeError):  # before Linux 5.3, or it is gone
+    except (OSError, AttributeError):  # before Linux 5.3, or the process has ended
         return None
 
 
 def _kill_found(find: Callable[[], set[int]]) -> None:
-    """SIGKILL to what is found twice, with a descriptor on each in between: none can have become another process."""
-    for _ in range(10):  # one that forks while we look leaves another one
+    """Kill processes that are found both before and after opening a pidfd on each, so no pid can have been reused."""
+    for _ in range(10):  # again, for processes forked meanwhile
         pids = {pid: _pidfd(pid) for pid in find()}
         if not pids:
             break
@@ -134,18 +137,18 @@ def _kill_found(find: Callable[[], set[int]]) -> None:
 
 
 def send(pids: Iterable[int], number: int) -> None:
-    """A signal to processes of this user; one that is gone is no error."""
+    """Send a signal to processes, ignoring those that have ended or belong to others."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
 def kill_unless(find: Callable[[], set[int]], is_busy: Callable[[set[int]], bool]) -> bool:
-    """Kill processes, unless they are in the middle of something: they are stopped, looked at, and killed or let go on.
+    """Suspend processes and kill them unless they are busy; busy ones are resumed.
 
     Args:
-        find: the processes, asked again until there are no more: one that forks while we look leaves another one.
-        is_busy: asked while they stand still.
+        find: returns the processes; called until it returns none, for processes forked meanwhile.
+        is_busy: called while they are suspended.
 
     Returns:
         Whether they were killed.
@@ -163,7 +166,7 @@ def kill_unless(find: Callable[[], set[int]], is_busy: Callable[[set[int]], bool
 
 
 def kill(find: Callable[[], set[int]]) -> None:
-    """Kill processes until ``find`` finds no more: one that forks while we look leaves another one."""
+    """Kill processes until ``find`` returns none: a process may fork between the search and the signal."""
     for _ in range(10):
         pids = find()
         send(pids, signal.SIGKILL)
@@ -180,24 +183,23 @@ def _stands_still(pid: int) -> bool:
 
 
 def end_with_descendants(code: int) -> NoReturn:
-    """End this process at once, whatever its other threads do, and before it all that it has started.
+    """Kill all descendants and end this process at once, whatever its other threads do.
 
-    Those whose parents have ended are found only if this process leads its session, as detached workers do.
+    Orphaned descendants are found only if this process is a session leader, as detached workers are.
     """
     end_descendants()
     os._exit(code)
 
 
 def end_descendants(mark: str = "") -> None:
-    """Kill all that this process has started.
+    """Kill all descendants of this process.
 
-    Those whose parents have ended are found only if this process leads its session, as detached workers do, or by what
-    they were started with.
+    Orphaned descendants are found only if this process is a session leader, as detached workers are, or by ``mark``.
 
     Args:
-        mark: a variable that this process has set in its environment; empty: none.
+        mark: a variable in this process's environment that its descendants inherit; empty: none.
     """
-    for _ in range(10):  # a process that forks while we look leaves another one
+    for _ in range(10):  # again, for processes forked meanwhile
         pids = descendants(os.getpid())
         if mark:
             pids |= set(with_environment(mark, os.environ.get(mark, ""))) - {os.getpid()}
@@ -211,22 +213,22 @@ def end_descendants(mark: str = "") -> None:
 
 
 def become_sleeper(seconds: float) -> NoReturn:
-    """Kill all that this process has started, and let it be a program that sleeps and heeds no signal but SIGKILL.
+    """Kill all descendants and turn this process into one that sleeps and blocks all signals but SIGKILL.
 
-    The process keeps its number, so for SLURM the task goes on, while threads and memory are gone. May be called from
-    any thread.
+    The pid stays, so the task keeps running for SLURM, while threads and memory are freed. May be called from any
+    thread.
     """
     end_descendants()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    # blocked, not ignored: the mask of this thread outlives execv, and no signal comes in between
+    # blocked, not ignored: execve(2) keeps the signal mask of this thread, so no signal arrives in between
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP})
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", f"import time; time.sleep({seconds:g})"])
 
 
 def _is_tracker(pid: int) -> bool:
-    """Whether it is the helper of multiprocessing, which ends by itself after it has removed what others left."""
+    """Whether it is multiprocessing's resource tracker, which removes leaked shared memory and then exits by itself."""
     try:
         return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which process is which: on what host, since which boot, in which PID namespace."""
+"""Identifies processes by host, boot, PID namespace, pid and start time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from hpo_batch.processes.proc import is_alive, started_at
 
 
 def host_name(environ: Mapping[str, str] | None = None) -> str:
-    """This machine as SLURM calls it in a job, else its own name: virtual nodes on one machine are several hosts."""
+    """SLURM's name of this node in a job, else the host name. Several slurmd on one machine count as several hosts."""
     return (os.environ if environ is None else environ).get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def identity() -> dict[str, str | int]:
-    """What tells this process from all others, on any host: ``host``, ``boot``, ``pid_ns``, ``pid`` and ``start``.
+    """Identifies this process among all processes on all hosts: ``host``, ``boot``, ``pid_ns``, ``pid`` and ``start``.
 
-    A host name alone does not name a machine, since two may be called alike, nor does a pid name a process: containers
-    of one host have pids of their own (apptainer --pid, docker).
+    Host names are not unique, and containers (apptainer --pid, docker) have their own pids
+    (pid_namespaces(7)).
     """
     pid = os.getpid()
     return {"host": host_name(), "boot": boot_id(), "pid_ns": pid_namespace(), "pid": pid, "start": started_at(pid)}
 
 
 def pid_namespace() -> str:
-    """In which the pid of this process is its number, such as ``pid:[4026531836]``; empty where there are none."""
+    """PID namespace of this process, such as ``pid:[4026531836]``; empty if unknown."""
     try:
         return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # no path
     except OSError:
@@ -36,7 +36,7 @@ def pid_namespace() -> str:
 
 
 def boot_id() -> str:
-    """Identity of this boot of this machine; empty where the kernel does not tell."""
+    """Random id of this boot of this machine; empty if unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
@@ -44,24 +44,24 @@ def boot_id() -> str:
 
 
 def is_dead_here(facts: Mapping[str, Any]) -> bool | None:
-    """Whether the process behind a claim is proven gone; None if nobody here can tell.
+    """Whether a claim's process is proven dead; None if this host cannot tell.
 
-    That is if it is not from here (``is_from_here``), or if it is another user's and this host hides those (hidepid).
+    It cannot tell for processes of other hosts (``is_from_here``), nor for other users' if /proc hides them (hidepid).
     """
     if not is_from_here(facts):
         return None
     pid = facts["pid"]
-    if not is_alive(pid):  # or no process's number at all
+    if not is_alive(pid):  # includes values that are not a pid
         return True
     started = started_at(pid)
     return None if started == 0 else bool(started != facts["start"])
 
 
 def is_from_here(facts: Mapping[str, Any]) -> bool:
-    """Whether a process lives, or lived, where its pid means to us what it means to itself.
+    """Whether a process belongs to this host, boot and PID namespace, so that its pid is valid here.
 
-    Not in another PID namespace (a container). Nor on a host of our name with another boot: that may be this one before
-    it was rebooted, or another one that is called alike. Their leases tell.
+    A host of the same name with another boot id may be this one before a reboot, or another machine. Only leases tell
+    whether its workers are alive.
     """
     ours = (host_name(), _boot())
     return (facts.get("host"), facts.get("boot")) == ours and (
@@ -76,5 +76,5 @@ def _boot() -> str:
 
 @cache
 def _pid_namespace(pid: int) -> str:
-    """Of this process, whose pid is given: its child may be in another one."""
+    """Cached by pid: a forked child may be in another namespace."""
     return pid_namespace()

@@ -1,7 +1,7 @@
-"""What ``/proc`` tells of processes, of this PID namespace alone: another one's shows somebody else under a number.
+"""Reads processes from ``/proc``, if it belongs to this PID namespace: otherwise its pids are those of others.
 
-Not psutil: its import adds 20 ms to every command, one look takes three times as long, and it gives start times in
-seconds, which move with the clock, where the kernel's ticks name a process for good.
+Not psutil: its import adds 20 ms to every command, a lookup takes three times as long, and its start times in seconds
+change when the clock is set, while the kernel's ticks since boot do not (proc_pid_stat(5)).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hpo_batch.envvars import EnvVar
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this host and PID namespace has the number ``pid``; a zombie counts as dead.
+    """Whether process ``pid`` of this PID namespace is running. Zombies and invalid pids are not.
 
-    What can be no process's number is dead: to ``kill``, 0 and those below mean groups, and -1 all processes.
+    0 and negative numbers are rejected: to kill(2) they mean process groups, and -1 means all processes.
     """
     if not is_number(pid):
         return False
@@ -27,7 +27,7 @@ def is_alive(pid: int) -> bool:
             raise FileNotFoundError
         state = stat_fields(pid)[0]
     except FileNotFoundError:
-        # no such process, no /proc or another namespace's, or one with hidepid=2, which hides those of other users
+        # no such process, no usable /proc, or hidepid=2, which hides processes of other users
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -41,22 +41,24 @@ def is_alive(pid: int) -> bool:
 
 
 def is_number(pid: object) -> bool:
-    """Whether that can be a process's number: it may have been read from a file."""
+    """Whether this can be a pid: it may come from a file."""
     return type(pid) is int and 0 < pid < 1 << 31
 
 
 def stat_fields(pid: int | str) -> list[str]:
-    """What the kernel tells of a process, from its state on: before it comes its name, which may be any bytes."""
+    """Fields of ``/proc/PID/stat`` from the state on. The name before it may contain spaces and parentheses."""
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
 
 
 def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[int, ...]:
-    """Live processes of this user that were started with ``name=value`` in their environment; none without ``/proc``.
+    """Running processes of this user that were started with ``name=value`` in their environment; none without /proc.
 
-    It finds descendants that have left our process group: torchrun gives each of its workers a session of its own.
+    Also finds descendants that left the process group: torchrun starts each worker in its own session.
 
     Args:
-        begins: also if the value only begins so.
+        name: of the variable.
+        value: of the variable.
+        begins: whether ``value`` may be a prefix.
     """
     entry = os.fsencode(f"{name}={value}")
     found = []
@@ -65,7 +67,7 @@ def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[in
             environment = (folder / "environ").read_bytes()  # empty for a zombie
         except OSError:
             continue
-        # most processes have nothing of the kind: to look for the text first costs a third of cutting it up
+        # most processes do not match: searching the bytes first takes a third of the time of splitting them
         if entry in environment and any(
             one == entry or (begins and one.startswith(entry)) for one in environment.split(b"\0")
         ):
@@ -74,17 +76,16 @@ def with_environment(name: str, value: str, *, begins: bool = False) -> tuple[in
 
 
 def family(leader: int, name: str, value: str) -> set[int]:
-    """A process that leads its session, what it has started, and what was started with ``name=value``; none else.
+    """A session leader, its descendants, and processes started with ``name=value``.
 
-    The three ways find what one alone does not: containers clear the environment, launchers open sessions of their own,
-    and a parent that has ended leaves no trace in its children.
+    All three are needed: containers clear the environment, launchers open new sessions, and orphans are reparented.
     """
-    found = descendants(leader) | set(with_environment(name, value))
-    return found | {leader} if is_alive(leader) else found
+    members = descendants(leader) | set(with_environment(name, value))
+    return members | {leader} if is_alive(leader) else members
 
 
 def group_of(leader: int) -> set[int]:
-    """Live processes of the process group or the session that a process leads, or has led."""
+    """Running processes in the process group or session of ``leader``, even if the leader has ended."""
     found = set()
     for folder in all_processes():
         with contextlib.suppress(OSError, IndexError, ValueError):
@@ -95,7 +96,7 @@ def group_of(leader: int) -> set[int]:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal; False also for one that is gone or cannot be looked at."""
+    """Whether a process has a handler for a signal; False if it has ended or is not readable."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
             if line.startswith(b"SigCgt:"):
@@ -104,12 +105,12 @@ def catches(pid: int, number: int) -> bool:
 
 
 def written_by(pid: int) -> set[str]:
-    """Regular files that a process has open for writing; none if it cannot be looked at."""
+    """Regular files that a process has open for writing; none if it is not readable."""
     return {name for name, _ in open_for_writing(pid)}
 
 
 def open_for_writing(pid: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Name and facts of each regular file that a process may write into."""
+    """Name and stat of each regular file that a process has open for writing."""
     with contextlib.suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             with contextlib.suppress(OSError, ValueError, StopIteration):
@@ -118,12 +119,12 @@ def open_for_writing(pid: int) -> Iterator[tuple[str, os.stat_result]]:
                 flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags:"))
                 facts = link.stat()
                 if flags & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(facts.st_mode):
-                    # a text: of a file that was removed it is no path
+                    # str: the name of a removed file is not a path
                     yield os.readlink(link), facts  # noqa: PTH115
 
 
 def is_saving(pid: int) -> bool:
-    """Whether a process has a file open for writing below the folder for checkpoints that its environment names."""
+    """Whether a process has a file open for writing in the checkpoint folder named in its environment."""
     with contextlib.suppress(OSError):
         for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, folder = entry.partition(b"=")
@@ -134,7 +135,7 @@ def is_saving(pid: int) -> bool:
 
 
 def descendants(ancestor: int) -> set[int]:
-    """Live processes that descend from ``ancestor``, or are of the session that it leads; none without ``/proc``."""
+    """Running descendants of ``ancestor`` and members of its session; none without /proc."""
     children: dict[int, list[int]] = {}
     found: set[int] = set()
     for folder in all_processes():
@@ -154,10 +155,9 @@ def descendants(ancestor: int) -> set[int]:
 
 
 def started_at(pid: int) -> int:
-    """Start of process ``pid`` in clock ticks since boot: with the pid it names a process for good; 0 if unknown.
+    """Start time of process ``pid`` in clock ticks since boot; together with the pid it identifies a process.
 
-    Unknown is that of a process that is gone, of another user's where ``/proc`` is mounted with hidepid, and of any
-    other process where ``/proc`` is another PID namespace's.
+    0 if unknown: the process has ended, is hidden (hidepid), or /proc belongs to another PID namespace.
     """
     try:
         if pid != os.getpid() and not proc_is_ours():
@@ -168,10 +168,7 @@ def started_at(pid: int) -> int:
 
 
 def proc_is_ours() -> bool:
-    """Whether ``/proc`` shows the processes of our PID namespace: ``unshare --pid`` alone leaves it as it was.
-
-    What another namespace's shows under a number is somebody else.
-    """
+    """Whether ``/proc`` belongs to our PID namespace. After ``unshare --pid`` without a new mount it does not."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115  # no path
     except OSError:
@@ -179,5 +176,5 @@ def proc_is_ours() -> bool:
 
 
 def all_processes() -> list[Path]:
-    """Folders of all processes that we can see and name; none without a ``/proc`` of ours."""
+    """Folders of all visible processes; none if ``/proc`` is not ours."""
     return list(Path("/proc").glob("[0-9]*")) if proc_is_ours() else []

@@ -1,6 +1,6 @@
-"""Starting other programs, the only module that does: short commands with a time limit, and long-lived ones.
+"""Runs short commands with a timeout, and starts long-lived programs. The only module that uses ``subprocess``.
 
-Arguments are lists, never shell text. Every short command has a time limit; a failure carries its output.
+Arguments are lists, never shell text.
 """
 
 from __future__ import annotations
@@ -43,11 +43,17 @@ def run(
     cwd: Path | None = None,
     input: str | None = None,
 ) -> Completed:
-    """Run a short command to its end.
+    """Run a command and wait for it to end.
+
+    Args:
+        argv: the executable and its arguments.
+        timeout_s: seconds after which it is killed.
+        env, cwd: its environment and working directory; None: ours.
+        input: text for its standard input; None: nothing.
 
     Raises:
         CommandMissing: the executable is not on PATH.
-        CommandTimeout: it ran longer than ``timeout_s`` seconds and was killed.
+        CommandTimeout: it did not end within ``timeout_s``.
     """
     log.debug("run: %s", shlex.join(argv))
     try:
@@ -58,13 +64,13 @@ def run(
             env=None if env is None else dict(env),
             cwd=cwd,
             input=input,
-            encoding="utf-8",  # not the locale's: in LC_ALL=C a name of git's or SLURM's would be another one
+            encoding="utf-8",  # not the locale's: with LC_ALL=C, names in the output of git or SLURM would change
             errors="replace",
             check=False,
             stdin=subprocess.DEVNULL if input is None else None,
         )
     except (FileNotFoundError, PermissionError) as error:
-        # a folder of PATH that may not be read makes it a PermissionError
+        # PermissionError if a folder on PATH is not readable
         raise CommandMissing(f"command not found: '{argv[0]}'; is it installed and on PATH?") from error
     except subprocess.TimeoutExpired as error:
         raise CommandTimeout(f"'{shlex.join(argv)}' did not answer within {timeout_s:g} s") from error
@@ -72,7 +78,7 @@ def run(
 
 
 def exists(executable: str, *, path: str | None = None) -> bool:
-    """Whether ``executable`` is on PATH, or on ``path``."""
+    """Whether ``executable`` is on ``path`` (default: PATH)."""
     return shutil.which(executable, path=path) is not None
 
 
@@ -85,12 +91,18 @@ def start(
     cwd: Path | None = None,
     ignored: Sequence[int] = (),
 ) -> Process:
-    """Start a program in a session and process group of its own; its output is appended to files (None: to ours).
+    """Start a program in its own session and process group, with its output appended to files.
 
-    A new session: Ctrl-C in the caller's terminal does not reach it; a signal to its group reaches all its children.
+    In its own session it does not receive Ctrl-C of our terminal, and a signal to its group reaches its children.
 
     Args:
-        ignored: signals that do nothing to the program until it sets a handler of its own.
+        argv: the executable and its arguments.
+        stdout, stderr: files for its output; None: ours.
+        ignored: signals that it ignores until it sets a handler.
+
+    Raises:
+        CommandMissing: not found, not executable, or ``cwd`` may not be entered.
+        OSError: an output file cannot be opened.
     """
     log.debug("start: %s", shlex.join(argv))
     try:
@@ -108,18 +120,19 @@ def start(
         missing = error.filename if error.filename not in (None, argv[0]) else argv[0]
         raise CommandMissing(f"command not found: '{missing}'") from error
     except PermissionError as error:
-        if cwd is not None and error.filename == str(cwd):  # it would be told of the command
-            raise CommandMissing(f"you may not enter '{cwd}', where '{argv[0]}' is to run") from error
+        if cwd is not None and error.filename == str(cwd):  # not the command's fault
+            raise CommandMissing(f"no permission to enter '{cwd}', the working directory of '{argv[0]}'") from error
         raise CommandMissing(f"command is not executable: '{argv[0]}'") from error
 
 
 def _ignoring(numbers: Sequence[int], argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None) -> list[str]:
-    """The program behind a shell that ignores signals and then becomes it.
+    """The command wrapped in a shell that ignores signals and then execs it.
 
-    A shell, since ``preexec_fn`` runs Python between fork and exec, where threads of ours may hold locks.
+    Not ``preexec_fn``, which may deadlock in the presence of threads:
+    https://docs.python.org/3/library/subprocess.html#popen-constructor
 
     Raises:
-        FileNotFoundError, PermissionError: as of starting it, which the shell would tell as exit codes.
+        FileNotFoundError, PermissionError: checked here, since the shell would only exit with 127 or 126.
     """
     program = argv[0]
     if "/" in program:
@@ -137,22 +150,22 @@ def _ignoring(numbers: Sequence[int], argv: Sequence[str], *, env: Mapping[str, 
 def _appended(path: Path | None) -> contextlib.AbstractContextManager[IO[bytes] | None]:
     if path is None:
         return contextlib.nullcontext()
-    # in a folder where others write, no link is followed (to a shell's start-up file) and no pipe waited for
+    # others may write to the folder: do not follow a link (to a shell's start-up file), do not block on a pipe
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    if not stat.S_ISREG(mode := os.fstat(fd).st_mode) and not stat.S_ISCHR(mode):  # as /dev/null is
+    if not stat.S_ISREG(mode := os.fstat(fd).st_mode) and not stat.S_ISCHR(mode):  # such as /dev/null
         os.close(fd)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     os.set_blocking(fd, True)
     return os.fdopen(fd, "ab")
 
 
 def reap_in_background(process: Process) -> None:
-    """Wait for a detached process in a daemon thread, so that it does not stay a zombie while we live."""
+    """Wait for a detached process in a daemon thread, so that it does not become a zombie."""
     threading.Thread(target=process.wait, daemon=True).start()
 
 
 def signal_group(process: Process, number: int) -> None:
-    """Send a signal to the process group that ``start`` made; a group that has ended is no error."""
+    """Send a signal to the process group of a program from ``start``; does nothing if it has ended."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
@@ -160,7 +173,7 @@ def signal_group(process: Process, number: int) -> None:
 
 
 def wait(process: Process, timeout_s: float) -> int | None:
-    """Exit status, or None if the process still runs after ``timeout_s`` seconds."""
+    """Exit status, or None if the process is still running after ``timeout_s`` seconds."""
     try:
         return process.wait(timeout=timeout_s)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Signals that this process is sent: held back, taken as Ctrl-C, or asked for."""
+"""How this process handles signals: delayed, or treated like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def end_with_parent(number: int) -> None:
-    """Have the kernel send this process a signal when the process that started it is gone, however that ended.
+    """Have the kernel send this process a signal when its parent ends (PR_SET_PDEATHSIG; Linux only).
 
-    Only Linux knows how; elsewhere nothing happens. For the very start: a parent that is gone already is not noticed.
+    Call it first thing: a parent that has ended already is not noticed.
+    https://man7.org/linux/man-pages/man2/pr_set_pdeathsig.2const.html
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
@@ -23,16 +24,16 @@ def end_with_parent(number: int) -> None:
 
 @contextlib.contextmanager
 def ended_in_order() -> Iterator[None]:
-    """While the block runs, SIGTERM and SIGHUP are what Ctrl-C is, so that it clears up; after the first, none counts.
+    """While the block runs, SIGTERM and SIGHUP raise KeyboardInterrupt like Ctrl-C, so that it cleans up.
 
-    What is ignored (nohup) stays so. For main threads.
+    After the first signal, all are ignored. Signals ignored before (nohup) stay ignored. Main thread only.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for one in before:
-            signal.signal(one, signal.SIG_IGN)  # the next would cut the clearing up short
+            signal.signal(one, signal.SIG_IGN)  # another one would interrupt the clean-up
         raise KeyboardInterrupt
 
     for number in before:
@@ -46,12 +47,12 @@ def ended_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_interrupted() -> Iterator[None]:
-    """Hold signals that would end us back until the block has ended: it makes what somebody has to know of.
+    """Delay SIGINT, SIGTERM and SIGHUP until the block has ended, so that its result is not lost.
 
-    For short commands: programs that the block starts do not see them either.
+    Keep the block short: programs started in it inherit the blocked signals.
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,1 +1,1 @@
-"""Trials as tables: from the records of a study to frames, and from frames to the formats that people use."""
+"""Trials as tables: convert a study's records to frames, and frames to output formats."""

@@ -1,4 +1,4 @@
-"""What SLURM's accounts know of the attempts: elapsed time, GPUs, queue wait. One sacct for all studies together."""
+"""Add SLURM's accounting to attempts: elapsed time, GPUs, queue wait. One sacct for all studies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 
+# columns added to ``TrialsTable.attempts``
 COLUMNS = ("elapsed_s", "gpu_count", "gpu_hours", "queue_wait_s", "job_state", "exit_code")
-"""what is added to ``TrialsTable.attempts``"""
+# tolerated clock difference between nodes and SLURM's controller, in seconds
 SLACK_S = 5.0
-"""how far the clocks of nodes and of SLURM's controller may differ"""
 
 
 def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
@@ -30,7 +30,7 @@ def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
         if table.home is not None
         for submission in read_submissions(StudyHome(path=table.home, name=table.source))
     )
-    ids = dict.fromkeys(id for submission in submissions if submission.kind == "slurm" for id in submission.job_ids)
+    ids = dict.fromkeys(id for submission in submissions if submission.is_batch for id in submission.job_ids)
     rows: Mapping[ArrayTask, Sequence[AccountingRow]] = {}
     why_not = ""
     if ids:

@@ -1,4 +1,4 @@
-"""Cells of a table: which are empty, and what the others are as plain values. Decided here for all readers."""
+"""Empty cells and plain values of tables; decided here for all readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``collect`` shows of several tables: filtered, the best only, grouped, for people or for programs."""
+"""Select what ``collect`` shows of several tables: filtered, only the best, grouped, for people or for programs."""
 
 from __future__ import annotations
 

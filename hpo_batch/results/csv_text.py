@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
 _SPECIAL = re.compile('[",\r\n]')
+# of the numbers that JSON writes otherwise than Python: very large or small, infinite, none
 _ODD = ("e", "null", ",0.0000", ",-0.0000")
-"""of the numbers that JSON writes otherwise than Python: very large or small, infinite, none"""
 _MIDNIGHT = datetime.time()
 
 

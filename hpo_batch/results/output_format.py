@@ -13,7 +13,7 @@ class Format:
     """One way to write a table."""
 
     writer: str
-    """``module:function`` of what makes bytes of a frame; a name, since pandas is imported only to write"""
+    """``module:function`` that converts a frame to bytes; a name, so that pandas is imported only when needed"""
     suffix: str
     """of files in this format"""
     for_people: bool = False
@@ -22,6 +22,7 @@ class Format:
     """whether it may be printed"""
 
 
+# by the name in ``--format``; to add a format, write a function and add a line here
 FORMATS: dict[str, Format] = {
     "table": Format(writer="hpo_batch.results.formats:plain_table", suffix=".txt", for_people=True),
     "csv": Format(writer="hpo_batch.results.csv_text:csv_of", suffix=".csv"),
@@ -30,7 +31,6 @@ FORMATS: dict[str, Format] = {
     "latex": Format(writer="hpo_batch.results.formats:latex_table", suffix=".tex", for_people=True),
     "parquet": Format(writer="hpo_batch.results.formats:parquet", suffix=".parquet", is_text=False),
 }
-"""by the name that ``--format`` takes. A new one is a function and a line here"""
 
 
 def format_of(output: Path | None, given: str | None) -> str:

@@ -38,8 +38,8 @@ ATTEMPT_COLUMNS = (
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
+# that pandas can say as nanoseconds
 MOST_SECONDS = 9e9
-"""that pandas can say as nanoseconds"""
 
 
 @dataclass(frozen=True, kw_only=True)

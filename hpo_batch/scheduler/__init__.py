@@ -1,4 +1,1 @@
-"""Where workers run: SLURM, or this machine. ``scheduler.Scheduler`` says what we need of either.
-
-Nothing here knows of sweeps, studies or trials.
-"""
+"""Interfaces to SLURM and to local processes, behind the ``Scheduler`` protocol. Independent of sweeps and studies."""

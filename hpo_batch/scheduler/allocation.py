@@ -1,7 +1,7 @@
-"""What a worker was given to run on: by SLURM, or by the local launcher. Read from the environment, once, at its start.
+"""Reads a worker's CPUs, GPUs and deadline from its environment.
 
-The launcher's variables (HPO_BATCH_CPUS, HPO_BATCH_GPUS, HPO_BATCH_DEADLINE) come before SLURM's: they were set
-later, nearer to the worker.
+HPO_BATCH_CPUS, HPO_BATCH_GPUS and HPO_BATCH_DEADLINE take precedence over SLURM's variables, because the launcher sets
+them later, per worker. SLURM's: https://slurm.schedmd.com/sbatch.html
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 from hpo_batch.scheduler.integers import is_integer
 
+# For a job without time limit, SLURM sets the end a year ahead; an end this far away counts as no limit.
 _NO_LIMIT_S = 300 * 86_400.0
-"""SLURM lets a job without time limit end in a year; nobody plans with an end as far away as this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """The place of one worker."""
+    """The resources of one worker."""
 
     job: str | None
     """As squeue shows it: `A_i` in an array, `A` otherwise; None outside SLURM."""
@@ -31,17 +31,17 @@ class Allocation:
     """The array index."""
     node: str
     gpus: tuple[str, ...]
-    """As in CUDA_VISIBLE_DEVICES: numbers or UUIDs. Empty means none, or that nobody said."""
+    """As in CUDA_VISIBLE_DEVICES: indices or UUIDs. Empty if there are none, or the variable is not set."""
     cpus: int
     gpu_count: float
-    """GPUs that the worker holds: those of all tasks of its step, on all nodes; 1/k of one that k workers share."""
+    """GPUs allocated to the worker: of all tasks of its step, on all nodes; 1/k for each of k workers sharing one."""
     deadline_s: float | None
-    """When it ends, in seconds since 1970; None if nobody said: SLURM tells since 23.02."""
+    """End of the walltime, in seconds since 1970; None if unknown (SLURM_JOB_END_TIME exists since 23.02)."""
     restarts: int
     """How often SLURM has requeued the task."""
     partition: str | None
     is_batch: bool = False
-    """Whether it is a batch job, which SLURM can requeue; not what salloc or srun started."""
+    """Whether it is a batch job, which SLURM can requeue, and not started by salloc or srun."""
 
 
 def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpus: int | None = None) -> Allocation:
@@ -50,8 +50,8 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
     Args:
         environ: its environment.
         now: seconds since 1970.
-        host: name of the node where SLURM does not give one; this machine's if left out.
-        cpus: where neither SLURM nor the launcher gives a number; those this process may use if left out.
+        host: name of the node if SLURM does not set it; default: this machine's.
+        cpus: number of CPUs if neither SLURM nor the launcher sets it; default: those this process may use.
     """
     array, index, single = (
         _text(environ, name) for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
@@ -68,7 +68,7 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
         deadline_s=_deadline(environ, now),
         restarts=_integer(environ, "SLURM_RESTART_COUNT") or 0,
         partition=_text(environ, "SLURM_JOB_PARTITION"),
-        # SLURM sets the one in batch scripts, submitit the other in its own
+        # SLURM sets the first variable in batch scripts, submitit the second in its own
         is_batch=single is not None
         and (_text(environ, "ENVIRONMENT") == "BATCH" or _text(environ, "SUBMITIT_EXECUTOR") == "slurm"),
     )
@@ -76,28 +76,30 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
 
 def _cpus(environ: Mapping[str, str]) -> int | None:
     for name in (EnvVar.CPUS, "SLURM_CPUS_PER_TASK"):
-        if given := _integer(environ, name):
-            return given
+        if cpus := _integer(environ, name):
+            return cpus
     on_node = _integer(environ, "SLURM_CPUS_ON_NODE")
     if on_node is None:
         return None
+    # SLURM_CPUS_ON_NODE counts the CPUs of all tasks on the node
     return max(1, on_node // (_integer(environ, "SLURM_NTASKS_PER_NODE") or 1))
 
 
-def _gpu_count(environ: Mapping[str, str], seen: int) -> float:
-    if (given := _number(environ, EnvVar.GPUS)) is not None:
-        return given
-    if not seen or "SLURM_STEP_ID" not in environ or (_integer(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1:
-        return seen
-    # a task of several may see its own only, and numbers them from 0 where the others cannot be reached
+def _gpu_count(environ: Mapping[str, str], visible_count: int) -> float:
+    if (count := _number(environ, EnvVar.GPUS)) is not None:
+        return count
+    if not visible_count or "SLURM_STEP_ID" not in environ or (_integer(environ, "SLURM_STEP_NUM_TASKS") or 1) == 1:
+        return visible_count
+    # one of several tasks may see only its own GPUs, numbered from 0 (--gpu-bind, cgroups)
     if total := count_gpus(environ.get("SLURM_GPUS")):
         return total
-    return max(seen, _integer(environ, "SLURM_GPUS_ON_NODE") or 0) * (_integer(environ, "SLURM_STEP_NUM_NODES") or 1)
+    nodes = _integer(environ, "SLURM_STEP_NUM_NODES") or 1
+    return max(visible_count, _integer(environ, "SLURM_GPUS_ON_NODE") or 0) * nodes
 
 
 def _deadline(environ: Mapping[str, str], now: float) -> float | None:
-    if (given := _number(environ, EnvVar.DEADLINE)) is not None:
-        return given
+    if (deadline := _number(environ, EnvVar.DEADLINE)) is not None:
+        return deadline
     end = _number(environ, "SLURM_JOB_END_TIME")
     return None if end is None or end - now > _NO_LIMIT_S else end
 

@@ -1,8 +1,8 @@
-"""How many GPUs a job asks for, whichever of sbatch's options says so.
+"""Counts the GPUs a job requests, with any of sbatch's options.
 
-The one place that knows which options those are (https://slurm.schedmd.com/sbatch.html#OPT_gpus). The layout of array
-tasks, the script, the caller's ``SBATCH_*`` variables, the record of a submission and the idle hours of ``status`` all
-ask here: they must agree, or a task gets more workers than its CPUs were planned for.
+Only this module knows these options (https://slurm.schedmd.com/sbatch.html#OPT_gpus). The layout of array tasks, the
+script, ``SBATCH_*`` variables, submissions and the idle hours of ``status`` all use it: if they disagreed, a task
+could get more workers than CPUs.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Final
 from hpo_batch.scheduler.integers import is_integer
 
 OPTIONS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
-"""long names of the options of sbatch that can ask for GPUs"""
+"""long names of sbatch's options that can request GPUs"""
+# options that can request other resources as well, so that their values name ``gpu``
 _OF_ANY_RESOURCE: Final = ("gres", "tres-per-task")
-"""options that may ask for something else: the others name GPUs only, and leave out the word"""
+# ``gpu``, ``gpu:2``, ``gpu:a100:2``, ``gres/gpu:2``, ``gres:gpu:2``, ``gres/gpu:a100=2``; group 1: after the name
 _GPU: Final = re.compile(r"(?:gres[/:])?gpu(?:[:=](.*))?")
-"""``gpu``, ``gpu:2``, ``gpu:a100:2``, ``gres/gpu:2``, ``gres:gpu:2``, ``gres/gpu:a100=2``: the name and the rest"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuRequest:
-    """What a job asks for."""
+    """The GPUs a job requests."""
 
     options: Mapping[str, str]
-    """options of sbatch that decide about its GPUs, by long names"""
+    """sbatch's options that determine its GPUs, by long name"""
     count: int | None
-    """GPUs on all its nodes; None if they depend on the node: of each socket, without the number of sockets"""
+    """GPUs over all nodes; None if it depends on the node (GPUs per socket, with an unknown number of sockets)"""
 
     @property
     def text(self) -> str:
-        """As SLURM spells it, for people; empty if no GPU is asked for."""
+        """In SLURM's notation, for people; empty if no GPU is requested."""
         return next(iter(self.options.values()), "") if self.count != 0 else ""
 
 
@@ -43,14 +43,17 @@ def gpu_request(
     """The GPUs of a job.
 
     Args:
-        keys: options that ``[job]`` has keys for, or that a template gives.
-        options: those of ``[job.sbatch]``. If one of them speaks of GPUs, they stand in the place of ``keys``.
+        keys: options set by keys of ``[job]``, or by a template.
+        options: those of ``[job.sbatch]``. If any of them is about GPUs, they replace ``keys``.
+        nodes: of the job.
+        tasks_per_node: of the job.
     """
+    # TOML keys may be written with underscores
     named = {name.replace("_", "-"): value for name, value in options.items()}
     chosen = about_gpus(named) or about_gpus(keys)
     amounts = {option: _amount(option, value) for option, value in chosen.items()}
     tasks = nodes * tasks_per_node
-    # The total is what counts where it is given; of the others sbatch takes one.
+    # a total takes precedence; of the other options sbatch accepts one
     for option, times in (("gpus", 1), ("gpus-per-task", tasks), ("tres-per-task", tasks)):
         if option in amounts:
             return GpuRequest(options=chosen, count=amounts[option] * times)
@@ -64,13 +67,13 @@ def gpu_request(
 
 
 def about_gpus(options: Mapping[str, object]) -> dict[str, str]:
-    """Those of some options of sbatch that decide about GPUs, by long names, with their values as text."""
-    given = {name: str(value) for name, value in options.items() if value is not None and value is not False}
-    return {name: value for name, value in given.items() if speaks_of_gpus(name, value)}
+    """The options among ``options`` that are about GPUs, by long name, with their values as text."""
+    texts = {name: str(value) for name, value in options.items() if value is not None and value is not False}
+    return {name: text for name, text in texts.items() if speaks_of_gpus(name, text)}
 
 
 def speaks_of_gpus(option: str, value: str) -> bool:
-    """Whether an option decides about GPUs, be it that there are none: ``--gres=none``, but not ``--gres=shard:2``."""
+    """Whether an option is about GPUs, or requests none: ``--gres=none``, but not ``--gres=shard:2``."""
     if option not in OPTIONS:
         return False
     if option not in _OF_ANY_RESOURCE:
@@ -79,7 +82,7 @@ def speaks_of_gpus(option: str, value: str) -> bool:
 
 
 def count_gpus(text: str | None) -> int:
-    """GPUs in a value of any of the options: ``4``, ``a100:1,v100:2``, ``gpu:a100:2(S:0-1)``."""
+    """Number of GPUs in a value of any of these options: ``4``, ``a100:1,v100:2``, ``gpu:a100:2(S:0-1)``."""
     return sum(_count(part) for part in _parts(text or ""))
 
 
@@ -89,12 +92,12 @@ def _amount(option: str, value: str) -> int:
 
 
 def _parts(value: str) -> list[str]:
-    """Without where the devices are to be: ``gpu:2(S:0-1)``, in which a comma separates nothing."""
+    """The comma-separated parts, without socket lists such as ``(S:0-1)``, which may contain commas."""
     return [part.strip() for part in re.sub(r"\([^()]*\)", "", value).split(",")]
 
 
 def _count(part: str) -> int:
-    """Of one type; a name or a type alone is one."""
+    """Number of GPUs in one part; a type without a number means one."""
     match = _GPU.fullmatch(part)
     amount = re.split("[:=]", (match[1] or "1") if match else part)[-1]
     return int(amount) if is_integer(amount) else int(amount not in ("", "none"))

@@ -1,6 +1,6 @@
-"""The GPUs of this machine, for the local launcher and `doctor`: asked of nvidia-smi, without CUDA or torch.
+"""Lists the GPUs of this machine with nvidia-smi, without CUDA or torch, for local workers and ``doctor``.
 
-Inside an array task nothing is asked: there SLURM has said which GPUs are the worker's (`allocation`).
+Not used in array tasks, where SLURM assigns the GPUs (``allocation``).
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from hpo_batch.scheduler.integers import is_integer
 
 log = logging.getLogger(__name__)
 
+# nvidia-smi takes seconds if persistence mode is off, since it loads the driver first.
 _TIMEOUT_S = 30.0
-"""nvidia-smi takes seconds where the driver's persistence mode is off."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A device that CUDA can be given."""
+    """A device that CUDA can use."""
 
     index: int | None
-    """nvidia-smi's number, in PCI order; CUDA's may differ. None for a MIG slice."""
+    """nvidia-smi's index, in PCI order; CUDA's default order may differ. None for a MIG slice."""
     uuid: str
-    """`GPU-...` or `MIG-...`: what to put into CUDA_VISIBLE_DEVICES, where it means the same to everybody."""
+    """`GPU-...` or `MIG-...`: for CUDA_VISIBLE_DEVICES, where it is unambiguous, unlike an index."""
     name: str
     memory_mb: int | None
 
 
 def local_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """The GPUs that a process with this environment may use, in its order; none where there is no nvidia-smi."""
+    """The GPUs visible to a process with this environment, in its order; none without nvidia-smi."""
     allowed = visible(environ)
+    # CUDA_VISIBLE_DEVICES is set and empty: no GPU, so nvidia-smi need not run
     if allowed == ():
         return ()
     argv = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
@@ -44,16 +45,20 @@ def local_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     except CommandMissing:
         return ()
     except CommandTimeout as error:
-        log.warning("GPUs are unknown: %s", error)
+        log.warning("cannot list GPUs: %s", error)
         return ()
     if done.returncode != 0:
-        log.warning("GPUs are unknown: nvidia-smi: %s", (done.stderr or done.stdout).strip())
+        log.warning("cannot list GPUs: nvidia-smi: %s", (done.stderr or done.stdout).strip())
         return ()
     return choose(parse_gpus(done.stdout), allowed)
 
 
 def visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices of CUDA_VISIBLE_DEVICES, as CUDA reads it: up to the first that is none. None if it is not set."""
+    """The devices in CUDA_VISIBLE_DEVICES, up to the first invalid one; None if it is not set.
+
+    CUDA ignores everything after an invalid device:
+    https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
+    """
     text = environ.get("CUDA_VISIBLE_DEVICES")
     if text is None:
         return None
@@ -62,20 +67,20 @@ def visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def parse_gpus(text: str) -> tuple[Gpu, ...]:
     """Lines of `nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits`."""
-    found = []
+    gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
         if len(fields) != 4 or not is_integer(fields[0]):
-            log.warning("nvidia-smi wrote a line that is not understood: %r", line)
+            log.warning("cannot parse a line of nvidia-smi: %r", line)
             continue
         index, uuid, name, memory = fields
-        # Where GPU and CPU share their memory, the amount is `[N/A]`.
-        found.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if is_integer(memory) else None))
-    return tuple(found)
+        # `[N/A]` if GPU and CPU share their memory
+        gpus.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if is_integer(memory) else None))
+    return tuple(gpus)
 
 
 def choose(gpus: tuple[Gpu, ...], allowed: tuple[str, ...] | None) -> tuple[Gpu, ...]:
-    """Those of `gpus` that CUDA_VISIBLE_DEVICES allows, in its order; like CUDA, up to the first that is not there."""
+    """The GPUs selected by CUDA_VISIBLE_DEVICES, in its order; like CUDA, up to the first that does not exist."""
     if allowed is None:
         return gpus
     chosen: list[Gpu] = []
@@ -87,7 +92,7 @@ def choose(gpus: tuple[Gpu, ...], allowed: tuple[str, ...] | None) -> tuple[Gpu,
 
 
 def named_gpus(gpus: tuple[str, ...], count: float) -> str:
-    """For people: ``0,1``, ``0 (4 in all)`` if a worker has more than rank 0 sees, ``0 (1/2)`` of a shared one."""
+    """For people: ``0,1``; ``0 (4 in all)`` if other ranks have more; ``0 (1/2)`` for a shared GPU."""
     names = ",".join(gpus)
     if not gpus or count == len(gpus):
         return names
@@ -96,15 +101,16 @@ def named_gpus(gpus: tuple[str, ...], count: float) -> str:
 
 def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
-        # nvidia-smi's query lists whole GPUs only; that the slice exists is taken from whoever named it.
+        # `nvidia-smi --query-gpu` lists whole GPUs only, so the slice is not checked:
+        # https://docs.nvidia.com/datacenter/tesla/mig-user-guide/mig-device-names.html
         return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
     if is_integer(device):
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
-    # CUDA takes the beginning of a UUID where it is unambiguous.
+    # CUDA accepts an unambiguous prefix of a UUID
     matches = [gpu for gpu in gpus if gpu.uuid.startswith(device)]
     return matches[0] if len(matches) == 1 else None
 
 
 def _is_device(text: str) -> bool:
-    # SLURM writes `NoDevFiles` for a job without GPUs, users write `-1` or nothing.
+    # SLURM sets `NoDevFiles` for a job without GPUs; users write `-1` or nothing
     return re.fullmatch(r"\d+|(GPU|MIG)-\S+", text) is not None

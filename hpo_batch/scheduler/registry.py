@@ -1,4 +1,4 @@
-"""The schedulers that there are."""
+"""The schedulers, by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from hpo_batch.scheduler.scheduler import Scheduler
 from hpo_batch.scheduler.slurm.scheduler import Slurm
 
 SCHEDULERS: Final[Mapping[str, Scheduler]] = {"slurm": Slurm(), "local": Local()}
-"""by ``[job] scheduler``"""
+"""by value of ``[job] scheduler``"""
 BATCH: Final[Scheduler] = SCHEDULERS["slurm"]
-"""the one whose jobs outlive the machine that submits them, and are found again by ids and names"""
+"""the scheduler with a queue, whose jobs are found by id and name from any machine"""

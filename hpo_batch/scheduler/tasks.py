@@ -1,4 +1,4 @@
-"""What a scheduler knows of jobs and array tasks, in types that no scheduler's own words are needed to read."""
+"""Jobs and array tasks, in types independent of the scheduler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Self
 
 
 class TaskState(StrEnum):
-    """What a job or an array task is doing, or how it ended."""
+    """State of a job or array task."""
 
     PENDING = "pending"
-    """No process of it exists; it waits for its first run or, requeued, for the next."""
+    """Not running; waiting for its first run or, requeued, for the next."""
     RUNNING = "running"
     SUSPENDED = "suspended"
     ENDING = "ending"
-    """Its processes are being ended or have just ended: what it becomes, pending included, is not known yet."""
+    """Its processes are ending or have just ended; its next state, which may be pending, is not known yet."""
     UNKNOWN = "unknown"
     DONE = "done"
     FAILED = "failed"
@@ -28,28 +28,29 @@ class TaskState(StrEnum):
 
     @property
     def live(self) -> bool:
-        """It may still run, or run again.
+        """Whether it may still run, or run again.
 
-        A preempted or node-failed task that SLURM requeues is pending; as the last word the two mean that it does not.
+        PREEMPTED and NODE_FAIL are final: if SLURM requeues such a task, it is pending.
         """
         return self in _LIVE
 
 
 _LIVE = frozenset((TaskState.PENDING, TaskState.RUNNING, TaskState.SUSPENDED, TaskState.ENDING, TaskState.UNKNOWN))
 
+# tolerated difference between our clock and SLURM's
 _CLOCKS_APART_S = 30.0
 
 
 @dataclass(frozen=True, order=True)
 class ArrayTask:
-    """An array task, in whichever way SLURM wrote it: a job that is no array is its own task 0."""
+    """An array task. A job that is not an array counts as its own task 0."""
 
     job: int
     index: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`7_3`, `7` (the same as `7_0`), `7_3.batch`."""
+        """Parse `7_3`, `7` (the same as `7_0`) or `7_3.batch`."""
         if (match := re.match(r"(\d{1,99})(?:_(\d{1,99}))?(?![\d_])", text)) is None:
             raise ValueError(f"not a SLURM job id: '{text}'")
         return cls(job=int(match[1]), index=int(match[2] or 0))
@@ -60,52 +61,52 @@ class ArrayTask:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueRow:
-    """What squeue knows of a task."""
+    """A task in the queue, as shown by squeue."""
 
     task: ArrayTask
     state: TaskState
     word: str
-    """SLURM's own word for the state."""
+    """the state in SLURM's words"""
     reason: str
-    """Why it is pending, as SLURM spells it; `None` where it has no reason."""
+    """why it is pending, in SLURM's words; the text `None` if there is no reason"""
     elapsed_s: float
-    """Since its present run began."""
+    """since its current run started"""
     left_s: float | None
-    """To its time limit; None without one, and beyond it."""
+    """to its time limit; None without a limit, and after it"""
     node: str
     ends: float | None = None
-    """When it ended or, as it stands, will, in seconds since 1970 by SLURM's clock."""
+    """its actual or expected end, in seconds since 1970 by SLURM's clock"""
     is_unlimited: bool = False
-    """Whether it has no time limit at all."""
+    """whether it has no time limit"""
     name: str = ""
-    """The job's name."""
+    """name of the job"""
     script: str = ""
-    """Path of the job's script where it was submitted; empty if squeue did not tell."""
+    """path of the job's script on the submitting machine; empty if unknown"""
     is_array: bool = True
 
     def comes_back(self, now: float) -> bool:
-        """Whether a task whose processes are being ended is to run again: SLURM reckons with a whole run from then on
-        (22.05: a task that was requeued ends in the future, one that was cancelled has ended)."""
+        """Whether an ending task will run again. SLURM shows an end in the future for a requeued task, since it expects
+        another full run, and in the past for a cancelled one (seen with 22.05)."""
         return self.state is TaskState.ENDING and self.ends is not None and self.ends > now + _CLOCKS_APART_S
 
     @property
     def id(self) -> str:
-        """As scontrol takes it: it knows no `7_0` of a job that is no array."""
+        """The id for scontrol, which does not accept `7_0` for a job that is not an array."""
         return str(self.task) if self.is_array else str(self.task.job)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundJob:
-    """A job that squeue shows under a name that was asked for: anybody may have given it that."""
+    """A job with a requested name. Other users' jobs may have the same name."""
 
     name: str
     script: str
-    """path of its script where it was submitted; empty if squeue did not tell"""
+    """path of its script on the submitting machine; empty if unknown"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountingRow:
-    """What sacct knows of one run of a task: a requeue begins another."""
+    """One run of a task, as shown by sacct. A requeue starts another run."""
 
     task: ArrayTask
     state: TaskState
@@ -113,35 +114,35 @@ class AccountingRow:
     exit_code: int
     signal: int
     submitted: float | None
-    """Seconds since 1970, as `started` and `ended`; a requeue counts as submission."""
+    """seconds since 1970, like `started` and `ended`; a requeue counts as a submission"""
     started: float | None
     ended: float | None
     elapsed_s: float
-    """Without the time it was suspended."""
+    """without time suspended"""
     gpus: int
     cpus: int
     node: str
 
 
 class Outlook(StrEnum):
-    """What a waiting task's reason means for whoever counts on it."""
+    """Whether a pending task will start."""
 
     STARTS = "starts"
-    """when its turn comes, or what it waits for is there"""
+    """when its turn comes, or what it waits for becomes available"""
     ON_HOLD = "on hold"
-    """not before its owner releases it, who has held it"""
+    """when its owner, who has held it, releases it"""
     HELD = "held"
-    """not before somebody releases it: SLURM or the site's staff hold it"""
+    """when it is released; SLURM or an administrator has held it"""
     NEVER = "never"
-    """as it is asked for; only a change of it, or of the site's limits, would let it start"""
+    """only if its requests or the site's limits change"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WaitReason:
-    """Why a task waits, in words that need no manual."""
+    """Why a task is pending, for people."""
 
     outlook: Outlook = Outlook.STARTS
     meaning: str = ""
-    """empty for a reason that is not known, or says nothing"""
+    """empty if the reason is unknown, or needs no explanation"""
     to_change: str = ""
-    """keys of ``[job]`` to look at where a task can never start"""
+    """keys of ``[job]`` to change if a task can never start"""

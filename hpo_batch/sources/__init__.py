@@ -1,1 +1,1 @@
-"""Trials from anywhere to a trials table: studies, files, storages of other tools."""
+"""Read trials from anywhere into a trials table: studies, files, storages of other tools."""

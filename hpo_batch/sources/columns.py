@@ -1,6 +1,6 @@
-"""What each column of a file is, by its name and content: parameter, objective, measurement or bookkeeping.
+"""Classify the columns of a file by name and content: parameter, objective, measurement or bookkeeping.
 
-Users can overrule every decision (``Columns``), and a note says what was decided.
+Users can override every decision (``Columns``), and a note tells what was decided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hpo_batch.text.names import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What a user said about the columns of a file. Empty: find out."""
+    """The user's options about the columns of a file; empty fields are inferred."""
 
     mapping: Mapping[str, str] = field(default_factory=dict)
     """our name -> the file's name: ``lr`` -> ``learning_rate``"""
@@ -29,7 +29,7 @@ class Columns:
     params: tuple[str, ...] = ()
     """the parameters, and no others"""
     ignore: tuple[str, ...] = ()
-    """columns that are left out altogether"""
+    """columns to leave out"""
 
     def over(self, shared: Columns) -> Columns:
         """What was said about one file, completed by what was said about all."""
@@ -66,16 +66,18 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# prefixes of parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim
 PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hparams.", "hyperparameters.")
-"""how tools mark parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim"""
 ATTR_PREFIXES: Final = ("user_attrs_", "metrics.", "summary.", "tags.")
+# A trial is feasible if no constraint is above zero, as in Optuna; the second name is from Optuna's data frames:
+# https://optuna.readthedocs.io/en/latest/reference/samplers/generated/optuna.samplers.TPESampler.html
 CONSTRAINTS: Final = ("constraints_", "system_attrs_constraints")
-"""a trial is feasible if none of them is above zero; the second as in Optuna's data frames"""
+# columns that count the steps of a trial, where rows are steps; never parameters
 STEPS: Final = ("training_iteration", "epoch", "_step", "global_step", "trainer/global_step", "n_resources")
-"""columns that count the steps of a trial, where rows are steps; never parameters"""
+# columns that count steps, or number the trials
 WEAK_STEPS: Final = ("step", "iteration", "iter", "round", "timestep", "timesteps_total")
-"""columns that count steps, or number the trials"""
 
+# columns of the trials table -> their names in files, the most likely first
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("number", "trial", "trial_number", "trial_id", "exp_id", "experiment_id", "run_id", "run", "id"),
     "state": ("state", "status"),
@@ -98,9 +100,8 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "job": ("job", "job_id", "slurm_job_id"),
     "submission": ("submission",),
 }  # fmt: skip
-"""columns of the trials table -> their names in files, the likeliest first"""
+# columns that name the study of a row, in files with several studies
 GROUPS: Final = ("study", "budget")
-"""columns that say to which of several studies a row belongs"""
 _BOOKKEEPING: Final = _words(
     "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # where another of them is the number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
@@ -131,8 +132,8 @@ _MINIMIZE: Final = _words(
 )
 
 
+# words in names of measurements of uncertainty or time, which are no objectives
 _SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high lower upper")
-"""words in names of measurements that say how sure or how long, not how good"""
 
 
 def tokens(name: str) -> list[str]:
@@ -142,7 +143,7 @@ def tokens(name: str) -> list[str]:
 
 
 def direction_of(name: str) -> str | None:
-    """``maximize`` or ``minimize``, as far as the name of a metric says."""
+    """``maximize`` or ``minimize`` if a metric's name tells, else None."""
     words = tokens(name)
     negated = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
     up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)

@@ -1,7 +1,6 @@
-"""CSV files of anybody: habits of spreadsheets (byte order mark, semicolons, decimal commas) are undone.
+"""Read CSV files from any program, including spreadsheets (byte order mark, semicolons, decimal commas).
 
-What could mean two things is refused. pandas' parser is not used since it would guess: ``1,024`` or a row that is cut
-off would pass without a word.
+Ambiguous content is rejected. pandas' parser would guess instead: it accepts ``1,024`` and truncated rows silently.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from hpo_batch.text.names import listed
 _COMMA: Final = re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 _THOUSANDS_BY_POINTS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+")
+# a first line that tells Excel the delimiter
 _SEPARATOR: Final = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)
-"""the first line by which Excel is told the delimiter"""
 
 
 def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:

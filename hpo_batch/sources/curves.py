@@ -1,8 +1,8 @@
-"""Whether the rows of a table are trials or the steps of trials, and steps put together to trials.
+"""Decide whether the rows of a table are trials or steps of trials, and combine steps into trials.
 
-Ray Tune, W&B, Lightning and Keras write a row for each epoch or report. Read as trials, five of them would be five
-trials of one configuration, with the epoch as a parameter. So the unit of a table is tested: its rows are steps where
-a column counts them within each trial, and nothing that a trial is given changes from row to row.
+Ray Tune, W&B, Lightning and Keras write one row per epoch or report. Read as trials, five of them would be five trials
+of one configuration, with the epoch as a parameter. Rows are steps if a column counts them within each trial, and no
+parameter changes from row to row.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hpo_batch.sources.columns import GROUPS, PREFIXES, STEPS, WEAK_STEPS, Colum
 from hpo_batch.text.names import listed
 from hpo_batch.text.values import shown
 
+# names of columns that identify trials, the most likely first; if an id appears twice, rows are not trials
 IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id", "id", "uuid", "run", "config_id")
-"""names of columns that tell trials apart, the likeliest first: whoever has one twice says that rows are no trials"""
+# names that several trials may share
 _NAMES: Final = ("trial_name", "run_name", "experiment_tag", "logdir", "trial_dir", "name", "config_name")
-"""such that may also be what several trials have in common"""
 TRIAL: Final = "\0trial"
 STEP: Final = "\0step"
 _SEEDS: Final = ("seed", "train_seed", "random_seed", "random_state")

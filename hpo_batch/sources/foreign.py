@@ -1,4 +1,4 @@
-"""A table of another tool to ours: what its rows and columns are, and a trials table for each study in it."""
+"""Convert another tool's table to ours: classify its rows and columns, and make a trials table for each study in it."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ DIRECTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("max", "maximise", "maximize"), "maximize"),
     **dict.fromkeys(("min", "minimise", "minimize"), "minimize"),
 }
+# up to here a float stands for one integer only
 _LARGEST_EXACT: Final = 2**53
-"""up to here a float stands for one integer only"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Exports of particular tools under Optuna's names: optuna-dashboard, scikit-learn, Weights & Biases."""
+"""Translate exports of optuna-dashboard, scikit-learn and Weights & Biases to Optuna's column names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hpo_batch.errors import UserError
 from hpo_batch.sources.columns import Columns
 from hpo_batch.text.numbers import count
 
+# columns of the CSV that optuna-dashboard exports -> ours
 _DASHBOARD: Final = (
     (r"Param (.+)", r"params_\1"),
     (r"UserAttribute (.+)", r"user_attrs_\1"),
     (r"Objective ([0-9]+)", r"values_\1"),
     (r"Value", "value"),
 )
-"""columns of the CSV that optuna-dashboard exports -> ours"""
 _NUMBERS: Final = ("number", "trial", "trial_number", "trial_id")
+# columns that may number the trial, or else the experiment, which is the same for all trials
 _OF_MANY: Final = ("experiment_id", "exp_id", "run", "id")
-"""columns that may number the trial, or the experiment that all trials belong to"""
 
 
 def with_our_names(frame: pd.DataFrame, columns: Columns, *, source: str) -> tuple[pd.DataFrame, list[str]]:

@@ -1,4 +1,4 @@
-"""Finished trials of files and storages as a study of their own, which a sweep takes as history."""
+"""Make a study of the finished trials in files and storages, as history for a sweep."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from hpo_batch.sweep.values import study_name
 from hpo_batch.text.names import did_you_mean, listed
 from hpo_batch.text.values import shown
 
+# takes one line about what was assumed, taken or left out, as soon as it is known
 Tell = Callable[[str], None]
-"""takes one line about what was assumed, taken or left out, as soon as it is known"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,11 @@ def import_trials(request: Import, *, root: Path, dry_run: bool = False, tell: T
     """Make a study of the complete trials that lie in the space of a sweep.
 
     Args:
-        root: the logs directory, in which the study is made.
-        dry_run: read and judge the trials, write nothing.
+        root: the logs directory, in which the study is created.
+        dry_run: read and check the trials, but write nothing.
 
     Raises:
-        UserError: a file is none or cannot be understood, none of its trials can be taken, or the name is not free.
+        UserError: a file cannot be understood, none of its trials can be imported, or the name is in use.
         StorageError: a file cannot be read, or the study cannot be written.
     """
     for file in request.files:

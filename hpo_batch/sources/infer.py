@@ -1,6 +1,6 @@
-"""A space from the values that trials have, or from the distributions that Optuna recorded with them.
+"""Infer a space from the values of trials, or from the distributions that Optuna recorded with them.
 
-What was never tried is not in a space made of values; a note says so.
+Values that were never tried are missing from a space inferred from values; a note says so.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
 from hpo_batch.text.values import shown
 
+# a number with more distinct values, most of which occur once, is a range
 MOST_LEVELS = 20
-"""a number with more distinct values than this, most of them seen once, is a range"""
+# minimum ratio of the largest to the smallest value of a logarithmic range: two decades
 LOG_FROM = 100.0
-"""ratio of the largest to the smallest value from which a range may be logarithmic: two decades"""
 
 
 def infer_space(trials: pd.DataFrame) -> Space:
@@ -56,10 +56,10 @@ def _parameter(name: str, column: pd.Series[Any]) -> Parameter | None:
 
 
 def _looks_logarithmic(numbers: Sequence[float]) -> bool:
-    """Whether positive numbers, by size, were drawn over decades.
+    """Whether sorted positive numbers were drawn on a logarithmic scale.
 
-    The least of many even draws is small too: of n about a part in n of the largest, and a tenth of them lies below a
-    tenth of the largest.
+    The smallest of n uniform draws is small too, about 1/n of the largest, and a tenth of them lies below a tenth of
+    the largest.
     """
     low, high = numbers[0], numbers[-1]
     if low <= 0 or high / low < LOG_FROM:

@@ -1,4 +1,4 @@
-"""JSON files: a list of objects, one object per line, an object of columns, and the forms that pandas writes."""
+"""Read JSON files: a list of objects, one object per line, an object of columns, and the layouts of pandas."""
 
 from __future__ import annotations
 

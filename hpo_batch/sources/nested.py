@@ -1,4 +1,4 @@
-"""Objects in cells as columns: ``{"params": {"lr": 0.1}}`` in JSON, and dicts that were printed into a CSV file."""
+"""Flatten objects in cells to columns: ``{"params": {"lr": 0.1}}`` in JSON, and dicts printed into a CSV file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hpo_batch.results.cells import is_empty
 from hpo_batch.sources.cells import column_of_json
 from hpo_batch.text.names import listed
 
+# maximum nesting of objects; deeper ones stay text
 DEEPEST: Final = 20
-"""levels of objects in objects; deeper ones are kept as text"""
+# name of an object -> prefix of the columns made of it
 _PREFIXES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("params", "parameters", "hyperparameters", "config"), "params_"),
     **dict.fromkeys(("metrics", "user_attrs", "results", "summary"), "user_attrs_"),
 }
-"""name of an object -> prefix of the columns made of it"""
+# ``np.float64(0.5)``, as NumPy 2 prints its scalars: https://numpy.org/neps/nep-0051-scalar-representation.html
 _NUMPY_SCALAR: Final = re.compile(r"\b(?:np|numpy)\.\w+\(([^()]*)\)")
-"""``np.float64(0.5)``, as NumPy 2 prints its scalars: https://numpy.org/neps/nep-0051-scalar-representation.html"""
 _NAN: Final = re.compile(r"(?<!['\"\w])nan(?!['\"\w])")
 _INF: Final = re.compile(r"(?<!['\"\w])inf(?!['\"\w])")
 

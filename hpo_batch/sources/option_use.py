@@ -1,4 +1,4 @@
-"""Which options about columns apply to which SOURCE, and whether each was of any use."""
+"""Apply options about columns to SOURCEs, and detect options without effect."""
 
 from __future__ import annotations
 

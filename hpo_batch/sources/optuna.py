@@ -1,6 +1,6 @@
-"""Studies in any storage of Optuna's, read by Optuna itself: SQLite files, database URLs, journals.
+"""Read studies from Optuna storages with Optuna itself: SQLite files, database URLs, journals.
 
-docs/sources.md lists what a storage holds and where it goes; what a table has no place for is noted.
+docs/sources.md lists the contents of a storage and their columns; notes mention what a table has no place for.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import optuna
 
 _CONSTRAINTS: Final = "constraints"
+# system attributes of trials that have a place in the table
 _READ: Final = ("fail_reason", "fixed_params", "failed_trial", "retry_history", _CONSTRAINTS)
-"""system attributes of trials that have a place in the table"""
 _METRIC_NAMES: Final = "study:metric_names"
 
 
@@ -77,8 +77,8 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
             return _studies(place, shown_place, wanted, without_lock=False)
     except (UserError, StorageError):
         raise
-    except Exception as error:  # of SQLAlchemy, a driver, Alembic, or Optuna: a foreign file may break any of them
-        # no 'from': a traceback would show the driver's words, which may hold a password
+    except Exception as error:  # SQLAlchemy, a driver, Alembic or Optuna may raise anything on a foreign file
+        # without 'from': the driver's message in the traceback may contain a password
         raise StorageError(masked(explained(shown_place, error), known=secrets)) from None
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -168,7 +168,7 @@ def _columns(
     columns |= _spread("user_attrs_", [{name: _plain(v) for name, v in t.user_attrs.items()} for t in trials])
     constraints = [_constraints(trial.system_attrs) for trial in trials]
     columns |= _spread("constraints_", constraints)
-    # as Optuna judges: a trial without constraints keeps them all, NaN breaks one
+    # as in Optuna: a trial without constraints is feasible, and NaN violates a constraint
     feasible = [all(value <= 0 for value in each.values()) for each in constraints]
     if any(constraints):
         columns["feasible"] = feasible

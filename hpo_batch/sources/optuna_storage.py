@@ -1,6 +1,6 @@
-"""Storages of Optuna's opened to read, and nothing else: SQLite files, database URLs, journals.
+"""Open Optuna storages read-only: SQLite files, database URLs, journals.
 
-A SQLite file is opened read-only, tables are not made, schemas not upgraded.
+No tables are created and no schemas upgraded.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Final
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.sources import place as places
 
+# time limit for reading a SQLite file, whose queries may be made to run for ever
 MOST_S: Final = 300.0
-"""for reading a SQLite file"""
+# https://www.sqlite.org/fileformat.html#the_database_header
 SQLITE: Final = b"SQLite format 3\0"
-"""https://www.sqlite.org/fileformat.html#the_database_header"""
 
 
 class Changed(Exception):

@@ -1,4 +1,4 @@
-"""Parquet files, up to a size that a table of trials may have."""
+"""Read Parquet files up to the size of a plausible table of trials."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hpo_batch.sources.source import Source
 from hpo_batch.sources.table_file import Parsed, reader
 
 MOST_CELLS: Final = 50_000_000
+# maximum size after decompression: a 1 MB file may expand to terabytes
 MOST_BYTES: Final = 2 << 30
-"""of a file, unpacked: 1 MB of it may hold terabytes"""
 
 
 def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:

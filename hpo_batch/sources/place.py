@@ -1,6 +1,6 @@
-"""Where a SOURCE of the command line points: a URL, a file or a study's name, with the study that ``#NAME`` picks.
+"""Parse a SOURCE of the command line: a URL, a file or a study's name, and the study picked by ``#NAME``.
 
-A path may contain a ``#`` itself, and so may a study's name: what exists on disk decides.
+Paths and study names may contain ``#`` themselves, so the files on disk decide.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from hpo_batch.text.secrets import masked
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SQLITE: Final = re.compile(r"sqlite(\+[A-Za-z0-9_]+)?://", re.IGNORECASE)
+# bytes for format detection; JSON may start with much white space
 _HEAD_BYTES: Final = 1 << 16
-"""enough to tell formats apart: JSON may begin with a lot of white space"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Folders of Ray Tune: an experiment with a folder for each trial, and in it a line for each report of the trial.
+"""Read Ray Tune folders: an experiment has a folder per trial, which has a line per report of the trial.
 
 ``params.json``, ``result.json`` (JSON lines) and ``progress.csv`` are written by Ray's own loggers
 (https://docs.ray.io/en/latest/tune/tutorials/tune-output.html); ``experiment_state-*.json`` says how each trial ended.

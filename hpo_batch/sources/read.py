@@ -1,4 +1,4 @@
-"""SOURCEs to trials tables: one entry for all commands, and for Python."""
+"""Read SOURCEs into trials tables: the entry point for all commands and for Python."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from hpo_batch.text.secrets import masked
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
+# a SOURCE with such a suffix is a file, not a study's name
 _SUFFIXES: Final = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".sqlite", ".sqlite3", ".log")
-"""a text that ends so means a file, not the name of a study"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""All sources of trials, in the order in which they are asked. A new one is a module and a line here."""
+"""All sources of trials, in the order in which they are asked. To add one, write a module and add a line here."""
 
 from __future__ import annotations
 

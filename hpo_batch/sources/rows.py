@@ -1,4 +1,4 @@
-"""A trials table as plain rows for a sweep: which column holds its metric, which trials have finished with a number."""
+"""Convert a trials table to plain rows for a sweep: find its metric's column and the complete, finite trials."""
 
 from __future__ import annotations
 
@@ -251,6 +251,7 @@ def _seconds(moment: Any) -> float | None:
     if not isinstance(moment, datetime.datetime) or is_empty(moment):
         return None
     with contextlib.suppress(ValueError, OverflowError, OSError):
-        # Python's own: that of pandas takes a time without a zone for UTC
+        # not pandas' Timestamp.timestamp(), which takes a time without a zone as UTC instead of local time:
+        # https://pandas.pydata.org/docs/reference/api/pandas.Timestamp.timestamp.html
         return (moment.to_pydatetime(warn=False) if isinstance(moment, pd.Timestamp) else moment).timestamp()
     return None

@@ -1,4 +1,4 @@
-"""What a source of trials is: it knows what it can read, and reads it. ``registry`` lists them all.
+"""The interface of a source of trials: whether it can read something, and how. ``registry`` lists all sources.
 
 To read the files of another tool, write a module with one ``Source`` and add it to ``registry.SOURCES``.
 """

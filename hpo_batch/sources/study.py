@@ -1,4 +1,4 @@
-"""Studies of hpo-batch: by name, directory or the sweep's TOML, and their journals wherever a file of one lies."""
+"""Read studies of hpo-batch, by name, directory or sweep TOML, and their journals anywhere on disk."""
 
 from __future__ import annotations
 
@@ -54,10 +54,11 @@ def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True,
 
 
 def _load_libraries(*, frozen: bool) -> None:
-    """Load what loads itself at first use, before the journal is read.
+    """Import lazily loaded modules before the journal is read.
 
-    Loaded while the records are in memory, it would lie among them: of 100,000 trials, 100 MB could then not be used
-    again, since Python returns memory in pieces of a megabyte and each contained a class or two of pyarrow.
+    Imported later, their objects would lie between the records in memory. With 100,000 trials, 100 MB could then not be
+    freed, since Python frees memory in arenas of 1 MiB (https://docs.python.org/3/c-api/memory.html), and each of them
+    contained a class or two of pyarrow.
     """
     pd.Series(["text"])
     if frozen:

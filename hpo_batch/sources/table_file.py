@@ -1,4 +1,4 @@
-"""A file with a table to ``RawTable``: what CSV, JSON and Parquet have in common. Each has a module that parses it."""
+"""Read a file with a table into a ``RawTable``: the common part of CSV, JSON and Parquet, which have own parsers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hpo_batch.sources.source import RawTable, Request
 from hpo_batch.text.names import listed
 
 EMPTY_COLUMNS: Final = "columns without any content left out"
+# first bytes of a file -> what it is
 _COMPRESSED: Final = {
     b"\x1f\x8b": "compressed by gzip: unpack it with gunzip first",
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as CSV, first",
@@ -23,7 +24,6 @@ _COMPRESSED: Final = {
     b"BZh": "compressed by bzip2: unpack it with bunzip2 first",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it with unzstd first",
 }
-"""first bytes of a file -> what it is"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Parsed:
     notes: tuple[str, ...] = ()
 
 
+# of the content, the path (for messages) and the columns that may be left out at once, into a frame
 Parser = Callable[[bytes, Path, Collection[str]], Parsed]
-"""of the content, the path (for messages) and the columns that may be left out at once, into a frame"""
 
 
 def reader(parse: Parser) -> Callable[[Place, Request], Sequence[RawTable]]:

@@ -1,1 +1,1 @@
-"""What is searched: parameters, conditions, derived values, constraints, identity, cells. Knows no TOML, no Optuna."""
+"""The search space: parameters, conditions, derived values, constraints and cells. Independent of TOML and Optuna."""

@@ -1,6 +1,6 @@
-"""An order of cells in which every first part has all levels of all parameters as evenly as possible.
+"""Orders the cells of a grid so that every prefix contains all levels of all parameters as evenly as possible.
 
-A grid that is cut off in product order never sees the last levels of its first parameter. Called by ``sweep/grid``.
+In product order, a grid that stops early never reaches the last levels of its first parameter.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TypeAlias
 from hpo_batch.records import Configuration
 
 Level: TypeAlias = tuple[str, str]
-"""a parameter and the text of one of its values"""
+"""name of a parameter, and ``repr`` of one of its values"""
 MOST_COMPARED = 20_000_000
-"""cells that are compared with each other for an order of all cells: some seconds"""
+"""limit on comparisons for a whole order: a few seconds"""
 FEWEST_COMPARED = 16
-"""per place in the order"""
+"""comparisons per position, at least"""
 MOST_COMPARED_AT_ONCE = 512
 
 
@@ -27,12 +27,12 @@ def levels_of(configuration: Configuration) -> list[Level]:
 def evenly(
     cells: Sequence[Configuration], *, seed: int, taken: Iterable[Configuration] = ()
 ) -> Iterator[Configuration]:
-    """All ``cells``, at each place one with the levels that were rarest before it.
+    """Yield all ``cells``, each time one whose levels have been rarest so far.
 
     Args:
-        cells: each once.
-        seed: decides between cells that are equally good.
-        taken: come before, and are not given again.
+        cells: the cells, without duplicates.
+        seed: for ties.
+        taken: configurations that count as yielded before.
     """
     rng = random.Random(seed)
     order = _Order(cells, rng)
@@ -44,7 +44,7 @@ def evenly(
 
 
 class _Order:
-    """The cells that are left, by level, and how often each level was taken."""
+    """The remaining cells by level, and how often each level was taken."""
 
     def __init__(self, cells: Sequence[Configuration], rng: random.Random) -> None:
         self._rng = rng
@@ -62,7 +62,7 @@ class _Order:
             self._of_name[name] = self._of_name.get(name, 0) + 1
 
     def count(self, configuration: Configuration) -> None:
-        """A cell, or something beside the cells, has been taken."""
+        """Count a configuration as taken, whether it is one of the cells or not."""
         index = self._index_of.get(configuration.key)
         if index is not None:
             self._take(index)
@@ -77,15 +77,19 @@ class _Order:
             # cells without a searched parameter have no level
             index = next((i for i, left in enumerate(self._left) if left), None)
         else:
+            # greedy: the cell is chosen among those with the rarest level, by its number of new levels, then by their
+            # counts
             rarest = min(open_levels, key=lambda level: (self._weight(level), self._remaining[level]))
             pool = self._some_with(rarest, compared)
+            # random ties, or the first parameter would change slowest
             index = min(pool, key=lambda i: (*self._cost(i), self._rng.random()))
         if index is not None:
             self._take(index)
         return index
 
     def _weight(self, level: Level) -> int:
-        """How far a level is above its share: each of two levels should come twice as often as each of four."""
+        """Count of a level, scaled by the number of levels: each of two should be taken twice as often as each of
+        four."""
         return self._taken[level] * self._of_name[level[0]]
 
     def _cost(self, index: int) -> tuple[int, int]:
@@ -95,6 +99,7 @@ class _Order:
 
     def _some_with(self, level: Level, most: int) -> list[int]:
         indices = self._with[level]
+        # drop taken cells once they are the majority, which amortizes the filtering
         if len(indices) > 2 * self._remaining[level]:
             indices = self._with[level] = [i for i in indices if self._left[i]]
         if len(indices) <= most:

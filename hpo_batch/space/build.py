@@ -1,7 +1,6 @@
-"""From the table ``[space]`` to a ``Space``: every mistake is collected, none stops at the first.
+"""Builds a ``Space`` from the table ``[space]`` and collects all mistakes in it.
 
-Used by the sweep loader and by whatever makes a space without a TOML file. Knows no files and lines: a ``Problem``
-carries the key, and the loader finds its line. How one parameter is declared is in ``declaration``.
+A ``Problem`` has the key of a mistake; the sweep loader finds its line. ``declaration`` reads single parameters.
 """
 
 from __future__ import annotations
@@ -19,28 +18,29 @@ from hpo_batch.space.space import N_PARAMS, Space
 from hpo_batch.text.names import MOST_LISTED, listed, nearest
 
 RESERVED: Final = ("derived", "constraints")
-"""tables of ``[space]`` that are no parameters"""
+"""tables in ``[space]`` that are not parameters"""
 MOST_EXPRESSIONS: Final = {"derived": 10_000, "constraints": 500}
-"""each constraint is checked alone and with all others, and again for each configuration that a worker draws"""
+"""limits; lower for constraints, which are all evaluated for each configuration a worker draws"""
 PLACEHOLDERS: Final = ("args", "overrides", "params_json")
-"""what a command may name in braces beside the parameters"""
+"""placeholders of commands besides parameters"""
 
 
 def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space, list[Problem]]:
-    """The space that ``[space]`` describes, and what is wrong with it.
+    """Build the space described by ``[space]``.
 
     Args:
         raw: the table.
-        with_n_params: whether constraints may name ``n_params``.
+        with_n_params: whether constraints may use ``n_params``.
 
     Returns:
-        The space without the parameters that have problems, so that it can be searched for more; the problems.
+        The space without invalid parameters, so that other checks can run on it, and the problems.
     """
     problems: list[Problem] = []
     names = {name for name in raw if name not in RESERVED}
     parameters = _parameters(raw, problems)
     derived = _expressions(raw.get("derived", {}), "derived", problems)
     constraints = _expressions(raw.get("constraints", {}), "constraints", problems)
+    # a list: invalid names are deleted while iterating
     for name in list(derived):
         reason = why_bad_name(name) or (f"'{name}' is also a parameter" if name in names else None)
         if reason:
@@ -53,8 +53,10 @@ def build(raw: Mapping[str, Any], *, with_n_params: bool = False) -> tuple[Space
     for name, expression in derived.items():
         problems += _name_problems(expression, known, ("space", "derived", name))
     for name, expression in constraints.items():
+        # n_params depends on all parameters, so conditions and derived values cannot use it
         in_constraints = known | ({N_PARAMS} if with_n_params else set())
         problems += _name_problems(expression, in_constraints, ("space", "constraints", name))
+    # without cyclic names, so that the other rules can run on the rest
     cyclic = _cycles(parameters, derived, problems)
     space = Space(
         parameters=tuple(p for p in parameters if p.name not in cyclic),
@@ -77,7 +79,7 @@ def _parameters(raw: Mapping[str, Any], problems: list[Problem]) -> list[Paramet
 
 
 def _cycles(parameters: list[Parameter], derived: Mapping[str, Expression], problems: list[Problem]) -> set[str]:
-    """Names that depend on each other; each cycle becomes one problem."""
+    """Names in dependency cycles. Adds one problem per cycle."""
     parents = {p.name: p.when.names if p.when else frozenset() for p in parameters}
     parents |= {name: expression.names for name, expression in derived.items()}
     cyclic: set[str] = set()
@@ -97,11 +99,11 @@ def _cycles(parameters: list[Parameter], derived: Mapping[str, Expression], prob
 
 
 def why_bad_name(name: str) -> str | None:
-    """Why ``name`` cannot be a parameter. One that is no identifier stands in backticks in expressions."""
+    """Why ``name`` is not a valid parameter name; None if it is. Expressions quote non-identifiers in backticks."""
     if not name.strip() or name != name.strip():
-        return "a parameter needs a name without spaces around it"
+        return "a parameter's name cannot be empty or have spaces around it"
     if not name.isprintable() or len(name) > 100:
-        return "a parameter's name is at most 100 printable characters"
+        return "a parameter's name can have at most 100 characters, all printable"
     if name.startswith("trial_"):
         return "names that begin with 'trial_' are reserved for {trial_dir}, {trial_seed}, {trial_number}"
     if name in PLACEHOLDERS:
@@ -153,10 +155,10 @@ def _name_problems(expression: Expression, known: set[str], key: tuple[str, ...]
 def value_names_problems(
     values: Mapping[str, Value], names: Collection[str], key: tuple[str | int, ...]
 ) -> Iterator[Problem]:
-    """Names in ``[[trial]] params`` or ``[baseline]`` that are no parameters.
+    """Problems for names in ``[[trial]] params`` or ``[baseline]`` that are not parameters.
 
     Args:
-        values: by name.
+        values: values by name.
         names: of all parameters.
         key: of the table.
     """

@@ -1,7 +1,7 @@
-"""How large a space is: all combinations of the listed values, those that are valid, and which of them were tried.
+"""Counts and lists the cells of a space: all combinations of values, and the valid ones.
 
-Counts are exact for finite spaces. Parameters that no condition or constraint connects are counted separately and
-multiplied, so that a space of many free parameters needs no walk through all cells. ``enumerate`` does the walks.
+Counts of finite spaces are exact. Groups of parameters that no condition or constraint connects are counted separately
+and multiplied, so that spaces with many independent parameters need no enumeration.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from hpo_batch.space.parameters import Choices, Fixed, Parameter
 from hpo_batch.space.space import Space
 
 MOST_WALKED = 300_000
-"""cells of connected parameters that callers may list; larger products are not enumerated"""
+"""largest number of cells to enumerate"""
 MOST_STEPS = 600_000
-"""steps of a walk after which a count gives up: a few seconds"""
+"""steps after which counting gives up: a few seconds"""
 MOST_STEPS_TO_NONE = 200_000
 """steps after which the search for a single valid cell gives up"""
 MOST_TRIED = 2_000
-"""combinations of values with which an expression is tried"""
+"""number of combinations of values to try an expression with"""
 MOST_ANCESTORS = 50
-"""names that an expression may depend on to be tried: in a chain of thousands, each depends on all before it"""
+"""largest number of names an expression may depend on, to be tried: long chains would take quadratic time"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Numbers of cells. ``None``: infinite (a continuous parameter) or, for ``valid``, too many to walk through."""
+    """Numbers of cells. None if infinite (a continuous parameter) or, for ``valid``, too many to enumerate."""
 
     all: int | None
-    """product of the listed values, conditions and constraints ignored"""
+    """product of the numbers of values, ignoring conditions and constraints"""
     count_valid: Callable[[], int | None] = field(repr=False, compare=False)
 
     @cached_property
     def valid(self) -> int | None:
-        """Distinct configurations that satisfy every constraint; inactive parameters do not multiply.
+        """Number of distinct configurations that satisfy all constraints; inactive parameters do not count.
 
-        Counted when it is first asked for: samplers ask for ``all`` alone, and for every claim.
+        Computed on first use, because samplers need only ``all``, for every claim.
         """
         return self.count_valid()
 
 
 def size(space: Space, names: Sequence[str] | None = None) -> Size:
-    """Size of the space, or of its projection on the parameters ``names``."""
+    """Size of the space, or of its projection onto the parameters ``names``."""
     total = _product(space, [p.name for p in space.searched if names is None or p.name in names])
     if total is None:
         return Size(all=None, count_valid=lambda: None)
@@ -66,7 +66,7 @@ def size(space: Space, names: Sequence[str] | None = None) -> Size:
 
 
 def at_least(space: Space, cells: int) -> int | None:
-    """The number of valid cells of a finite space, or ``cells`` if there are as many; None if that takes too long."""
+    """The number of valid cells of a finite space, at most ``cells``; None if counting takes too long."""
     known = constants(space)
     if constants_refuse(space, known, space.constraints):
         return 0
@@ -79,15 +79,16 @@ def at_least(space: Space, cells: int) -> int | None:
 
 
 def valid_cells(space: Space) -> Iterator[Configuration]:
-    """Every valid configuration of a finite space once.
+    """All valid configurations of a finite space, without duplicates.
 
-    In product order, the last parameter varying fastest; a parameter with a condition comes after its parents.
+    In product order, with the last parameter varying fastest; conditional parameters come after their parents.
     """
     known = constants(space)
     if constants_refuse(space, known, space.constraints):
         return
     names = [name for name in space.order if name in space.varying]
     for values in walk(space, steps(space, names, known, space.constraints), known):
+        # `values` is reused by the walk, so the parts are copied
         yield Configuration(
             searched={p.name: values[p.name] for p in space.searched if p.name in values},
             fixed={p.name: values[p.name] for p in space.fixed if p.name in values},
@@ -96,12 +97,12 @@ def valid_cells(space: Space) -> Iterator[Configuration]:
 
 
 def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value, ...]]:
-    """The cells over the parameters ``names`` that some valid configuration has, as values in the order of ``names``.
+    """The combinations of values of ``names`` that occur in valid configurations, in the order of ``names``.
 
-    Only what conditions and constraints connect with ``names`` is looked at: the rest is taken to be valid somewhere.
-    Where what connects them with others cannot be walked through (a continuous parameter, too many cells), a cell
-    counts unless a constraint that it decides alone refuses it, and a child of such a parent counts as active.
-    Constraints on ``n_params`` are not looked at: its function wants whole configurations.
+    Only parameters connected with ``names`` by conditions and constraints are considered. If those cannot be enumerated
+    (a continuous parameter, too many cells), a cell counts unless a constraint on ``names`` alone refuses it, and
+    conditions on the others count as true. Constraints on ``n_params`` are ignored, since its function needs complete
+    configurations.
     """
     known = constants(space)
     inside = {name for name in names if name in space.by_name}
@@ -118,6 +119,7 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
     for values in walk(space, plan, known, back_to=last + 1):
         if all(name in values for name in names):
             cell = tuple(values[name] for name in names)
+            # with types, because 1 == 1.0 == True in a set
             identity = tuple((type(value), value) for value in cell)
             if identity not in seen:
                 seen.add(identity)
@@ -125,15 +127,19 @@ def projected_cells(space: Space, names: Sequence[str]) -> Iterator[tuple[Value,
 
 
 def expected_distinct(draws: int, cells: int) -> float:
-    """The expected number of different cells among ``draws`` random draws from ``cells`` equally likely ones:
-    cells * (1 - (1 - 1 / cells) ** draws)."""
+    """Expected number of distinct cells in ``draws`` uniform draws from ``cells``: cells * (1 - (1 - 1 / cells) **
+    draws).
+
+    Computed with log1p and expm1, which stay accurate for many cells.
+    """
+    # log1p(-1) is undefined for a single cell
     return cells * -math.expm1(draws * math.log1p(-1 / cells)) if cells > 1 else float(min(draws, cells))
 
 
 def never_satisfied(space: Space) -> list[str]:
-    """The constraints that are known to be broken by every configuration, each taken alone."""
+    """The constraints that no configuration satisfies, each checked alone."""
     known = constants(space)
-    found: list[str] = []
+    never: list[str] = []
     for name, constraint in space.constraints.items():
         if constants_refuse(space, known, [name]) or _refused(
             space,
@@ -142,12 +148,12 @@ def never_satisfied(space: Space) -> list[str]:
             known,
             most=MOST_STEPS_TO_NONE // len(space.constraints),
         ):
-            found.append(name)
-    return found
+            never.append(name)
+    return never
 
 
 def is_empty(space: Space) -> bool:
-    """Whether it is known that no configuration is valid, whatever the continuous parameters are."""
+    """Whether no configuration is valid, whatever the values of continuous parameters."""
     known = constants(space)
     constrained = [group for group in groups(space, with_n_params=True) if group.constraints]
     return constants_refuse(space, known, space.constraints) or any(
@@ -157,7 +163,7 @@ def is_empty(space: Space) -> bool:
 
 
 def pinned(space: Space, values: Mapping[str, Value]) -> Space:
-    """The space with some searched parameters fixed: one arm of a quota, one level of a comparison."""
+    """The space with some searched parameters fixed to ``values``."""
     parameters = tuple(
         Fixed(name=p.name, value=values[p.name], when=p.when, before=p.before)
         if p.name in values and not isinstance(p, Fixed)
@@ -168,7 +174,7 @@ def pinned(space: Space, values: Mapping[str, Value]) -> Space:
 
 
 def drawable(space: Space) -> Space:
-    """The space without the choices whose weight is 0."""
+    """The space without choices of weight 0."""
     parameters: list[Parameter] = []
     for p in space.parameters:
         if isinstance(p, Choices) and p.weights is not None:
@@ -179,9 +185,9 @@ def drawable(space: Space) -> Space:
 
 
 def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, Value]]:
-    """Values that ``names`` can have together, constraints ignored: all of them where they are few, else some.
+    """Combinations of values that ``names`` can have, ignoring constraints: all if they are few, else a sample.
 
-    None where too much bears on them. The mapping changes with the next values.
+    Yields nothing if they depend on too many names. The mapping is reused for the next combination.
     """
     line = ancestors(space, names, most=MOST_ANCESTORS)
     if line is None:
@@ -200,7 +206,7 @@ def some_values(space: Space, names: Collection[str]) -> Iterator[Mapping[str, V
 
 
 def some_are_all(space: Space, names: Collection[str]) -> bool:
-    """Whether ``some_values`` gives all values of ``names``, none of which depends on a fixed parameter."""
+    """Whether ``some_values`` yields all combinations, and none depends on a fixed parameter."""
     line = ancestors(space, names, most=MOST_ANCESTORS)
     parameters = [space.by_name[name] for name in line or () if name in space.by_name]
     if not parameters or any(isinstance(parameter, Fixed) for parameter in parameters):
@@ -209,9 +215,10 @@ def some_are_all(space: Space, names: Collection[str]) -> bool:
 
 
 def _few(parameter: Parameter, *, whole: bool) -> Parameter:
-    """The parameter, with its ends and middle alone if it has many values."""
+    """The parameter, reduced to its ends and middle if it has many values."""
     if isinstance(parameter, Fixed) or whole or (parameter.count is not None and parameter.count <= 3):
         return parameter
+    # ends and middle: most mistakes in an expression (division by zero, a missing case) show there
     values = tuple(dict.fromkeys((parameter.low, parameter.middle, parameter.high)))
     return Choices(name=parameter.name, values=values, ordered=True, when=parameter.when)
 
@@ -224,7 +231,7 @@ def _product(space: Space, names: Collection[str]) -> int | None:
 def _refused(
     space: Space, names: Sequence[str], constraints: Sequence[str], known: Mapping[str, Value], *, most: int
 ) -> bool:
-    """Whether the constraints refuse every cell over those of the names that have cells."""
+    """Whether the constraints refuse all cells of the finite parameters among ``names``."""
     finite = [name for name in names if space.is_searched(name) and space.by_name[name].count is not None]
     plan = steps(space, decidable(space, finite, names, orphans=False), known, constraints)
     if not any(step.constraints for step in plan):
@@ -242,6 +249,7 @@ def _count_valid(space: Space) -> int | None:
     valid = 1
     for group in groups(space, with_n_params=True):
         first = space.by_name.get(group.names[0])
+        # an independent parameter: no walk needed
         if len(group.names) == 1 and not group.constraints and first is not None and first.when is None:
             valid *= first.count or 0
             continue

@@ -1,7 +1,4 @@
-"""In which order parameters and derived values can be decided, so that each comes after those it depends on.
-
-A parameter depends on the names in its ``when``; parents may be searched or fixed, and stand anywhere in the file.
-"""
+"""Orders parameters and derived values so that each comes after those it depends on (the names in its ``when``)."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 
 class Cycle(Exception):
-    """Names that depend on each other, one tuple for each cycle; more cycles may show when these are resolved."""
+    """Some names depend on each other. Has one tuple per cycle; resolving them may reveal more cycles."""
 
     def __init__(self, cycles: tuple[tuple[str, ...], ...]) -> None:
         super().__init__("; ".join(" -> ".join((*names, names[0])) for names in cycles))
@@ -20,11 +17,10 @@ class Cycle(Exception):
 
 
 def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """All names so that each follows its parents, and otherwise in the order given.
+    """Sort names topologically, keeping the given order where possible.
 
     Args:
-        parents: the names that each name depends on; those that are not keys are ignored, since unknown names have a
-            message of their own.
+        parents: the names that each name depends on. Unknown names are ignored; they are reported elsewhere.
 
     Raises:
         Cycle: some names depend on each other.
@@ -33,7 +29,7 @@ def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     index = {name: i for i, name in enumerate(names)}
     known = {name: {parent for parent in its if parent in index} for name, its in parents.items()}
     sorter = TopologicalSorter(known)
-    # after a CycleError the sorter still gives what does not depend on a cycle:
+    # after a CycleError the sorter still returns the nodes that do not depend on a cycle:
     # https://docs.python.org/3/library/graphlib.html#graphlib.TopologicalSorter.prepare
     with contextlib.suppress(CycleError):
         sorter.prepare()
@@ -41,6 +37,7 @@ def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     ready: list[int] = []
     while sorter.is_active():
         for name in sorter.get_ready():
+            # a heap instead of static_order(), which does not keep the given order
             heapq.heappush(ready, index[name])
         name = names[heapq.heappop(ready)]
         order.append(name)
@@ -53,8 +50,8 @@ def decision_order(parents: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
 
 
 def _cycles(blocked_by: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
-    """All cycles at once, where graphlib names one: every blocked name has a blocked parent, so walking up the parents
-    must come back to a name seen before."""
+    """All cycles, while graphlib reports only one. Every blocked name has a blocked parent, so following the parents
+    leads back to a name seen before."""
     cycles: list[tuple[str, ...]] = []
     seen: set[str] = set()
     for start in blocked_by:

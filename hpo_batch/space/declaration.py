@@ -1,7 +1,4 @@
-"""One parameter from the way it is declared: a value, a list of choices, or a table with ``low`` and ``high``.
-
-Every mistake is yielded with its key; none stops at the first. Called by ``build``.
-"""
+"""Reads the declaration of one parameter: a value, a list of choices, or a table, and collects its mistakes."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown
 
 LARGEST_INTEGER: Final = 2**53
-"""Optuna keeps parameters as doubles, in which larger integers are no longer exact"""
+"""Optuna stores parameters as doubles, which represent larger integers inexactly"""
 TOO_LARGE: Final = "an integer of more than 53 bits is not exact in Optuna, which stores doubles"
 KEYS: Final = {
     "range": ("low", "high", "log", "step", "when", "limits", "before"),
@@ -36,12 +33,11 @@ SYNONYMS: Final = {
     **dict.fromkeys(("constant", "const", "fixed"), "value"),
     "probabilities": "weights",
 }
-"""what Weights & Biases, Ray Tune, Hydra's Optuna sweeper and skopt call our keys: a better guess than a similar
-spelling"""
+"""names of our keys in Weights & Biases, Ray Tune, Hydra's Optuna sweeper and skopt, to suggest the right one"""
 
 
 def why_no_value(value: object) -> str | None:
-    """Why ``value`` cannot be a value of a parameter; None if it can."""
+    """Why ``value`` is not a valid parameter value; None if it is."""
     if isinstance(value, bool | str):
         return None
     if isinstance(value, int):
@@ -54,7 +50,7 @@ def why_no_value(value: object) -> str | None:
 
 
 def read_parameter(name: str, raw: Any, problems: list[Problem]) -> Parameter | None:
-    """The parameter that ``[space]`` declares as ``name = raw``; None if there are mistakes, added to ``problems``."""
+    """Read ``name = raw`` in ``[space]``; None if it is invalid. Mistakes are added to ``problems``."""
     declaration = _Declaration(name=name, raw=raw)
     if isinstance(raw, Mapping):
         parameter = declaration.from_table()
@@ -71,16 +67,16 @@ def read_parameter(name: str, raw: Any, problems: list[Problem]) -> Parameter | 
 
 @dataclass(frozen=True, kw_only=True)
 class _Declaration:
-    """The table of one parameter, and what is wrong with it."""
+    """The declaration of one parameter, and its mistakes."""
 
     name: str
     raw: Any
     is_table: bool = True
-    """False for a list in place of ``{ choices = [...] }``: then its keys have no place of their own"""
+    """False for a list instead of ``{ choices = [...] }``, whose keys have no lines of their own"""
     problems: list[Problem] = field(default_factory=list)
 
     def refuse(self, message: str, key: str = "", **more: str) -> None:
-        """Note a problem of a key, or of the parameter if the key is missing."""
+        """Add a problem for a key, or for the parameter if the key is missing."""
         has_key = key and self.is_table and isinstance(self.raw, Mapping) and key in self.raw
         place = ("space", self.name, key) if has_key else ("space", self.name)
         self.problems.append(Problem(key=place, message=message, **more))
@@ -103,12 +99,12 @@ class _Declaration:
                 return None
             return self._with_before(Fixed(name=self.name, value=self.raw["value"], when=when))
         if set(guesses.values()) & {"low", "high"}:
-            return None  # the other end is there under a misspelt name, which has its message
+            return None  # low or high is misspelt, which was reported above
         return self._with_before(self._range(when))
 
     def _refuse_table(self) -> None:
-        """The table has neither low and high, nor choices, nor a value."""
-        message = "a table describes a parameter by low and high, by choices, or by value"
+        """Report a table without ``low`` and ``high``, ``choices`` or ``value``."""
+        message = "a table must declare a parameter with low and high, with choices, or with value"
         known = sorted({key for keys in KEYS.values() for key in keys})
         unknown = [key for key in self.raw if key not in known]
         meant = {key: close for key in unknown if (close := _meant(key, known))}
@@ -120,7 +116,7 @@ class _Declaration:
         self.refuse(message, allowed=", ".join(known), guess=guess)
 
     def _with_before(self, parameter: Parameter | None) -> Parameter | None:
-        """The parameter with the value that older trials count as having: any of its kind, also one outside it."""
+        """Add the value that older trials count as having, which may be outside the range or choices."""
         if parameter is None or "before" not in self.raw:
             return parameter
         value = self.raw["before"]
@@ -153,6 +149,7 @@ class _Declaration:
             self.refuse(reason, "choices")
             return None
         weights = self._weights(len(values))
+        # numbers have an order by default
         ordered = self.raw.get("ordered", all(is_number(value) for value in values))
         if not isinstance(ordered, bool):
             self.refuse("ordered must be true or false", "ordered")
@@ -189,6 +186,7 @@ class _Declaration:
             return None
         integers = isinstance(low, int) and isinstance(high, int)
         self._check_ends(low, high, log=log, integers=integers)
+        # no check of the step for integers that are too large, which is reported already
         is_exact = not integers or max(abs(low), abs(high)) <= LARGEST_INTEGER
         if step is not None and is_exact and (reason := _why_no_step(low, high, step, log=log, integers=integers)):
             self.refuse(reason, "step")
@@ -236,11 +234,12 @@ def _why_no_choices(values: Any) -> str:
             return f"choice {shown(value)}: {reason}"
     first: dict[Value, Value] = {}
     for value in values:
+        # 1, 1.0 and true are equal keys of a dict
         if value in first and type(first[value]) is type(value):
-            return f"choice {shown(value)} is listed twice; to prefer a choice, give it a larger weight in 'weights'"
+            return f"choice {shown(value)} is listed twice; to draw a choice more often, use 'weights'"
         if value in first:
             both = f"{shown(first[value])} and {shown(value)}"
-            return f"choices {both} are equal as numbers and cannot be told apart; use strings"
+            return f"choices {both} are equal as numbers and cannot be distinguished; use strings"
         first[value] = value
     return ""
 
@@ -261,6 +260,6 @@ def _why_no_step(low: Any, high: Any, step: Any, *, log: bool, integers: bool) -
 
 
 def _meant(key: str, allowed: Collection[str]) -> str:
-    """The key that somebody means who writes another word; empty if there is no good guess."""
+    """The key probably meant by an unknown one; empty if there is no good guess."""
     synonym = SYNONYMS.get(key.lower(), "")
     return synonym if synonym in allowed else nearest(key, allowed)

@@ -1,4 +1,4 @@
-"""A value for a place between 0 and 1, and configurations at random. Called by samplers and by ``sweep/rules``."""
+"""Draws values and configurations at random, and maps the unit interval to values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from hpo_batch.space.space import Space
 
 
 def value_at(parameter: Searched, share: float) -> Value:
-    """The value at ``share`` (0 <= share < 1) of all values: of choices, whole numbers or reals; of their logarithm
-    with ``log``. Each choice and each whole number has an equal part of the axis."""
+    """Map ``share`` (0 <= share < 1) to a value, uniformly over choices, integers or reals, or over logarithms
+    (``log``).
+
+    Each choice or integer gets an equal part of the unit interval.
+    """
     if isinstance(parameter, Choices):
         return parameter.values[min(int(share * parameter.count), parameter.count - 1)]
     if isinstance(parameter, Integer):
         if parameter.log:
-            # each number gets the share of the axis that rounds to it, as in Optuna
+            # each integer gets the part of the log axis that rounds to it, as in Optuna's IntDistribution
             low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
             return min(parameter.high, max(parameter.low, round(math.exp(low + share * (high - low)))))
         last = (parameter.high - parameter.low) // parameter.step
@@ -30,12 +33,13 @@ def value_at(parameter: Searched, share: float) -> Value:
     if parameter.log:
         drawn = math.exp(math.log(parameter.low) * (1 - share) + math.log(parameter.high) * share)
     else:
+        # not low + share * (high - low), whose difference may overflow
         drawn = parameter.low * (1 - share) + parameter.high * share
     return min(parameter.high, max(parameter.low, drawn))
 
 
 def at_random(space: Space, rng: random.Random) -> Configuration:
-    """A configuration that may break constraints: uniform over choices, whole numbers, reals or their logarithm."""
+    """Draw a configuration uniformly, ignoring constraints."""
     return space.decide(lambda parameter: _drawn(parameter, rng))
 
 
@@ -43,7 +47,7 @@ def _drawn(parameter: Searched, rng: random.Random) -> Value:
     if isinstance(parameter, Choices):
         return rng.choice(parameter.values)
     if isinstance(parameter, Integer) and not parameter.log:
-        # exact for ranges that a share, which has 53 bits, would not reach all of
+        # a float share has 53 bits, too few to reach every value of a large range
         return rng.randrange(parameter.low, parameter.high + 1, parameter.step)
     if isinstance(parameter, Real) and parameter.step is not None:
         steps = rng.randrange(round((parameter.high - parameter.low) / parameter.step) + 1)
@@ -52,12 +56,12 @@ def _drawn(parameter: Searched, rng: random.Random) -> Value:
 
 
 def always_active(space: Space) -> list[Searched]:
-    """The searched parameters with more than one value that no condition on anything searched can switch off."""
+    """Searched parameters with several values that are active in every configuration."""
     always: set[str] = set()
     decided: dict[str, Value] = {}
     for name in space.order:
         if name in space.varying:
-            # a child of something searched may be inactive, even if no value makes it so
+            # a child of a searched parameter counts as conditional, even if its condition is always true
             is_free = space.is_searched(name) and space.varying.isdisjoint(space.parents[name])
             if is_free and space.is_active(name, decided):
                 always.add(name)
@@ -68,7 +72,7 @@ def always_active(space: Space) -> list[Searched]:
 
 
 def shuffled_cells(space: Space, arm: Mapping[str, Value], rng: random.Random) -> Iterator[Configuration]:
-    """The valid cells of an arm in a random order; of more than can be listed, so many drawn at random."""
+    """The valid cells of an arm in random order; if there are more than ``MOST_WALKED``, that many random draws."""
     names = [parameter.name for parameter in space.searched]
     lists = [(arm[p.name],) if p.name in arm else p.cells or () for p in space.searched]
     total = math.prod(map(len, lists))
@@ -78,6 +82,7 @@ def shuffled_cells(space: Space, arm: Mapping[str, Value], rng: random.Random) -
     for index in indices:
         values: dict[str, Value] = {}
         for name, cells in zip(names, lists, strict=True):
+            # the index as a number in mixed radix: one digit per parameter
             index, place = divmod(index, len(cells))
             values[name] = cells[place]
         configuration = space.resolve(values)

@@ -1,7 +1,7 @@
-"""A depth-first walk through the cells of a space, one name after the other, back at the first broken constraint.
+"""Enumerates the cells of a space by depth-first search, backtracking at the first broken constraint.
 
-A name is constant if it depends on nothing that is searched; the others fall into ``groups`` that are independent of
-each other. ``steps`` plans a walk through some of the names, ``walk`` does it. Called by ``cells`` only.
+Names that depend on nothing searched are constants; the others fall into independent ``groups``. ``steps`` plans a walk
+through some of the names, and ``walk`` runs it.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from hpo_batch.space.space import N_PARAMS, Space
 
 
 class TooManySteps(Exception):
-    """A walk took more steps than it may."""
+    """A walk exceeded its limit of steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Names that conditions, derived values and constraints connect, and the constraints between them."""
+    """Names connected by conditions, derived values or constraints, and those constraints."""
 
     names: tuple[str, ...]
-    """in the order in which they can be decided"""
+    """in decision order"""
     searched: tuple[str, ...]
     constraints: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The next name to decide, and the constraints that can be judged once it is."""
+    """The next name to decide, and the constraints that can be checked afterwards."""
 
     name: str
     always: bool
-    """active in any case, since a parent is not part of the walk"""
+    """treat as active, because a parent is not part of the walk"""
     constraints: tuple[str, ...]
 
 
 def constants(space: Space) -> dict[str, Value]:
-    """The values that are the same in all configurations; what is inactive in all of them is left out.
+    """The values that are the same in all configurations, without those that are always inactive.
 
     Raises:
         ExpressionError: one of them cannot be computed.
@@ -52,29 +52,29 @@ def constants(space: Space) -> dict[str, Value]:
 
 
 def constants_refuse(space: Space, known: Mapping[str, Value], constraints: Iterable[str]) -> bool:
-    """Whether one of ``constraints`` is broken in all configurations, by the constants ``known`` alone."""
+    """Whether the constants ``known`` alone break one of ``constraints``."""
     judged = [n for n in constraints if not (N_PARAMS in space.constraints[n].names and space.varying)]
     return any(space.why_broken(name, known) is not None for name in judged)
 
 
 def ancestors(space: Space, names: Iterable[str], *, most: int | None = None) -> tuple[str, ...] | None:
-    """The names and everything that they depend on, parents first; None if that is more than ``most``."""
-    found: set[str] = set()
+    """The names and everything they depend on, parents first; None if there are more than ``most``."""
+    family: set[str] = set()
     todo = [name for name in names if name in space.parents]
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
-            if most is not None and len(found) > most:
+        if name not in family:
+            family.add(name)
+            if most is not None and len(family) > most:
                 return None
             todo += [parent for parent in space.parents[name] if parent in space.parents]
-    return decision_order({name: space.parents[name] for name in sorted(found)})
+    return decision_order({name: space.parents[name] for name in sorted(family)})
 
 
 def groups(space: Space, *, with_n_params: bool) -> list[Group]:
-    """The names that vary, split where nothing connects them.
+    """The varying names, split into independent groups.
 
-    A constraint on ``n_params`` connects all of them, since the user's function may read any.
+    A constraint on ``n_params`` connects all names, because the user's function may read any of them.
     """
     vary = tuple(name for name in space.order if name in space.varying)
     connected = _UnionFind(vary)
@@ -106,32 +106,37 @@ def groups(space: Space, *, with_n_params: bool) -> list[Group]:
 
 
 class _UnionFind:
-    """Sets of names that are joined where something connects them."""
+    """Disjoint sets of names (union-find, with path halving)."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._parent = {name: name for name in names}
 
     def find(self, name: str) -> str:
-        """The name that stands for its set."""
+        """The representative of a name's set."""
         while self._parent[name] != name:
+            # path halving
             self._parent[name] = self._parent[self._parent[name]]
             name = self._parent[name]
         return name
 
     def join(self, names: Iterable[str]) -> None:
-        """Make one set of them; names that are in none are ignored."""
+        """Merge the sets of these names; unknown names are ignored."""
         roots = [self.find(name) for name in names if name in self._parent]
         for other in roots[1:]:
             self._parent[other] = roots[0]
 
 
 def decidable(space: Space, inside: Collection[str], among: Iterable[str], *, orphans: bool = True) -> list[str]:
-    """The varying names of ``among`` that follow if of all searched parameters only those ``inside`` are decided.
+    """The varying names that can be decided if only the searched parameters ``inside`` are.
 
-    ``among`` is in an order in which names can be decided. ``orphans``: also children of a parent that is not decided.
+    Args:
+        space: of the names.
+        inside: searched parameters with values.
+        among: the names to consider, in decision order.
+        orphans: include those of ``inside`` whose parent is undecided.
     """
     undecided: set[str] = set()
-    found: list[str] = []
+    decided: list[str] = []
     for name in among:
         is_orphan = not undecided.isdisjoint(space.parents[name])
         is_inside = name in inside
@@ -139,14 +144,14 @@ def decidable(space: Space, inside: Collection[str], among: Iterable[str], *, or
         if not follows:
             undecided.add(name)
         elif name in space.varying:
-            found.append(name)
-    return found
+            decided.append(name)
+    return decided
 
 
 def steps(space: Space, names: Sequence[str], known: Mapping[str, Value], constraints: Iterable[str]) -> list[Step]:
-    """A walk through ``names``, in their order as far as parents allow it.
+    """Plan a walk through ``names``, in their order as far as dependencies allow.
 
-    Constraints on names that are neither here nor ``known`` are left out: they cannot be judged.
+    Constraints with names that are neither in the walk nor ``known`` are left out.
     """
     order = decision_order({name: space.parents[name] for name in names})
     place = {name: i for i, name in enumerate(order)}
@@ -175,16 +180,16 @@ def walk(
     most: int | None = None,
     back_to: int | None = None,
 ) -> Iterator[Mapping[str, Value]]:
-    """Every cell that satisfies the constraints of ``plan``: the active names and their values, with ``known``.
+    """Yield every cell that satisfies the constraints of ``plan``, as values by active name, including ``known``.
 
-    All cells are the same mapping, which the next step changes.
+    Every cell is the same mapping object, modified in place.
 
     Args:
         space: of the names.
         plan: the names to decide, in order.
         known: values of the constants.
-        most: number of steps allowed.
-        back_to: after a cell, change one of the first so many names; of the others, one combination is enough.
+        most: limit on the number of steps.
+        back_to: yield one cell per combination of the first ``back_to`` names.
 
     Raises:
         TooManySteps: there are more than ``most``.
@@ -207,6 +212,7 @@ def walk(
             raise TooManySteps
         for value in option:
             decided[step.name] = value
+        # prune: no value of the later names can repair a broken constraint
         if any(space.why_broken(name, decided) is not None for name in step.constraints):
             continue
         if len(open_steps) < len(plan):
@@ -217,13 +223,14 @@ def walk(
         if back_to is not None:
             for later in plan[back_to:]:
                 decided.pop(later.name, None)
+            # skip other combinations of the later names
             del open_steps[max(back_to, 1) :]
 
 
 def _options(
     space: Space, name: str, decided: Mapping[str, Value], *, always: bool = False
 ) -> Iterator[tuple[Value, ...]]:
-    """The values that ``name`` can have, each in a tuple; an empty one if it is inactive."""
+    """The possible values of ``name``, as 1-tuples; an empty tuple if it is inactive."""
     if not always and not space.is_active(name, decided):
         return iter(((),))
     if name in space.derived:

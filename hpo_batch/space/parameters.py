@@ -1,7 +1,6 @@
-"""The kinds of parameter: fixed values, choices, integers and reals.
+"""The kinds of parameters: fixed values, choices, integers and reals.
 
-Each knows which values it takes, its ends, its middle and its cells, and converts a value given by hand to its own
-type. Conditions are stored here as expressions; ``Space`` decides where they hold.
+Each has a range, a middle and cells, and converts values to its own type. ``Space`` evaluates the conditions.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ from hpo_batch.expressions import Expression
 from hpo_batch.records import Value, is_number
 
 MOST_CELLS = 1_000_000
-"""a parameter with more values is treated as continuous: its cells are never listed"""
+"""a parameter with more values counts as continuous"""
 
 
 def same(a: Value, b: Value) -> bool:
-    """Equality of values of one parameter: ``1``, ``1.0`` and ``true`` are three values, unlike in Python."""
+    """Equality of values and types: ``1``, ``1.0`` and ``true`` differ, unlike in Python."""
     return type(a) is type(b) and a == b
 
 
 def in_kind_of(values: Sequence[Value], value: Value) -> Value:
-    """A number in the type that all ``values`` have: ``128.0`` among integers is ``128``, ``1`` among reals ``1.0``."""
+    """Convert a number to the type of all ``values``: ``128.0`` among integers to ``128``, ``1`` among reals to
+    ``1.0``."""
     if is_number(value) and all(type(other) is int for other in values):
         return _whole(value)
     if is_number(value) and all(type(other) is float for other in values):
@@ -39,19 +39,19 @@ def _whole(value: Value) -> Value:
 
 
 def _real(value: Value) -> float:
-    # -0.0 + 0.0 is 0.0: both zeros are one configuration
+    # -0.0 + 0.0 is 0.0, so both zeros are the same configuration
     return float(value) + 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """What every kind of parameter has."""
+    """The fields common to all kinds of parameters."""
 
     name: str
     when: Expression | None = None
-    """the parameter is active where this holds; None: always"""
+    """condition under which the parameter is active; None: always"""
     before: Value | None = None
-    """the value that trials made before the parameter was added count as having; None: unknown"""
+    """value assumed for trials from before the parameter was added; None: unknown"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,9 @@ class Choices(_Named):
 
     values: tuple[Value, ...]
     ordered: bool
-    """whether the values have an order: numbers do, others if the sweep says so"""
+    """whether the values have an order: numbers do, others if the sweep declares it"""
     weights: tuple[float, ...] | None = None
-    """shares of started trials, one for each choice"""
+    """relative share of trials per choice"""
 
     @property
     def count(self) -> int:
@@ -113,7 +113,7 @@ class Choices(_Named):
         return self.in_order[(len(self.in_order) - 1) // 2]
 
     def normalise(self, value: Value) -> Value:
-        """The listed value that is equal as a number (``128.0`` finds ``128``); another in their type."""
+        """The listed value equal to ``value`` as a number (``128.0`` gives ``128``), else ``value`` in their type."""
         if (type(value), value) in self._listed:
             return value
         if is_number(value):
@@ -135,7 +135,7 @@ class Choices(_Named):
 
 @dataclass(frozen=True, kw_only=True)
 class _Range(_Named):
-    """What integers and reals share: numbers have an order, and no weights."""
+    """The fields common to integers and reals."""
 
     log: bool = False
 
@@ -145,7 +145,7 @@ class _Range(_Named):
 
 @dataclass(frozen=True, kw_only=True)
 class Integer(_Range):
-    """Whole numbers from ``low`` to ``high``, both included, ``step`` apart."""
+    """Integers from ``low`` to ``high`` inclusive, in steps."""
 
     low: int
     high: int
@@ -155,7 +155,7 @@ class Integer(_Range):
 
     @property
     def count(self) -> int | None:
-        """Number of cells; None if they are too many to be listed."""
+        """Number of cells; None if there are too many to list."""
         count = (self.high - self.low) // self.step + 1
         return count if count <= MOST_CELLS else None
 
@@ -166,6 +166,7 @@ class Integer(_Range):
     @property
     def middle(self) -> int:
         if self.log:
+            # geometric mean; rounding may leave a narrow range
             return min(self.high, max(self.low, round(math.sqrt(self.low * self.high))))
         return self.low + (self.high - self.low) // self.step // 2 * self.step
 
@@ -183,7 +184,7 @@ class Integer(_Range):
 
 @dataclass(frozen=True, kw_only=True)
 class Real(_Range):
-    """Real numbers from ``low`` to ``high``, both included; with ``step`` a finite set of them."""
+    """Real numbers from ``low`` to ``high`` inclusive; with ``step``, a finite set."""
 
     low: float
     high: float
@@ -193,7 +194,7 @@ class Real(_Range):
 
     @property
     def count(self) -> int | None:
-        """Number of cells; None for a continuous parameter, and for one with too many cells to be listed."""
+        """Number of cells; None if continuous, or if there are too many to list."""
         if self.low == self.high:
             return 1
         return None if self.step is None or self._last >= MOST_CELLS else self._last + 1
@@ -207,9 +208,10 @@ class Real(_Range):
         if self.step is not None:
             return self._grid(self._last // 2)
         if not self.log:
+            # halves first: the sum of two large floats may overflow
             return self.low / 2 + self.high / 2
         middle = math.sqrt(self.low * self.high)
-        # the product of two floats may be too small or too large for one
+        # the product may underflow or overflow
         return middle if self.low <= middle <= self.high else math.sqrt(self.low) * math.sqrt(self.high)
 
     @cached_property
@@ -219,7 +221,7 @@ class Real(_Range):
         return round(steps_between(self.low, self.high, self.step))
 
     def _grid(self, index: int) -> float:
-        # 0.1 + 2 * 0.05 is 0.2 and not 0.20000000000000001: the text of a value is part of its identity
+        # in decimal: 0.1 + 2 * 0.05 must be exactly 0.2, because the digits of a value are part of its identity
         if self.step is None or index >= self._last:
             return self.high
         value = self._computed.get(index)
@@ -229,7 +231,7 @@ class Real(_Range):
 
     @cached_property
     def _computed(self) -> dict[int, float]:
-        """Cells computed before: each drawn value is looked up several times."""
+        """Cache of cells: each drawn value is looked up several times."""
         return {}
 
     def normalise(self, value: Value) -> Value:
@@ -238,7 +240,7 @@ class Real(_Range):
         number = _real(value)
         if self.step is not None and self.low - self.step < number < self.high + self.step:
             on_grid = self._grid(max(0, round((number - self.low) / self.step)))
-            # what a sampler computed in floats is a few last digits off; more than that is another value
+            # a sampler's arithmetic may be off in the last digits; anything further away is another value
             noise = 4 * math.ulp(max(abs(self.low), abs(self.high)))
             if abs(on_grid - number) <= max(1e-6 * self.step, noise):
                 return on_grid
@@ -260,5 +262,5 @@ Parameter: TypeAlias = Fixed | Choices | Integer | Real
 
 
 def steps_between(low: float, high: float, step: float) -> Decimal:
-    """How many steps lie between two values, as they are written: three steps of 0.1 are 0.3."""
+    """Number of steps between two values, in decimal arithmetic: from 0 to 0.3 there are exactly three steps of 0.1."""
     return (Decimal(repr(high)) - Decimal(repr(low))) / Decimal(repr(step))

@@ -1,4 +1,4 @@
-"""How rare valid configurations are among those drawn at random: what makes drawing slow, or hopeless."""
+"""Estimates how rare valid configurations are among random ones: rare ones make drawing slow, or impossible."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from hpo_batch.space.draw import at_random
 from hpo_batch.space.space import Space
 
 DRAWS: Final = 4_096
-"""configurations drawn to estimate the share: four times what a worker draws before it gives up"""
+"""number of draws for the estimate: four times as many as a worker makes before it gives up"""
 RARE: Final = 0.01
-"""share of valid configurations below which drawing is called slow"""
+"""share of valid configurations below which a warning is given"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rarity:
-    """Valid configurations are rare. As text: how rare, and the constraint that refuses most."""
+    """How rare valid configurations are, and the constraint that refuses most."""
 
     valid: int
-    """of ``DRAWS``"""
+    """number of valid configurations in ``DRAWS``"""
     refused: int
-    """by the reason that refused most"""
+    """number refused for ``reason``"""
     reason: str
     worst: str | None
-    """name of that constraint"""
+    """name of the constraint in ``reason``"""
 
     def __str__(self) -> str:
         share = f"{self.valid / DRAWS:.1%} of" if self.valid else "none of"
@@ -37,26 +37,28 @@ class Rarity:
 
 
 def rarely_valid(space: Space, *, also_finite: bool = False) -> Rarity | None:
-    """How rare valid configurations are; None if they are not.
+    """How rare valid configurations are; None if they are not rare.
 
     Args:
-        also_finite: also judge a space that can be enumerated. Its ``size`` is exact unless a constraint calls the
-            user's function.
+        space: to draw from.
+        also_finite: include finite spaces, whose ``size`` is exact unless a constraint calls the user's function.
     """
     if not space.constraints or (size(space).all is not None and not also_finite):
         return None
+    # a fixed seed: `check` gives the same answer each time
     rng = random.Random(0)
     refused: Counter[str] = Counter()
     for _ in range(DRAWS):
         try:
             reason = space.why_constrained(at_random(space, rng).values)
         except ExpressionError:
-            return None  # a condition or derived value fails, which has a message of its own
+            return None  # a condition or derived value fails, which is reported elsewhere
         if reason is not None:
             refused[reason] += 1
     valid = DRAWS - refused.total()
     if valid / DRAWS >= RARE:
         return None
+    # the constraint that refuses most is where to start
     ((reason, count),) = refused.most_common(1)
     worst = next((name for name in space.constraints if f"constraint '{name}'" in reason), None)
     return Rarity(valid=valid, refused=count, reason=reason, worst=worst)

@@ -1,7 +1,6 @@
-"""The search space as one frozen value: which configurations exist, and what a set of values means in it.
+"""The search space: resolves values into configurations and checks them against bounds and constraints.
 
-``resolve`` turns values into a configuration (inactive parameters dropped, fixed and derived ones added);
-``why_invalid`` says which constraint or bound refuses it. Drawing is the samplers' work, counting that of ``cells``.
+``draw`` draws configurations, ``cells`` counts them.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from hpo_batch.space.conditions import decision_order
 from hpo_batch.space.parameters import Fixed, Parameter, Searched, same
 
 N_PARAMS = "n_params"
-"""the name under which ``[objective] n_params`` may stand in constraints"""
+"""name of the result of ``[objective] n_params`` in constraints"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Parameters in the order of the file, derived values, and constraints by name."""
+    """Parameters in file order, and derived values and constraints by name."""
 
     parameters: tuple[Parameter, ...] = ()
     derived: Mapping[str, Expression] = field(default_factory=dict)
     constraints: Mapping[str, Expression] = field(default_factory=dict)
     n_params: Callable[[Mapping[str, Value]], int] | None = field(default=None, compare=False)
-    """counts a model's parameters from a configuration; loaded by whoever may import the user's code"""
+    """counts the model parameters of a configuration; only set where the user's code may be imported"""
 
     @cached_property
     def by_name(self) -> dict[str, Parameter]:
@@ -44,31 +43,31 @@ class Space:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names of parameters and derived values so that each comes after what it depends on."""
+        """Names of parameters and derived values in decision order."""
         return decision_order(self.parents)
 
     @cached_property
     def parents(self) -> dict[str, tuple[str, ...]]:
-        """The names each parameter's condition, or each derived value, mentions."""
+        """The names in the condition of each parameter, and in each derived value."""
         whens = {p.name: tuple(sorted(p.when.names)) if p.when else () for p in self.parameters}
         return {**whens, **{name: tuple(sorted(e.names)) for name, e in self.derived.items()}}
 
     @cached_property
     def varying(self) -> frozenset[str]:
-        """What is searched, and what depends on it; the other names are the same in all configurations."""
-        found: set[str] = set()
+        """Searched names and those that depend on them; all others are the same in every configuration."""
+        names: set[str] = set()
         for name in self.order:
-            if self.is_searched(name) or not found.isdisjoint(self.parents[name]):
-                found.add(name)
-        return frozenset(found)
+            if self.is_searched(name) or not names.isdisjoint(self.parents[name]):
+                names.add(name)
+        return frozenset(names)
 
     def is_searched(self, name: str) -> bool:
         return name in self.by_name and not isinstance(self.by_name[name], Fixed)
 
     def is_active(self, name: str, decided: Mapping[str, Value]) -> bool:
-        """Whether ``name`` has a value, given the values of everything before it in ``order``.
+        """Whether ``name`` is active, given the values of all names before it in ``order``.
 
-        A condition on an inactive parent does not hold: the child of an inactive parent is inactive.
+        A child of an inactive parent is inactive.
         """
         if not all(parent in decided for parent in self.parents[name]):
             return False
@@ -78,7 +77,7 @@ class Space:
         return when is None or when.truth(decided)
 
     def decide(self, value_of: Callable[[Searched], Value]) -> Configuration:
-        """Walk the space in ``order``, asking ``value_of`` for each searched parameter that is active."""
+        """Build a configuration in decision order; ``value_of`` supplies the active searched parameters."""
         decided: dict[str, Value] = {}
         for name in self.order:
             if not self.is_active(name, decided):
@@ -95,13 +94,14 @@ class Space:
         )
 
     def resolve(self, values: Mapping[str, Value], *, strict: bool = False) -> Configuration:
-        """The configuration that ``values`` describes; values of inactive parameters are dropped.
+        """The configuration for ``values``; values of inactive parameters are dropped.
 
-        A fixed parameter that stands in ``values`` takes the value given there: a trial given by hand may leave the
-        space. ``strict`` refuses values of parameters that are not in the space or not active.
+        Args:
+            values: by parameter. They may override fixed parameters, since planned trials may lie outside the space.
+            strict: refuse values of unknown and inactive parameters.
 
         Raises:
-            UserError: an active parameter has no value, or ``strict`` found one too many.
+            UserError: an active parameter has no value, or ``strict`` refuses one.
         """
         space = self._with_fixed(values)
 
@@ -118,25 +118,26 @@ class Space:
         return configuration
 
     def why_unwanted(self, name: str) -> str:
-        """Why a value for ``name`` has no place in a configuration that lacks it."""
+        """Why a configuration has no value for ``name``."""
         if name in self.by_name:
             return "not active"
         return "derived from others" if name in self.derived else "not in [space]"
 
     def _with_fixed(self, values: Mapping[str, Value]) -> Space:
-        """The space with its fixed parameters at the ``values`` given for them."""
+        """The space with fixed parameters overridden by ``values``."""
         changed: dict[str, Parameter] = {}
         for parameter in self.fixed:
             if parameter.name in values:
                 value = parameter.normalise(values[parameter.name])
-                if not same(value, parameter.value):  # not `!=`: 1, 1.0 and true are equal to Python
+                if not same(value, parameter.value):  # not `!=`, because 1 == 1.0 == True
                     changed[parameter.name] = replace(parameter, value=value)
         if not changed:
             return self
+        # a new Space, so its cached properties are computed again
         return replace(self, parameters=tuple(changed.get(p.name, p) for p in self.parameters))
 
     def why_invalid(self, configuration: Configuration, *, bounds: bool = True) -> str | None:
-        """The first reason against a configuration, or None. ``bounds=False`` judges by constraints alone."""
+        """Why a configuration is invalid, or None. ``bounds=False`` checks constraints only."""
         if bounds:
             for parameter in self.searched:
                 if parameter.name in configuration.searched:
@@ -146,7 +147,7 @@ class Space:
         return self.why_constrained(configuration.values)
 
     def why_constrained(self, values: Mapping[str, Value]) -> str | None:
-        """The first constraint that ``values`` break. One that names an inactive or undecided value does not apply."""
+        """The first broken constraint, or None. Constraints with inactive or undecided names do not apply."""
         for name in self.constraints:
             reason = self.why_broken(name, values)
             if reason is not None:
@@ -154,7 +155,7 @@ class Space:
         return None
 
     def why_broken(self, name: str, values: Mapping[str, Value]) -> str | None:
-        """Why ``values`` break the constraint ``name``, or None."""
+        """Why ``values`` break constraint ``name``, or None."""
         constraint = self.constraints[name]
         missing = constraint.names - values.keys()
         if missing and (missing != {N_PARAMS} or self.n_params is None):
@@ -170,5 +171,5 @@ class Space:
         assert self.n_params is not None
         try:
             return self.n_params(values)
-        except Exception as error:  # the user's function may raise anything: it refuses this configuration, no more
+        except Exception as error:  # user code may raise anything; that only refuses this configuration
             raise ExpressionError(f"[objective] n_params: {type(error).__name__}: {error}") from error

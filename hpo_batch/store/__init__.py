@@ -1,1 +1,1 @@
-"""One study's directory: where each file is, the journal and its lock, leases, submissions, the folders of trials."""
+"""The directory of one study: its paths, leases, submissions and trial folders."""

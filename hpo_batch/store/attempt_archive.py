@@ -1,6 +1,6 @@
-"""What the trial folders have kept: claims, endings and reports, read back. Nothing is guessed and nothing is changed.
+"""Reads claims, results and reports back from the trial folders.
 
-A file that cannot be read, or that does not belong where it lies, becomes a ``problem`` of its attempt and no more.
+A file that cannot be read, or is in the wrong folder, becomes the ``problem`` of its attempt. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from hpo_batch.store.home import StudyHome, is_counted
 
 MOST_STEP = 2**62
 EXIT = "exit.json"
-"""of commands, in studies of earlier versions"""
+"""how a command ended, in studies of earlier versions"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptClaim:
-    """A claim as its worker wrote it down."""
+    """A claim as written by its worker."""
 
     token: str
     configuration: Configuration
     trial: Mapping[str, Any]
     """the trial's attribute ``hpo:trial``"""
     attempt: Mapping[str, Any]
-    """its attribute ``hpo:attempt:N``"""
+    """the trial's attribute ``hpo:attempt:N``"""
 
     @property
     def started(self) -> float:
@@ -54,7 +54,7 @@ class KeptClaim:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptEnd:
-    """How an attempt ended, as its worker wrote it down before it told the journal."""
+    """How an attempt ended, as written by its worker before it updated the journal."""
 
     ended: Outcome | GivenBack
     time: float
@@ -78,25 +78,25 @@ class KeptAttempt:
     claim: KeptClaim | None = None
     """None if it cannot be read"""
     end: KeptEnd | None = None
-    """None if there is none, or none that belongs to the claim"""
+    """None if there is none that belongs to the claim"""
     problem: str = ""
-    """what of the folder could not be used, and why"""
+    """which file could not be used, and why"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptTrial:
     number: int
     attempts: tuple[KeptAttempt, ...]
-    """in order; the last one is the one that counts"""
+    """in order; the last one counts"""
 
     @property
     def claim(self) -> KeptClaim | None:
-        """The newest one that can be read: all of a trial's claims have the same parameters."""
+        """The newest readable claim: all claims of a trial have the same parameters."""
         return next((a.claim for a in reversed(self.attempts) if a.claim is not None), None)
 
     @property
     def end(self) -> KeptEnd | None:
-        """How the trial's last attempt ended. What an older one left is a zombie's, or led to the next attempt."""
+        """How the last attempt ended. Earlier results are from attempts that were superseded or retried."""
         return self.attempts[-1].end if self.attempts else None
 
     @property
@@ -120,7 +120,7 @@ def kept_trials(home: StudyHome) -> Iterator[KeptTrial]:
         if is_counted(folder.name)
     }
     for number in sorted(numbers):
-        if home.trial(number).is_dir():  # else a folder that lies where none of ours would
+        if home.trial(number).is_dir():  # not in the wrong shard
             yield kept_trial(home, number)
 
 
@@ -130,15 +130,15 @@ def kept_trial(home: StudyHome, number: int) -> KeptTrial:
 
 
 def kept_end(home: StudyHome, number: int, attempt: int, *, token: str) -> KeptEnd | None:
-    """How one attempt ended, if it got so far; the token says whose it must be."""
+    """How one attempt ended, if it wrote a result and has the token of the claim."""
     kept = _attempt(home, number, attempt)
     return kept.end if kept.claim is not None and kept.claim.token == token else None
 
 
 def command_end(folder: Path) -> Mapping[str, Any]:
-    """How the command of an attempt ended, by the names of ``CommandEnd``; empty if nothing is known.
+    """How the command of an attempt ended, as the fields of ``CommandEnd``; empty if not recorded.
 
-    Studies of earlier versions have a file of its own for it.
+    Studies of earlier versions have a separate file for it.
     """
     with contextlib.suppress(OSError, ValueError):
         return decode(read_regular(folder / EXIT), dict[str, Any])
@@ -148,16 +148,16 @@ def command_end(folder: Path) -> Mapping[str, Any]:
 
 
 def reports(folder: Path) -> list[Report]:
-    """What an attempt reported, in its order; lines that are torn or not ours are left out."""
-    found = []
+    """The reports of an attempt, in order. Torn and foreign lines are skipped."""
+    reported = []
     for line in read_json_lines(folder / METRICS_FILE):
         step, time, metrics = line.get("step"), line.get("time"), line.get("metrics")
         if isinstance(step, int) and 0 <= step <= MOST_STEP and is_number(time) and isinstance(metrics, dict):
             numbers = {
                 name: float(value) for name, value in metrics.items() if is_number(value) or isinstance(value, float)
             }
-            found.append(Report(step=step, time=float(time), metrics=numbers))
-    return found
+            reported.append(Report(step=step, time=float(time), metrics=numbers))
+    return reported
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -197,12 +197,12 @@ class _WithCommand(msgspec.Struct):
 
 def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
     folder = home.attempt(number, attempt)
-    # in this order: the claim is removed when the result is there
+    # in this order: a worker removes the claim once the result is written
     written, claim_wrong = _read(folder / CLAIM, _ClaimFile)
     result, result_wrong = _read(folder / RESULT, _ResultFile)
     problem, source = "", folder / CLAIM
     if written is None and result is not None:
-        written, source = result.claim, folder / RESULT  # written and synced after the claim, and the same
+        written, source = result.claim, folder / RESULT  # the result repeats the claim
     elif result_wrong and result_wrong != GONE and (written is not None or claim_wrong == GONE):
         problem = f"'{folder / RESULT}' {result_wrong}"
     elif written is None:
@@ -216,21 +216,21 @@ def _attempt(home: StudyHome, number: int, attempt: int) -> KeptAttempt:
     if claim is not None and result is not None:
         if result.claim.token == claim.token:
             end = _end(result)
-            problem = problem if end is not None else f"'{folder / RESULT}' makes no sense"
+            problem = problem if end is not None else f"'{folder / RESULT}' has invalid values"
         else:
-            problem = f"'{folder / RESULT}' belongs to another claim: it does not count"
+            problem = f"'{folder / RESULT}' belongs to another claim and is ignored"
     return KeptAttempt(number=attempt, folder=folder, claim=claim, end=end, problem=problem)
 
 
-GONE = "is not there"
+GONE = "does not exist"
 
 
 def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
-    """The file's content, or why there is none."""
+    """The decoded file, or why it cannot be used."""
     try:
         content = read_regular(path)
         if not content and kind is _ResultFile:
-            return None, GONE  # of a folder that was another claim's (trial_folder.open_attempt)
+            return None, GONE  # placeholder in a folder taken over from another claim (attempt_folder.open_attempt)
         return decode(content, kind), ""
     except FileNotFoundError:
         return None, GONE
@@ -239,15 +239,15 @@ def _read(path: Path, kind: type[Any]) -> tuple[Any, str]:
     except msgspec.ValidationError as error:
         return None, f"was not written by this hpo-batch: {error}"
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None, "is torn: its writer or its machine was stopped in the middle"
+        return None, "is incomplete: its writer or its machine was stopped while writing"
     except ValueError as error:
-        return None, f"makes no sense: {error}"
+        return None, f"has invalid values: {error}"
 
 
 def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
-    """Why a claim that can be read is not the one that was made here; empty if it is."""
+    """Why a readable claim is not the original one for this attempt; empty if it is."""
     if (written.number, written.attempt) != (number, attempt):
-        return f"is that of trial {written.number}, attempt {written.attempt}"
+        return f"belongs to trial {written.number}, attempt {written.attempt}"
     owner = written.owner
     started, texts = owner.get("started"), ("worker", "job", "host", "token")
     if (
@@ -255,12 +255,13 @@ def _why_strange(written: _ClaimFile, *, number: int, attempt: int) -> str:
         or abs(float(started)) > MAX_TIME_S
         or not all(isinstance(owner.get(name), str) for name in texts)
     ):
-        return "lacks its worker"
+        return "does not name its worker"
     if not isinstance(written.trial.get("derived", {}), dict):
-        return "makes no sense"
+        return "has invalid derived values"
+    # the key is a digest of the values, so an edited value shows
     configuration = Configuration(searched=written.searched, fixed=written.fixed)
     if written.trial.get("key") != configuration.key or owner["token"] != written.token:
-        return "was changed after it was written: its values and its key do not belong together"
+        return "was edited: its key does not match its values"
     return ""
 
 
@@ -277,7 +278,7 @@ def _claim(written: _ClaimFile) -> KeptClaim:
 def _end(result: _ResultFile) -> KeptEnd | None:
     try:
         ended = _outcome(result)
-    except (ValueError, OverflowError):  # a metric that is the text "much"
+    except (ValueError, OverflowError):  # a metric that is some other text than "nan" or "inf"
         return None
     return None if ended is None or abs(result.time) > MAX_TIME_S else KeptEnd(ended=ended, time=result.time)
 

@@ -1,8 +1,8 @@
-"""The folder of an attempt: the claim as made, how the attempt ended, the checkpoint that is taken over.
+"""Writes the folder of an attempt: its claim, its result and the checkpoint it resumes from.
 
-The two files hold all that the journal knows of an attempt, so that it can be made again from them
-(``study.rebuild``). ``kept`` reads them back. Files count against quotas, and each call is a round trip to a file
-server: the claim is there only until the result, which repeats it, and nothing empty stays.
+Together the two files contain all that the journal has of an attempt, so a lost journal can be rebuilt from them
+(``study.rebuild``); ``attempt_archive`` reads them. Files count against quotas and each call is a round trip to a file
+server, so the claim is removed once the result, which repeats it, is written, and empty files are removed.
 """
 
 from __future__ import annotations
@@ -43,39 +43,39 @@ CLAIM: Final = "claim.json"
 RESULT: Final = "result.json"
 CHECKPOINT: Final = "checkpoint"
 METRICS_FILE: Final = "metrics.jsonl"
-"""one line ``{"step": 3, "time": 1.7e9, "metrics": {...}}`` per report"""
+"""one line per report: ``{"step": 3, "time": 1.7e9, "metrics": {...}}``"""
 SEEDS_METRICS_FILE: Final = "metrics.seeds.jsonl"
-"""the same of the seeds behind the first, all in one file: each line has its ``seed``, counted from 1"""
+"""the same for all seeds after the first, in one file; each line has its ``seed``, counted from 1"""
 STREAMS: Final = ("stdout", "stderr")
-"""what an attempt prints; one that is empty when it ends is removed"""
+"""output of an attempt; removed at its end if empty"""
 STOP: Final = "stop"
-"""tells a running command to stop"""
+"""asks a running command to stop"""
 KINDS: Final = {Complete: "complete", Pruned: "pruned", Failed: "failed", GivenBack: "given_back"}
-"""what ``outcome`` says in a result"""
+"""the field ``outcome`` of a result"""
 
 COPY_TRIES = 3
 ARRIVING: Final = ".checkpoint.tmp"
+# temporary files of ``files.write_atomic``
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-"""as ``files.write_atomic`` names them"""
+# prefixes of the folders of further seeds and ranks within an attempt's folder
 _PARTS: Final = ("seed-", "rank-")
-"""how the folders of a trial's further seeds and ranks begin, in that of the attempt"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimFacts:
-    """What the journal has of a claim beside the parameters, word for word."""
+    """The journal's attributes of a claim, unchanged, besides the parameters."""
 
     trial: Mapping[str, Any]
     """the trial's attribute ``hpo:trial``: key, seeds, origin, name, set, note, revision, derived values"""
     attempt: Mapping[str, Any]
-    """its attribute ``hpo:attempt:N``: the worker, the token, the time it started"""
+    """the trial's attribute ``hpo:attempt:N``: worker, token and start time"""
 
 
 def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
-    """Make the attempt's folder, with the claim and, if it resumes, a copy of the earlier attempt's checkpoint.
+    """Create the attempt's folder, with the claim and, if it resumes, a copy of the earlier checkpoint.
 
-    A copy: the earlier attempt may still be alive somewhere, and must not write into ours. An attempt that does not
-    resume gets a folder for checkpoints when it first asks for one.
+    The checkpoint is copied because the earlier attempt may still be alive and must not write into ours. An attempt
+    that does not resume gets a checkpoint folder when it first asks for one.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -83,17 +83,18 @@ def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
     folder = home.attempt(claim.number, claim.attempt)
     try:
         if not _make(folder) and not _is_of(folder, claim.token):
-            # of a claim that is no more, since an older copy of the journal was put back
+            # left by a claim that was lost when an older copy of the journal was restored
             if claim.attempt == 1:  # its checkpoints are of another configuration
                 trial = home.trial(claim.number)
                 trial.rename(trial.with_name(f"{trial.name}.{claim.token}"))
                 _make(folder)
-            # Should its worker still be at work, it finds a result here, and looks whose folder this is (write_result).
+            # if that worker still runs, it finds a result here and checks whose folder this is (write_result)
             with folder_below(home.path, folder) as inside:
                 os.close(open_regular(RESULT, os.O_WRONLY | os.O_CREAT, dir_fd=inside))
         content = msgspec.json.format(msgspec.json.encode(_claim_record(claim, facts)), indent=2) + b"\n"
         with folder_below(home.path, folder) as inside:
-            # Neither synced nor renamed into place: the journal has it, and so has the result. A torn one is no JSON.
+            # neither synced nor renamed into place: the journal and the result repeat it, and a torn one is not valid
+            # JSON
             fd = open_regular(CLAIM, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, dir_fd=inside)
             try:
                 os.write(fd, content)
@@ -102,7 +103,7 @@ def open_attempt(home: StudyHome, claim: Claim, facts: ClaimFacts) -> Path:
             if claim.resumes is not None and not _is_there(CHECKPOINT, inside):
                 _copy_checkpoint(home, home.attempt(claim.number, claim.resumes) / CHECKPOINT, inside)
     except OSError as error:
-        raise StorageError.because(f"cannot make the folder of an attempt, '{folder}'", error) from error
+        raise StorageError.because(f"cannot create the folder of an attempt, '{folder}'", error) from error
     return folder
 
 
@@ -120,24 +121,24 @@ def _claim_record(claim: Claim, facts: ClaimFacts) -> dict[str, object]:
 
 
 def _is_of(folder: Path, token: str) -> bool:
-    """Whether the claim in an attempt's folder is the one with the token; the result repeats it when it has ended."""
+    """Whether an attempt's folder belongs to the claim with this token, by its claim or result."""
     for name in (CLAIM, RESULT):
         try:
             content = read_regular(folder / name)
         except OSError:
             continue
-        if b'"token": ' in content:  # else it was torn
+        if b'"token": ' in content:  # else the file is incomplete
             return f'"token": "{token}"'.encode() in content
     return False
 
 
 def _make(folder: Path) -> bool:
-    """The attempt's folder: one call where the trial has one already, three for the first attempt of most trials.
+    """Create the attempt's folder with as few calls as possible: three for a first attempt, else one.
 
     Returns:
-        Whether it was not there before.
+        Whether it is new.
     """
-    text, is_new = str(folder), False  # texts: this is done for every claim, and paths cost twice as much
+    text, is_new = str(folder), False  # str instead of Path, which takes twice as long, for every claim
     attempts = text.rpartition("/")[0]
     for path in (attempts.rpartition("/")[0], attempts, text) if folder.name == "1" else (text,):
         try:
@@ -152,9 +153,11 @@ def _make(folder: Path) -> bool:
 
 
 def _copy_checkpoint(home: StudyHome, earlier: Path, inside: int) -> None:
-    """All of it or nothing: a part of a checkpoint is worse than none.
+    """Copy a checkpoint completely or not at all: half a checkpoint is worse than none.
 
     Args:
+        home: of the study.
+        earlier: checkpoint folder of the earlier attempt.
         inside: descriptor of the attempt's folder.
     """
     refused: OSError | None = None
@@ -165,25 +168,25 @@ def _copy_checkpoint(home: StudyHome, earlier: Path, inside: int) -> None:
                 refused = _copied(source, inside)
         except FileNotFoundError:
             return
-        except OddFile as error:  # it would be somebody else's files
+        except OddFile as error:  # a link to files of somebody else; trying again does not help
             refused = error
             break
         if refused is None:
             os.rename(ARRIVING, CHECKPOINT, src_dir_fd=inside, dst_dir_fd=inside)
             return
     shutil.rmtree(ARRIVING, ignore_errors=True, dir_fd=inside)
-    log.warning("the checkpoint '%s' cannot be copied, the trial begins anew: %s", earlier, refused)
+    log.warning("cannot copy the checkpoint '%s', the trial starts over: %s", earlier, refused)
 
 
 def _copied(source: int, inside: int) -> OSError | None:
-    """Why the copy is not whole: files come and go below our hands where the earlier attempt lives and saves again."""
+    """Copy once; the error if it is incomplete, as when the earlier attempt is still alive and saves meanwhile."""
     os.mkdir(ARRIVING, dir_fd=inside)
     arriving = os.open(ARRIVING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
     try:
         copy_folder(source, arriving)
     except OSError as error:
         return error
-    except RecursionError:  # folders in folders without end, which somebody made for it
+    except RecursionError:  # deeper than Python's recursion limit, which only an attacker would build
         return OddFile(errno.ELOOP, "it is nested too deeply")
     finally:
         os.close(arriving)
@@ -199,7 +202,7 @@ def _is_there(name: str, inside: int) -> bool:
 
 
 def newest_checkpoint(home: StudyHome, number: int) -> int | None:
-    """The latest attempt of a trial that left something in its checkpoint folder."""
+    """The latest attempt of a trial with files in its checkpoint folder."""
     attempts = home.trial(number) / "attempts"
     try:
         numbers = sorted((int(path.name) for path in attempts.iterdir() if is_counted(path.name)), reverse=True)
@@ -209,25 +212,32 @@ def newest_checkpoint(home: StudyHome, number: int) -> int | None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether something lies in the checkpoint folder of an attempt."""
+    """Whether there are files in the checkpoint folder of an attempt."""
     return holds_files(folder / CHECKPOINT)
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether a file lies in a folder or below it; an empty folder is made for each seed that has not saved yet."""
+    """Whether there is a file in a folder or below it: seeds that have not saved yet have empty folders."""
     if folder.is_symlink():
-        return False  # what it leads to is no checkpoint of this study
+        return False  # its target is not a checkpoint of this study
     return any(names for _, _, names in os.walk(folder))
 
 
 def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, facts: ClaimFacts, *, now: float) -> None:
-    """The second copy of how an attempt ended, on disk before the journal is told.
+    """Write how an attempt ended to disk, before the journal is updated.
 
-    It repeats the claim, which is then removed: a claim that was torn when the machine crashed is not missed. An
-    attempt that is given back while its result is there (Ctrl-C between the two) keeps the result.
+    The result repeats the claim, which is then removed. If an attempt is given back although it has a result (Ctrl-C
+    between the two), the result stays.
+
+    Args:
+        home: of the study.
+        claim: of the attempt.
+        ended: its outcome.
+        facts: the journal's attributes of the claim.
+        now: seconds since the epoch.
 
     Raises:
-        StorageError: the folder cannot be written, or is another claim's.
+        StorageError: the folder cannot be written, or belongs to another claim.
     """
     record: dict[str, Any] = {"outcome": KINDS[type(ended)], "time": now, **_facts_of(ended)}
     if not isinstance(ended, GivenBack):
@@ -249,12 +259,13 @@ def write_result(home: StudyHome, claim: Claim, ended: Outcome | GivenBack, fact
 
 
 def _write_result(home: StudyHome, folder: Path, content: bytes, token: str, *, keeps: bool) -> None:
-    """Durable before the claim is removed: a result that a kill has torn lies beside its claim, and is none.
+    """Write the result durably, then remove the claim: a torn result always has its claim beside it.
 
-    One that is there already was written when the attempt was told to end, or marks a folder that was another claim's.
+    A result that exists already was written when the attempt was asked to stop, or is the placeholder of
+    ``open_attempt``.
 
     Args:
-        keeps: leave one that is there as it is.
+        keeps: do not overwrite a result that exists.
     """
     with folder_below(home.path, folder) as inside:
         if keeps and _has_content(RESULT, inside):
@@ -264,7 +275,7 @@ def _write_result(home: StudyHome, folder: Path, content: bytes, token: str, *, 
         except FileExistsError:
             if not _is_of(folder, token):
                 raise StorageError(f"'{folder}' belongs to another claim") from None
-            # without the folder: the sync of the journal, which follows, commits the rename with it
+            # the folder is not synced here: the sync of the journal follows, and commits the rename with it
             write_atomic(Path(f"/proc/self/fd/{inside}/{RESULT}"), content, sync_folder=False)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(CLAIM, dir_fd=inside)
@@ -285,12 +296,12 @@ def _facts_of(ended: Outcome | GivenBack) -> dict[str, Any]:
 
 
 def _in_json(metrics: Mapping[str, float]) -> dict[str, float | str]:
-    """JSON has no NaN and no infinity: they are written as texts, which ``float`` reads."""
+    """Metrics with NaN and infinity as strings, which JSON can store and ``float`` parses."""
     return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
 
 
 def last_sign(folder: Path) -> float | None:
-    """When something in an attempt's folder changed last, by the file server's clock; None if nothing is to be seen."""
+    """When an attempt's folder last changed, by the file server's clock; None if it is empty or unreadable."""
     try:
         with os.scandir(folder) as entries:
             return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=None)
@@ -299,7 +310,7 @@ def last_sign(folder: Path) -> float | None:
 
 
 def drop_checkpoints(home: StudyHome, number: int, *, attempts: int) -> None:
-    """A trial that has ended after so many attempts needs its checkpoints no more."""
+    """Remove the checkpoints of a finished trial with this number of attempts."""
     for attempt in range(1, attempts + 1):
         folder = home.attempt(number, attempt)
         if os.path.lexists(f"{folder}/{CHECKPOINT}"):
@@ -308,10 +319,10 @@ def drop_checkpoints(home: StudyHome, number: int, *, attempts: int) -> None:
 
 
 def tidy(home: StudyHome, number: int, attempt: int) -> None:
-    """Remove what a killed attempt has left that is empty, or was there for the time of its life only.
+    """Remove empty and temporary files that a killed attempt left. An attempt that ends normally does so itself.
 
-    For whoever gives it back in its worker's place: an attempt that ends in order does so itself. What it printed,
-    reported and saved stays, and so does its claim, unless there is a result. What cannot be removed is no error.
+    Output, reports and checkpoints stay, and so does the claim unless there is a result. Files that cannot be removed
+    are ignored.
     """
     folder = home.attempt(number, attempt)
     with contextlib.suppress(OSError), folder_below(home.path, folder) as inside:
@@ -323,7 +334,7 @@ def tidy(home: StudyHome, number: int, attempt: int) -> None:
 
 
 def tidy_part(folder: Path) -> None:
-    """The same for what processes of the user's code have left, in an attempt's folder or that of one of its seeds."""
+    """The same for the folder of an attempt or of one of its seeds, after processes of the user's code."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, _FOLDER)
         try:
@@ -360,7 +371,7 @@ def _tidy_part(inside: int) -> None:
 
 
 def _is_repeated(folder: Path) -> bool:
-    """Whether there is a whole result that repeats the claim."""
+    """Whether there is a complete result that repeats the claim."""
     try:
         claim, result = (loads(read_regular(folder / name)) for name in (CLAIM, RESULT))
         return bool(claim["token"] == result["claim"]["token"])

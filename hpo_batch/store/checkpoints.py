@@ -1,7 +1,6 @@
-"""Whether a checkpoint folder has changed: since the last look, and since an attempt took it over.
+"""Tells whether a checkpoint folder has changed, since the last check or since an attempt resumed from it.
 
-Only folders are compared, by what lies in them. Times of files are compared for being the same, never for being older:
-clocks of hosts differ.
+Modification times are compared for equality only, never for order, because the clocks of hosts differ.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ Print: TypeAlias = frozenset[tuple[str, int, int]]
 
 
 def fingerprint(checkpoint: Path) -> Print:
-    """Names, sizes and times of the files in a checkpoint folder: another one means that something was written."""
+    """Names, sizes and modification times of the files in a checkpoint folder; it changes with every write."""
     return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in _files(checkpoint))
 
 
 def moved_forward(home: StudyHome, number: int, attempt: int) -> bool:
-    """Whether an attempt left another checkpoint than the one it took over, or its first.
+    """Whether an attempt left a first checkpoint, or one that differs from the one it resumed from.
 
-    What a kill may leave behind, files whose name begins with a dot or ends in ``.tmp``, is no checkpoint.
+    Files starting with a dot or ending in ``.tmp`` are ignored: a kill may leave them behind.
     """
-    left = home.attempt(number, attempt) / "checkpoint"
-    names = _kept(left)
+    newer = home.attempt(number, attempt) / "checkpoint"
+    names = _complete_files(newer)
     if not names:
         return False
     for earlier in range(attempt - 1, 0, -1):
-        taken = home.attempt(number, earlier) / "checkpoint"
-        if before := _kept(taken):
-            return names != before or any(_differ(taken / name, left / name) for name in names)
+        older = home.attempt(number, earlier) / "checkpoint"
+        if before := _complete_files(older):
+            return names != before or any(_differ(older / name, newer / name) for name in names)
     return True
 
 
-def _kept(checkpoint: Path) -> set[str]:
+def _complete_files(checkpoint: Path) -> set[str]:
     return {name for name, _ in _files(checkpoint) if not _is_torn(Path(name).name)}
 
 
@@ -46,13 +45,13 @@ def _is_torn(name: str) -> bool:
     return name.startswith(".") or name.endswith(".tmp")
 
 
-def _differ(taken: Path, left: Path) -> bool:
+def _differ(older: Path, newer: Path) -> bool:
     try:
-        if left.is_symlink() or taken.is_symlink():
-            return left.readlink() != taken.readlink()
-        # a copy has its original's size and time until it is written to; only then are the contents read
-        return not filecmp.cmp(taken, left, shallow=True)
-    except OSError:  # one of them has gone just now
+        if newer.is_symlink() or older.is_symlink():
+            return newer.readlink() != older.readlink()
+        # a copy keeps the size and mtime of the original until it is written to; only then are the contents compared
+        return not filecmp.cmp(older, newer, shallow=True)
+    except OSError:  # removed meanwhile
         return True
 
 
@@ -62,5 +61,5 @@ def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             path = Path(parent, name)
             try:
                 yield str(path.relative_to(folder)), path.lstat()
-            except OSError:  # a file that came and went
+            except OSError:  # removed meanwhile
                 continue

@@ -1,9 +1,9 @@
-"""How long trials take, from those that have finished: for walltimes and other predictions.
+"""Predicts how long a trial takes from the trials that have finished.
 
-A prediction is an upper quartile, not a mean: a worker that is too hopeful loses what it has trained. Where sizes of
-the models are known, time is taken to grow with a power of the size: the slope is the median of the slopes between all
-pairs of trials (Theil and Sen), never falling, and the quartile is taken of what is left over. Some strange trials
-change it little.
+A prediction is the upper quartile, not the mean: a worker that underestimates a trial loses its training. If model
+sizes are known, time is modelled as a power of the size. The exponent is the Theil-Sen estimate (median of the slopes
+between all pairs of trials in log-log space), at least 0, and the quartile is taken of the residuals. It is robust to
+outliers.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hpo_batch.store.attempt_folder import METRICS_FILE
 from hpo_batch.store.home import StudyHome
 
 MOST = 50
-"""trials that are looked at: the newest ones"""
+"""number of newest trials used"""
 STEEPEST = 2.0
-"""no model's time grows faster than with the square of its size: a steeper slope is noise between few trials"""
+"""largest exponent: training time hardly grows faster than the square of the model size, a larger one is noise"""
 ENOUGH = 4
-"""trials of different sizes from which on the size is made use of"""
+"""number of trials with known size from which on the size is used"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Took:
     attempt: int
     """the last one"""
     seconds: float
-    """of all attempts whose work counted: the last one, and those that left a newer checkpoint for the next"""
+    """total of the attempts that contributed: the last one, and those that left a newer checkpoint"""
     started: float
     """of the last attempt, in seconds since the epoch"""
     values: Mapping[str, Value]
@@ -48,27 +48,22 @@ class Took:
 class Prediction:
     seconds: float
     of: int
-    """how many trials it was made from"""
+    """number of trials it is based on"""
 
 
 def newest(state: JournalState, *, most: int = MOST) -> tuple[Took, ...]:
-    """The newest trials that ran to their end; those that were pruned only if there are no others."""
+    """The newest complete trials, or the newest pruned ones if there are none."""
     for wanted in (TrialState.COMPLETE, TrialState.PRUNED):
-        found = []
-        for _, number in itertools.islice(reversed(state.endings), 4 * most):
-            trial = state.trials[number]
-            took = _took(trial) if trial.state is wanted else None
-            if took is not None:
-                found.append(took)
-            if len(found) == most:
-                break
-        if found:
-            return tuple(found)
+        # failed trials lie between them: look at four times as many, and no further
+        recent = (state.trials[number] for _, number in itertools.islice(reversed(state.endings), 4 * most))
+        durations = (_took(trial) for trial in recent if trial.state is wanted)
+        if newest_first := tuple(itertools.islice((took for took in durations if took is not None), most)):
+            return newest_first
     return ()
 
 
 def has_saved(state: JournalState, *, most: int = MOST) -> bool:
-    """Whether one of the newest trials was seen to save a checkpoint: an attempt that was interrupted left one."""
+    """Whether an interrupted attempt of one of the newest trials left a checkpoint."""
     return any(
         trial.ending(attempt).get("moved") for trial in state.trials[: -most - 1 : -1] for attempt in trial.attempts
     )
@@ -90,10 +85,12 @@ def predict(
     *,
     size_of: Callable[[Mapping[str, Value]], float | None] | None = None,
 ) -> Prediction | None:
-    """How long a trial with a configuration takes, three of four times; None if nothing has finished yet.
+    """A duration that three of four trials with a configuration do not exceed; None if none has finished yet.
 
     Args:
-        size_of: the size of a configuration's model; None where it cannot be told.
+        took: durations of finished trials.
+        values: the configuration.
+        size_of: returns the number of model parameters of a configuration, or None if unknown.
     """
     if not took:
         return None
@@ -119,14 +116,14 @@ def _positive(size: float | None) -> float | None:
 
 
 def _took(trial: ScannedTrial) -> Took | None:
-    """None for a trial that was answered from another, or whose times are not known."""
+    """None for a trial that copied the result of another, or without recorded times."""
     last = trial.attempt_facts(trial.attempt)
     if "repeats" in trial.facts or "started" not in last:
         return None
     seconds = 0.0
     for attempt in trial.attempts:
         started, ending = trial.attempt_facts(attempt).get("started"), trial.ending(attempt)
-        # when a lost attempt was found dead says nothing of how long it ran
+        # a lost attempt ends when its loss is noticed, which says nothing about how long it ran
         counts = attempt == trial.attempt or (ending.get("moved") and ending.get("how") != Reason.LOST)
         if counts and started is not None and "time" in ending:
             seconds += max(0.0, ending["time"] - started)

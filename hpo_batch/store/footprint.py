@@ -1,6 +1,6 @@
-"""How many files and folders a study takes, which quotas count beside bytes. For ``check``, ``status`` and ``doctor``.
+"""Estimates how many files and folders a study takes, since quotas limit them as well as bytes.
 
-What each of them is stands in docs/study-on-disk.md. Folders of code (``[objective] snapshot``) are not counted.
+docs/study-on-disk.md lists the files. Code snapshots (``[objective] snapshot``) are not counted.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
 
 FOLDERS: Final = 3
-"""of a trial with one attempt: ``0017``, ``attempts``, ``1``"""
+"""per trial with one attempt: ``0017``, ``attempts``, ``1``"""
 FILES: Final = 2
-"""``result.json``, ``metrics.jsonl``; while it runs ``claim.json`` instead of the first, and what it prints"""
+"""``result.json``, ``metrics.jsonl``; while it runs, ``claim.json`` instead of the result, and its output"""
 WHILE_IT_RUNS: Final = 3
 OF_A_STUDY: Final = 20
-"""journal, sweep, submissions, the folders for trials, workers, logs and code, one submission's script and table"""
+"""journal, sweep, submissions, folders for trials, workers, logs and code, script and table of one submission"""
 OF_A_WORKER: Final = 2
 """its card and its lease, while it lives"""
 OF_A_PROCESS: Final = 3
-"""in an array task: two logs and submitit's result"""
+"""per process of an array task: two logs and submitit's result"""
 BLOCK: Final = 4096
-"""bytes that a file or folder takes at least, on most file systems"""
+"""smallest allocation for a file or folder on most file systems, in bytes"""
 JOURNAL_BYTES: Final = 3000
-"""of a trial, in the journal"""
+"""journal size per trial, in bytes"""
 LOOKED_AT: Final = 8
-"""trials whose folders are counted, the newest that have ended"""
+"""number of newest ended trials whose folders are counted"""
 MOST_IN_ONE: Final = 1000
+"""A user's code may write there: such a folder is not walked to its end while ``status`` waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +50,15 @@ class Footprint:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Of a study that is there: computed from its counts and a few folders, since to walk through all takes minutes."""
+    """Files of an existing study, extrapolated from a few trial folders: walking through all of them takes minutes."""
 
     now: int
     """files and folders"""
     expected: int
-    """when the trials that are wanted have finished"""
+    """files and folders once the target is met"""
     per_trial: float
     of: int
-    """how many trials that was counted on; 0: none has ended yet"""
+    """number of trials counted; 0 if none has ended yet"""
 
     @property
     def to_come(self) -> int:
@@ -68,19 +69,23 @@ class Usage:
 
 
 def of_trial(*, seeds: int, is_command: bool) -> int:
-    """Files and folders of one that reports and prints nothing (a command: nothing but its result)."""
+    """Files and folders of a trial that reports but prints nothing (a command: only its result)."""
     further = seeds - 1
-    # the reports of further seeds lie in one file; what a seed prints, in a folder of its own
+    # further seeds share one file of reports; the output of each seed has its own folder
     return FOLDERS + FILES + (further > 0) + is_command * (1 + 2 * further)
 
 
 def planned(
     *, trials: int, seeds: int = 1, is_command: bool = False, workers: int = 0, processes: int = 0
 ) -> Footprint:
-    """What a sweep will take at most at a time: its last trials have ended, its workers are just about to.
+    """Peak footprint of a sweep: all trials have ended, and all workers are still running.
 
     Args:
-        processes: of all array tasks; 0 if the workers are processes of this machine, which have one log each.
+        trials: target of the sweep.
+        seeds: per trial.
+        is_command: whether the objective is a command.
+        workers: that run at once.
+        processes: over all array tasks; 0 for local workers, which have one log each.
     """
     each = of_trial(seeds=seeds, is_command=is_command)
     running = min(workers, trials) * (OF_A_WORKER + WHILE_IT_RUNS)
@@ -90,15 +95,18 @@ def planned(
 
 
 def of_study(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | None) -> Usage:
-    """What a study takes, about.
+    """Estimate the files of a study.
 
     Args:
-        frozen: its sweep; None where it cannot be read.
+        home: of the study.
+        state: its journal.
+        frozen: its sweep; None if it cannot be read.
     """
     counts = state.counts()
     begun = sum(1 for trial in state.trials if trial.attempt)
     ended = (state.trials[number] for _, number in reversed(state.endings))
     counted = [_count(home.trial(trial.number)) for trial in itertools.islice(ended, 4 * LOOKED_AT) if trial.attempt]
+    # a folder may have been removed by hand
     sample = [count for count in counted if count][:LOOKED_AT]
     if sample:
         each = sum(sample) / len(sample)
@@ -116,7 +124,7 @@ def of_study(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | N
 
 
 def about(count: int) -> str:
-    """Three digits of a count say enough: 1,050, 200,000."""
+    """A count rounded up to three significant digits: ``1,050``, ``200,000``."""
     digits = max(0, len(str(count)) - 3)
     return f"{math.ceil(count / 10**digits) * 10**digits:,}"
 
@@ -126,7 +134,7 @@ def _folders(trials: int) -> int:
 
 
 def _fixed(home: StudyHome) -> int:
-    """All but what lies in ``trials``, and in folders of code."""
+    """Everything outside ``trials`` and code snapshots."""
     inside = ("", "workers", "slurm", "local", "results", "code")
     return 1 + sum(len(_names(home.path / name)) for name in inside)
 
@@ -139,13 +147,14 @@ def _names(folder: Path) -> list[str]:
 
 
 def _count(folder: Path) -> int:
-    """A folder and what is in it; 0 if there is none. One that holds more than anybody would expect is not walked."""
-    found = 0
+    """Number of files and folders in a folder, itself included; 0 if it does not exist. Stops at ``MOST_IN_ONE``."""
+    count = 0
     for parent, folders, files in os.walk(folder):
-        found += 1 + len(files) + sum(Path(parent, name).is_symlink() for name in folders)
-        if found > MOST_IN_ONE:
+        # os.walk lists links to folders among the folders, but does not enter them
+        count += 1 + len(files) + sum(Path(parent, name).is_symlink() for name in folders)
+        if count > MOST_IN_ONE:
             break
-    return found
+    return count
 
 
 def _size(count: int) -> str:

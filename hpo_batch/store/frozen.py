@@ -1,4 +1,4 @@
-"""The frozen sweep of a revision as plain JSON: for readers that must not load pydantic. They trust it as it stands."""
+"""Reads the frozen sweep of a revision as plain JSON, for readers that must not import pydantic. No validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpo_batch.store.home import StudyHome
 
 
 def read_frozen(home: StudyHome, revision: int) -> Mapping[str, Any] | None:
-    """All tables of the sweep by name; None if the file is missing, may not be read, or is damaged."""
+    """The tables of the sweep by name; None if the file is missing, unreadable or damaged."""
     try:
         return decode(read_regular(home.revision(revision)), dict[str, Any])
     except (OSError, ValueError):
@@ -18,6 +18,6 @@ def read_frozen(home: StudyHome, revision: int) -> Mapping[str, Any] | None:
 
 
 def setting(frozen: Mapping[str, Any] | None, table: str, key: str, default: Any) -> Any:
-    """A key of a table; ``default`` if it is not there."""
+    """A key of a table, or ``default`` if it is missing."""
     inside = (frozen or {}).get(table)
     return inside.get(key, default) if isinstance(inside, dict) else default

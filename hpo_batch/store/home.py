@@ -1,6 +1,6 @@
-"""Every path of a study on disk, and how a study is found by name, directory or TOML file.
+"""The paths of a study on disk, and finding studies by name or directory.
 
-Nothing in a study holds an absolute path: a copied or moved one opens.
+No file of a study contains an absolute path, so a study can be copied or moved.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ MOST_DIGITS = 9
 
 
 class Marker(StrEnum):
-    """A file in a study's directory: while it is there, no worker starts another trial."""
+    """A file in a study's directory that stops workers from starting trials while it exists."""
 
     CANCELLED = "CANCELLED"
-    """stops running trials, too"""
+    """also stops running trials"""
     DRAIN = "DRAIN"
-    """running trials end as usual"""
+    """running trials finish normally"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyHome:
-    """A study's directory. Making one reads and writes nothing."""
+    """A study's directory. Creating the object does not touch the disk."""
 
     path: Path
     name: str
@@ -63,11 +63,11 @@ class StudyHome:
 
     @property
     def slurm(self) -> Path:
-        """submitit's own files, and the logs of the array tasks."""
+        """submitit's files, and the logs of array tasks."""
         return self.path / "slurm"
 
     def local_log(self, submission: str, index: int) -> Path:
-        """What a worker prints that is no array task."""
+        """Output of a local worker."""
         return self.path / "local" / f"{submission}_{index}.log"
 
     @property
@@ -75,7 +75,7 @@ class StudyHome:
         return self.path / "code"
 
     def marker(self, name: str) -> Path:
-        """Where the marker of a ``Marker``'s name lies, if it is there."""
+        """Path of the marker file of this name."""
         return self.path / name
 
     def is_marked(self, name: str) -> bool:
@@ -91,14 +91,14 @@ class StudyHome:
         return True
 
     def markers(self) -> tuple[Marker, ...]:
-        """The markers that are there."""
+        """The markers that exist."""
         return tuple(marker for marker in Marker if self.is_marked(marker))
 
     def trial(self, number: int) -> Path:
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}")
 
     def attempt(self, number: int, attempt: int) -> Path:
-        # as one text: joined part by part it takes as long as to make the folder
+        # one f-string: joining Path parts would take as long as creating the folder
         return Path(f"{self.path}/trials/{number // TRIALS_PER_FOLDER:04}/{number:04}/attempts/{attempt}")
 
     @property
@@ -116,10 +116,10 @@ class StudyHome:
         return self.path.parents[self.name.count("/")]
 
     def make(self) -> None:
-        """The directory and its folders.
+        """Create the directory and its folders.
 
         Raises:
-            StorageError: the file system refuses.
+            StorageError: from the file system.
         """
         for folder in (self.workers, self.slurm, self.path / "trials"):
             make_folder(folder)
@@ -131,13 +131,13 @@ def is_counted(name: str) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises StorageError if the file system refuses."""
+    """Create a folder and its parents; raises StorageError on failure."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         where = error.filename or folder
         raise StorageError.because(
-            f"cannot make the study's directory '{where}'", error, do="choose another with --root"
+            f"cannot create the study's directory '{where}'", error, do="choose another with --root"
         ) from error
 
 
@@ -147,6 +147,7 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
         return option.resolve()
     if environ.get(EnvVar.ROOT):
         return Path(environ[EnvVar.ROOT]).resolve()
+    # like git: commands work from any subdirectory of a project
     for folder in (cwd, *cwd.parents):
         if _may(folder, os.X_OK) and (folder / "logs").is_dir():
             return (folder / "logs").resolve()
@@ -154,9 +155,9 @@ def find_root(option: Path | None, *, environ: Mapping[str, str], cwd: Path) -> 
 
 
 def why_not_trusted(folder: Path) -> str | None:
-    """Why code that a directory holds, or names, may be somebody else's; None if it is this user's, or not there.
+    """Why code in, or named by, a directory may belong to somebody else; None if it is this user's or missing.
 
-    As git does with a repository (``safe.directory``): a directory is not trusted for where it lies.
+    The same check as git's for repositories (``safe.directory``, git-config(1)).
     """
     try:
         facts = folder.stat()
@@ -165,14 +166,15 @@ def why_not_trusted(folder: Path) -> str | None:
     if facts.st_uid != os.geteuid():
         return f"'{folder}' belongs to {user_name(facts.st_uid)}"
     if facts.st_mode & stat.S_IWOTH and not facts.st_mode & stat.S_ISVTX:
-        return f"everybody may write in '{folder}'"
+        return f"'{folder}' is writable for everybody"
     return None
 
 
 def who_may_replace(root: Path) -> str | None:
-    """Who else may put other studies in the place of those in the logs directory; None if nobody can.
+    """Who else may replace studies in the logs directory; None if nobody can.
 
-    A directory's writers may rename what is in it, whoever it belongs to, unless it has the sticky bit.
+    Whoever may write to a directory may rename its entries, regardless of their owner, unless it has the sticky bit
+    (rename(2), EPERM).
     """
     try:
         facts = root.stat()
@@ -188,7 +190,7 @@ def who_may_replace(root: Path) -> str | None:
 
 
 def _is_private(gid: int) -> bool:
-    """Whether a group is this user's own, which many systems make for each user."""
+    """Whether it is the user's private group, which many distributions create for each user."""
     try:
         group = grp.getgrgid(gid)
     except KeyError:
@@ -201,10 +203,10 @@ def home_of(root: Path, name: str) -> StudyHome:
 
 
 def all_homes(root: Path) -> Iterator[StudyHome]:
-    """Every study below ``root``, those of budgets included, by name. Folders that may not be entered are left out.
+    """All studies below ``root``, including those of budgets, by name. Skips folders that this user may not enter.
 
     Raises:
-        StorageError: this user may not look into ``root``.
+        StorageError: ``root`` is not readable.
     """
     check_enterable(root)
     if root.is_dir() and not _may(root, os.R_OK):
@@ -219,11 +221,11 @@ def all_homes(root: Path) -> Iterator[StudyHome]:
 
 
 def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
-    """The studies that a name or a directory means: one, or all budgets of a sweep.
+    """The studies with a name or directory: one, or all budgets of a sweep.
 
     Raises:
         StudyNotFound: there is none.
-        StorageError: there may be one, where this user may not look.
+        StorageError: this user may not look where it would be.
     """
     directory = Path(study).resolve()
     if _has_journal(directory):
@@ -231,50 +233,50 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
     budgets = [folder for folder in _folders(directory) if _has_journal(folder)] if directory != root else []
     if budgets:
         return tuple(_home_at(folder, root) for folder in budgets)
-    known = list(all_homes(root))
-    found = tuple(home for home in known if home.name == study or home.name.startswith(f"{study}/"))
-    if found:
-        return found
+    homes = list(all_homes(root))
+    matches = tuple(home for home in homes if home.name == study or home.name.startswith(f"{study}/"))
+    if matches:
+        return matches
     for folder in (root / study, directory):
         check_enterable(folder)
-    names = sorted({home.name for home in known})
+    names = sorted({home.name for home in homes})
     if find_remains(root, study):
         raise StudyNotFound(
-            f"the study '{study}' in {root} has lost its journal: 'hpo-batch doctor {study} --rebuild' makes it again"
+            f"the study '{study}' in {root} has lost its journal; rebuild it with 'hpo-batch doctor {study} --rebuild'"
         )
     meant = did_you_mean(study, names)
     listed = (
         f"; there are {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
         if names
-        else "; there are no studies in it"
+        else "; it has no studies"
     )
     raise StudyNotFound(f"no study '{study}' in {root}{meant or listed}")
 
 
 def find_remains(root: Path, study: str) -> tuple[StudyHome, ...]:
-    """The studies that a name or a directory means and that have lost their journal: they have a frozen sweep still."""
-    found: dict[Path, StudyHome] = {}
+    """The studies with a name or directory that have lost their journal, but still have a frozen sweep."""
+    remains: dict[Path, StudyHome] = {}
     for folder in (Path(study).resolve(), (root / study).resolve()):
         for path in (folder, *_folders(folder)) if folder != root else ():
             if not _has_journal(path) and any(path.glob("sweep.*.json")):
-                found[path] = _home_at(path, root)
-    return tuple(found.values())
+                remains[path] = _home_at(path, root)
+    return tuple(remains.values())
 
 
 def _home_at(path: Path, root: Path) -> StudyHome:
-    # outside of the logs directory nobody can tell whether the folder above belongs to the study's name
+    # outside the logs directory it is unknown whether the parent folder is part of the study's name
     inside = path.is_relative_to(root)
     return StudyHome(path=path, name=str(path.relative_to(root)) if inside else path.name)
 
 
 def _folders(path: Path) -> list[Path]:
-    """Folders in ``path``, but for what is being made or removed; none where this user may not look.
+    """Folders in ``path``, without hidden ones (being created or removed); none if this user may not look.
 
     Raises:
-        StorageError: it cannot be read: that is no empty folder.
+        StorageError: another error, which must not look like an empty folder.
     """
     try:
-        with os.scandir(path) as entries:  # which tells folders without asking for each, where one may be broken
+        with os.scandir(path) as entries:  # knows which entries are folders without a stat(2) for each
             return sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
@@ -283,12 +285,12 @@ def _folders(path: Path) -> list[Path]:
 
 
 def closed_folders(root: Path) -> list[Path]:
-    """Folders in ``root`` that this user may not enter: perhaps studies."""
+    """Folders in ``root`` that this user may not enter, and which may be studies."""
     return [folder for folder in _folders(root) if not _may(folder, os.X_OK)]
 
 
 def check_enterable(path: Path) -> None:
-    """Raises StorageError if ``path``, or a folder on the way to it, is there and this user may not enter it."""
+    """Raises StorageError if ``path`` or a parent exists and this user may not enter it."""
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             return
@@ -305,7 +307,7 @@ def _closed(folder: Path) -> StorageError:
     mode = stat.S_IMODE(facts.st_mode)
     return StorageError(
         f"no permission to look into '{folder}' (owner {user_name(facts.st_uid)}, group {group_name(facts.st_gid)}, "
-        f"mode {mode:04o}): its owner can give it ('chgrp -R', 'chmod -R g+rX'; [study] shared = true keeps it so)"
+        f"mode {mode:04o}); its owner can grant it ('chgrp -R', 'chmod -R g+rX'; [study] shared = true keeps it)"
     )
 
 
@@ -338,7 +340,7 @@ def newest_home(root: Path) -> StudyHome:
     """
     homes = list(all_homes(root))
     if not homes:
-        raise StudyNotFound(f"no studies in {root}; start one with 'hpo-batch submit SWEEP', or say --root")
+        raise StudyNotFound(f"no studies in {root}; start one with 'hpo-batch submit SWEEP', or pass --root")
     return max(homes, key=_changed)
 
 
@@ -350,19 +352,21 @@ def _changed(home: StudyHome) -> float:
 
 
 def check_writable(path: Path) -> None:
-    """Say early, in one line, that nothing can be written.
+    """Fail early if nothing can be written at ``path``.
 
     Raises:
-        StorageError: the nearest existing folder refuses writing.
+        StorageError: the nearest existing folder is not writable.
+        UserError: it is not a folder.
     """
     check_enterable(path)
     folder = path
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise UserError(f"'{folder}' is in the way: it is not a directory")
+        raise UserError(f"'{folder}' exists and is not a directory")
+    # access(2) does not report a read-only file system for root
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         refused = OSError(errno.EROFS, os.strerror(errno.EROFS))
-        raise StorageError.because(f"cannot write in '{folder}'", refused, do="choose another directory with --root")
+        raise StorageError.because(f"cannot write to '{folder}'", refused, do="choose another directory with --root")
     if not _may(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"no permission to write in '{folder}'; choose another directory with --root")
+        raise StorageError(f"no permission to write to '{folder}'; choose another directory with --root")

@@ -1,6 +1,6 @@
-"""What SLURM wrote into a worker's log when it ended the worker: the worker itself could not say it.
+"""Finds SLURM's message in a worker's log after it killed the worker for its memory.
 
-Its array task's log is one file for all runs of the task and all workers in it.
+The log is one file for all runs of an array task and all workers in it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hpo_batch.store.home import StudyHome
 MEMORY: Final = re.compile(
     r"oom[-_ ]kill|exceeded (?:job |step )?memory limit|out[- ]of[- ]memory handler|: Out Of Memory", re.IGNORECASE
 )
-"""that processes of a task were ended for their memory, by the kernel or by SLURM"""
+"""processes of a task were killed for their memory, by the kernel or by SLURM"""
+# the task itself was killed; otherwise it may have been a command, whose worker lives on
 _WHOLE = re.compile(r"exceeded (?:job |step )?memory limit|task [\d,-]+: Out Of Memory", re.IGNORECASE)
-"""that the task itself was; a command's own process may be killed, and its worker live on"""
 _BEGINS: Final = re.compile(r" I worker on ")
 _CANCELLED: Final = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT ")
 _PREFIX: Final = re.compile(r"^(?:slurmstepd|srun)(?:-[\w.]+)?: (?:error: )?")
@@ -26,24 +26,26 @@ _MOST_BYTES: Final = 1 << 20
 
 
 def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
-    """SLURM's words that the worker behind a claim was killed for its memory; empty if its log has none.
+    """SLURM's message that the worker of a claim was killed for its memory; empty if its log has none.
 
-    Of several workers in one task nobody tells whose memory it was.
+    With several workers in a task, SLURM does not say which one exceeded the limit.
     """
+    # only workers that are alone in their array task have names of this form
     run = re.fullmatch(r"\d+-r(\d{1,9})-\d+", str(facts.get("worker")))
     job = str(facts.get("job", "local"))
     if run is None or job == "local":
         return ""
     lines = _of_run(_lines(home.slurm / f"{job}_0_log.err"), int(run[1]))
     cancelled = any(_CANCELLED.search(line) for line in lines)
-    said = next((line for line in lines if _WHOLE.search(line)), "")
-    if not said and not cancelled:
-        said = next((line for line in lines if MEMORY.search(line)), "")
-    return _PREFIX.sub("", said.strip())
+    message = next((line for line in lines if _WHOLE.search(line)), "")
+    # in a cancelled task, a killed command is not why the worker ended
+    if not message and not cancelled:
+        message = next((line for line in lines if MEMORY.search(line)), "")
+    return _PREFIX.sub("", message.strip())
 
 
 def _of_run(lines: Sequence[str], number: int) -> Sequence[str]:
-    """The part of a log that belongs to one run of its task; nothing if the runs cannot be told apart."""
+    """The part of a log from one run of its task; empty if the runs cannot be distinguished."""
     starts = [i for i, line in enumerate(lines) if _BEGINS.search(line)]
     if number >= len(starts):
         return ()
@@ -52,7 +54,7 @@ def _of_run(lines: Sequence[str], number: int) -> Sequence[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """All of a log, unless it is too large to be read in passing."""
+    """The lines of a log; none if it is too large to read here."""
     try:
         return read_regular(path, most=_MOST_BYTES).decode(errors="replace").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Whether a worker is still there: each holds a lease that it refreshes, and others watch.
+"""Leases: each worker holds one and refreshes it, so that others can tell whether it is alive.
 
-A worker on this host is dead at once when its process is gone. One on another host is dead when its lease has not been
-refreshed for its whole duration, and still is not a while after somebody noticed: clocks of hosts are never compared,
-and a file server that stalled for a minute has killed nobody.
+A worker on this host is dead once its process is gone. A worker on another host is dead once its lease has not been
+refreshed for its whole duration, nor for a grace period after that was noticed. Clocks of hosts are never compared, and
+a file server that stalls for a minute does not make anybody dead.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ MOST_PID = 1 << 22
 
 
 TAKE_OVER_S = 1.0
-"""for the lease of a dead worker of our name: one try fails if somebody else removes it in that moment, who found it
-dead, too. A slot's worker that was started again ended so, with "another worker is running" """
+"""time to take over the lease of a dead worker of our name. A single attempt fails if another process removes it at
+that moment: restarted slots ended with "another worker is running" """
 
 
 class Lease:
-    """The lease of one worker, refreshed by a thread of its own while it is held."""
+    """The lease of one worker, refreshed by a thread while it is held (``filelock.SoftFileLease``, since filelock
+    3.30)."""
 
     def __init__(self, folder: Path, owner: Owner, *, duration_s: float) -> None:
         self._folder, self._owner, self._mark = folder, owner, -1
@@ -46,28 +47,29 @@ class Lease:
             lease_duration=duration_s,
             timeout=TAKE_OVER_S,
             poll_interval=TAKE_OVER_S / 50,
+            # any thread may release it
             thread_local=False,
         )
 
     def acquire(self) -> None:
-        """Raises StorageError: the folder cannot be written, or another worker has the same name."""
+        """Raises StorageError if the folder is not writable, or another worker has the same name."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lease.acquire()  # also over a lease of a process of this host that is gone
-            # after the lease: another worker's card is not overwritten
-            write_atomic(self._card, dump_json(asdict(self._owner)), sync=False)  # of use only while we live
-            # who has it open is who it names (``proof``): anybody could write a card, or copy one
+            self._lease.acquire()  # takes over the lease of a dead process of this host
+            # after acquiring the lease, so as not to overwrite another worker's card
+            write_atomic(self._card, dump_json(asdict(self._owner)), sync=False)  # useless after a crash
+            # an open descriptor proves that this process is the one named (``proof``): a card could be forged or copied
             self._mark = os.open(self._card, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except filelock.Timeout as error:  # before OSError, of which it is one
+        except filelock.Timeout as error:  # before OSError, its base class
             raise StorageError(f"another worker called '{self._owner.worker}' is running") from error
         except OSError as error:
             raise StorageError.because(f"cannot write a lease in '{self._folder}'", error) from error
 
     def keep(self) -> None:
-        """Acquire it again if it was lost: this process was suspended, and was taken for dead.
+        """Acquire it again if it was lost because this process was suspended and taken for dead.
 
         Raises:
-            StorageError: as of ``acquire``.
+            StorageError: see ``acquire``.
         """
         if self._lease.compromise is not None:
             self.release()
@@ -78,7 +80,7 @@ class Lease:
         if mark >= 0:
             with contextlib.suppress(OSError):
                 os.close(mark)
-        # a lease that cannot be removed now runs out: no reason to fail when the work is done
+        # a lease that cannot be removed expires by itself: no reason to fail after the work is done
         with contextlib.suppress(OSError):
             self._lease.release(force=True)
         with contextlib.suppress(OSError):
@@ -94,7 +96,7 @@ def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[Lease]:
     """Hold the lease of ``owner`` while the block runs.
 
     Raises:
-        StorageError: the folder of leases cannot be written, or another worker has the same name.
+        StorageError: the folder is not writable, or another worker has the same name.
     """
     lease = Lease(folder, owner, duration_s=duration_s)
     lease.acquire()
@@ -105,15 +107,15 @@ def held(folder: Path, owner: Owner, *, duration_s: float) -> Iterator[Lease]:
 
 
 def count(folder: Path) -> int:
-    """How many workers hold a lease, or have left one: one scan of the folder."""
+    """Number of leases, including those of dead workers. Lists the folder once."""
     try:
-        return sum(name.endswith(".lease") for name in os.listdir(folder))  # noqa: PTH208  # names are all it takes
+        return sum(name.endswith(".lease") for name in os.listdir(folder))  # noqa: PTH208  # only names are needed
     except OSError:
         return 0
 
 
 def is_name(worker: str) -> bool:
-    """Whether a worker can be called so: it is the name of files in the folder of leases."""
+    """Whether this is a valid worker name: it becomes a file name."""
     return re.fullmatch(r"[\w.:+@-]{1,200}", worker) is not None and not worker.startswith(".")
 
 
@@ -122,30 +124,31 @@ def lease_path(folder: Path, worker: str) -> Path:
 
 
 def read_owners(folder: Path, *, of: str = ".*") -> dict[str, Owner]:
-    """The workers that hold or held a lease, by name. A worker that ended in order has removed its card.
+    """The cards of running and killed workers, by name. A worker that ends normally removes its card.
 
     Args:
-        of: a regular expression for the names that are read.
+        folder: of the leases.
+        of: regular expression for the names to read.
     """
     owners: dict[str, Owner] = {}
     for path in sorted(path for path in folder.glob("*.json") if re.fullmatch(of, path.stem)):
         with contextlib.suppress(OSError, ValueError):
             owner = decode(read_regular(path, most=CARD_BYTES), Owner)
             if owner.job != "local":
-                ArrayTask.parse(owner.job)  # a card whose job is none is none of ours
-            # of another name: a card that was copied, or made by somebody else
+                ArrayTask.parse(owner.job)  # raises ValueError for a forged card
+            # with another name inside, the card was copied or forged
             if owner.worker == path.stem and 0 < owner.pid <= MOST_PID:
                 owners[path.stem] = owner
     return owners
 
 
 def proof(folder: Path, worker: str) -> Path:
-    """The file that a worker has open for writing while it lives: its card."""
+    """The file that a worker keeps open for writing while it is alive: its card."""
     return folder / f"{worker}.json"
 
 
 def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Remove what a worker that is dead has left, unless its successor of the same name has taken it over."""
+    """Remove the lease and card of a dead worker, unless a successor of the same name has taken them over."""
     worker = str(facts["worker"])
     owner = read_owners(folder, of=re.escape(worker)).get(worker)
     if owner is not None and (owner.host, owner.pid, owner.start) != (facts["host"], facts["pid"], facts["start"]):
@@ -153,47 +156,44 @@ def remove_dead(folder: Path, facts: Mapping[str, Any]) -> None:
     marker = b""
     with contextlib.suppress(OSError):
         marker = read_regular(lease_path(folder, worker))
-    # a successor takes the lease first and writes its card then: in between the card is the dead one's still
+    # a successor acquires the lease before it writes its card: in between, the card is still the dead worker's
     if not marker or b"\npid=%d\n" % facts["pid"] in marker:
         remove(folder, worker)
 
 
 def remove_left_over(folder: Path, *, duration_s: float) -> None:
-    """Remove what workers left that were killed while they had no trial: nobody gives back a trial for those.
+    """Remove the leases and cards of workers killed while they had no trial. Others are removed with their trial.
 
-    They are dead by their process, or their lease has been silent for ``LONGEST_STALL`` durations by the clock of its
-    file server. For one process at a time: it looks at all of them.
+    Such a worker is dead by its process, or its lease has been silent for ``LONGEST_STALL`` durations by the file
+    server's clock. Reads all cards, so only one process at a time should call it.
     """
-    with contextlib.suppress(OSError):  # what stays is removed at the next submission
-        for worker, dead, silent_s in _looked_at(folder):
+    with contextlib.suppress(OSError):  # the next submission tries again
+        for worker, dead, silent_s in _lease_ages(folder):
             if dead or (dead is None and silent_s > LONGEST_STALL * duration_s):
                 remove(folder, worker)
         for worker, owner in read_owners(folder).items():
             if not lease_path(folder, worker).exists() and is_dead_here(owner.facts):
-                remove(folder, worker)  # its card alone: it died as it came, or as it left
+                remove(folder, worker)  # a card without a lease: it died while starting or ending
 
 
 def refreshed_lately(folder: Path, *, duration_s: float) -> tuple[str, ...]:
-    """Workers whose lease is fresh, by the clock of its file server, or whose process lives here: at one look.
+    """Workers with a live process on this host, or a lease refreshed within two durations, without waiting.
 
-    A worker that died elsewhere less than two durations ago is among them.
+    This includes workers of other hosts that died less than two durations ago.
     """
-    looked = _looked_at(folder)
-    return tuple(w for w, dead, silent_s in looked if dead is False or (dead is None and silent_s < 2 * duration_s))
+    ages = _lease_ages(folder)
+    return tuple(w for w, dead, silent_s in ages if dead is False or (dead is None and silent_s < 2 * duration_s))
 
 
-def _looked_at(folder: Path) -> list[tuple[str, bool | None, float]]:
-    """Each worker with a lease, whether its process here is gone (None: nobody here can tell), its seconds of silence.
-
-    One listing and one look at each card and lease, for one process at a time.
-    """
+def _lease_ages(folder: Path) -> list[tuple[str, bool | None, float]]:
+    """Each worker with a lease, whether it is dead (None if not known on this host), and seconds since its refresh."""
     owners = read_owners(folder)
     silent = silent_by_server(folder, [path.stem for path in folder.glob("*.lease")])
     return [(w, None if w not in owners else is_dead_here(owners[w].facts), silent_s) for w, silent_s in silent.items()]
 
 
 def _servers_clock(folder: Path) -> int:
-    """Nanoseconds since the epoch."""
+    """The file server's time, in nanoseconds since the epoch: the mtime of a file written just now."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"now")
         file.flush()
@@ -202,8 +202,8 @@ def _servers_clock(folder: Path) -> int:
 
 
 def remove(folder: Path, worker: str) -> None:
-    """Remove the lease of a worker that is about to end without leaving ``held``."""
-    if not is_name(worker):  # as a journal from elsewhere may say: nothing beside the folder is removed
+    """Remove the lease and card of a worker that ends without leaving ``held``."""
+    if not is_name(worker):  # the name may come from a foreign journal, and must not leave the folder
         return
     for path in (lease_path(folder, worker), folder / f"{worker}.json"):
         with contextlib.suppress(OSError):
@@ -211,9 +211,9 @@ def remove(folder: Path, worker: str) -> None:
 
 
 def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
-    """Whether the worker behind ``later`` ran in a later run of the array task of the one behind ``earlier``.
+    """Whether ``later`` belongs to a later run of the same array task as ``earlier``.
 
-    SLURM has ended the earlier run, or takes it for ended: its slurmd may have died, and the worker live on.
+    Then SLURM has ended the earlier run, or believes so: if its slurmd died, the worker may live on.
     """
     jobs = [(facts.get("job", "local"), facts.get("submission", "")) for facts in (later, earlier)]
     if jobs[0] != jobs[1] or jobs[0][0] == "local":
@@ -223,18 +223,18 @@ def follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
 
 
 def is_followed(folder: Path, owner: Owner) -> bool:
-    """Whether a later run of the worker's array task has come to the study, and has not ended in order."""
+    """Whether a later run of the worker's array task has started, and has not ended normally."""
     try:
         task = ArrayTask.parse(owner.job)
-    except ValueError:  # no array task
+    except ValueError:  # not an array task
         return False
-    names = WorkerName.pattern_of_task(str(task.job), task.index)  # nobody reads the cards of all workers
+    names = WorkerName.pattern_of_task(str(task.job), task.index)  # do not read the cards of all workers
     return any(follows(other.facts, owner.facts) for other in read_owners(folder, of=names).values())
 
 
 def silent_by_server(folder: Path, workers: Sequence[str]) -> dict[str, float]:
-    """Seconds since these workers refreshed their leases, all by the clock of the file server; without those that have
-    none. Empty if nobody can tell."""
+    """Seconds since these workers refreshed their leases, by the file server's clock. Workers without a lease are left
+    out; empty if the server's time cannot be read."""
     silent: dict[str, float] = {}
     if not workers:
         return silent
@@ -254,20 +254,24 @@ def seen_to_live(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[str, ...]:
-    """Those workers whose process is here, or whose lease moves while this watches it: for a whole duration at most.
+    """The workers whose process is alive here, or whose lease is refreshed while we watch, for up to ``duration_s``.
 
     Args:
+        folder: of the leases.
         workers: their cards.
+        duration_s: of their leases.
+        sleep: pauses between two checks.
+        clock: monotonic time in seconds.
     """
     alive: list[Mapping[str, Any]] = []
     doubtful, deadline = list(workers), clock() + duration_s
     watch = LeaseWatch(folder, duration_s=duration_s, clock=clock)
     while doubtful:
-        left: list[Mapping[str, Any]] = []
+        still_doubtful: list[Mapping[str, Any]] = []
         for facts in doubtful:
             if not watch.is_dead(facts):
-                (left if watch.is_in_doubt(facts) else alive).append(facts)
-        doubtful = left
+                (still_doubtful if watch.is_in_doubt(facts) else alive).append(facts)
+        doubtful = still_doubtful
         if doubtful and clock() > deadline:
             break
         if doubtful:
@@ -276,33 +280,33 @@ def seen_to_live(
 
 
 CONFIRM = 0.25
-"""share of a lease's duration for which it has to stay silent after it was found to have run out: who was held up by
-a stalled file server, as perhaps we were, refreshes its lease as soon as the server goes on"""
+"""grace period after a lease was found expired, as a share of its duration: a worker that was blocked by a stalled file
+server, as we may have been, refreshes its lease as soon as the server responds"""
 BLIND = 0.05
-"""share of a lease's duration: a look that takes longer has seen nothing for that time, since the file server stood
-still. It does not count as the silence of others, who may not have reached the server either"""
+"""share of a lease's duration: if a check takes longer, the file server was stalled. Its time does not count as silence
+of others, who could not reach the server either"""
 LONGEST_STALL = 10
-"""durations of a lease: a longer silence needs no confirmation, no file server stalls so long and comes back"""
+"""silence, in lease durations, that needs no grace period: no file server stalls for so long and recovers"""
 
 
 @dataclass(kw_only=True)
 class _Sighting:
-    """What this process knows of one lease, by its own clock."""
+    """What this process has observed of one lease, in times of its own clock."""
 
     refreshed: int | None
-    """the lease's own time, only ever compared with itself; None if it could not be read"""
+    """mtime of the lease, only compared for equality; None if it could not be read"""
     since: float
-    """first look at which it was so"""
+    """first check with this mtime"""
     looked: float
-    """last look"""
+    """last check"""
     alive: float | None = None
-    """last look that found a refresh newer than the look before it, not long ago"""
+    """last check that saw a new mtime shortly after the check before it"""
     overdue: float | None = None
-    """first look that found it silent for its whole duration"""
+    """first check that found it silent for its whole duration"""
 
 
 class LeaseWatch:
-    """What one process has seen of the leases of others, by its own clock."""
+    """Watches the leases of other workers, by this process's own clock."""
 
     def __init__(self, folder: Path, *, duration_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
@@ -311,7 +315,7 @@ class LeaseWatch:
         self._seen: dict[str, _Sighting] = {}
 
     def silent_s(self, worker: str) -> float:
-        """Seconds for which this process has seen no sign of life; infinite if the lease was given up."""
+        """Seconds without a refresh seen by this process; infinite if the lease was released."""
         seen = self._look(worker)
         return float("inf") if seen is None else self._clock() - seen.since
 
@@ -321,9 +325,9 @@ class LeaseWatch:
         return here if here is not None else self._has_run_out(self._look(facts["worker"]))
 
     def is_in_doubt(self, facts: Mapping[str, Any]) -> bool:
-        """Whether only more watching can tell: a worker on another host, neither dead nor seen to live just now.
+        """Whether more watching is needed: a worker on another host, not dead, and without a recent refresh.
 
-        One look proves nothing: the lease of a worker that died an hour ago looks like any other.
+        A single check proves nothing: the lease of a worker that died an hour ago looks like any other.
         """
         if is_dead_here(facts) is not None:
             return False
@@ -336,7 +340,7 @@ class LeaseWatch:
         self._seen.pop(worker, None)
 
     def was_blind(self, seconds: float) -> None:
-        """What was asked of the file server took so long. If that is long, it counts as nobody's silence."""
+        """Note that a request to the file server took ``seconds``. If that is long, it does not count as silence."""
         if seconds > BLIND * self.duration_s:
             now = self._clock()
             for seen in self._seen.values():
@@ -375,9 +379,10 @@ class LeaseWatch:
 
 
 def refreshed_ns(path: Path) -> int:
-    """The lease's own time, in nanoseconds, by the clock of its file server.
+    """The lease's mtime in nanoseconds, by the file server's clock.
 
-    Opened, not only asked for: NFS clients answer ``stat`` from a cache for up to a minute.
+    Opens the file, because NFS clients answer ``stat`` from a cache for up to a minute (acregmax):
+    https://man7.org/linux/man-pages/man5/nfs.5.html
     """
     fd = open_regular(path, os.O_RDONLY)  # what lies there may be a pipe
     try:

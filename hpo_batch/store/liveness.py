@@ -1,4 +1,4 @@
-"""Which workers of a study are there: what can be told at one look, and what only watching tells."""
+"""Finds the live workers of a study, at once or by watching their leases."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A worker that holds a lease, or held one and did not end in order."""
+    """A worker with a lease or card: it is running, or did not end normally."""
 
     worker: str
     facts: Mapping[str, Any]
-    """its card; the name alone if it has none"""
+    """its card; only the name if it has none"""
     alive: bool | None
-    """None if it ran on another host: one look at its lease tells nothing"""
+    """None if it runs on another host, where one check of its lease is not enough"""
 
     def __str__(self) -> str:
         where = f" on {self.facts['host']}" if "host" in self.facts else ""
@@ -32,17 +32,17 @@ class Holder:
 
 
 def holders(folder: Path) -> tuple[Holder, ...]:
-    """The workers that have left a card or a lease."""
+    """The workers with a card or a lease."""
     cards = {name: asdict(owner) for name, owner in read_owners(folder).items()}
-    # a worker writes its card after it has its lease
+    # a worker acquires its lease before it writes its card
     bare = {path.stem: {"worker": path.stem} for path in folder.glob("*.lease") if path.stem not in cards}
-    found = []
+    everybody = []
     for name, facts in sorted({**cards, **bare}.items()):
         dead = is_dead_here(facts)
         if dead is None and not lease_path(folder, name).exists():
-            dead = True  # given up: its worker was about to end
-        found.append(Holder(worker=name, facts=facts, alive=None if dead is None else not dead))
-    return tuple(found)
+            dead = True  # released: its worker was about to end
+        everybody.append(Holder(worker=name, facts=facts, alive=None if dead is None else not dead))
+    return tuple(everybody)
 
 
 def find_alive(
@@ -54,28 +54,32 @@ def find_alive(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Holder | None, frozenset[str]]:
-    """A worker that lives, or None if all are dead; and the names of those that are.
+    """A live worker, or None if all are dead, and the names of the dead ones.
 
     Takes up to ``duration_s`` seconds if there are leases of other hosts: a dead worker's lease looks like any other.
 
     Args:
-        known_dead: names of workers that an earlier call has found dead.
-        on_wait: told once who is watched, before the first pause.
+        folder: of the leases.
+        duration_s: of the leases.
+        known_dead: names of workers found dead by an earlier call.
+        on_wait: called once, before the first pause, with the workers being watched.
+        sleep: pauses between two checks.
+        clock: monotonic time in seconds.
     """
     watch = LeaseWatch(folder, duration_s=duration_s, clock=clock)
-    told = False
+    has_announced = False
     while True:
-        seen = [holder for holder in holders(folder) if holder.worker not in known_dead]
+        candidates = [holder for holder in holders(folder) if holder.worker not in known_dead]
         doubtful = []
-        for holder in seen:
+        for holder in candidates:
             if holder.alive is False or (holder.alive is None and watch.is_dead(holder.facts)):
                 continue
             if holder.alive or not watch.is_in_doubt(holder.facts):
                 return holder, frozenset(known_dead)
             doubtful.append(holder)
         if not doubtful:
-            return None, frozenset(known_dead) | {holder.worker for holder in seen}
-        if not told:
+            return None, frozenset(known_dead) | {holder.worker for holder in candidates}
+        if not has_announced:
             on_wait(tuple(doubtful))
-            told = True
+            has_announced = True
         sleep(LOOK_EVERY_S)

@@ -1,11 +1,10 @@
-"""Nodes on which trials fail one after another while they do well on others: a broken GPU, a full disk, a lost mount.
+"""Detects nodes where trials keep failing while they succeed elsewhere: a broken GPU, a full disk, a lost mount.
 
-Pure functions of the journal's state. What came first is decided by the order of the journal, never by clocks.
+Pure functions of the journal's state; events are ordered by the journal, never by clocks.
 
-Two questions are asked of a node, and both are answered here. *Should its worker stop now?* ``failing_nodes`` looks at
-the failures in a row with which its trials end: three must be enough, and one success clears the node. *Do trials fail
-there more often than elsewhere, over the whole study?* ``chance_of_share`` is Fisher's exact test, of which ``status``
-(all regions that failures concentrate in) and ``report`` (all nodes) correct for the number of their own comparisons.
+There are two questions. *Should the node's worker stop now?* ``failing_nodes`` counts the latest failures in a row:
+three must suffice, and one success clears the node. *Do trials fail there more often over the whole study?*
+``chance_of_share`` is Fisher's exact test; ``status`` and ``report`` correct it for their number of comparisons.
 """
 
 from __future__ import annotations
@@ -19,28 +18,28 @@ from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import TrialState
 
 IN_A_ROW: Final = 3
-"""failed trials in a row after which a node is named"""
+"""failures in a row after which a node is reported"""
 LOOK_BACK: Final = 1000
-"""trials that ended last; a row that began before them is as long as can be seen"""
+"""number of latest ended trials to look at"""
 UNLIKELY: Final = 0.001
-"""a row that would come about by chance less often than this says that it is the node"""
+"""if a row is less likely than this by chance, the node is to blame"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailingNode:
-    """A node whose last trials failed while the study went on elsewhere."""
+    """A node whose latest trials failed while others succeeded elsewhere."""
 
     node: str
     trials: tuple[int, ...]
-    """numbers of the trials that failed there in a row"""
+    """numbers of the failed trials, newest last"""
     reasons: tuple[str, ...]
-    """why, the most frequent first"""
+    """failure reasons, most frequent first"""
     succeeded: int
-    """trials that finished on other nodes after the first of the row had failed"""
+    """trials finished on other nodes since the first failure of the row"""
     failed: int
-    """trials that failed there in the same time"""
+    """trials failed on other nodes in the same time"""
     outlived: int
-    """trials that run on other nodes and were begun before the newest of the row"""
+    """trials still running on other nodes that started before the newest of the row"""
 
     def __str__(self) -> str:
         others = ", ".join(
@@ -60,25 +59,26 @@ class FailingNode:
 
     @property
     def chance(self) -> float:
-        """How likely the row would be if trials failed on this node as often as on the others."""
+        """Probability of the row if trials failed on this node as often as on others."""
         fine = self.succeeded + self.outlived
+        # Laplace's rule of succession: without failures elsewhere the rate is small, but not 0
         rate = (self.failed + 1) / (self.failed + fine + 2)
         return float(rate ** len(self.trials))
 
     @property
     def is_to_blame(self) -> bool:
-        """Whether the row is too long to be chance: where many configurations fail, rows of three are common."""
+        """Whether the row is too long for chance: if many configurations fail, three in a row are common."""
         return self.chance < UNLIKELY
 
 
 def failing_nodes(state: JournalState) -> tuple[FailingNode, ...]:
-    """The nodes on which the last ``IN_A_ROW`` trials or more failed while trials did well elsewhere.
+    """The nodes whose last ``IN_A_ROW`` or more trials failed while trials elsewhere succeeded.
 
-    Only trials that ended since the last submission count. Doing well is to have finished after the first of the row
-    had failed, or to be running since before the newest of the row was begun.
+    Only trials that ended since the last submission count. A trial elsewhere succeeds if it finished after the first
+    failure of the row, or is still running and started before the newest of the row.
     """
     rows = _rows(state)
-    found = []
+    failing = []
     for node, row in rows.items():
         if len(row.trials) < IN_A_ROW:
             continue
@@ -90,7 +90,7 @@ def failing_nodes(state: JournalState) -> tuple[FailingNode, ...]:
                 failed += bool(reason)
         outlived = sum(host_of(trial) != node for trial in outliving(state, max(row.trials)))
         if succeeded or outlived:
-            found.append(
+            failing.append(
                 FailingNode(
                     node=node,
                     trials=tuple(reversed(row.trials)),
@@ -100,20 +100,20 @@ def failing_nodes(state: JournalState) -> tuple[FailingNode, ...]:
                     outlived=outlived,
                 )
             )
-    return tuple(found)
+    return tuple(failing)
 
 
 def outliving(state: JournalState, number: int) -> list[ScannedTrial]:
-    """Running trials that were begun before trial ``number``: they have lived longer than it, if it has ended.
+    """Running trials that started before trial ``number``, by their numbers.
 
-    Only first attempts: when a later one was begun, its number does not tell.
+    Only first attempts: the number of a trial does not say when a later attempt started.
     """
     running = (state.trials[n] for n in sorted(state.by_state[TrialState.RUNNING]) if n < number)
     return [trial for trial in running if trial.attempt == 1]
 
 
 def host_of(trial: ScannedTrial) -> str | None:
-    """Where the newest attempt of a trial ran; None if no worker of ours ran it."""
+    """Host of a trial's newest attempt; None if plain Optuna ran it."""
     host: str | None = trial.attempt_facts(trial.attempt).get("host")
     return host
 
@@ -121,7 +121,7 @@ def host_of(trial: ScannedTrial) -> str | None:
 @dataclass(kw_only=True)
 class _Row:
     first: int = 0
-    """place of its first trial among the endings"""
+    """index of its first trial in ``endings``"""
     trials: list[int] = field(default_factory=list)
     """newest first"""
     reasons: dict[str, int] = field(default_factory=dict)
@@ -129,7 +129,7 @@ class _Row:
 
 
 def _rows(state: JournalState) -> dict[str, _Row]:
-    """The failures with which the endings on each node end."""
+    """The latest failures in a row on each node."""
     rows: dict[str, _Row] = {}
     end = len(state.endings)
     for place in range(end - 1, max(state.armed, end - LOOK_BACK) - 1, -1):
@@ -147,16 +147,18 @@ def _rows(state: JournalState) -> dict[str, _Row]:
 
 
 def chance_of_share(failed_in: int, ended_in: int, failed: int, ended: int) -> float:
-    """Fisher's exact test, one-sided: how likely a part of the trials has so many of the failures, or more, by chance.
+    """One-sided Fisher's exact test: the probability that a subset of trials has this many failures or more by chance.
 
     Args:
-        failed_in: trials of the part that failed.
-        ended_in: trials of the part.
-        failed: trials that failed, of all.
-        ended: all trials.
+        failed_in: failed trials in the subset.
+        ended_in: trials in the subset.
+        failed: failed trials overall.
+        ended: trials overall.
     """
     most = min(failed, ended_in)
     whole = _log_choose(ended, ended_in)
+    # log-gamma instead of scipy, which status must not import (0.5 s); the upper tail of the hypergeometric
+    # distribution
     terms = (
         _log_choose(failed, k) + _log_choose(ended - failed, ended_in - k) - whole for k in range(failed_in, most + 1)
     )

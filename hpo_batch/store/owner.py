@@ -1,4 +1,4 @@
-"""Whose a study is: asked before a command changes it."""
+"""Checks whether this user may change a study, before a command does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hpo_batch.store.home import StudyHome, check_enterable, check_writable, use
 
 
 def check_ours(home: StudyHome) -> None:
-    """Say early, in one line, that this user cannot change the study, and whose it is.
+    """Fail early, naming the owner, if this user may not change the study.
 
     Raises:
-        StorageError: the study's directory, or the one that it would be made in, refuses writing.
+        StorageError: the study's directory, or the one it would be created in, is not writable.
     """
     check_enterable(home.path)
     try:
@@ -22,9 +22,9 @@ def check_ours(home: StudyHome) -> None:
             raise
         uid = home.path.stat().st_uid
         if uid == os.geteuid():
-            raise  # of a read-only file system, for example
+            raise  # such as a read-only file system
         owner = user_name(uid)
         raise StorageError(
-            f"no permission to write in '{home.path}': the study '{home.name}' belongs to {owner}; ask {owner}, or for "
-            f"[study] shared = true, which opens it to a group"
+            f"no permission to write to '{home.path}': the study '{home.name}' belongs to {owner}; ask {owner} to run "
+            f"the command, or to set [study] shared = true, which opens it to a group"
         ) from error

@@ -1,7 +1,7 @@
-"""``[study] shared = true``: files 0660 and directories 2770 for a group, whatever the umask of who makes them.
+"""``[study] shared = true``: files with mode 0660 and directories with 2770 for a group, whatever the user's umask.
 
-Most of it is the process's own umask, which also rules what the user's code and its programs make; the group is passed
-on from directory to directory by setgid. Only what neither reaches is changed by hand, and only what this user owns.
+The process's umask takes care of most files, including those of the user's code, and setgid directories pass on the
+group (inode(7)). Other files are changed explicitly, if this user owns them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE = 0o660
 
 @contextlib.contextmanager
 def umask_for(*, shared: bool) -> Iterator[None]:
-    """The umask of a shared study while the block runs; without ``shared`` the user's own stays."""
+    """Set the umask of a shared study while the block runs; does nothing without ``shared``."""
     if not shared:
         yield
         return
@@ -38,13 +38,13 @@ def umask_for(*, shared: bool) -> Iterator[None]:
 
 
 def make(home: StudyHome) -> None:
-    """The directories of a shared study; what an existing one holds is opened to the group, if its directory was not.
+    """Create the directories of a shared study, and open an existing study to the group.
 
-    A new one belongs to the group of the logs directory, if we are in it. The logs directory itself is left as it is:
-    what else lies there is not the group's business.
+    A new study gets the group of the logs directory, if this user is a member. The logs directory is not changed: it
+    may contain other files.
 
     Raises:
-        StorageError: the file system refuses the directories; that it refuses a mode is only told.
+        StorageError: the directories cannot be created. A mode that cannot be set is only a warning.
     """
     make_folder(home.root)
     refused: set[Path] = set()
@@ -52,17 +52,17 @@ def make(home: StudyHome) -> None:
         for folder in _own_folders(home):
             try:
                 is_new = _made(folder)
-                # by its descriptor: where others may write, a name may lead elsewhere a moment later
+                # by descriptor: others who may write there could replace the folder with a link meanwhile
                 with folder_below(home.root, folder) as fd:
                     facts = os.fstat(fd)
                     if is_new:
                         _take_group(fd, home.root.stat().st_gid)
                     if stat.S_IMODE(facts.st_mode) & DIRECTORY == DIRECTORY:
-                        continue  # and perhaps more, such as reading for everybody, which somebody gave on purpose
+                        continue  # perhaps with more rights, such as read access for others, set on purpose
                     if not _set_mode(fd, DIRECTORY):
                         refused.add(folder)
             except OSError as error:
-                raise StorageError.because(f"cannot make the study's directory '{folder}'", error) from error
+                raise StorageError.because(f"cannot create the study's directory '{folder}'", error) from error
             if folder == home.path:
                 refused.update(
                     open_to_group(folder, below=home.root, leaves=lambda path: path.is_relative_to(home.code))
@@ -71,9 +71,9 @@ def make(home: StudyHome) -> None:
     if refused:
         more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
         log.warning(
-            "'%s'%s did not take the modes of a shared study (%04o, files %04o): the group may not be able to write "
-            "there. Its owner can change that; if the file system has no such modes, submit without study.shared",
-            min(refused), more, DIRECTORY, FILE,
+            "cannot set the mode of a shared study (%04o, files %04o) on '%s'%s: the group may not be able to write. "
+            "Its owner can change that; if the file system does not support modes, submit without study.shared",
+            DIRECTORY, FILE, min(refused), more,
         )  # fmt: skip
 
 
@@ -85,22 +85,23 @@ def _made(folder: Path) -> bool:
 
 
 def open_to_group(folder: Path, *, below: Path, leaves: Callable[[Path], bool] = lambda path: False) -> list[Path]:
-    """``folder`` and what is in it, as far as this user owns it: the modes of a shared study, and the folder's group.
+    """Set the modes of a shared study, and the folder's group, on ``folder`` and all files in it that this user owns.
 
-    For what the umask does not reach: Python's ``tempfile``, and so the checkpoints of many libraries, makes files
-    that only their owner may read. What is changed is held by its descriptor, never named: where others may write, a
-    name may lead to a private file a moment later. A file with several names is left alone, since one of them may lie
-    outside of the study.
+    Needed for files that the umask does not affect: Python's ``tempfile``, which many libraries use for checkpoints,
+    creates files that only their owner may read. Files are changed by descriptor, never by name, since others who may
+    write there could replace a name with a link to a private file. Files with several hard links are skipped: another
+    name may be outside the study.
 
     Args:
-        below: the folder above in which links are trusted to lead nowhere else (``files.folder_below``).
-        leaves: whether a file keeps its mode.
+        folder: to open.
+        below: a parent folder; no link between it and ``folder`` is followed (``files.folder_below``).
+        leaves: whether to skip a file.
 
     Returns:
-        What did not take its mode.
+        Files whose mode could not be set.
 
     Raises:
-        OSError: the folder is not there, or a link leads to it.
+        OSError: the folder does not exist, or is reached through a link.
     """
     me = os.geteuid()
     refused = []
@@ -109,7 +110,7 @@ def open_to_group(folder: Path, *, below: Path, leaves: Callable[[Path], bool] =
         for path, _, files, inside in os.fwalk(".", dir_fd=top, follow_symlinks=False):
             where = Path(os.path.normpath(folder / path))
             for name in [".", *(name for name in files if not leaves(where / name))]:
-                with contextlib.suppress(FileNotFoundError):  # the user's code may be at work here
+                with contextlib.suppress(FileNotFoundError):  # the user's code may remove files meanwhile
                     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
                     try:
                         if not _open_one(fd, gid, me):
@@ -120,7 +121,7 @@ def open_to_group(folder: Path, *, below: Path, leaves: Callable[[Path], bool] =
 
 
 def _open_one(fd: int, gid: int, me: int) -> bool:
-    """False if it should have another mode and did not take it."""
+    """False if the mode could not be set."""
     facts = os.fstat(fd)
     is_folder = stat.S_ISDIR(facts.st_mode)
     if facts.st_uid != me or not (is_folder or stat.S_ISREG(facts.st_mode)):
@@ -133,44 +134,44 @@ def _open_one(fd: int, gid: int, me: int) -> bool:
 
 
 def group_of(home: StudyHome) -> str:
-    """Name of the group that the study belongs to, or will belong to.
+    """Name of the group that the study has, or will have.
 
     Raises:
-        StorageError: this user may not look.
+        StorageError: this user may not look there.
     """
     check_enterable(home.path)
     return group_name(_gid(home))
 
 
 def doubts(home: StudyHome) -> list[str]:
-    """Why the group may not get at the study, as far as can be told without changing anything.
+    """Warnings that the group may not have access to the study. Changes nothing.
 
     Raises:
-        StorageError: this user may not look.
+        StorageError: this user may not look there.
     """
     check_enterable(home.path)
-    told = []
+    warnings = []
     above = _nearest(home.root)
     gid, logs = _gid(home), above.stat().st_gid
     group, wanted = group_name(gid), group_name(logs)
     if not home.path.exists() and gid != logs:
-        told.append(
-            f"study.shared: the study will belong to your group '{group}', since you are not in '{wanted}', "
-            f"the group of '{above}'; 'chgrp -R GROUP {home.path}' gives it to another one"
+        warnings.append(
+            f"study.shared: the study will belong to your group '{group}', because you are not a member of '{wanted}', "
+            f"the group of '{above}'; to change it: 'chgrp -R GROUP {home.path}'"
         )
     elif gid not in _my_groups():
-        told.append(
-            f"study.shared: '{home.path}' belongs to group '{group}', which you are not in: "
-            f"ask to be added to it, or the study's owner to give it to another one (chgrp -R)"
+        warnings.append(
+            f"study.shared: '{home.path}' belongs to group '{group}', of which you are not a member: "
+            f"ask to be added, or ask the study's owner to change the group (chgrp -R)"
         )
     closed = [folder for folder in (above, *above.parents) if not folder.stat().st_mode & 0o011]
     if closed:
-        told.append(f"study.shared: only its owner may enter '{closed[-1]}': nobody else will get at the study")
-    return told
+        warnings.append(f"study.shared: only its owner may enter '{closed[-1]}', so nobody else can use the study")
+    return warnings
 
 
 def _own_folders(home: StudyHome) -> list[Path]:
-    """The study's directory; above it the sweep's if it has budgets, so that the group can add another budget."""
+    """The study's directory and, if the sweep has budgets, its parent, so that the group can add budgets."""
     return [*reversed([folder for folder in home.path.parents if folder.is_relative_to(home.root)][:-1]), home.path]
 
 
@@ -182,7 +183,7 @@ def _gid(home: StudyHome) -> int:
 
 
 def _nearest(path: Path) -> Path:
-    """``path``, or the folder above it that is there."""
+    """``path``, or its nearest parent that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
@@ -191,21 +192,22 @@ def _my_groups() -> set[int]:
 
 
 def _take_group(fd: int, gid: int) -> None:
-    """A user may give what is theirs to a group they are in; ``doubts`` has told of the other case."""
+    """Users may change the group of their files only to one they are in (chown(2)); ``doubts`` warns otherwise."""
     if os.fstat(fd).st_gid != gid:
         with contextlib.suppress(PermissionError):
             os.chown(f"/proc/self/fd/{fd}", -1, gid)
 
 
 def _set_mode(fd: int, mode: int) -> bool:
-    """Give what a descriptor holds the mode, if the file system lets us; whether it has it now.
+    """Set a mode by descriptor; whether it is set now.
 
-    What has it already is not touched: for one who is not in its group, chmod would drop setgid, without an error.
+    A correct mode is not set again: if the user is not in the file's group, chmod(2) silently clears setgid
+    (chmod(2)).
     """
     if stat.S_IMODE(os.fstat(fd).st_mode) == mode:
         return True
     try:
-        os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101  # fchmod takes no O_PATH
+        os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101  # fchmod(2) does not accept O_PATH descriptors
     except OSError:
         return False
     return stat.S_IMODE(os.fstat(fd).st_mode) == mode

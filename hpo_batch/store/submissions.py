@@ -1,6 +1,6 @@
-"""Submissions of a study, one JSON line each: all that readers need of SLURM, written before and completed after.
+"""Submissions of a study, as JSON lines. A submission is written before sbatch is called, and again afterwards.
 
-Each line repeats the whole submission; the last line of an id counts.
+Each line is a whole submission; the last line with an id counts.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import re
 import stat
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import LINES_BYTES, append_json_line, loads, read_json_lines, read_regular
+from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.store.home import StudyHome
 
 MOST_S: Final = 1e12
-"""a time, in seconds since the epoch or of a walltime, that dates can be made of"""
+"""largest time or walltime, in seconds, that ``datetime`` can handle"""
 MOST_WORKERS: Final = 10**9
 
 
@@ -30,8 +31,8 @@ class Submission:
     """One call of sbatch, or one start of local workers."""
 
     id: str
-    """a uuid, also part of the job's name"""
-    kind: Literal["slurm", "local"]
+    """12 hexadecimal digits, also the end of the job's name"""
+    kind: SchedulerName
     workers: int
     walltime_s: float
     workers_per_task: int = 1
@@ -39,63 +40,69 @@ class Submission:
     submitted: float
     """seconds since the epoch"""
     job_ids: tuple[str, ...] = ()
-    """SLURM's job ids, or process ids of local workers; empty if the submitter died before it knew them"""
+    """SLURM's job ids, or process ids of local workers; empty if the submitter died before it received them"""
     gpus: str = ""
-    """what was asked for each worker, as SLURM spells it"""
+    """GPUs requested per worker, in SLURM's notation"""
     log_pattern: str = ""
-    """output of the workers, relative to the study's directory; %A, %a or %i stand for job, task and worker"""
+    """log path of a worker, relative to the study's directory, with %A, %a and %i for job, task and worker"""
     host: str = ""
     name: str = ""
-    """of its jobs in SLURM; ends with the id"""
+    """job name in SLURM; ends with the id"""
     cluster: str = ""
-    """SLURM's, whose job ids those are; empty if nobody told"""
+    """SLURM cluster of the job ids; empty if unknown"""
     user: str = ""
-    """who submitted it: SLURM may show nobody else's jobs"""
+    """who submitted it: SLURM may hide jobs of other users (PrivateData)"""
     asked: int = 0
-    """workers that were wanted, of which ``workers`` were started"""
+    """number of workers requested, of which ``workers`` were submitted"""
     limit: str = ""
-    """why not all of them were, in SLURM's words"""
+    """SLURM's message, if not all were submitted"""
     is_open: bool = False
-    """sbatch is being called, or its answer was lost: there may be jobs of its name that ``job_ids`` lacks"""
+    """sbatch is running, or its answer was lost: there may be jobs with its name that are not in ``job_ids``"""
     submitter: dict[str, Any] = field(default_factory=dict)
-    """the process that calls sbatch: host, boot, pid, start"""
+    """process that calls sbatch: host, boot, pid, start"""
     refused: str = ""
-    """why nothing was started, in SLURM's words"""
+    """SLURM's message, if nothing was submitted"""
     code: dict[str, Any] = field(default_factory=dict)
-    """git commit, whether there were changes, versions, command line, working directory"""
+    """git commit and uncommitted changes, versions, command line, working directory"""
     collector: str = ""
-    """id of the job that runs after the workers; it is not one of ``job_ids``"""
+    """id of the job that runs after the workers; not in ``job_ids``"""
     collector_refused: str = ""
-    """why that job was not taken; the workers run all the same"""
+    """why sbatch refused that job; the workers run anyway"""
     resumes: int = 0
-    """how many submissions in a row were made by collectors, this one included; 0: a person made it"""
+    """number of consecutive submissions made by collectors, including this one; 0 if made by a person"""
     met: int = 0
-    """the target that was met when its tasks that still waited were cancelled"""
+    """target that was met when its pending tasks were cancelled; 0 if they were not"""
     cancelled: float = 0.0
-    """when its jobs were cancelled, in seconds since the epoch: what SLURM still shows of them is about to end"""
+    """when its jobs were cancelled, in seconds since the epoch; SLURM may still show them for a while"""
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether its workers are jobs of a batch scheduler, not processes of the machine where it was typed."""
+        return self.kind != "local"
 
     @property
     def may_have_more(self) -> bool:
-        """Whether SLURM may have jobs of it whose ids were never written down: they are found by its name."""
-        return self.kind == "slurm" and not self.refused and (self.is_open or not self.job_ids)
+        """Whether SLURM may have jobs of it whose ids were not recorded; they are found by name."""
+        return self.is_batch and not self.refused and (self.is_open or not self.job_ids)
 
 
 def is_id(text: object) -> bool:
-    """Whether a submission can be called so: nobody is ended for what another one's id leads to."""
+    """Whether this is a valid submission id. Jobs are cancelled by it, so nothing else is accepted."""
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{12}", text) is not None
 
 
 def job_name(home: StudyHome, submission: str) -> str:
-    """The study's name for people, the submission's id for us: workers and lost submissions are found by it."""
+    """Job name: the study's name for people, and the id to find workers and lost submissions."""
+    # a path separator of a budget, for example, is not allowed in a job name
     readable = "".join(c if c.isalnum() or c in "._" else "." for c in home.name)
     return f"{readable}-{submission}"
 
 
 def is_script_of(home: StudyHome, submission: str, script: str) -> bool:
-    """Whether a job that runs this script is one of a study's submission, by where the script lies.
+    """Whether a job with this script belongs to a submission of the study, judged by the script's location.
 
-    A name or a number proves nothing: a file may say any, and a copied study says those of the original. Where the
-    script's directory is no more, the study has been moved, and has it still.
+    Job names and ids prove nothing: files may contain any, and a copied study contains those of the original. If the
+    script's directory no longer exists, the study was moved, and the script must be in its current directory.
     """
     path = Path(script)
     if not (is_id(submission) and path.is_absolute() and path.name.startswith(submission)):
@@ -110,8 +117,8 @@ def is_script_of(home: StudyHome, submission: str, script: str) -> bool:
     return False
 
 
-def told_workdir(home: StudyHome, workdir: Path) -> str:
-    """A working directory as it is noted: from the study's directory if one holds the other, so that both may move."""
+def portable_workdir(home: StudyHome, workdir: Path) -> str:
+    """A working directory, relative to the study's if one contains the other, so that both can be moved together."""
     study, workdir = home.path.absolute(), workdir.absolute()
     if study.is_relative_to(workdir) or workdir.is_relative_to(study):
         return os.path.relpath(workdir, study)
@@ -119,15 +126,15 @@ def told_workdir(home: StudyHome, workdir: Path) -> str:
 
 
 def workdir_of(home: StudyHome, submission: Submission) -> Path | None:
-    """Where the workers of a submission ran; None if that was not noted."""
-    told = submission.code.get("workdir")
-    if not told or not isinstance(told, str) or "\0" in told:
+    """Working directory of a submission's workers; None if not recorded."""
+    workdir = submission.code.get("workdir")
+    if not workdir or not isinstance(workdir, str) or "\0" in workdir:
         return None
-    return Path(os.path.normpath(home.path.absolute() / told))
+    return Path(os.path.normpath(home.path.absolute() / workdir))
 
 
 def write_submission(home: StudyHome, submission: Submission) -> None:
-    """Raises StorageError if the file system refuses."""
+    """Append a submission; raises StorageError on failure."""
     try:
         append_json_line(home.submissions, asdict(submission))
     except OSError as error:
@@ -135,10 +142,10 @@ def write_submission(home: StudyHome, submission: Submission) -> None:
 
 
 def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
-    """All submissions in the order they were made.
+    """All submissions, in order.
 
     Raises:
-        StorageError: the file may not be read.
+        StorageError: the file cannot be read.
     """
     latest: dict[str, Submission] = {}
     try:
@@ -146,46 +153,46 @@ def read_submissions(home: StudyHome) -> tuple[Submission, ...]:
     except OSError as error:
         raise StorageError.because(f"cannot read '{home.submissions}'", error) from error
     for record in records:
-        with contextlib.suppress(ValueError):  # not one of ours, or somebody's
+        with contextlib.suppress(ValueError):  # invalid lines are reported by ``doctor`` (strange_lines)
             submission = _converted(record)
-            if submission.kind == "slurm" and not submission.name:  # written before names were kept
+            if submission.is_batch and not submission.name:  # written before names were recorded
                 submission = replace(submission, name=job_name(home, submission.id))
             latest[submission.id] = submission
     return tuple(latest.values())
 
 
 def strange_lines(home: StudyHome) -> list[tuple[int, str]]:
-    """Lines of the file that are no submissions: number from 1, and why.
+    """Invalid lines: line number from 1, and why.
 
     Raises:
-        OSError: the file is there and cannot be read.
+        OSError: the file exists and cannot be read.
     """
     try:
         lines = read_regular(home.submissions, most=LINES_BYTES).splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    strange = []
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
                 _converted(loads(line))
         except ValueError as error:
-            found.append((number, str(error)))
-    return found
+            strange.append((number, str(error)))
+    return strange
 
 
 def _converted(record: object) -> Submission:
-    """Raises ValueError: of another type, or with numbers that none of ours has."""
+    """A validated submission; raises ValueError for wrong types and impossible values."""
     submission = msgspec.convert(record, Submission)
     numbers = (submission.walltime_s, submission.submitted, submission.cancelled)
     counts = (submission.workers, submission.workers_per_task, submission.asked, submission.resumes, submission.met)
     if not all(map(math.isfinite, numbers)) or max(map(abs, numbers)) > MOST_S or not min(counts) >= 0:
-        raise ValueError("a number that makes no sense")
+        raise ValueError("a number is out of range")
     if max(counts) > MOST_WORKERS or not submission.id or "/" in submission.id:
-        raise ValueError("a number or an id that makes no sense")
+        raise ValueError("a number is out of range, or the id is invalid")
     if any(re.fullmatch("[0-9]{1,18}", id) is None for id in submission.job_ids):
-        raise ValueError("a job id that is none")
+        raise ValueError("a job id is invalid")
     log = Path(submission.log_pattern)
     if log.is_absolute() or ".." in log.parts or "\0" in submission.log_pattern:
-        raise ValueError("logs that lie elsewhere than in the study")
+        raise ValueError("its logs are outside the study's directory")
     return submission

@@ -1,4 +1,4 @@
-"""What a worker is called: the name of its lease, and the lane of a search that it draws in."""
+"""Worker names, and their parts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from hpo_batch.scheduler.integers import is_integer
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerName:
-    """A worker's name, by part: ``7-r2-0.1`` is slot 1 of task 0 of SLURM's job 7, which was requeued twice.
+    """The parts of a worker's name: ``7-r2-0.1`` is slot 1 of task 0 of SLURM job 7, requeued twice.
 
-    A local worker has its submission in place of the job, one that was started by hand its host, pid and a random part.
+    A local worker has its submission instead of the job; one started by hand has its host, pid and a random part.
     """
 
     origin: str
     """job, submission, or host, pid and random part"""
     run: int | None = None
-    """how often SLURM had requeued the array task; None of a worker that is none"""
+    """number of requeues of the array task; None outside SLURM"""
     index: int = 0
     """of the array task, or of the local worker in its submission"""
     slot: int | None = None
-    """of several workers in one array task"""
+    """if there are several workers per array task"""
 
     def __str__(self) -> str:
         run = "" if self.run is None else f"-r{self.run}"
@@ -31,7 +31,7 @@ class WorkerName:
 
     @classmethod
     def parse(cls, text: str) -> WorkerName:
-        """The parts of any name; what is no number counts as index 0 and no slot."""
+        """The parts of any name. Missing numbers become index 0 and no slot."""
         rest, _, place = text.rpartition("-")
         index, _, slot = place.partition(".")
         origin, marker, run = rest.rpartition("-r")
@@ -45,5 +45,5 @@ class WorkerName:
 
     @staticmethod
     def pattern_of_task(job: str, index: int) -> str:
-        """A regular expression for the workers of one array task, in all of its runs."""
+        """Regular expression for the workers of one array task, in all its runs."""
         return rf"{re.escape(job)}-r\d+-{index}(\.\d+)?"

@@ -1,1 +1,1 @@
-"""Who runs what next: the one interface between a worker and the journal. Home of Optuna; user code never meets it."""
+"""Decide who runs what next: the one interface between a worker and the journal. User code never sees Optuna."""

@@ -1,7 +1,7 @@
-"""Finished trials from outside as a study of their own, which ``[study] import`` and all readers take like any other.
+"""Make a study of finished trials from elsewhere; ``[study] import`` and every reader treat it like any other study.
 
-It is complete from the beginning: as many trials are wanted as there are, nothing is planned, nobody ran an attempt. It
-is built beside its place and renamed into it, so that a kill leaves no half of it.
+Its target is the number of its trials, nothing is planned, and no trial has an attempt. It is built in a hidden folder
+and renamed into place, so that a kill never leaves half a study.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import msgspec
 
@@ -31,27 +30,26 @@ from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 
-"""of the study: which files its trials are from, their digests, and what their columns were taken for"""
+# a second copy of the trials' records: adopted trials have no folders that a lost journal could be rebuilt from
 FILE = "adopted.jsonl"
-"""a second copy of the trials' records, from which a lost journal is made again: they have no folders"""
 ORIGIN = "import"
+# the next import of the same name removes a hidden folder of this age; a running import is younger
 STALE_S = 3600.0
-"""what an import that was killed has left is removed by the next one of this name after so long"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One finished trial, as somebody's table has it."""
+    """One finished trial, as a row of the source table."""
 
     file: int
-    """which of the files it stands in, counted from 0"""
+    """index of the source file, from 0"""
     number: int
-    """there"""
+    """the row's number in that file"""
     params: Mapping[str, Value]
     values: tuple[float, ...]
-    """finite, of the metrics of the sweep that it is for"""
+    """finite; one for each metric of the sweep"""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """finite, by name: those of the sweep, and others"""
+    """finite, by name: the sweep's metrics and any others"""
     seed: int | None = None
     name: str | None = None
     set: str | None = None
@@ -67,50 +65,51 @@ class Fitting:
 
     taken: tuple[tuple[Row, Configuration], ...]
     against: Counter[str]
-    """why the others do not, and how many"""
+    """reasons for leaving rows out, with the number of rows"""
     assumed: Mapping[str, Value]
-    """fixed parameters that some of the rows taken do not tell, and what they count with"""
+    """fixed parameters that some accepted rows do not mention, and the values assumed for them"""
 
 
 def fitting(sweep: Sweep, rows: Sequence[Row]) -> Fitting:
-    """The rows that lie in the sweep's space, as ``[study] import`` judges: constraints do not count.
+    """The rows that lie in the sweep's space, by the rules of ``[study] import``: constraints do not count.
 
-    A fixed parameter may be missing; a derived one may be there if it is what the others make it.
+    A fixed parameter may be missing. A derived parameter may be present if it agrees with the sweep's formula.
     """
     taken: list[tuple[Row, Configuration]] = []
     against: Counter[str] = Counter()
     assumed: dict[str, Value] = {}
     derived = sweep.space.derived.keys()
     for row in rows:
-        found = translate_params(
+        translated = translate_params(
             sweep.space, {name: v for name, v in row.params.items() if name not in derived}, is_whole=False
         )
-        if not isinstance(found, str):
-            found = _contradicted(row, found) or found
-        if isinstance(found, str):
-            against[found] += 1
+        if not isinstance(translated, str):
+            translated = _contradiction(row, translated) or translated
+        if isinstance(translated, str):
+            against[translated] += 1
             continue
-        assumed |= {name: value for name, value in found.fixed.items() if name not in row.params}
-        taken.append((row, found))
+        assumed |= {name: value for name, value in translated.fixed.items() if name not in row.params}
+        taken.append((row, translated))
     return Fitting(taken=tuple(taken), against=against, assumed=assumed)
 
 
-def _contradicted(row: Row, configuration: Configuration) -> str | None:
-    """Why a derived value that the row tells cannot be."""
+def _contradiction(row: Row, configuration: Configuration) -> str | None:
+    """The first derived value of the row that the sweep's formula does not give."""
     for name, value in configuration.derived.items():
-        told = row.params.get(name, value)
-        alike = told == value
-        if isinstance(told, int | float) and isinstance(value, int | float):
-            alike = math.isclose(told, value, rel_tol=1e-9)
-        if not alike:
-            return f"'{name}' is {told!r} there and {value!r} by the sweep's formula"
+        in_row = row.params.get(name, value)
+        is_same = in_row == value
+        if isinstance(in_row, int | float) and isinstance(value, int | float):
+            # CSV and JSON writers round: most print 15 to 17 digits, pandas' float_format often fewer
+            is_same = math.isclose(in_row, value, rel_tol=1e-9)
+        if not is_same:
+            return f"'{name}' is {in_row!r} there and {value!r} by the sweep's formula"
     return None
 
 
 def settled(sweep: Sweep, name: str, *, trials: int) -> Sweep:
     """The sweep of a study that has all its trials: nothing is planned, expected, pruned or imported."""
     study = replace(sweep.study, name=name, trials=trials, import_=(), replicates=1)
-    # nobody has drawn them; and a list or a grid would count what it still lacks
+    # "random" because a list or a grid would report the configurations that it still lacks
     sampler = Sampler(name="random", seed=sweep.sampler.seed, coverage=sweep.sampler.coverage)
     return replace(
         sweep, study=study, sampler=sampler, baseline=None, trial=(), expect={}, pruner=Pruner(), budget=None
@@ -121,13 +120,13 @@ def adopt(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configuratio
     """Make the study.
 
     Args:
-        home: where nothing is yet.
-        sweep: of the study itself, as ``settled`` makes it.
-        facts: where the rows are from; kept in the journal.
+        home: a directory that does not exist yet.
+        sweep: the study's own sweep, from ``settled``.
+        facts: where the rows come from; written to the journal.
 
     Raises:
-        UserError: something is there already.
-        StorageError: the file system refuses.
+        UserError: the directory exists.
+        StorageError: the study cannot be written.
     """
     check_free(home)
     _remove_remains(home)
@@ -138,7 +137,7 @@ def adopt(home: StudyHome, sweep: Sweep, taken: Sequence[tuple[Row, Configuratio
         try:
             arriving.path.rename(home.path)
         except OSError:
-            check_free(home)  # somebody was quicker
+            check_free(home)  # another process was quicker
             raise
     except OSError as error:
         raise StorageError.because(f"cannot make the study '{home.path}'", error) from error
@@ -152,16 +151,16 @@ def check_free(home: StudyHome) -> None:
     if os.path.lexists(home.path):
         what = f"the study '{home.name}'" if home.exists else f"'{home.path}'"
         raise UserError(
-            f"{what} exists already: choose another name with --name, or remove {home.path} if it is an import that is "
-            f"not wanted any more"
+            f"{what} already exists: choose another name with --name, or remove {home.path} if you no longer need that "
+            f"import"
         )
 
 
 def kept_records(home: StudyHome) -> list[bytes]:
-    """The records of adopted trials, each as one line of the journal; none in a study that was not made of them.
+    """The records of adopted trials, one journal line each; empty for a study that was not imported.
 
     Raises:
-        StorageError: their file cannot be read.
+        StorageError: the file cannot be read.
     """
     path = home.path / FILE
     try:
@@ -173,7 +172,7 @@ def kept_records(home: StudyHome) -> list[bytes]:
 
 
 def kept_count(home: StudyHome) -> int:
-    """How many trials of a study, the first ones, were adopted and have their second copy."""
+    """How many trials of a study, counted from number 0, were adopted and have a second copy."""
     return max(0, len(kept_records(home)) - 1)
 
 
@@ -205,7 +204,7 @@ def _trials(writer: Writer, sweep: Sweep, taken: Sequence[tuple[Row, Configurati
     now = time.time()
     for number, (row, configuration) in enumerate(taken):
         params, distributions = journal_params(configuration)
-        told = {"name": row.name, "set": row.set, "note": row.note}
+        labels = {"name": row.name, "set": row.set, "note": row.note}
         earlier = number_of_key.setdefault(configuration.key, number)
         started = row.started if row.started is not None else row.ended if row.ended is not None else now
         yield writer.create_trial(
@@ -221,23 +220,20 @@ def _trials(writer: Writer, sweep: Sweep, taken: Sequence[tuple[Row, Configurati
                     "revision": 1,
                     "derived": dict(configuration.derived),
                     "adopted": {"file": row.file, "number": row.number},
-                    **{key: value for key, value in told.items() if value is not None},
+                    **{key: value for key, value in labels.items() if value is not None},
                     **({"replicate_of": earlier} if earlier != number else {}),
                 }
             },
             user_attrs=row.metrics,
             values=row.values,
+            # clocks of several hosts may put the end before the start, which Optuna's dataframes show as negative time
             ended=None if row.ended is None else max(row.ended, started),
         )
 
 
 def _remove_remains(home: StudyHome) -> None:
-    """Of imports that were killed; one that is at work is younger."""
-    for folder in _beside(home):
+    """Remove the hidden folders of imports that were killed."""
+    for folder in home.path.parent.glob(f".{home.path.name}.*.import"):
         with contextlib.suppress(OSError):
             if time.time() - folder.stat().st_mtime > STALE_S:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _beside(home: StudyHome) -> list[Path]:
-    return list(home.path.parent.glob(f".{home.path.name}.*.import"))

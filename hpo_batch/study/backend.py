@@ -1,7 +1,8 @@
-"""The study's journal as a backend for Optuna's ``JournalStorage``: our lock, repair and all-or-nothing appends.
+"""A journal backend for Optuna's ``JournalStorage`` with our lock, repair and all-or-nothing appends.
 
-For those who use Optuna's own objects on a study of ours while workers run (a script, a dashboard). Workers do not:
-they read the journal by ``journal.state``.
+For scripts and dashboards that use Optuna's own objects on a study while workers run; workers read the journal through
+``journal.state``. The interface is the one of Optuna 4.0 and newer:
+https://optuna.readthedocs.io/en/v4.0.0/_modules/optuna/storages/journal/_base.html
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Hyperband's brackets by a rule of our own: decided when a trial is made, inside the lock, and stored with it.
+"""Hyperband's brackets: assigned under the lock when a trial is created, and stored with the trial.
 
-Optuna's is a hash of the study's name and the trial's number, which is not known when a configuration is drawn, and its
-brackets begin to exist when the first trial is complete. Here each bracket keeps to its share in every block of trials.
+Optuna hashes the study's name with the trial's number, which is unknown while a configuration is drawn, and prunes
+nothing before the first complete trial fixes the number of brackets
+(https://optuna.readthedocs.io/en/stable/_modules/optuna/pruners/_hyperband.html). Here every bracket keeps its share of
+the trials at all times.
 """
 
 from __future__ import annotations
@@ -13,30 +15,31 @@ from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 from hpo_batch.sweep.schema import Pruner
 
+# key in the trial's ``hpo:trial`` attribute
 BRACKET = "bracket"
-"""name of the fact in ``hpo:trial``"""
+# eta of the paper, which recommends 3 or 4 (https://arxiv.org/abs/1603.06560); Optuna's default too
 REDUCTION = 3
 
 
 class Brackets:
-    """How many trials each bracket has got so far. Trials of bracket ``b`` are judged from the rung ``b`` on."""
+    """Counts the trials of each bracket. Trials of bracket ``b`` can be pruned from rung ``b`` on."""
 
     def __init__(self, pruner: Pruner) -> None:
         self._first = int(pruner.options.get("min_resource", pruner.first_rung))
         self._factor = int(pruner.options.get("reduction_factor", REDUCTION))
         most = pruner.options.get("max_resource", "auto")
-        self._is_given = most != "auto"
-        self._most = int(most) if self._is_given else 0
+        self._is_fixed = most != "auto"
+        self._most = int(most) if self._is_fixed else 0
         self._count: dict[int, int] = {}
         self._counted = self._looked = 0
 
     @classmethod
     def of(cls, pruner: Pruner) -> Brackets | None:
-        """None for the pruners that have no brackets."""
+        """None for pruners without brackets."""
         return cls(pruner) if "hyperband" in (pruner.name, pruner.around) else None
 
     def due(self, state: JournalState) -> int:
-        """The bracket furthest below its share: of a new trial."""
+        """The bracket of the next new trial: the one furthest below its share."""
         for trial in state.trials[self._counted :]:
             bracket = trial.facts.get(BRACKET)
             if bracket is not None:
@@ -48,11 +51,12 @@ class Brackets:
         return min(range(len(shares)), key=lambda bracket: (so_far[bracket] - shares[bracket] * total, bracket))
 
     def _shares(self, state: JournalState) -> list[float]:
-        """As in Optuna: a bracket gets about as many steps of training as each other one."""
+        """Each bracket gets about the same number of training steps, as in Optuna."""
         number = sum(1 for _ in self._rungs(self._longest(state)))
         budgets = []
         for bracket in range(number):
             rungs = number - 1 - bracket
+            # line 2 of algorithm 1 in the paper, n = ceil(B/R * eta^s / (s + 1)), with s + 1 rungs in the bracket
             budgets.append(math.ceil(number * self._factor**rungs / (rungs + 1)))
         return [budget / sum(budgets) for budget in budgets]
 
@@ -63,8 +67,8 @@ class Brackets:
             yield rung
 
     def _longest(self, state: JournalState) -> int:
-        """Steps of a whole training: given, or the longest that is complete."""
-        if not self._is_given:
+        """Steps of a full training run: ``max_resource``, or the longest complete trial so far."""
+        if not self._is_fixed:
             for _, number in state.endings[self._looked :]:
                 trial = state.trials[number]
                 if trial.state is TrialState.COMPLETE:

@@ -1,7 +1,7 @@
-"""Decide, inside the journal's lock, which trial a worker gets: pure functions from the journal's state to records.
+"""Decide, under the journal's lock, which trial a worker gets: pure functions from the journal's state to records.
 
-The order: a waiting trial, then the next planned trial, then a new configuration. Whatever could be decided twice
-(target, repeats, quotas) is decided here, where only one worker is at a time.
+Waiting trials come first, then planned trials, then new configurations. Target, repeats and quotas are decided here,
+because only one worker at a time holds the lock.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from hpo_batch.study.samplers import Candidate
 from hpo_batch.study.start_records import ENQUEUED, Grant, StartRecords
 from hpo_batch.sweep.schema import Sweep
 
+# whether the worker has enough time left to train a configuration
 Fits = Callable[[Configuration], bool]
-"""whether a configuration can be trained in the time that the worker has left"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +36,21 @@ class Draws:
 
     candidates: Mapping[Arm, Sequence[Candidate]]
     used_up: bool
-    """no unseen configuration is left in any arm"""
+    """whether no arm has an untried configuration left"""
     refused: str = ""
-    """if there are no candidates: what spoke against most of the draws"""
+    """if there are no candidates: the most frequent reason against the draws"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """A trial that ends without being trained: one that repeats a finished trial, or one that makes no sense."""
+    """A trial that ends without training: it repeats a finished trial, or its parameters are invalid."""
 
     records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redraw:
-    """Others took all that was drawn."""
+    """Other workers took every candidate."""
 
 
 Decision: TypeAlias = Grant | Settled | Redraw | Idle
@@ -61,36 +61,36 @@ class LostAttempt:
     """A running attempt whose worker was found dead before the lock was taken."""
 
     token: str
-    """of its claim: the trial may have gone on since"""
+    """token of its claim; the trial may have a newer one by now"""
     moved: bool = False
-    """whether it had moved its checkpoint forward"""
+    """whether it saved a newer checkpoint than it started from"""
     end: KeptEnd | None = None
-    """how it had ended, by what lies in its folder"""
+    """how it ended, from the result in its folder"""
     last_sign: float | None = None
-    """when something in its folder changed last"""
+    """last change in its folder, in seconds since the epoch"""
 
 
 def give_back_lost(records: EndRecords, state: JournalState, lost: Mapping[int, LostAttempt]) -> list[Record]:
-    """Records that end the attempts of dead workers: the trial waits for its next attempt, or fails.
+    """Records that end the attempts of dead workers: each trial waits for its next attempt, or fails.
 
-    An attempt that had come to its end is told in its worker's place, and not trained again.
+    If an attempt had finished before its worker died, its result is recorded and the trial is not trained again.
 
     Args:
-        lost: by number of the trial.
+        lost: by trial number.
     """
-    made: list[Record] = []
+    ended: list[Record] = []
     for number in sorted(lost.keys() & state.by_state[TrialState.RUNNING]):
         trial, attempt = state.trials[number], lost[number]
         if trial.attempt_facts(trial.attempt).get("token") == attempt.token:
-            made += _end_in_its_place(records, trial, attempt)
-    return made
+            ended += _end_in_its_place(records, trial, attempt)
+    return ended
 
 
 def _end_in_its_place(records: EndRecords, trial: ScannedTrial, attempt: LostAttempt) -> list[Record]:
     if attempt.end is None:
         facts = trial.attempt_facts(trial.attempt)
         message = f"worker {facts['worker']} on {facts['host']} disappeared"
-        # not when it was found: that may be days later, and its hours would be charged
+        # not the time of discovery, which may be days later: those hours would count as GPU hours
         last_sign = records.now if attempt.last_sign is None else attempt.last_sign
         ended = min(records.now, max(facts["started"], last_sign))
         return records.failed_attempt(trial, Reason.LOST, message, moved=attempt.moved, time=ended)
@@ -102,7 +102,7 @@ def _end_in_its_place(records: EndRecords, trial: ScannedTrial, attempt: LostAtt
 
 @dataclass(kw_only=True)
 class Decider:
-    """One decision: the steps in their order, each of which decides or leaves it to the next."""
+    """One decision, in steps; each step decides or passes on to the next."""
 
     state: JournalState
     start: StartRecords
@@ -110,18 +110,20 @@ class Decider:
     draws: Draws
     fits: Fits
     newest_checkpoint: Callable[[int], int | None]
-    """of a trial by its number: the attempt that saved it"""
+    """trial number -> the attempt that saved its newest checkpoint"""
     too_long: bool = False
-    """whether something was passed over because it does not fit into the time that is left"""
+    """whether something was skipped because it does not fit into the remaining time"""
 
     def decide(self) -> Decision:
         """The next trial for this worker, or why there is none."""
+        # first, because a broken sweep must not start even its waiting trials
         tripped = policy.why_tripped(self._sweep, self.state)
         if tripped:
             return Idle(why=IdleWhy.TRIPPED, detail=str(tripped))
         if decision := self._waiting_trial():
             return decision
         counts = self.state.counts()
+        # running trials count as if they finish: else the last free workers would all start one and overshoot
         room = counts.target - counts.finished - counts.running - counts.waiting
         if room <= 0:
             return self._nothing_more()
@@ -129,12 +131,13 @@ class Decider:
         for planned in unmade:
             earlier = self._earlier(planned.configuration)
             if earlier is not None and not earlier.state.ended:
-                continue  # answered when the trial it repeats has ended
+                continue  # it gets that trial's result when that trial ends
             if earlier is not None and earlier.state.finished:
                 return Settled(records=(self.start.answered(planned, earlier),))
             if self._has_time(planned.configuration):
                 candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
                 return self.start.new_trial(self.state, candidate, planned)
+        # the rest of the target is reserved for planned trials that have to wait
         if room <= len(unmade):
             return self._nothing_more()
         return self._new_configuration()
@@ -153,7 +156,7 @@ class Decider:
         return None
 
     def _new_configuration(self) -> Decision:
-        """The first candidate of the quota arm most in need that nobody has tried and that fits."""
+        """The first untried candidate that fits, from the quota arm furthest below its share."""
         if self._sweep.sampler.capabilities.is_list:
             return self._used_up("every listed trial has ended")
         for arm in self.start.revision.quotas.in_order_due(self.state.trials):
@@ -169,7 +172,7 @@ class Decider:
 
     def _used_up(self, detail: str) -> Idle:
         if self.state.by_state[TrialState.RUNNING]:
-            return self._nothing_more()  # if one of these fails or is given back there is something to do again
+            return self._nothing_more()  # if one of these fails or is given back, there is work again
         return Idle(why=IdleWhy.NO_TIME if self.too_long else IdleWhy.SPACE_USED_UP, detail=detail)
 
     def _nothing_more(self) -> Idle:
@@ -192,12 +195,14 @@ class Decider:
 
 
 def _configuration(trial: ScannedTrial, space: Space) -> Configuration:
-    """A trial's configuration as it was stored, whatever today's space says; that of an enqueued one in today's space.
+    """A trial's configuration as stored, whatever the current space says; an enqueued one is resolved in that space.
 
     Raises:
-        UserError: a trial that was enqueued with plain Optuna leaves a parameter open, or does not lie in the space.
+        UserError: a trial enqueued with plain Optuna lacks a parameter, or lies outside the space.
     """
     if trial.key is None:
+        # study.enqueue_trial writes the values to this attribute; suggest_* would move them into the parameters:
+        # https://optuna.readthedocs.io/en/stable/reference/generated/optuna.study.Study.html
         params = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
         configuration = space.resolve(params, strict=True)
         why = space.why_invalid(configuration)

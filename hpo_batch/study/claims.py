@@ -1,4 +1,4 @@
-"""A worker's next trials: drawn outside the journal's lock, decided inside it, several in one transaction if asked."""
+"""Claim trials: draw candidates outside the journal's lock, decide under it, several in one transaction if wanted."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from hpo_batch.study.study_journal import StudyJournal
 
 log = logging.getLogger(__name__)
 
+# With this many running trials on a shared file system, a worker records a result and claims its next trial in one
+# transaction. The sampler then misses that one result, which matters little beside the 15 others it cannot know yet.
 CROWD = 16
-"""running trials from which on the end of a trial and the next claim share a transaction, on a shared file system: the
-proposal is drawn without the result that is just being told, one of so many that are not known yet"""
+# a redraw means that other workers took every candidate, so each one is progress of the study
 MOST_REDRAWS = 200
-"""each of them means that other workers were granted trials in the meantime"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Decided:
-    """What came of one transaction."""
+    """The result of one transaction."""
 
     claims: tuple[Claim, ...]
     last: Decision | None
-    """the decision that ended it; None if the sweep was edited meanwhile and nothing was decided"""
+    """the decision that ended it; None if the sweep was edited in the meantime, so that nothing was decided"""
     given_back: Mapping[int, tuple[int, AttemptFacts]]
-    """attempts of dead workers: their number and what is known of the worker, by number of the trial"""
+    """attempts of dead workers by trial number: the attempt's number, and the facts of its worker"""
 
 
 class Claims:
     """The claims of one worker.
 
     Args:
-        granted: tokens of the claims that it was given and has not ended.
+        granted: tokens of the worker's open claims.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class Claims:
         """Up to ``at_most`` trials, or why there is none.
 
         Raises:
-            StorageError: the journal could not be read or written, also not after waiting.
+            StorageError: the journal still cannot be read or written after all retries.
         """
         return patiently("the next claim", lambda: self._claim(at_most, fits), only_transient=True)
 
     def tell_and_claim(self, claim: Claim, outcome: Outcome, fits: Fits) -> tuple[Claim, ...] | Idle:
-        """Tell how an attempt ended, then claim one trial: in one transaction where many workers wait for the lock.
+        """Record how an attempt ended, then claim one trial: in one transaction where many workers wait for the lock.
 
-        On a shared file system a transaction costs the others 7 round trips, which is more than the result is worth to
-        the next proposal.
+        On a shared file system a transaction costs the others 7 round trips, more than one result is worth to the next
+        proposal.
 
         Raises:
-            Superseded: the trial has gone on elsewhere; the outcome does not count, and nothing was claimed.
-            StorageError: as of ``claim`` and ``Endings.tell``.
+            Superseded: another worker has the trial; the outcome does not count, and nothing was claimed.
+            StorageError: see ``claim`` and ``Endings.tell``.
         """
         ending = self._endings.of_outcome(claim, outcome)
         if self._journal.is_local or self._journal.running < CROWD:
@@ -107,11 +107,11 @@ class Claims:
         """Candidates for every quota arm, drawn before the lock is taken.
 
         Args:
-            again: others took what the last draw gave: draw more.
-            count: trials that are to be claimed together.
+            again: whether other workers took the last draw's candidates: draw more.
+            count: trials to claim together.
 
         Raises:
-            UserError: there is no trial yet, and as far as can be told there is no valid configuration.
+            UserError: the study has no trial yet, and no draw gave a valid configuration.
         """
         state = self._journal.state
         counts = state.counts()
@@ -133,7 +133,7 @@ class Claims:
         """As ``claim``, once.
 
         Args:
-            after: the end of the worker's last attempt, which the journal is told in the first transaction.
+            after: the end of the worker's last attempt, recorded in the first transaction.
         """
         redraws, must_look = 0, False
         while redraws < MOST_REDRAWS:
@@ -156,13 +156,15 @@ class Claims:
             self._endings.drop_checkpoints(number for number, attempt in lost.items() if attempt.end is not None)
             self._lost_attempts.clean_up(decided.given_back)
             if decided.claims:
-                return decided.claims  # also if they are fewer: a second transaction could fail, and lose these
+                return decided.claims  # even if fewer than at_most: a second transaction could fail and lose these
             if isinstance(decided.last, Idle):
                 if decided.last.why is not IdleWhy.IN_FLIGHT or looks:
                     return decided.last
-                must_look = True  # one of those that hold the rest may have died since the last look
+                must_look = True  # a worker that holds one of the remaining trials may have died since the last look
             redraws += isinstance(decided.last, Redraw)
-        raise StorageError(f"could not claim a trial of '{self.home.name}' in {MOST_REDRAWS} tries: too many workers?")
+        raise StorageError(
+            f"could not claim a trial of '{self.home.name}' in {MOST_REDRAWS} attempts; try fewer workers"
+        )
 
     def _decide(
         self, at_most: int, draws: Draws, fits: Fits, *, lost: Mapping[int, LostAttempt], after: Ending | None
@@ -172,7 +174,7 @@ class Claims:
             if after is not None and not after.is_told:
                 self._endings.append(transaction, after)
             if not self._journal.is_current:
-                return _Decided(claims=(), last=None, given_back={})  # drawn from the sweep of yesterday
+                return _Decided(claims=(), last=None, given_back={})  # the candidates come from an older revision
             given_back = self._lost_attempts.still_held(lost)
             records = give_back_lost(self._endings.records, self._journal.state, lost)
             if records:
@@ -186,7 +188,7 @@ class Claims:
     def _grant(
         self, transaction: Transaction, at_most: int, draws: Draws, fits: Fits
     ) -> tuple[tuple[Claim, ...], Decision]:
-        """Decide until something else than a trial comes of it, or there are enough."""
+        """Decide until there are ``at_most`` claims, or the decision is not a trial."""
         claims: tuple[Claim, ...] = ()
         while True:
             decision = Decider(
@@ -208,16 +210,20 @@ class Claims:
         return StartRecords(revision=self._journal.revision, owner=self.owner, writer=self._writer, now=self._clock())
 
     def _has_planned_left(self) -> bool:
-        """Whether a planned trial has not been made yet: then the next claim needs no draw."""
+        """Whether a planned trial does not exist yet: then the next claim needs no draw."""
         unmade = unmade_plans(self._journal.revision.planned, self._journal.state)
         return any(p.configuration.key not in self._journal.state.number_of_key for p in unmade)
 
     def _draw_seed(self, arm: int) -> int:
-        """From the study's seed, the number of trials and the worker's index: one worker's search can be repeated."""
+        """Seed of a draw from the study's seed, the number of trials and the worker's index.
+
+        A search by a single worker is reproducible.
+        """
         name = WorkerName.parse(self.owner.worker)
         lane = name.index + 1009 * (name.slot or 0)
         trials, seed = len(self._journal.state.trials), self._journal.revision.sweep.sampler.seed
-        # primes, so that neither a worker, an arm nor a trial shares its seed with its neighbour
+        # prime factors, so that neighbouring workers, arms and trials never share a seed; NumPy wants 32 unsigned bits:
+        # https://docs.scipy.org/doc/numpy-1.16.0/reference/generated/numpy.random.RandomState.seed.html
         return (seed * 1_000_003 + trials * 8191 + lane * 131 + arm) % 2**32
 
     def _stop_marker(self) -> Idle | None:

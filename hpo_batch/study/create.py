@@ -1,4 +1,4 @@
-"""Make a study from a sweep, or bring an existing one up to date with an edited sweep. Safe to do twice at once."""
+"""Create a study from a sweep, or update one after its sweep was edited. Two processes may do so at once."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ from hpo_batch.text.secrets import assigns_secret, looks_secret, masked_words
 
 
 def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
-    """Make the study, or a new revision of it if the sweep changed; arm the breaker again.
+    """Create the study, or a new revision of it if the sweep changed. Failures before this call stop counting.
 
     Raises:
-        Irreconcilable: a study of this name exists, and its trials mean something else.
-        UserError: a study of ``[study] import`` is not there, or does not fit.
-        StorageError: the directory cannot be written, or the journal there is not ours.
-        UserError: the sampler or the pruner cannot be made as the sweep says.
+        Irreconcilable: a study of this name exists, and its trials do not fit the sweep.
+        UserError: a study of ``[study] import`` is missing or does not fit, or sampler or pruner reject their options.
+        StorageError: the directory cannot be written, or the journal in it is not ours.
     """
     _check_classes(sweep)
     is_new = not home.exists
     if is_new:
-        gather(home, sweep)  # what it cannot import is told before there is a directory
+        gather(home, sweep)  # report a bad import before the directory exists
     if sweep.study.shared and is_new:
         sharing.make(home)
     else:
@@ -48,19 +47,21 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     with sharing.umask_for(shared=sweep.study.shared):
         change = _record(home, sweep, toml=toml, now=now)
     if sweep.study.shared and not is_new:
-        sharing.make(home)  # it may not have been shared before; only now that the sweep has been accepted
+        sharing.make(home)  # an existing study becomes shared only once its new sweep is accepted
     return change
 
 
 def _check_classes(sweep: Sweep) -> None:
-    """Make the sampler and the pruner once if they could refuse something: no worker should be the first to find out.
+    """Construct sampler and pruner once, so that ``submit`` reports bad options instead of the first worker.
 
     Raises:
-        UserError: they do.
+        UserError: one of them rejects its options.
     """
     if sweep.sampler.name in SAMPLERS and not sweep.sampler.options and sweep.pruner.name == "none":
         return
-    from hpo_batch.study.pruners import make_pruner  # these import Optuna, which those who only read do not need
+    from hpo_batch.study.pruners import (
+        make_pruner,
+    )  # imported here: Optuna is slow to import, and readers do not need it
     from hpo_batch.study.samplers import check_sampler
 
     check_sampler(sweep)
@@ -89,12 +90,12 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
                 _write(path, content)
                 records.append(writer.study_attr(IMPORTED, attribute(sweep, file=path.name, content=content)))
             text = sweep.to_json()
-            # the journal names a revision only when its file is complete on disk
+            # the file before the record: the journal must never name a revision that is not complete on disk
             mode = mode_of(sweep)
             _write(home.revision(number), text, mode=mode)
             _write(home.sweep_toml, toml, mode=mode)
             records.append(revision(writer, number=number, content=text.encode(), wanted=target))
-        elif target != state.target:  # the journal was made again from its folders, by an older count
+        elif target != state.target:  # a rebuild counts the target without the sweep's history
             facts = {**state.attrs[REVISION], "target": target}
             records.append(writer.study_attr(REVISION, facts))
         records.append(writer.study_attr(ARMED, now))
@@ -103,19 +104,25 @@ def _record(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
 
 
 def meaning(writer: Writer, sweep: Sweep) -> list[Record]:
-    """What the values of a study's trials are: the same in all revisions."""
+    """Records of what the values of a study's trials mean; the same in all revisions."""
     records = [
         writer.study_attr(FORMAT_MARK, FORMAT),
         writer.study_attr(METRICS, list(sweep.study.metric)),
     ]
     if len(sweep.study.metric) > 1:
-        # Optuna's own attribute; with a single metric it would rename the column "value" of its tables
+        # what Study.set_metric_names writes; with one metric it would rename the column "value" of trials_dataframe():
+        # https://optuna.readthedocs.io/en/stable/reference/generated/optuna.study.Study.html
         records.append(writer.study_attr("study:metric_names", list(sweep.study.metric)))
     return records
 
 
 def revision(writer: Writer, *, number: int, content: bytes, wanted: int) -> Record:
-    """Which frozen sweep counts; ``content`` is that of its file, ``wanted`` the number of finished trials."""
+    """The record that names the current frozen sweep.
+
+    Args:
+        content: bytes of the frozen sweep's file.
+        wanted: the target, in finished trials.
+    """
     facts = {"number": number, "digest": hashlib.sha256(content).hexdigest(), "target": wanted}
     return writer.study_attr(REVISION, facts)
 
@@ -124,14 +131,14 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
     """What ``create`` would change, without changing it.
 
     Raises:
-        StorageError: the journal was not made by hpo-batch, or it has been lost.
+        StorageError: the journal is lost, or hpo-batch did not create it.
     """
     if state.study_name is None:
         if next(kept_trials(home), None) is not None:
-            # a new study would begin at number 0 and write into the folders of the old one's trials
+            # a new study would start at number 0 and write into the folders of the old trials
             raise StorageError(
-                f"'{home.path}' has trials, but its journal is lost: 'hpo-batch doctor {home.name} --rebuild' makes it "
-                f"again from their folders; to begin anew, give the sweep another [study] name or move the directory"
+                f"'{home.path}' has trials, but its journal is lost: 'hpo-batch doctor {home.name} --rebuild' rebuilds "
+                f"it from their folders; to start over, give the sweep another [study] name or move the directory"
             )
         return Change(created=True)
     if state.revision:
@@ -141,32 +148,32 @@ def what_changes(home: StudyHome, sweep: Sweep, state: JournalState) -> Change:
         return replace(change, stays=_stays(sweep.space, state)) if edited and state.trials else change
     if not state.is_ours:
         raise StorageError(
-            f"'{home.journal}' is a journal of plain Optuna, not one of hpo-batch; choose another [study] name"
+            f"'{home.journal}' is a journal of plain Optuna, not of hpo-batch; choose another [study] name"
         )
     if state.directions != tuple(DIRECTIONS[direction] for direction in sweep.study.direction):
         raise StorageError(
-            f"'{home.path}' was left unfinished when the study was made with another direction; remove it and go on"
+            f"'{home.path}' was left incomplete by a submission with another direction; remove it and submit again"
         )
-    return Change(created=True)  # whoever made it was killed before it had a sweep: nothing can have run
+    return Change(created=True)  # its creator was killed before it had a sweep, so nothing can have run
 
 
 def _stays(space: Space, state: JournalState) -> str:
-    """Which trials lie in the space now, in words."""
-    against = {trial.number: found for trial in state.trials if isinstance(found := translate_trial(space, trial), str)}
+    """Which trials lie in the edited space, in words."""
+    against = {trial.number: why for trial in state.trials if isinstance(why := translate_trial(space, trial), str)}
     if not against:
         return f"all {len(state.trials)} trials lie in the space now"
     numbers = ", ".join(map(str, list(against)[:10])) + (", ..." if len(against) > 10 else "")
-    why = Counter(against.values()).most_common(1)[0][0]
+    reason = Counter(against.values()).most_common(1)[0][0]
     return (
         f"{len(state.trials) - len(against)} of {len(state.trials)} trials lie in the space now. The others stay in "
-        f"the table and count, but the sampler does not see them: {numbers} (most often: {why})"
+        f"the table and count, but the sampler does not see them: {numbers} (most often: {reason})"
     )
 
 
 def mode_of(sweep: Sweep) -> int:
-    """Of its frozen copies: ``[objective] env`` and ``[job] setup`` may hold the token of an account.
+    """File mode of the frozen copies: private if ``[objective] env`` or ``[job] setup`` seems to hold a secret.
 
-    In a shared study the group works with them: its umask keeps out everybody else.
+    In a shared study the group needs to read them; the umask keeps out everybody else.
     """
     env, setup = sweep.objective.env, "\n".join(sweep.job.setup)
     is_secret = any(looks_secret(name, value) for name, value in env.items()) or assigns_secret(setup)
@@ -190,6 +197,6 @@ def _explain(home: StudyHome, change: Change) -> str:
     if not any(reason.startswith(("study.metric", "study.direction")) for reason in change.against):
         learns = f'; with import = ["{home.name}"] in [study] its sampler learns from the trials there'
     return (
-        f"the study '{home.name}' exists in {home.path} and its trials do not fit this sweep: {reasons}. "
-        f"Give the sweep another [study] name{learns}. Or put that study aside: 'hpo-batch submit SWEEP --fresh'"
+        f"the study '{home.name}' exists in {home.path}, and its trials do not fit this sweep: {reasons}. "
+        f"Give the sweep another [study] name{learns}. Or replace that study: 'hpo-batch submit SWEEP --fresh'"
     )

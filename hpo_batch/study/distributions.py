@@ -18,40 +18,40 @@ from hpo_batch.study.journal_params import JournalParams as JournalParams
 from hpo_batch.study.journal_params import stored
 from hpo_batch.study.translate import translate_trial
 
+# placeholder: FrozenTrial requires times, but no sampler or pruner reads them
 SOME_TIME = datetime.datetime(2000, 1, 1)
-"""no sampler and no pruner looks at a trial's times, but Optuna wants some"""
 
 
 def distribution_of(parameter: Searched) -> BaseDistribution:
-    """That which the journal has of the parameter."""
+    """The parameter as Optuna's distribution, equal to the one in the journal."""
     distribution: BaseDistribution = json_to_distribution(stored(parameter).text)
     return distribution
 
 
 def values_in(space: Space, trial: ScannedTrial) -> dict[str, Value] | None:
-    """A trial's searched values in today's space; None if it does not lie in it."""
-    found = translate_trial(space, trial)
-    return None if isinstance(found, str) else dict(found.searched)
+    """A trial's searched values in the current space; None if the trial lies outside it."""
+    translated = translate_trial(space, trial)
+    return None if isinstance(translated, str) else dict(translated.searched)
 
 
 class Past(optuna.trial.FrozenTrial):
-    """A trial as samplers are shown it, again and again."""
+    """A trial that is shown to samplers many times, with cached numbers."""
 
-    __slots__ = ("_numbers",)  # no field: Optuna compares and prints those
+    __slots__ = ("_numbers",)  # not an instance attribute: FrozenTrial compares and prints its __dict__
     _numbers: dict[str, float]
 
     def numbers(self) -> dict[str, float]:
-        """Its parameters as the numbers that Optuna computes with."""
+        """Its parameters in Optuna's internal representation."""
         try:
             return self._numbers
         except AttributeError:
-            found = {name: self.distributions[name].to_internal_repr(value) for name, value in self.params.items()}
-            self._numbers = found
-            return found
+            numbers = {name: self.distributions[name].to_internal_repr(value) for name, value in self.params.items()}
+            self._numbers = numbers
+            return numbers
 
     @property
     def constraints(self) -> dict[str, float]:
-        """Optuna's, which goes through all attributes: TPE asks each trial at each proposal, and most have none."""
+        """As in Optuna, but fast: TPE asks every trial at every proposal, and most have no attributes to scan."""
         return super().constraints if self.system_attrs else {}
 
 
@@ -64,7 +64,7 @@ def frozen_trial(
     steps: Mapping[int, float],
     attrs: Mapping[str, Any],
 ) -> Past | None:
-    """A trial of the journal as Optuna's; None if it is complete without a value, which no Optuna trial is."""
+    """A trial of the journal as Optuna's FrozenTrial; None if it is complete without a value, which Optuna rejects."""
     state = optuna.trial.TrialState(trial.state.value)
     if trial.state is TrialState.COMPLETE and (trial.values is None or any(map(math.isnan, trial.values))):
         return None

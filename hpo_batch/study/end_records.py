@@ -1,4 +1,4 @@
-"""The records by which an attempt ends, and what becomes of its trial. Workers and ``doctor --rebuild`` make them here.
+"""Journal records for the end of an attempt and the next state of its trial; for workers and ``doctor --rebuild``.
 
 ``policy`` decides whether a trial that failed or was given back gets another attempt.
 """
@@ -22,7 +22,7 @@ from hpo_batch.sweep.schema import Sweep
 
 @dataclass(frozen=True, kw_only=True)
 class EndRecords:
-    """Makes the records of one worker at one moment, for trials as the journal has them."""
+    """Builds the records of one worker at one moment, for trials as they are in the journal."""
 
     sweep: Sweep
     writer: Writer
@@ -38,13 +38,13 @@ class EndRecords:
         time: float | None = None,
         noted_by_sampler: Mapping[str, Any] | None = None,
     ) -> list[Record]:
-        """How the newest attempt of a trial ended.
+        """Records of the outcome of a trial's newest attempt.
 
         Args:
-            moved: whether an attempt that failed had moved its checkpoint forward.
-            reported: values by step that the attempt's own worker knows; they may not all be in the journal.
-            time: of the end, by the clock of that worker; left out: now.
-            noted_by_sampler: attributes that the sampler has set when it heard of the end.
+            moved: whether a failed attempt saved a newer checkpoint than it started from.
+            reported: values by step from the attempt's own worker; the journal may lack some of them.
+            time: when it ended, by that worker's clock, in seconds since the epoch. Default: now.
+            noted_by_sampler: attributes that the sampler's ``after_trial`` set.
         """
         write = self.writer
         # NaN and infinity, which JSON and plain Optuna cannot hold, stay in the attempt's own files
@@ -68,10 +68,10 @@ class EndRecords:
     def failed_attempt(
         self, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool, time: float | None = None
     ) -> list[Record]:
-        """An attempt that failed: the trial waits for its next one, or fails. Every prefix of the records is valid.
+        """Records of a failed attempt: the trial waits for its next attempt, or fails. Every prefix is a valid journal.
 
         Args:
-            time: of its end; left out: now.
+            time: when it ended, in seconds since the epoch. Default: now.
         """
         ending = {"how": reason.value, "time": self.now if time is None else time, "moved": moved}
         ended = self._ending(trial, ending)
@@ -83,8 +83,8 @@ class EndRecords:
         return [ended, *self.failure(trial, reason, message)]
 
     def given_back(self, trial: ScannedTrial, cause: Cause, *, moved: bool, had_full_walltime: bool) -> list[Record]:
-        """An attempt that ended in order: the trial waits, or fails if it would never come to its end."""
-        # both by the clock of this host
+        """Records of an attempt that was given back: the trial waits, or fails if it could never finish."""
+        # "now" and "started" are both from this host's clock, so the difference is not affected by clock skew
         seconds = round(self.now - trial.attempt_facts(trial.attempt)["started"], 3)
         ended = self._ending(
             trial,
@@ -96,7 +96,7 @@ class EndRecords:
         return [ended, self._waits(trial)] if given_up is None else [ended, *self.failure(trial, *given_up)]
 
     def failure(self, trial: ScannedTrial, reason: Reason, message: str) -> tuple[Record, Record]:
-        """The trial fails."""
+        """Records that fail the trial."""
         why = self.writer.trial_attr(trial.trial_id, FAILURE, {"reason": reason.value, "message": message})
         return why, self.writer.trial_state(trial.trial_id, TrialState.FAIL, now=self.now)
 
@@ -114,6 +114,7 @@ class EndRecords:
         steps = {**last, **trial.decoded_steps, **reported}
         if sweep.pruner.name != "wilcoxon":
             return steps[outcome.step]
-        # a step is an instance of the problem: the trial is worth what all of them are
+        # for WilcoxonPruner a step is an instance id, so the value is the mean over the instances:
+        # https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.WilcoxonPruner.html
         values = [value for value in steps.values() if value is not None]
         return fmean(values) if values else None

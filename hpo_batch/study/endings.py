@@ -1,4 +1,7 @@
-"""How a worker's attempts end: the second copy in the attempt's folder first, then the journal."""
+"""Record how attempts end: first in the attempt's folder, then in the journal.
+
+The order matters: a worker that dies in between leaves a result that the next claim can record.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Ending:
-    """How an attempt ended, on its way to the journal."""
+    """How an attempt ended, not yet in the journal."""
 
     claim: Claim
     records: Callable[[ScannedTrial], list[Record]]
-    """made from the trial as the journal has it under the lock"""
+    """called under the lock, with the trial as it is in the journal"""
     is_told: bool = False
 
 
 class Endings:
+    """Writes the ends of one worker's attempts."""
+
     def __init__(self, journal: StudyJournal, reports: Reports, writer: Writer, *, clock: Callable[[], float]) -> None:
         self.home = journal.home
         self._journal = journal
@@ -47,7 +52,7 @@ class Endings:
 
     @raises_storage_errors
     def of_outcome(self, claim: Claim, outcome: Outcome) -> Ending:
-        """What the journal is to be told of an attempt's end; its second copy lies in the attempt's folder then."""
+        """The end of an attempt with an outcome; afterwards a second copy lies in the attempt's folder."""
         self.keep(claim, outcome)
         moved = isinstance(outcome, Failed) and moved_forward(self.home, claim.number, claim.attempt)
         noted = self._after_trial(claim, outcome)
@@ -60,7 +65,7 @@ class Endings:
 
     @raises_storage_errors
     def of_give_back(self, claim: Claim, cause: Cause, *, had_full_walltime: bool) -> Ending:
-        """The same for an attempt that ended in order."""
+        """The same for an attempt that is given back."""
         self.keep(claim, GivenBack(cause=cause))
         moved = moved_forward(self.home, claim.number, claim.attempt)
 
@@ -70,10 +75,10 @@ class Endings:
         return Ending(claim=claim, records=records)
 
     def keep(self, claim: Claim, ended: Outcome | GivenBack) -> None:
-        """Write the second copy of how an attempt ended."""
+        """Write the second copy of an attempt's end into its folder."""
         try:
             attempt_folder.write_result(self.home, claim, ended, self.facts(claim), now=self._clock())
-        except StorageError as error:  # the journal is asked all the same: it may lie on another disk
+        except StorageError as error:  # go on with the journal: it may be on another disk
             log.warning("trial %s: could not save a second copy of its result: %s", claim.number, error)
 
     def facts(self, claim: Claim) -> attempt_folder.ClaimFacts:
@@ -82,14 +87,14 @@ class Endings:
 
     @raises_storage_errors
     def tell(self, ending: Ending, *, tried: bool = False) -> None:
-        """Tell the journal how an attempt ended.
+        """Record in the journal how an attempt ended.
 
         Args:
-            tried: whether it may have been told already, and only the word that it was is missing.
+            tried: whether an earlier call may have written it without learning so.
 
         Raises:
-            Superseded: the trial has gone on elsewhere.
-            StorageError: the journal could not be written, also not after waiting.
+            Superseded: another worker has the trial.
+            StorageError: the journal still cannot be written after all retries.
         """
         claim = ending.claim
 
@@ -101,38 +106,38 @@ class Endings:
                     self.append(transaction, ending)
             except Superseded:
                 if not (was_tried and self._was_ended_by_us(claim)):
-                    raise  # else it was written the last time, and only its sync failed
+                    raise  # otherwise the previous try wrote it, and only its fsync failed
 
         patiently(f"trial {claim.number}: its end", attempt)
         self.settle(ending)
 
     def append(self, transaction: Transaction, ending: Ending) -> None:
-        """Append how an attempt ended, with the reports that wait, if its claim is still the one that counts.
+        """Append an attempt's end, with its pending reports, if its claim is still valid.
 
         Raises:
-            Superseded: it is not.
+            Superseded: the claim is not valid any more.
         """
         trial = self._reports.trial_of(ending.claim)
         records = [*self._reports.waiting(ending.claim, trial), *ending.records(trial)]
         self._journal.state.apply(transaction.append(records, sync=True))
 
     def settle(self, ending: Ending) -> None:
-        """What is left to do when the journal knows how an attempt ended."""
+        """Clean up once the journal holds an attempt's end."""
         ending.is_told = True
         self._reports.drop(ending.claim)
         self.drop_checkpoints([ending.claim.number])
 
     def drop_checkpoints(self, numbers: Iterable[int]) -> None:
-        """Of those trials that have ended, unless all are to be kept."""
+        """Remove the checkpoints of trials that have ended, unless ``[study] keep_checkpoints`` is "all"."""
         if self._journal.revision.sweep.study.keep_checkpoints != "unfinished":
             return
         for trial in (self._journal.state.trials[number] for number in numbers):
             if trial.state.ended:
-                with contextlib.suppress(OSError):  # what stays takes up room, and no result is lost for it
+                with contextlib.suppress(OSError):  # leftovers cost space; an error here must not cost the result
                     attempt_folder.drop_checkpoints(self.home, trial.number, attempts=trial.attempt)
 
     def _after_trial(self, claim: Claim, outcome: Outcome) -> dict[str, object]:
-        """What the sampler of the claim's quota arm wants noted with the trial."""
+        """Attributes that the sampler of the claim's quota arm wants to store with the trial."""
         state = self._journal.state
         trial = state.trials[claim.number]
         source = next((s for arm, s in self._journal.revision.sources.items() if has_values(trial, arm)), None)

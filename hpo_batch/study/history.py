@@ -1,6 +1,6 @@
-"""What samplers and pruners see: the journal's trials as an Optuna study in memory, in today's space.
+"""The history for samplers and pruners: the journal's trials as an Optuna study in memory, in the current space.
 
-Never the journal's own study: there, edited choices, pending trials and other arms of a quota would mislead a sampler.
+Never the journal's own study: edited choices, waiting trials and other arms of a quota would mislead a sampler there.
 A trial that has ended is translated once.
 """
 
@@ -30,31 +30,36 @@ from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.distributions import distribution_of, frozen_trial, values_in
 from hpo_batch.study.shown_trials import OUT_OF_THE_WAY, ShownTrials
 
+# share of a capped history for the best trials, however old: TPE models the best 10 % (its default gamma):
+# https://optuna.readthedocs.io/en/stable/_modules/optuna/samplers/_tpe/sampler.html
 BEST = 0.1
-"""share of a capped history that is kept for the best trials, however old: a model is of what is good"""
 OPTUNAS = {state: optuna.trial.TrialState(state.value) for state in TrialState}
+# Optuna's CmaEsSampler unpickles its optimizer from attributes with this prefix, and whoever can write to a shared
+# journal could run code here: https://optuna.readthedocs.io/en/stable/_modules/optuna/samplers/_cmaes.html
 UNPICKLED = "cma:"
-"""Optuna's CMA-ES keeps a pickled optimizer in attributes of this name: none is ever handed to a sampler"""
 
 
 class _Shown(InMemoryStorage):
-    """Trials given from outside, before those that Optuna makes in it. Optuna's own way in copies each one deeply."""
+    """A storage that lists our trials before those that Optuna creates in it.
+
+    ``Study.add_trials`` would make a deep copy of each.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: list[FrozenTrial] = []
+        self.shown: list[FrozenTrial] = []
         self.noted: dict[str, Any] = {}
-        """attributes that were set of a trial given from outside"""
+        """attributes that Optuna set on one of the shown trials"""
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[optuna.trial.TrialState] | None = None
     ) -> list[FrozenTrial]:
-        given = [trial for trial in self.given if states is None or trial.state in states]
+        shown = [trial for trial in self.shown if states is None or trial.state in states]
         own = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return (copy.deepcopy(given) if deepcopy else given) + own
+        return (copy.deepcopy(shown) if deepcopy else shown) + own
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return BaseStorage.get_best_trial(self, study_id)  # that of the memory knows its own trials alone
+        return BaseStorage.get_best_trial(self, study_id)  # InMemoryStorage caches the best of its own trials only
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id >= OUT_OF_THE_WAY:
@@ -65,20 +70,20 @@ class _Shown(InMemoryStorage):
 
 @dataclass(frozen=True, kw_only=True)
 class Noting:
-    """A trial as a sampler sees it when it ends, and what it notes of it."""
+    """A trial as its sampler sees it when it ends, and the attributes that the sampler sets on it."""
 
     trial: FrozenTrial
     attrs: Mapping[str, Any]
 
 
 class SamplerHistory:
-    """The trials that a sampler models in one space: finished and running ones that lie in it.
+    """The trials that a sampler learns from in one space: the finished and running ones that lie in it.
 
     Args:
-        cap: trials that are shown at most: the best tenth of them and the newest; left out: all.
-        missing: attributes of trials that the sampler has not drawn itself.
-        by_step: a report's step says how far the trial had come; else the steps are names of instances, and their mean
-            is what a pruned trial was worth.
+        cap: maximum number of trials: the best tenth, then the newest. Default: all.
+        missing: attributes for trials that this sampler did not draw.
+        by_step: whether a step measures progress; otherwise steps are instance ids, and a pruned trial's value is the
+            mean over them.
     """
 
     def __init__(
@@ -89,16 +94,16 @@ class SamplerHistory:
         self._missing = missing or {}
         self._by_step = by_step
         self._distributions = {parameter.name: distribution_of(parameter) for parameter in space.searched}
-        self._known: dict[int, FrozenTrial] = {}
-        """trials that lie in the space, by number, as they were translated last"""
+        self._translated: dict[int, FrozenTrial] = {}
+        """trials inside the space by number, in their latest translation"""
         self._outside: set[int] = set()
-        """numbers of the trials that have ended and do not lie in the space"""
+        """numbers of ended trials outside the space"""
         self._newest: list[int] = []
-        """numbers of the newest trials in the space that have ended, as many as are shown at most, the newest last"""
+        """numbers of the newest ended trials inside the space, at most ``cap``, in ascending order"""
         self._ranked: dict[int, list[tuple[float, int]]] = {}
-        """by metric: loss and number of complete trials in the space, the best first, as many as there is room for"""
+        """by metric: (loss, number) of the best complete trials inside the space, best first"""
         self._looked = self._ranked_until = 0
-        """how many endings were looked at"""
+        """counts of endings that were processed"""
         self._shown_trials = ShownTrials(space, self._distributions)
 
     def study(self, state: JournalState, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
@@ -106,15 +111,15 @@ class SamplerHistory:
         storage = _Shown()
         own = self._shown_trials.merge_repeats(state, self._shown(state))
         room = None if self._cap is None else self._cap - len(own)
-        storage.given = [*self._shown_trials.imported(state, room=room), *own]
+        storage.shown = [*self._shown_trials.imported(state, room=room), *own]
         return study_in_memory(state, sampler, storage)
 
     def noting(self, study: optuna.Study, number: int) -> Noting | None:
-        """A trial of a ``study`` that this history made; what is noted of it goes into ``attrs``."""
+        """A trial of a ``study`` from this history; attributes that are set on it appear in ``attrs``."""
         storage = study._storage
         assert isinstance(storage, _Shown)
-        found = next((t for t in storage.given if t.number == number + OUT_OF_THE_WAY), None)
-        return None if found is None else Noting(trial=found, attrs=storage.noted)
+        trial = next((t for t in storage.shown if t.number == number + OUT_OF_THE_WAY), None)
+        return None if trial is None else Noting(trial=trial, attrs=storage.noted)
 
     def _shown(self, state: JournalState) -> list[FrozenTrial]:
         room = len(state.trials) if self._cap is None else self._cap
@@ -124,15 +129,15 @@ class SamplerHistory:
         newest = sorted({*self._newest, *running} - best, reverse=True)[: room - len(best)]
         shown: dict[int, FrozenTrial] = {}
         for number in sorted([*best, *newest]):
-            frozen = self._known.get(number) or self._frozen(state.trials[number])
+            frozen = self._translated.get(number) or self._frozen(state.trials[number])
             assert frozen is not None
             shown[number] = frozen
-        if self._cap is not None and len(self._known) > 2 * self._cap:
-            self._known = dict(shown)  # a worker that stays for long must not keep what it does not show any more
+        if self._cap is not None and len(self._translated) > 2 * self._cap:
+            self._translated = dict(shown)  # bound the memory of a long-lived worker
         return list(shown.values())
 
-    # Whether a trial lies in the space is asked in the order in which trials are wanted, and only until there are
-    # enough: to translate all of them took longer than to read a large study.
+    # The two methods below translate trials in the order of their usefulness and stop when there are enough:
+    # translating all trials of a large study took longer than reading it.
 
     def _look_for_newest(self, state: JournalState, room: int) -> None:
         new = [number for reason, number in state.endings[self._looked :] if not reason]
@@ -145,7 +150,7 @@ class SamplerHistory:
                 del self._newest[:-room]
 
     def _best_numbers(self, state: JournalState) -> list[int]:
-        """Of the trials that have ended; with several metrics the best by each of them."""
+        """Numbers of the best complete trials; with several metrics, the best by each."""
         assert self._cap is not None
         room = max(1, int(self._cap * BEST)) // len(state.directions) + 1
         ended = (state.trials[number] for reason, number in state.endings[self._ranked_until :] if not reason)
@@ -163,14 +168,14 @@ class SamplerHistory:
         return [number for ranked in self._ranked.values() for _, number in ranked]
 
     def _frozen(self, trial: ScannedTrial) -> FrozenTrial | None:
-        """A trial as Optuna's; None if it does not lie in the space."""
+        """A trial as Optuna's; None if it lies outside the space."""
         if trial.number in self._outside:
             return None
-        frozen = self._known.get(trial.number)
+        frozen = self._translated.get(trial.number)
         if frozen is not None and frozen.state is OPTUNAS[trial.state]:
             if trial.state is not TrialState.RUNNING:
                 return frozen
-            if trial.key is not None:  # plain Optuna gives a trial its parameters one by one
+            if trial.key is not None:  # plain Optuna adds parameters one by one, so its trials are translated again
                 frozen.intermediate_values = self._steps(trial)
                 return frozen
         values = values_in(self._space, trial)
@@ -188,7 +193,7 @@ class SamplerHistory:
                 self._outside.add(trial.number)
             return None
         frozen._trial_id += OUT_OF_THE_WAY
-        self._known[trial.number] = frozen
+        self._translated[trial.number] = frozen
         return frozen
 
     def _steps(self, trial: ScannedTrial) -> dict[int, float]:
@@ -196,20 +201,20 @@ class SamplerHistory:
         return dict(steps) if self._by_step or not steps else {1: fmean(steps.values())}
 
     def _attrs(self, trial: ScannedTrial) -> dict[str, Any]:
-        """What the sampler that drew the trial has set of it."""
-        set_by_it = {**trial.facts.get("sampler", {}), **trial.noted_by_sampler}
-        return {**self._missing, **{k: v for k, v in set_by_it.items() if not k.startswith(UNPICKLED)}}
+        """Attributes that the trial's own sampler set."""
+        attrs = {**trial.facts.get("sampler", {}), **trial.noted_by_sampler}
+        return {**self._missing, **{k: v for k, v in attrs.items() if not k.startswith(UNPICKLED)}}
 
 
 def _losses(trials: Sequence[ScannedTrial], metric: int, *, minimize: bool) -> Iterator[tuple[float, int]]:
-    """Loss and number of those that have one: what is not a number has no place in an order."""
+    """(loss, number) of each trial with a value; NaN is skipped, since it cannot be sorted."""
     for trial in trials:
         if trial.values is not None and not math.isnan(value := trial.values[metric]):
             yield value if minimize else -value, trial.number
 
 
 class PrunerHistory:
-    """All trials under their own numbers, with hyperband's brackets. Parameters do not matter to pruners."""
+    """All trials under their own numbers, with Hyperband's brackets and without parameters, which pruners ignore."""
 
     def __init__(self) -> None:
         self._storage = _Noting()
@@ -225,32 +230,32 @@ class PrunerHistory:
         *,
         reported: Mapping[int, float] | None = None,
     ) -> tuple[bool, dict[str, Any]]:
-        """Whether a trial should end at ``step``, and the attributes that the pruner wants kept with the trial.
+        """Whether to prune a trial at ``step``, and the attributes that the pruner wants to store with it.
 
         Args:
-            reported: values by step of that trial that are not in the journal yet.
+            reported: the trial's values by step that are not in the journal yet.
         """
-        by_step = not isinstance(pruner, optuna.pruners.WilcoxonPruner)  # to that, steps are names of instances
+        by_step = not isinstance(pruner, optuna.pruners.WilcoxonPruner)  # its steps are instance ids
         if self._study is None:
             self._study = study_in_memory(state, optuna.samplers.RandomSampler(), self._storage)
-        given = self._storage.given
-        changed = [*self._open, *range(len(given), len(state.trials))]
+        shown = self._storage.shown
+        changed = [*self._open, *range(len(shown), len(state.trials))]
         self._open = {n for n in changed if not state.trials[n].state.ended}
-        given += [_failed(-1)] * (len(state.trials) - len(given))
+        shown += [_failed(-1)] * (len(state.trials) - len(shown))
         for n in changed:
-            # an attempt that resumes is judged by what it has reached, not by what an earlier one reached
+            # a resumed attempt is judged by its own progress, not by the later steps of an earlier attempt
             ours = n == number
-            given[n] = _for_pruner(
+            shown[n] = _for_pruner(
                 state.trials[n], last_step=step if ours and by_step else None, reported=reported if ours else None
             )
         self._storage.noted = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wilcoxon's, of trials that have not the same instances
-            return bool(pruner.prune(self._study, given[number])), self._storage.noted
+            warnings.simplefilter("ignore")  # WilcoxonPruner warns about every trial with other instances
+            return bool(pruner.prune(self._study, shown[number])), self._storage.noted
 
 
 class _Noting(_Shown):
-    """Takes what successive halving notes at each rung; in Optuna's storages it is a system attribute of the trial."""
+    """Collects the values that successive halving stores at each rung, as system attributes of the trial."""
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self.noted[key] = value
@@ -259,8 +264,8 @@ class _Noting(_Shown):
 def _for_pruner(
     trial: ScannedTrial, *, last_step: int | None, reported: Mapping[int, float] | None = None
 ) -> FrozenTrial:
-    known = {**trial.steps, **(reported or {})}
-    steps = {step: value for step, value in known.items() if last_step is None or step <= last_step}
+    reports = {**trial.steps, **(reported or {})}
+    steps = {step: value for step, value in reports.items() if last_step is None or step <= last_step}
     attrs = {name: value for name, value in trial.system_attrs.items() if not is_ours(name)}
     attrs[BRACKET] = trial.facts.get(BRACKET, 0)
     frozen = frozen_trial(trial, number=trial.number, params={}, distributions={}, steps=steps, attrs=attrs)
@@ -276,9 +281,9 @@ def _failed(number: int) -> FrozenTrial:
 def study_in_memory(
     state: JournalState, sampler: optuna.samplers.BaseSampler, storage: InMemoryStorage | None = None
 ) -> optuna.Study:
-    """A study with the journal's name and directions; without trials, unless ``storage`` has some."""
+    """A study with the journal's name and directions, and only the trials of ``storage``."""
     directions = [StudyDirection(d) for d in state.directions]
-    # Optuna logs "a new study created" at INFO for each of these
+    # else Optuna logs "A new study created in memory" for every proposal
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,8 +1,8 @@
 """``[study] import``: finished trials of other studies, as history for the sampler.
 
-They are read when the study is made, or when its list of imports changes, and frozen into the study's directory: the
-other studies may then go on, or go away. Which of them lie in the space is decided by whoever reads, since the space
-may be edited. They count towards nothing, and a configuration that was imported may be trained here.
+They are copied into the study's directory when the study is created or its list of imports changes; the other studies
+may then go on or be removed. Readers decide which of them lie in the space, since the space may be edited. They do not
+count towards the target, and an imported configuration may be trained here.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ from hpo_batch.study.replicates import mean_values
 from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Sweep
 
-"""of the study: the list of imports, and name and digest of the file that holds their trials"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Imports:
-    """What the studies of ``[study] import`` have to offer."""
+    """The trials that ``[study] import`` provides."""
 
     trials: tuple[ImportedTrial, ...] = ()
     lines: tuple[str, ...] = ()
-    """for each study, how many of its finished trials fit, in words"""
+    """one sentence per study: how many of its finished trials fit"""
     doubts: tuple[str, ...] = ()
 
 
@@ -45,19 +43,19 @@ def gather(home: StudyHome, sweep: Sweep) -> Imports:
     """Read the studies that a sweep imports.
 
     Raises:
-        StudyNotFound: one of them is not there.
-        UserError: one has no finished trial, none with this study's metric, or none that lies in this space.
+        StudyNotFound: one of them does not exist.
+        UserError: one has no finished trial, none with this study's metric, or none inside this space.
         StorageError: one cannot be read.
     """
     trials: list[ImportedTrial] = []
     lines: list[str] = []
     doubts: list[str] = []
     for name in sweep.study.import_:
-        found = find_homes(home.root, name)
-        if any(other.path.resolve() == home.path.resolve() for other in found):
+        homes = find_homes(home.root, name)
+        if any(other.path.resolve() == home.path.resolve() for other in homes):
             raise UserError(f"study.import: '{name}' is this study itself")
-        alike = [other for other in found if len(found) > 1 and other.path.name == sweep.budget]
-        for other in alike or found:  # a budget takes the budget of its name, if there is one
+        same_budget = [other for other in homes if len(homes) > 1 and other.path.name == sweep.budget]
+        for other in same_budget or homes:
             state = _read(other)
             offered = list(_offered(other, state, sweep))
             lines.append(_fit(other, offered, sweep))
@@ -67,7 +65,7 @@ def gather(home: StudyHome, sweep: Sweep) -> Imports:
 
 
 def is_frozen(state: JournalState, sweep: Sweep) -> bool:
-    """Whether the study has what the sweep imports already, or needs nothing."""
+    """Whether the study already holds the sweep's imports."""
     return list(sweep.study.import_) == list(state.attrs.get(IMPORTED, {}).get("studies", []))
 
 
@@ -76,13 +74,13 @@ def encoded(trials: Sequence[ImportedTrial]) -> bytes:
 
 
 def attribute(sweep: Sweep, *, file: str, content: bytes) -> dict[str, object]:
-    """What the journal says of a file of imported trials."""
+    """The journal attribute that describes a file of imported trials."""
     digest = hashlib.sha256(content).hexdigest()
     return {"studies": list(sweep.study.import_), "file": file, "digest": digest}
 
 
 def found_again(home: StudyHome, sweep: Sweep) -> dict[str, object] | None:
-    """The attribute of a study whose journal is lost, from the newest file that its directory has."""
+    """The same attribute when the journal is lost, from the newest such file in the study's directory."""
     numbers = [path.name.split(".")[1] for path in home.path.glob("imported.*.jsonl")]
     newest = max((int(number) for number in numbers if is_counted(number)), default=None)
     if not sweep.study.import_ or newest is None:
@@ -95,7 +93,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
     """The frozen trials of other studies.
 
     Raises:
-        StorageError: their file is missing or was changed.
+        StorageError: the file is missing or was changed.
     """
     facts = state.attrs.get(IMPORTED, {})
     if not facts.get("studies"):
@@ -106,9 +104,7 @@ def read_imported(home: StudyHome, state: JournalState) -> tuple[ImportedTrial, 
     except OSError as error:
         raise StorageError.because(f"cannot read the trials that the study imported, '{path}'", error) from error
     if hashlib.sha256(content).hexdigest() != facts["digest"]:
-        raise StorageError(
-            f"'{path}' was changed after it was frozen: take the import out of the sweep, then submit it"
-        )
+        raise StorageError(f"'{path}' was changed after it was frozen: remove the import from the sweep, then submit")
     records = (msgspec.json.decode(line) for line in content.splitlines())
     return tuple(
         ImportedTrial(**{**record, "state": TrialState[record["state"]], "values": tuple(record["values"])})
@@ -124,7 +120,7 @@ def _read(home: StudyHome) -> JournalState:
 
 
 def _offered(home: StudyHome, state: JournalState, sweep: Sweep) -> Iterator[ImportedTrial]:
-    """The finished trials, with values of this study's metrics; those of one configuration as one, with their mean."""
+    """The finished trials with this study's metrics; repeats of a configuration as one trial with their mean."""
     alike: dict[str, list[ScannedTrial]] = {}
     for trial in state.trials:
         if trial.key is not None and trial.state is TrialState.COMPLETE:
@@ -160,15 +156,14 @@ def _offered(home: StudyHome, state: JournalState, sweep: Sweep) -> Iterator[Imp
         there = ", ".join(f"'{name}'" for name in state.metrics)
         here = ", ".join(f"'{name}'" for name in sweep.study.metric)
         raise UserError(
-            f"study.import: the metric of '{home.name}' is {there}, not {here}, and its trials have no {here} among "
-            f"their other metrics"
+            f"study.import: '{home.name}' optimizes {there}, not {here}, and its trials do not report {here} either"
         )
 
 
 def _values(
     trial: ScannedTrial, alike: Sequence[ScannedTrial], state: JournalState, sweep: Sweep, *, same: bool
 ) -> tuple[float, ...] | None:
-    """Of this study's metrics: what the trial was judged by, or what it gave beside that."""
+    """The trial's values of this study's metrics, from its objective values or its other metrics."""
     if same:
         return mean_values(alike)
     judged = dict(zip(state.metrics, mean_values(alike) or (), strict=False))
@@ -181,11 +176,11 @@ def _values(
 def _fit(home: StudyHome, offered: Sequence[ImportedTrial], sweep: Sweep) -> str:
     against: Counter[str] = Counter()
     for trial in offered:
-        found = translate_params(sweep.space, trial.params, is_whole=trial.is_whole)
-        if isinstance(found, str):
-            against[found] += 1
+        translated = translate_params(sweep.space, trial.params, is_whole=trial.is_whole)
+        if isinstance(translated, str):
+            against[translated] += 1
     fit = len(offered) - against.total()
-    why = f"; most often against the others: {against.most_common(1)[0][0]}" if against else ""
+    why = f"; most common problem of the others: {against.most_common(1)[0][0]}" if against else ""
     if not fit:
         raise UserError(f"study.import: none of the {len(offered)} trials of '{home.name}' lies in this space{why}")
     return f"{fit} of {len(offered)} finished trials of '{home.name}' fit{why}"

@@ -1,7 +1,7 @@
-"""Configurations as the journal holds them: parameters as numbers, distributions as Optuna's JSON.
+"""Configurations in the journal's format: parameters as numbers, distributions as Optuna's JSON.
 
-Written without Optuna: a worker whose sampler and pruner are none of Optuna's starts in half the time.
-``distributions`` makes Optuna's objects of the same text.
+Written without Optuna, so that a worker whose sampler and pruner do not need it starts in half the time.
+``distributions`` makes Optuna's objects from the same text.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Stored:
     """A distribution as a CREATE_TRIAL record holds it."""
 
     text: str
-    """that of Optuna's ``distribution_to_json``"""
+    """as from Optuna's ``distribution_to_json``"""
     choices: tuple[Value, ...] | None = None
-    """of a categorical one"""
+    """of a categorical distribution"""
 
     def internal(self, value: Value) -> float:
-        """What the journal has of a value: its place among the choices, or the number itself."""
+        """The value as the journal stores it: the index of the choice, or the number itself."""
         if self.choices is None:
             return float(value)
-        # not Optuna's to_internal_repr: to that, 1 and true are the same choice
+        # not CategoricalDistribution.to_internal_repr, which compares with ==: there 1 and true are the same choice
         return next(i for i, choice in enumerate(self.choices) if same(choice, value))
 
 
@@ -57,10 +57,11 @@ def stored(parameter: Searched) -> Stored:
 
 
 def stored_around(parameter: Parameter, value: Value) -> Stored:
-    """A distribution for a value outside of the parameter's own: Optuna refuses such a value otherwise."""
+    """A distribution widened to hold a value outside the parameter's range; Optuna rejects the value otherwise."""
     if isinstance(parameter, Fixed):
         return _categorical((value,))
     if isinstance(parameter, Choices):
+        # appended, so that the indexes of the other choices stay valid
         return _categorical((*parameter.values, value))
     if isinstance(parameter, Integer) and isinstance(value, int) and not isinstance(value, bool):
         low, high = min(parameter.low, value), max(parameter.high, value)
@@ -72,28 +73,27 @@ def stored_around(parameter: Parameter, value: Value) -> Stored:
 
 
 class JournalParams:
-    """Turns configurations of one space into parameters and distributions, as a CREATE_TRIAL record holds them.
+    """Turns configurations of one space into the parameters and distributions of a CREATE_TRIAL record.
 
-    Fixed parameters are stored too, as choices of one: ``best_params`` of plain Optuna is then all that a run needs.
+    Fixed parameters are stored too, as a single choice, so that plain Optuna's ``best_params`` is complete.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._known: dict[str, Stored] = {}
-        """of the parameters whose values lay in the space so far: they are the same for each trial"""
+        self._cache: dict[str, Stored] = {}
+        """by parameter; a value inside the space always has the same distribution"""
 
     def __call__(self, configuration: Configuration) -> tuple[dict[str, float], dict[str, str]]:
         params: dict[str, float] = {}
         distributions: dict[str, str] = {}
         for name, value in {**configuration.searched, **configuration.fixed}.items():
-            found = self._stored(self._space.by_name[name], value)
-            params[name], distributions[name] = found.internal(value), found.text
+            distribution = self._stored(self._space.by_name[name], value)
+            params[name], distributions[name] = distribution.internal(value), distribution.text
         return params, distributions
 
     def _stored(self, parameter: Parameter, value: Value) -> Stored:
         if isinstance(parameter, Fixed) or parameter.why_outside(value) is not None:
             return stored_around(parameter, value)
-        known = self._known.get(parameter.name)
-        if known is None:
-            known = self._known[parameter.name] = stored(parameter)
-        return known
+        if parameter.name not in self._cache:
+            self._cache[parameter.name] = stored(parameter)
+        return self._cache[parameter.name]

@@ -1,4 +1,4 @@
-"""The workers behind the running trials: which of them are dead, and what is left of their attempts."""
+"""Find running trials whose workers are dead, and what those workers left behind."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from hpo_batch.store.last_words import killed_for_memory
 from hpo_batch.study.claim import LostAttempt
 from hpo_batch.study.study_journal import StudyJournal
 
+# running trials that one worker watches; on average 16 workers also watch each trial, so one that sleeps is no gap
 SHARE = 16
-"""running trials whose workers a worker watches. As many workers watch each of them"""
+# between two looks of a busy worker for dead ones; a worker that finds nothing to do looks at once
 LOOK_EVERY_S = 1.0
-"""how often a busy worker looks whether others have died; a worker that finds nothing to do looks at once"""
 
+# the journal's ``hpo:attempt:N`` attribute: which worker runs the attempt
 AttemptFacts: TypeAlias = Mapping[str, object]
-"""what the journal says of the worker behind an attempt: ``hpo:attempt:N``"""
 
 
 class LostAttempts:
     """Finds attempts whose workers are dead.
 
     Args:
-        granted: tokens of the claims that this worker was given and has not ended.
+        granted: tokens of this worker's open claims.
     """
 
     def __init__(self, journal: StudyJournal, owner: Owner, *, granted: Container[str]) -> None:
@@ -46,19 +46,19 @@ class LostAttempts:
         return time.monotonic() - self._looked > LOOK_EVERY_S
 
     def find(self) -> dict[int, LostAttempt]:
-        """The attempts whose workers are dead, by number of the trial.
+        """The attempts whose workers are dead, by trial number.
 
-        Not before every claim: with 64 workers it means 64 processes to look at, which took longer than the claim.
+        Not called before every claim: looking at the processes of 64 workers took longer than the claim itself.
         """
         self._looked = time.monotonic()
         return {number: self._lost(number, facts) for number, facts in self.watched() if self._is_gone(facts)}
 
     def watched(self) -> Iterator[tuple[int, AttemptFacts]]:
-        """The running trials that this worker watches: all of a small study, its share of a large one.
+        """The running trials that this worker watches: all of a small study, a share of a large one.
 
-        Each look at a worker of another host is a round trip. The running trials are divided by their numbers into as
-        many shares as there are ``SHARE`` of them, up to a power of two; the worker's name says which is its own, so
-        that it sees the same trials again at its next look. Where that one is empty it takes the next.
+        Each look at a worker on another host costs a round trip to the file server. Trial numbers modulo a power of
+        two give shares of about ``SHARE`` running trials. A hash of the worker's name picks the share, so that the
+        worker sees the same trials again at its next look; if that share is empty, it takes the next.
         """
         running = self._journal.state.by_state[TrialState.RUNNING]
         shares = 1 << max(0, math.ceil(math.log2(max(1, len(running)) / SHARE)))
@@ -70,7 +70,7 @@ class LostAttempts:
         return iter(())
 
     def still_held(self, lost: Mapping[int, LostAttempt]) -> dict[int, tuple[int, AttemptFacts]]:
-        """Those that the journal says run still: their attempt and what is known of its worker."""
+        """The lost attempts that the journal still shows as running: attempt number and facts of the worker."""
         return {
             number: (self._journal.state.trials[number].attempt, facts)
             for number, facts in self._with_facts(lost)
@@ -78,14 +78,14 @@ class LostAttempts:
         }
 
     def clean_up(self, given_back: Mapping[int, tuple[int, AttemptFacts]]) -> None:
-        """Remove what dead workers have left: nobody else comes for it. One that lives after all makes it again.
+        """Remove the files of dead workers; a worker that is alive after all recreates its own.
 
         Args:
-            given_back: attempt and what is known of its worker, by number of the trial.
+            given_back: attempt number and facts of its worker, by trial number.
         """
         home = self._journal.home
         for number, (attempt, facts) in given_back.items():
-            with contextlib.suppress(OSError):  # it may stay: a claim that was granted must not be lost for it
+            with contextlib.suppress(OSError):  # leftovers are harmless; an error must not cost a granted claim
                 attempt_folder.tidy(home, number, attempt)
                 if facts["worker"] != self.owner.worker:
                     leases.remove_dead(home.workers, facts)
@@ -93,18 +93,18 @@ class LostAttempts:
                     self.watch.forget(str(facts["worker"]))
 
     def is_in_doubt(self) -> bool:
-        """Whether some trial's worker may be dead, which only more watching can tell."""
-        # every one is looked at, also behind the first in doubt: to have seen a sign of life takes two looks
+        """Whether some trial's worker may be dead, which only further looks can tell."""
+        # a list, not any(generator): a sign of life takes two looks, so every worker must be looked at each time
         doubts = [self.watch.is_in_doubt(facts) for _, facts in self.watched()]
         return any(doubts)
 
     def others_live(self) -> bool:
-        """Whether a worker on another node has a trial, and was seen to live just now."""
+        """Whether a worker on another node runs a trial and is certainly alive."""
         others = [facts for _, facts in self.watched() if facts["host"] != self.owner.host]
         return any(not self.watch.is_dead(facts) and not self.watch.is_in_doubt(facts) for facts in others)
 
     def _with_facts(self, numbers: Iterable[int]) -> Iterator[tuple[int, AttemptFacts]]:
-        """Those that run, with the facts of their newest attempt; none for trials of plain Optuna, which has none."""
+        """The running trials among ``numbers``, with the facts of their newest attempt; plain Optuna's have none."""
         state = self._journal.state
         for number in state.by_state[TrialState.RUNNING].intersection(numbers):
             trial = state.trials[number]
@@ -113,9 +113,9 @@ class LostAttempts:
                 yield number, facts
 
     def _is_gone(self, facts: AttemptFacts) -> bool:
-        """Whether the worker of an attempt is dead, or SLURM has started its array task anew, as this worker.
+        """Whether the attempt's worker is dead, or is an earlier run of this worker's requeued array task.
 
-        Or it is this worker, and the claim was never granted: it reached the journal, and the answer was lost.
+        Also true for a claim of this worker that was written to the journal although the write seemed to fail.
         """
         if facts["worker"] == self.owner.worker:
             return facts["token"] not in self._granted

@@ -1,4 +1,4 @@
-"""What a file system refuses now it may allow later: errors of any call as ``StorageError``, and calls made again."""
+"""Retry what a file system refuses for the moment, and turn its errors into ``StorageError``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hpo_batch.store.home import StudyHome
 
 log = logging.getLogger(__name__)
 
+# exponential backoff between the tries of a claim or an end; about a minute in all
 RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""between the tries of a claim, or of the end of an attempt: a minute in all"""
 
 
 class _OfStudy(Protocol):
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 
 
 def raises_storage_errors(method: Callable[Concatenate[Self, P], T]) -> Callable[Concatenate[Self, P], T]:
-    """Have a method raise StorageError for any OSError: on NFS every call may fail, wherever it is."""
+    """Make a method raise StorageError for any OSError: on NFS every file operation may fail."""
 
     @functools.wraps(method)
     def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -47,7 +47,7 @@ def patiently(what: str, attempt: Callable[[], T], *, only_transient: bool = Fal
         only_transient: give up at once on errors that seldom go away, such as a missing permission.
 
     Raises:
-        StorageError: of the last attempt; of the first if waiting does not help.
+        StorageError: from the last attempt, or from the first if waiting cannot help.
     """
     for pause in RETRY_PAUSES_S:
         try:
@@ -57,6 +57,6 @@ def patiently(what: str, attempt: Callable[[], T], *, only_transient: bool = Fal
         except StorageError as error:
             if only_transient and not error.transient:
                 raise
-            log.warning("%s waits: %s", what, error)
+            log.warning("%s: retrying in %g s: %s", what, pause, error)
             time.sleep(pause)
     return attempt()

@@ -1,4 +1,4 @@
-"""What follows from a failure: another attempt, the end of the trial, the end of the sweep. Pure decisions."""
+"""Decide what follows a failure: another attempt, a failed trial, or a stopped sweep. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from hpo_batch.store import nodes
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import format_walltime
 
+# endings of failed attempts; without "time_limit", which is also how an attempt is given back
 FAILED_ENDINGS: Final = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
-"""endings of attempts that failed; "time_limit" is also how an ordered give-back ends"""
+# Endings that count against ``max_attempts`` unless the attempt saved a newer checkpoint. Exit code 75 (EX_TEMPFAIL of
+# sysexits.h, https://man.freebsd.org/sysexits) counts too: a command that asks to continue later but saves nothing
+# would otherwise be restarted for ever.
 COUNTED_ENDINGS: Final = FAILED_ENDINGS | {Cause.CHECKPOINTED.value}
-"""endings that count against ``max_attempts`` unless the attempt moved its checkpoint forward. That of exit code 75 is
-one: a command that asks to go on later and saves nothing would be started again for ever."""
+# per trial, whatever they saved: code that writes a new file each time and then fails must not be retried for ever
 MOST_FAILED_ATTEMPTS: Final = 100
-"""of one trial, whatever they saved: code that writes another file each time and then fails must not go on for ever"""
+# a trial without a checkpoint is too long after the time limit has ended so many attempts; the second one rules out a
+# slow node
 MOST_CUT: Final = 2
-"""attempts that the time limit may end before a trial without a checkpoint is taken for too long"""
+# a sweep without any finished trial stops after ``stop_after`` times this many failures, whatever their reasons
 NOTHING_WORKS: Final = 3
-"""so many times ``stop_after`` failures for whatever reasons stop a sweep in which no trial has finished"""
 
 
 def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason, *, moved: bool) -> bool:
     """Whether a trial whose newest attempt failed for ``reason`` gets another one.
 
     Args:
-        moved: whether that attempt moved its checkpoint forward: then it does not count.
+        moved: whether that attempt saved a newer checkpoint; if so, it does not count.
     """
     if sweep.failures.policy(reason) != "retry":
         return False
@@ -43,11 +45,14 @@ def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason, *, moved: bool) -
 def why_given_up(
     sweep: Sweep, trial: ScannedTrial, cause: Cause, *, moved: bool, had_full_walltime: bool, seconds: float
 ) -> tuple[Reason, str] | None:
-    """Why a trial whose newest attempt was given back in order fails all the same: it would never come to its end.
+    """Why a trial fails although its newest attempt was given back: it could never finish.
 
     Args:
         had_full_walltime: whether that attempt had about all the time that a worker has.
         seconds: how long it ran.
+
+    Returns:
+        Reason and message; None if the trial waits for its next attempt.
     """
     if moved:
         return None
@@ -59,14 +64,14 @@ def why_given_up(
             newer = "newer " if any(trial.ending(n).get("moved") for n in range(1, trial.attempt)) else ""
             return Reason.TIME_LIMIT, (
                 f"needs more than the walltime ({format_walltime(sweep.job.walltime)}) and saves no {newer}checkpoint: "
-                f"the time limit ended attempts after {', '.join(times)}; save one in trial.checkpoint, or raise "
-                f"job.walltime"
+                f"the time limit ended attempts after {', '.join(times)}; save checkpoints in trial.checkpoint, or "
+                f"raise job.walltime"
             )
     spent = _spent(trial) + 1
     if cause is Cause.CHECKPOINTED and spent >= sweep.study.max_attempts:
         return Reason.EXIT_CODE, (
-            f"exit code 75 (continue me later) without a newer checkpoint in HPO_BATCH_CHECKPOINT_DIR; attempts that "
-            f"led nowhere: {spent} (study.max_attempts = {sweep.study.max_attempts})"
+            f"exit code 75 (continue later) without a newer checkpoint in HPO_BATCH_CHECKPOINT_DIR; attempts without "
+            f"progress: {spent} (study.max_attempts = {sweep.study.max_attempts})"
         )
     return None
 
@@ -78,7 +83,7 @@ def _spent(trial: ScannedTrial) -> int:
 
 
 def _was_cut(ending: Mapping[str, Any]) -> bool:
-    """By the time limit, having had all the time there is, without leaving a newer checkpoint."""
+    """Whether the time limit ended the attempt after a full walltime, without a newer checkpoint."""
     return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
@@ -97,11 +102,11 @@ class Tripped:
 
 
 def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
-    """Why the sweep should stop rather than burn its allocation; only failures since the last submission count.
+    """Why the sweep should stop instead of wasting its allocation; only failures since the last submission count.
 
-    ``stop_after`` failures in a row for one reason stop it, and three times as many for any reasons if no trial has
-    finished. Each running trial that was begun before the newest of the row, and so has outlived it, asks for one more:
-    where some configurations fail at once, many do so before the first of the others finishes.
+    It stops after ``stop_after`` failures in a row for the same reason, or after three times as many for any reasons if
+    no trial has finished. One more failure is required for each running trial that started before the newest failure
+    and so outlived it: where some configurations fail at once, many do so before the first good one finishes.
     """
     failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
     most = sweep.study.max_failed or max(state.target, stop_after)
@@ -124,9 +129,9 @@ def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
 
 
 def _last_failures(state: JournalState, *, at_most: int) -> list[tuple[str, int]]:
-    """Reason and number of the trials that failed since the last one that finished, newest first.
+    """(reason, number) of the trials that failed since the last finished one, newest first.
 
-    Trials that were answered from an earlier one ran nowhere: they neither fail nor show that anything works.
+    Trials that took the result of an earlier one are skipped: they never ran, so they prove nothing.
     """
     row: list[tuple[str, int]] = []
     for place in range(len(state.endings) - 1, state.armed - 1, -1):
@@ -140,7 +145,7 @@ def _last_failures(state: JournalState, *, at_most: int) -> list[tuple[str, int]
 
 
 def _is_enough(state: JournalState, row: Sequence[tuple[str, int]], most: int) -> bool:
-    """Whether a row of failures says that the sweep is broken, rather than some configurations or a node."""
+    """Whether a row of failures means that the sweep is broken, rather than some configurations or one node."""
     if len(row) < most:
         return False
     newest = max(number for _, number in row)
@@ -150,5 +155,5 @@ def _is_enough(state: JournalState, row: Sequence[tuple[str, int]], most: int) -
     running = {nodes.host_of(state.trials[number]) for number in state.by_state[TrialState.RUNNING]}
     if len(hosts) > 1 or running <= hosts | {None}:
         return True
-    # it may be this node alone: its workers leave when that is certain, see worker/loop.py
+    # one node may be to blame; its workers leave once that is certain, see worker/loop.py
     return all(node.node not in hosts for node in nodes.failing_nodes(state))

@@ -1,4 +1,4 @@
-"""Whether a running trial should end early: one of Optuna's pruners, judged on ``history.PrunerHistory``."""
+"""Decide whether to prune a running trial: one of Optuna's pruners, asked on ``history.PrunerHistory``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def make_pruner(pruner: Pruner) -> BasePruner | None:
     """The pruner that the sweep names, or None for ``none``.
 
     Raises:
-        UserError: it refuses its options.
+        UserError: the pruner rejects its options.
     """
     if pruner.name == "none":
         return None
-    import optuna  # a study without a pruner, and with a sampler of our own, needs none of it
+    import optuna  # here, because a study without a pruner and with one of our own samplers never needs it
 
     from hpo_batch.study.pruners_of_optuna import pruner_of
 
@@ -34,5 +34,5 @@ def make_pruner(pruner: Pruner) -> BasePruner | None:
 
 
 def decides_from(pruner: Pruner) -> float:
-    """The first step at which a trial may be pruned. To wilcoxon, steps are names of instances, in any order."""
+    """The first step at which a trial may be pruned; for WilcoxonPruner steps are instance ids in any order."""
     return -math.inf if pruner.name == "wilcoxon" else pruner.first_rung

@@ -1,6 +1,7 @@
-"""Optuna's pruners by name: how each is made.
+"""Optuna's pruners by name, each with our defaults.
 
-To add one: a function here, its name and options in the sweep's schema.
+To add a pruner, add a function here, and its name and options to the sweep's schema. ``first`` is ``[pruner]
+first_rung``: the first step at which a trial may be pruned.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from hpo_batch.study.brackets import BRACKET, REDUCTION
 from hpo_batch.sweep.options import PATIENT
 from hpo_batch.sweep.schema import Pruner
 
+# finished trials before a pruner compares; Optuna's default of MedianPruner and PercentilePruner:
+# https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.MedianPruner.html
 STARTUP = 5
-"""finished trials that a pruner which compares trials wants to see first"""
+# reports without improvement that "patient" tolerates; Optuna has no default
 PATIENCE = 5
 
 
 class Hyperband(BasePruner):
-    """Successive halving among the trials of one bracket, which stands in the trial's attribute ``bracket``."""
+    """Successive halving among the trials of one bracket; the trial's attribute ``bracket`` names it.
+
+    Optuna's own HyperbandPruner computes brackets from trial numbers, see ``brackets``.
+    """
 
     def __init__(
         self,
@@ -38,7 +44,7 @@ class Hyperband(BasePruner):
             "reduction_factor": reduction_factor,
             "bootstrap_count": bootstrap_count,
         }
-        self._halving(0)
+        self._halving(0)  # to reject bad options now rather than at the first report
 
     def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
         bracket = trial.system_attrs.get(BRACKET, 0)
@@ -50,7 +56,7 @@ class Hyperband(BasePruner):
 
 
 class _OfBracket:
-    """What successive halving asks of a study, for the trials of one bracket."""
+    """The part of ``optuna.Study`` that successive halving uses, limited to the trials of one bracket."""
 
     def __init__(self, study: optuna.Study, bracket: int) -> None:
         self._study = study
@@ -99,7 +105,11 @@ FACTORIES: dict[str, Callable[[int, dict[str, Any]], BasePruner]] = {
 
 
 def pruner_of(pruner: Pruner) -> BasePruner:
-    """Raises TypeError or ValueError: it refuses its options."""
+    """The pruner that the sweep names.
+
+    Raises:
+        TypeError, ValueError: it rejects its options.
+    """
     if pruner.name != "patient":
         return FACTORIES[pruner.name](pruner.first_rung, pruner.options)
     own = {"patience": PATIENCE, **{key: value for key, value in pruner.options.items() if key in PATIENT}}

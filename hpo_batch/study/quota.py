@@ -1,6 +1,6 @@
-"""Weights of choices as quotas: which combination of weighted values the next trial should have.
+"""Turn weights of choices into quotas: which combination of weighted values the next trial should have.
 
-A sampler that is merely given repeated choices ignores the shares (document 003's 3 to 1 came out 43 to 1).
+Repeating a choice in Optuna's list of choices does not work: TPE models what is good, and 3 to 1 came out as 43 to 1.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices, same
 from hpo_batch.space.space import Space
 
+# values of the weighted parameters, in the order of the space; empty without weights
 Arm: TypeAlias = tuple[tuple[str, Value], ...]
-"""values of the weighted parameters, in the order of the space; empty without weights"""
 
+# origins of trials that no sampler drew; they do not count
 NOT_DRAWN = (None, "list", "baseline")
-"""origins of trials that somebody else chose: they do not count"""
 
 
 class Quotas:
-    """The arms of a space, their shares, and how many trials each of them has got so far."""
+    """The arms of a space, their shares, and the number of trials of each so far."""
 
     def __init__(self, space: Space) -> None:
         weighted = [p for p in space.searched if isinstance(p, Choices) and p.weights is not None]
@@ -42,6 +42,7 @@ class Quotas:
             share = math.prod(part for _, part in combination)
             if share > 0:
                 self._share[tuple(chosen for chosen, _ in combination)] = share
+        # repr, because 1, 1.0 and True are equal as keys but different choices
         self._arm_of = {tuple(repr(value) for _, value in arm): arm for arm in self._share}
         self._started = dict.fromkeys(self._share, 0)
         self._drawn = 0
@@ -56,7 +57,7 @@ class Quotas:
         """The arms, the one furthest below its share of the drawn trials first.
 
         Args:
-            trials: of the study; those of the last call are not looked at again.
+            trials: all trials of the study; only those since the last call are counted.
         """
         if not self._names:
             return list(self._share)
@@ -71,20 +72,20 @@ class Quotas:
 
 
 def has_values(trial: ScannedTrial, arm: Arm) -> bool:
-    """Whether a trial lies in an arm."""
+    """Whether a trial belongs to an arm."""
     return all(name in trial.params and same(trial.params[name], value) for name, value in arm)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Planned and realised share of one value of a weighted parameter among the trials that were drawn."""
+    """Planned and realised share of one value of a weighted parameter among the drawn trials."""
 
     parameter: str
     value: Value
     planned: float
     count: int
     drawn: int
-    """trials that were drawn, over all values"""
+    """drawn trials over all values"""
 
     @property
     def realised(self) -> float:
@@ -97,16 +98,16 @@ class Share:
 def shares(space: Space, trials: Iterable[ScannedTrial]) -> list[Share]:
     """The shares of all weighted values, in the order of the space; none without weights."""
     drawn = [trial.params for trial in trials if trial.identity.origin not in NOT_DRAWN]
-    found: list[Share] = []
+    shares_: list[Share] = []
     for parameter in space.searched:
         if not isinstance(parameter, Choices) or parameter.weights is None:
             continue
         counts = Counter(repr(params.get(parameter.name)) for params in drawn)
         for value, weight in zip(parameter.values, parameter.weights, strict=True):
             planned = weight / sum(parameter.weights)
-            found.append(
+            shares_.append(
                 Share(
                     parameter=parameter.name, value=value, planned=planned, count=counts[repr(value)], drawn=len(drawn)
                 )
             )
-    return found
+    return shares_

@@ -1,4 +1,4 @@
-"""A study as it lies on disk: its journal, and the frozen sweep that the journal names. Without Optuna."""
+"""Read a study from disk: its journal, and the frozen sweep that the journal names. Without Optuna."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def read_revision(home: StudyHome, state: StudyTrials) -> Sweep:
     try:
         content = read_regular(path)
         if hashlib.sha256(content).hexdigest() != state.digest:
-            raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit that")
+            raise StorageError(f"'{path}' was changed after it was frozen: edit the sweep's TOML and submit it instead")
     except OSError as error:
         raise StorageError.because(f"cannot read the sweep that the study was made from, '{path}'", error) from error
     try:
         return Sweep.from_json(content)
-    except NONSENSE as error:  # it is whole, as its digest says
+    except NONSENSE as error:  # the digest matches, so the file is complete: another version wrote it
         raise StorageError(
             f"'{path}' was frozen by another version of hpo-batch ({error}): upgrade hpo-batch"
         ) from error
 
 
 def read_state(home: StudyHome) -> JournalState:
-    """The study's journal as it is now, without a lock, reports and metrics left out; empty if it holds no study."""
+    """The study's journal as it is now, read without a lock and without reports and metrics; empty without a study."""
     return summary_reader(home.journal).read()

@@ -1,7 +1,7 @@
-"""Make a study's journal again from its trial folders: a deleted or damaged journal loses nothing finished.
+"""Rebuild a study's journal from its trial folders, so that a deleted or damaged journal costs no finished trial.
 
-A trial is what its last claim made of it: the result in that attempt's folder, if the result is that claim's; else it
-waits for its next attempt. The former journal is kept. Called by ``doctor --rebuild`` only.
+The last claim decides each trial: if that attempt's folder has the claim's result, the trial has it too; otherwise the
+trial waits for its next attempt. The old journal is kept. Called by ``doctor --rebuild`` only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.journal.state import JournalState
-from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
@@ -43,23 +42,24 @@ from hpo_batch.sweep.planned import Planned, planned_trials
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import target
 
+# missing numbers that are filled in; a stray folder named 99999999 must not create 99,999,999 failed trials
 MOST_HOLES = 10_000
 
+# reported metrics -> the same with the computed ones
 Completed = Callable[[Mapping[str, float]], Mapping[str, float]]
-"""reported metrics -> the same with the computed ones"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What a rebuild has made."""
+    """The result of a rebuild."""
 
     counts: Counts
     kept_as: Path | None
-    """where the former journal is now; None if there was none"""
+    """where the old journal is now; None if there was none"""
     revision: Path
-    """the frozen sweep that the study was taken from"""
+    """the frozen sweep that the study was rebuilt from"""
     problems: tuple[str, ...]
-    """what of the folders could not be used, and what that led to"""
+    """what could not be read, and the consequence, one sentence each"""
 
 
 def rebuild(
@@ -69,17 +69,17 @@ def rebuild(
     now: float,
     on_wait: Callable[[tuple[liveness.Holder, ...]], None] = lambda doubtful: None,
 ) -> Rebuilt:
-    """Write the journal again and put it in place of the former one, which is kept beside.
+    """Write a new journal and put it in place of the old one, which is kept beside it.
 
-    Killed at any moment it leaves the former journal or the new one; done twice it makes the same.
+    A kill at any moment leaves the old journal or the new one; a second rebuild gives the same result.
 
     Args:
-        completed: adds to reported metrics what a sweep's ``[metrics]`` compute from them.
-        on_wait: told which workers of other hosts are watched, for up to ``[study] lease_s`` seconds.
+        completed: for a sweep, a function that adds the computed ``[metrics]`` to reported metrics.
+        on_wait: called with the workers of other hosts that are watched for up to ``[study] lease_s`` seconds.
 
     Raises:
-        StorageError: a worker is at work, no frozen sweep can be read, or the file system refuses.
-        LockTimeout: somebody holds the journal's lock.
+        StorageError: a worker is running, no frozen sweep can be read, or the journal cannot be written.
+        LockTimeout: another process holds the journal's lock.
     """
     number, content, sweep = newest_revision(home)
     duration_s = float(sweep.study.lease_s)
@@ -87,6 +87,7 @@ def rebuild(
     _refuse(home, alive)
     home.make()
     with journal_lock(home.journal):
+        # again under the lock: a worker may have started while the first check watched leases
         alive, _ = liveness.find_alive(home.workers, duration_s=duration_s, known_dead=dead, on_wait=on_wait)
         _refuse(home, alive)
         rebuilder = _Rebuilder(home, sweep, number, now=now, completed=completed(sweep))
@@ -112,8 +113,8 @@ def newest_revision(home: StudyHome) -> tuple[int, bytes, Sweep]:
             content = read_regular(home.revision(number))
             return number, content, Sweep.from_json(content)
     raise StorageError(
-        f"no frozen sweep (sweep.1.json ...) in '{home.path}' can be read: without one nobody knows what the trials "
-        f"mean; copy it back from a backup, then rebuild"
+        f"cannot read any frozen sweep (sweep.1.json ...) in '{home.path}', and the trials mean nothing without one; "
+        f"restore it from a backup, then rebuild"
     )
 
 
@@ -121,12 +122,12 @@ def _refuse(home: StudyHome, alive: liveness.Holder | None) -> None:
     if alive is not None:
         raise StorageError(
             f"{alive} is working on '{home.name}', and a journal can only be rebuilt while no worker runs. Wait until "
-            f"it ends, or stop it ('touch {home.marker(Marker.CANCELLED)}' stops all its workers), then rebuild"
+            f"it ends, or stop all workers of the study with 'touch {home.marker(Marker.CANCELLED)}', then rebuild"
         )
 
 
 class _Rebuilder:
-    """Trials of the folders -> records, one trial after the other, with the state that they make."""
+    """Turns trial folders into records, one trial after the other, and keeps the resulting state."""
 
     def __init__(self, home: StudyHome, sweep: Sweep, number: int, *, now: float, completed: Completed) -> None:
         self.state = JournalState()
@@ -166,18 +167,19 @@ class _Rebuilder:
             while len(self.state.trials) < trial.number:
                 self._fill(repeats)
             self._trial(trial)
-        while self._has_room() and self._repeat(repeats):  # those at the end, whose numbers no folder comes after
+        while self._has_room() and self._repeat(repeats):  # repeats with numbers behind the last folder
             continue
         self._append([writer.study_attr(ARMED, self._now)])
         return self._lines
 
     def _plausible(self, kept: Iterable[KeptTrial]) -> list[KeptTrial]:
-        """Without what lies far behind the others: each number without a folder becomes a trial that has failed."""
+        """The trials without outliers among the numbers: every number without a folder becomes a failed trial."""
         trials: list[KeptTrial] = []
         for trial in kept:
             if trial.number > MOST_HOLES + 10 * len(trials):
-                told = f"'{self._home.trial(trial.number)}' has a number far behind the {len(trials)} others"
-                self.problems.append(f"{told}: it is left out")
+                self.problems.append(
+                    f"'{self._home.trial(trial.number)}' has a number far behind the {len(trials)} others: left out"
+                )
             else:
                 trials.append(trial)
         return trials
@@ -195,9 +197,9 @@ class _Rebuilder:
         return counts.finished + counts.waiting < counts.target
 
     def _fill(self, repeats: list[Planned]) -> None:
-        """A number without a folder: a trial that was answered from another one has none, else it is lost."""
+        """Fill a number without a folder: with a planned repeat, which never had one, or as a lost trial."""
         if not self._repeat(repeats):
-            self._hole("no attempt of it left a folder")
+            self._hole("none of its attempts left a folder")
 
     def _repeat(self, repeats: list[Planned]) -> bool:
         for planned in repeats:
@@ -211,8 +213,8 @@ class _Rebuilder:
 
     def _hole(self, why: str) -> None:
         number = len(self.state.trials)
-        message = f"put in by 'doctor --rebuild' to keep the numbers of the others: {why}"
-        self.problems.append(f"trial {number} is lost and FAIL now: {why}")
+        message = f"added by 'doctor --rebuild' to keep the numbers of the other trials: {why}"
+        self.problems.append(f"trial {number} is lost and now FAIL: {why}")
         self._append(
             [
                 self._writer.create_trial(
@@ -226,7 +228,7 @@ class _Rebuilder:
         )
 
     def _trial(self, kept: KeptTrial) -> None:
-        """What the last claim made of a trial: it is made as that claim left it, then ends as its worker told."""
+        """Create a trial as its last claim left it, then end it with the result in that attempt's folder."""
         if kept.claim is None:
             self._hole("; ".join(kept.problems) or f"'{self._home.trial(kept.number)}' holds no attempt")
             return
@@ -255,11 +257,11 @@ class _Rebuilder:
         count = len(kept.end.ended.values)
         if count == len(self.state.directions):
             return kept.end
-        self.problems.append(f"trial {kept.number}: its result has {count} values: it does not count")
+        self.problems.append(f"trial {kept.number}: its result has {count} values; ignored")
         return None
 
     def _steps(self, kept: KeptTrial) -> dict[int, float]:
-        """The study's metric by step, over all attempts; what an attempt said after the next began is a zombie's."""
+        """The first metric by step over all attempts, without reports of an attempt after its successor began."""
         metric, steps = self._sweep.study.metric[0], {}
         for attempt, until in _with_end(kept, math.inf):
             for report in reports(attempt.folder):
@@ -269,7 +271,7 @@ class _Rebuilder:
         return steps
 
     def _space(self, kept: KeptTrial) -> Space:
-        """The space of the trial's revision, if its sweep can be read, with all of its parameters."""
+        """The space of the trial's revision, or else of the newest one, extended by the trial's own parameters."""
         assert kept.claim is not None
         number = kept.claim.trial.get("revision", self._number)
         if not isinstance(number, int) or not 0 <= number < 10**9:
@@ -282,21 +284,21 @@ class _Rebuilder:
 
 
 def _with_all(space: Space, configuration: Configuration) -> Space:
-    """A parameter that the space does not know (its revision's file is gone) is stored as a choice of one."""
-    given = {**configuration.searched, **configuration.fixed}
-    missing = [Fixed(name=name, value=value) for name, value in given.items() if name not in space.by_name]
+    """The space with each parameter that it does not know (if its revision's file is gone) as a fixed one."""
+    values = {**configuration.searched, **configuration.fixed}
+    missing = [Fixed(name=name, value=value) for name, value in values.items() if name not in space.by_name]
     return replace(space, parameters=(*space.parameters, *missing)) if missing else space
 
 
 def _with_end(kept: KeptTrial, last: float) -> Iterator[tuple[KeptAttempt, float]]:
-    """Each attempt with the time at which the next one began; ``last`` for the last."""
+    """Each attempt with the start of its successor; with ``last`` for the last one."""
     for i, attempt in enumerate(kept.attempts):
         later = (a.claim.started for a in kept.attempts[i + 1 :] if a.claim is not None)
         yield attempt, next(later, last)
 
 
 def _last_sign(attempt: KeptAttempt) -> float:
-    """When an attempt that nobody saw the end of was last heard of: the time of its newest file."""
+    """The last sign of life of an attempt without an end: the time of its newest file, in seconds since the epoch."""
     times = [attempt.claim.started] if attempt.claim is not None else [0.0]
     with contextlib.suppress(OSError):
         times += [path.stat().st_mtime for path in attempt.folder.iterdir()]
@@ -304,13 +306,13 @@ def _last_sign(attempt: KeptAttempt) -> float:
 
 
 def _ordered(attempt: KeptAttempt, until: float) -> KeptEnd | None:
-    """How an attempt ended that was followed by another: given back or failed in order; else it was lost."""
+    """The end of an attempt that has a successor, if it was given back or failed; None if it was lost."""
     end = attempt.end
     return end if end is not None and isinstance(end.ended, Failed | GivenBack) and end.time <= until else None
 
 
 def _earlier_metrics(kept: KeptTrial) -> dict[str, object]:
-    """As the journal had them: those of attempts that failed and were tried again."""
+    """Metrics of failed attempts that were retried, as the old journal had them."""
     metrics: dict[str, object] = {}
     for attempt, until in list(_with_end(kept, math.inf))[:-1]:
         end = _ordered(attempt, until)
@@ -320,10 +322,10 @@ def _earlier_metrics(kept: KeptTrial) -> dict[str, object]:
 
 
 def _attempts(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
-    """Who ran each attempt and how it ended. One whose claim cannot be read keeps its number and no more.
+    """Attributes for who ran each attempt and how it ended; an attempt with an unreadable claim keeps its number only.
 
     Args:
-        end: of the last attempt. Only a give-back is noted here; of an outcome ``EndRecords`` makes the records.
+        end: of the last attempt. Only a give-back is used here; ``EndRecords`` handles outcomes.
     """
     attrs: dict[str, object] = {}
     for attempt, until in _with_end(kept, _last_sign(kept.attempts[-1])):
@@ -338,7 +340,7 @@ def _attempts(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
 
 
 def _without_extremes(sweep: Sweep) -> Iterator[Planned]:
-    """Which extremes there are depends on the user's ``n_params``, which only workers may import."""
+    """The planned trials without extremes, which depend on the user's ``n_params``; only workers import user code."""
     return (planned for planned in planned_trials(sweep) if not planned.origin.startswith("extreme"))
 
 
@@ -356,8 +358,8 @@ def _nobody() -> Owner:
 
 
 def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
-    """Put the new journal in place of the former one, which keeps its content under another name."""
-    # one name, which nobody else uses while the lock is held: what a killed rebuild left is overwritten
+    """Put the new journal in place of the old one, which keeps its content under another name."""
+    # a fixed name is safe under the lock, and lets a rebuild replace the leftovers of a killed one
     arriving = home.path / f".{home.journal.name}.rebuild.tmp"
     try:
         arriving.unlink(missing_ok=True)
@@ -374,27 +376,23 @@ def _install(home: StudyHome, lines: Sequence[bytes]) -> Path | None:
 
 
 def _keep(home: StudyHome) -> Path | None:
-    """A second name for the journal that is there; it is never without one, so that a kill loses nothing."""
+    """Give the old journal a second name; a hard link, so that there is never a moment without a journal."""
     if not home.journal.exists():
         return None
     number = 1
     while (kept := home.path / f"journal.before-rebuild.{number}.jsonl").exists():
         if kept.samefile(home.journal):
-            return kept  # a rebuild that was killed came so far
+            return kept  # a killed rebuild got this far
         number += 1
     try:
         os.link(home.journal, kept)
-    except OSError:  # a file system without hard links
+    except OSError:  # exFAT and some FUSE file systems have no hard links
         os.replace(home.journal, kept)
     return kept
 
 
 def unkept(home: StudyHome, state: JournalState) -> tuple[int, ...]:
-    """Finished trials of a journal whose result the folders do not have: a rebuild would lose them."""
+    """Finished trials whose results are missing from the folders: a rebuild would lose them."""
     have = {trial.number for trial in kept_trials(home) if trial.end and isinstance(trial.end.ended, Complete | Pruned)}
     have |= set(range(kept_count(home)))
-    return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and not _is_answer(t))
-
-
-def _is_answer(trial: ScannedTrial) -> bool:
-    return REPEATS in trial.facts
+    return tuple(t.number for t in state.trials if t.state.finished and t.number not in have and REPEATS not in t.facts)

@@ -1,4 +1,4 @@
-"""What a study has left to try: planned trials that were not made, configurations that nobody has tried."""
+"""What a study has left to try: planned trials without a trial in the journal, and untried configurations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hpo_batch.sweep.schema import Sweep
 
 
 def unmade_plans(planned: Sequence[Planned], state: JournalState) -> list[Planned]:
-    """The planned trials that have no trial in the journal yet."""
+    """The planned trials that are not in the journal yet."""
     return [p for p in planned if (p.origin, p.name, p.configuration.key) not in state.made]
 
 
 def is_used_up(sweep: Sweep, state: JournalState) -> bool:
-    """Whether a claim would find nothing, since everything was tried. False where that would take long to tell."""
+    """Whether every configuration has been tried; False if finding out would take too long."""
     if state.by_state[TrialState.WAITING] or state.by_state[TrialState.RUNNING]:
         return False
     if unmade_plans(planned_trials(sweep), state):

@@ -1,4 +1,4 @@
-"""What running attempts report, on its way to the journal: it waits in memory and is written in batches."""
+"""Reports of running attempts: collected in memory and written to the journal in batches."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# longest time that a report waits in memory
 REPORT_EVERY_S = 10.0
-"""reports are written together, at latest after so long"""
+# Time between the reports of two workers on a file system that several hosts write to. A transaction takes about 7
+# round trips there, 14 ms at 2 ms each, so reports keep the lock busy for about a quarter of the time, however many
+# workers there are: with 1,000 workers each of them reports every 50 s instead of every 10 s.
 REPORT_SPACING_S = 0.05
-"""on a file system that several hosts write to: time between two workers' reports. A transaction there takes about 7
-round trips, 14 ms at 2 ms each, so that reports keep the lock busy for a quarter of the time however many workers there
-are. With 1,000 workers each reports every 50 s instead of every 10 s"""
 
 
 @dataclass(kw_only=True)
 class _Reported:
-    """What one claim has reported."""
+    """The reports of one claim."""
 
     values: dict[int, float] = field(default_factory=dict)
     """of the study's first metric, by step"""
     unwritten_steps: dict[int, None] = field(default_factory=dict)
-    """in the order of their reports"""
+    """used as an ordered set"""
     unwritten_attrs: dict[str, Any] = field(default_factory=dict)
-    """of the trial, set by the pruner"""
+    """attributes that the pruner set on the trial"""
 
     @property
     def unwritten(self) -> dict[int, float]:
@@ -47,10 +47,10 @@ class _Reported:
 
 
 class Reports:
-    """The reports of the claims that a worker holds.
+    """The reports of a worker's open claims.
 
     Args:
-        granted: tokens of these claims; one that is found to be somebody else's is taken out.
+        granted: tokens of these claims; a superseded one is removed from the set.
     """
 
     def __init__(self, journal: StudyJournal, writer: Writer, *, clock: Callable[[], float], granted: set[str]) -> None:
@@ -63,12 +63,12 @@ class Reports:
         self._of: dict[str, _Reported] = {}
         """by the claim's token"""
         self._pruner_history: tuple[JournalState, PrunerHistory] | None = None
-        """made when a pruner is first asked, since it brings Optuna; of the trials as they were read last"""
+        """created at the first question to a pruner, since it imports Optuna; valid for one JournalState"""
 
     def add(self, claim: Claim, step: int, metrics: Mapping[str, float]) -> Verdict:
-        """Note a step's metrics; with a pruner, say whether the trial should end.
+        """Take in a step's metrics and decide whether to prune the trial.
 
-        Reports wait in memory and are written together, unless a pruner needs those of all workers now.
+        Reports wait in memory and are written together, unless a pruner needs the reports of all workers now.
         """
         revision = self._journal.revision
         value = metrics.get(revision.sweep.study.metric[0])
@@ -79,6 +79,7 @@ class Reports:
             reported.values[step] = float(value)
             reported.unwritten_steps.setdefault(step)
         is_rung = revision.pruner is not None and value is not None and step >= decides_from(revision.sweep.pruner)
+        # "0 <=": a clock that was set back must not silence the reports until it has caught up
         if 0 <= self._clock() - self.last_write < self._every_s(is_rung=is_rung):
             return Verdict.CONTINUE
         try:
@@ -96,10 +97,10 @@ class Reports:
             return Verdict.CONTINUE
 
     def write(self, claim: Claim) -> None:
-        """Write the reports that wait, if that works now: what they tell of is done, and will not be reported again.
+        """Write the pending reports if possible: their steps are done and will not be reported again.
 
         Raises:
-            Superseded: the trial has gone on elsewhere.
+            Superseded: another worker has the trial.
         """
         try:
             self.flush(claim)
@@ -108,10 +109,10 @@ class Reports:
 
     @raises_storage_errors
     def flush(self, claim: Claim) -> None:
-        """Write the reports that wait; unsynced, since a later report or the result repeats their gist.
+        """Write the pending reports, without fsync: a power failure may cost reports, but never a result.
 
         Raises:
-            Superseded: the trial has gone on elsewhere.
+            Superseded: another worker has the trial.
             StorageError: the journal cannot be written now.
         """
         with self._journal.transaction() as transaction:
@@ -124,7 +125,7 @@ class Reports:
         self.last_write = self._clock()
 
     def waiting(self, claim: Claim, trial: ScannedTrial) -> list[Record]:
-        """Records of what has not been written."""
+        """Records of the pending reports."""
         write, reported = self._writer, self._reported(claim)
         return [
             *(write.report(trial.trial_id, step, value) for step, value in reported.unwritten.items()),
@@ -132,14 +133,14 @@ class Reports:
         ]
 
     def values(self, claim: Claim) -> Mapping[int, float]:
-        """All that was reported, by step."""
+        """All reported values by step."""
         return self._reported(claim).values
 
     def trial_of(self, claim: Claim) -> ScannedTrial:
-        """The trial of a claim that is still the one that counts, as far as the journal has been read.
+        """The trial of a claim that is still valid, as far as the journal has been read.
 
         Raises:
-            Superseded: it is not; its reports are dropped.
+            Superseded: it is not valid any more; its reports are dropped.
         """
         trials = self._journal.state.trials
         trial = trials[claim.number] if claim.number < len(trials) else None
@@ -149,15 +150,15 @@ class Reports:
         return trial
 
     def drop(self, claim: Claim) -> None:
-        """The claim has ended, or is somebody else's."""
+        """Forget a claim that has ended or was superseded."""
         self._of.pop(claim.token, None)
         self._granted.discard(claim.token)
 
     def _every_s(self, *, is_rung: bool) -> float:
-        """Between two looks at the journal from a running trial.
+        """Seconds between two looks of a running trial at the journal.
 
-        Where other hosts write too, that grows with the running trials, and without a pruner, which compares them,
-        reports leave the lock alone: ``metrics.jsonl`` has them, and the end of the trial brings them along.
+        On a shared file system they grow with the number of running trials. Without a pruner, reports do not take the
+        lock at all: ``metrics.jsonl`` has them, and the end of the trial adds them to the journal.
         """
         spacing = 0.0 if self._journal.is_local else self._journal.running * REPORT_SPACING_S
         return spacing if is_rung else max(REPORT_EVERY_S, spacing)
@@ -171,7 +172,7 @@ class Reports:
             self._pruner_history = state, PrunerHistory()
         reported = self._reported(claim)
         prune, attrs = self._pruner_history[1].ask(pruner, state, claim.number, step, reported=reported.unwritten)
-        # what a trial was worth at its rungs is written with its reports: the pruners of all workers compare with it
+        # successive halving stores the value at each rung here, and the pruners of all workers compare with it
         reported.unwritten_attrs |= attrs
         return prune
 
@@ -185,4 +186,4 @@ def _is_held(trial: ScannedTrial, claim: Claim) -> bool:
 
 
 def _warn(claim: Claim, error: StorageError) -> None:
-    log.warning("trial %s: reports are held back, the journal cannot be written: %s", claim.number, error)
+    log.warning("trial %s: cannot write reports to the journal yet: %s", claim.number, error)

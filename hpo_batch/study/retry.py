@@ -1,7 +1,7 @@
-"""Another trial for a configuration whose trial has failed. The failed one stays as it is: nothing ended is reopened.
+"""Create a new trial for the configuration of a failed one. The failed trial stays: nothing that ended is reopened.
 
-The new trial waits in the journal, with the parameters and seeds of the old one and its number in ``retry_of``; the
-next claim takes it. It is made past the rule that a configuration is tried once: here, and not in ``claim``.
+The new trial waits in the journal with the old one's parameters and seeds, and its number in ``retry_of``; the next
+claim takes it. It is created here and not in ``claim``, which would skip a configuration that was tried before.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hpo_batch.study.read import read_revision
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """What came of the trials that were named."""
+    """The result of a retry."""
 
     made: tuple[tuple[int, int], ...]
-    """number of each failed trial, and of the trial that was made for it"""
+    """(failed trial, its new trial), by number"""
     refused: tuple[tuple[int, str], ...]
-    """number of each trial that got none, and why"""
+    """(trial, why it is not retried)"""
     beyond_target: int
-    """how many got none because as many trials are finished or under way as were asked for"""
+    """trials that are not retried because the target is met without them"""
 
 
 def trials_to_retry(
@@ -42,9 +42,9 @@ def trials_to_retry(
     """Numbers of the trials to retry.
 
     Args:
-        named: trials by number; none: all that have failed.
-        reason: only those that failed for it.
-        matching: only these; None: all.
+        named: numbers of trials; empty: all failed trials.
+        reason: only trials that failed for this reason.
+        matching: only these numbers; None: all.
     """
     numbers = list(named) or sorted(state.by_state[TrialState.FAIL])
     return [
@@ -55,10 +55,10 @@ def trials_to_retry(
 
 
 def retry(home: StudyHome, numbers: Sequence[int], *, now: float, dry_run: bool = False) -> Retried:
-    """Make a waiting trial for each of these failed trials that has none yet. Safe to run twice, also at once.
+    """Create a waiting trial for each of these failed trials that has none yet. Idempotent, also when run concurrently.
 
     Args:
-        dry_run: say what would be made, without lock and without writing.
+        dry_run: only return what would be created, without the lock.
 
     Raises:
         StorageError: the journal cannot be read or written.
@@ -95,7 +95,7 @@ def _decide(
     room = max(0, counts.target - counts.finished - counts.running - counts.waiting)
     again = sorted(chosen.values())
     for number in again[room:]:
-        refused[number] = f"all {counts.target} trials that were asked for are finished or under way"
+        refused[number] = f"all {counts.target} trials of the target are finished or under way"
     made = [(number, len(state.trials) + i) for i, number in enumerate(again[:room])]
     records = [_waiting(home, state, state.trials[number], now=now) for number, _ in made]
     return Retried(made=tuple(made), refused=tuple(sorted(refused.items())), beyond_target=len(again[room:])), records
@@ -105,17 +105,17 @@ def _why_not(trial: ScannedTrial, alike: dict[str, list[ScannedTrial]], chosen: 
     if trial.state is not TrialState.FAIL:
         return f"it is {trial.state.name}: only failed trials are retried"
     if trial.key is None:
-        return "hpo-batch did not create it, or lost its configuration: it cannot be repeated"
+        return "hpo-batch did not create it, or its configuration is lost"
     if trial.key in chosen:
-        return f"trial {chosen[trial.key]} has its configuration and failed later"
+        return f"trial {chosen[trial.key]} has the same configuration and failed later"
     other = next((one for one in reversed(alike[trial.key]) if one.state is not TrialState.FAIL), None)
-    return None if other is None else f"trial {other.number} has its configuration and is {other.state.name}"
+    return None if other is None else f"trial {other.number} has the same configuration and is {other.state.name}"
 
 
 def _waiting(home: StudyHome, state: JournalState, trial: ScannedTrial, *, now: float) -> Record:
     params, distributions = trial.stored_params
     if params.keys() != trial.params.keys():
-        # it was enqueued with plain Optuna, which writes parameters as records of their own
+        # enqueued with plain Optuna, which writes each parameter as a record of its own
         space = read_revision(home, state).space
         fixed = {p.name for p in space.fixed}
         params, distributions = JournalParams(space)(

@@ -1,4 +1,4 @@
-"""One revision of a study's sweep, with all that follows from it. An edit of the sweep makes another one."""
+"""One revision of a study's sweep, with everything derived from it. Editing the sweep makes a new revision."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from hpo_batch.sweep.schema import Sweep
 if TYPE_CHECKING:
     import optuna
 
+# the user's function that counts a model's parameters
 NParams = Callable[[Mapping[str, Value]], int]
-"""the user's function that counts a model's parameters"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """A frozen sweep and what was made of it. Sources, quotas and brackets remember which trials they have counted."""
+    """A frozen sweep and what follows from it. Sources, quotas and brackets remember which trials they have counted."""
 
     number: int
     sweep: Sweep
@@ -37,10 +37,10 @@ class Revision:
     quotas: Quotas
     journal_params: JournalParams
     brackets: Brackets | None = None
-    """of hyperband"""
+    """None unless the pruner is Hyperband"""
     pruner: optuna.pruners.BasePruner | None = None
     sources: Mapping[Arm, Source]
-    """where the configurations of each quota arm come from; empty where nothing is drawn"""
+    """the source of each quota arm's configurations; empty in a rebuild, which draws nothing"""
 
     @classmethod
     def read(cls, home: StudyHome, state: JournalState, *, n_params: NParams | None) -> Revision:
@@ -48,7 +48,7 @@ class Revision:
 
         Raises:
             StorageError: its file is missing or damaged.
-            UserError: the sampler or the pruner refuses its options.
+            UserError: the sampler or the pruner rejects its options.
         """
         sweep = read_revision(home, state)
         space = replace(sweep.space, n_params=n_params)
@@ -67,8 +67,8 @@ class Revision:
 
     @property
     def needs_reports(self) -> bool:
-        """Whether the journal is to be read with the reports of all trials.
+        """Whether the journal must be read with the reports of all trials.
 
-        Pruners compare them, and a planned trial that repeats a finished one is answered with its reports.
+        Pruners compare them, and a planned trial that repeats a finished one takes over its reports.
         """
         return self.pruner is not None or bool(self.planned)

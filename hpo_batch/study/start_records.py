@@ -1,4 +1,4 @@
-"""The records by which a trial or its next attempt starts; claims and ``doctor --rebuild`` make them here."""
+"""Journal records for the start of a trial or its next attempt; for claims and ``doctor --rebuild``."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hpo_batch.study.revision import Revision
 from hpo_batch.study.samplers import Candidate
 from hpo_batch.sweep.planned import Planned
 
+# origin of a trial that was enqueued with plain Optuna
 ENQUEUED = "enqueued"
-"""origin of a trial that somebody put into the queue with plain Optuna"""
+# key in ``hpo:trial`` of a trial that took its result from another one: that trial's number
 REPEATS = "repeats"
-"""fact of a trial that was answered from another one: that one's number"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """A claim, and the records that make it one."""
+    """A claim and its records."""
 
     claim: Claim
     records: tuple[Record, ...]
@@ -33,7 +33,7 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class StartRecords:
-    """Makes the records of one worker at one moment."""
+    """Builds the records of one worker at one moment."""
 
     revision: Revision
     owner: Owner
@@ -41,7 +41,7 @@ class StartRecords:
     now: float
 
     def new_trial(self, state: JournalState, candidate: Candidate, planned: Planned | None) -> Grant:
-        """A trial that runs at once: one record with all its parameters, so that it is there whole or not at all."""
+        """A new trial that runs at once: a single record with all parameters, so that a kill cannot leave a part."""
         number, configuration = len(state.trials), candidate.configuration
         claim = Claim(
             number=number,
@@ -73,7 +73,7 @@ class StartRecords:
         """The next attempt of a waiting trial.
 
         Args:
-            resumes: the attempt whose checkpoint it goes on from.
+            resumes: the attempt whose checkpoint it resumes from.
         """
         attempt = trial.attempt + 1
         claim = Claim(
@@ -90,7 +90,7 @@ class StartRecords:
         records: list[Record] = []
         if trial.key is None:
             records += self._adoption(trial, claim)
-        elif self.revision.brackets is not None and BRACKET not in trial.facts:  # it was made under another pruner
+        elif self.revision.brackets is not None and BRACKET not in trial.facts:  # created under another pruner
             records.append(write.trial_attr(trial.trial_id, FACTS, {**trial.facts, **self._bracket(state)}))
         records.append(
             write.trial_attr(trial.trial_id, attempt_attr(attempt), self._attempt_facts(claim.token)),
@@ -99,7 +99,7 @@ class StartRecords:
         return Grant(claim=claim, records=tuple(records))
 
     def answered(self, planned: Planned, source: ScannedTrial) -> Record:
-        """A planned trial that repeats a finished one: it has its result, and is not trained."""
+        """A planned trial that repeats a finished one: it takes over the result and is not trained."""
         params, distributions = self.revision.journal_params(planned.configuration)
         seeds = tuple(source.facts.get("seeds", ()))
         facts = self._trial_facts(planned.configuration, planned.origin, seeds, planned)
@@ -115,7 +115,7 @@ class StartRecords:
         )
 
     def _adoption(self, trial: ScannedTrial, claim: Claim) -> list[Record]:
-        """What a trial enqueued with plain Optuna lacks: its parameters, and our facts."""
+        """Records that add the parameters and our attributes to a trial enqueued with plain Optuna."""
         params, distributions = self.revision.journal_params(claim.configuration)
         records = [self.writer.trial_param(trial.trial_id, name, params[name], distributions[name]) for name in params]
         facts = self._trial_facts(claim.configuration, claim.origin, claim.seeds, None)
@@ -132,8 +132,8 @@ class StartRecords:
             "derived": dict(configuration.derived),
         }
         if planned is not None:
-            words = {"name": planned.name, "set": planned.set, "note": planned.note}
-            facts |= {key: value for key, value in words.items() if value is not None}
+            labels = {"name": planned.name, "set": planned.set, "note": planned.note}
+            facts |= {key: value for key, value in labels.items() if value is not None}
         return facts
 
     def _attempt_facts(self, token: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Why no worker goes on with a study that has trials left, and what to type: one answer for all who tell it.
+"""Why a study with trials left has no running workers, and which command continues it.
 
-``claim.decide`` decides it for a worker, under the lock. Here it is told from outside, from the same rules, when the
-workers have gone: what they said of it stands in their logs alone.
+``claim.Decider`` decides this for a worker, under the lock. This module applies the same rules from outside once the
+workers are gone, since their own explanation is only in their logs.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """Why a study has stopped before it has all its trials."""
+    """Why a study has stopped before its target."""
 
     why: Why
     text: str
     commands: tuple[tuple[str, ...], ...]
-    """what goes on with it, as words behind ``hpo-batch``, once what is wrong is mended"""
+    """commands that continue it once the problem is fixed, as arguments of ``hpo-batch``"""
     trial: int | None = None
-    """the newest one that failed"""
+    """the newest failed trial"""
     message: str = ""
-    """what it failed with"""
+    """its error message"""
 
     def as_json(self) -> dict[str, Any]:
         commands = [["hpo-batch", *words] for words in self.commands]
@@ -55,7 +55,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     """Why a study without workers has stopped; None if all trials are finished.
 
     Args:
-        sweep: as it was last submitted; None if that cannot be read.
+        sweep: the newest revision; None if it cannot be read.
     """
     counts = state.counts()
     if not counts.remaining:
@@ -68,7 +68,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     if sweep is not None:
         tripped = why_tripped(sweep, state)
         if tripped is not None:
-            # a finite sampler proposes nothing twice: only retry gives a result to what has failed
+            # a finite sampler never proposes a configuration twice, so only retry can replace failed trials
             return Stopped(
                 why=Why.TRIPPED,
                 text=tripped.why,
@@ -84,7 +84,7 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
 
 
 def nothing_left(home: StudyHome, state: JournalState, sweep: Sweep) -> Stopped | None:
-    """That new workers would find nothing to do though trials are missing; None if they would find some."""
+    """Why new workers would find nothing to do although trials are missing; None if they would find work."""
     counts = state.counts()
     if not is_used_up(sweep, state):
         return None
@@ -114,13 +114,13 @@ def _newest_failed(state: JournalState) -> int | None:
 
 
 def _message(state: JournalState, trial: int | None) -> str:
-    """The first line of what a trial failed with."""
+    """The first line of a trial's error message."""
     text = "" if trial is None else state.trials[trial].record().message or ""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _tried_again(state: JournalState) -> int:
-    """Failed trials whose configuration has a later trial that did not fail."""
+    """Number of failed trials whose configuration has a later trial that did not fail."""
     failed: Sequence[int] = sorted(state.by_state[TrialState.FAIL])
     newest = (state.number_of_key.get(state.trials[number].key or "", number) for number in failed)
     return sum(state.trials[number].state is not TrialState.FAIL for number in newest)

@@ -1,7 +1,7 @@
-"""The study as a worker sees it: claim, report, tell, give back. Nothing else may be done to a journal by a worker.
+"""A worker's view of a study: claim, report, tell, give back. A worker changes the journal in no other way.
 
-Each call is one transaction at most. A claim belongs to whoever's token stands in the journal: an attempt that has been
-given to somebody else can change nothing any more.
+Each call makes at most one transaction. A claim is valid while its token is the one in the journal: once a trial has
+been given to another worker, the old attempt cannot change it any more.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def always(configuration: Configuration) -> bool:
 
 
 class Study:
-    """One worker's access to a study. Make it with ``Study.open``.
+    """One worker's access to a study; create it with ``Study.open``.
 
     Attributes:
-        journal: what this worker has read, and the current revision of the sweep.
-        reports: takes what running attempts report, by ``reports.add``.
-        claims, endings, lost_attempts: the parts behind the methods here.
+        journal: the journal as this worker has read it, and the current revision of the sweep.
+        reports: takes the reports of running attempts (``reports.add``).
+        claims, endings, lost_attempts: the implementation of the methods here.
     """
 
     def __init__(self, home: StudyHome, owner: Owner, *, clock: Callable[[], float], n_params: NParams | None) -> None:
@@ -62,10 +62,10 @@ class Study:
         clock: Callable[[], float] = time.time,
         n_params: NParams | None = None,
     ) -> Iterator[Study]:
-        """Open an existing study and hold the worker's lease while the block runs.
+        """Open an existing study and hold the worker's lease for the length of the block.
 
         Raises:
-            StorageError: the study cannot be read, or its folder of leases not written.
+            StorageError: the study cannot be read, or the lease cannot be written.
         """
         study = cls(home, owner, clock=clock, n_params=n_params)
         with leases.held(home.workers, owner, duration_s=study.sweep.study.lease_s) as lease:
@@ -75,33 +75,33 @@ class Study:
 
     @property
     def sweep(self) -> Sweep:
-        """The current revision, as read at the last claim."""
+        """The sweep's current revision, as of the last claim."""
         return self.journal.revision.sweep
 
     @property
     def retry_pauses(self) -> tuple[float, ...]:
-        """Seconds between the tries of what a file system refuses now and may allow later."""
+        """Seconds between retries of a file operation."""
         return patience.RETRY_PAUSES_S
 
     def claim(self, at_most: int = 1, *, fits: Callable[[Configuration], bool] = always) -> tuple[Claim, ...] | Idle:
         """Up to ``at_most`` trials to run, claimed in one transaction, or why there is none.
 
         Args:
-            fits: whether a configuration can be trained in the time that is left, asked before the trial exists.
+            fits: whether there is time to train a configuration; asked before its trial is created.
 
         Raises:
-            StorageError: the journal could not be read or written, also not after waiting.
+            StorageError: the journal still cannot be read or written after all retries.
         """
         if self._lease is not None:
             self._lease.keep()
         return self.claims.claim(at_most, fits)
 
     def tell(self, claim: Claim, outcome: Outcome) -> None:
-        """Write how the attempt ended. The result lies in the attempt's folder before the journal is told.
+        """Record how the attempt ended, first in its folder and then in the journal.
 
         Raises:
-            Superseded: the trial has gone on elsewhere; the outcome does not count.
-            StorageError: the journal could not be written, also not after waiting; the result is in the folder.
+            Superseded: another worker has the trial; the outcome does not count.
+            StorageError: the journal still cannot be written after all retries; the result is in the folder.
         """
         self.endings.tell(self.endings.of_outcome(claim, outcome))
 
@@ -111,74 +111,77 @@ class Study:
         """``tell``, then ``claim`` one: in one transaction where many workers on several hosts wait for the lock.
 
         Raises:
-            Superseded: the trial has gone on elsewhere; the outcome does not count, and nothing was claimed.
-            StorageError: as of ``tell`` and ``claim``.
+            Superseded: another worker has the trial; the outcome does not count, and nothing was claimed.
+            StorageError: see ``tell`` and ``claim``.
         """
         if self._lease is not None:
             self._lease.keep()
         return self.claims.tell_and_claim(claim, outcome, fits)
 
     def give_back(self, claim: Claim, cause: Cause, *, had_full_walltime: bool = False) -> None:
-        """End the attempt in order: the trial keeps its number and waits for its next attempt.
+        """Return an unfinished trial to the queue: it keeps its number and waits for its next attempt.
 
-        It fails instead if it would never come to its end: without a checkpoint it is too long for the time limit, or
-        it asks to go on later again and again and saves nothing.
+        It fails instead if it could never finish: it needs more than the walltime and saves no checkpoint, or it keeps
+        asking to continue later without saving anything.
 
         Args:
             had_full_walltime: whether the attempt had about all the time that a worker has.
 
         Raises:
-            Superseded: the trial has gone on elsewhere.
-            StorageError: the journal could not be written, also not after waiting.
+            Superseded: another worker has the trial.
+            StorageError: the journal still cannot be written after all retries.
         """
         self.endings.tell(self.endings.of_give_back(claim, cause, had_full_walltime=had_full_walltime))
 
     def announce_give_back(self, claim: Claim, cause: Cause) -> None:
-        """Write into the attempt's folder that it is given back, while it still runs: should it be killed before it
-        returns, whoever finds that gives it back in its worker's place. What it then returns counts all the same."""
+        """Note in the attempt's folder, while it still runs, that it is being given back.
+
+        If it is killed before it returns, the next claim gives it back in its place. If it does return, its outcome
+        counts.
+        """
         self.endings.keep(claim, GivenBack(cause=cause))
 
     @raises_storage_errors
     def open_attempt(self, claim: Claim) -> Path:
-        """The attempt's own folder, made ready."""
+        """Create the attempt's folder."""
         return attempt_folder.open_attempt(self.home, claim, self.endings.facts(claim))
 
-    # ---- what this worker knows, as of its last look at the journal ----
+    # The rest answers questions from the journal as this worker last read it.
 
     def newest_durations(self) -> tuple[durations.Took, ...]:
         """How long the newest trials took."""
         return durations.newest(self.journal.state)
 
     def has_saved(self) -> bool:
-        """Whether a trial was seen to save a checkpoint."""
+        """Whether any trial is known to save checkpoints."""
         return durations.has_saved(self.journal.state)
 
     def has_ended(self, claim: Claim) -> bool:
-        """Whether the claim's trial has ended: a failed one may be tried again."""
+        """Whether the claim's trial has ended; after a failed attempt it may be waiting for the next one."""
         return self.journal.state.trials[claim.number].state.ended
 
     def is_followed(self, claim: Claim) -> bool:
-        """Whether the claim's trial has gone on in a later run of this worker's array task: this one is no more."""
+        """Whether a later run of this worker's array task has the claim's trial: SLURM considers this run dead."""
         trial = self.journal.state.trials[claim.number]
         return leases.follows(trial.attempt_facts(trial.attempt), self.owner.facts)
 
     def why_failed(self, claim: Claim) -> str:
-        """What the journal says of a trial that has failed."""
+        """Reason and message of the claim's failed trial."""
         failure = self.journal.state.trials[claim.number].system_attrs.get(FAILURE, {})
         return f"{failure.get('reason', 'unknown')}: {failure.get('message', '')}"
 
     def failing_here(self) -> nodes.FailingNode | None:
-        """This worker's node, if trials fail on it in a row while they do well on others."""
+        """This worker's node, if trials fail on it in a row while they succeed on others."""
         failing = nodes.failing_nodes(self.journal.state)
         return next((node for node in failing if node.node == self.owner.host), None)
 
     def others_live(self) -> bool:
-        """Whether a worker on another node has a trial, and was seen to live just now."""
+        """Whether a worker on another node runs a trial and is certainly alive."""
         return self.lost_attempts.others_live()
 
     @raises_storage_errors
     def is_in_doubt(self) -> bool:
-        """Whether it is worth to wait: some trial's worker may be dead, which only more watching can tell."""
+        """Whether waiting may give this worker a trial: another worker may be dead, which only further looks tell."""
         began = time.monotonic()
         self.journal.sync()
         self.lost_attempts.watch.was_blind(time.monotonic() - began)

@@ -1,7 +1,7 @@
-"""What the values of a trial mean in another space than the one it was drawn from: an edited one, or another study's.
+"""Translate a trial into another space than the one it was drawn from: an edited one, or another study's.
 
-A trial lies in a space if all that was active in it is active there, with values that can be proposed there, and
-nothing is left open. A parameter that the trial did not have yet counts with its ``before``.
+A trial lies in a space if all of its active parameters are active there with values that can be proposed there, and no
+parameter lacks a value. A parameter that is newer than the trial counts with its ``before``.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from hpo_batch.sweep.size import target
 
 
 def translate_params(space: Space, params: Mapping[str, Value], *, is_whole: bool = True) -> Configuration | str:
-    """The configuration that a trial's values are in ``space``, or why they are none.
+    """The configuration of a trial's values in ``space``, or why there is none.
 
     Args:
-        params: searched and fixed values, as they were stored.
-        is_whole: False for a trial of plain Optuna, which knows nothing of fixed parameters.
+        params: searched and fixed values as stored.
+        is_whole: False for a trial of plain Optuna, which does not store fixed parameters.
     """
-    given = {**{p.name: p.before for p in space.parameters if p.before is not None}, **params}
+    values = {**{p.name: p.before for p in space.parameters if p.before is not None}, **params}
     for fixed in space.fixed:
-        if fixed.name in given and fixed.why_outside(given[fixed.name]) is not None:
-            return f"'{fixed.name}' is {given[fixed.name]!r} there and fixed to {fixed.value!r} here"
+        if fixed.name in values and fixed.why_outside(values[fixed.name]) is not None:
+            return f"'{fixed.name}' is {values[fixed.name]!r} there and fixed to {fixed.value!r} here"
     try:
-        configuration = space.resolve(given)
+        configuration = space.resolve(values)
     except (UserError, ExpressionError) as error:
         return str(error)
     for parameter in space.searched:
@@ -40,7 +40,7 @@ def translate_params(space: Space, params: Mapping[str, Value], *, is_whole: boo
             if outside is not None:
                 return f"'{parameter.name}' {outside}"
     for name in configuration.fixed:
-        if is_whole and name not in given:
+        if is_whole and name not in values:
             return f"no value for parameter '{name}'"
     for name in params:
         if name not in configuration.searched and name not in configuration.fixed:
@@ -53,20 +53,20 @@ def translate_trial(space: Space, trial: ScannedTrial) -> Configuration | str:
 
 
 def note_todays_keys(space: Space, trials: Sequence[ScannedTrial], note: Callable[[int, str], None]) -> None:
-    """Name the trials that count, by ``before``, as another configuration today: it is not to be trained again."""
+    """Note trials that count as another configuration today, because of ``before``: it is not trained again."""
     if all(parameter.before is None for parameter in space.parameters):
         return
     for trial in trials:
         if trial.key is not None:
-            found = translate_trial(space, trial)
-            if isinstance(found, Configuration) and found.key != trial.key:
-                note(trial.number, found.key)
+            translated = translate_trial(space, trial)
+            if isinstance(translated, Configuration) and translated.key != trial.key:
+                note(trial.number, translated.key)
 
 
 def target_with_history(sweep: Sweep, state: JournalState) -> int:
-    """Finished trials wanted of a study that has some already.
+    """The target of a study that has finished trials already.
 
-    A grid or a list without ``trials`` wants all that it has, beside what was finished before it was edited.
+    A grid or a list without ``trials`` wants all of its configurations, plus those finished before it was edited.
     """
     finished = [trial for trial in state.trials if trial.state.finished]
     if not finished or (sweep.study.trials is not None and not sweep.sampler.capabilities.is_list):
@@ -86,5 +86,5 @@ def _is_listed(space: Space, trial: ScannedTrial, listed: set[tuple[str, str | N
 
 
 def _todays_key(space: Space, trial: ScannedTrial) -> str | None:
-    found = translate_trial(space, trial)
-    return trial.key if isinstance(found, str) else found.key
+    translated = translate_trial(space, trial)
+    return trial.key if isinstance(translated, str) else translated.key

@@ -1,1 +1,1 @@
-"""The TOML file of a sweep: what may stand in it, how it is read, and every mistake in it at once."""
+"""Reads and validates sweep files (TOML), and reports all mistakes at once."""

@@ -1,6 +1,6 @@
-"""What changed between the sweep a study was made from and the sweep that is submitted now.
+"""Compares a study's sweep with the one being submitted.
 
-Everything may change that leaves finished trials comparable; what changes their meaning is irreconcilable.
+Changes are allowed as long as finished trials stay comparable.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from hpo_batch.text.secrets import MASK, looks_secret
 from hpo_batch.text.values import toml_line
 
 MEANING = ("study.metric", "study.direction", "metrics", "objective.function", "objective.command")
-"""finished trials of another metric, direction or objective say nothing about the new one"""
+"""keys that must not change: trials with another metric, direction or objective are not comparable"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Empty if nothing changed."""
+    """The differences; empty if nothing changed."""
 
     created: bool = False
     """the study is new"""
     lines: tuple[str, ...] = ()
     """each changed key with its old and new value, ready to print"""
     against: tuple[str, ...] = ()
-    """why old trials and new sweep do not belong together"""
+    """changes that make old trials incompatible with the new sweep"""
     stays: str = ""
-    """which trials the sampler goes on with, in words; empty if the space is the same, or if there are none"""
+    """which trials the sampler keeps using, in words; empty if the space is unchanged, or there are no trials"""
 
 
 def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collection[str] = ()) -> Change:
-    """What changed.
+    """Compare two sweeps.
 
     Args:
-        has_trials: whether there are trials that a new parameter could leave without a value.
-        had: parameters that some of them have, also if ``old`` does not.
+        old: the study's sweep.
+        new: the sweep being submitted.
+        has_trials: whether there are trials, which would have no value for a new parameter.
+        had: parameters that some of them have, even if not in ``old``.
     """
     before, after = (_flat(to_raw(sweep)) for sweep in (old, new))
     lines: list[str] = []
     against: list[str] = []
+    # sorted: the order of keys in the file is not a change
     for key in sorted(before.keys() | after.keys()):
         if repr(before.get(key)) == repr(after.get(key)):  # not `==`: 1, 1.0 and true are different values
             continue
@@ -51,8 +54,9 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
     if has_trials:
         known = {*old.space.by_name, *had}
         added = [p.name for p in new.space.parameters if p.name not in known and p.before is None]
+        # a new parameter needs `before`: samplers cannot use trials that lack a value
         against += [
-            f"space.{name} is new, and the trials there have no value for it; say in its table what they count with, "
+            f"space.{name} is new, and existing trials have no value for it; set the value to assume for them, "
             f"such as {_with_before(new, name)}"
             for name in added
         ]
@@ -60,7 +64,7 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
 
 
 def _with_before(sweep: Sweep, name: str) -> str:
-    """A parameter as it stands in the file, with a value that older trials could count with: ready to paste."""
+    """The declaration of a parameter with an example for ``before``, ready to paste."""
     raw, parameter = sweep.space_table[name], sweep.space.by_name[name]
     first = parameter.value if isinstance(parameter, Fixed) else getattr(parameter, "values", [None])[0]
     before = parameter.low if isinstance(parameter, Integer | Real) else first
@@ -72,7 +76,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        # a parameter, a trial: shown whole, since its keys mean nothing apart
+        # parameters and trials are shown as a whole: single keys of them mean little
         if isinstance(value, Mapping) and not name.startswith("space."):
             flat |= _flat(value, f"{name}.")
         elif name == "trial":
@@ -85,6 +89,6 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _shown(value: Any, key: str) -> str:
     if value is None:
         return "(nothing)"
-    # lines are printed, also into the log of a job
+    # these lines are printed, also to logs of jobs
     is_secret = key.startswith("objective.env.") and looks_secret(key.rpartition(".")[2], str(value))
     return MASK if is_secret else str(value)

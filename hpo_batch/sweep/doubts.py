@@ -1,5 +1,4 @@
-"""Warnings about a sweep that is valid: what may be meant otherwise, or has no effect. ``check`` and ``submit`` print
-them."""
+"""Warnings about valid sweeps: settings that may not be intended, or have no effect."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from hpo_batch.text.names import listed
 
 
 def warnings(sweep: Sweep) -> list[str]:
-    """One line for each."""
+    """All warnings, one line each."""
     return [line for doubt in _DOUBTS for line in doubt(sweep)]
 
 
@@ -30,11 +29,11 @@ def _zero_or_one(sweep: Sweep) -> Iterator[str]:
 
 
 def _short_walltime(sweep: Sweep) -> Iterator[str]:
-    """SLURM may send its warning before a trial has begun: up to a minute early, as man sbatch says of --signal."""
+    """SLURM's warning may come before a trial has started: up to 60 s early (sbatch --signal)."""
     job = sweep.job
     rounded_s = math.ceil(job.walltime / 60) * 60  # SLURM counts limits in minutes
     left_s = rounded_s - lead_s(job.walltime, job.signal_lead_s) - WARNED_EARLY_S
-    if job.scheduler == "slurm" and left_s <= 0:
+    if not job.is_local and left_s <= 0:
         walltime = format_walltime(job.walltime)
         yield f"job.walltime is {walltime}, and SLURM may warn of the limit a minute early: trials may stop at once"
 
@@ -46,9 +45,9 @@ def _mixed_types(sweep: Sweep) -> Iterator[str]:
 
 
 def _never_drawn(sweep: Sweep) -> Iterator[str]:
-    """Conditions that no value of their parents satisfies: a misspelt choice, or one that the parent has lost.
+    """Conditions that are false for all values of their parents, such as a misspelt or removed choice.
 
-    Not where a parent is fixed: it may have another value in another budget.
+    Fixed parents are skipped: they may have another value in another budget.
     """
     space = sweep.space
     for parameter in space.parameters:
@@ -61,7 +60,7 @@ def _never_drawn(sweep: Sweep) -> Iterator[str]:
 
 
 def _too_few(sweep: Sweep) -> Iterator[str]:
-    """The study ends before its target, since no configuration is trained twice."""
+    """The study ends before its target, because there are too few configurations."""
     target = sweep.study.trials
     if target is None or sweep.sampler.duplicates == "replicate" or sweep.sampler.capabilities.is_list:
         return
@@ -87,7 +86,7 @@ def _cells_left_out(sweep: Sweep) -> Iterator[str]:
 
 
 def _coverage(sweep: Sweep) -> Iterator[str]:
-    """``coverage_share`` guarantees fewer cells than random draws are expected to meet."""
+    """``coverage_share`` guarantees fewer cells than expected from random draws."""
     share, target = sweep.sampler.coverage_share, sweep.study.trials
     architecture = architecture_size(sweep) if share and target else None
     if architecture is None or target is None:

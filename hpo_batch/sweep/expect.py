@@ -1,7 +1,7 @@
-"""The language of ``[expect]``: an expression in which trials, sets, ``best``, ``baseline`` and ``elites`` may stand.
+"""Parses ``[expect]``: expressions over trials, sets, ``best``, ``baseline`` and ``elites``.
 
-``mean(A3, A4) > mean(A1, A2)`` and ``share(elites, encoder == 'cnn') > 0.8``: calls of functions over groups of trials
-are replaced by names, which leaves an ordinary expression over their results. ``findings`` evaluates it.
+Calls of statistics, as in ``mean(A3, A4) > mean(A1, A2)`` and ``share(elites, encoder == 'cnn') > 0.8``, are replaced
+by names, which leaves an ordinary expression. ``findings`` evaluates it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hpo_batch.sweep.values import GROUPS
 from hpo_batch.text.names import did_you_mean, listed
 
 STATISTICS: Final = ("mean", "median", "max", "min", "std", "count")
-"""of the metric over the trials of all arguments"""
+"""statistics of the metric over the trials of all arguments"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,36 +33,37 @@ class Statistic:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """An expectation that could be read."""
+    """A parsed expectation."""
 
     text: str
     expression: Expression
-    """over the names of ``statistics``, and trials or groups of one trial that stand alone"""
+    """over the names in ``statistics``, and trials or groups of one trial"""
     statistics: Mapping[str, Statistic]
 
     @property
     def names(self) -> frozenset[str]:
-        """Trials, sets and groups that it mentions."""
+        """All trials, sets and groups in it."""
         alone = self.expression.names - self.statistics.keys()
         return alone.union(*(statistic.groups for statistic in self.statistics.values()))
 
 
 def read_statement(text: str) -> Statement:
-    """Read an expectation.
+    """Parse an expectation.
 
     Raises:
-        ExpressionError: names the piece that is not allowed.
+        ExpressionError: says which part is not allowed.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expectation has {len(text)} characters; at most {MAX_LENGTH} are allowed")
     try:
         with warnings.catch_warnings():
+            # Python's parser warns about invalid escapes in strings
             warnings.simplefilter("ignore")
             tree = ast.parse(masked(text.strip()), mode="eval")
         calls = _StatisticCalls()
         rest = ast.unparse(ast.fix_missing_locations(calls.visit(tree)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        parse(text)  # has the better message
+        parse(text)  # raises a better message
         raise ExpressionError(f"'{text}' cannot be read") from None
     expression = parse(rest)
     used = {name: statistic for name, statistic in calls.statistics.items() if name in expression.names}
@@ -70,7 +71,7 @@ def read_statement(text: str) -> Statement:
 
 
 def why_unknown(statement: Statement, *, trials: Collection[str], sets: Collection[str]) -> str:
-    """What is wrong with the names in it; empty if nothing is."""
+    """Why a statement is invalid because of its names; empty if it is valid."""
     known = {*GROUPS, *trials, *sets}
     if constant := why_constant(statement.expression, known):
         return constant
@@ -81,7 +82,7 @@ def why_unknown(statement: Statement, *, trials: Collection[str], sets: Collecti
 
 
 class _StatisticCalls(ast.NodeTransformer):
-    """Replaces calls of statistics by names. ``expressions`` allows or refuses everything else."""
+    """Replaces calls of statistics by names. ``expressions`` validates everything else."""
 
     def __init__(self) -> None:
         self.statistics: dict[str, Statistic] = {}
@@ -91,7 +92,7 @@ class _StatisticCalls(ast.NodeTransformer):
         plain = all(dotted_name(argument) is not None for argument in node.args) and not node.keywords
         if name == "share":
             return self._share(node)
-        # max(A1, A2) is a statistic of trials, max(1, 2) is arithmetic; both may be meant by max(a, b)
+        # max and min of names are statistics, of anything else arithmetic
         if name in STATISTICS and (plain or name not in ("max", "min")):
             if not plain or not node.args:
                 raise ExpressionError(f"'{unmasked(ast.unparse(node))}': {name}() takes names of trials and sets")

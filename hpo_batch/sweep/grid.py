@@ -1,4 +1,4 @@
-"""Which cells of a grid run, and in which order; what a limit leaves out. The sampler and ``check`` use the same."""
+"""Selects and orders the cells of a grid to run. Used by the sampler and by ``check``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from hpo_batch.sweep.schema import Sweep
 
 
 def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
-    """The valid cells: in product order if all are wanted, else so that the first ones have all levels evenly.
+    """The valid cells, in product order if all of them run, else in balanced order.
 
     Args:
-        space: of the sweep; it may know how to count parameters.
+        sweep: with a grid sampler.
+        space: of the sweep, possibly with ``n_params``.
     """
     if sweep.study.trials is None:
         return valid_cells(space)
+    # a balanced order needs all cells at once
     cells = list(valid_cells(space))
     planned = [one.configuration for one in planned_trials(sweep, n_params=space.n_params)]
     if sweep.study.trials >= len({c.key for c in cells} | {c.key for c in planned}):
@@ -31,18 +33,18 @@ def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """What a limit leaves out of a grid."""
+    """The part of a grid that does not run because of ``study.trials``."""
 
     cells: int
-    """valid ones"""
+    """number of valid cells"""
     run: int
-    """cells that run, planned trials among them"""
+    """number of cells that run, including planned trials"""
     levels: tuple[str, ...]
-    """as ``name = value``: those of which no cell runs"""
+    """levels without any cell that runs, as ``name = value``"""
 
 
 def left_out(sweep: Sweep) -> LeftOut | None:
-    """What ``study.trials`` leaves out of a grid; None if nothing, or if the sampler is no grid."""
+    """What ``study.trials`` leaves out of a grid; None if nothing, or for other samplers."""
     wanted, space = sweep.study.trials, sweep.space
     if not sweep.sampler.capabilities.is_grid or wanted is None:
         return None
@@ -50,6 +52,7 @@ def left_out(sweep: Sweep) -> LeftOut | None:
     planned = [one.configuration for one in planned_trials(sweep)]
     if wanted >= len(keys.keys() | {c.key for c in planned}):
         return None
+    # planned trials run first and count towards the target
     room = max(0, wanted - len(planned))
     run = [*planned, *itertools.islice(grid_cells(sweep, space), room)]
     seen = {level for configuration in run for level in levels_of(configuration)}

@@ -1,6 +1,6 @@
-"""In which line of a TOML file each key is assigned: tomli gives values, not places.
+"""Finds the line of each key in a TOML file, which tomli does not report.
 
-A scan, not a parser: it runs after tomli has accepted the text, so it may rely on its being well-formed.
+A scanner, not a parser: it runs on text that tomli has accepted, and relies on valid syntax.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import tomli
 
 Key = tuple[str | int, ...]
 
+# possessive quantifiers (Python 3.11): no backtracking, so scanning is linear in the text
 _BLANKS = re.compile(r"(?:[ \t\r\n]++|#[^\n]*)*+")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _STRING = re.compile(
-    r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'  # a text may end with two quotes before the closing three
+    r'"""(?:[^"\\]++|\\.|"{1,2}(?!"))*+"{3,5}'  # a string may end with two quotes before the closing three
     r"|'''(?:[^']++|'{1,2}(?!'))*+'{3,5}"
     r'|"(?:[^"\\]++|\\.)*+"'
     r"|'[^']*'",
@@ -25,12 +26,12 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """Line (from 1) of each key's own assignment, of each table's header, and of each element of a list."""
+    """Line number (from 1) of each key's assignment, each table's header, and each element of a list."""
     return _Scan(text).run()
 
 
 def line_of(key: Key, lines: Mapping[Key, int]) -> int | None:
-    """Line of ``key``, or of the nearest table around it."""
+    """Line of ``key``, or of the innermost table that contains it."""
     for depth in range(len(key), 0, -1):
         if key[:depth] in lines:
             return lines[key[:depth]]
@@ -45,7 +46,7 @@ class _Scan:
         self.line = 1
         self.found: dict[Key, int] = {}
         self.last: dict[Key, int] = {}
-        """index of the last table of each array of tables"""
+        """index of the latest table of each array of tables"""
 
     def run(self) -> dict[Key, int]:
         table: Key = ()
@@ -55,7 +56,7 @@ class _Scan:
             if self.text[self.at] == "[":
                 table = self._header()
                 self._note(table, line)
-                # where the table is written, not where a table below it was
+                # the table's own header, even if a subtable came first
                 self.found[table] = line
             else:
                 self._assignment(table)
@@ -69,7 +70,7 @@ class _Scan:
         self.at = self.text.index("]", self.at) + (2 if is_array else 1)
         table: Key = ()
         for name in names[:-1]:
-            # a header below an array of tables means the array's last table
+            # a header below an array of tables refers to its last table
             table = self._inside((*table, name))
         if not is_array:
             return self._inside((*table, names[-1]))
@@ -110,7 +111,7 @@ class _Scan:
                 index += 1
 
     def _names(self) -> Key:
-        """The names of a dotted key; tomli itself undoes the quotes."""
+        """The parts of a dotted key; tomli unquotes them."""
         names: list[str] = []
         while True:
             self._skip(_BLANKS)
@@ -125,7 +126,7 @@ class _Scan:
             self.at += 1
 
     def _note(self, key: Key, line: int) -> None:
-        """A key, and the tables that it makes on its way."""
+        """Record a key, and the tables it creates implicitly."""
         for depth in range(1, len(key) + 1):
             self.found.setdefault(key[:depth], line)
 
@@ -134,6 +135,7 @@ class _Scan:
         self.at = match.end() if match else self.at
 
     def _line(self) -> int:
+        # counts only the new part, which keeps the scan linear
         self.line += self.text.count("\n", self.counted_to, self.at)
         self.counted_to = self.at
         return self.line

@@ -1,6 +1,6 @@
-"""Read a sweep file, and report every mistake in it at once, with file, line, key and a suggestion.
+"""Loads a sweep file, and reports all mistakes in it with file, line, key and a suggestion.
 
-One ``Sweep`` per ``[[budget]]``. Nothing of the user's code is imported here.
+Returns one ``Sweep`` per ``[[budget]]``. Does not import the user's code.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from hpo_batch.text.values import shown
 LATER: dict[str, str] = {
     "previous": "what refine remembers",
 }
-"""keys of a later version: refused with a message of their own"""
+"""keys planned for a later version, with their own message"""
 FROZEN = {
-    "job.template": "the study's job is kept as it was submitted; to take another template give the sweep's TOML",
-    "study.name": "a study keeps its name",
-    "budget": "a budget cannot be changed from outside; set the key itself",
+    "job.template": "a study keeps its job as submitted; to use another template, pass the sweep's TOML file",
+    "study.name": "the name of a study cannot be changed",
+    "budget": "budgets cannot be changed with --set; set the key itself",
 }
-"""keys that ``override`` cannot change, since templates and budgets are merged already"""
+"""keys that ``override`` cannot change, because templates and budgets are merged already"""
 LOCAL = "local"
-"""the template of a sweep that names none"""
+"""default template"""
 LOCAL_KEYS = (
     *("template", "workers", "workers_per_gpu", "walltime", "device", "cpus", "python", "setup"),
     *("grace_s", "signal_lead_s"),
 )
-"""keys of [job] that have an effect without SLURM"""
+"""keys of [job] that also apply without SLURM"""
 
 
 def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
-    """The sweeps that a file describes, one for each budget.
+    """Load the sweeps in a file, one per budget.
 
     Args:
         path: the TOML file.
-        overrides: ``key=value`` texts of ``--set``, for example ``job.workers=4``; values are TOML, else strings.
+        overrides: ``key=value`` texts of ``--set``, such as ``job.workers=4``. Values that are not TOML are strings.
 
     Raises:
         UserError: the file is missing or cannot be read.
-        SweepInvalid: the file has mistakes; the error holds all of them.
+        SweepInvalid: the file has mistakes; contains all of them.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # utf-8-sig: some editors begin a file with a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # utf-8-sig: some editors write a byte order mark
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'; 'hpo-batch submit' takes the path of a TOML file") from error
     except IsADirectoryError as error:
@@ -79,10 +79,14 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
 
 
 def override(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
-    """A frozen sweep with keys changed by ``--set``; its job is the one that was frozen, whatever templates say today.
+    """Change keys of a frozen sweep with ``--set``. Templates are not read again.
+
+    Args:
+        sweep: the frozen sweep.
+        overrides: as in ``load``.
 
     Raises:
-        SweepInvalid: a text or what follows from it is a mistake; the error holds all of them.
+        SweepInvalid: there are mistakes; contains all of them.
     """
     if not overrides:
         return sweep
@@ -108,8 +112,10 @@ def override(sweep: Sweep, overrides: Sequence[str]) -> Sweep:
 
 
 def _place(path: Path, text: str, error: ValueError) -> str:
-    """File and line of a mistake in the TOML itself; Python has no place for an integer of thousands of digits."""
+    """File and line of a TOML syntax error."""
     line = getattr(error, "lineno", None)
+    # int() refuses more than 4300 digits, with a ValueError without a line:
+    # https://github.com/python/cpython/issues/95778
     digits = re.search(r"[0-9_]{4301}", text) if line is None else None
     if digits:
         line = text.count("\n", 0, digits.start()) + 1
@@ -117,13 +123,13 @@ def _place(path: Path, text: str, error: ValueError) -> str:
 
 
 class _Loader:
-    """Reads one file into its sweeps, and collects what is wrong with it."""
+    """Loads one file, and collects its mistakes."""
 
     def __init__(self, path: Path, file: Source, overrides: Sequence[str]) -> None:
         self.path = path
         self.file = file
         self.mistakes: dict[Mistake, set[int]] = {}
-        """each mistake with the budgets that have it"""
+        """each mistake with the indices of the budgets that have it"""
         self.override_files = [f"--set {text}" for text in overrides]
         self.overrides = [source for text in overrides if (source := self._override(text)) is not None]
 
@@ -142,7 +148,7 @@ class _Loader:
         return tuple(sweep for sweep in sweeps if sweep is not None)
 
     def _sweep(self, base: Raw, number: int, budget: Mapping[str, Any], *, is_budget: bool) -> Sweep | None:
-        """One budget's sweep: defaults < template < [job] < [[budget]] < --set."""
+        """The sweep of one budget, merged in this order: defaults, template, [job], [[budget]], --set."""
         sources = [self.file]
         merged = base
         if is_budget:
@@ -163,16 +169,16 @@ class _Loader:
         if sweep is None:
             return None
         if template.get("scheduler") == "local":
-            # what the sweep asks of SLURM means nothing here, and must not make --local fail
+            # keys for SLURM do not apply here, and must not make --local fail
             local = {key: value for key, value in merged.get("job", {}).items() if key in LOCAL_KEYS}
-            # as part of the sweep, since pydantic would have to learn of the job's table alone
+            # validated as part of the sweep, because a separate pydantic schema for the job would have to be built
             job = checked(Sweep, {**to_raw(sweep), "job": merge(template, local)}).job
             sweep = dataclasses.replace(sweep, job=job)
-        # the name of a budget was judged with those of the others
+        # the budget's name was checked in _budget_problems
         return dataclasses.replace(sweep, budget=budget.get("name")) if is_budget else sweep
 
     def _template(self, job: Any, sources: list[Source], problems: list[Problem]) -> Raw:
-        """The keys of the job's template, which becomes the lowest of the sources."""
+        """The keys of the job's template, which becomes the first of the sources."""
         name = job.get("template", LOCAL) if isinstance(job, Mapping) else None
         if not isinstance(name, str):
             return {}  # the schema reports it
@@ -184,18 +190,20 @@ class _Loader:
         lines = {("job", *key): line for key, line in key_lines(template.text).items()}
         sources.insert(0, Source(file=str(template.path), raw={"job": template.raw}, lines=lines, hidden=1))
         if "template" in template.raw:
-            message = f"job template {template.path}: a template cannot name another one; remove its key 'template'"
+            message = f"job template {template.path}: templates cannot be nested; remove its key 'template'"
             problems.append(Problem(key=("job", "template"), message=message))
         return template.raw
 
     def _check_local(self, template: Raw, sources: Sequence[Source], *, wrong: Container[Key], budget: int) -> None:
-        """Whoever lets a sweep run on this machine asks nothing of SLURM beside it: that would be dropped.
+        """Report keys for SLURM in a sweep that runs on this machine, where they would be ignored.
 
-        Whoever names the template: the file, or what is said beside it. ``--local`` leaves what the file asks of SLURM
-        aside, so that every sweep can be tried without it.
+        With ``--local``, keys of the file are ignored silently, so that every sweep can be tried without SLURM.
 
         Args:
-            wrong: keys about which something is said already.
+            template: keys of the job's template.
+            sources: of the sweep.
+            wrong: keys with a problem already.
+            budget: index of the budget.
         """
         if template.get("scheduler") != "local":
             for source in sources:
@@ -205,18 +213,18 @@ class _Loader:
             return
         named = [source for source in sources if "template" in _job(source)]
         name = _job(named[-1])["template"] if named else None
-        beside = named and named[-1] in self.overrides
-        asked = [source for source in sources if source.hidden or source in self.overrides or not beside]
-        for source in asked:
-            left_out = (*LOCAL_KEYS, "scheduler") if source.hidden else LOCAL_KEYS  # hidden: the template itself
-            for key in [key for key in _job(source) if key not in left_out and ("job", key) not in wrong]:
+        is_override = named and named[-1] in self.overrides
+        checked_sources = [source for source in sources if source.hidden or source in self.overrides or not is_override]
+        for source in checked_sources:
+            allowed = (*LOCAL_KEYS, "scheduler") if source.hidden else LOCAL_KEYS  # hidden: the template itself
+            for key in [key for key in _job(source) if key not in allowed and ("job", key) not in wrong]:
                 what = "which only a template can set" if key == "scheduler" else "which is for SLURM"
                 where = f"template '{name}' runs" if name else "without [job] template the sweep runs"
-                message = f"{where} on this machine: leave out '{key}', {what}, or name a template for SLURM"
+                message = f"{where} on this machine: remove '{key}', {what}, or use a template for SLURM"
                 self._add([Problem(key=("job", key), message=message)], [source], budget=budget)
 
     def _override(self, text: str) -> Source | None:
-        """``key=value`` as a layer of its own. What is no TOML value is a string, so that nobody must quote twice."""
+        """``key=value`` as a source. Values that are not TOML are strings, so that users need not quote twice."""
         file = f"--set {text}"
         try:
             raw = _parse_override(text)
@@ -224,7 +232,7 @@ class _Loader:
             self.mistakes[Mistake(file=file, line=None, key="", message=str(error))] = set()
             return None
         if "budget" in raw:
-            message = "a budget cannot be changed from outside; set the key itself, for all budgets"
+            message = "budgets cannot be changed with --set; set the key itself, for all budgets"
             self.mistakes[Mistake(file=file, line=None, key="budget", message=message)] = set()
             return None
         return Source(file=file, raw=raw)
@@ -236,13 +244,13 @@ class _Loader:
                 of_budgets.add(budget)
 
     def _rank(self, file: str) -> int:
-        """The sweep file comes first, templates next, then the overrides as they were given."""
+        """Sort key for files: the sweep file, then templates, then overrides in the given order."""
         if file == self.file.file:
             return -2
         return self.override_files.index(file) if file in self.override_files else -1
 
     def _with_budgets(self, mistake: Mistake, budgets: Sequence[Mapping[str, Any]]) -> Mistake:
-        """A mistake that only some budgets have, and that does not stand in one of them, says which."""
+        """Add the names of the budgets to a mistake that only some of them have."""
         numbers = self.mistakes[mistake]
         if not numbers or len(numbers) == len(budgets or [{}]) or mistake.key.startswith("budget["):
             return mistake
@@ -251,7 +259,7 @@ class _Loader:
 
 
 def _job(source: Source) -> Mapping[str, Any]:
-    """What a source says of the job, if that is a table."""
+    """The table ``[job]`` of a source; empty if it is not a table."""
     job = source.raw.get("job") if isinstance(source.raw, Mapping) else None
     return job if isinstance(job, Mapping) else {}
 
@@ -276,7 +284,7 @@ def _budget_problems(budgets: Sequence[Mapping[str, Any]]) -> list[Problem]:
 
 
 def _parse_override(text: str) -> Raw:
-    """Raises UserError."""
+    """Parse ``key=value`` of ``--set``; raises UserError."""
     key, equals, value = text.partition("=")
     usage = "--set takes key=value, for example job.workers=4"
     if not equals or "\n" in key:
@@ -307,7 +315,7 @@ def _parse_override(text: str) -> Raw:
 
 
 def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
-    """The sweep, unless there are ``problems``; those of the schema, the space and between the tables are added."""
+    """Validate a merged sweep; None if there are problems, which are added to ``problems``."""
     for dotted, what in LATER.items():
         if _has(raw, dotted.split(".")):
             message = f"this version does not support it yet ({what}); remove the key"
@@ -345,7 +353,8 @@ def _without(raw: Mapping[str, Any], keys: set[tuple[str, ...]], path: tuple[str
 
 
 def infer_space(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """``[space]`` as written; of a list without parameters there, the values that its ``[[trial]]`` tables use."""
+    """``[space]`` as written. For a list sampler without parameters, they are inferred from the ``[[trial]]``
+    tables."""
     table: dict[str, Any] = dict(raw.get("space", {}))
     sampler, trials = raw.get("sampler", {}), raw.get("trial", [])
     name = sampler.get("name") if isinstance(sampler, Mapping) else None

@@ -1,7 +1,6 @@
-"""Where a problem of a merged sweep was written: in the file, in one of its budgets, in a template, in ``--set``.
+"""Finds the source of a problem in a merged sweep: the file, one of its budgets, a template or ``--set``.
 
-A sweep is put together from several sources, each laid over those before it. A problem names a key of the result; its
-place is the source that this key came from.
+A sweep is merged from several sources. A problem has a key of the result, and belongs to the source of that key.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from hpo_batch.text.lines import one_line
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One layer of a sweep."""
+    """One of the sources of a merged sweep."""
 
     file: str
-    """a path, or the override as it was given"""
+    """a path, or the text of an override"""
     raw: Mapping[str, Any]
     lines: Mapping[Key, int] = field(default_factory=dict)
-    """lines of the keys as they stand in ``raw``"""
+    """line numbers of the keys in ``raw``"""
     header: int | None = None
-    """line of the table that ``raw`` is, for keys that stand nowhere"""
+    """line of the table itself, for missing keys"""
     prefix: Key = ()
-    """what stands before the keys in the file: the budget they are part of"""
+    """key of the table in the file, for a budget"""
     hidden: int = 0
-    """leading names that are not written in the file: a template leaves ``job`` out"""
+    """number of leading names not written in the file: templates omit ``job``"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A problem with its place in a file."""
+    """A problem with its file and line."""
 
     file: str
     line: int | None
@@ -54,7 +53,7 @@ class Mistake:
 
 
 def put(problem: Problem, sources: Sequence[Source]) -> Mistake:
-    """The problem at the place it was written."""
+    """Locate a problem in its source."""
     source = _owner(problem.key, sources)
     line = line_of(problem.key, source.lines)
     return Mistake(
@@ -68,33 +67,34 @@ def put(problem: Problem, sources: Sequence[Source]) -> Mistake:
 
 
 def _owner(key: Key, sources: Sequence[Source]) -> Source:
-    """The source whose value stands at ``key``, or at the nearest table around it.
+    """The source of the value at ``key``, or of the innermost table that contains it.
 
-    Of several that a table was merged from it is the first: a key that is missing is missing where the table begins.
-    A template comes last for that: it is not what the user wrote.
+    If a table was merged from several sources, it is the first of them, except for templates: a missing key is reported
+    where the user's table begins.
     """
     holders: list[tuple[Source, Any]] = [(source, source.raw) for source in sources]
     for part in key:
-        found = [(source, node[part]) for source, node in holders if holds(node, part)]
-        if not found:
+        nodes = [(source, node[part]) for source, node in holders if holds(node, part)]
+        if not nodes:
             break
-        # a list or value replaces what lies below it, and a table laid over a value replaces that
-        merged = len(found) - 1
-        while merged > 0 and isinstance(found[merged][1], Mapping) and isinstance(found[merged - 1][1], Mapping):
+        # tables are merged; any other value replaces those of earlier sources
+        merged = len(nodes) - 1
+        while merged > 0 and isinstance(nodes[merged][1], Mapping) and isinstance(nodes[merged - 1][1], Mapping):
             merged -= 1
-        holders = found[merged:]
+        holders = nodes[merged:]
+    # the first source of the user's own; the template only if it is the only one
     return next((source for source, _ in holders if not source.hidden), holders[0][0])
 
 
 def holds(node: Any, part: object) -> bool:
-    """Whether a table has this key, or a list this element."""
+    """Whether a table has this key, or a list this index."""
     if isinstance(part, int):
         return isinstance(node, list | tuple) and part < len(node)
     return isinstance(node, Mapping) and part in node
 
 
 def dotted(key: Key) -> str:
-    """A key as one would write it in TOML; tables of an array by their place, from 1."""
+    """A key as written in TOML, with the index of a table in an array counted from 1."""
     text = ""
     for part in key:
         if isinstance(part, int):

@@ -1,4 +1,4 @@
-"""Which study a sweep file speaks of, without judging the rest of it: all that readers need, without pydantic."""
+"""Reads the study's name from a sweep file, without validating the file and without pydantic."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def name_in_toml(path: str) -> str:
         UserError: there is no such file, or no such key in it.
     """
     try:
+        # utf-8-sig: some editors write a byte order mark
         name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
     except FileNotFoundError as error:
         raise UserError(f"no sweep file '{path}'") from error

@@ -1,7 +1,6 @@
-"""What options of samplers and pruners may be, so that a mistake in one is reported with its line.
+"""Validates options of samplers and pruners, so that mistakes are reported with their line.
 
-Optuna is not asked, since the loader does not import it. A test compares the names with Optuna's classes.
-``samplers`` has the options of each sampler.
+The options are listed here because the loader does not import Optuna; a test compares them with Optuna's classes.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from hpo_batch.text.values import shown
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What an option may be."""
+    """The valid values of an option."""
 
     words: str
     fits: Callable[[Any], bool]
 
 
+# bool is a subclass of int: `popsize = true` must not count as 1
 def whole(low: int) -> Kind:
     return Kind(
         words=f"an integer >= {low}", fits=lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
@@ -44,6 +44,7 @@ NOT_NEGATIVE = Kind(words="a number >= 0", fits=lambda v: is_finite(v) and v >= 
 STEPS_OR_AUTO = Kind(words='an integer >= 1 or "auto"', fits=lambda v: v == "auto" or whole(1).fits(v))
 SHARE = between(0, 1)
 
+# names and bounds as in optuna.pruners
 Options: TypeAlias = Mapping[str, Kind]
 COMPARING: Options = {"n_startup_trials": whole(0), "n_warmup_steps": whole(0), "interval_steps": whole(1)}
 HALVING: Options = {"min_resource": whole(1), "reduction_factor": whole(2), "bootstrap_count": whole(0)}
@@ -64,13 +65,13 @@ ELSEWHERE = {"seed": "write [sampler] seed", "n_startup_trials": "write [sampler
 def option_problems(
     table: str, owner: str, options: Mapping[str, Any], known: Options, elsewhere: Mapping[str, str]
 ) -> Iterator[Problem]:
-    """What is wrong with the options of a sampler or pruner.
+    """Problems in the options of a sampler or pruner.
 
     Args:
         table: ``sampler`` or ``pruner``.
         owner: its name, for the message.
         options: as written.
-        known: the options that it takes.
+        known: valid options.
         elsewhere: for options that are keys of a table, what to write instead.
     """
     for name, value in options.items():

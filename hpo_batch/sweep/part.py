@@ -1,4 +1,4 @@
-"""A part of the sweeps of a file: the budgets from one on, or some trials of a list."""
+"""Selects some budgets of a sweep file (``--start-from``), or some trials of a list (``--only``, ``--set-of``)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def part_of(
     """The sweeps to run.
 
     Args:
-        sweeps: one for each budget, in order.
-        start_from: label of the first budget to run.
-        only: names of the trials of a list to run, separated by commas.
-        set_of: name of the set of trials of a list to run.
+        sweeps: one per budget, in order.
+        start_from: name of the first budget to run.
+        only: names of the trials to run, separated by commas.
+        set_of: name of the set of trials to run.
 
     Raises:
         UserError: there is no such budget, trial or set, or the sweep is not a list.
@@ -42,9 +42,7 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
     option = "--only" if only is not None else "--set-of"
     if not sweep.sampler.capabilities.is_list:
         kind = sweep.sampler.name
-        raise UserError(
-            f"{option} is for [sampler] name = \"list\"; with '{kind}' all [[trial]]s run before anything is drawn"
-        )
+        raise UserError(f"{option} requires [sampler] name = \"list\"; with '{kind}', all [[trial]]s run first")
     if only is not None:
         names = [name.strip() for name in only.split(",") if name.strip()]
         trials = [trial.name for trial in sweep.trial]
@@ -61,9 +59,10 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
         if trial.name not in names:
             continue
         if trial.from_ is not None and trial.from_ not in ("baseline", *names):
-            # the trial that it takes values from does not run now
+            # the trial it inherits from is not selected, so its values are copied
             trial = replace(trial, from_=None, params=complete_params(sweep, trial))
         chosen.append(trial)
+    # without the target, which was for the whole list
     return replace(sweep, trial=tuple(chosen), study=replace(sweep.study, trials=None))
 
 

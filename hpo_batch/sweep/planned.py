@@ -1,6 +1,6 @@
-"""The trials of a sweep that are planned before the sampler proposes any: the list, the baseline, the extremes.
+"""The planned trials of a sweep, which run before those of the sampler: ``[[trial]]``s, baseline and extremes.
 
-They are ordinary trials with complete parameters, so that a sampler learns from them.
+They are ordinary trials with complete parameters, so samplers learn from them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hpo_batch.sweep.schema import PlannedTrial, Sweep
 
 CountParams: TypeAlias = Callable[[Mapping[str, Value]], int]
 MOST_MOVED = 1_000
-"""how many values an extreme is moved inwards to satisfy the constraints"""
+"""number of values to try for an extreme that satisfies the constraints"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A trial that the sweep plans."""
+    """A planned trial."""
 
     configuration: Configuration
     origin: str
@@ -32,12 +32,14 @@ class Planned:
 
 
 def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tuple[Planned, ...]:
-    """All planned trials in the order they run: ``[[trial]]``s, baseline, extremes.
+    """All planned trials in order: ``[[trial]]``s, baseline, extremes.
 
-    Extremes keep constraints on ``n_params`` if the function is given: only workers may import it.
+    A baseline or extreme with the configuration of an earlier trial is omitted. Two ``[[trial]]``s with the same
+    configuration are both kept, because both have a name; the second one gets the result of the first.
 
-    A baseline or an extreme that repeats an earlier trial is left out. Two ``[[trial]]``s with one configuration both
-    stay, since both have a name; the second gets the result of the first and is not trained again.
+    Args:
+        sweep: with the plan.
+        n_params: needed for extremes with constraints on it; only workers may import it.
     """
     resolved: list[Planned] = []
     for _, planned in resolve_planned(sweep):
@@ -46,6 +48,7 @@ def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tupl
         resolved.append(planned)
     trials = [planned for planned in resolved if planned.name is not None]
     seen = {planned.configuration.key for planned in trials}
+    # named trials first: a baseline equal to one of them is that trial
     for planned in [planned for planned in resolved if planned.name is None] + extremes(sweep, n_params=n_params):
         if planned.configuration.key not in seen:
             seen.add(planned.configuration.key)
@@ -56,12 +59,13 @@ def planned_trials(sweep: Sweep, *, n_params: CountParams | None = None) -> tupl
 def resolve_planned(
     sweep: Sweep, *, without: Collection[str] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], Planned | UserError]]:
-    """Each ``[[trial]]`` and the baseline with its key in the file: the planned trial, or why it is none.
+    """Resolve each ``[[trial]]`` and the baseline: yields its key in the file, and the planned trial or an error.
 
-    Trials in ``without``, and those that take values from one of them, are left out.
+    Trials in ``without``, and those that inherit from them, are skipped.
     """
+    # reversed, so that the first of two trials with the same name counts; `rules` reports the other
     by_name = {trial.name: trial for trial in reversed(sweep.trial)}
-    # what a baseline leaves out is the middle of the space, for its own trial and for those that start from it
+    # values missing from the baseline are the middle of the space, also for trials that inherit from it
     baseline = {**_middle(sweep), **(sweep.baseline or {})}
     for i, trial in enumerate(sweep.trial):
         key: tuple[str | int, ...] = ("trial", i, "params")
@@ -70,7 +74,7 @@ def resolve_planned(
             if not line:
                 continue
             configuration = sweep.space.resolve(_params(line, baseline))
-            for name in trial.params:  # inherited values may be inactive here; given ones would be dropped in silence
+            for name in trial.params:  # inherited values may be inactive; own ones would be dropped silently
                 if name not in configuration.searched and name not in configuration.fixed:
                     raise UserError(f"parameter '{name}' is {sweep.space.why_unwanted(name)}")
         except UserError as error:
@@ -87,13 +91,13 @@ def resolve_planned(
 
 
 def complete_params(sweep: Sweep, trial: PlannedTrial) -> dict[str, Value]:
-    """The ``params`` of a ``[[trial]]`` together with those that it takes from others."""
+    """The ``params`` of a ``[[trial]]``, including inherited ones."""
     by_name = {one.name: one for one in reversed(sweep.trial)}
     return _params(_line(trial, by_name, ()), {**_middle(sweep), **(sweep.baseline or {})})
 
 
 def _line(trial: PlannedTrial, by_name: Mapping[str, PlannedTrial], without: Collection[str]) -> list[PlannedTrial]:
-    """The trial, the one it takes values from, and so on; empty if one of them is in ``without``."""
+    """The trial and its ancestors (``from``); empty if one of them is in ``without``."""
     line: dict[str, PlannedTrial] = {}
     while True:
         if trial.name in without:
@@ -121,25 +125,26 @@ def _middle(sweep: Sweep) -> dict[str, Value]:
 
 
 def extremes(sweep: Sweep, *, n_params: CountParams | None = None) -> list[Planned]:
-    """Smallest and largest value of each parameter in ``sampler.extremes``, the others at the middle.
+    """Trials with the smallest and largest value of each parameter in ``sampler.extremes``.
 
-    An extreme that breaks a constraint is moved to the nearest valid value from that end; one that cannot be moved is
-    left out. A baseline supplies the middle if there is one.
+    The other parameters are at the baseline, or else in the middle. An extreme that breaks a constraint is replaced by
+    the next valid value; it is omitted if there is none.
     """
     centre = {**_middle(sweep), **(sweep.baseline or {})}
     space = replace(sweep.space, n_params=n_params)
-    found: list[Planned] = []
+    planned: list[Planned] = []
     for name in sweep.sampler.extremes:
         parameter = space.by_name[name]
         if isinstance(parameter, Fixed):
             continue
         for label, candidates in (("min", _from_below(parameter)), ("max", _from_above(parameter))):
+            # from the end inwards, so the first valid value is the most extreme one
             for value in itertools.islice(candidates, MOST_MOVED):
                 configuration = space.resolve({**centre, name: value})
                 if name in configuration.searched and space.why_invalid(configuration, bounds=False) is None:
-                    found.append(Planned(configuration=configuration, origin=f"extreme: {label} {name}"))
+                    planned.append(Planned(configuration=configuration, origin=f"extreme: {label} {name}"))
                     break
-    return found
+    return planned
 
 
 def _from_below(parameter: Searched) -> Iterable[Value]:

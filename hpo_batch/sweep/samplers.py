@@ -1,7 +1,7 @@
-"""The samplers by name: what each can do, the options it takes, and where its code is.
+"""The table of samplers: their capabilities, options and implementations.
 
-To add one: a module in ``study/samplers/`` and an entry in ``SAMPLERS``. The table imports none of these modules, since
-``check`` and ``status`` must not load Optuna.
+To add a sampler, write a module in ``study/samplers/`` and add an entry to ``SAMPLERS``. The table does not import
+these modules, because ``check`` and ``status`` must not import Optuna.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from hpo_batch.sweep.options import FLAG, POSITIVE, SHARE, Options, one_of, whol
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a sampler can do; the rules of the sweep file and the claims of workers ask this, never its name."""
+    """What a sampler can do. Rules and claims use this instead of the sampler's name."""
 
     source: str
-    """``module:name`` of a class of ``study.samplers.base.Source``, or of a ``Model`` there"""
+    """``module:name`` of a ``Source`` class or a ``Model`` of ``study.samplers.base``"""
     options: Options | None = field(default_factory=dict)
-    """by name; None: whatever its class takes"""
+    """valid options by name; None: any that its class accepts"""
     is_list: bool = False
-    """it runs the planned trials and proposes none itself"""
+    """runs only the planned trials"""
     is_grid: bool = False
-    """it walks through all valid cells, so every parameter needs a finite number of values"""
+    """runs all valid cells, so every parameter needs a finite number of values"""
     is_sequence: bool = False
-    """all workers walk through one numbered sequence that covers the space"""
+    """all workers share one numbered sequence that covers the space"""
     is_model_based: bool = False
-    """it learns from finished trials"""
+    """learns from finished trials"""
     max_metrics: int | None = None
-    """metrics it can search at once; None: any number"""
+    """largest number of metrics; None: unlimited"""
     package: str | None = None
-    """the optional dependency it needs"""
+    """optional dependency"""
 
     @property
     def is_finite(self) -> bool:
-        """Whether it ends by itself: its configurations are known beforehand, and each is tried once."""
+        """Whether its configurations are known in advance, so that it ends by itself."""
         return self.is_list or self.is_grid
 
     @property
     def never_repeats(self) -> bool:
-        """Whether it walks through an order of its own, which nothing can be drawn again from or steered within."""
+        """Whether it has a fixed order of configurations, which cannot be repeated or influenced."""
         return self.is_finite or self.is_sequence
 
     @property
     def computes_with_ranges(self) -> bool:
-        """Whether it computes with the width of a range, which must then be a finite float."""
+        """Whether it computes with the widths of ranges, which must then be finite floats."""
         return self.is_model_based or self.is_sequence
 
 
@@ -56,6 +56,7 @@ SAMPLERS: dict[str, Capabilities] = {
     ),
     "random": Capabilities(source="hpo_batch.study.samplers.proposals:Proposals"),
     "grid": Capabilities(source="hpo_batch.study.samplers.enumerated:Grid", is_grid=True),
+    # Sobol' and Halton points are numbered, so workers only need to agree on the next number
     "qmc": Capabilities(
         source="hpo_batch.study.samplers.qmc:Qmc",
         is_sequence=True,
@@ -64,6 +65,7 @@ SAMPLERS: dict[str, Capabilities] = {
     "gp": Capabilities(
         source="hpo_batch.study.samplers.gp:GP", is_model_based=True, options={"deterministic_objective": FLAG}
     ),
+    # Optuna needs the package cmaes for it, and it optimizes a single objective
     "cmaes": Capabilities(
         source="hpo_batch.study.samplers.cma:CMAES",
         is_model_based=True,
@@ -79,9 +81,9 @@ SAMPLERS: dict[str, Capabilities] = {
     "list": Capabilities(source="hpo_batch.study.samplers.enumerated:PlannedOnly", is_list=True),
 }
 CUSTOM = Capabilities(source="hpo_batch.study.samplers.custom:CUSTOM", is_model_based=True, options=None)
-"""of ``package.module:class``: any sampler class of Optuna's kind"""
+"""for ``package.module:class``: any subclass of Optuna's ``BaseSampler``"""
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Of a sampler by name; of any other name, those of a class of Optuna's kind."""
+    """Capabilities of a sampler; those of ``CUSTOM`` for any other name."""
     return SAMPLERS.get(name, CUSTOM)

@@ -1,4 +1,4 @@
-"""What is wrong with ``[job.sbatch]`` and ``[job] srun_args``. The table of options is ``scheduler.slurm.options``."""
+"""Validates ``[job.sbatch]`` and ``[job] srun_args``, using the tables in ``scheduler.slurm.options``."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def sbatch_problems(job: Job) -> Iterator[Problem]:
-    """What is wrong with ``[job.sbatch]``."""
+    """Problems in ``[job.sbatch]``."""
     named: dict[str, str] = {}
     for given, value in job.sbatch.items():
         option, key = given.replace("_", "-"), ("job", "sbatch", given)
-        if not _NAME.fullmatch(given):  # a blank in it would begin another option, past all that is asked here
-            yield Problem(key=key, message=f"{shown(given)} is not the long name of an option of sbatch")
+        if not _NAME.fullmatch(given):  # a space in it would start another, unchecked option
+            yield Problem(key=key, message=f"{shown(given)} is not the long name of an sbatch option")
             continue
         if option in named:
             yield Problem(key=key, message=f"'{named[option]}' and '{given}' are the same option")
         named[option] = given
         if why := why_not(option):
-            yield Problem(key=key, message=f"the sbatch option --{option} cannot be given: {why}")
+            yield Problem(key=key, message=f"the sbatch option --{option} is not allowed: {why}")
         elif option in PLANNED:
             literal = value if option in NUMBERS and str(value).isdecimal() else json.dumps(str(value))
             yield Problem(
                 key=key, message="workers plan with it: it is a key of [job]", allowed=f"{PLANNED[option]} = {literal}"
             )
         elif option in SAME and (ours := getattr(job, SAME[option])) is not None and str(ours) != str(value):
-            message = f"[job] {SAME[option]} is {shown(ours)}, and here it is {shown(value)}: say it once"
+            message = f"[job] {SAME[option]} is {shown(ours)}, but here it is {shown(value)}: set only one of them"
             yield Problem(key=key, message=message)
+        # the number of processes follows from nodes and tasks_per_node; a consistent value is harmless
         elif option == "ntasks" and str(value) != str(job.ranks):
             message = (
-                f"a worker has {job.ranks} process{'es' if job.ranks > 1 else ''}: say [job] nodes, tasks_per_node"
+                f"a worker has {job.ranks} process{'es' if job.ranks > 1 else ''}: use [job] nodes, tasks_per_node"
             )
             yield Problem(key=key, message=message, allowed=str(job.ranks))
         elif option == "gpus-per-socket" and job.workers_per_gpu is not None:
@@ -55,18 +56,19 @@ SRUN_REFUSED: Final[Mapping[str, str]] = {
     "ntasks-per-node": "say [job] tasks_per_node",
     "output": "logs lie in the study's directory: see 'hpo-batch logs'",
 }
-"""options of srun that would start other workers than are planned, or hide them"""
+"""options of srun that would start other workers than planned, or hide their output"""
 SRUN_SHORT: Final[Mapping[str, str]] = {"N": "nodes", "c": "cpus-per-task", "e": "error", "n": "ntasks", "o": "output"}
 
 
 def srun_problems(job: Job) -> Iterator[Problem]:
-    """What is wrong with ``[job] srun_args``."""
+    """Problems in ``[job] srun_args``."""
     for word in job.srun_args:
         option, _, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
             option = SRUN_SHORT.get(word[1:2], "") if word.startswith("-") else ""
         if why := SRUN_REFUSED.get(option):
-            yield Problem(key=("job", "srun_args"), message=f"'{word}' cannot be given: {why}")
+            yield Problem(key=("job", "srun_args"), message=f"'{word}' is not allowed: {why}")
+        # the worker gets its submission through HPO_BATCH_* variables
         elif option == "export" and "ALL" not in value.split(","):
             message = f"'{word}': a worker cannot start without the variables that its script sets"
             yield Problem(key=("job", "srun_args"), message=message, allowed=_with_all(value))
@@ -77,7 +79,7 @@ def _with_all(value: str) -> str:
 
 
 def given_options(job: Job) -> dict[str, str | int | bool]:
-    """``[job.sbatch]`` as it goes to SLURM: by long names, without what is switched off (``exclusive = false``)."""
+    """``[job.sbatch]`` as passed to sbatch: by long name, without disabled options (``exclusive = false``)."""
     options = {option.replace("_", "-"): value for option, value in job.sbatch.items()}
     if options.get("requeue") is False:
         options["no-requeue"] = True

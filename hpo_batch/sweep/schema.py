@@ -1,7 +1,7 @@
-"""Every key that a sweep file may hold, as frozen tables: read this file as the reference of the TOML.
+"""The schema of sweep files: every table and key, with its type, default and description.
 
-``load`` fills the tables and reports the mistakes. A ``Sweep`` is complete by itself: templates merged, budgets
-unfolded, planned trials resolved. Its JSON is the frozen revision that workers read.
+``load`` fills the tables. A ``Sweep`` is self-contained: templates are merged and budgets are separate sweeps. Its JSON
+is the frozen revision that workers read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from hpo_batch.files import dump_json
 from hpo_batch.records import Reason
+from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.space.build import RESERVED, build
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.samplers import Capabilities, capabilities_of
@@ -191,6 +192,7 @@ class Failures(Table):
     """end an attempt that reports nothing and changes no checkpoint for so long; default: never"""
 
     def policy(self, reason: Reason) -> Policy:
+        # the keys of [failures] are the values of Reason
         policy: Policy = getattr(self, reason.value)
         return policy
 
@@ -202,7 +204,7 @@ class Job(Table):
     template: str | None = None
     """a file in ./job_templates, or one that comes with hpo-batch: a100, a100-shared, cpu, local; default: local, where
     there is no SLURM"""
-    scheduler: Literal["slurm", "local"] = "slurm"
+    scheduler: SchedulerName = "slurm"
     """set by templates only"""
     workers: Annotated[int, Limits(ge=1, le=100_000, strict=True)] = 1
     """number of workers: processes that run trials until none is left; an array task runs one, unless workers_per_gpu
@@ -265,14 +267,19 @@ class Job(Table):
     """how often in a row that job may submit unfinished work again; never after a cancel, or when everything failed"""
 
     @property
+    def is_local(self) -> bool:
+        """Whether workers are processes of this machine, not jobs of a batch scheduler."""
+        return self.scheduler == "local"
+
+    @property
     def ranks(self) -> int:
-        """Processes that train one trial together."""
+        """Number of processes that train one trial together."""
         return self.nodes * self.tasks_per_node
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(Table):
-    """A complete sweep: one for each ``[[budget]]``, or the only one of a file without budgets."""
+    """A complete sweep, for one ``[[budget]]`` or a file without budgets."""
 
     study: Study
     objective: Objective
@@ -293,32 +300,32 @@ class Sweep(Table):
 
     @cached_property
     def space(self) -> Space:
-        """The search space; ``load`` made sure that it can be built."""
+        """The search space, which ``load`` has validated."""
         space, problems = build(self.space_table, with_n_params=self.objective.n_params is not None)
         assert not problems, problems
         return space
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """Parameters by their names in ``[space]``, also those that could not be built."""
+        """Names of the parameters in ``[space]``, including invalid ones."""
         return tuple(name for name in self.space_table if name not in RESERVED)
 
     @property
     def declared_names(self) -> tuple[str, ...]:
-        """Parameters and derived values."""
+        """Names of parameters and derived values."""
         derived = self.space_table.get("derived", {})
         return (*self.parameter_names, *(derived if isinstance(derived, Mapping) else ()))
 
     @property
     def path(self) -> str:
-        """Folder of the study below the logs directory: a budget's study is a folder in it."""
+        """Folder of the study in the logs directory; for a budget, a folder within that of the sweep."""
         return self.study.name if self.budget is None else f"{self.study.name}/{self.budget}"
 
     def to_json(self) -> str:
-        """The frozen revision."""
+        """The frozen revision as JSON."""
         return dump_json(to_raw(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Sweep:
-        """Raises ValueError, which names the keys that are unknown or wrong."""
+        """Read a frozen revision; raises ValueError with the unknown or invalid keys."""
         return from_raw(cls, json.loads(text))

@@ -1,4 +1,4 @@
-"""How many trials and cells a sweep has."""
+"""Counts the trials and cells of a sweep."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from hpo_batch.sweep.schema import Sweep
 
 
 def target(sweep: Sweep) -> int:
-    """Finished trials wanted: ``[study] trials``, else all that a grid or a list has."""
+    """Target number of finished trials: ``[study] trials``, or all trials of a grid or list."""
     if sweep.sampler.capabilities.is_list:
         return len(planned_trials(sweep))
     if sweep.study.trials is not None:
         return sweep.study.trials
     assert sweep.sampler.capabilities.is_finite
+    # a planned trial may be one of the cells, and counts once
     keys = {c.key for c in valid_cells(sweep.space)} | {t.configuration.key for t in planned_trials(sweep)}
     return len(keys)
 
 
 def architecture_size(sweep: Sweep) -> tuple[tuple[str, ...], int] | None:
-    """The coverage parameters and the number of their valid cells; None without them or if they cannot be listed."""
+    """The coverage parameters and the number of their valid cells; None if there are none, or too many cells."""
     names = tuple(n for n in sweep.sampler.coverage if not isinstance(sweep.space.by_name[n], Fixed | Real))
     total = size(sweep.space, names).all if names else None
     if total is None or total > MOST_WALKED:

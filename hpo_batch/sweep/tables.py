@@ -1,8 +1,7 @@
-"""A table of a sweep is a frozen dataclass, and its annotations say what its keys may hold.
+"""Base class of the tables of a sweep: frozen dataclasses whose annotations describe the valid values.
 
-``validate`` lets pydantic check by them what users write. Reading a frozen sweep, which was checked when it was made,
-is done here without pydantic: to import it and build its models took a fifth of a worker's start, and 1,300 calls to
-the file system.
+``validate`` checks users' files with pydantic. Frozen sweeps were checked before and are read here without pydantic,
+whose import and models took a fifth of a worker's start, and 1,300 calls to the file system.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 OTHER_NAMES = {"space_table": "space"}
-"""attributes that do not have the name of their key; that of a keyword of Python ends with _"""
+"""attributes whose name differs from their key, besides Python keywords, which end with _"""
 
 T = TypeVar("T", bound="Table")
 
 
 def key_of(attribute: str) -> str:
-    """The key of a table, as it is written in the TOML."""
+    """The TOML key of an attribute."""
     return OTHER_NAMES.get(attribute) or attribute.removesuffix("_")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table of the TOML. Unknown keys are mistakes, and values cannot change."""
+    """A table of a sweep file. Unknown keys are errors."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {
         "extra": "forbid",
@@ -49,7 +48,7 @@ class Limits:
     min_length: int | None = None
     pattern: str | None = None
     strict: bool | None = None
-    """a value of another type is a mistake, and is not converted"""
+    """do not convert values of other types"""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {**handler(source), **{name: bound for name, bound in vars(self).items() if bound is not None}}
@@ -57,13 +56,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Through:
-    """A function that converts or checks a value; its ValueError is a mistake."""
+    """A function that converts or checks a value, and raises ValueError if it is invalid."""
 
     function: Callable[[Any], Any]
     when: Literal["before", "after", "instead"]
-    """relative to the check of the value's type"""
+    """relative to pydantic's type check"""
     spelled: Callable[[Any], str] | None = None
-    """the inverse of ``function``, for writing: the frozen sweep spells values as the TOML does"""
+    """inverse of ``function``: frozen sweeps contain values as written in TOML"""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import core_schema
@@ -87,8 +86,8 @@ class TableKey:
 
 
 def keys_of(table: type[Table]) -> tuple[TableKey, ...]:
-    """In the order of the schema."""
-    return _keys_of(table)  # type: ignore[arg-type]  # mypy takes no frozen dataclass for hashable
+    """The keys of a table, in the order of the schema."""
+    return _keys_of(table)  # type: ignore[arg-type]  # mypy does not see that the class is hashable
 
 
 @functools.cache
@@ -106,7 +105,7 @@ def _keys_of(table: type[Table]) -> tuple[TableKey, ...]:
 
 
 def meanings(table: type[Table]) -> dict[str, str]:
-    """The text below each key in the source as one line, by the name of its attribute."""
+    """The docstring below each attribute in the source, as one line."""
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(table))).body
     assert isinstance(node, ast.ClassDef)
     return {
@@ -120,18 +119,19 @@ def meanings(table: type[Table]) -> dict[str, str]:
 
 
 def tables_in(annotation: Any) -> list[type[Table]]:
-    """The tables that a key of a table holds: ``tuple[PlannedTrial, ...]`` gives ``[PlannedTrial]``."""
+    """The tables in an annotation: ``tuple[PlannedTrial, ...]`` gives ``[PlannedTrial]``."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         return [annotation]
     return [table for argument in get_args(annotation) for table in tables_in(argument)]
 
 
 def to_raw(table: Table) -> dict[str, Any]:
-    """The table as in JSON and TOML; keys without a value are left out."""
+    """The table as JSON or TOML data, without keys that are None."""
     raw = {}
     for key in keys_of(type(table)):
         value = getattr(table, key.attribute)
         if value is not None:
+            # as the user would write it: 14400.0 s becomes "4:00:00"
             spelled = _spelled(key.annotation)
             raw[key.name] = _raw(value) if spelled is None else spelled(value)
     return raw
@@ -157,14 +157,15 @@ def _spelled(annotation: Any) -> Callable[[Any], str] | None:
 
 
 def from_raw(table: type[T], raw: object, at: str = "") -> T:
-    """The table that ``to_raw`` wrote. What only pydantic checks, bounds above all, is not checked again.
+    """Read the output of ``to_raw``. Bounds and other checks of pydantic are not repeated.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value has the wrong type; it names them.
+        ValueError: keys are unknown or missing, or have values of the wrong type.
     """
     if not isinstance(raw, dict):
         raise ValueError(f"{at.rstrip('.') or 'it'} is not a table")
     keys = {key.name: key for key in keys_of(table)}
+    # all mistakes at once, as in `validate`
     wrong = [f"{at}{name}: unknown key" for name in raw if name not in keys]
     wrong += [f"{at}{key.name}: is missing" for key in keys.values() if key.default is MISSING and key.name not in raw]
     values = {}
@@ -179,7 +180,7 @@ def from_raw(table: type[T], raw: object, at: str = "") -> T:
 
 
 def _read(kind: Any, value: Any, at: str) -> Any:
-    """Raises ValueError, which begins with the key."""
+    """Read one value; raises ValueError starting with the key."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         marks = [mark for mark in kind.__metadata__ if isinstance(mark, Through)]
@@ -192,6 +193,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
                 raise ValueError(f"{at}: {error}") from error
         return _read(arguments[0], value, at)
     if origin in (Union, UnionType):
+        # the first member that fits, in the order of the annotation, like pydantic's left-to-right mode
         for one in arguments:
             try:
                 return _read(one, value, at)
@@ -206,6 +208,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return from_raw(kind, value, f"{at}.")
     if kind is Any or (kind is type(None) and value is None) or (origin is Literal and value in arguments):
         return value
+    # JSON does not distinguish 1 and 1.0 for other writers
     if kind is float and type(value) is int:
         return float(value)
     if isinstance(kind, type) and type(value) is kind:

@@ -1,4 +1,4 @@
-"""Job templates: files of ``[job]`` keys for a kind of node, merged below what the sweep itself says."""
+"""Job templates: TOML files with keys of ``[job]`` for a kind of node, which the sweep can override."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """The keys of a template, and the file they come from."""
+    """The contents of a template file."""
 
     path: Path
     text: str
@@ -27,17 +27,19 @@ class Template:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Raw:
-    """``over`` on top of ``base``: tables merge, lists and values replace."""
+    """Merge two tables: nested tables are merged, other values of ``over`` replace those of ``base``."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
+        # lists replace: appending would leave no way to remove an element
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
 def template_folders(near: Path) -> tuple[Path, ...]:
-    """Where templates are looked for: ``job_templates`` here and beside the sweep file, then ours."""
+    """Folders with templates, in order: ``job_templates`` in the working directory, beside the sweep file, and ours."""
     package = Path(__file__).resolve().parents[1]
+    # ours comes last, so that a site or a user can override a template by name
     ours = package / "job_templates"  # in an installed wheel
     if not ours.is_dir():
         ours = package.parent / "job_templates"  # in a checkout
@@ -45,12 +47,16 @@ def template_folders(near: Path) -> tuple[Path, ...]:
 
 
 def read_template(name: str, near: Path) -> Template:
-    """The template ``name``.
+    """Read the template ``name``.
+
+    Args:
+        name: of the template, without ``.toml``.
+        near: folder of the sweep file.
 
     Raises:
-        UserError: no such template, or its file cannot be read as TOML.
+        UserError: no such template, or it is not valid TOML.
     """
-    # looked up among the files that are there: a name that a sweep file gives is never made into a path
+    # compared with existing files: a name from an untrusted sweep file is never used as a path
     files = [path for folder in template_folders(near) for path in sorted(folder.glob("*.toml"))]
     path = next((path for path in files if path.stem == name), None)
     if path is None:
@@ -69,18 +75,20 @@ def read_template(name: str, near: Path) -> Template:
 
 
 def _check_owner(path: Path, near: Path) -> None:
-    """A template has lines of shell and a Python that run as this user: one that only lies where the command was typed
-    is not trusted for that. Beside the sweep file it is named with it.
+    """Refuse another user's template in the working directory: its ``setup`` and ``python`` would run as this user.
+
+    A template beside the sweep file is trusted like the sweep file.
 
     Raises:
-        UserError: it is somebody else's.
-        OSError: it is not there any more.
+        UserError: it belongs to another user.
+        OSError: it has disappeared.
     """
     here, beside = Path.cwd() / "job_templates", near / "job_templates"
     if path.parent != here or (beside.is_dir() and here.samefile(beside)):
         return
+    # also the folder: its owner could replace the file
     if not {path.stat().st_uid, here.stat().st_uid} <= {os.geteuid(), 0}:
         raise UserError(
-            f"job template '{path}' is not yours, and its lines would run as you: if you trust it, copy it to "
-            f"'{beside}', or go to another directory"
+            f"job template '{path}' belongs to another user, and its commands would run as you: if you trust it, copy "
+            f"it to '{beside}', or change to another directory"
         )

@@ -1,7 +1,7 @@
-"""Check a merged sweep against the schema: its mistakes in our words, and the sweep without them, to look for more.
+"""Validates a merged sweep against the schema with pydantic, and converts its errors into problems.
 
-pydantic stops at the first broken table, but the rules between tables need a complete sweep. So what is wrong is
-removed, what is missing gets a placeholder, and the rules check the rest. ``load`` never returns such a sweep.
+pydantic returns no object if there are errors, but the rules need a complete sweep to find more mistakes. So invalid
+keys are removed, missing ones get placeholders, and the rules check the rest. ``load`` never returns such a sweep.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PLACEHOLDERS: dict[str, Any] = {
     "direction": "minimize",
     "if": "value",
 }
-"""for required keys; a name gets a placeholder of its own"""
+"""for required keys; names get unique placeholders"""
 MOST_ROUNDS = 4
-"""removing a wrong table makes a required key missing, and its placeholder may have required keys in turn"""
+"""validation attempts: removing an invalid table makes a required key missing, and so on for its placeholder"""
 
 _KINDS = {
     "string_type": "a text in quotes",
@@ -54,16 +54,17 @@ _BOUNDS = {
 
 
 def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
-    """Check a sweep.
+    """Validate a sweep.
 
     Returns:
-        The sweep, without what is wrong (None if nothing is left of it), and the problems.
+        The sweep without invalid keys (None if that fails), and the problems.
     """
     problems: list[Problem] = []
     for _ in range(MOST_ROUNDS):
         try:
             return checked(Sweep, raw), problems
         except pydantic.ValidationError as error:
+            # only the first round has problems of the user; later ones come from placeholders
             details = _details(raw, error)
         if not problems:
             problems = [_problem(key, errors) for key, errors in details]
@@ -73,12 +74,12 @@ def validate(raw: Raw) -> tuple[Sweep | None, list[Problem]]:
 
 
 def checked(table: type[T], raw: Raw) -> T:
-    """The table that a user wrote.
+    """Validate a table with pydantic.
 
     Raises:
         pydantic.ValidationError: it has mistakes. This is a ValueError.
     """
-    checked_table: T = _adapter(table).validate_python(raw)  # type: ignore[arg-type]  # mypy takes no frozen dataclass for hashable
+    checked_table: T = _adapter(table).validate_python(raw)  # type: ignore[arg-type]  # mypy does not see that the class is hashable
     return checked_table
 
 
@@ -88,18 +89,19 @@ def _adapter(table: type[Table]) -> pydantic.TypeAdapter[Any]:
 
 
 def _details(raw: Raw, error: pydantic.ValidationError) -> list[tuple[Key, list[Any]]]:
-    """pydantic's errors by their keys in the file. A union gives several for one key, one for each of its types."""
+    """pydantic's errors by key. A union has several errors per key, one for each of its types."""
     by_key: dict[Key, list[Any]] = {}
     for detail in error.errors(include_url=False):
         by_key.setdefault(_key(raw, detail), []).append(detail)
-    # a mistake inside a table helps more than the message that the table could also have been a text
+    # a mistake inside a table is more helpful than "must be a string" for the table, from another type of the union
     inner = {key[:depth] for key in by_key for depth in range(len(key))}
     return [(key, errors) for key, errors in by_key.items() if key not in inner or errors[0]["type"] == "value_error"]
 
 
 def _key(raw: Raw, detail: Any) -> Key:
-    """The key of an error, without the names that pydantic gives to the types of a union."""
+    """The key of an error, without the names of union members that pydantic inserts."""
     node: Any = raw
+    # a part that is not in the data is the name of a union member, such as "tuple[str, ...]"
     key: list[str | int] = []
     for i, part in enumerate(detail["loc"]):
         is_last = i == len(detail["loc"]) - 1
@@ -137,7 +139,8 @@ def _problem(key: Key, errors: Sequence[Any]) -> Problem:
 
 
 def _replaced(raw: Raw, key: Key, *, missing: bool) -> Raw:
-    """A copy with a placeholder for a missing key, or without a wrong one. A list with a wrong element is removed."""
+    """A copy with a placeholder for a missing key, or without an invalid one. Lists with invalid elements are
+    removed."""
     while key and isinstance(key[-1], int):
         key = key[:-1]
     if not key:
@@ -152,7 +155,7 @@ def _placeholder(key: Key) -> object:
 
 
 def _changed(node: Any, key: Key, value: object) -> Any:
-    """A copy of a table or list with ``value`` at ``key``; without the key if it is None."""
+    """A copy of a table or list with ``value`` at ``key``, or without the key if ``value`` is None."""
     part = key[0]
     if isinstance(part, int):
         return [_changed(item, key[1:], value) if i == part else item for i, item in enumerate(node)]
@@ -168,7 +171,7 @@ def _changed(node: Any, key: Key, value: object) -> Any:
 
 
 def known_keys(*path: str | int) -> list[str]:
-    """Known keys of the table at ``path``, as they are written in the TOML."""
+    """Valid keys of the table at ``path``, as written in TOML."""
     table: type[Table] = Sweep
     parts = iter(path)
     for part in parts:
@@ -178,5 +181,5 @@ def known_keys(*path: str | int) -> list[str]:
             return []
         table = nested[0]
         if get_origin(key.annotation) in (dict, tuple):
-            next(parts, None)  # the name or index of one of several tables
+            next(parts, None)  # skip the name or index of a table
     return [key.name for key in keys_of(table)]

@@ -1,6 +1,6 @@
-"""The kinds of value that keys of a sweep take, beside numbers and texts: names, commands, expressions, durations.
+"""Types of sweep values besides numbers and strings: names, commands, expressions and durations.
 
-A function turns what is written into the value, and its ValueError is the message of the mistake.
+Each has a function that converts or checks it and raises ValueError with the message for the user.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from hpo_batch.text.values import shown
 ENTRY: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 """``package.module:name``"""
 GROUPS: Final = ("baseline", "best", "elites")
-"""what [expect] may name beside trials and sets"""
+"""names in [expect] besides trials and sets"""
 MOST_NESTED: Final = 20
-"""tables and lists in an option: deeper ones would exhaust Python's stack when they are written as JSON"""
+"""depth of tables and lists in an option; deeper ones could exceed Python's recursion limit when written as JSON"""
 
 
 def study_name(name: str) -> str:
-    """A study's name is a folder and an argument: ``7`` would be a trial, ``1-3`` trials, ``x.toml`` a sweep file.
+    """Check a study's name. On the command line, ``7`` or ``1-3`` would mean trials and ``x.toml`` a sweep file.
 
     Raises:
-        ValueError: it cannot be one.
+        ValueError: the name is not valid.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", name) or re.fullmatch(r"[0-9-]+", name):
         rules = "use at most 100 of a-z 0-9 . _ -, begin with a letter or digit, not only digits"
@@ -42,6 +42,7 @@ def study_name(name: str) -> str:
 
 
 def trial_name(name: str) -> str:
+    # an identifier, because [expect] refers to trials by name
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", name, flags=re.ASCII) or keyword.iskeyword(name):
         raise ValueError(f"{shown(name)} is not an identifier (letters, digits and _, and no keyword of Python)")
     if name in GROUPS:
@@ -50,7 +51,7 @@ def trial_name(name: str) -> str:
 
 
 def command_words(command: object) -> object:
-    """A command can be split and is not empty; ``objective`` checks what is in its braces."""
+    """Check that a command can be split and is not empty; ``objective`` checks its placeholders."""
     if isinstance(command, list | tuple) and all(isinstance(word, str) for word in command):
         words = list(command)
     elif isinstance(command, str):
@@ -79,7 +80,7 @@ def _sbatch_value(value: object) -> object:
 
 
 def _option(value: object, depth: int = 0) -> object:
-    """What JSON can hold, so that the frozen sweep equals the file."""
+    """Check that an option can be stored as JSON without change."""
     if isinstance(value, bool | str) or value is None or is_finite(value):
         return value
     if depth < MOST_NESTED and isinstance(value, Mapping):
@@ -112,10 +113,11 @@ def as_tuple(value: object) -> object:
 
 ExpressionText = Annotated[str, Through(_expression, "after")]
 Seconds = Annotated[float, Through(_seconds, "before", spelled=format_walltime)]
-"""a duration in SLURM's spellings: "4:00:00", "1-12", "240" (minutes)"""
+"""a duration in SLURM's formats: "4:00:00", "1-12", "240" (minutes)"""
+# "instead": the exact type of a value is kept, whatever pydantic does with unions
 ParamValue = Annotated[Value, Through(_value, "instead")]
 SbatchValue = Annotated[str | int | bool, Through(_sbatch_value, "instead")]
-# strict: pydantic would turn "no" into false, and true into 1.0
+# strict: by default, pydantic converts "no" to false and true to 1.0
 # https://docs.pydantic.dev/latest/concepts/conversion_table/
 Flag = Annotated[bool, Limits(strict=True)]
 Number = Annotated[float, Limits(strict=True)]

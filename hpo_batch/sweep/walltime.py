@@ -1,4 +1,4 @@
-"""SLURM's spellings of a duration, to seconds and back. Seconds inside, ``4:00:00`` at the edges."""
+"""Converts durations between seconds and SLURM's formats (https://slurm.schedmd.com/sbatch.html, --time)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hpo_batch.text.values import shown
 SPELLINGS = '"minutes", "minutes:seconds", "hours:minutes:seconds", "days-hours[:minutes[:seconds]]"'
 
 WARNED_EARLY_S = 60.0
-"""SLURM may send the warning of the time limit so much too early"""
+"""SLURM may send the signal of sbatch --signal up to this much too early"""
 
 
 def parse_walltime(value: object) -> float:
-    """Seconds of a duration as ``sbatch --time`` reads it; a bare TOML time (04:00:00) is hours, minutes, seconds.
+    """Parse a duration like ``sbatch --time``, into seconds. A TOML time (04:00:00) is accepted too.
 
     Raises:
-        UserError: not one of SLURM's spellings, or zero.
+        UserError: not one of SLURM's formats, zero, or ten years or more.
     """
     if isinstance(value, datetime.time):
         value = value.strftime("%H:%M:%S")
@@ -26,6 +26,7 @@ def parse_walltime(value: object) -> float:
         raise UserError(
             f'a duration is written in quotes, for example "4:00:00", not {shown(value)}; allowed: {SPELLINGS}'
         )
+    # at most nine digits, so that absurd numbers fail here and not in later arithmetic
     days_match = re.fullmatch(r"(\d{1,9})-(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", value.strip())
     if days_match:
         days, hours, minutes, seconds = (int(part or 0) for part in days_match.groups())
@@ -33,13 +34,14 @@ def parse_walltime(value: object) -> float:
     if not re.fullmatch(r"\d{1,9}(:\d{1,9}){0,2}", value.strip()):
         raise UserError(f"{shown(value)} is not a duration; allowed: {SPELLINGS}")
     parts = [int(part) for part in value.strip().split(":")]
+    # one number means minutes, as in sbatch
     if len(parts) == 3:
         return _positive((parts[0] * 60 + parts[1]) * 60 + parts[2], value)
     return _positive(parts[0] * 60 + (parts[1] if len(parts) == 2 else 0), value)
 
 
 def format_walltime(seconds: float) -> str:
-    """``[days-]hours:minutes:seconds``, as SLURM prints it."""
+    """Format seconds as ``[days-]hours:minutes:seconds``, like SLURM."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -48,7 +50,9 @@ def format_walltime(seconds: float) -> str:
 
 
 def lead_s(walltime_s: float, signal_lead_s: float) -> float:
-    """How long before the limit a trial is asked to stop: ``[job] signal_lead_s``, at most a quarter of the time."""
+    """Seconds before the time limit at which a trial is asked to stop: ``signal_lead_s``, at most a quarter of the
+    limit."""
+    # a quarter: with a short walltime (tests), a trial must still have time to train
     return min(float(signal_lead_s), walltime_s / 4)
 
 

@@ -1,1 +1,1 @@
-"""How values, names and messages are written: short, on one line, harmless, without secrets."""
+"""Formats values, names and numbers for messages, escapes text, and masks secrets."""

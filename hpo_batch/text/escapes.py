@@ -1,4 +1,4 @@
-"""Text that stays text in Markdown and in LaTeX, whatever a name or a cell holds."""
+"""Escapes text for Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from hpo_batch.text.lines import printable
 
+# including ``[``: at the start of a cell it would be the optional argument of the preceding ``\\``
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -29,14 +30,13 @@ _LATEX: Final = {
     "[": "{[}",
     "]": "{]}",
 }
-"""``[`` too: after ``\\\\`` a cell that begins with it is read as that command's optional argument"""
 
 
 def markdown(text: object) -> str:
-    """Text that no Markdown reader takes for markup, HTML or mathematics."""
+    """Escape text so that Markdown readers find no markup, HTML, links or mathematics in it."""
     plain = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = re.sub(r"([\\`*\[\]|~$])", r"\\\1", plain)
-    # an underscore between letters is one; elsewhere it may begin emphasis
+    # CommonMark: underscores inside a word are literal, elsewhere they may start emphasis
     plain = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)
     plain = re.sub(r"(https?|ftp)://", r"\1:&#47;&#47;", plain).replace("www.", "www&#46;").replace("@", "&#64;")
     return re.sub(r"^([#+=-])(?=\s|$|-|=)|^(\d+)([.)])(?=\s)", lambda m: _first(m), plain)
@@ -47,5 +47,5 @@ def _first(match: re.Match[str]) -> str:
 
 
 def latex(text: object) -> str:
-    """Text as LaTeX sets it, in UTF-8."""
+    """Escape text for LaTeX with UTF-8 input."""
     return "".join(_LATEX.get(character, character) for character in printable(text))

@@ -1,4 +1,4 @@
-"""Names in messages: the one that was probably meant, and lists of those that there are."""
+"""Suggestions and lists of names for messages."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from hpo_batch.text.values import LONGEST
 
 MOST_LISTED = 30
 MOST_COMPARED = 100
-"""names that are compared one by one: difflib takes milliseconds for that, and a file may hold thousands of mistakes"""
+"""number of names compared with difflib, which takes milliseconds; a file may have thousands of mistakes"""
 
 
 def listed(names: Iterable[object], *, most: int = MOST_LISTED) -> str:
-    """Names in the order given, cut where the list would no longer help: ``a, b, ... (7 more)``."""
+    """Names in the given order, cut after ``most``: ``a, b, ... (7 more)``."""
     texts = [str(name) for name in names]
     rest = len(texts) - most
     return ", ".join(texts[:most]) + (f", ... ({rest} more)" if rest > 0 else "")
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The known name that was probably meant, or an empty text."""
-    import difflib  # takes 3 ms, and most commands end without a mistake
+    """The known name most similar to ``name``; empty if none is similar."""
+    import difflib  # takes 3 ms to import, and is only needed for errors
 
     if len(name) > 2 * LONGEST:
         return ""
@@ -33,13 +33,13 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def did_you_mean(name: str, known: Collection[str], *, otherwise: str = "") -> str:
-    """``; did you mean 'lr'?`` for a name that is near to a known one, else ``otherwise``."""
+    """``; did you mean 'lr'?`` if a known name is similar, else ``otherwise``."""
     guess = nearest(name, known)
     return f"; did you mean '{guess}'?" if guess else otherwise
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in their order, each another: the second ``runs`` is ``runs (2)``."""
+    """The names, made unique: the second ``runs`` becomes ``runs (2)``."""
     used = set()
     unique = []
     for name in names:

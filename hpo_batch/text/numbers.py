@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: with the digits that their uncertainty leaves, and their units."""
+"""Formats numbers for people, with units, and with as many digits as their uncertainty justifies."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hpo_batch.records import Estimate, Value
 from hpo_batch.text.lines import printable
 
 NONE: Final = "\N{EN DASH}"
-"""stands where a number cannot be given"""
+"""shown instead of a missing number"""
 
 
 def label(value: Value | None) -> str:
-    """A parameter's value as the sweep writes it: ``1e-05``, ``64``, ``true``."""
+    """A parameter value as written in a sweep: ``1e-05``, ``64``, ``true``."""
     if value is None:
         return NONE
     if isinstance(value, bool):
@@ -24,14 +24,14 @@ def label(value: Value | None) -> str:
 
 
 def decimals(spread: float | None, *, digits: int = 2) -> int | None:
-    """Digits after the point that show ``spread`` with that many significant digits; None if it says nothing."""
+    """Decimals needed to show ``spread`` with ``digits`` significant digits; None if it is not positive and finite."""
     if spread is None or not math.isfinite(spread) or spread <= 0:
         return None
     return max(0, min(12, digits - 1 - math.floor(math.log10(spread))))
 
 
 def number(value: float | None, spread: float | None = None) -> str:
-    """A number with digits that fit its uncertainty, else with four significant ones."""
+    """A number rounded to its uncertainty ``spread``, or to four significant digits without one."""
     if value is None or not math.isfinite(value):
         return NONE
     places = decimals(spread)
@@ -41,7 +41,7 @@ def number(value: float | None, spread: float | None = None) -> str:
 
 
 def _minus(text: str) -> str:
-    # a zero with a sign is a zero
+    # no sign for a number that rounds to zero
     if text.startswith("-") and not text.strip("-0."):
         return text[1:]
     return text.replace("-", "\N{MINUS SIGN}", 1) if text.startswith("-") else text
@@ -55,9 +55,9 @@ def interval(estimate: Estimate | None, spread: float | None = None) -> str:
     if low is None or high is None:
         return number(estimate.value, spread)
     half = (high - low) / 2
-    # 0.7175 [0.7169, 0.7180], 0.712 [0.699, 0.725]: a second digit only where the first is a 1 or a 2
+    # one significant digit of the half-width, two if the first is 1 or 2: 0.7175 [0.7169, 0.7180], 0.712 [0.699, 0.725]
     width = half * (10 if half > 0 and half / 10 ** math.floor(math.log10(half)) >= 3 else 1) if half > 0 else spread
-    # the value itself as finely as its neighbours need it
+    # the value is rounded as finely as values it is compared with
     fine = width if spread is None or width is None else min(width, spread)
     return f"{number(estimate.value, fine)} [{number(low, width)}, {number(high, width)}]"
 
@@ -71,7 +71,7 @@ def p_value(p: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Of one: ``34.7 %``."""
+    """A share of 1 in percent: ``34.7 %``."""
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
@@ -93,7 +93,7 @@ def count(n: int, word: str, plural: str = "") -> str:
 
 
 def size_range(n_params: tuple[int, int]) -> str:
-    """Numbers of a model's parameters, the least and the most: ``1.2 M to 3.4 M``."""
+    """Smallest and largest number of model parameters: ``1.2 M to 3.4 M``."""
     low, high = (_large(n) for n in n_params)
     return low if low == high else f"{low} to {high}"
 

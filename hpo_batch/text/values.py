@@ -1,4 +1,4 @@
-"""Values as messages show them and as TOML writes them."""
+"""Formats values for messages and as TOML."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from hpo_batch.records import is_number
 
 LONGEST = 60
-"""characters of a text in a message: what is longer fills the line and says no more"""
+"""longest text in a message, in characters"""
 
 
 def shown(value: object) -> str:
-    """A value as it would be written, shortened; what is nested deeply or is huge is described instead."""
+    """A value as one would write it, shortened; nested and huge values are described instead."""
     if isinstance(value, Mapping):
         return "a table" if value else "an empty table"
     if isinstance(value, list | tuple):
@@ -30,7 +30,7 @@ def shown(value: object) -> str:
 
 
 def toml_line(key: str, value: object) -> str:
-    """``key = value`` as it may be pasted into a file."""
+    """``key = value``, ready to paste into a TOML file."""
     return f"{_toml_key(key)} = {_toml(value)}"
 
 
@@ -42,7 +42,7 @@ def _toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
-        text: str = json.dumps(value, ensure_ascii=False)  # its escapes are TOML's too
+        text: str = json.dumps(value, ensure_ascii=False)  # JSON's escapes are valid in TOML
         return text.replace("\x7f", "\\u007f")
     return repr(value)
 

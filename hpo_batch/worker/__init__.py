@@ -1,1 +1,1 @@
-"""The process in an array task, or on this machine: claim, train, tell, until nothing is left."""
+"""The worker process, in an array task or on this machine: claim, train, tell, until no trial is left."""

@@ -1,4 +1,4 @@
-"""One attempt of a trial: its folder, the run of the objective, and the watch over it."""
+"""Run one attempt of a trial: create its folder, run the objective, and watch it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
 
 log = logging.getLogger(__name__)
 
+# causes of attempts that the worker gives back itself; for any other reason the cause is the time limit
 CAUSES = {Stopping.PREEMPTED: Cause.PREEMPTED, Stopping.CANCELLED: Cause.CANCELLED}
-"""of attempts that the worker gives back itself; all others: the time limit"""
 
 
 class AttemptTrial(Trial):
-    """Knows whether its folder for checkpoints was asked for: else there is none, and none is looked for."""
+    """A trial that remembers whether its checkpoint folder was used; if not, there is none to look for."""
 
     has_asked = False
 
@@ -47,10 +47,10 @@ class AttemptTrial(Trial):
 
 
 def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
-    """Run a claim's trial; how the attempt ended, which the study is yet to be told.
+    """Run a claim's trial and return how the attempt ended; the caller records it.
 
     Raises:
-        Superseded: the trial has gone on elsewhere.
+        Superseded: another worker has the trial.
     """
     study, tally = context.study, context.tally
     is_shared = study.sweep.study.shared
@@ -84,21 +84,21 @@ def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
 
 
 def _end_earlier(home: StudyHome, claim: Claim) -> None:
-    """Kill what an earlier attempt has left running on this host, before its checkpoint is taken over.
+    """Kill processes of an earlier attempt on this host before its checkpoint is taken over.
 
-    Its worker was killed, and with it perhaps the guardian that does so at once.
+    Normally the guardian has done so, but it may have been killed together with its worker.
     """
     attempts = home.attempt(claim.number, claim.attempt).absolute().parent
 
     def find() -> set[int]:
         return set(processes.with_environment(EnvVar.TRIAL_DIR, f"{attempts}{os.sep}", begins=True)) - {os.getpid()}
 
-    left = find()
-    if not left:
+    survivors = find()
+    if not survivors:
         return
     log.warning(
-        "trial %s: killing its earlier attempt, which outlived its worker on this node (pid %s)",
-        claim.number, ", ".join(map(str, sorted(left)[:5])),
+        "trial %s: killing processes of its earlier attempt that outlived their worker on this node (pid %s)",
+        claim.number, ", ".join(map(str, sorted(survivors)[:5])),
     )  # fmt: skip
     end = time.monotonic() + guardian.SAVING_S
     while time.monotonic() < end:
@@ -109,21 +109,21 @@ def _end_earlier(home: StudyHome, claim: Claim) -> None:
 
 
 def _not_written(claim: Claim, error: StorageError) -> GivenBack:
-    """What is wrong with the disk is no failure of the trial: it waits for its next attempt."""
+    """A storage error is not a failure of the trial, which waits for its next attempt."""
     log.warning("trial %s: given back: %s", claim.number, error)
     return GivenBack(cause=Cause.STORAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Attempt:
-    """One run of the objective, and the watch over it: a function may neither return nor listen."""
+    """One run of the objective, watched because a function may neither return nor call ``should_stop``."""
 
     context: WorkerContext
     claim: Claim
     trial: AttemptTrial
     engine: WorkerEngine
     pulse: Pulse | None
-    """None if the sweep sets no limit on silence"""
+    """None without ``[failures] stall``"""
 
     @classmethod
     def of(cls, context: WorkerContext, claim: Claim, folder: Path) -> _Attempt:
@@ -139,7 +139,7 @@ class _Attempt:
             dir=folder,
             checkpoint=checkpoint,
             name=claim.name,
-            # what the earlier attempt left may have gone in the meantime
+            # the earlier attempt's checkpoint may be gone by now
             resumes=claim.resumes is not None and has_checkpoint(folder),
             cpus=context.place.cpus,
             device=context.place.device,
@@ -148,12 +148,12 @@ class _Attempt:
         return cls(context=context, claim=claim, trial=AttemptTrial(facts, engine), engine=engine, pulse=pulse)
 
     def announce(self) -> None:
-        """At once, since the kill may follow at once: an attempt found dead with this does not count as lost."""
+        """Note that SIGTERM arrived: the kill may follow any moment, and then the attempt does not count as lost."""
         cause = CAUSES.get(self.engine.stopping() or Stopping.PREEMPTED, Cause.PREEMPTED)
         self.context.study.announce_give_back(self.claim, cause)
 
     def run(self) -> Outcome | GivenBack:
-        """A function that neither returns nor listens is ended together with this worker."""
+        """Run the objective; a function that does not stop when it must is ended together with this worker."""
         seeds = Seeds(
             seeds=self.claim.seeds,
             engine=self.engine,
@@ -176,11 +176,11 @@ class _Attempt:
             return seeds.run(afresh, self.trial)
 
     def _due(self, thread: int) -> Ending | None:
-        """How the attempt has to be ended now, because the objective does not do it."""
+        """How to end the attempt now, because the objective does not stop; None if it may go on."""
         signals, place = self.context.signals, self.context.place
         received, warned = signals.why(place.is_warned), signals.warned
         now = time.time()
-        place.is_near(now)  # asks SLURM in time, for a function that never asks us
+        place.is_near(now)  # asks SLURM about the limit in time, even if the function never calls should_stop
         if received is Stopping.PREEMPTED and warned is not None and now > warned + place.patience_s:
             return GivenBack(cause=CAUSES.get(self.engine.stopping() or received, Cause.PREEMPTED))
         if received is Stopping.TIME_LIMIT and warned is not None and place.is_far(warned):
@@ -194,7 +194,7 @@ class _Attempt:
         return None
 
     def _last_words(self, ended: Ending, *, began: float) -> NoReturn:
-        """Tell the study how an attempt ended whose function does not return, and end the worker with it."""
+        """Record the end of an attempt whose function does not return, then end the worker."""
         claim, tally = self.claim, self.context.tally
         try:
             if isinstance(ended, Failed):

@@ -1,11 +1,11 @@
-"""Messages between the processes of one worker that lie on several nodes: JSON lines over TCP.
+"""Messages between the processes of one worker on several nodes: JSON lines over TCP.
 
-A connection that breaks is a process that is gone: that is how the ranks of a trial learn of each other's death, at
-once. The listener's address stands in a file of the study, with a token that only its owner can read.
+A broken connection means that the other process is gone, so the ranks of a trial learn of each other's death at once. A
+file in the study holds the listener's address and a token; only the owner can read it.
 
-Not ``multiprocessing.connection``: its ``accept`` answers the authentication before it returns, and its ``recv_bytes``
-waits for the rest of a message, neither with a time-out. A stranger who says nothing would hold up the lease, the
-signals and all ranks.
+``multiprocessing.connection`` does not fit (https://docs.python.org/3/library/multiprocessing.html): ``accept``
+authenticates before it returns, and ``recv_bytes`` waits for the rest of a message, both without a time-out. A stranger
+who connects and stays silent would block the lease, the signals and all ranks.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ Message = dict[str, Any]
 
 CONNECT_S: Final = 5.0
 SEND_S: Final = 30.0
+# poll() takes milliseconds as a C int, so an infinite wait is cut into hours
 MOST_POLLED_S: Final = 3600.0
+# bytes of a message from a peer that has not sent the token yet
 MOST_HELLO: Final = 4096
+# bytes of a message from a rank, which may hold the sweep or a traceback
 MOST_MESSAGE: Final = 64 << 20
-"""bytes of one message: of somebody who has not told the token, and of a rank (the sweep, a traceback)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Address:
     """Where a worker's first process listens."""
 
     hosts: tuple[str, ...]
-    """names and numbers under which it may be reached, the likeliest first"""
+    """host names and addresses where it may be reached, the most likely first"""
     port: int
     token: str
 
@@ -57,35 +59,37 @@ class Wire:
         self._socket = connection
         self._socket.settimeout(SEND_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # a node that lost its power closes nothing: the kernel has to ask
+        # a node without power closes no connection; with keepalive the kernel notices after 20 + 4 * 10 s instead of
+        # the default of more than two hours (https://man7.org/linux/man-pages/man7/tcp.7.html)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4)):
             if hasattr(socket, name):
                 self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._unread = bytearray()
         self.most = MOST_MESSAGE
-        """bytes that a message may have; who sends more is cut off"""
-        self._came: list[Message] = []
+        """maximum size of a message in bytes; a longer one closes the connection"""
+        self._queue: list[Message] = []
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message; that a connection is broken is for the reader to find."""
+        """Send a message; a broken connection is noticed by ``read``."""
         if not self.is_open:
             return
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)  # part of the message may have gone: no other can follow it
+                self._socket.shutdown(socket.SHUT_RDWR)  # after a partial message nothing else may follow
 
     def read(self, timeout_s: float) -> list[Message]:
-        """The messages that have come; waits for one at most so long. None come after ``is_open`` has become false."""
-        if self._came or not self.is_open:
-            came, self._came = self._came, []
-            return came
-        poll = select.poll()  # select ends at descriptor 1023
+        """The messages that have arrived; waits up to ``timeout_s`` for one. Empty once ``is_open`` is False."""
+        if self._queue or not self.is_open:
+            messages, self._queue = self._queue, []
+            return messages
+        # not select(), which cannot watch descriptors above 1023: https://man7.org/linux/man-pages/man2/select.2.html
+        poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         if not poll.poll(min(timeout_s, MOST_POLLED_S) * 1000):
             return []
@@ -102,20 +106,20 @@ class Wire:
         try:
             if max(map(len, (*lines, self._unread))) > self.most:
                 raise ValueError("a message without end")
-            found = [json.loads(line) for line in lines]
-            if not all(isinstance(message, dict) for message in found):
+            messages = [json.loads(line) for line in lines]
+            if not all(isinstance(message, dict) for message in messages):
                 raise ValueError("no messages of ours")
-            return found
-        except (ValueError, RecursionError):  # somebody else, who found an open port
+            return messages
+        except (ValueError, RecursionError):  # a stranger, for example a port scanner
             self.close()
             return []
 
     def next(self, timeout_s: float = math.inf) -> Message | None:
         """The next message; None if the connection broke or nothing came in time."""
         end = time.monotonic() + timeout_s
-        while not self._came and self.is_open and (left := end - time.monotonic()) > 0:
-            self._came += self.read(left)
-        return self._came.pop(0) if self._came else None
+        while not self._queue and self.is_open and (left_s := end - time.monotonic()) > 0:
+            self._queue += self.read(left_s)
+        return self._queue.pop(0) if self._queue else None
 
     def close(self) -> None:
         self.is_open = False
@@ -124,7 +128,7 @@ class Wire:
 
 
 def listen(hosts: Sequence[str] = ()) -> socket.socket:
-    """A listener on the first of these addresses that is one of this host's; on all of its addresses if none is."""
+    """A listener on the first of these addresses that belongs to this host, or on all addresses if none does."""
     for host in (*hosts, ""):
         with contextlib.suppress(OSError):
             server = socket.create_server((host, 0), backlog=4096)
@@ -134,17 +138,18 @@ def listen(hosts: Sequence[str] = ()) -> socket.socket:
 
 
 def addresses_of(host: str) -> list[str]:
-    """The IPv4 addresses of a name, as other hosts can reach them: not those that lead nowhere but here."""
+    """The IPv4 addresses of a name that other hosts can reach, without loopback addresses."""
     try:
-        found = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    numbers = dict.fromkeys(str(one[4][0]) for one in found)
-    return [number for number in numbers if not number.startswith("127.") and number != "0.0.0.0"]
+    addresses = dict.fromkeys(str(entry[4][0]) for entry in entries)
+    # Debian maps a host's own name to 127.0.1.1: https://www.debian.org/doc/manuals/debian-reference/ch05.en.html
+    return [address for address in addresses if not address.startswith("127.") and address != "0.0.0.0"]
 
 
 def is_known(host: str) -> bool:
-    """Whether a name leads anywhere from here."""
+    """Whether a host name can be resolved here."""
     try:
         socket.getaddrinfo(host, None)
     except OSError:
@@ -153,14 +158,14 @@ def is_known(host: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of this host on which nobody listens now."""
+    """A port of this host that is free at the moment."""
     with socket.create_server(("", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def publish(path: Path, address: Address) -> None:
-    """Write the address where the other processes look for it; nobody but this user can read it.
+    """Write the address where the other processes look for it, readable only by this user.
 
     Raises:
         StorageError: it cannot be written.
@@ -178,7 +183,7 @@ def publish(path: Path, address: Address) -> None:
 def look_up(path: Path) -> Address | None:
     """A published address; None if there is none yet."""
     with contextlib.suppress(OSError):
-        os.listdir(path.parent)  # noqa: PTH208  # clients of NFS remember that a file is not there: this makes them ask
+        os.listdir(path.parent)  # noqa: PTH208  # NFS clients cache that a file is missing; listing makes them ask
     try:
         facts = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -187,7 +192,7 @@ def look_up(path: Path) -> Address | None:
 
 
 def connect(address: Address, hello: Mapping[str, Any], *, hosts: Sequence[str] = ()) -> Wire | None:
-    """A connection to whoever published the address and answers to its token; None if there is nobody."""
+    """A connection to the process that published the address and accepts its token; None if it does not answer."""
     for host in hosts or address.hosts:
         try:
             wire = Wire(socket.create_connection((host, address.port), timeout=CONNECT_S), peer=host)

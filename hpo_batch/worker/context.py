@@ -1,4 +1,4 @@
-"""What a worker has at hand for every trial."""
+"""What a worker needs for every trial."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class WorkerContext:
     place: Place
     signals: Signals
     tally: Tally = field(default_factory=Tally)
-    """kept up to date"""
+    """updated after every trial"""
     n_params: NParams | None = None
-    """counts a model's parameters, for the prediction of a trial's time"""
+    """counts a model's parameters, to predict a trial's duration"""
     is_over: Callable[[], bool] = _never
-    """whether the objective can run no further trial"""
+    """whether the objective cannot run another trial"""
     leave: Callable[[Tally], None] = _just_end
-    """called last, instead of a return to the caller, if the function of a trial does not return"""
+    """called as the worker's last act if a trial's function does not return"""
     sleep: Callable[[float], None] = time.sleep

@@ -1,4 +1,4 @@
-"""GPU or CPU, decided once per worker before it takes a trial. A GPU that was asked for and is missing is an error."""
+"""Choose GPU or CPU once per worker, before its first claim. A requested GPU that is missing is an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hpo_batch.sweep.schema import Sweep
 
 Device = Literal["cuda", "cpu"]
 
-# In a process of its own: torch takes seconds to import, and CUDA must not be initialised in a process that forks.
+# in a separate process: torch takes seconds to import, and CUDA cannot be used in forked processes once initialized
+# (https://github.com/pytorch/pytorch/issues/68861)
 PROBE = """
 try:
     import torch
@@ -27,7 +28,7 @@ def choose_device(sweep: Sweep, allocation: Allocation) -> Device:
     """The device that this worker trains on.
 
     Raises:
-        DeviceMissing: a GPU was asked for, or given by SLURM, and torch sees none.
+        DeviceMissing: a GPU was requested, or allocated by SLURM, but torch sees none.
     """
     wanted = sweep.job.device
     if wanted == "cpu" or (wanted == "auto" and not allocation.gpus):
@@ -36,10 +37,10 @@ def choose_device(sweep: Sweep, allocation: Allocation) -> Device:
     if answer == "cuda":
         return "cuda"
     if answer == "no torch" and allocation.gpus:
-        return "cuda"  # the user's command may have a Python of its own; what was allocated is there
-    given = f"GPU {','.join(allocation.gpus)} was allocated" if allocation.gpus else "no GPU was allocated"
-    asked = 'device = "cuda" was asked for, ' if wanted == "cuda" else ""
+        return "cuda"  # the user's command may run another Python; trust the allocation
+    allocated = f"GPU {','.join(allocation.gpus)} was allocated" if allocation.gpus else "no GPU was allocated"
+    requested = 'device = "cuda" was requested, ' if wanted == "cuda" else ""
     raise DeviceMissing(
-        f"node {allocation.node}: {asked}{given}, but {answer or 'the probe of torch failed'}; "
-        f"install a CUDA build of torch there, or say --set job.device=cpu"
+        f"node {allocation.node}: {requested}{allocated}, but {answer or 'the probe of torch failed'}; "
+        f"install a CUDA build of torch there, or use --set job.device=cpu"
     )

@@ -1,4 +1,4 @@
-"""What a running trial asks of its worker: reports go to the study, reasons to stop come from everywhere."""
+"""The worker's side of a running trial: takes its reports and tells it when to stop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.watchdog import Pulse
 
+# seconds between looks for the marker of `hpo-batch cancel`; each is one stat on the file server
 MARKERS_EVERY_S = 2.0
-"""how often a running trial looks for the markers of cancel"""
+# seconds between runs of chmod over a running trial's files in a shared study
 SHARE_EVERY_S = 30.0
-"""how often the files of a running trial are opened to the group of a shared study"""
 
 
 class WorkerEngine:
@@ -27,24 +27,24 @@ class WorkerEngine:
         self._context, self._study, self._claim, self._pulse = context, context.study, claim, pulse
         self.wanted = Wanted.parse(self._study.sweep.study.metric, self._study.sweep.metrics)
         self.lock = threading.Lock()
-        """of the study, which the watchdog uses too"""
+        """protects the study, which the watchdog's thread uses too"""
         self._looked = time.time()
-        """for markers: the claim has just done so"""
+        """last look for markers; the claim has just done one"""
         self._shared = time.monotonic()
 
     def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
             self._shared = time.monotonic()
-            # now, since a killed attempt can open its checkpoint to nobody, and a colleague may go on from it
+            # while it runs: a killed attempt cannot open its checkpoint to the colleague who resumes it
             open_to_group(self._study.home, self._claim)
         with self.lock:
             if self._pulse is not None:
                 self._pulse.beat()
-            # a pruner may look at a computed metric: it is computed from what this step reported
+            # computed metrics too, since a pruner may use one
             return self._study.reports.add(self._claim, step, self.wanted.complete(metrics))
 
     def seed_is_done(self) -> None:
-        """The first seed of a trial has a result: it is not run again, whatever happens to the others."""
+        """Write the pending reports of a trial's first seed, which is not run again."""
         with self.lock:
             self._study.reports.write(self._claim)
 
@@ -64,7 +64,11 @@ class WorkerEngine:
         return None
 
     def _why_signalled(self, received: Stopping) -> Stopping:
-        """What a signal means here: scancel sends the same as preemption, and some sites preempt by SIGUSR2."""
+        """What a signal means: scancel and preemption both send SIGTERM, and some sites preempt with SIGUSR2.
+
+        SLURM sends the job's own ``--signal`` on preemption with PreemptParameters=send_user_signal:
+        https://slurm.schedmd.com/slurm.conf.html
+        """
         if received is Stopping.PREEMPTED and self._study.home.is_marked(Marker.CANCELLED):
             return Stopping.CANCELLED
         warned = self._context.signals.warned
@@ -74,6 +78,6 @@ class WorkerEngine:
 
 
 def open_to_group(home: StudyHome, claim: Claim) -> None:
-    """What the user's code has made, whatever mode it chose; what cannot be opened fails no trial."""
+    """Give the group access to files that the user's code created; errors must not fail the trial."""
     with contextlib.suppress(OSError, RecursionError):
         sharing.open_to_group(home.attempt(claim.number, claim.attempt), below=home.path)

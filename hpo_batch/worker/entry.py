@@ -1,6 +1,6 @@
-"""How a worker process begins and ends: what submitit pickles, and what ``hpo-batch worker`` calls.
+"""Start and end of a worker process: the callable that submitit pickles, and what ``hpo-batch worker`` runs.
 
-The pickle holds a path and nothing else: everything that a worker needs is in the study's directory or its environment.
+The pickle holds only a path: everything else that a worker needs is in the study's directory or its environment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from hpo_batch.objective.load import Objective, import_function, load, missing_f
 from hpo_batch.objective.stop import Graces
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
-from hpo_batch.scheduler.allocation import read as read_allocation
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
@@ -51,9 +50,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-"""set for all that a worker starts, so that what has left its family is found too"""
+# loggers of the worker; trainers that ship with hpo-batch log to their trial's stderr
 OUR_LAYERS = ("journal", "objective", "processes", "scheduler", "store", "study", "worker")
-"""what speaks for the worker; trainers that ship with us speak for their trial"""
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,10 @@ class Worker:
 
 
 def drop_link(environ: Mapping[str, str]) -> None:
-    """Remove the name under which submitit has just read the pickle that all tasks share: one file less for each.
+    """Remove the link through which submitit has just read the shared pickle, which saves one file per task.
 
-    A task that starts anew makes it again (``launch.sbatch``). Where several ranks start, another may not have read it.
+    A requeued task creates it again (``launch.sbatch``). With several ranks it stays, since another one may still need
+    it.
     """
     folder, job = environ.get("SUBMITIT_FOLDER"), environ.get("SLURM_JOB_ID")
     if folder is None or job is None or environ.get("SLURM_NTASKS", "1") != "1":
@@ -85,7 +84,7 @@ def drop_link(environ: Mapping[str, str]) -> None:
 
 
 def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
-    """Work on a study until nothing is left for this worker; the exit code says whether trials failed.
+    """Work on a study until nothing is left for this worker; the exit code tells whether trials failed.
 
     Raises:
         HpoBatchError: the study, the device or the objective cannot be used.
@@ -94,7 +93,7 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         processes.end_with_parent(signal.SIGTERM)
     signals = Signals()
     signals.install()
-    del sys.argv[1:]  # ours: user code that reads a command line would take them for its own
+    del sys.argv[1:]  # user code with argparse would read our arguments as its own
     log_apart(slots.slot_label(environ))
     task = _read_task(home, signals, environ)
     home, sweep, allocation = task.home, task.sweep, task.allocation
@@ -122,16 +121,16 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
 
 
 def _read_task(home: StudyHome, signals: Signals, environ: Mapping[str, str]) -> _Task:
-    """What this process is to do, from the study's directory and its own environment, which it prepares."""
+    """This process's task, from the study's directory and its environment; sets umask and thread limits."""
     home = StudyHome(path=home.path.absolute(), name=home.name)
     state = read_state(home)
     if not state.revision:
         raise StorageError(f"no study in '{home.path}': submit a sweep first")
     sweep = read_revision(home, state)
     home = StudyHome(path=home.path, name=state.study_name or home.name)
-    allocation = read_allocation(environ, time.time(), cpus=sweep.job.cpus)
+    allocation = BATCH.allocation(environ, time.time(), cpus=sweep.job.cpus)
     if sweep.study.shared:
-        os.umask(sharing.UMASK)  # for good: this process and all that it starts work on this study alone
+        os.umask(sharing.UMASK)  # never restored: this process and its children work on this study only
     _limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
     began = time.time()
@@ -155,7 +154,7 @@ def _read_task(home: StudyHome, signals: Signals, environ: Mapping[str, str]) ->
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What a process in an array task, or a local worker, knows of itself."""
+    """Facts about this process: a worker, or the supervisor of several."""
 
     home: StudyHome
     sweep: Sweep
@@ -165,20 +164,20 @@ class _Task:
     signals: Signals
     environ: Mapping[str, str]
     lead: Lead | None = None
-    """of the worker's other ranks, if it has any"""
+    """leads the worker's other ranks, if there are any"""
 
     def leave(self, tally: Tally, *, cut_short: bool = False) -> None:
-        """The last acts; does not return if this process waits for SLURM's kill.
+        """The last steps; does not return if this process waits for SLURM's kill.
 
         Args:
-            cut_short: the worker ends because the function of its trial does not return.
+            cut_short: whether the worker ends because its trial's function does not return.
         """
         log.info(
             "worker ends: %s complete, %s pruned, %s failed, %s given back",
             tally.complete, tally.pruned, tally.failed, tally.given_back,
         )  # fmt: skip
         if EnvVar.SLOT in self.environ:
-            slots.write_tally(self.environ, tally, cut_short=cut_short)  # what a task does once is its supervisor's
+            slots.write_tally(self.environ, tally, cut_short=cut_short)  # the supervisor decides about a requeue
             return
         received, warned = self.signals.received, self.signals.warned
         departure = Departure(
@@ -212,16 +211,16 @@ def _work(task: _Task) -> Tally:
     _go_where_submitted(task)
     problem = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
-    # imported here, after the numbers of threads are set: it brings Optuna, and Optuna NumPy
+    # after _limit_threads: it imports NumPy, whose BLAS reads the number of threads at import
     from hpo_batch.study.study import Study
 
     def depart(tally: Tally, *, cut_short: bool) -> None:
         if lead is not None:
-            lead.end_processes()  # before the task waits for its end: they hold the GPUs' memory
+            lead.end_processes()  # first, because they hold GPU memory, and the task may wait for SLURM for long
         processes.end_descendants(EnvVar.WORKER_NAME)
         task.leave(tally, cut_short=cut_short)
 
-    # a worker of the same name may be at another study on this host, where it must end nobody of ours
+    # with a random part: a worker of the same name may work on another study on this host
     os.environ[EnvVar.WORKER_NAME] = f"{task.owner.worker}.{secrets.token_hex(8)}"
     os.environ[guardian.MARK] = secrets.token_hex(8)
     guardian.start(os.environ[guardian.MARK])
@@ -248,20 +247,26 @@ def _work(task: _Task) -> Tally:
 
 
 def _usable(objective: Objective | Failed, task: _Task) -> Objective:
-    """Raises UserError: the objective cannot be loaded here."""
+    """The objective if it could be loaded.
+
+    Raises:
+        UserError: it cannot be loaded on this node.
+    """
     if not isinstance(objective, Failed):
         return objective
-    # this node, or the code: no trial is to blame, so none is begun, and all wait for who can run them
+    # the node or the code is to blame and no trial, so all trials wait for a worker that can run them
     if objective.traceback:
         log.error("%s", objective.traceback.rstrip())
-    raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was begun")
+    raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was started")
 
 
 def _go_where_submitted(task: _Task) -> None:
-    """SLURM starts a job whose directory is not on the node in /tmp, and says so in the log alone.
+    """Change to the submission's working directory.
+
+    If it does not exist on the node, slurmstepd starts the job in /tmp and only logs that.
 
     Raises:
-        UserError: the directory is not here.
+        UserError: the directory does not exist here.
     """
     if task.allocation.job is None:
         return
@@ -274,15 +279,15 @@ def _go_where_submitted(task: _Task) -> None:
             if not expected.samefile(Path.cwd()):
                 os.chdir(expected)
         except OSError as error:
-            where = f"the working directory '{expected}' is not there ({error.strerror})"
-            raise UserError(f"on {task.allocation.node}: {where}; no trial was begun") from error
+            where = f"cannot use the working directory '{expected}' ({error.strerror})"
+            raise UserError(f"on {task.allocation.node}: {where}; no trial was started") from error
 
 
 def log_apart(label: str = "") -> None:
-    """Our own messages on a descriptor of their own: while a function runs, what goes to stderr is the trial's.
+    """Log to a duplicate of stderr: while a function runs, stderr itself belongs to the trial.
 
     Args:
-        label: tells them from those of other processes in the same log.
+        label: identifies this process in a shared log.
     """
     handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace"))
     handler.setFormatter(logging.Formatter(logs.FORMAT.replace(" %(message)", f"{label} %(message)")))
@@ -292,22 +297,22 @@ def log_apart(label: str = "") -> None:
 
 
 def enter(sweep: Sweep) -> Failed | None:
-    """Go to the objective's working directory; a relative one starts where the worker was started."""
+    """Change to the objective's working directory, relative to the directory in which the worker was started."""
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's package lies where the worker was started
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's package is found
     if sweep.objective.cwd is None:
         return None
     try:
         os.chdir(sweep.objective.cwd)
     except OSError as error:
         where = Path(sweep.objective.cwd).absolute()
-        message = f"cannot go to the working directory '{where}' of [objective]: {error.strerror}"
+        message = f"cannot change to the working directory '{where}' of [objective]: {error.strerror}"
         return Failed(reason=Reason.INVALID, message=message)
     return None
 
 
 def load_objective(sweep: Sweep) -> Objective | Failed:
-    here = replace(sweep.objective, cwd=None)  # this process is there already
+    here = replace(sweep.objective, cwd=None)  # this process has changed to it already
     try:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
         if missing := missing_files(here):
@@ -322,7 +327,10 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
 
 
 def _limit_threads(sweep: Sweep, cpus: int) -> None:
-    """Before user code is imported: numeric libraries read these once. A second thread on shared cores cost 27x."""
+    """Limit threads to the task's CPUs; before user code is imported, because numeric libraries read these once.
+
+    One thread more than cores made training 27 times slower.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(cpus)
     os.environ.update(sweep.objective.env)
@@ -338,7 +346,7 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
     elif submission:
         name = WorkerName(origin=submission, index=int(environ.get(EnvVar.WORKER, "0")))
     else:
-        # containers of one host may have the same host name and pid
+        # a random part, because containers on one host may share host name and pid
         name = WorkerName(origin=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     return Owner(
         worker=str(name),
@@ -355,16 +363,16 @@ def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:
 
 
 def _time_left(job: str, timeout_s: float) -> float | None:
-    """SLURM's answer, if it gives one: many containers have no squeue."""
+    """Seconds left by SLURM's answer; None without one: many containers have no squeue."""
     try:
         return BATCH.time_left(job, timeout_s=timeout_s)
     except HpoBatchError as error:
-        log.info("whether the time limit was moved is not known: %s", error)
+        log.info("cannot tell whether the time limit has changed: %s", error)
         return None
 
 
 def _walltime(home: StudyHome, sweep: Sweep, submission: str) -> float:
-    """As it was when the worker was submitted: the sweep may have been edited since."""
+    """Seconds of walltime when the worker was submitted; the sweep may have been edited since."""
     with contextlib.suppress(StorageError):
         return next((one.walltime_s for one in read_submissions(home) if one.id == submission), sweep.job.walltime)
     return sweep.job.walltime
@@ -373,5 +381,5 @@ def _walltime(home: StudyHome, sweep: Sweep, submission: str) -> float:
 def _deadline(walltime_s: float, allocation: Allocation) -> float | None:
     if allocation.deadline_s is not None:
         return allocation.deadline_s
-    # SLURM tells the end of a job only since 23.02
+    # SLURM_JOB_END_TIME exists only since SLURM 23.02
     return time.time() + walltime_s if allocation.job is not None else None

@@ -1,8 +1,8 @@
-"""Kill what a worker has started when the worker is gone, however that ended: ``kill -9`` leaves nobody else to do it.
+"""Kill everything that a worker has started once the worker is gone; after ``kill -9`` nobody else can.
 
-A process of its own, started by path with ``-I -S``: it costs 10 ms and knows only the standard library while it waits.
-Without it a command would go on beside the trial's next attempt, and hold its GPU. SLURM does the same at the end of a
-step, but not on this machine, and not for one of several workers of an array task.
+A separate process, started by path with ``-I -S``, so that it takes 10 ms and only the standard library. Without it, a
+command would run on beside the trial's next attempt and hold its GPU. SLURM cleans up at the end of a step, but not
+outside SLURM, and not for one of several workers in an array task.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 from typing import Final
 
-MARK: Final = "HPO_BATCH_LIFE"  # EnvVar.LIFE, which this file cannot import
-"""names one run of a worker for all that it starts"""
+# identifies one run of a worker in the environment of its children; EnvVar.LIFE, which this file cannot import
+MARK: Final = "HPO_BATCH_LIFE"
+# time for a checkpoint that is being written
 SAVING_S: Final = 10.0
-"""for a checkpoint that is being written to be finished"""
 
 
 def start(mark: str) -> None:
-    """Have this process watched; ``mark`` is the value of ``MARK`` in the environment of all that it starts."""
+    """Start a guardian for this process; ``mark`` is the value of ``MARK`` in the environment of its children."""
     from hpo_batch import processes
 
     argv = [sys.executable, "-I", "-S", __file__, str(os.getpid()), mark, str(Path(__file__).parents[2])]
@@ -40,7 +40,7 @@ def main() -> None:
     from hpo_batch import processes
 
     def find() -> set[int]:
-        # what was forked and runs no other program has the environment of the worker, not the mark
+        # a forked process without exec has the worker's own environment, without the mark
         return (set(processes.with_environment(MARK, mark)) | processes.group_of(parent)) - {os.getpid()}
 
     end = time.monotonic() + SAVING_S
@@ -55,11 +55,11 @@ def _await_end(parent: int) -> None:
     """Until the process that started us is gone."""
     try:
         fd = os.pidfd_open(parent)
-    except OSError:  # before Linux 5.3, or it is gone already
+    except OSError:  # Linux before 5.3 (https://man7.org/linux/man-pages/man2/pidfd_open.2.html), or it is gone
         while os.getppid() == parent:
             time.sleep(0.5)
         return
-    if os.getppid() == parent:  # else the number may be another process's
+    if os.getppid() == parent:  # otherwise the pid may have been reused before pidfd_open
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.poll()

@@ -1,6 +1,6 @@
-"""The loop of a worker: claim a trial, run the objective on it, tell how it ended, claim again.
+"""A worker's loop: claim a trial, run the objective, record the outcome, claim again.
 
-The only place where the study and the user's code meet: neither knows the other.
+The only place where the study and the user's code meet.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:  # see context
 
 log = logging.getLogger(__name__)
 
+# seconds between looks of an idle worker for dead ones among those that run the remaining trials
 LOOK_AGAIN_S = 2.0
-"""how often a worker without a trial looks whether those who hold the rest have died"""
 
 
 def work(context: WorkerContext) -> Tally:
     """Run trials until there is none for this worker, or it is told to stop.
 
     Raises:
-        StorageError: the journal, or the trials' own files, cannot be written, also not after waiting.
+        StorageError: the journal or the trials' files still cannot be written after all retries.
     """
     loop = _Loop(context)
     while loop.has_next():
@@ -51,24 +51,24 @@ def work(context: WorkerContext) -> Tally:
 
 
 class _Loop:
-    """Where the loop stands between two of its steps."""
+    """State of the loop between two steps."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._fits = Fits(context.study, context.place, n_params=context.n_params)
         self._pauses = self._new_pauses()
         self._claimed: tuple[Claim, ...] | Idle | None = None
-        """what came of the next claim, if the end of the last trial was told together with it"""
+        """result of the next claim, if it was made together with recording the last trial"""
         self._is_over = False
 
     def has_next(self) -> bool:
-        """Whether to claim another trial; one that is claimed already is run, whatever SLURM has said since."""
+        """Whether to go on; a trial that is already claimed is run even if a signal has arrived since."""
         if self._is_over or self._context.is_over():
             return False
         return self._claimed is not None or not self._is_stopping()
 
     def claim(self) -> Claim | None:
-        """The next trial; None if there is none now, or none for this worker any more."""
+        """The next trial; None if there is none at the moment, or none for this worker."""
         if self._claimed is None:
             self._look()
         answer, self._claimed = self._claimed or self._context.study.claim(fits=self._fits), None
@@ -79,7 +79,7 @@ class _Loop:
         return None
 
     def run(self, claim: Claim) -> Outcome | GivenBack | None:
-        """Run an attempt and tell how it ended; None if the trial has gone on elsewhere."""
+        """Run an attempt and record its end; None if another worker has the trial."""
         context, study = self._context, self._context.study
         began = time.time()
         try:
@@ -96,24 +96,24 @@ class _Loop:
                 self._is_over = True
             return None
         except KeyboardInterrupt:
-            with contextlib.suppress(StorageError):  # among them: its end was written already
+            with contextlib.suppress(StorageError):  # includes Superseded: its end may have been written already
                 study.give_back(claim, Cause.CANCELLED)
             raise
 
     def wait_for_storage(self) -> None:
-        """The trial's files could not be written: wait, longer each time in a row.
+        """Wait after the trial's files could not be written, longer each time in a row.
 
         Raises:
-            StorageError: that was so for too long.
+            StorageError: there were too many such errors in a row.
         """
         pause = next(self._pauses, None)
         if pause is None:
             name = self._context.study.home.name
-            raise StorageError(f"the files of trials of '{name}' cannot be written (above); its trials wait")
+            raise StorageError(f"cannot write the files of trials of '{name}' (see above); its trials wait")
         self._context.sleep(pause)
 
     def note(self, outcome: Outcome | GivenBack) -> None:
-        """What an attempt's end means for this worker."""
+        """Decide what an attempt's end means for this worker."""
         self._pauses = self._new_pauses()
         tally = self._context.tally
         if isinstance(outcome, GivenBack) and outcome.cause is not Cause.CHECKPOINTED:
@@ -124,12 +124,12 @@ class _Loop:
             self._is_over = tally.idle is not None
 
     def _may_change(self, idle: Idle) -> bool:
-        """Whether to claim again at once, having waited where that may help."""
+        """Whether to claim again; waits where that may help."""
         context, study = self._context, self._context.study
         if idle.why is IdleWhy.IN_FLIGHT and study.is_in_doubt():
-            # one of the workers that hold the rest may be dead: its trial would be ours
+            # a worker that runs one of the remaining trials may be dead; this worker could take over its trial
             while context.signals.received is None and study.is_in_doubt():
-                # several looks for each duration of a lease: two with more than that between them prove no life
+                # at least four looks per lease duration: two looks further apart than that cannot prove life
                 context.sleep(min(LOOK_AGAIN_S, study.sweep.study.lease_s / 4))
             return True
         return idle.why is IdleWhy.NO_TIME and context.place.has_more_time(time.time())
@@ -153,7 +153,7 @@ class _Loop:
 
 
 def _why_leave_node(study: Study) -> Idle | None:
-    """Say so if it seems to be this node that makes trials fail; leave it if that is certain and others go on."""
+    """Warn if trials seem to fail because of this node; a reason to leave it if that is certain and others go on."""
     node = study.failing_here()
     if node is None:
         return None
@@ -161,6 +161,6 @@ def _why_leave_node(study: Study) -> Idle | None:
     if not node.is_to_blame or not study.others_live():
         return None
     log.warning(
-        "no more trials for this worker: %s; look at the node, or leave it out with job.exclude", IdleWhy.BAD_NODE.value
+        "no more trials for this worker: %s; check the node, or exclude it with job.exclude", IdleWhy.BAD_NODE.value
     )
     return Idle(why=IdleWhy.BAD_NODE, detail=str(node))

@@ -1,7 +1,8 @@
-"""A private MPS daemon for the workers of one array task: their kernels run side by side instead of in turns.
+"""A private MPS daemon for the workers of one array task, so that their kernels run concurrently.
 
-Each task has its own, in a folder of the node: what another user's daemon does, or left behind, is of no concern. Where
-it cannot be started the workers share the GPU without it, which is slower and otherwise the same.
+Without MPS, kernels of several processes take turns on the GPU (https://docs.nvidia.com/deploy/mps/index.html). Each
+task has its own daemon in a folder of the node, independent of daemons of other users. If it cannot start, the workers
+share the GPU without it, which is slower but otherwise the same.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _TEMPORARY: Final = ("SLURM_TMPDIR", "TMPDIR")
 
 @contextlib.contextmanager
 def daemon(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """The variables that lead workers to a daemon that runs while the block does; none if it could not be started."""
+    """Run a daemon for the length of the block; yields the variables for its workers, or none if it cannot start."""
     folder = Path(tempfile.mkdtemp(prefix="hpo-batch-mps-", dir=_temporary(environ)))
-    led = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
-    env = {**environ, **led}
+    variables = {"CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe"), "CUDA_MPS_LOG_DIRECTORY": str(folder / "log")}
+    env = {**environ, **variables}
     try:
-        for path in led.values():
+        for path in variables.values():
             Path(path).mkdir()
         if not _start(env, folder):
             yield {}
             return
         try:
-            yield led
+            yield variables
         finally:
             _quit(env, folder)
     finally:
@@ -46,11 +47,11 @@ def daemon(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 
 def _start(env: Mapping[str, str], folder: Path) -> bool:
-    said = folder / "start.log"  # a file: a daemon may keep a pipe open, whose end we would wait for
+    output = folder / "start.log"  # not a pipe, which the daemon may keep open, so that we would wait for its end
     try:
-        process = processes.start([CONTROL, "-d"], stdout=said, stderr=said, env=env)
+        process = processes.start([CONTROL, "-d"], stdout=output, stderr=output, env=env)
     except CommandMissing:
-        log.warning("[job] mps: '%s' is not on this node: the workers share the GPU without MPS", CONTROL)
+        log.warning("[job] mps: '%s' is not installed on this node: workers share the GPU without MPS", CONTROL)
         return False
     code = processes.wait(process, _START_S)
     if code == 0:
@@ -59,8 +60,8 @@ def _start(env: Mapping[str, str], folder: Path) -> bool:
     processes.signal_group(process, 9)
     processes.wait(process, _START_S)
     how = f"exit code {code}" if code is not None else f"no answer within {_START_S:g} s"
-    words = " ".join(said.read_text(encoding="utf-8", errors="replace").split())[:400]
-    log.warning("[job] mps: '%s -d': %s: %s: the workers share the GPU without MPS", CONTROL, how, words or "no words")
+    words = " ".join(output.read_text(encoding="utf-8", errors="replace").split())[:400]
+    log.warning("[job] mps: '%s -d': %s: %s: workers share the GPU without MPS", CONTROL, how, words or "no output")
     return False
 
 
@@ -77,7 +78,10 @@ def _quit(env: Mapping[str, str], folder: Path) -> None:
 
 
 def _temporary(environ: Mapping[str, str]) -> str:
-    """A folder of this node with a short name: the path of a socket in it ends at 107 characters."""
+    """A folder of this node with a short path: a Unix socket's path has at most 107 characters.
+
+    https://man7.org/linux/man-pages/man7/unix.7.html
+    """
     for name in _TEMPORARY:
         path = environ.get(name, "")
         if path and len(path) < 60 and Path(path).is_dir():

@@ -24,15 +24,15 @@ from hpo_batch.worker.resources import Place
 
 log = logging.getLogger(__name__)
 
+# after a rank has failed, to hear of the others: the first to be heard of may have failed because of another
 SETTLE_S: Final = 3.0
-"""after a rank has failed, to hear of the others: the first to be heard of may have failed because of another"""
+# for the other ranks to return after rank 0 has
 LINGER_S: Final = 60.0
-"""for the other ranks to return after rank 0 has"""
 GRACE_S: Final = 20.0
+# for rank 0 to end after it was told to stop: a command has graces of its own within it
 COMMAND_GRACE_S: Final = 130.0
-"""for rank 0 to end after it was told to stop: a command has graces of its own within it"""
+# and for one that stood still; less if a shorter silence is a stall
 STALLED_GRACE_S: Final = 30.0
-"""and for one that stood still; less if a shorter silence is a stall"""
 
 
 class Phase(enum.Enum):

@@ -31,10 +31,10 @@ from hpo_batch.worker.connection import (
 )
 from hpo_batch.worker.rank_protocol import Rank, meeting_point
 
+# for whoever connects to tell the token
 HELLO_S: Final = 5.0
-"""for whoever connects to tell the token"""
+# who have connected and told nothing; the oldest of more is cut off, so that descriptors are left for the ranks
 MOST_STRANGERS: Final = 256
-"""who have connected and told nothing; the oldest of more is cut off, so that descriptors are left for the ranks"""
 
 
 @dataclass(kw_only=True)

@@ -27,12 +27,12 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.connection import Message
 
+# for all processes to be there: nodes do not begin at the same moment, and import from one file system
 GATHER_S: Final = 300.0
-"""for all processes to be there: nodes do not begin at the same moment, and import from one file system"""
+# the longest wait for a message before a process looks at what else has happened
 TICK_S: Final = 0.2
-"""the longest wait for a message before a process looks at what else has happened"""
+# what rank 0's answer may lack; nobody asks the others for one
 _OWN_SHORTCOMINGS: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
-"""what rank 0's answer may lack; nobody asks the others for one"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Tell the study how an attempt ended, count it, and say it in the log."""
+"""Record how an attempt ended: in the study, in the worker's tally and in the log."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 def settle(
     context: WorkerContext, claim: Claim, ended: Outcome | GivenBack, *, began: float, fits: Fits | None = None
 ) -> tuple[Claim, ...] | Idle | None:
-    """Tell the study how an attempt ended.
+    """Record how an attempt ended.
 
     Args:
-        began: when the attempt did, in seconds since the epoch.
-        fits: asks for the next trial along with that.
+        began: start of the attempt, in seconds since the epoch.
+        fits: if given, also claim the next trial.
 
     Returns:
-        What came of the next claim; None if there was none.
+        The result of the next claim; None without one.
 
     Raises:
-        Superseded: the trial has gone on elsewhere.
+        Superseded: another worker has the trial.
     """
     if isinstance(ended, GivenBack):
         _give_back(context, claim, ended, began=began)
@@ -46,7 +46,7 @@ def settle(
         tally.pruned += 1
         log.info("trial %s: pruned at step %s after %.1f s", claim.number, ended.step, seconds)
     else:
-        again = "" if study.has_ended(claim) else ", to be tried again"
+        again = "" if study.has_ended(claim) else ", will be retried"
         tally.failed += not again
         why = f"{ended.reason.value}: {ended.message}"
         log.warning("trial %s: failed after %.1f s%s: %s", claim.number, seconds, again, why)
@@ -58,7 +58,7 @@ def _give_back(context: WorkerContext, claim: Claim, ended: GivenBack, *, began:
     had_full_walltime = context.place.was_whole(began, now)
     moved = moved_forward(study.home, claim.number, claim.attempt)
     study.give_back(claim, ended.cause, had_full_walltime=had_full_walltime)
-    # a trial that had all the time and saved nothing may be the only one of its kind, unless none has finished yet
+    # one trial that used a full walltime without saving may be an exception, if others have finished
     is_exception = had_full_walltime and bool(study.newest_durations())
     has_ended = study.has_ended(claim)
     tally.progress = tally.progress or moved or has_ended or is_exception

@@ -1,8 +1,9 @@
-"""What SLURM and the terminal tell a worker: handlers set a flag, and nothing else.
+"""Signals from SLURM and the terminal: handlers that only set a flag.
 
-They replace submitit's, which checkpoint inside the handler, are inherited by forked data loaders and swallow SIGTERM.
-A thread learns of SIGTERM and SIGUSR2 too, through a pipe that Python writes to when the signal arrives: also while the
-main thread is in a long call, and if the user's code has put handlers of its own in place of ours.
+They replace those of submitit, which checkpoint inside the handler, are inherited by forked data loaders and swallow
+SIGTERM (https://github.com/facebookincubator/submitit/blob/main/submitit/core/job_environment.py). A thread also learns
+of SIGTERM and SIGUSR2, through the wakeup pipe (https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd):
+even while the main thread is in a long C call, or after the user's code has replaced our handlers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from hpo_batch.records import Stopping
 
 
 class Signals:
-    """The signals a worker has received. One instance per process, made in its main thread."""
+    """The signals that a worker has received. One instance per process, created in its main thread."""
 
     def __init__(self) -> None:
         self.received: Stopping | None = None
         self.warned: float | None = None
-        """when the first of them came, in seconds since the epoch"""
+        """arrival of the signal in ``received``, in seconds since the epoch"""
         self._pid = os.getpid()
         self._seen = 0
         self._pipe: tuple[int, int] | None = None
@@ -33,10 +34,10 @@ class Signals:
         self._lock = threading.Lock()
         self._weighing = threading.Lock()
         self._weighed: float | None = None
-        """the warning that was found to count"""
+        """the warning that was confirmed to mean the current limit"""
 
     def install(self) -> None:
-        """Take over SIGUSR2 (limit near), SIGTERM (preempted or cancelled), SIGINT (Ctrl-C in a foreground worker)."""
+        """Handle SIGUSR2 (limit near), SIGTERM (preempted or cancelled) and SIGINT (Ctrl-C in a foreground worker)."""
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self.take_over()
@@ -45,7 +46,7 @@ class Signals:
         threading.Thread(target=self._listen, args=(self._pipe[0],), name="signals", daemon=True).start()
 
     def take_over(self) -> None:
-        """Put our handlers in place again: frameworks replace them while a trial runs. None before ``install``."""
+        """Install our handlers again, since frameworks replace them during a trial. No effect before ``install``."""
         if self._pipe is None:
             return
         signal.signal(signal.SIGUSR2, self._limit)
@@ -55,11 +56,11 @@ class Signals:
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
 
     def why(self, means_now: Callable[[float], bool]) -> Stopping | None:
-        """What was received and still counts.
+        """The reason to stop that was received and is still valid.
 
         Args:
-            means_now: whether a warning of the time limit that came at a time means the limit as it is now: it may have
-                been lengthened since. One that does not is forgotten.
+            means_now: whether a time-limit warning from a given time is about the current limit, which may have been
+                extended since. A warning that is not is forgotten.
         """
         if self.received is not Stopping.TIME_LIMIT or os.getpid() != self._pid:
             return self.received
@@ -76,9 +77,9 @@ class Signals:
 
     @contextlib.contextmanager
     def telling(self, listener: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, call ``listener`` once if SIGTERM comes, from a thread and at once.
+        """During the block, call ``listener`` once and at once if SIGTERM arrives, from another thread.
 
-        ``listener`` is not running any more when the block has ended.
+        ``listener`` has returned when the block ends.
         """
         with self._lock:
             self._listener, self._told = listener, False
@@ -117,17 +118,17 @@ class Signals:
         self._note(Stopping.CANCELLED)
 
     def _note(self, why: Stopping) -> None:
-        # preemption after the warning of the limit is the stronger one: it allows no requeue
+        # SIGTERM after a time-limit warning overrides it, because it forbids a requeue by us
         if os.getpid() != self._pid or self.received in (why, Stopping.PREEMPTED):
             return
-        # first the time: whoever sees the reason asks for it. That of the stronger one counts anew.
+        # the time before the reason: readers see the reason first. The grace of SIGTERM starts with its own arrival.
         self.warned = time.time()
         self.received = why
 
 
 def _reset() -> None:
-    # the pipe is shared with the parent, which must not take a child's signals for its own
-    with contextlib.suppress(ValueError):  # forked by a thread that is not the interpreter's main one there
+    # the child shares the pipe with its parent, which must not receive the child's signals
+    with contextlib.suppress(ValueError):  # raised outside the main thread
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)

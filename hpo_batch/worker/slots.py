@@ -1,8 +1,8 @@
-"""Several workers in one array task: a supervisor starts them as processes of their own and leaves when all have ended.
+"""Several workers in one array task: a supervisor starts them as separate processes and exits after the last one.
 
-One that crashes, or that the kernel kills for memory, ends nobody else; its attempt is found lost at once, since its
-process is gone from this host. The supervisor pulls no trials. What SLURM says it passes on, and what a task does once
-(to be requeued, to wait for the kill) it does when its last worker has ended. Called by ``entry``.
+A worker that crashes or runs out of memory does not affect the others, and its attempt is found lost at once because
+its process is gone from this host. The supervisor runs no trials. It passes on signals, and decides about a requeue
+when its last worker has ended. Called by ``entry``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ from hpo_batch.worker.tally import Tally
 log = logging.getLogger(__name__)
 
 COUNTS: Final = ("complete", "pruned", "failed", "given_back")
+# restarts per slot and array task; a GPU or node that kills every worker must not be tried for ever
 MOST_RESTARTS: Final = 2
-"""of one slot in one array task: a crash costs one attempt of a trial, and policy decides on that; a GPU or a node that
-kills whatever is started on it must not be asked for ever"""
 _LOOK_EVERY_S: Final = 0.2
 _PASSED_ON: Final = {
     Stopping.TIME_LIMIT: signal.SIGUSR2,
@@ -49,7 +48,7 @@ _PASSED_ON: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """The place of one worker in an array task."""
+    """The share of an array task that one worker gets."""
 
     number: int
     gpu: str | None
@@ -69,34 +68,35 @@ class _Running:
 
 @dataclass(kw_only=True)
 class _Ends:
-    """How the workers of the task have ended."""
+    """How the task's workers have ended."""
 
     tally: Tally = field(default_factory=Tally)
     codes: list[int] = field(default_factory=list)
-    """of those that could not work at all"""
+    """exit codes of workers that could not work at all"""
 
 
 def is_supervisor(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> bool:
-    """Whether this process is to start workers rather than to be one. Local workers are started one by one."""
+    """Whether this process starts workers instead of being one; local workers are started one by one."""
     in_task = allocation.job is not None and EnvVar.SLOT not in environ
     return in_task and job.workers_per_gpu is not None and (job.mps or len(_gpus(job, allocation)) > 1)
 
 
 def slot_label(environ: Mapping[str, str]) -> str:
-    """What tells the log lines of one worker from those of the others in its task."""
+    """Prefix of a worker's log lines in the log that it shares with its task's other workers."""
     return f" [slot {environ[EnvVar.SLOT]}]" if EnvVar.SLOT in environ else ""
 
 
 def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tuple[Slot, ...]:
-    """``workers_per_gpu`` on each GPU that the task has, or in all if it has none; the task's CPUs in equal shares."""
+    """``workers_per_gpu`` slots per GPU of the task, or in total if it has none, with equal shares of its CPUs."""
     gpus = _gpus(job, allocation)
     if job.mps and allocation.gpus:
-        # numbers would be counted twice: the daemon renumbers the GPUs that it is given
-        known = local_gpus(environ)
-        if len(known) == len(allocation.gpus):
-            names = {given: gpu.uuid for given, gpu in zip(allocation.gpus, known, strict=True)}
+        # UUIDs instead of indexes, because the MPS daemon numbers its GPUs from 0 again, so that an index would be
+        # applied twice: https://docs.nvidia.com/deploy/mps/index.html
+        visible = local_gpus(environ)
+        if len(visible) == len(allocation.gpus):
+            names = {index: gpu.uuid for index, gpu in zip(allocation.gpus, visible, strict=True)}
         else:
-            names = {given: str(position) for position, given in enumerate(allocation.gpus)}
+            names = {index: str(position) for position, index in enumerate(allocation.gpus)}
         gpus = [names[gpu] if gpu is not None else None for gpu in gpus]
     cpus = max(1, allocation.cpus // len(gpus))
     return tuple(
@@ -108,10 +108,10 @@ def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tu
 def supervise(
     home: StudyHome, job: Job, allocation: Allocation, *, place: Place, signals: Signals, environ: Mapping[str, str]
 ) -> Tally:
-    """Run the workers of this array task to their ends; what they have done together.
+    """Run the workers of this array task until all have ended; returns their combined tally.
 
     Raises:
-        UserError: none of them could work; each has said why in the log.
+        UserError: none of them could work; the log has the reasons.
     """
     slots = slots_of(job, allocation, environ)
     log.info("%s workers in this array task, %s CPUs each", len(slots), slots[0].cpus)
@@ -127,21 +127,21 @@ def supervise(
                 processes.signal_group(one.process, signal.SIGKILL)
                 processes.wait(one.process, 10.0)
     if ends.codes and len(ends.codes) == len(slots):
-        raise UserError("none of the workers of this array task could work; each has said why above")
+        raise UserError("none of the workers of this array task could work; see their errors above")
     return ends.tally
 
 
 def write_tally(environ: Mapping[str, str], tally: Tally, *, cut_short: bool) -> None:
-    """The last act of a worker under a supervisor: without it, it is taken for one that was killed.
+    """Write a worker's tally for its supervisor, which considers a worker without one as killed.
 
     Args:
-        cut_short: it ends because the function of its trial does not return: another may follow it.
+        cut_short: whether it ends because its trial's function does not return; then the slot is restarted.
     """
     if EnvVar.TALLY in environ:
-        told = {name: getattr(tally, name) for name in COUNTS}
+        facts = {name: getattr(tally, name) for name in COUNTS}
         no_time = tally.idle is not None and tally.idle.why is IdleWhy.NO_TIME
-        told |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
-        Path(environ[EnvVar.TALLY]).write_text(json.dumps(told), encoding="utf-8")
+        facts |= {"progress": tally.progress, "stopped": tally.stopped, "no_time": no_time, "cut_short": cut_short}
+        Path(environ[EnvVar.TALLY]).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
@@ -170,17 +170,17 @@ def _watch(
     home: StudyHome,
     running: list[_Running],
     ends: _Ends,
-    told: Callable[[], Stopping | None],
+    why_stop: Callable[[], Stopping | None],
     environ: Mapping[str, str],
 ) -> None:
-    """Until all have ended; ``running`` is kept up to date.
+    """Wait until all have ended; updates ``running``.
 
     Args:
-        told: what SLURM or the terminal has said that still counts.
+        why_stop: the valid reason to stop, from SLURM or the terminal.
     """
     passed_on: Stopping | None = None
     while running:
-        why = told()
+        why = why_stop()
         if why is not passed_on:
             passed_on = why
             if why is not None:
@@ -200,18 +200,18 @@ def _watch(
 
 
 def _pass_on(running: list[_Running], why: Stopping) -> None:
-    """To the workers themselves, not to their groups: what they have started is theirs to end.
+    """Send the signal to the workers, not to their process groups: each worker stops its own children.
 
-    SLURM may have reached them before: a worker that hears a signal twice acts once.
+    SLURM may have signalled them already; a worker acts only once.
     """
     for one in running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one.process.pid, _PASSED_ON.get(why, signal.SIGTERM))
-            os.kill(one.process.pid, signal.SIGCONT)  # one that SLURM had suspended could not act on it
+            os.kill(one.process.pid, signal.SIGCONT)  # a worker that SLURM suspended could not react otherwise
 
 
 def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
-    """Add up what a worker has done; False if it was killed or ended by its watchdog, so that another may follow it."""
+    """Add a worker's tally; False if it was killed or ended by its watchdog, so that it may be restarted."""
     try:
         done = json.loads(one.tally.read_bytes())
     except (OSError, ValueError):
@@ -227,7 +227,7 @@ def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
             one.slot.number, signal.Signals(-code).name, hint,
         )  # fmt: skip
         return False
-    if code in (Exit.OK, Exit.TRIALS_FAILED):  # it could not write what it had done
+    if code in (Exit.OK, Exit.TRIALS_FAILED):  # it ended normally but could not write its tally
         return code == Exit.OK
     log.warning("slot %s: the worker ended with exit code %s", one.slot.number, code)
     ends.codes.append(code)
@@ -235,7 +235,7 @@ def _has_ended_well(one: _Running, code: int, ends: _Ends) -> bool:
 
 
 def _add(tally: Tally, done: Mapping[str, Any]) -> None:
-    """To what the task has done as a whole: the study is further if any worker has brought it forward."""
+    """Add to the task's tally; the task made progress if any of its workers did."""
     for name in COUNTS:
         setattr(tally, name, getattr(tally, name) + done[name])
     tally.progress = tally.progress or done["progress"]

@@ -1,4 +1,4 @@
-"""What one worker has done: it decides whether its array task starts again, and the exit code."""
+"""Counts of what a worker has done; they decide about a requeue and the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpo_batch.records import Idle, Stopping
 
 @dataclass(kw_only=True)
 class Tally:
-    """What one worker has done."""
+    """Counts of one worker, or of all workers in an array task."""
 
     complete: int = 0
     pruned: int = 0
@@ -20,6 +20,6 @@ class Tally:
     stopped: Stopping | None = field(default=None, compare=False)
     """why its last trial had to stop, if that ended the worker"""
     progress: bool = field(default=False, compare=False)
-    """whether the study is further than it was: a trial has ended, or goes on from a newer checkpoint"""
+    """whether a trial has ended or saved a newer checkpoint"""
     saves: bool = field(default=False, compare=False)
-    """whether a trial was seen to save a checkpoint"""
+    """whether any trial is known to save checkpoints"""

@@ -1,7 +1,7 @@
-"""A worker's last act: to ask SLURM for another run, to wait for SLURM's kill, or simply to end.
+"""A worker's last act: ask SLURM to requeue the task, wait for SLURM's kill, or just exit.
 
-Only in a batch job is there anything but to end. After SIGTERM nothing is ever requeued by us: preemption and scancel
-look alike, and a requeue would bring a cancelled job back to life. What is decided is a pure function of what is known.
+Outside a batch job it just exits. After SIGTERM it never requeues: preemption and scancel look the same, and a requeue
+would revive a cancelled job. ``decide`` is a pure function.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from hpo_batch.study.read import read_state
 
 log = logging.getLogger(__name__)
 
+# how long to wait for SLURM's kill; longer than GraceTime at most sites (https://slurm.schedmd.com/preempt.html)
 PARK_S: Final = 1800.0
-"""how long to wait for SLURM's kill: longer than the grace of preemption at most sites"""
 
 
 class Act(Enum):
@@ -36,39 +36,40 @@ class Act(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
-    """What a worker knows when it has nothing more to do here."""
+    """Why a worker exits."""
 
     stopped: Stopping | None
-    """what told it to stop"""
+    """reason to stop, if it was told to"""
     idle: Idle | None
     """why it found nothing to do"""
     progress: bool
-    """whether this run brought the study forward: another one like it would not find everything as it is"""
+    """whether this run advanced the study; without progress another run would get no further either"""
     is_far: bool = False
-    """the warning came long before the limit: SLURM preempts"""
+    """whether SIGUSR2 came long before the limit, which means preemption"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
-    """What there is to do in the study."""
+    """What is left to do in the study."""
 
     work: bool
-    """trials that no worker has"""
+    """whether trials wait for a worker"""
     marker: str = ""
     """``CANCELLED`` or ``DRAIN``"""
     is_followed: bool = False
-    """SLURM has started this array task anew, on another node: to requeue it would kill the new worker"""
+    """whether SLURM has restarted this array task on another node; a requeue would kill the new worker"""
 
 
 def decide(departure: Departure, remaining: Remaining) -> tuple[Act, str]:
-    """What a worker in a batch job does last, and why, in words."""
+    """A worker's last act in a batch job, and the reason in words."""
     if remaining.is_followed:
         return Act.END, "this array task runs elsewhere again"
     if departure.stopped is Stopping.PREEMPTED and not departure.is_far:
         if remaining.marker:
             return Act.END, f"the study has the mark {remaining.marker}"
-        # a task that ends by itself counts as completed and is not requeued (SLURM before 24.05)
-        return Act.PARK, "SLURM ends this task: waiting, so that it is requeued if it was preempted"
+        # Before SLURM 24.05, a task that exits during its grace time counts as completed and is not requeued. NERSC too
+        # tells its users to sleep: https://gitlab.com/NERSC/nersc.gitlab.io/-/issues/459
+        return Act.PARK, "SLURM is ending this task: waiting, so that it is requeued if it was preempted"
     no_time = departure.idle is not None and departure.idle.why is IdleWhy.NO_TIME
     if not (no_time or departure.stopped in (Stopping.TIME_LIMIT, Stopping.PREEMPTED)):
         return Act.END, ""
@@ -78,7 +79,7 @@ def decide(departure: Departure, remaining: Remaining) -> tuple[Act, str]:
         return Act.END, "not requeued: no trial is left to begin"
     if not (departure.progress or departure.is_far):
         return Act.END, (
-            "not requeued: this run has finished no trial and saved no checkpoint, and the next would do no better; "
+            "not requeued: this run has finished no trial and saved no checkpoint, so another would not either; "
             "raise job.walltime, or save checkpoints in trial.checkpoint, and submit again"
         )
     return Act.REQUEUE, "the time is used up" if not departure.is_far else "SLURM preempts"
@@ -93,11 +94,11 @@ def leave(
     was_preempted: Callable[[], bool] = lambda: False,
     before_park: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do what is to be done last. Returns if the worker just ends; does not return if it waits for SLURM's kill.
+    """Carry out the last act. Does not return if the worker waits for SLURM's kill.
 
     Args:
-        was_preempted: whether SIGTERM has come, asked at the last moment: then nothing is requeued.
-        before_park: called before the process turns into one that sleeps.
+        was_preempted: whether SIGTERM has arrived; checked right before a requeue, which it forbids.
+        before_park: called before the process turns into a sleeping one.
     """
     if not is_batch:
         return
@@ -105,7 +106,7 @@ def leave(
         _end_waiting_tasks(home)
     act, why = decide(departure, _left(home, owner))
     if act is Act.REQUEUE and was_preempted():
-        act, why = Act.PARK, "SLURM ends this task"
+        act, why = Act.PARK, "SLURM is ending this task"
     if act is Act.REQUEUE:
         log.info("%s: asking SLURM to requeue %s", why, owner.job)
         try:
@@ -124,15 +125,18 @@ def leave(
 
 
 def _end_waiting_tasks(home: StudyHome) -> None:
-    """Nothing is left for array tasks that still wait, and the collector waits for them: once for each target, by
-    whoever finds it met first. Not while somebody submits: the target may be another one in a moment."""
+    """Cancel pending array tasks once the target is met, since the collector waits for them.
+
+    Done once per target, by the first worker that finds it met; not while a submission is running, which may raise the
+    target.
+    """
     try:
         with journal_lock(home.path / "submit", timeout_s=0.0):
             state = read_state(home)
             counts = state.counts()
             if counts.remaining or counts.running:
                 return
-            ours = [s for s in read_submissions(home) if s.kind == "slurm" and not s.refused and not s.cancelled]
+            ours = [s for s in read_submissions(home) if s.is_batch and not s.refused and not s.cancelled]
             if not ours or any(s.met == counts.target for s in ours):
                 return
             write_submission(home, replace(ours[-1], met=counts.target))
@@ -147,7 +151,7 @@ def _end_waiting_tasks(home: StudyHome) -> None:
 
 
 def park() -> NoReturn:
-    """Wait for SLURM's kill with nothing left of the worker: neither threads nor memory, on the GPU or elsewhere."""
+    """Wait for SLURM's kill as a bare sleeping process, without the worker's threads and its CPU or GPU memory."""
     processes.become_sleeper(PARK_S)
 
 

@@ -1,7 +1,7 @@
-"""Whether a trial fits into the time that is left, and the words for it if it does not.
+"""Decide whether a trial fits into the remaining time, and explain if it does not.
 
-What it needs is predicted from trials that have finished: to its end, if no trial was seen to save a checkpoint; else
-to its first report, after which it can save one. With nothing to go by, a trial is begun while more than the lead is
+The estimate comes from finished trials: the time to the end if trials save no checkpoints, otherwise the time to the
+first report, after which a trial can save one. Without finished trials, a trial starts while more than the lead is
 left.
 """
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of thre
 
 log = logging.getLogger(__name__)
 
+# safety factor on the upper quartile
 MARGIN: Final = 1.1
-"""on the upper quartile"""
+# number of trials whose files are read for the time of their first report
 LOOKED_AT: Final = 8
-"""trials whose files are read for the time of their first report"""
 
 NParams = Callable[[Mapping[str, Value]], int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """What a trial needs."""
+    """The time that a trial needs."""
 
     seconds: float
     what: str
-    """in words, for the log"""
+    """explanation for the log"""
 
 
 class Fits:
-    """Asked by ``Study.claim`` for each configuration, inside the journal's lock; ``look`` comes before, outside."""
+    """Called by ``Study.claim`` for each configuration, under the journal's lock; ``look`` is called before that."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Fits:
         self._first_s: tuple[float, ...] = ()
         self._sizes: dict[int, float | None] = {}
         self.refusal = ""
-        """why the last configuration that was refused does not fit"""
+        """why the last rejected configuration does not fit"""
 
     def look(self, *, saves: bool) -> None:
-        """Read what is known before a claim.
+        """Read the durations of finished trials before a claim.
 
         Args:
             saves: whether this worker has seen a trial save a checkpoint.
@@ -75,8 +75,8 @@ class Fits:
         self._took = self._study.newest_durations()
         self._saves = saves or self._saves or self._study.has_saved()
         if self._saves:
-            seen = (durations.first_report_s(self._study.home, one) for one in self._took[:LOOKED_AT])
-            self._first_s = tuple(seconds for seconds in seen if seconds is not None)
+            times = (durations.first_report_s(self._study.home, one) for one in self._took[:LOOKED_AT])
+            self._first_s = tuple(seconds for seconds in times if seconds is not None)
 
     def __call__(self, configuration: Configuration) -> bool:
         if self._place.deadline is None:
@@ -95,7 +95,7 @@ class Fits:
         return False
 
     def need(self, configuration: Configuration) -> Need | None:
-        """What a trial with this configuration needs to leave something behind; None if nothing is known."""
+        """The time that a trial with this configuration needs to leave a result or a checkpoint; None if unknown."""
         if self._saves and self._first_s:
             seconds, of = durations.upper_quartile(self._first_s), len(self._first_s)
             what = f"a trial takes about {format_walltime(math.ceil(seconds))} to its first report (p75 of {of})"
@@ -111,7 +111,7 @@ class Fits:
         return Need(seconds=seconds * MARGIN, what=what)
 
     def _is_best_chance(self, need: Need, now: float) -> bool:
-        """Whether no worker would ever have more time than this one has now: a prediction alone fails no trial."""
+        """Whether no worker could ever have more time; a prediction alone must not keep a trial from running."""
         return need.seconds > self._place.whole_s and self._place.is_fresh(now)
 
     def _size(self, values: Mapping[str, Value]) -> float | None:
@@ -120,7 +120,7 @@ class Fits:
         if key not in self._sizes:
             try:
                 self._sizes[key] = float(self._n_params(values))
-            except Exception as error:  # the user's code; claim tells of it where a constraint needs it
+            except Exception as error:  # the user's code may raise anything; the claim fails if a constraint needs it
                 log.warning("[objective] n_params: %s: %s", type(error).__name__, error)
                 self._sizes[key] = None
         return self._sizes[key]

@@ -1,7 +1,7 @@
-"""Tell an attempt that stands still from one that takes its time, and end the worker if the function listens to nobody.
+"""Detect attempts that stall, and end the worker if a trial's function does not stop.
 
-Python code cannot be interrupted from outside reliably: a thread waits for it, and when the time is up the thread says
-how the attempt ended and ends the process. Commands need none of this: they are stopped by signals.
+Python code cannot be interrupted reliably from outside. So a thread watches the function, and when its time is up,
+records the attempt's end and ends the process. Commands do not need this: signals stop them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ log = logging.getLogger(__name__)
 
 Ending: TypeAlias = Failed | GivenBack
 
+# shortest time between two looks at the checkpoint, which may be on a network file system
 LOOK_EVERY_S: Final = 10.0
-"""how often the checkpoint is looked at, at most: it may lie on a network file system"""
+# if the watchdog itself did not run for so long, the process was suspended, as SLURM does with PreemptMode=SUSPEND
+# (https://slurm.schedmd.com/preempt.html); then the attempt did not stall
 SUSPENDED_S: Final = 30.0
-"""if nobody asked for so long, the process was suspended (SLURM does that to let others run), and so was the attempt"""
+# time for a function to return after ``should_stop`` has reported a stall
 GRACE_S: Final = 30.0
-"""for a function to return after ``should_stop`` began to say that it stands still"""
 
 
 class Pulse:
-    """When an attempt last showed progress: a report, or a change of its checkpoint. By the clock of this process."""
+    """Time of an attempt's last progress: a report, or a change of its checkpoint, on this process's clock."""
 
     def __init__(self, checkpoint: Path, *, stall_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.stall_s = stall_s
@@ -42,11 +43,11 @@ class Pulse:
         self._looked = self._asked = self._progressed = clock()
 
     def beat(self) -> None:
-        """There was a report."""
+        """Note a report."""
         self._progressed = self._clock()
 
     def silent_s(self) -> float:
-        """Seconds without progress; the attempt's start counts as progress."""
+        """Seconds since the last progress; the attempt's start counts as progress."""
         now = self._clock()
         if now - self._asked > SUSPENDED_S:
             self._progressed = now
@@ -67,14 +68,14 @@ def watched(
     lock: threading.Lock,
     every_s: float,
 ) -> Iterator[None]:
-    """While the block runs, a thread asks whether its time is up, and ends the process if so. One block at a time.
+    """During the block, a thread checks whether its time is up, and ends the process if so. One block at a time.
 
     Args:
-        due: how the attempt has to be ended, None while it may go on.
-        last_words: tells how it ended and ends the process.
-        lock: held while ``last_words`` are written, and by whoever else uses the study: the block may come back to life
-            just then, and must find that it is too late.
-        every_s: seconds between two questions.
+        due: how to end the attempt; None while it may go on.
+        last_words: records the attempt's end and ends the process.
+        lock: held during ``last_words`` and by every other user of the study, so that a function that returns at that
+            moment cannot record another outcome.
+        every_s: seconds between two checks.
     """
     watch = _Watch(due=due, last_words=last_words, lock=lock, every_s=every_s)
     _watchdog.begin(watch)
@@ -93,8 +94,10 @@ class _Watch:
 
 
 class _Watchdog:
-    """One thread for all attempts of a process, one after the other: to start one for each took a third of the time
-    between two trials. It is not told of a new attempt, but finds it when it next looks."""
+    """One thread for all attempts of a process; starting a thread per attempt took a third of the time between trials.
+
+    A new attempt does not wake the thread, which notices it at its next check.
+    """
 
     def __init__(self) -> None:
         self._watch: _Watch | None = None
@@ -102,7 +105,7 @@ class _Watchdog:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._has_failed = False
-        """to tell what it cannot do, told once for each attempt"""
+        """whether a check has raised; logged once per attempt"""
 
     def begin(self, watch: _Watch) -> None:
         pause, self._every_s = self._every_s, watch.every_s
@@ -121,13 +124,13 @@ class _Watchdog:
     def _run(self, wake: threading.Event) -> None:
         while True:
             if wake.wait(self._every_s):
-                wake.clear()  # to wait for a shorter time
+                wake.clear()  # start over with a shorter pause
                 continue
             watch = self._watch
             if watch is None or self._ending(watch) is None:
                 continue
             with watch.lock:
-                # again: there may have been a report while we waited
+                # check again: a report may have arrived while this thread waited for the lock
                 ended = self._ending(watch) if self._watch is watch else None
                 if ended is not None:
                     watch.last_words(ended)
@@ -135,9 +138,9 @@ class _Watchdog:
     def _ending(self, watch: _Watch) -> Ending | None:
         try:
             return watch.due()
-        except Exception:  # a file system that does not answer now: it is asked again, and so are later attempts
+        except Exception:  # for example a file server that does not answer: try again at the next check
             if not self._has_failed:
-                log.exception("the watchdog cannot tell whether the attempt may go on")
+                log.exception("the watchdog cannot check the attempt")
             self._has_failed = True
             return None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from hpo_batch.cli import follow
 from hpo_batch.cli.main import run
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, Ended
 
 SWEEP = """
 [study]
@@ -35,15 +34,6 @@ seed = 1
 template = "local"
 workers = 2
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
 
 
 Cli = Callable[..., Ended]

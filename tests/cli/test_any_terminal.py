@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 TERMINALS = [
     {"PYTHONIOENCODING": "ascii"},

@@ -125,7 +125,7 @@ def test_a_module_that_fails_to_import_costs_no_trial(
     path.write_text(path.read_text().replace("tests.cli.toys:quadratic", "broken_objective:train"))
     ended = cli("submit", path, "--wait", "--workers", "1")
     assert ended.code == 1
-    why = "module 'broken_objective' needs 'no_such_module', which is not installed; no trial was begun"
+    why = "module 'broken_objective' needs 'no_such_module', which is not installed; no trial was started"
     assert why in ended.err
     assert why in cli("status", "toy").out
     assert "0 of 6 finished: none started" in cli("status", "toy").out
@@ -195,12 +195,12 @@ def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep,
         assert "--local" in ended.err
         assert "--set job.template=NAME" in ended.err
     assert list(root.iterdir()) == []
-    assert "warning: SLURM is here, and the sweep names no [job] template" in cli("check", path).err
+    assert "warning: SLURM is available, but the sweep names no [job] template" in cli("check", path).err
     for option in ("--partition=gpu", "--account=me", "--qos=high", "--set=job.gres=gpu:1", "--"):
         more = ("--exclusive",) if option == "--" else ()
         for chosen in ((), ("--local",)):
             ended = cli("submit", path, *chosen, option, *more)
-            assert (ended.code, "runs on this machine: leave out" in ended.err) == (2, True)
+            assert (ended.code, "runs on this machine: remove" in ended.err) == (2, True)
     assert cli("submit", path, "--local", "--wait").code == 0  # as the message says
 
 
@@ -226,7 +226,7 @@ def test_logs_directory_without_write_permission(cli: Cli, write_sweep, tmp_path
     finally:
         os.seteuid(0)
     assert ended.code == 4
-    assert f"no permission to write in '{folder}'" in ended.err
+    assert f"no permission to write to '{folder}'" in ended.err
     assert "--root" in ended.err
 
 
@@ -235,7 +235,7 @@ def test_device_that_is_not_there(cli: Cli, write_sweep, monkeypatch: pytest.Mon
     assert ended.code == 1
     assert "0 of 2" in cli("status", "toy").out
     (log,) = (Path(os.environ["HPO_BATCH_ROOT"]) / "toy" / "local").iterdir()
-    assert 'device = "cuda" was asked for' in log.read_text()
+    assert 'device = "cuda" was requested' in log.read_text()
 
 
 def test_unknown_command_and_option(cli: Cli) -> None:

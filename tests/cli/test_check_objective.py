@@ -173,11 +173,11 @@ def test_hydra_runs_in_the_trials_folder_whatever_it_is_called(
 def test_two_parameters_that_become_one_option_are_refused(cli: Cli, sweep: Callable[..., Path]) -> None:
     path = sweep(f'command = "{PYTHON} train.py {{hyphen_args}}"')
     path.write_text(path.read_text().replace("fast = [true, false]", '"batch-size" = [1, 2]'))
-    assert "{hyphen_args} makes one option --batch-size of several" in cli("check", path).err
+    assert "with {hyphen_args} several parameters become --batch-size" in cli("check", path).err
 
 
 def test_a_parameter_with_the_name_of_a_placeholder_is_refused(cli: Cli, sweep: Callable[..., Path]) -> None:
     path = sweep(f'command = "{PYTHON} train.py {{args}} --ckpt {{checkpoint_dir}}"')
     path.write_text(path.read_text().replace("fast = [true, false]", "checkpoint_dir = [1, 2]"))
     ended = cli("check", path)
-    assert (ended.code, "give the parameter 'checkpoint_dir' another name" in ended.err) == (2, True)
+    assert (ended.code, "rename the parameter 'checkpoint_dir'" in ended.err) == (2, True)

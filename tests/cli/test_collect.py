@@ -6,13 +6,12 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli, Ended
+from tests.helpers import run
 
 CSV = (
     "trial,value,lr,n,note\n0,0.5,0.1,1,a\n1,0.75,0.1,2,b\n2,0.75,0.1,2,c\n3,0.75,0.2,2,d\n4,,0.2,4,e\n"
@@ -158,10 +157,9 @@ def test_metrics_and_parameters_that_are_called_as_our_columns_are(cli: Cli, wri
 
 def test_an_output_that_cannot_be_written_is_no_bug(cli: Cli, write_sweep, root: Path) -> None:
     assert cli("submit", write_sweep(trials=2), "--wait").code == 0
-    argv = [sys.executable, "-m", "hpo_batch", "collect", "toy", "--root", str(root)]
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (ended.returncode, "the output cannot be written: No space left on device" in ended.stderr) == (4, True)
+        ended = run("collect", "toy", "--root", root, stdout=full)
+    assert (ended.code, "the output cannot be written: No space left on device" in ended.err) == (4, True)
 
 
 def test_ids_are_no_parameters_however_few_there_are(cli: Cli, tmp_path: Path) -> None:

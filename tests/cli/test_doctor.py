@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from hpo_batch.doctor import file_system
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import start, until
 
 MOMENTS = ["datetime_start", "datetime_complete", "duration", "seconds_total"]
 
@@ -47,10 +46,10 @@ def test_a_deleted_journal_loses_nothing_finished(cli: Cli, write_sweep, root: P
     for command in ("status", "collect", "logs"):
         ended = cli(command, "toy", *(["0"] if command == "logs" else []))
         assert ended.code == 2
-        assert "'hpo-batch doctor toy --rebuild' makes it again" in ended.err
+        assert "'hpo-batch doctor toy --rebuild'" in ended.err
     refused = cli("submit", path)
     assert refused.code == 4
-    assert "'hpo-batch doctor toy --rebuild' makes it again" in refused.err
+    assert "'hpo-batch doctor toy --rebuild' rebuilds it" in refused.err
     sick = cli("doctor", "toy")
     assert sick.code == 4
     assert "journal.jsonl' is gone" in sick.out
@@ -147,9 +146,7 @@ def test_nothing_is_rebuilt_while_a_worker_is_at_work(cli: Cli, write_sweep, roo
     home = home_of(root, "toy")
     pid = int(read_submissions(home)[0].job_ids[0])
     try:
-        deadline = time.monotonic() + 30
-        while not (home.attempt(0, 1) / "metrics.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until((home.attempt(0, 1) / "metrics.jsonl").exists)
         content = home.journal.read_bytes()
         refused = cli("doctor", "toy", "--rebuild", "--force")
         assert refused.code == 4
@@ -159,8 +156,7 @@ def test_nothing_is_rebuilt_while_a_worker_is_at_work(cli: Cli, write_sweep, roo
         assert "1 live: worker" in cli("doctor", "toy").out
     finally:
         os.kill(pid, signal.SIGKILL)
-    while cli("doctor", "toy", "--rebuild", "--force").code != 0 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: cli("doctor", "toy", "--rebuild", "--force").code == 0)
     assert "1 waiting" in cli("status", "toy").out
 
 
@@ -171,9 +167,9 @@ def test_killed_in_the_middle_it_is_done_again(cli: Cli, write_sweep, root: Path
     damaged = home.journal.read_bytes() + b"garbage\n"
     home.journal.write_bytes(damaged)
     for delay_s in (0.35, 0.4, 0.45, 0.5, 0.6, 0.7):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hpo_batch", "doctor", "toy", "--rebuild", "--force"],
-            cwd=REPOSITORY, env={**os.environ, "HPO_BATCH_ROOT": str(root)}, stdout=subprocess.DEVNULL,
+        process = start(
+            "doctor", "toy", "--rebuild", "--force", env={"HPO_BATCH_ROOT": str(root)},
+            stdout=subprocess.DEVNULL, stderr=None,
         )  # fmt: skip
         time.sleep(delay_s)
         process.kill()

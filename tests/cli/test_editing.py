@@ -76,7 +76,8 @@ def test_another_study_is_imported_or_it_is_told_why_not(cli: Cli, write_sweep: 
     none = cli("submit", path)
     assert none.code == 2
     assert (
-        "none of the 4 trials of 'toy' lies in this space; most often against the others: 'kind' is 'toy'" in none.err
+        "none of the 4 trials of 'toy' lies in this space; most common problem of the others: 'kind' is 'toy'"
+        in none.err
     )
     edited(path, 'kind = "other"', 'kind = "toy"')
     assert cli("submit", path, "--wait").code == 0
@@ -100,7 +101,7 @@ def test_budgets_from_one_on(cli: Cli, write_sweep: Write, root: Path) -> None:
 
 def test_a_part_of_a_list(cli: Cli, write_sweep: Write) -> None:
     path = edited(write_sweep(trials=9, more=LIST), "trials = 9\n", "")
-    assert "--only is for [sampler] name" in cli("submit", path, "--trials", "9", "--only", "A1").err
+    assert "--only requires [sampler] name" in cli("submit", path, "--trials", "9", "--only", "A1").err
     edited(path, '"random"', '"list"')
     assert "no [[trial]] is called 'A3'; there are A1, A2, B1" in cli("submit", path, "--only", "A1,A3").err
     assert "there are A, B" in cli("submit", path, "--set-of", "C").err
@@ -154,7 +155,7 @@ def test_several_metrics_have_a_front(cli: Cli, write_sweep: Write) -> None:
         row["number"] for row, is_best in zip(found, front, strict=True) if is_best
     }
     assert [float(row["values_score"]) for row in best] == sorted(float(row["values_score"]) for row in best)
-    assert f"front     {sum(front)} trials that no other one beats in score, twice" in cli("status", "toy").out
+    assert f"front     {sum(front)} trials on the Pareto front of score, twice" in cli("status", "toy").out
     assert json.loads(cli("status", "toy", "--json").out)[0]["front"] == [
         i for i, is_best in enumerate(front) if is_best
     ]

@@ -15,7 +15,7 @@ from hpo_batch.records import Cause, Complete, Failed, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import claimed, complete, make, owner, revise
 
 
@@ -86,10 +86,10 @@ def test_where_a_configuration_came_from(cli: Cli, root: Path) -> None:
     finish(home, 8)
     stories = [told(cli, "s", number) for number in range(8)]
     words = [" / ".join(story["came_from"]) for story in stories]
-    assert words[0] == "given by hand: [[trial]] 'A1', set A / note: why not"
+    assert words[0] == "listed in the sweep: [[trial]] 'A1', set A / note: why not"
     by_name = told(cli, "s", "A2")
     assert by_name["repeats"] == 0
-    assert "trial 0 has the same configuration: answered from it" in by_name["came_from"][1]
+    assert "trial 0 has the same configuration: its result was copied" in by_name["came_from"][1]
     assert by_name["happened"] == ["complete, with the values of trial 0"]
     assert stories[0]["repeated_by"] == [by_name["number"]]
     assert any(text.startswith("the [baseline] of the sweep") for text in words)
@@ -150,7 +150,7 @@ def test_it_tells_what_can_be_told_without_the_frozen_sweep(cli: Cli, root: Path
         study.tell(claim, Complete(values=(1.0,), metrics={"loss": 1.0}))
     home.revision(1).unlink()
     story = told(cli, "s", "0")
-    assert story["by_hand"] == {"lines": [], "notes": ["the frozen sweep cannot be read, so what was run is unknown"]}
+    assert story["by_hand"] == {"lines": [], "notes": ["the frozen sweep cannot be read, so the command is unknown"]}
     assert story["values"] == [1.0]
 
 

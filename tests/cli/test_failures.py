@@ -45,4 +45,4 @@ def test_a_command_that_asks_to_go_on_and_saves_nothing_ends(
     told = json.loads(cli("status", "toy", "--json").out)[0]
     assert told["failures"] == {"exit_code": 1}
     rows = json.loads(cli("collect", "toy", "--format", "json").out)
-    assert "exit code 75 (continue me later) without a newer checkpoint" in json.dumps(rows)
+    assert "exit code 75 (continue later) without a newer checkpoint" in json.dumps(rows)

@@ -41,7 +41,7 @@ def test_while_nothing_has_finished_every_edit_is_taken(
     assert ended.code == 0, ended.err
     assert read_state(home_of(root, "toy")).counts().finished == 3
     if edit[1]:
-        assert "no trial of the study that was there has finished: it is put aside; starting over" in ended.err
+        assert "no trial of the existing study has finished: it is moved to the trash; starting over" in ended.err
         (old,) = trash(root)
         assert read_state(home_of(root / ".trash", old.name)).counts().failed > 0
     assert cli("list").out.count("toy") == 1  # the trash holds no study

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from hpo_batch.study.create import create
 from hpo_batch.study.imported import gather
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import Cli, Ended
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start
 from tests.study.helpers import plain, state_of
 from tests.study.test_editing import shown
 
@@ -113,7 +112,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
         f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
-        f"put this line into [study] of {sweep}",
+        f"add this line to [study] of {sweep}",
     ):
         assert words in done.err, done.err
     assert [path.name for path in root.iterdir()] == ["runs"]
@@ -142,7 +141,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
 
     # nothing is to be run in it
     assert cli("resume", "runs").code == 0
-    assert "has trials left; name the one that is meant" in cli("resume").err
+    assert "has trials left; name the one you mean" in cli("resume").err
     assert cli("retry", "runs").out == ""
     assert len(state_of(home_of(root, "runs")).trials) == 3
     assert not any((root / "runs" / "workers").iterdir())
@@ -167,7 +166,7 @@ def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: 
     known = cli("import", file(tmp_path), "--into", named)
     assert (known.code, known.out) == (0, "")
     assert "imports it already: nothing to add" in known.err
-    assert "has read its imports once" in known.err
+    assert "keeps the imports that it has read" in known.err
 
 
 def test_out_and_in_again_is_the_same(cli: Cli, write_sweep, tmp_path: Path, root: Path) -> None:
@@ -439,9 +438,8 @@ def test_a_lost_journal_is_made_again(cli: Cli, tmp_path: Path, root: Path, swee
 def test_killed_at_any_moment_it_is_done_again(cli: Cli, tmp_path: Path, root: Path, sweep: Path) -> None:
     lines = "".join(f"{i},{0.5 + i / 1e4},{1e-5 * (i + 1)},{i % 3 + 1},adam\n" for i in range(2000))
     runs = file(tmp_path, "trial,val_auc,lr,n,opt\n" + lines)
-    argv = [sys.executable, "-m", "hpo_batch", "import", str(runs), "--into", str(sweep)]
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nothing = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = start("import", runs, "--into", sweep, "--root", root, **nothing)
     while process.poll() is None and not any(root.iterdir()):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)

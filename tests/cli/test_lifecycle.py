@@ -20,17 +20,9 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study.read import read_state
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start, until
 from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import state_of
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "not so in time"
-        time.sleep(0.05)
-    return answer
 
 
 def pids(root: Path, name: str = "toy") -> list[int]:
@@ -123,12 +115,8 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
     assert cli("submit", path, "--workers", "1").code == 0
     assert cli("cancel", "toy").code == 0
     home = home_of(root, "toy")
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    argv = [sys.executable, "-m", "hpo_batch", "resume", "toy", "--workers", "3"]
-    both = [
-        subprocess.Popen(argv, env=env, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    argv = ("resume", "toy", "--workers", "3", "--root", root)
+    both = [start(*argv, stdout=subprocess.DEVNULL) for _ in range(2)]
     said = [process.communicate(timeout=90)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(s.workers for s in read_submissions(home)) == [1, 3]
@@ -138,9 +126,7 @@ def test_two_resumes_at_once_add_each_worker_once(write_sweep, root: Path, cli: 
 
 def test_two_first_submissions_at_once_start_the_workers_once(write_sweep, root: Path, cli: Cli) -> None:
     path = write_sweep("sleeps", trials=6)
-    env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
-    argv = [sys.executable, "-m", "hpo_batch", "submit", str(path)]
-    both = [subprocess.Popen(argv, env=env, cwd=REPOSITORY, stderr=subprocess.DEVNULL) for _ in range(2)]
+    both = [start("submit", path, "--root", root, stdout=None, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=90) for process in both] == [0, 0]
     assert [s.workers for s in read_submissions(home_of(root, "toy"))] == [2]
     assert cli("cancel", "toy").code == 0
@@ -178,7 +164,7 @@ def test_changed_code_is_told(cli: Cli, write_sweep, root: Path, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     ended = cli("resume", "toy", "--set", "study.trials=3", "--wait")
     assert ended.code == 0, ended.err
-    assert f"the code in {code} is not what the last submission of toy ran: other uncommitted changes" in ended.err
+    assert f"the code in {code} has changed since the last submission of toy: other uncommitted changes" in ended.err
     subprocess.run([*git, "commit", "-qam", "two"], check=True)
     assert "ran: commit " in cli("resume", "toy", "--set", "study.trials=4", "-n").err
     assert "is not what" not in cli("resume", "toy", "-n").err
@@ -202,8 +188,8 @@ def test_the_only_live_study_is_meant_and_no_other(cli: Cli, write_sweep, root: 
 def test_what_resume_cannot_change(cli: Cli, write_sweep, root: Path) -> None:
     assert cli("submit", write_sweep(trials=1), "--wait").code == 0
     for change, why in [
-        ("job.template=cpu", "give the sweep's TOML"),
-        ("study.name=other", "keeps its name"),
+        ("job.template=cpu", "pass the sweep's TOML"),
+        ("study.name=other", "the name of a study cannot be changed"),
         ("job.wokers=2", "did you mean 'workers'"),
         ("study.direction=maximize", "do not fit"),
     ]:
@@ -220,7 +206,7 @@ def test_another_users_study(cli: Cli, write_sweep, root: Path, monkeypatch: pyt
     for command in ("resume", "retry", "cancel"):
         ended = cli(command, "toy")
         assert ended.code == 4
-        assert f"no permission to write in '{home.path}': the study 'toy' is " in ended.err
+        assert f"no permission to write to '{home.path}': the study 'toy' belongs to " in ended.err
     assert not home.marker("CANCELLED").exists()
 
 
@@ -272,7 +258,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
     fake_command("squeue")
     fake_command("scontrol", stdout="ClusterName = west\n")
-    assert "job 7 is on cluster 'east', but SLURM was asked on 'west'" in cli("cancel", "toy").err
+    assert "job 7 is on cluster 'east', but this is cluster 'west'" in cli("cancel", "toy").err
     write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
     fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out
@@ -313,7 +299,7 @@ def test_a_failed_trial_is_tried_again_as_a_trial_of_its_own(
 
     ended = cli("retry", "toy", str(number))  # twice is no more than once
     assert ended.code == 0
-    assert f"trial {new} has its configuration and is WAITING" in ended.err
+    assert f"trial {new} has the same configuration and is WAITING" in ended.err
     assert len(state_of(home).trials) == new + 1
 
     monkeypatch.setenv("TOLD", "1")
@@ -340,7 +326,7 @@ def test_no_more_trials_than_were_asked_for(cli: Cli, write_sweep, root: Path) -
     assert failed, ended.err
     ended = cli("retry", "toy", str(failed[0]))
     assert ended.code == 0
-    assert "all 4 trials that were asked for are finished or under way" in ended.err
+    assert "all 4 trials of the target are finished or under way" in ended.err
     assert "study.trials=5" in ended.err
     assert len(state_of(home_of(root, "toy")).trials) == len(state.trials)
 
@@ -360,8 +346,8 @@ def test_retries_at_once_make_one_trial(cli: Cli, write_sweep, root: Path) -> No
     failed_study(cli, write_sweep)
     home = home_of(root, "toy")
     count = len(state_of(home).trials)
-    argv = [sys.executable, "-m", "hpo_batch", "retry", "toy", "0", "--root", str(root)]
-    both = [subprocess.Popen(argv, cwd=REPOSITORY, stderr=subprocess.DEVNULL) for _ in range(3)]
+    argv = ("retry", "toy", "0", "--root", root)
+    both = [start(*argv, stdout=None, stderr=subprocess.DEVNULL) for _ in range(3)]
     assert [process.wait(timeout=90) for process in both] == [0, 0, 0]
     assert len(state_of(home).trials) == count + 1
 

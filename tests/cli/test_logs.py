@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import start
 from tests.study.helpers import claimed, complete, make, owner
 
 SLURM = Submission(
@@ -87,8 +85,7 @@ def test_following_goes_on_in_the_next_attempt(root: Path) -> None:
     with Study.open(home, owner(host="n1", worker="a")) as study:
         first = claimed(study)
         (study.open_attempt(first) / "stdout").write_text("first\n")
-        argv = [sys.executable, "-m", "hpo_batch", "logs", "s", "0", "-f", "--root", str(root)]
-        follow = subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        follow = start("logs", "s", "0", "-f", "--root", root)
         try:
             assert follow.stdout is not None
             assert follow.stdout.readline() == "first\n"
@@ -116,8 +113,7 @@ def test_a_quiet_attempt_is_followed_until_it_prints(root: Path) -> None:
     with Study.open(home, owner(host="n1", worker="a")) as study:
         first = claimed(study)
         with captured(study.open_attempt(first)):
-            argv = [sys.executable, "-m", "hpo_batch", "logs", "s", "0", "-f", "--root", str(root)]
-            follow = subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            follow = start("logs", "s", "0", "-f", "--root", root)
             assert follow.stderr is not None
             assert "attempt 1 of 1" in follow.stderr.readline()
             assert follow.stderr.readline() == "attempt 1 has printed nothing yet\n"

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import pytest
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start
 
 
 def test_a_sweep_runs_to_its_table(cli: Cli, write_sweep, root: Path) -> None:
@@ -108,11 +107,7 @@ def test_the_submission_tells_what_ran(cli: Cli, write_sweep, root: Path) -> Non
 
 def test_ctrl_c_ends_the_waiting_and_not_the_sweep(write_sweep, root: Path) -> None:
     path = write_sweep("sleeps", trials=2)
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "hpo_batch", "submit", str(path), "--wait"],
-        cwd=REPOSITORY, env={**os.environ, "HPO_BATCH_ROOT": str(root)}, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    waiting = start("submit", path, "--wait", "--root", root, stdout=None, start_new_session=True)
     home = home_of(root, "toy")
     pids: list[int] = []
     try:

@@ -24,7 +24,7 @@ LOG = "[space]\nx = { low = 0.0, high = 1.0, log = true }\n"
     ("text", "line", "words"),
     [
         (SPACE + "[space.constraints]\na = 'x < 2'\nb = 'x + y < 1e-9'", "14: space.constraints.b",
-         "next to nothing in [space] satisfies it: none of 4,096 configurations drawn at random is valid"),
+         "almost nothing in [space] satisfies it: none of 4,096 configurations drawn at random is valid"),
         (SPACE + "[space.constraints]\na = 'n > 3'", "13: space.constraints.a", "nothing in [space] satisfies it"),
         ("[space]\nn = [1, 2, 3]\nm = [1, 2, 3]\n[space.constraints]\na = 'n < m'\nb = 'm < n'",
          "11: space.constraints", "nothing in [space] satisfies all of them together"),

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY, start
 from tests.study.helpers import claimed, complete, make, owner, work
 
 SLURM = Submission(id="abc", kind="slurm", workers=2, walltime_s=60, submitted=time.time(), job_ids=("7",))
@@ -189,8 +188,7 @@ def test_the_documented_json_is_the_real_one(root: Path, no_slurm: None) -> None
 
 
 def watching(root: Path, *options: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "hpo_batch", "status", "s", "-w", "--root", str(root), *options]
-    return subprocess.Popen(argv, cwd=REPOSITORY, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    return start("status", "s", "-w", "--root", root, *options, stdout=stdout)
 
 
 def test_watching_prints_on_change_and_ends_on_ctrl_c(root: Path) -> None:

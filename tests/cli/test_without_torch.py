@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.cli.test_report import GIVEN, trials_file
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 WITHOUT = """
 import sys

@@ -19,7 +19,7 @@ from hpo_batch.records import Complete, Reason, Verdict
 from hpo_batch.sweep.load import LATER, load
 from hpo_batch.sweep.schema import Failures, Sweep
 from hpo_batch.sweep.tables import keys_of, meanings, tables_in
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 README = (REPOSITORY / "README.md").read_text()

@@ -16,7 +16,7 @@ import pytest
 
 from hpo_batch.doctor.finding import Level
 from hpo_batch.doctor.locks_and_disk import disk_findings
-from hpo_batch.doctor.study import examine
+from hpo_batch.doctor.study import examine_study
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import IdleWhy, TrialState, Verdict
 from hpo_batch.store.home import StudyHome, check_writable
@@ -59,7 +59,7 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 def test_a_file_system_without_room_for_the_files_of_a_sweep(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2g,nr_inodes=3000", "tmpfs") as disk:
         home = make(disk / "logs", study="trials = 1000")
-        (found,) = (f for f in examine(home, read_sweep=lambda state: None) if f.about == "disk" and "files" in f.what)
+        (found,) = (f for f in examine_study(home) if f.about == "disk" and "files" in f.what)
         assert found.level is Level.BAD
         assert "and about 5,010 more files and folders are to come" in found.what
         (fine,) = disk_findings(home.path, to_come=1500)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 ON_HOSTS = ("--mounts", "3", "--rtt-ms", "0.2")
 

@@ -30,6 +30,7 @@ from hpo_batch.records import Claim, Idle, IdleWhy, Owner, TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study import patience, reports
 from hpo_batch.study.study import Study
+from tests.helpers import until
 from tests.simulators import control
 from tests.simulators.fixtures import Load
 from tests.simulators.preload import HostClock, Latency, Refusals, WriteBack
@@ -383,7 +384,7 @@ def holds(home: StudyHome, until: Path) -> str:
     with Study.open(home, be_worker("first")) as study:
         claim = claimed(study)
         (home.path / "it trains").touch()
-        wait_for(until)
+        until((until).exists)
         try:
             study.tell(claim, complete(claim, 0.25))
         except Superseded:
@@ -407,13 +408,6 @@ def waits_for_the_rest(home: StudyHome) -> str:
     return "no end"
 
 
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def far(network_folder: Path, tmp_path: Path) -> Latency:
     return Latency(root=network_folder, round_trip_s=0.0005, out=tmp_path / "operations")
@@ -431,9 +425,9 @@ def test_a_server_that_stands_still_for_longer_than_a_lease_kills_nobody(
     holders = Latency(root=far.root, round_trip_s=far.round_trip_s, out=tmp_path / "operations of the holder")
     write_back, over = WriteBack(root=far.root), tmp_path / "it is over"
     holder = load(write_back, holders, imports=IMPORTS).start(holds, home, over)
-    wait_for(home.path / "it trains")
+    until((home.path / "it trains").exists)
     other = load(write_back, far, imports=IMPORTS).start(waits_for_the_rest, home)
-    wait_for(home.path / "it watches")
+    until((home.path / "it watches").exists)
     time.sleep(0.5)
     far.stall(5.4)
     holders.stall(6.6)
@@ -558,7 +552,7 @@ def test_a_study_goes_from_the_network_to_a_local_disk_and_back(
         assert Path(f"{home.journal}.lock").exists()
     elif left == "while another works":
         holder = cluster.start(holds, home, tmp_path / "it is copied")
-        wait_for(home.path / "it trains")
+        until((home.path / "it trains").exists)
     here = home_of(tmp_path, "s")
     shutil.copytree(home.path, here.path, symlinks=True)
     if holder is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study import patience
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
-from tests.conftest import REPOSITORY
+from tests.helpers import run
 from tests.store.helpers import in_processes
 from tests.study.helpers import claimed, complete, make, owner, revise, state_of, work
 
@@ -57,11 +56,8 @@ def test_a_file_system_that_turns_read_only_under_a_worker(image: Path, tmp_path
         assert all("Read-only file system" in message for message in said), said
         assert home.journal.read_bytes() == before
         assert state_of(home).trials[0].state is TrialState.RUNNING
-        done = subprocess.run(
-            [sys.executable, "-m", "hpo_batch", "status", str(home.path)],
-            capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        done = run("status", home.path)
+        assert done.code == 0, done.err
         # a copy: another test's mount namespace may hold the old mount still, and a second one of the image would be it
         sbin("umount", "--lazy", disk)
         mended = Path(shutil.copy(image, tmp_path / "mended"))

@@ -20,6 +20,7 @@ from hpo_batch.errors import LockTimeout
 from hpo_batch.journal import locks
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
+from tests.helpers import until
 from tests.store.helpers import answer, in_processes, kill, start
 from tests.study.helpers import make, state_of, work
 
@@ -90,8 +91,7 @@ def test_the_lock_of_a_dead_worker_is_broken_at_once(path: Path, kernel_locks: b
 def test_the_lock_of_a_stopped_worker_is_held(path: Path, tmp_path: Path, kernel_locks: bool) -> None:
     ready = tmp_path / "ready"
     process, _ = start(holds, path, ready, kernel_locks)
-    while not ready.exists():
-        time.sleep(0.01)
+    until(ready.exists)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
     try:
@@ -118,7 +118,7 @@ def test_a_lock_whose_holder_nobody_can_ask_is_broken_after_optunas_grace(
     monkeypatch.setattr(locks, "FOREIGN_GRACE_S", 0.3)
     (said,) = in_processes([(takes, path, 0.1, kernel_locks)])
     assert isinstance(said, str)
-    assert "delete it if none is running" in said
+    assert "delete it if no such program is running" in said
     (took,) = in_processes([(takes, path, 10.0, kernel_locks)])
     assert isinstance(took, float), took
     assert took > 0.3

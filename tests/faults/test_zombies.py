@@ -23,6 +23,7 @@ from hpo_batch.records import Cause, Claim, Idle, IdleWhy, Verdict
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
 from hpo_batch.study.study import Study
+from tests.helpers import until
 from tests.store.helpers import answer, assert_read_as_optuna_reads, start
 from tests.study.helpers import claimed, complete, make, owner, state_of
 
@@ -78,9 +79,8 @@ def trains(home: StudyHome, ready: Path, stops: str) -> list[str]:
 def stopped_worker(home: StudyHome, tmp_path: Path, stops: str) -> Iterator[tuple[BaseProcess, Connection]]:
     ready = tmp_path / "ready"
     process, pipe = start(trains, home, ready, stops)
-    while not ready.exists() or _state(process) != "T":
-        assert process.is_alive()
-        time.sleep(0.005)
+    until(lambda: (ready.exists() and _state(process) == "T") or not process.is_alive())
+    assert process.is_alive()
     try:
         yield process, pipe
     finally:
@@ -158,8 +158,7 @@ def test_a_worker_stopped_within_an_append_lets_nobody_in_where_there_are_kernel
         return "told"
 
     process, pipe = start(stops_while_it_writes, tmp_path / "ready")
-    while not (tmp_path / "ready").exists() or _state(process) != "T":
-        time.sleep(0.005)
+    until(lambda: (tmp_path / "ready").exists() and _state(process) == "T")
     other, other_pipe = start(lambda: claimed_by(home))
     assert not other_pipe.poll(0.5)
     assert process.pid is not None

@@ -1,6 +1,7 @@
 """The five documents' numbers out of their raw trials, and what the documents got wrong.
 
-The files lie beside a checkout, in ../shared; where they are absent, these tests are skipped.
+The files lie beside a checkout, in ../shared; where they are absent, these tests are skipped. An additional check:
+``test_reference.py`` asks the same of the product with the trials in tests/data.
 """
 
 from __future__ import annotations

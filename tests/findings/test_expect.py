@@ -64,11 +64,11 @@ def test_without_a_noise_floor_only_shares_and_counts_are_judged() -> None:
         ("B1 > 0", "no finished trial of B1"),
         ("B2 > 0", "'B2' is neither a trial nor a set"),
         ("A > 0.5", "'A' is several trials: write mean(A)"),
-        ("A1 >", "cannot be read"),
+        ("A1 >", "cannot be parsed"),
         ("share(elites, depth > 1) > 0", "'depth' is not a parameter of these trials"),
         ("A1 / (A2 - A2) > 1", "has no result"),
         ("std(A1) > 0", "needs two trials"),
-        ("", "cannot be read"),
+        ("", "cannot be parsed"),
     ],
 )
 def test_what_cannot_be_judged_says_why(expression: str, part: str) -> None:

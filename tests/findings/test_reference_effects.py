@@ -1,4 +1,7 @@
-"""On the trials behind documents 001, 002 and 004: their numbers, and what of them survives an honest test."""
+"""On the trials behind documents 001, 002 and 004: their numbers, and what of them survives an honest test.
+
+An additional check where ../shared lies beside a checkout: ``test_reference.py`` runs in any clone.
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from hpo_batch.findings.json_keys import keys_of
 from hpo_batch.findings.records import Findings
 from hpo_batch.findings.report_json import FORMAT, as_json, records_of_findings, reference
 from hpo_batch.records import Answer
-from tests.conftest import REPOSITORY
 from tests.findings.made import empty, findings
+from tests.helpers import REPOSITORY
 
 DOCUMENT = REPOSITORY / "docs" / "report-json.md"
 

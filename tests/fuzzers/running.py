@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hpo_batch.cli.main import print_anything, run
+from hpo_batch.cli.main import run
+from hpo_batch.cli.terminal import print_anything
 
 BUG = 70
 STEERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\r(?!\n)")

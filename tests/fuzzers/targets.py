@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState as S
 
-from hpo_batch.cli.doctor import _findings
 from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.study import examine_study
 from hpo_batch.errors import ExpressionError, HpoBatchError, JournalCorrupt
 from hpo_batch.expressions import MAX_LENGTH, parse
 from hpo_batch.journal.decode import isolated
@@ -248,7 +248,7 @@ def check_damage(case: Case, folder: Path) -> None:
     home = home_of(root, "bad")
     home.journal.write_bytes(case.content)
     codes = _look(root)
-    findings = [finding for finding in _findings(home) if finding.about == "journal"]
+    findings = [finding for finding in examine_study(home) if finding.about == "journal"]
     if codes["collect bad --format json"] >= 2:
         assert Level.BAD in {finding.level for finding in findings}, findings
     if any(_is_damaged(line) for line in case.content.split(b"\n")[:-1]):
@@ -322,7 +322,7 @@ def check_second_hand(case: Case, folder: Path) -> None:
     # the journal is whole: what stands beside it takes no trials away
     assert codes["collect bad --format json"] == 0, codes
     assert codes["list"] == 0
-    list(_findings(home))
+    list(examine_study(home))
     list(kept_trials(home))
     if not case.what.startswith("workers/") and not case.what.endswith(".lock"):  # those are waited for, as they should
         shutil.rmtree(home.workers)

@@ -97,7 +97,7 @@ def asked(home: StudyHome, root: Path, *, submissions: tuple[Submission, ...] = 
 
 
 def test_it_resumes_while_trials_remain(home: StudyHome, root: Path) -> None:
-    assert "none of its workers has begun a trial" in str(asked(home, root))
+    assert "none of its workers started a trial" in str(asked(home, root))
     with Study.open(home, owner(submission="aa11")) as study:
         claim = claimed(study)
         study.tell(claim, complete(claim))
@@ -118,7 +118,7 @@ def test_it_never_resumes_what_was_ended_on_purpose(home: StudyHome, root: Path)
             assert "cancelled or preempted" in str(asked(home, root, ended=(TaskState.DONE, state)))
         assert "cancelled or preempted" in str(asked(home, root, submissions=(replace(SUBMISSION, cancelled=2.0),)))
         study.give_back(claimed(study), Cause.PREEMPTED)
-        assert "told to end" in str(asked(home, root))
+        assert "told to stop" in str(asked(home, root))
         claim = claimed(study)  # somebody has gone on with it
         study.tell(claim, complete(claim))
         assert asked(home, root) is None
@@ -134,7 +134,7 @@ def test_it_resumes_so_often_and_no_more(home: StudyHome, root: Path) -> None:
     assert "a later submission (bb22)" in str(asked(home, root, submissions=(SUBMISSION, later)))
     refused = replace(later, refused="no")
     assert asked(home, root, submissions=(SUBMISSION, refused)) is None
-    assert asked(home, root, submissions=()) == "there is no submission 'aa11'"
+    assert asked(home, root, submissions=()) == "submission 'aa11' does not exist"
 
 
 def test_it_does_not_resume_what_is_done_or_broken(root: Path) -> None:
@@ -147,4 +147,4 @@ def test_it_does_not_resume_what_is_done_or_broken(root: Path) -> None:
     with Study.open(done, owner(submission="aa11")) as study:
         claim = claimed(study)
         study.tell(claim, complete(claim))
-    assert asked(done, root) == "nothing is left to do"
+    assert asked(done, root) == "all trials are finished"

@@ -13,7 +13,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Job
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 IN_A_TASK = {
     "SLURM_JOB_ID": "9",
@@ -92,7 +92,7 @@ def test_the_plan_shows_both() -> None:
         workdir=Path("/w"),
     )
     assert made.environment == (
-        "SBATCH_QOS=high of your environment is asked for too",
-        "SBATCH_GRES=gpu:8 of your environment does not count",
+        "SBATCH_QOS=high from your environment applies too",
+        "SBATCH_GRES=gpu:8 from your environment is ignored",
     )
-    assert "  SBATCH_QOS=high of your environment is asked for too" in made.lines()
+    assert "  SBATCH_QOS=high from your environment applies too" in made.lines()

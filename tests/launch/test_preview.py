@@ -15,7 +15,7 @@ from hpo_batch.launch.submit import Request, submit_sweeps
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.sweep.load import load
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.launch.test_submit import Slurm
 from tests.launch.test_submit import slurm as slurm
 
@@ -89,7 +89,7 @@ def test_the_command_prints_arrays_shares_and_the_collector(
     words = [word for override in LARGE for word in ("--set", override)]
     assert run(["submit", "configs/quickstart.toml", "-n", "--root", str(root), *words]) == 0
     out = capsys.readouterr().out
-    assert "in 3 arrays, since SLURM takes at most 1000 tasks in one: 2 x 1000 (50 at once), 1 (1 at once)" in out
+    assert "in 3 arrays, since SLURM accepts at most 1000 tasks in one: 2 x 1000 (50 at once), 1 (1 at once)" in out
     assert "then one job that collects the results; resumes at most 2 times while trials remain" in out
     assert "--dependency='afterany:<job 1>:<job 2>:<job 3>'" in out
     assert list(root.iterdir()) == []
@@ -105,7 +105,7 @@ def test_a_collector_that_would_be_refused_is_told(
     facts: list[Fact] = []
     submit_sweeps([a_request(root, *LARGE, "job.workers=2")], tell=facts.append, dry_run=True)
     (planned,) = [fact.plan for fact in facts if isinstance(fact, Planned)]
-    assert "the job that collects would be refused: job template" in "\n".join(preview(planned))
+    assert "the collector would be refused: job template" in "\n".join(preview(planned))
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 7, 999, 1000, 1001, 2001, 12345])

@@ -17,7 +17,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Job, Sweep
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = {
@@ -99,7 +99,7 @@ def test_what_asks_for_the_same_stands_in_its_place(job: dict[str, object], line
 
 @pytest.mark.parametrize("option", REFUSED)
 def test_options_that_are_ours_are_refused_with_what_to_say_instead(option: str) -> None:
-    with pytest.raises(UserError, match=f"--{option} cannot be given: "):
+    with pytest.raises(UserError, match=f"--{option} is not allowed: "):
         text_of(Job(sbatch={option: "x"}))
 
 
@@ -140,12 +140,12 @@ def test_workers_are_what_is_wanted_less_what_lives(asked: int, remaining: int, 
 
 
 def test_a_slurm_template_without_slurm_is_an_error() -> None:
-    with pytest.raises(UserError, match="say --local"):
+    with pytest.raises(UserError, match="use --local"):
         a_plan(a_sweep(), site=Site(has_slurm=False), standing=Standing(remaining=1))
 
 
 def test_a_logs_directory_whose_name_slurm_would_change_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM replaces '%'.*--root"):
+    with pytest.raises(UserError, match=r"'/100%/quickstart': SLURM expands '%'.*--root"):
         a_plan(a_sweep(), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
     a_plan(a_sweep(scheduler="local"), site=Site(has_slurm=True), standing=Standing(remaining=1), root="/100%")
 
@@ -160,7 +160,7 @@ def test_who_is_there_and_will_not_work_is_told() -> None:
 def test_gpus_of_the_callers_environment_are_not_counted_and_so_refused() -> None:
     site = Site(has_slurm=True, environ={"SBATCH_GPUS": "2"})
     a_plan(a_sweep(scheduler="slurm", gres=None), site=site, standing=Standing(remaining=9))
-    with pytest.raises(UserError, match=r"SBATCH_GPUS=2 of your environment .*unset SBATCH_GPUS"):
+    with pytest.raises(UserError, match=r"SBATCH_GPUS=2 in your environment .*unset SBATCH_GPUS"):
         a_plan(a_sweep(scheduler="slurm", workers_per_gpu=2, gres=None), site=site, standing=Standing(remaining=9))
     sweep = a_sweep(scheduler="slurm", workers_per_gpu=2, gres="gpu:1")
     a_plan(sweep, site=site, standing=Standing(remaining=9))  # hidden by it

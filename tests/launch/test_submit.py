@@ -27,7 +27,7 @@ from hpo_batch.study.create import create
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 SBATCH = """#!/bin/sh
 script=$2
@@ -138,7 +138,7 @@ def test_a_limit_is_met_with_halves(slurm: Slurm, root: Path, workers: int, room
 
 def test_halving_ends(slurm: Slurm, root: Path) -> None:
     folder = slurm(room=0)
-    with pytest.raises(SlurmRefused, match="no room for even one worker now"):
+    with pytest.raises(SlurmRefused, match="not even one worker fits now"):
         go(a_plan(root, workers=1000))
     assert len(asked_of(folder)) <= arrays.MOST_REFUSALS + 1
     assert list(root.iterdir()) == []
@@ -205,7 +205,7 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
     made = a_plan(root)
     made.home.make()
     made.home.marker("DRAIN").touch()
-    with pytest.raises(SubmissionUnknown, match=r"may have been taken.*found by its name"):
+    with pytest.raises(SubmissionUnknown, match=r"may have been submitted.*found by its name"):
         go(made)
     (submission,) = read_submissions(made.home)
     assert (submission.job_ids, submission.is_open, submission.refused) == ((), True, "")
@@ -249,7 +249,7 @@ def test_a_job_id_among_other_words(slurm: Slurm, root: Path) -> None:
     slurm(sbatch="#!/bin/sh\necho 'welcome to the cluster'\necho '17;east'\n")
     assert go(a_plan(root)).job_ids == ("17",)
     slurm(sbatch="#!/bin/sh\necho 'welcome to the cluster'\n")
-    with pytest.raises(SubmissionUnknown, match="which is no job id"):
+    with pytest.raises(SubmissionUnknown, match="which is not a job id"):
         go(a_plan(root))
 
 

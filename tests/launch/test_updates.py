@@ -58,7 +58,7 @@ def test_a_new_limit_is_told_to_tasks_that_wait(plan: Plan, fake_command: Fake) 
     scontrol = fake_command("scontrol")
     shorter = changed(plan, "job.walltime: 600.0 -> 90.0", walltime=90.0)
     assert list(map(str, bring_up_to_date(shorter, the_live(waiting=WAITING, running=RUNNING)))) == [
-        "waiting array tasks have the new limit too, 0:01:30: 7_1",
+        "pending array tasks have the new limit too, 0:01:30: 7_1",
         "running array tasks keep their limit: 7_0",
     ]
     assert [call["argv"] for call in scontrol.calls] == [["update", "JobId=7_1", "TimeLimit=2"]]
@@ -71,7 +71,7 @@ def test_a_limit_that_slurm_refuses_is_kept_and_said_to_be(plan: Plan, fake_comm
     fake_command("scontrol", stderr=REFUSED, returncode=1)
     longer = changed(plan, "job.walltime: 600.0 -> 1200.0", walltime=1200.0)
     (told,) = map(str, bring_up_to_date(longer, the_live(waiting=WAITING)))
-    assert told.startswith("warning: waiting array tasks keep the old limit, 0:10:00: 7_1 ('scontrol update' failed")
+    assert told.startswith("warning: pending array tasks keep the old limit, 0:10:00: 7_1 ('scontrol update' failed")
     assert told.endswith("to replace them: scancel --state=PENDING 7, then submit again")
     assert read_submissions(plan.home)[-1].walltime_s == 600.0
     # also if the sweep has not changed since: they have the old limit still
@@ -83,8 +83,8 @@ def test_other_keys_are_told_or_said_to_be_kept(plan: Plan, fake_command: Fake) 
     lines = ("job.partition: a -> b", "job.cpus: 1 -> 2", "job.sbatch.mail-type: END -> ALL", "study.trials: 4 -> 8")
     other = changed(plan, *lines, partition="b", cpus=2)
     assert list(map(str, bring_up_to_date(other, the_live(waiting=WAITING)))) == [
-        "waiting array tasks have the new job.partition too: 7_1",
-        "warning: waiting array tasks keep the job.cpus, job.sbatch they were submitted with: 7_1; "
+        "pending array tasks have the new job.partition too: 7_1",
+        "warning: pending array tasks keep the job.cpus, job.sbatch they were submitted with: 7_1; "
         "to replace them: scancel --state=PENDING 7, then submit again",
     ]
     assert [call["argv"] for call in scontrol.calls] == [["update", "JobId=7_1", "Partition=b"]]

@@ -144,7 +144,7 @@ def test_jobs_that_slurm_does_not_show_are_counted_by_their_leases(home: StudyHo
         "(alice submitted it, and a site may hide the jobs of others (PrivateData))"
     ]
     (doubt,) = found.doubts
-    assert "the leases of 1 of its workers move: they are counted" in doubt
+    assert "but 1 of its workers refresh their leases and are counted" in doubt
 
 
 def test_a_lease_that_does_not_move_is_not_believed(home: StudyHome, squeue: Squeue) -> None:
@@ -166,7 +166,7 @@ def test_on_another_cluster_nothing_is_concluded_from_its_queue(home: StudyHome,
     found = the_live(home)
     assert found.workers == 0
     (doubt,) = found.doubts
-    assert "it is of cluster 'east', and SLURM was asked on 'west'" in doubt
+    assert "it is on cluster 'east', and this is cluster 'west'" in doubt
     with at_work(home, 0):
         assert the_live(home).workers == 1
 
@@ -176,7 +176,7 @@ def test_a_job_of_this_cluster_that_slurm_has_forgotten_is_no_doubt(home: StudyH
     assert the_live(home).doubts == ()
     write_submission(home, submission(submitted=time.time()))
     (doubt,) = the_live(home).doubts  # SLURM shows a job for minutes, whatever becomes of it
-    assert "SLURM shows nothing of job 7" in doubt
+    assert "SLURM does not show job 7" in doubt
 
 
 def test_ended_tasks_are_asked_for_too(home: StudyHome, squeue: Squeue) -> None:

@@ -113,7 +113,7 @@ def test_that_slurm_shows_nothing_is_doubt_and_not_the_end(root: Path) -> None:
 
 def test_on_another_cluster_absence_says_nothing(root: Path) -> None:
     home, now = make(root), time.time()
-    hidden = {"abc": Hidden(why="it is of cluster 'east', and SLURM was asked on 'west'", is_elsewhere=True)}
+    hidden = {"abc": Hidden(why="it is on cluster 'east', and this is cluster 'west'", is_elsewhere=True)}
     with at_work(home, {**ONE, "submission": "abc"}):
         age(home, "7-r0-0", 45)
         queue = Answer(rows={}, asked=now, hidden=hidden)

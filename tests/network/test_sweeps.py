@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from hpo_batch.monitor.workers import _seen
 from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study.read import read_state
-from tests.conftest import REPOSITORY
+from tests.helpers import Ended, run
 from tests.network.mount import Host
 
 Hosts = Callable[..., Sequence[Host]]
@@ -40,13 +38,9 @@ workers = 1
 """
 
 
-def command(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:
+def command(host: Host, *argv: str) -> Ended:
     """Run on a host, with the project of the tests as the user's."""
-    return subprocess.run(
-        [sys.executable, "-m", "hpo_batch", *argv, "--root", str(host.path / "logs")],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=100,
-        env={**os.environ, "SLURMD_NODENAME": host.path.name},
-    )  # fmt: skip
+    return run(*argv, "--root", host.path / "logs", env={"SLURMD_NODENAME": host.path.name})
 
 
 @pytest.fixture
@@ -63,7 +57,7 @@ def test_a_disk_that_is_full_for_a_moment_costs_no_trial(hosts: Hosts, sweep: Pa
     (host,) = hosts(1)
     host.fail("ENOSPC", operation, glob, times=3)
     ended = command(host, "submit", str(sweep), "--local", "--wait")
-    assert ended.returncode == 0, ended.stderr
+    assert ended.code == 0, ended.err
     state = read_state(home_of(host.source / "logs", "s"))
     counts = state.counts()
     assert (counts.complete, counts.failed, len(state.trials)) == (3, 0, 3)
@@ -90,13 +84,13 @@ def test_how_long_ago_a_worker_was_seen_is_asked_of_the_server(hosts: Hosts) -> 
 @pytest.mark.parametrize("argv", [("status", "s"), ("doctor", "s"), ("list",), ("collect", "s")])
 def test_a_file_system_that_has_gone_is_no_bug_of_ours(hosts: Hosts, sweep: Path, argv: tuple[str, ...]) -> None:
     (host,) = hosts(1)
-    assert command(host, "submit", str(sweep), "--local", "--wait").returncode == 0
+    assert command(host, "submit", str(sweep), "--local", "--wait").code == 0
     assert host._process is not None
     host._process.kill()  # the mount is there, and whatever is asked of it fails: ENOTCONN
     host._process.wait()
     ended = command(host, *argv)
-    assert "a bug in hpo-batch" not in ended.stderr, ended.stderr
-    assert ended.returncode in (Exit.STORAGE, Exit.BAD_INPUT)
+    assert "a bug in hpo-batch" not in ended.err, ended.err
+    assert ended.code in (Exit.STORAGE, Exit.BAD_INPUT)
 
 
 def test_doctor_says_that_a_disk_is_full(hosts: Hosts, sweep: Path) -> None:
@@ -105,9 +99,9 @@ def test_doctor_says_that_a_disk_is_full(hosts: Hosts, sweep: Path) -> None:
     host.fail("ENOSPC", "create", "*/said.*", times=-1)
     (host.source / "logs").mkdir()
     ended = command(host, "doctor", str(sweep))
-    assert "a bug in hpo-batch" not in ended.stderr, ended.stderr
-    assert "No space left on device" in ended.stdout + ended.stderr
-    assert ended.returncode == Exit.STORAGE
+    assert "a bug in hpo-batch" not in ended.err, ended.err
+    assert "No space left on device" in ended.out + ended.err
+    assert ended.code == Exit.STORAGE
 
 
 @pytest.mark.parametrize("argv", [("list",), ("status", "s"), ("collect", "s")])
@@ -118,5 +112,5 @@ def test_a_logs_directory_that_cannot_be_read_is_not_taken_for_an_empty_one(
     (host.source / "logs" / "other").mkdir(parents=True)
     host.fail("EIO", "readdir", "*", times=-1)
     ended = command(host, *argv)
-    assert ended.returncode == Exit.STORAGE, ended.stdout + ended.stderr
-    assert "Input/output error" in ended.stderr
+    assert ended.code == Exit.STORAGE, ended.out + ended.err
+    assert "Input/output error" in ended.err

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.objective.memory import CGROUPS, oom_kills
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 COUNTED = "low 0\noom 3\noom_kill 2\noom_group_kill 0\n"
 

@@ -50,7 +50,7 @@ def test_args_have_a_form_with_hyphens() -> None:
         *("x", "--batch-size", "3", "--use-amp", "--model.d-model=-1", "--plain", "a_b"),
     ]
     told = check_placeholders("x {hyphen_args}", ["batch_size", "batch-size"], ())
-    assert told == ["command: {hyphen_args} makes one option --batch-size of several"]
+    assert told == ["command: with {hyphen_args} several parameters become --batch-size"]
 
 
 @given(st.text(st.sampled_from("ab/._-=,:()[]{}'\"\\ é~$"), min_size=1, max_size=20))
@@ -91,8 +91,11 @@ def test_a_dotted_name_is_looked_up_as_it_stands() -> None:
         ("x {lr}}", "'}' without '{'"),
         ("x 'unbalanced", "cannot be split"),
         ("", "empty"),
-        ("x --a={args}", "'{args}' becomes several arguments and must be one of its own, but stands in '--a={args}'"),
-        (["x {overrides}"], "'{overrides}' becomes several arguments"),
+        (
+            "x --a={args}",
+            "'{args}' expands to several arguments and must be a separate argument, but is part of '--a={args}'",
+        ),
+        (["x {overrides}"], "'{overrides}' expands to several arguments"),
     ],
 )
 def test_malformed_commands_are_refused(command: str | list[str], message: str) -> None:

@@ -67,7 +67,7 @@ def test_tensors_are_metrics(trial: Trial, engine: FakeEngine) -> None:
         ({"a": 1}, "a dict"),
         (1j, "a complex"),
         (np.zeros(2), "a ndarray with other than one element"),
-        (10**400, "an? int that is no real number"),
+        (10**400, "an? int that is not a real number"),
         (object(), "a object"),
     ],
 )

@@ -130,7 +130,7 @@ def test_odd_lines_of_sacct(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_config_as_recorded() -> None:
     config = control.parse_config((DATA / "config-22.05.txt").read_text())
-    assert config == control.SlurmConfig(
+    assert config == control.SiteConfig(
         version="22.05.8",
         cluster="test",
         max_array_size=1001,

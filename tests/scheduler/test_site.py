@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hpo_batch.scheduler.slurm.site import Limit, Partition, parse_associations, parse_partitions, parse_qos
+from hpo_batch.scheduler.site import Limit, Partition
+from hpo_batch.scheduler.slurm.site import parse_associations, parse_partitions, parse_qos
 
 from .conftest import DATA
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from hpo_batch.cli.doctor import _findings
 from hpo_batch.cli.main import run
 from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.study import examine_study
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.monitor.status import View
 from hpo_batch.sources.read import read_study
@@ -153,7 +153,7 @@ def test_every_command_tells_which_study_is_bad(
             assert told.out.count("COMPLETE") >= 2, told.err
             assert code == codes["collect", "bad"], told.err
     if codes["collect", "bad"]:  # doctor said "journal ok" of what collect could not read
-        found = [finding for finding in _findings(home_of(root, "bad")) if finding.about == "journal"]
+        found = [finding for finding in examine_study(home_of(root, "bad")) if finding.about == "journal"]
         assert {finding.level for finding in found} == {Level.BAD}, found
 
 
@@ -188,4 +188,4 @@ def test_status_of_several_budgets(root: Path, capfd: pytest.CaptureFixture[str]
     assert run(["status", "both", "--root", str(root)]) == 4
     told = capfd.readouterr()
     assert "both/good" in told.out
-    assert "error: the journal has a record that makes no sense" in told.err
+    assert "error: the journal has a malformed record" in told.err

@@ -119,7 +119,7 @@ def test_check_and_submit_say_what_sharing_means(person: People) -> None:
     for argv in (("check", alice.sweep()), ("submit", alice.sweep(), "--wait")):
         done = alice.run(*argv)
         assert done.code == 0, done.err
-        assert f"members of {LAB} may change what its workers run, and so run code as you" in done.out + done.err
+        assert f"members of {LAB} can change what its workers run, and so run code as you" in done.out + done.err
         assert f"chmod +t {alice.root}" in done.out + done.err
     alice.root.chmod(0o3775)
     done = alice.run("check", alice.sweep(study=""))
@@ -155,7 +155,7 @@ def test_a_colleague_goes_on_with_a_study_from_a_closed_home(person: People, mod
         if argv[0] == "resume":
             assert done.code == 0, done.err
             assert f"{work}, where the workers of toy ran, " in done.err
-            assert "they run here now" in done.err
+            assert "using this directory instead" in done.err
     assert "5 of 5 finished" in alice.run("status", "toy").out
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hpo_batch.doctor import file_system
 from hpo_batch.doctor.finding import Level
-from hpo_batch.doctor.nodes import Order, script
+from hpo_batch.doctor.node_job import Order, script
 from hpo_batch.sweep.schema import Job
-from tests.launch.test_node_test import PARTITION
+from tests.doctor.test_nodes import PARTITION
 
 PROGRAMS = ("contention.py", "json.py", "fcntl.py", "hpo_batch.py", "sitecustomize.py", "usercustomize.py", "random.py")
 

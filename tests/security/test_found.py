@@ -246,7 +246,7 @@ def test_a_parameter_that_is_none_of_its_choices(cli: Callable[..., object], sam
     journal.write_text(spoilt)
     for words in (("retry", "s", "-n"), ("retry", "s"), ("explain", "s", "2"), ("logs", "s", "2"), ("collect", "s")):
         ended = cli(*words)
-        assert (ended.code, "makes no sense" in ended.err) == (4, True), (words, ended)  # type: ignore[attr-defined]
+        assert (ended.code, "malformed" in ended.err) == (4, True), (words, ended)  # type: ignore[attr-defined]
     assert journal.read_text() == spoilt
     assert cli("doctor", "s").code == 4  # type: ignore[attr-defined]
 

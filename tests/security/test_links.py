@@ -183,7 +183,7 @@ def test_a_checkpoint_that_leads_to_private_files(
     copied = [path for path in folder.rglob("*") if not path.is_symlink() and path.is_file()]
     assert [path.name for path in copied] == ["claim.json"]
     assert (private / "file").stat().st_mode & 0o777 == 0o600
-    assert (kind == "folder") == ("the trial begins anew" in caplog.text)
+    assert (kind == "folder") == ("the trial starts over" in caplog.text)
 
 
 def test_a_checkpoint_with_links_is_taken_over_whole(home: StudyHome) -> None:

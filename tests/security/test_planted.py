@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cli.main import run
-from hpo_batch.doctor.locks_and_disk import lock_findings
+from hpo_batch.doctor.locks_and_disk import check_locks
+from hpo_batch.doctor.reading import read_subject
 from hpo_batch.errors import StorageError
 from hpo_batch.journal import locks
 from hpo_batch.journal.locks import journal_lock
@@ -68,7 +69,7 @@ def test_a_lock_that_is_none_is_broken(root: Path, kind: str, monkeypatch: pytes
     monkeypatch.setattr(locks, "FOREIGN_GRACE_S", 0.2)
     home = home_of(root, "bad")
     PLANTED[kind](Path(f"{home.journal}.lock"))
-    assert len(list(lock_findings(home))) >= 1
+    assert len(list(check_locks(read_subject(home)))) >= 2
     if kind == "folder":
         with pytest.raises(StorageError, match="cannot lock"), journal_lock(home.journal, timeout_s=5.0):
             pass
@@ -100,7 +101,7 @@ def test_doctor_locks_no_file_that_a_link_leads_to(root: Path, tmp_path: Path) -
     flock.unlink()
     flock.symlink_to(own)
     before = own.stat()
-    assert [finding.what for finding in lock_findings(home)] == ["none is held"]
+    assert next(check_locks(read_subject(home))).what == "none is held"
     assert own.stat() == before
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cli.doctor import _findings
 from hpo_batch.cli.main import run
 from hpo_batch.doctor.finding import Level
+from hpo_batch.doctor.study import examine_study
 from hpo_batch.files import OddFile, decode, loads, read_json_lines, read_regular
 from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import home_of
@@ -75,7 +75,7 @@ def test_no_command_minds(root: Path, place: str, kind: str, capfd: pytest.Captu
         assert "root:x:0" not in told.out + told.err
         if argv[0] in ("list", "collect"):
             assert code == 0, (argv, told.err)
-    found = {finding.about: finding for finding in _findings(home_of(root, "bad"))}
+    found = {finding.about: finding for finding in examine_study(home_of(root, "bad"))}
     if place == "submissions.jsonl" and kind not in ("number", "list", "other types", "binary", "nested"):
         assert found["submissions"].level is Level.BAD
     if place == "sweep.1.json":
@@ -127,8 +127,8 @@ def test_a_submission_of_other_types_is_none(root: Path, changed: dict[str, obje
     with home.submissions.open("a") as file:
         file.write(json.dumps(line) + "\n")
     assert read_submissions(home) == (first,)
-    findings = [finding for finding in _findings(home) if finding.about == "submissions"]
-    assert "are none of ours" in findings[0].what
+    findings = [finding for finding in examine_study(home) if finding.about == "submissions"]
+    assert "were not written by hpo-batch" in findings[0].what
 
 
 @pytest.mark.parametrize("workdir", [5, ["x"], "a\0b", {}])

@@ -15,7 +15,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 from .cluster import SlurmCluster
 

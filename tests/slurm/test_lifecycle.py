@@ -19,7 +19,7 @@ from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import state_of
 
 from .cluster import SlurmCluster
@@ -190,7 +190,7 @@ def test_the_collector_resumes_as_often_as_it_may(
     assert all(s.collector for s in submissions)
     assert state_of(home).counts().finished == 3
     logs = "".join(path.read_text() for path in home.slurm.glob("*_collector.log"))
-    assert "toy is not resumed: it was resumed 2 times (job.auto_resume = 2)" in logs
+    assert "toy is not resumed: already resumed 2 times (job.auto_resume = 2)" in logs
     with (home.path / "results" / "trials.csv").open() as file:
         assert sum(row["state"] == "COMPLETE" for row in csv.DictReader(file)) == 3
     # by hand it goes on from there, and the row begins anew
@@ -212,7 +212,7 @@ def test_a_partition_that_refuses_the_collector_keeps_its_workers(
     capfd.readouterr()
     job = submit("quadratic", "--set", "job.collect=true")
     said = capfd.readouterr().err
-    assert "warning: the workers run, but SLURM refused the job that collects after them" in said
+    assert "warning: the workers were submitted, but SLURM refused the collector" in said
     assert "nowhere" in said
     assert "job_templates/collector.toml" in said
     slurm_cluster.wait_ended(job)

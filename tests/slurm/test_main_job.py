@@ -12,7 +12,7 @@ import pytest
 
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 from .cluster import SlurmCluster
 

@@ -14,7 +14,7 @@ from hpo_batch.cli.main import run
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.network.mount import Host
 from tests.study.helpers import state_of
 

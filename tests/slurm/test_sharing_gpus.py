@@ -15,7 +15,7 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.leases import read_owners
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import state_of
 
 from .cluster import SlurmCluster

@@ -19,7 +19,7 @@ from hpo_batch.monitor.live import live
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.launch.test_sbatch import SITES
 
 from .cluster import ClusterConfig, SlurmCluster
@@ -118,7 +118,7 @@ def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: 
     code, err = submit("--workers", "10", "--qos", "few", "--", "--hold")
     assert code == 0, err
     assert "only 6 of 10 workers were submitted: QOSMaxSubmitJobPerUserLimit" in err
-    assert "The same command adds the rest" in err
+    assert "Run the same command again later to add the rest" in err
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     assert (submission.workers, submission.asked, len(submission.job_ids)) == (6, 10, 2)
@@ -131,7 +131,7 @@ def test_a_submit_limit_is_met_with_fewer_workers(strict: SlurmCluster, submit: 
 
     code, err = submit("--workers", "10", "--qos", "few", "--", "--hold")
     assert code == 3
-    assert "there is no room for even one worker now" in err
+    assert "not even one worker fits now" in err
     assert len(strict.squeue()) == 6
     assert home.exists
     strict.run("scancel", submission.job_ids[0])
@@ -198,7 +198,7 @@ def test_a_job_whose_id_was_lost_works_and_is_counted(
         )  # fmt: skip
     assert ended.returncode == (3 if how == "no answer" else -9)
     if how == "no answer":
-        assert "the job may have been taken" in ended.stderr
+        assert "the job may have been submitted" in ended.stderr
     (submission,) = read_submissions(home)
     assert (submission.job_ids, submission.may_have_more) == ((), True)
     in_place_of("sbatch", 'exec $REAL "$@"')
@@ -252,7 +252,7 @@ def test_variables_of_the_caller_fill_what_is_open(
     monkeypatch.setenv("SBATCH_TIMELIMIT", "3")
     code, err = submit("--workers", "1", "--", "--hold")
     assert code == 0, err
-    assert "SBATCH_PARTITION=urgent of your environment is asked for too" in err
+    assert "SBATCH_PARTITION=urgent from your environment applies too" in err
     (job,) = read_submissions(home_of(root, "toy"))[0].job_ids
     shown = slurm_cluster.run("scontrol", "show", "job", job).stdout
     assert "Partition=urgent" in shown

@@ -17,7 +17,7 @@ import pytest
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import state_of
 
 from .cluster import SLURM_VARIABLES, ClusterConfig, SlurmCluster
@@ -121,9 +121,9 @@ def test_tasks_that_wait_get_the_new_limit_and_end_with_the_target(
     code, _, err = cli("submit", tmp_path / "toy.toml", "--set", 'job.walltime="20"', "--set", "job.cpus=2")
     assert code == 0
     assert "2 workers are already running; none added" in err
-    assert f"waiting array tasks have the new limit too, 0:20:00: {array}_1" in err
+    assert f"pending array tasks have the new limit too, 0:20:00: {array}_1" in err
     assert f"running array tasks keep their limit: {array}_0" in err
-    assert f"warning: waiting array tasks keep the job.cpus they were submitted with: {array}_1" in err
+    assert f"warning: pending array tasks keep the job.cpus they were submitted with: {array}_1" in err
     assert facts(slurm_cluster, f"{array}_1")["TimeLimit"] == "00:20:00"
     assert facts(slurm_cluster, f"{array}_0")["TimeLimit"] == "00:10:00"
     (home.path / "go").touch()
@@ -208,7 +208,7 @@ def test_a_site_that_hides_the_jobs_of_others(
     code, _, err = cli("submit", tmp_path / "toy.toml")
     assert code == 0
     assert "2 workers are already running; none added" in err
-    assert "the leases of 2 of its workers move: they are counted" in err
+    assert "but 2 of its workers refresh their leases and are counted" in err
     assert len(read_submissions(home)) == 1
     (home.path / "go").touch()  # at the end nobody has to be killed
     strict_site.wait_ended(job)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.records import TrialState
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.study.helpers import state_of
 
 from .cluster import SlurmCluster

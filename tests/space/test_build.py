@@ -68,9 +68,9 @@ def test_kinds_of_parameter(value: Any, expected: object) -> None:
         ([{"a": 1}], "", "choice a table: a dict cannot be a value"),
         ([1, math.inf], "", "choice inf: a value must be finite"),
         ([1, HUGE], "", "choice an integer of 1329 bits: an integer of more than 53 bits"),
-        ([8, 16, 8], "", "choice 8 is listed twice; to prefer a choice, give it a larger weight in 'weights'"),
+        ([8, 16, 8], "", "choice 8 is listed twice; to draw a choice more often, use 'weights'"),
         (["a", "a"], "", "choice 'a' is listed twice"),
-        ([1, True, 1.0], "", "choices 1 and true are equal as numbers and cannot be told apart; use strings"),
+        ([1, True, 1.0], "", "choices 1 and true are equal as numbers and cannot be distinguished; use strings"),
         ([0.5, 1, 1.0], "", "choices 1 and 1.0 are equal as numbers"),
         ({"choices": "abc"}, ".choices", "choices must be a list"),
         ({"choices": [1, 2], "weights": [1]}, ".weights", "weights must be a list of 2 numbers, one for each choice"),
@@ -117,10 +117,10 @@ def test_kinds_of_parameter(value: Any, expected: object) -> None:
         ({"low": 1, "high": 5, "limits": [0.5, 9]}, ".limits", "the limits of an integer range must be integers"),
         ({"low": 1, "high": 5, "limits": 9}, ".limits", "limits must be two numbers"),
         ({"low": 1, "high": 5, "limits": [1, 2, 3]}, ".limits", "limits must be two numbers"),
-        ({}, "", "a table describes a parameter by low and high, by choices, or by value"),
-        ({"log": True}, "", "a table describes a parameter by low and high, by choices, or by value"),
+        ({}, "", "a table must declare a parameter with low and high, with choices, or with value"),
+        ({"log": True}, "", "a table must declare a parameter with low and high, with choices, or with value"),
         ({"lr": 0.1}, "", 'a parameter with a dot in its name needs quotes: "x.lr" = ...'),
-        ({"when": datetime.date(2024, 1, 1)}, "", "a table describes a parameter"),
+        ({"when": datetime.date(2024, 1, 1)}, "", "a table must declare a parameter"),
         ({"choices": [1, 2], "when": True}, ".when", "a condition is an expression in quotes"),
         ({"choices": [1, 2], "when": "x >"}, ".when", "it cannot be read"),
         ({"choices": [1, 2], "when": "a.b > 1"}, ".when", "'a.b' is not a parameter"),
@@ -158,13 +158,13 @@ def test_several_mistakes_of_one_parameter() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "a parameter needs a name without spaces around it"),
-        (" x", "a parameter needs a name without spaces around it"),
-        ("\t", "a parameter needs a name without spaces around it"),
-        ("x" * 200, "at most 100 printable characters"),
-        ("a\x00b", "at most 100 printable characters"),
-        ("a\nb", "at most 100 printable characters"),
-        ("a\u202eb", "at most 100 printable characters"),
+        ("", "a parameter's name cannot be empty or have spaces around it"),
+        (" x", "a parameter's name cannot be empty or have spaces around it"),
+        ("\t", "a parameter's name cannot be empty or have spaces around it"),
+        ("x" * 200, "at most 100 characters, all printable"),
+        ("a\x00b", "at most 100 characters, all printable"),
+        ("a\nb", "at most 100 characters, all printable"),
+        ("a\u202eb", "at most 100 characters, all printable"),
         ("True", "'True' is a value, not a name"),
         ("trial_dir", "names that begin with 'trial_' are reserved"),
         ("trial_", "names that begin with 'trial_' are reserved"),
@@ -248,7 +248,7 @@ def test_unknown_names_are_told_with_the_nearest() -> None:
     )
     assert [(problem.key[-1], problem.message.split(" is ")[0], problem.guess) for problem in problems] == [
         ("low", "low (5)", ""),
-        ("bad", "expression '1 +': it cannot be read; allowed are names (in backticks if they are no identifiers: "
+        ("bad", "expression '1 +': it cannot be read; allowed are names (in backticks if they are not identifiers: "
          "`batch-size`), numbers, text, True, False, + - * / // % **, == != < <= > >=, and, or, not, 'in (...)', "
          "'a if b else c' and the functions abs, ceil, exp, float, floor, int, len, log, log10, log2, max, min, round, "
          "sqrt", ""),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +10,10 @@ import pytest
 
 from hpo_batch.records import TrialRecord
 from hpo_batch.store.home import StudyHome, home_of
-from tests.conftest import REPOSITORY
+from tests.helpers import Ended, run
 from tests.store.helpers import read_state
 
 FORMAT_1 = Path(__file__).with_name("data") / "format-1"
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +24,7 @@ class Sample:
     home: StudyHome
 
     def run(self, *argv: object) -> Ended:
-        done = subprocess.run(
-            [sys.executable, "-m", "hpo_batch", *(str(word) for word in argv)],
-            cwd=self.project, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-            check=False, timeout=60,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return run(*argv, cwd=self.project)
 
     def records(self) -> dict[str | None, TrialRecord]:
         """Trials by name; of those without one, the last."""

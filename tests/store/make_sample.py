@@ -19,7 +19,7 @@ from hpo_batch.processes import boot_id, is_alive
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.store.helpers import read_state
 
 NODE = "n1"

@@ -62,7 +62,7 @@ def test_a_study_outside_of_the_logs_directory_is_found_by_its_folder(root: Path
 
 
 def test_an_unknown_study_is_told_with_what_is_there(root: Path) -> None:
-    with pytest.raises(StudyNotFound, match=r"no study 'x' in .*; there are no studies in it"):
+    with pytest.raises(StudyNotFound, match=r"no study 'x' in .*; it has no studies"):
         find_homes(root, "x")
     make(root, "patchtst")
     with pytest.raises(StudyNotFound, match=r"did you mean 'patchtst'\?"):
@@ -84,9 +84,9 @@ def test_the_newest_study_is_the_one_whose_journal_changed_last(root: Path) -> N
 
 def test_what_cannot_be_written_is_told_early(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is in the way: it is not a directory"):
+    with pytest.raises(UserError, match="exists and is not a directory"):
         check_writable(tmp_path / "file" / "logs" / "s")
-    with pytest.raises(StorageError, match=r"cannot make the study's directory .*Not a directory"):
+    with pytest.raises(StorageError, match=r"cannot create the study's directory .*Not a directory"):
         home_of(tmp_path / "file", "s").make()
     check_writable(tmp_path / "new" / "s")
     assert not (tmp_path / "new").exists()

@@ -18,6 +18,7 @@ from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 from hpo_batch.store import leases
 from hpo_batch.store.leases import LeaseWatch, held, is_followed, lease_path, read_owners, remove_dead, remove_left_over
+from tests.helpers import until
 
 from .helpers import dead_process, kill, start
 
@@ -176,8 +177,7 @@ def hold(folder: Path, ready: Path) -> None:
 def test_a_killed_worker_does_not_keep_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "workers"
     process, _ = start(hold, folder, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     kill(process)
     assert lease_path(folder, "w-0").exists()
     with held(folder, owner(), duration_s=60):

@@ -11,6 +11,7 @@ import pytest
 from hpo_batch.records import Owner
 from hpo_batch.store.leases import held, lease_path
 from hpo_batch.store.liveness import find_alive, holders
+from tests.helpers import until
 from tests.store.helpers import kill, start
 from tests.study.helpers import owner
 
@@ -57,8 +58,7 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 def test_on_this_host_it_is_told_at_once(tmp_path: Path, root: Path) -> None:
     folder = tmp_path / "workers"
     process, _ = start(hold_until_killed, folder)
-    while not (tmp_path / "ready").exists():
-        os.sched_yield()
+    until((tmp_path / "ready").exists)
     (holder,) = holders(folder)
     assert holder.alive is True
     assert str(holder) == f"worker {process.pid}-3 on {holder.facts['host']} (pid {process.pid})"

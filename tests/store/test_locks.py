@@ -20,6 +20,7 @@ from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import TrialState
+from tests.helpers import until
 
 from .helpers import answer, assert_read_as_optuna_reads, dead_process, in_processes, kill, plain_storage, start
 
@@ -72,8 +73,7 @@ def hold(path: Path, ready: Path) -> None:
 
 def test_the_lock_of_a_killed_process_is_broken_at_once(path: Path, tmp_path: Path) -> None:
     process, _ = start(hold, path, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     with pytest.raises(LockTimeout, match=r"could not acquire .* may be suspended"), journal_lock(path, timeout_s=0.1):
         pytest.fail("the holder lives")
     kill(process)

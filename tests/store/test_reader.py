@@ -44,7 +44,7 @@ def test_a_journal_without_a_study_is_an_empty_state(tmp_path: Path, is_there: b
     reader = summary_reader(path)
     assert reader.read().study_name is None
     assert reader.read().trials == []
-    with pytest.raises(StorageError, match="holds no study"):
+    with pytest.raises(StorageError, match="contains no study"):
         reader.read_study()
     made(path)
     assert reader.read_study().study_name == "s"  # it reads on
@@ -56,9 +56,9 @@ def test_what_was_left_out_is_no_empty_value(tmp_path: Path) -> None:
     (whole,) = JournalReader(path, JournalState()).read().trials
     assert (whole.steps, whole.user_attrs) == ({3: 0.5}, {"a": 1.0})
     (summary,) = summary_reader(path).read().trials
-    with pytest.raises(RuntimeError, match="reports were left out"):
+    with pytest.raises(RuntimeError, match="reports were skipped"):
         _ = summary.steps
-    with pytest.raises(RuntimeError, match="metrics were left out"):
+    with pytest.raises(RuntimeError, match="metrics were skipped"):
         _ = summary.user_attrs
     assert (summary.decoded_steps, summary.record().steps, summary.record().metrics) == ({}, {}, {})
     assert not hasattr(JournalReader(path, StudyTrials()).read(), "number_of_key")

@@ -18,6 +18,7 @@ from hpo_batch.journal import kernel_lock, locks
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
+from tests.helpers import until
 
 from .helpers import answer, dead_process, start
 from .test_journal import all_names, append, names, record
@@ -120,7 +121,7 @@ def test_a_reader_without_the_lock_notices_what_was_taken_back(path: Path) -> No
     assert names(reader.read_new()) == ["k1"]
     os.truncate(path, sure)  # its writer's sync failed
     append(path, record(2), record(3))
-    with pytest.raises(StorageError, match="were taken back") as caught:
+    with pytest.raises(StorageError, match="were rolled back") as caught:
         reader.read_new()
     assert not isinstance(caught.value, JournalCorrupt)
     assert reader.was_undone
@@ -214,8 +215,7 @@ def test_a_waiter_asks_the_less_often_the_more_there_are(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiters: int
 ) -> None:
     process, pipe = start(hold_for, path, 0.6, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     pauses: list[float] = []
     sleep = time.sleep
     monkeypatch.setattr(kernel_lock.time, "sleep", lambda seconds: (pauses.append(seconds), sleep(seconds)))
@@ -251,8 +251,7 @@ def test_time_in_which_nobody_could_look_does_not_make_a_lock_abandoned(
 
 def test_a_lock_that_cannot_be_had_says_how_long_that_took(path: Path, tmp_path: Path) -> None:
     process, _ = start(hold_for, path, 60, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     with (
         pytest.raises(LockTimeout, match=r"in 1(\.\d)? s; its holder may be suspended"),
         journal_lock(path, timeout_s=1),

@@ -122,7 +122,7 @@ def test_a_checkpoint_that_cannot_be_copied_whole_is_not_copied(
     second = open_attempt(home, claim(attempt=2, resumes=1), FACTS)
     assert len(tries) == attempt_folder.COPY_TRIES
     assert [p.name for p in second.iterdir()] == ["claim.json"]
-    assert "cannot be copied, the trial begins anew" in caplog.text
+    assert "the trial starts over" in caplog.text
 
 
 def vanishing(monkeypatch: pytest.MonkeyPatch, path: Path, *, times: int) -> list[str]:
@@ -169,7 +169,7 @@ def test_a_result_stays_when_its_attempt_is_given_back_after_all(home: StudyHome
 def test_a_folder_that_cannot_be_made_is_a_storage_error(home: StudyHome) -> None:
     home.path.mkdir()
     (home.path / "trials").touch()
-    with pytest.raises(StorageError, match=r"cannot make the folder of an attempt.*Not a directory"):
+    with pytest.raises(StorageError, match=r"cannot create the folder of an attempt.*Not a directory"):
         open_attempt(home, claim(), FACTS)
     with pytest.raises(StorageError, match="cannot write"):
         write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
@@ -195,7 +195,10 @@ def test_a_torn_claim_is_told_and_not_guessed(home: StudyHome, content: bytes) -
     (folder / "claim.json").write_bytes(content)
     attempt = kept(home)
     assert (attempt.claim, attempt.end) == (None, None)
-    assert attempt.problem == f"'{folder / 'claim.json'}' is torn: its writer or its machine was stopped in the middle"
+    assert (
+        attempt.problem
+        == f"'{folder / 'claim.json'}' is incomplete: its writer or its machine was stopped while writing"
+    )
 
 
 def test_every_torn_claim_is_recognised(home: StudyHome) -> None:
@@ -242,7 +245,7 @@ def test_a_result_of_another_claim_does_not_count(home: StudyHome) -> None:
     attempt = kept(home)
     assert attempt.claim is not None
     assert attempt.end is None
-    assert attempt.problem == f"'{folder / 'result.json'}' belongs to another claim: it does not count"
+    assert attempt.problem == f"'{folder / 'result.json'}' belongs to another claim and is ignored"
     write_result(home, claim(attempt=2), Pruned(step=2, metrics={}), FACTS, now=9.0)
     assert kept(home).end == KeptEnd(ended=Pruned(step=2, metrics={}), time=9.0)
     assert kept(home).problem == ""
@@ -251,9 +254,9 @@ def test_a_result_of_another_claim_does_not_count(home: StudyHome) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"searched": {"lr": 0.2}}, "was changed after it was written"),
-        ({"number": 6}, "is that of trial 6, attempt 1"),
-        ({"owner": {}}, "lacks its worker"),
+        ({"searched": {"lr": 0.2}}, "was edited"),
+        ({"number": 6}, "belongs to trial 6, attempt 1"),
+        ({"owner": {}}, "does not name its worker"),
         ({"trial": None}, "was not written by this hpo-batch"),
     ],
 )
@@ -274,7 +277,7 @@ def test_the_last_attempt_counts(home: StudyHome) -> None:
     (home.attempt(5, 11)).mkdir()  # its worker died before it could write the claim
     assert kept_trial(home, 5).end is None
     assert kept_trial(home, 5).claim == trial.claim
-    assert kept_trial(home, 5).problems == (f"'{home.attempt(5, 11) / 'claim.json'}' is not there",)
+    assert kept_trial(home, 5).problems == (f"'{home.attempt(5, 11) / 'claim.json'}' does not exist",)
 
 
 def test_trials_are_listed_by_number_and_nothing_else_is(home: StudyHome) -> None:
@@ -350,7 +353,7 @@ def test_a_torn_result_lies_beside_its_claim_and_is_none(home: StudyHome) -> Non
         attempt = kept(home)
         assert attempt.claim is not None
         assert attempt.end is None
-        assert "result.json' is torn" in attempt.problem
+        assert "result.json' is incomplete" in attempt.problem
         tidy(home, 5, 1)
         assert sorted(path.name for path in folder.iterdir()) == ["claim.json", "result.json"]
 
@@ -359,7 +362,7 @@ def test_a_result_that_is_damaged_later_is_named(home: StudyHome) -> None:
     write_result(home, claim(), Pruned(step=1, metrics={}), FACTS, now=9.0)
     path = home.attempt(5, 1) / "result.json"
     path.write_bytes(path.read_bytes()[:40])
-    assert kept(home).problem == f"'{path}' is torn: its writer or its machine was stopped in the middle"
+    assert kept(home).problem == f"'{path}' is incomplete: its writer or its machine was stopped while writing"
 
 
 def test_what_a_killed_attempt_leaves_is_tidied_and_nothing_else(home: StudyHome) -> None:

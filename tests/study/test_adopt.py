@@ -97,7 +97,7 @@ def test_a_name_that_is_taken(root: Path) -> None:
     before = home.journal.read_bytes()
     sweep = sweep_of(root, Text(space=SPACE))
     fits = fitting(sweep, [row()])
-    with pytest.raises(UserError, match="the study 's' exists already"):
+    with pytest.raises(UserError, match="the study 's' already exists"):
         adopt(home, settled(sweep, "s", trials=1), fits.taken, facts={})
     assert home.journal.read_bytes() == before
     assert [home.name for home in all_homes(root)] == ["s"]
@@ -112,7 +112,7 @@ def test_somebody_who_was_quicker_keeps_the_name(root: Path, monkeypatch: pytest
         made(root, [row()])
 
     monkeypatch.setattr(module, "_build", slow)
-    with pytest.raises(UserError, match="'adopted' exists already"):
+    with pytest.raises(UserError, match="'adopted' already exists"):
         made(root, [row(), row(1)])
     assert len(state_of(home_of(root, "adopted")).trials) == 1
     assert sorted(path.name for path in root.iterdir()) == ["adopted", "toml"]

@@ -111,7 +111,7 @@ def test_exit_code_75_counts_if_nothing_new_was_saved(root: Path) -> None:
         assert not checkpoint.exists()  # a trial that has ended needs none
     record = state_of(home).trials[0].record()
     assert (record.state, record.reason) == (TrialState.FAIL, "exit_code")
-    assert str(record.message).startswith("exit code 75 (continue me later) without a newer checkpoint in HPO_BATCH_")
+    assert str(record.message).startswith("exit code 75 (continue later) without a newer checkpoint in HPO_BATCH_")
 
 
 def test_two_attempts_that_the_limit_ended_without_a_checkpoint_are_enough(root: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_attempts_that_the_limit_ended_without_a_checkpoint_are_enough(root:
     assert (record.state, record.reason) == (TrialState.FAIL, "time_limit")
     assert record.message == (
         "needs more than the walltime (1:00:00) and saves no checkpoint: the time limit ended attempts after 0:57:00, "
-        "0:55:00; save one in trial.checkpoint, or raise job.walltime"
+        "0:55:00; save checkpoints in trial.checkpoint, or raise job.walltime"
     )
     assert [attempt.ending for attempt in record.attempts] == ["time_limit"] * 4
 

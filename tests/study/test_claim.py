@@ -14,7 +14,7 @@ from hpo_batch.store.home import home_of
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.store.helpers import in_processes
 
 from .helpers import claimed, complete, idle, keys, make, owner, plain, revise, state_of, work

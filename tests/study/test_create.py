@@ -150,7 +150,7 @@ def test_a_study_whose_maker_was_killed_at_any_byte_is_made_by_the_next(root: Pa
 def test_an_unfinished_study_of_another_direction_is_told_so(root: Path) -> None:
     home = make(root)
     home.journal.write_bytes(home.journal.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(StorageError, match="was left unfinished"):
+    with pytest.raises(StorageError, match="was left incomplete"):
         revise(home, metric='metric = "loss"\ndirection = "maximize"')
 
 
@@ -178,7 +178,7 @@ def test_a_revision_that_cannot_be_read_is_told_with_its_path(root: Path) -> Non
 
 def test_a_folder_that_is_a_file_is_told_so(root: Path) -> None:
     (root / "s").touch()
-    with pytest.raises(StorageError, match="cannot make the study's directory"):
+    with pytest.raises(StorageError, match="cannot create the study's directory"):
         make(root)
 
 

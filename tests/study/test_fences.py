@@ -20,6 +20,7 @@ from hpo_batch.store.leases import lease_path
 from hpo_batch.study import patience
 from hpo_batch.study.claim import LostAttempt, give_back_lost
 from hpo_batch.study.study import Study
+from tests.helpers import until
 from tests.store.helpers import dead_process, in_processes, kill, start
 
 from .helpers import checkpoints, claimed, complete, idle, make, owner, plain, state_of, work
@@ -42,8 +43,7 @@ def hold(home: StudyHome, index: int, ready: Path, saves: bool = True) -> None:
 def killed_holder(home: StudyHome, tmp_path: Path, index: int = 7, *, saves: bool = True) -> int:
     ready = tmp_path / f"ready{index}"
     process, _ = start(hold, home, index, ready, saves)
-    while not ready.exists() or not ready.read_text():
-        time.sleep(0.01)
+    until(lambda: ready.exists() and ready.read_text())
     kill(process)
     return int(ready.read_text())
 

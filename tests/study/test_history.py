@@ -215,7 +215,7 @@ def test_only_what_is_shown_is_translated(root: Path, value: Callable[[int], flo
     space, state = large(root, 4000, value)
     history = SamplerHistory(space, cap=100)
     assert len(shown(history, state)) == 100
-    assert len(history._known) <= 100 + 11
+    assert len(history._translated) <= 100 + 11
     assert not history._outside
 
 
@@ -235,7 +235,7 @@ def test_a_worker_that_stays_keeps_no_more_than_one_that_joins(root: Path) -> No
     for _ in range(300):
         life.live(1)
         history.study(life.state, optuna.samplers.RandomSampler())
-    assert len(history._known) <= 2 * 20
+    assert len(history._translated) <= 2 * 20
     assert len(history._newest) <= 20
     assert repr(shown(history, life.state)) == repr(expected(life.spaces[1], life.state, 20))
 

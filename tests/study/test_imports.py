@@ -85,7 +85,7 @@ def test_what_does_not_lie_in_the_space_is_left_out_and_counted(root: Path, old:
     inside = sum(float(t.params["x"]) <= 0.5 for t in state_of(old).trials)
     assert 0 < inside < 12
     assert there.lines[0].startswith(
-        f"{inside} of 12 finished trials of 's' fit; most often against the others: 'x' is"
+        f"{inside} of 12 finished trials of 's' fit; most common problem of the others: 'x' is"
     )
     home = importing(root, space="x = { low = 0.0, high = 0.5 }\nn = [1, 2, 3]")
     assert len(shown(home)) == inside
@@ -136,7 +136,7 @@ def test_another_metric_is_taken_from_the_other_metrics_of_the_trials(root: Path
     assert [values for _, values in shown(new)] == [[0.5], [0.6], [0.7]]
     both = importing(root, name="both", metric='metric = ["auc", "loss"]\ndirection = ["maximize", "minimize"]')
     assert [values for _, values in shown(both)] == [[0.5, 1.0], [0.6, 1.0], [0.7, 1.0]]
-    with pytest.raises(UserError, match="the metric of 's' is 'loss', not 'f1'"):
+    with pytest.raises(UserError, match="'s' optimizes 'loss', not 'f1'"):
         importing(root, name="f1", metric='metric = "f1"\ndirection = "maximize"')
 
 

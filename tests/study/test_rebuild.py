@@ -41,6 +41,7 @@ from hpo_batch.study.claim import LostAttempt, give_back_lost
 from hpo_batch.study.rebuild import Completed, Rebuilt, rebuild, unkept
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
+from tests.helpers import until
 from tests.store.helpers import assert_read_as_optuna_reads, kill, start
 
 from .helpers import checkpoints, claimed, complete, idle, keys, make, owner, plain, revise, state_of
@@ -282,8 +283,7 @@ def test_a_trial_that_had_not_ended_waits_and_goes_on_from_its_checkpoint(root: 
     home = make(root, study="trials = 4")
     run_all(home, most=2)
     process, _ = start(hold, home, tmp_path / "ready")
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.01)
+    until((tmp_path / "ready").exists)
     with pytest.raises(StorageError, match=rf"worker {process.pid}-0 on .* \(pid {process.pid}\) is working on 's'"):
         again(home)
     assert not home.journal.exists()
@@ -367,14 +367,14 @@ def test_a_result_of_another_claim_does_not_count_and_is_told(root: Path) -> Non
     result["claim"]["token"] = result["claim"]["owner"]["token"] = "other"
     path.write_text(json.dumps(result))
     (problem,) = again(home).problems
-    assert problem == f"trial 0: '{path}' belongs to another claim: it does not count"
+    assert problem == f"trial 0: '{path}' belongs to another claim and is ignored"
     assert state_of(home).trials[0].state is TrialState.WAITING
 
 
 def test_a_result_with_the_wrong_number_of_values_does_not_count(root: Path) -> None:
     home = make(root, study="trials = 1")
     run_all(home, lambda claim: Complete(values=(1.0, 2.0), metrics={}))
-    assert again(home).problems == ("trial 0: its result has 2 values: it does not count",)
+    assert again(home).problems == ("trial 0: its result has 2 values; ignored",)
     assert run_all(home) == [0]
 
 
@@ -391,12 +391,12 @@ def test_a_torn_claim_leaves_a_failed_trial_in_its_place(root: Path) -> None:
     tear(home.attempt(1, 1) / "claim.json")
     before = told(home)
     (problem,) = again(home).problems
-    assert problem.startswith(f"trial 1 is lost and FAIL now: '{home.attempt(1, 1) / 'claim.json'}' is torn")
+    assert problem.startswith(f"trial 1 is lost and now FAIL: '{home.attempt(1, 1) / 'claim.json'}' is incomplete")
     after = told(home)
     assert [after[n] for n in (0, 2, 3)] == [before[n] for n in (0, 2, 3)]
     hole = state_of(home).trials[1].record()
     assert (hole.state, hole.reason, dict(hole.params)) == (TrialState.FAIL, "lost", {})
-    assert str(hole.message).startswith("put in by 'doctor --rebuild' to keep the numbers of the others: ")
+    assert str(hole.message).startswith("added by 'doctor --rebuild' to keep the numbers of the other trials: ")
     assert [t.number for t in plain(home).trials] == [0, 1, 2, 3]
     assert run_all(home) == [4]  # another one takes its place
     assert state_of(home).counts().complete == 4
@@ -406,7 +406,7 @@ def test_a_number_without_a_folder_is_a_failed_trial_too(root: Path) -> None:
     home = make(root, study="trials = 3")
     run_all(home)
     shutil.rmtree(home.trial(1))
-    assert again(home).problems == ("trial 1 is lost and FAIL now: no attempt of it left a folder",)
+    assert again(home).problems == ("trial 1 is lost and now FAIL: none of its attempts left a folder",)
     assert run_all(home) == [3]
 
 
@@ -418,7 +418,7 @@ def test_a_torn_claim_of_a_later_attempt_is_not_guessed(root: Path) -> None:
     tear(home.attempt(0, 2) / "claim.json")
     configuration = state_of(home).trials[0].record().params
     (problem,) = again(home).problems
-    assert "attempts/2/claim.json' is torn" in problem
+    assert "attempts/2/claim.json' is incomplete" in problem
     trial = state_of(home).trials[0]
     assert (trial.state, trial.attempt, trial.record().params) == (TrialState.WAITING, 2, configuration)
     assert [a.ending for a in trial.record().attempts] == ["nan"]
@@ -460,7 +460,9 @@ def test_without_a_frozen_sweep_nothing_is_guessed(root: Path) -> None:
     run_all(home)
     home.revision(1).unlink()
     original = home.journal.read_bytes()
-    with pytest.raises(StorageError, match=r"no frozen sweep \(sweep.1.json ...\).*copy it back from a backup"):
+    with pytest.raises(
+        StorageError, match=r"cannot read any frozen sweep \(sweep.1.json ...\).*restore it from a backup"
+    ):
         rebuild(home, completed=completed, now=0.0)
     assert home.journal.read_bytes() == original
 
@@ -473,7 +475,7 @@ def test_a_lost_journal_is_not_written_over_by_a_new_study(root: Path) -> None:
         home.journal.unlink()
         if content is not None:
             home.journal.write_bytes(content)
-        with pytest.raises(StorageError, match="'hpo-batch doctor s --rebuild' makes it again"):
+        with pytest.raises(StorageError, match="'hpo-batch doctor s --rebuild' rebuilds it"):
             revise(home, study="trials = 2")
         home.journal.touch()
     assert (home.attempt(0, 1) / "result.json").read_bytes() == result
@@ -495,7 +497,7 @@ def test_an_enqueued_trial_comes_back_and_one_of_plain_optunas_does_not(root: Pa
     before = told(home)
     assert unkept(home, state_of(home)) == (1,)
     rebuilt = again(home)
-    assert rebuilt.problems == ("trial 1 is lost and FAIL now: no attempt of it left a folder",)
+    assert rebuilt.problems == ("trial 1 is lost and now FAIL: none of its attempts left a folder",)
     assert [told(home)[n] for n in (0, 2)] == [before[n] for n in (0, 2)]
 
 

@@ -66,7 +66,7 @@ def test_changes_of_meaning(load_one: LoadOne, before: str, after: str, line: st
 def test_a_new_parameter_has_no_value_in_old_trials(load_one: LoadOne) -> None:
     change = difference(load_one(SPACE), load_one(SPACE + "y = [1, 2]\n"))
     assert change.against == (
-        "space.y is new, and the trials there have no value for it; say in its table what they count with, such as "
+        "space.y is new, and existing trials have no value for it; set the value to assume for them, such as "
         "y = { choices = [1, 2], before = 1 }",
     )
     assert change.lines == ("space.y: (nothing) -> [1, 2]",)

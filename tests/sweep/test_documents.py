@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -18,9 +17,9 @@ from hpo_batch.sweep.load import load
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import architecture_size, target
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
-CONFIGS = REPOSITORY / "configs"
+CONFIGS, DATA = REPOSITORY / "configs", REPOSITORY / "tests" / "data"
 
 
 def the(name: str) -> Sweep:
@@ -28,11 +27,17 @@ def the(name: str) -> Sweep:
     return sweep
 
 
-def reference(shared: Path, name: str) -> Path:
-    path = shared / "reference" / name
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    return path
+def test_the_designs_here_are_those_of_the_documents(shared: Path) -> None:
+    """An additional check, where the documents' own files lie beside the checkout."""
+    ours = json.loads((DATA / "visual-classifier-v3.json").read_text())
+    theirs = json.loads((shared / "reference" / "arc_search_spaces.json").read_text())["v3"]
+    assert ours == {key: theirs[key] for key in ours}
+    assert trials() == trials(shared / "reference" / "seed000_proposal_29.csv")
+
+
+def trials(path: Path = DATA / "supplementary-trials.csv") -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
@@ -77,9 +82,9 @@ def test_the_budgets_extremes_are_valid() -> None:
     ] == [(128, 8, 8), (384, 8, 8), (256, 6, 8), (256, 12, 8), (256, 8, 8), (256, 8, 16)]
 
 
-def test_the_third_space_of_the_visual_classifier(shared: Path) -> None:
+def test_the_third_space_of_the_visual_classifier() -> None:
     """Every range, condition and fixed value of document 003, as its code has them."""
-    v3 = json.loads(reference(shared, "arc_search_spaces.json").read_text())["v3"]
+    v3 = json.loads((DATA / "visual-classifier-v3.json").read_text())
     sweep = the("visual-classifier-v3")
     space = sweep.space
     assert {p.name: p.value for p in space.fixed} == v3["fixed"]
@@ -113,9 +118,9 @@ def as_the_document_has_it(parameter: object) -> dict[str, Any]:
     return {"type": "float", "low": parameter.low, "high": parameter.high, "log": parameter.log}
 
 
-def test_the_supplementary_trials_are_those_of_the_document(shared: Path) -> None:
+def test_the_supplementary_trials_are_those_of_the_document() -> None:
     sweep = the("supplementary-trials")
-    rows = list(csv.DictReader(io.StringIO(reference(shared, "seed000_proposal_29.csv").read_text())))
+    rows = trials()
     planned = planned_trials(sweep)
     assert len(planned) == len(rows) == target(sweep) == 29
     for trial, row in zip(planned, rows, strict=True):

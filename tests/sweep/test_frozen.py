@@ -18,7 +18,7 @@ from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Failures, Job, Sweep
 from hpo_batch.sweep.tables import from_raw, keys_of, tables_in, to_raw
 from hpo_batch.sweep.validate import checked
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 from tests.space.spaces import Drawn, drawn_spaces
 from tests.sweep.conftest import HEAD, SPACE, LoadOne
 

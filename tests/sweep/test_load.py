@@ -67,7 +67,7 @@ def test_tables_nested_as_deeply_as_toml_allows(told: Told) -> None:
     (line,) = told(f"{SPACE}y = {'[' * 390}{']' * 390}\n")
     assert line.startswith("sweep.toml:11: space.y: choice a nested list")
     (line,) = told(f"{SPACE}y{'.a' * 300} = 1\n")
-    assert line.startswith("sweep.toml:11: space.y: a table describes a parameter")
+    assert line.startswith("sweep.toml:11: space.y: a table must declare a parameter")
     assert told(f"{SPACE}y{'.a' * 9000} = 1\n") == ["sweep.toml: not valid TOML: its tables are nested too deeply"]
     (line,) = told(f"{SPACE}[sampler]\noptions = {'{a=' * 300}1{'}' * 300}\n")
     assert line.startswith("sweep.toml:12: sampler.options: an option must be")
@@ -160,7 +160,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("trial.0.name=A", "trial: must be a list, not a table"),
         ("previous.study=old", "previous: this version does not support it yet"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),
-        ("budget=[]", "budget: a budget cannot be changed from outside"),
+        ("budget=[]", "budget: budgets cannot be changed with --set"),
         ("space.lr.low=1.0", "space.lr.low: low (1.0) is above high (0.001)"),
     ],
     ids=lambda text: text[:30],
@@ -284,7 +284,7 @@ def test_mistakes_of_a_template_name_its_file_and_line(told: Told, folder: Path)
     ("text", "message"),
     [
         ("cpus = \n", "site.toml: not valid TOML: Invalid value (at line 1, column 8)"),
-        ("template = 'cpu'", "site.toml: a template cannot name another one; remove its key 'template'"),
+        ("template = 'cpu'", "site.toml: templates cannot be nested; remove its key 'template'"),
     ],
 )
 def test_templates_that_cannot_be_used(told: Told, folder: Path, text: str, message: str) -> None:
@@ -334,7 +334,7 @@ def test_what_is_asked_of_slurm_where_it_would_be_dropped_is_a_mistake(
     ):
         (line,) = told(f"{SPACE}{head}{asked}\n", *beside)
         assert f"job.{key}: " in line
-        assert "on this machine: leave out" in line
+        assert "on this machine: remove" in line
     override = f"job.{asked.replace(' ', '')}"
     for beside in ((), ("job.template=local",)):
         (line,) = told(SPACE, override, *beside)
@@ -348,7 +348,7 @@ def test_a_local_template_asks_nothing_of_slurm(told: Told, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (line,) = told(SPACE, "job.template=mine")
     assert "mine.toml:2: " in line
-    assert "leave out 'gres'" in line
+    assert "remove 'gres'" in line
 
 
 @pytest.mark.parametrize("template", ["a100", "cpu"])

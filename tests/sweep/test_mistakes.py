@@ -164,9 +164,9 @@ def test_mistakes_at_the_top(told: Told, text: str, rest: str) -> None:
 
 def test_characters_that_would_confuse_a_terminal_are_spelt_out(told: Told) -> None:
     assert told(SPACE + '"a\\u001b[31m\\nb\\u202e" = 1\n"<script>" = [1, 1]\n') == [
-        'sweep.toml:11: space."a\\u001b[31m\\u000ab\\u202e": a parameter\'s name is at most 100 printable characters',
-        'sweep.toml:12: space."<script>": choice 1 is listed twice; to prefer a choice, give it a '
-        "larger weight in 'weights'",
+        'sweep.toml:11: space."a\\u001b[31m\\u000ab\\u202e": a parameter\'s name can have at most 100 characters, all '
+        "printable",
+        "sweep.toml:12: space.\"<script>\": choice 1 is listed twice; to draw a choice more often, use 'weights'",
     ]
 
 

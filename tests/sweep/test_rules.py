@@ -135,7 +135,7 @@ def test_nothing_to_search(told: Told, text: str, lines: list[str]) -> None:
         ("[space.constraints]\na = 'x > 1'\nb = 'x < 2'",
          ["11: space.constraints: nothing in [space] satisfies all of them together"]),
         ("y = 3\n[space.constraints]\na = 'y > 5'", ["13: space.constraints.a: nothing in [space] satisfies it"]),
-        ("[space.constraints]\na = '1 > 5'", ["12: space.constraints.a: expression '1 > 5': it names nothing"]),
+        ("[space.constraints]\na = '1 > 5'", ["12: space.constraints.a: expression '1 > 5': it contains no names"]),
         ("[space.derived]\nd = 'x * 2'\n[space.constraints]\na = 'd % 2 == 1'",
          ["14: space.constraints.a: nothing in [space] satisfies it"]),
         ("y = ['a']\n[space.constraints]\na = 'x > y'",
@@ -321,8 +321,8 @@ def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> 
             "workers_per_gpu = 2\ntasks_per_node = 2",
             "13: job.workers_per_gpu: job.tasks_per_node gives several processes",
         ),
-        ("mps = true", "13: job.mps: MPS lets workers share a GPU, and here each worker has its own"),
-        ("srun = false\nnodes = 2", "13: job.srun: only srun can start the processes that job.nodes asks for"),
+        ("mps = true", "13: job.mps: MPS is for workers that share a GPU, but each worker has its own"),
+        ("srun = false\nnodes = 2", "13: job.srun: the processes requested by job.nodes can only be started with srun"),
         ("workers_per_gpu = 0", "13: job.workers_per_gpu: must be greater than or equal to 1"),
     ],
 )
@@ -344,7 +344,7 @@ KINDS = '[space]\n"model.kind" = ["tx", "rnn"]\nn = [1, 2]\nlr = { low = 0.0, hi
 def test_a_condition_on_a_text_that_is_a_parameter(told: Told) -> None:
     (line,) = told(f'{KINDS}[space.child]\nchoices = [1, 2]\nwhen = "\\"model.kind\\" == \'tx\'"\n')
     assert "space.child.when: " in line
-    assert "'model.kind' in quotes is a text, without them (model.kind) it is the parameter" in line
+    assert "'model.kind' in quotes is a text; write model.kind without quotes for the parameter" in line
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_condition_that_never_holds(load_one: LoadOne, when: str, parents: str
 )
 def test_what_names_nothing_is_a_mistake(told: Told, table: str) -> None:
     (line,) = told(f"{KINDS}{table}\n")
-    assert "it names nothing that has a value" in line
+    assert "it contains no names" in line
 
 
 @pytest.mark.parametrize("formula", ["loss - n", "loss - d", "loss - fixed"])

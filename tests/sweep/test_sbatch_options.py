@@ -57,15 +57,15 @@ def test_behind_two_dashes(words: tuple[str, ...], keys: list[tuple[str, str]]) 
     ("word", "told"),
     [
         ("--array=0-3", "say [job] workers and max_running"),
-        ("--nodes=1-4", "'1-4' is no whole number, as [job] nodes has it"),
+        ("--nodes=1-4", "'1-4' is not a whole number, as [job] nodes requires"),
         ("--ntasks-per-gpu=2", "say [job] workers_per_gpu"),
         ("--cpus-per-gpu=2", "say [job] cpus"),
         ("--signal=USR1@60", "say [job] signal_lead_s"),
         ("--time-min=5", "say [job] walltime"),
         ("--clusters=b", "set SLURM_CLUSTERS"),
-        ("--part=gpu", "write it whole: --partition"),  # sbatch takes what is unambiguous, past the plan
-        ("--cpus=4", "write it whole: --cpus-per-gpu or --cpus-per-task"),
-        ("--no-req", "write it whole: --no-requeue"),
+        ("--part=gpu", "write it in full: --partition"),  # sbatch takes what is unambiguous, past the plan
+        ("--cpus=4", "write it in full: --cpus-per-gpu or --cpus-per-task"),
+        ("--no-req", "write it in full: --no-requeue"),
         ("-N2", "such as --nodes"),
     ],
 )

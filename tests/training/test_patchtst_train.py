@@ -268,7 +268,7 @@ def test_a_missing_gpu_is_an_error_not_a_run_on_the_cpu(make_trial: MakeTrial) -
 
 
 def test_an_unknown_parameter_is_an_error(make_trial: MakeTrial) -> None:
-    with pytest.raises(ValueError, match=r"unknown parameter 'droput': did you mean 'dropout'\?"):
+    with pytest.raises(ValueError, match=r"unknown parameter 'droput'; did you mean 'dropout'\?"):
         train(make_trial(params={"droput": 0.1}))
 
 

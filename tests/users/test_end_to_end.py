@@ -158,7 +158,7 @@ def test_a_shared_study_from_its_submission_to_its_report(person: People) -> Non
     watch.look()
     done = bob.run("resume", "toy", "--set", "study.trials=4", "--wait")
     assert done.code == 0, done.err
-    assert f"{alice.home}, where the workers of toy ran, may not be entered by you" in done.err
+    assert f"{alice.home}, where the workers of toy ran, is not accessible to you" in done.err
     assert ran(bob.run("logs", "toy", "2")) == f"from 0600 {alice.uid}\n"
     watch.look()
     assert "trial 0 is not retried: " in bob.run("retry", "toy", "0").err

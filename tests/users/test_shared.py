@@ -142,7 +142,7 @@ def test_a_colleague_sees_stops_and_takes_over_a_running_trial(person: People) -
 
 
 def test_a_killed_workers_trial_is_a_colleagues(person: People) -> None:
-    """Killed: what her code made for herself alone stays hers; the trial begins anew, and says why."""
+    """Killed: what her code made for herself alone stays hers; the trial starts over, and says why."""
     alice, bob = person("alice"), person("bob", umask=0o077)
     assert alice.run("submit", alice.sweep(function="long"), "--trials", 1).code == 0
     study = alice.root / "toy"
@@ -154,9 +154,7 @@ def test_a_killed_workers_trial_is_a_colleagues(person: People) -> None:
     assert modes(study / "workers") == SHARED | {("file", 0o640, LAB)}  # leases are written by their holders only
     worker.send_signal(signal.SIGTERM)
     _, err = worker.communicate(timeout=60)
-    assert re.search(
-        r"W the checkpoint '.*attempts/1/checkpoint' cannot be copied, the trial begins anew: .*private", err
-    )
+    assert re.search(r"W cannot copy the checkpoint '.*attempts/1/checkpoint', the trial starts over: .*private", err)
     assert worker.returncode == 0  # preempted
     done = alice.run("submit", alice.sweep(function="long"), "--trials", 1, "--wait")
     assert done.code == 0, done.err
@@ -240,8 +238,8 @@ def test_the_group_is_that_of_the_logs_directory(person: People, place: Path) ->
     carol.root.mkdir()
     carol.root.chmod(0o1777)
     warning = (
-        f"warning: study.shared: the study will belong to your group '{carol.uid}', since you are not in 'root', "
-        f"the group of '{carol.root}'; 'chgrp -R GROUP {carol.root / 'toy'}' gives it to another one"
+        f"warning: study.shared: the study will belong to your group '{carol.uid}', because you are not a member of "
+        f"'root', the group of '{carol.root}'; to change it: 'chgrp -R GROUP {carol.root / 'toy'}'"
     )
     assert warning in carol.run("check", carol.sweep()).err
     done = carol.run("submit", carol.sweep(), "--wait")
@@ -254,7 +252,7 @@ def test_a_logs_directory_that_only_its_owner_may_enter_is_told(person: People) 
     alice = person("alice")
     alice.root = alice.home / "logs"
     alice.home.chmod(0o700)
-    warning = f"warning: study.shared: only its owner may enter '{alice.home}': nobody else will get at the study"
+    warning = f"warning: study.shared: only its owner may enter '{alice.home}', so nobody else can use the study"
     assert warning in alice.run("check", alice.sweep()).err
     done = alice.run("submit", alice.sweep(), "--wait")
     assert (done.code, warning in done.err) == (0, True)
@@ -270,7 +268,7 @@ def test_modes_that_are_not_to_be_had_are_told_and_fail_nothing(person: People) 
     os.chown(study, 0, LAB)
     study.chmod(0o775)
     done = alice.run("submit", alice.sweep(), "--wait")
-    assert (done.code, done.err.count("did not take the modes of a shared study (2770, files 0660)")) == (0, 1)
+    assert (done.code, done.err.count("cannot set the mode of a shared study (2770, files 0660)")) == (0, 1)
 
     # not in the group of the directory: chmod drops setgid there, and says nothing
     study = alice.root / "toy2"
@@ -280,5 +278,5 @@ def test_modes_that_are_not_to_be_had_are_told_and_fail_nothing(person: People) 
     sweep.write_text(sweep.read_text().replace('"toy"', '"toy2"'))
     done = alice.run("submit", sweep, "--wait")
     assert done.code == 0
-    assert f"W '{study}' did not take the modes" in done.err
-    assert f"'{study}' belongs to group 'root', which you are not in" in done.err
+    assert f"W cannot set the mode of a shared study (2770, files 0660) on '{study}'" in done.err
+    assert f"'{study}' belongs to group 'root', of which you are not a member" in done.err

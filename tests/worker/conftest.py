@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +12,10 @@ import pytest
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.store.home import StudyHome
-from tests.conftest import REPOSITORY
+from tests.helpers import PATIENCE_S, start, until
 from tests.study.helpers import make, state_of
 
 TOYS = Path(__file__).with_name("toys.py")
-PATIENCE_S = 100.0
-"""within the limit of a test, or more of them where it has a higher one"""
 
 
 @dataclass(kw_only=True)
@@ -43,16 +38,7 @@ class Project:
 
     def start(self, *before: str, **environment: str) -> Worker:
         """Args: before: words before the command, such as ``unshare --pid --fork``."""
-        environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}
-        process = subprocess.Popen(
-            [*before, sys.executable, "-m", "hpo_batch", "worker", str(self.home.path)],
-            cwd=self.path,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start("worker", self.home.path, before=before, cwd=self.path, env=environment)
         self.workers.append(Worker(process=process))
         return self.workers[-1]
 
@@ -66,10 +52,7 @@ class Project:
         return state_of(self.home)
 
     def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.02)
+        until(condition)
 
     def file(self, name: str, number: int = 0, attempt: int = 1) -> str:
         return (self.home.attempt(number, attempt) / name).read_text()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
-from tests.conftest import REPOSITORY
+from tests.helpers import run
 
 from .conftest import Project
 
@@ -17,9 +14,9 @@ BROKEN = "bad: the last "
 
 
 def status(here: Project, *options: str) -> str:
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    argv = [sys.executable, "-m", "hpo_batch", "status", here.home.name, "--root", str(here.home.path.parent), *options]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=True).stdout
+    ended = run("status", here.home.name, "--root", here.home.path.parent, *options)
+    assert ended.code == 0, ended.err
+    return ended.out
 
 
 def test_a_worker_leaves_a_node_that_breaks_trials_while_others_go_on(project: Build) -> None:
@@ -29,7 +26,7 @@ def test_a_worker_leaves_a_node_that_breaks_trials_while_others_go_on(project: B
     bad = here.start(SLURMD_NODENAME="bad")
     assert bad.wait() == 1
     assert "no more trials for this worker: trials fail on this node and do well on others" in bad.said
-    assert "or leave it out with job.exclude" in bad.said
+    assert "or exclude it with job.exclude" in bad.said
     assert f"node {BROKEN}" in bad.said
     failed = here.state.counts().failed
     assert 3 <= failed < 40

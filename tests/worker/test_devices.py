@@ -62,10 +62,10 @@ def test_a_gpu_that_torch_does_not_see_is_an_error_with_node_and_reason(root: Pa
         choose_device(sweep(root, "auto"), allocation("GPU-1"))
     assert str(caught.value) == (
         "node node7: GPU GPU-1 was allocated, but torch 2.13.0+cpu sees no CUDA device; "
-        "install a CUDA build of torch there, or say --set job.device=cpu"
+        "install a CUDA build of torch there, or use --set job.device=cpu"
     )
     assert caught.value.exit_code == Exit.BAD_INPUT
-    with pytest.raises(DeviceMissing, match='device = "cuda" was asked for, no GPU was allocated'):
+    with pytest.raises(DeviceMissing, match='device = "cuda" was requested, no GPU was allocated'):
         choose_device(sweep(root, "cuda"), allocation())
 
 

@@ -93,7 +93,7 @@ def test_without_a_guardian_the_next_attempt_ends_the_earlier_one(project: Build
     assert len(alive(pids)) == 2
     second = here.run()
     assert second.process.returncode == 0
-    assert "killing its earlier attempt, which outlived its worker on this node" in second.said
+    assert "killing processes of its earlier attempt that outlived their worker on this node" in second.said
     assert here.file("stdout", attempt=2).splitlines() == ["beside []", "from end", "RESULT: loss=1"]
     assert alive(pids) == []
 

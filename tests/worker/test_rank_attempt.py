@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.worker.connection import Wire
 from hpo_batch.worker.rank_attempt import COMMAND_GRACE_S, GRACE_S, LINGER_S, SETTLE_S, Phase, RankAttempt
@@ -50,7 +50,7 @@ class Ranks:
         sweep = sweep_of(folder, Text(**text))
         self.attempt = RankAttempt(
             trial=Trial(
-                number=0, attempt=1, params={}, seed=1, dir=folder, checkpoint=folder / "c", engine=self.engine
+                TrialContext(number=0, attempt=1, params={}, seed=1, dir=folder, checkpoint=folder / "c"), self.engine
             ),
             peers=self.peers,
             sweep=sweep,

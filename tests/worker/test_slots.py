@@ -111,14 +111,14 @@ def test_a_preempted_task_gives_back_all_trials_and_stops_its_daemon(
     assert worker.process.poll() is None  # it waits to be requeued, once for all
     worker.process.kill()
     worker.wait()
-    assert (("exit code 7: no words: the workers share the GPU without MPS") in worker.said) == (code == "7")
+    assert (("exit code 7: no output: workers share the GPU without MPS") in worker.said) == (code == "7")
 
 
 def test_without_the_control_program_the_workers_go_on(project: Build) -> None:
     here = project("says_its_gpu", study="trials = 2", tables=job("workers_per_gpu = 1\nmps = true"))
     worker = here.run(**TASK)
     assert worker.process.returncode == 0
-    assert "'nvidia-cuda-mps-control' is not on this node: the workers share the GPU without MPS" in worker.said
+    assert "'nvidia-cuda-mps-control' is not installed on this node: workers share the GPU without MPS" in worker.said
     assert here.file("stdout") == "None None 8\n"
 
 
@@ -126,7 +126,7 @@ def test_workers_that_cannot_work_fail_the_task(project: Build) -> None:
     here = project("fine", tables=job('workers_per_gpu = 2\ndevice = "cuda"'))
     worker = here.run(**TASK)
     assert worker.process.returncode == 2
-    assert worker.said.count('device = "cuda" was asked for') == 2
+    assert worker.said.count('device = "cuda" was requested') == 2
     assert "none of the workers of this array task could work" in worker.said.splitlines()[-1]
 
 

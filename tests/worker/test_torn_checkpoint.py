@@ -80,8 +80,8 @@ def test_the_trial_begins_anew_if_it_has_no_other_checkpoint(trains: Callable[..
     assert second.process.returncode == 0, second.said
     assert here.state.trials[0].state is TrialState.COMPLETE
     assert here.file("stdout", attempt=2).splitlines()[0] == "from 0"
-    assert "failed with its checkpoint before anything was reported or saved" in second.said
-    assert "it goes on from the beginning" in here.file("stderr", attempt=2)
+    assert "failed after resuming, before it reported or saved anything" in second.said
+    assert "continues from the beginning" in here.file("stderr", attempt=2)
     assert "JSONDecodeError" in here.file("stderr", attempt=2)
     assert dict(here.state.trials[0].record().steps) == {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.worker.entry import Worker
-from tests.conftest import REPOSITORY
+from tests.helpers import REPOSITORY
 
 from .conftest import Project
 

@@ -91,7 +91,7 @@ def test_a_function_runs_where_and_with_what_the_sweep_says(project: Build) -> N
     assert "by the user's logger" in errors
     # the worker's own words are in its own log and nowhere else
     assert "trial 0: 0.5 after" in worker.said
-    assert "trial 0: no metrics are kept" in worker.said
+    assert "trial 0: metrics are no longer written to" in worker.said
     assert "trial 0" not in errors
     assert "user's logger" not in worker.said
     assert "no more trials for this worker: target met" in worker.said
@@ -159,14 +159,14 @@ def test_where_the_objective_cannot_be_loaded_no_trial_is_begun(project: Build, 
         "module": "there is no module 'missing.module'",
         "import": "module 'broken' failed while it was imported: ValueError",
         "name": "module 'toys' has no 'fin'; did you mean 'fine'?",
-        "cwd": f"cannot go to the working directory '{here.path}/missing'",
+        "cwd": f"cannot change to the working directory '{here.path}/missing'",
         "program": "'no-such-program' is not a command on this machine",
         "script": f"no file 'no_such_script.py' in {here.path}",
     }[wrong]
     *_, last = worker.said.strip().splitlines()
     assert last.startswith("error: on n7: ")
     assert expected in last
-    assert last.endswith("; no trial was begun")
+    assert last.endswith("; no trial was started")
     assert ("Traceback" in worker.said) is ("math.sqrt(-1)" in worker.said) is (wrong == "import")
     assert not any(here.home.workers.iterdir())
 
@@ -360,7 +360,7 @@ def test_a_gpu_that_is_asked_for_and_missing_is_told_before_a_trial_is_taken(pro
     assert worker.process.returncode == 2
     errors = [line for line in worker.said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert 'device = "cuda" was asked for, no GPU was allocated' in errors[0]
+    assert 'device = "cuda" was requested, no GPU was allocated' in errors[0]
     assert "--set job.device=cpu" in errors[0]
     assert "Traceback" not in worker.said
     assert here.state.trials == []

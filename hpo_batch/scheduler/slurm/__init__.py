@@ -1,5 +1,5 @@
-"""SLURM's commands and words: a module for each kind of question, with one runner for all of them.
+"""Runs SLURM's commands and parses their output.
 
-A function asks SLURM at most once, for all the jobs that it is given; what a command wrote is read by pure functions.
-No process of ours polls SLURM.
+Each function runs a command at most once, for all jobs together, because every call locks the controller; nothing here
+polls (https://slurm.schedmd.com/squeue.html, PERFORMANCE). Parsers are pure functions.
 """

@@ -1,4 +1,4 @@
-"""What SLURM's database tells: sacct of jobs that ran, sacctmgr of what a user may have."""
+"""Queries SLURM's database: sacct for past runs, sacctmgr for limits. https://slurm.schedmd.com/sacct.html"""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import re
 from collections.abc import Iterable, Iterator
 
 from hpo_batch.scheduler.scheduler import ANSWER_S
+from hpo_batch.scheduler.site import Limit
 from hpo_batch.scheduler.slurm import site, states
 from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
-from hpo_batch.scheduler.slurm.site import Limit
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
 
 log = logging.getLogger(__name__)
 
 
 _SACCT_FIELDS = "JobID,State,ExitCode,Submit,Start,End,ElapsedRaw,TimelimitRaw,AllocTRES,NodeList"
+# no site allows larger arrays (MaxArraySize); bounds what a malformed line can cost
 MOST_TASKS = 100_000
 
 
 def sacct(job_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> dict[ArrayTask, tuple[AccountingRow, ...]] | None:
-    """All runs of the tasks of these jobs, oldest first; None where the site keeps no accounts.
+    """All runs of the tasks of these jobs, oldest first; None if the site has no accounting.
 
-    The last run's state is the task's. Accounting lags some seconds behind squeue.
+    The state of the last run is the task's. Accounting is some seconds behind squeue.
 
     Raises:
         CommandMissing: there is no sacct on this machine.
@@ -31,7 +32,7 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> dict[ArrayT
     ids = joined(job_ids)
     if not ids:
         return {}
-    # -X: no steps. -D: the runs before a requeue too.
+    # -X: no steps. -D: also the runs before a requeue, which share the job id
     done = run_command(["sacct", "-X", "-D", "-P", "-n", "-j", ids, "-o", _SACCT_FIELDS], timeout_s=timeout_s)
     if "accounting storage is disabled" in done.stderr:
         return None
@@ -41,14 +42,14 @@ def sacct(job_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> dict[ArrayT
 
 
 def show_limits(user: str, *, cluster: str, timeout_s: float = ANSWER_S) -> tuple[tuple[Limit, ...], dict[str, Limit]]:
-    """Limits of the user's associations, and of every QOS by name: two calls, of the database.
+    """Limits of the user's associations, and of all QOS by name. Runs sacctmgr twice.
 
     Raises:
         CommandMissing: there is no sacctmgr on this machine.
         SlurmUnreachable: no answer, or no database.
-        SlurmRefused: the site does not show them.
+        SlurmRefused: the site hides them.
     """
-    shown = []
+    outputs = []
     for words in (
         ["assoc", "where", f"user={user}", f"cluster={cluster}", f"format={site.LIMIT_FIELDS}"],
         ["qos", f"format={site.QOS_FIELDS}"],
@@ -56,12 +57,12 @@ def show_limits(user: str, *, cluster: str, timeout_s: float = ANSWER_S) -> tupl
         done = run_command(["sacctmgr", "-n", "-P", "show", *words], timeout_s=timeout_s)
         if done.returncode != 0:
             raise failure(f"sacctmgr show {words[0]}", done)
-        shown.append(done.stdout)
-    return site.parse_associations(shown[0]), site.parse_qos(shown[1])
+        outputs.append(done.stdout)
+    return site.parse_associations(outputs[0]), site.parse_qos(outputs[1])
 
 
 def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
-    """Lines of `sacct -X -D -P -n` with our fields and times in seconds since 1970."""
+    """Parse `sacct -X -D -P -n` with our fields, and times in seconds since 1970."""
     rows: dict[ArrayTask, tuple[AccountingRow, ...]] = {}
     for line in text.splitlines():
         fields = line.split("|")
@@ -69,8 +70,9 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
             tasks = tuple(_tasks(fields[0]))
         except ValueError:
             tasks = ()
+        # no SLURM field has 19 digits or more
         if len(fields) != _SACCT_FIELDS.count(",") + 1 or not tasks or re.search(r"\d{19}", line):
-            log.warning("sacct wrote a line that is not understood: %r", line)
+            log.warning("cannot parse a line of sacct: %r", line)
             continue
         _, word, exit_code, submitted, started, ended, elapsed, _, tres, node = fields
         code, _, signal = exit_code.partition(":")
@@ -94,20 +96,20 @@ def parse_sacct(text: str) -> dict[ArrayTask, tuple[AccountingRow, ...]]:
 
 
 def _tasks(job_id: str) -> Iterator[ArrayTask]:
-    """sacct folds pending tasks into one line: `7_[3,5-9:2%4]`."""
+    """The tasks in a job id. sacct prints pending tasks in one line: `7_[3,5-9:2%4]`."""
     folded = re.match(r"(\d{1,18})_\[([^\]%]*)", job_id)
     if folded is None:
         yield ArrayTask.parse(job_id)
         return
-    # A long list ends in `...`: its other tasks are left to squeue.
+    # a long list is cut off with `...`; squeue has the other tasks
     ranges = re.findall(r"(?<!\d)(\d{1,9})(?:-(\d{1,9}))?(?::(\d{1,9}))?(?!\d)", folded[2])
     indices = (range(int(first), int(last or first) + 1, int(step or 1) or 1) for first, last, step in ranges)
-    for some in indices:
-        for index in some[:MOST_TASKS]:  # SLURM has no larger arrays
+    for indices_of_range in indices:
+        for index in indices_of_range[:MOST_TASKS]:
             yield ArrayTask(job=int(folded[1]), index=index)
 
 
 def _resource(tres: str, name: str) -> int:
-    """`gres/gpu` of `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
+    """Amount of a resource, such as `gres/gpu` in `billing=1,cpu=1,gres/gpu:a100=2,gres/gpu=2`."""
     match = re.search(rf"(?:^|,){re.escape(name)}(?::[^=,]*)?=(\d{{1,18}})(?!\d)", tres)
     return int(match[1]) if match else 0

@@ -1,17 +1,19 @@
-"""scontrol: change tasks, and read the site's settings."""
+"""Runs scontrol: requeues and changes tasks, and reads the site's configuration.
+
+https://slurm.schedmd.com/scontrol.html
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.scheduler.scheduler import ANSWER_S
+from hpo_batch.scheduler.site import Partition, SiteConfig
 from hpo_batch.scheduler.slurm import site
 from hpo_batch.scheduler.slurm.runner import failure, joined, number, run_command
-from hpo_batch.scheduler.slurm.site import Partition
 
 _CONFIGURATIONS = (
     "/etc/slurm/slurm.conf",
@@ -19,38 +21,16 @@ _CONFIGURATIONS = (
     "/run/slurm/conf/slurm.conf",
     "/usr/local/etc/slurm.conf",
 )
+# timeout for optional information
 _ASIDE_S = 10.0
-"""for what is good to know, and nothing waits for"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlurmConfig:
-    """What we need to know about a site."""
-
-    version: str
-    cluster: str
-    max_array_size: int
-    """The highest array index is one less."""
-    max_array_tasks: int | None
-    accounting: bool
-    enforced: tuple[str, ...] = ()
-    """Of AccountingStorageEnforce, such as `limits` and `qos`."""
-    kill_wait_s: float = 30.0
-    """Between SIGTERM and SIGKILL of a job that is cancelled or at its limit."""
-    preempts: bool = False
-    """Whether jobs may be preempted at all; how is the partition's."""
-
-    @property
-    def array_limit(self) -> int:
-        """How many tasks an array may have that counts from 0; 0 where arrays are switched off."""
-        return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
 def requeue(task_id: str, *, timeout_s: float = ANSWER_S) -> None:
-    """Requeue a task (`A_i`) or a job that is no array (`A`): `Allocation.job` as it is.
+    """Requeue a task (`A_i`) or a job that is not an array (`A`): pass `Allocation.job`.
 
-    SLURM then ends the task's processes: this is a worker's last act. Never SLURM_JOB_ID in an array: for one of its
-    tasks that is the array's own id, and would requeue them all.
+    SLURM then ends the task's processes, so this is the last thing a worker does. Never pass SLURM_JOB_ID in an array:
+    for one of its tasks that is the id of the array itself, and all tasks would be requeued
+    (https://slurm.schedmd.com/job_array.html).
 
     Raises:
         CommandMissing: there is no scontrol, as in some containers.
@@ -63,7 +43,7 @@ def requeue(task_id: str, *, timeout_s: float = ANSWER_S) -> None:
 
 
 def start_now(task_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> None:
-    """Let tasks start that SLURM holds back after a requeue (reason BeginTime, two minutes on most sites).
+    """Let requeued tasks start now, which SLURM delays by default (reason BeginTime, two minutes on most sites).
 
     Args:
         task_ids: `QueueRow.id` of each.
@@ -71,7 +51,7 @@ def start_now(task_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> None:
     Raises:
         CommandMissing: there is no scontrol on this machine.
         SlurmUnreachable: no answer, or no controller.
-        SlurmRefused: for example another user's job, or one that has started in the meantime.
+        SlurmRefused: such as another user's job, or one that has started meanwhile.
     """
     ids = joined(task_ids)
     if not ids:
@@ -82,15 +62,16 @@ def start_now(task_ids: Iterable[str], *, timeout_s: float = ANSWER_S) -> None:
 
 
 def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: float = ANSWER_S) -> None:
-    """Change tasks that wait, such as ``{"TimeLimit": "60"}``.
+    """Change pending tasks, such as ``{"TimeLimit": "60"}``.
 
     Args:
         task_ids: `QueueRow.id` of each.
+        changes: scontrol's keys and values.
 
     Raises:
         CommandMissing: there is no scontrol on this machine.
         SlurmUnreachable: no answer, or no controller.
-        SlurmRefused: for example a longer limit, which many sites let none but administrators give.
+        SlurmRefused: such as a longer limit, which many sites reserve to administrators.
     """
     ids = joined(task_ids)
     if not ids or not changes:
@@ -102,15 +83,16 @@ def update(task_ids: Iterable[str], changes: Mapping[str, str], *, timeout_s: fl
 
 
 def cluster_name(environ: Mapping[str, str]) -> str:
-    """The cluster that SLURM's commands reach from here; empty if nobody tells.
+    """Name of the cluster that SLURM's commands use here; empty if unknown.
 
-    From slurm.conf where it can be read: else the controller is asked.
+    Read from slurm.conf if possible, else from the controller.
     """
     chosen = environ.get("SLURM_CLUSTERS", "")
+    # several clusters: job ids would be ambiguous
     if chosen and "," not in chosen and chosen != "all":
         return chosen
-    given = environ.get("SLURM_CONF")
-    for path in (given,) if given else _CONFIGURATIONS:
+    configured = environ.get("SLURM_CONF")
+    for path in (configured,) if configured else _CONFIGURATIONS:
         try:
             match = re.search(
                 r"^\s*ClusterName\s*=\s*(\S+)", Path(path).read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE
@@ -125,8 +107,8 @@ def cluster_name(environ: Mapping[str, str]) -> str:
         return ""
 
 
-def show_config(*, timeout_s: float = ANSWER_S) -> SlurmConfig:
-    """The site's limits.
+def show_config(*, timeout_s: float = ANSWER_S) -> SiteConfig:
+    """The site's configuration.
 
     Raises:
         CommandMissing: there is no scontrol on this machine.
@@ -139,7 +121,7 @@ def show_config(*, timeout_s: float = ANSWER_S) -> SlurmConfig:
 
 
 def show_partitions(*, timeout_s: float = ANSWER_S) -> tuple[Partition, ...]:
-    """The partitions that this user may see.
+    """The partitions visible to this user.
 
     Raises:
         CommandMissing: there is no scontrol on this machine.
@@ -151,16 +133,18 @@ def show_partitions(*, timeout_s: float = ANSWER_S) -> tuple[Partition, ...]:
     return site.parse_partitions(done.stdout)
 
 
-def parse_config(text: str) -> SlurmConfig:
-    """Lines of `scontrol show config`."""
+def parse_config(text: str) -> SiteConfig:
+    """Parse `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines())
     settings = {key.strip(): value.strip() for key, equals, value in pairs if equals}
     tasks = re.search(r"\bmax_array_tasks=(\d{1,18})(?!\d)", settings.get("SchedulerParameters", ""))
-    # The defaults are SLURM's own.
-    return SlurmConfig(
+    # the defaults are those of slurm.conf
+    return SiteConfig(
         version=settings.get("SLURM_VERSION", ""),
         cluster=settings.get("ClusterName", ""),
         max_array_size=int(1001 if (size := number(settings.get("MaxArraySize", ""))) is None else size),
+        # max_array_tasks in SchedulerParameters limits the size, MaxArraySize the highest index:
+        # https://slurm.schedmd.com/slurm.conf.html#OPT_MaxArraySize
         max_array_tasks=int(tasks[1]) if tasks else None,
         accounting=settings.get("AccountingStorageType", "").endswith("/slurmdbd"),
         enforced=_words(settings.get("AccountingStorageEnforce", "none")),

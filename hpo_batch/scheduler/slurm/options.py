@@ -1,8 +1,7 @@
-"""Every option of sbatch, and what becomes of it: a key of ``[job]``, passed on as it is, or refused.
+"""Decides for every option of sbatch whether it becomes a key of ``[job]``, is passed on, or is refused.
 
-Workers plan with some of what SLURM is asked for (time, CPUs, GPUs, tasks): such an option must not reach SLURM without
-the plan knowing it. An option that is not in the table belongs to a plugin of the site or to a newer SLURM, and is
-passed on. Options: https://slurm.schedmd.com/sbatch.html
+Workers plan with the time, CPUs, GPUs and tasks of a job, so these options must not bypass the plan. Unlisted options
+belong to a site's plugin or a newer SLURM, and are passed on. Options: https://slurm.schedmd.com/sbatch.html
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ SAME: Final[Mapping[str, str]] = {
         "reservation",
     )
 }
-"""options that a key of ``[job]`` says too, in the same words; in ``[job.sbatch]`` they are passed on"""
+"""options with an equivalent key of ``[job]`` and the same values; passed on in ``[job.sbatch]``"""
 PLANNED: Final[Mapping[str, str]] = {
     "cpus-per-task": "cpus",
     "nodes": "nodes",
     "ntasks-per-node": "tasks_per_node",
     "time": "walltime",
 }
-"""options that a key of ``[job]`` says in its own way: behind ``--`` they are the key, in ``[job.sbatch]`` a mistake"""
+"""options with an equivalent key of ``[job]`` but other values: converted after ``--``, an error in ``[job.sbatch]``"""
 NUMBERS: Final = ("cpus-per-task", "nodes", "ntasks-per-node")
 REFUSED: Final[Mapping[str, str]] = {
     "array": "the workers are its tasks: say [job] workers and max_running",
@@ -53,7 +52,7 @@ REFUSED: Final[Mapping[str, str]] = {
     "wait": "say --wait before --",
     "wrap": "the script is made here: say [job] setup or python",
 }
-"""options that cannot be given, and what to say instead"""
+"""options that are refused, and what to use instead"""
 PASSED: Final = frozenset(
     (
         *("acctg-freq", "batch", "bb", "bbf", "begin", "cluster-constraint", "comment", "consolidate-segments"),
@@ -69,7 +68,7 @@ PASSED: Final = frozenset(
         *("use-min-nodes", "verbose", "wait-all-nodes", "wckey"),
     )
 )
-"""options of SLURM 22.05 to 25.11 that workers do not plan with; those that ask for GPUs are ``gpu_request``'s"""
+"""options of SLURM 22.05 to 25.11 that workers do not plan with; ``gpu_request`` handles those about GPUs"""
 _MEMORY: Final = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
 _REQUEUE: Final = frozenset({"requeue", "no-requeue"})
 KNOWN: Final = frozenset((*SAME, *PLANNED, *REFUSED, *PASSED))
@@ -112,10 +111,10 @@ SHORT: Final[Mapping[str, str]] = {
 
 
 def replaced_by(options: Mapping[str, object]) -> frozenset[str]:
-    """All options that these stand in the place of, by long names, themselves included.
+    """All options that are replaced by these, by long name, including themselves.
 
-    sbatch takes memory per node, CPU or GPU, but not two of them; a second way to ask for GPUs it would add up or
-    refuse.
+    sbatch accepts memory per node, per CPU or per GPU, but not two of them, and adds up or refuses GPUs requested in
+    two ways.
     """
     names = set(options)
     if about_gpus(options):
@@ -127,10 +126,10 @@ def replaced_by(options: Mapping[str, object]) -> frozenset[str]:
 
 
 def parse_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What follows ``--`` as options and TOML values: ``--qos=high``, ``--qos high``, ``--exclusive``.
+    """Parse the arguments after ``--`` into options and TOML values: ``--qos=high``, ``--qos high``, ``--exclusive``.
 
     Raises:
-        UserError: a word that is not a long option.
+        UserError: an argument is not a long option.
     """
     options: list[tuple[str, str]] = []
     for word in words:
@@ -142,19 +141,19 @@ def parse_options(words: tuple[str, ...]) -> list[tuple[str, str]]:
         else:
             long = SHORT.get(word[1:2]) if word.startswith("-") else None
             such = f"--{long}" if long else "--qos=high"
-            raise UserError(f"'{word}' after -- is not an option of sbatch in its long form, such as {such}")
+            raise UserError(f"'{word}' after -- is not a long option of sbatch, such as {such}")
     return options
 
 
 def key_of_job(option: str, value: str) -> tuple[str, str]:
-    """The key below ``[job]`` and the TOML value that say the same as an option behind ``--``.
+    """The key of ``[job]`` and the TOML value for an option after ``--``.
 
     Raises:
-        UserError: the option cannot be given.
+        UserError: the option is refused.
     """
     option = option.replace("_", "-")
     if why := why_not(option):
-        raise UserError(f"the sbatch option --{option} cannot be given: {why}")
+        raise UserError(f"the sbatch option --{option} is not allowed: {why}")
     if option in SAME:
         return SAME[option], value
     if option not in PLANNED:
@@ -163,16 +162,16 @@ def key_of_job(option: str, value: str) -> tuple[str, str]:
     if option in NUMBERS:
         if not str(plain).isdecimal():
             raise UserError(
-                f"--{option} after --: {shown(plain)} is no whole number, as [job] {PLANNED[option]} has it"
+                f"--{option} after --: {shown(plain)} is not a whole number, as [job] {PLANNED[option]} requires"
             )
         value = str(plain)
     return PLANNED[option], value
 
 
 def why_not(option: str) -> str:
-    """Why an option cannot be given at all; empty if it can."""
+    """Why an option is refused; empty if it is allowed."""
     if option in REFUSED or option in KNOWN:
         return REFUSED.get(option, "")
-    # sbatch takes `--part=gpu` for --partition: past the plan
-    meant = sorted(known for known in KNOWN if known.startswith(option))
-    return f"write it whole: {' or '.join(f'--{one}' for one in meant)}" if meant else ""
+    # sbatch accepts abbreviations (`--part=gpu` for --partition, getopt_long(3)), which would bypass the plan
+    full_names = sorted(name for name in KNOWN if name.startswith(option))
+    return f"write it in full: {' or '.join(f'--{name}' for name in full_names)}" if full_names else ""

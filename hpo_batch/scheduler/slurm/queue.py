@@ -1,14 +1,13 @@
-"""What squeue tells of jobs: one call for all the jobs asked about."""
+"""Queries jobs with squeue, one call for all of them. https://slurm.schedmd.com/squeue.html"""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 
 from hpo_batch.scheduler.scheduler import ANSWER_S
 from hpo_batch.scheduler.slurm import states
-from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, joined, number, run_command
+from hpo_batch.scheduler.slurm.runner import UNKNOWN_ID, failure, joined, number, run_command, seconds
 from hpo_batch.scheduler.tasks import ArrayTask, FoundJob, QueueRow, TaskState
 
 log = logging.getLogger(__name__)
@@ -23,8 +22,10 @@ def squeue(
     """The tasks of these jobs that have not ended; a job that SLURM does not know (any more) has none.
 
     Args:
-        names: jobs of these names instead, whatever their ids: SLURM would give only those of both.
-        ended: those too that ended not long ago (MinJobAge, five minutes on most sites).
+        job_ids: of the jobs.
+        names: select jobs by these names instead, since squeue would combine both with AND.
+        ended: include those that ended recently (MinJobAge, five minutes on most sites).
+        timeout_s: in seconds.
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -34,21 +35,24 @@ def squeue(
     if not ids and not wanted:
         return {}
     which = [*(["-t", "all"] if ended else []), *([f"--name={wanted}"] if wanted else ["-j", ids])]
-    # -r: one line for each pending task too. The name tells a job of ours from a stranger's that has got its number.
-    # The script proves that it is ours: any job can be given a name. A tab: a path may have a | of its own.
+    # -r: one line per pending task. %j and %o: job ids are reused, and any job can have our name, but only ours has the
+    # path of our script. A tab before the path, which may contain a |
     done = run_command(["squeue", "-h", "-r", *which, "-o", f"{_SQUEUE_FIELDS}|%e|%j\t%o"], timeout_s=timeout_s)
+    # squeue fails if a single job id is no longer known, but still prints the others
     if done.returncode != 0 and UNKNOWN_ID not in done.stderr:
         raise failure("squeue", done)
     return parse_squeue(done.stdout, whole=True)
 
 
 def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: float = ANSWER_S) -> dict[str, FoundJob]:
-    """The jobs of these names that have not ended, by id: also those whose id was never told us.
+    """The jobs with these names that have not ended, by id, including those whose submission got no answer.
 
-    An id may be another job's by now. So may a name: ``store.submissions.is_script_of`` says whose a job is.
+    Other users' jobs may have the same name: check with ``store.submissions.is_script_of``.
 
     Args:
-        only_pending: those of which some task waits.
+        names: of the jobs.
+        only_pending: only jobs with a pending task.
+        timeout_s: in seconds.
 
     Raises:
         CommandMissing: there is no squeue on this machine.
@@ -61,41 +65,41 @@ def find_jobs(names: Iterable[str], *, only_pending: bool = False, timeout_s: fl
     done = run_command(["squeue", "-h", *waits, "-n", joined(sorted(wanted)), "-o", "%F|%j\t%o"], timeout_s=timeout_s)
     if done.returncode != 0:
         raise failure("squeue", done)
-    found = {}
+    jobs = {}
     for line in done.stdout.splitlines():
         fields, _, script = line.partition("\t")
         id, _, name = fields.strip().partition("|")
         if name in wanted and id.isdecimal():
-            found[id] = FoundJob(name=name, script=script.strip())
-    return found
+            jobs[id] = FoundJob(name=name, script=script.strip())
+    return jobs
 
 
 def time_left(job_id: str, *, timeout_s: float) -> float | None:
-    """Seconds to the time limit of a job or array task (`A_i`) that runs; infinite without one, None if SLURM has none
-    such that runs.
+    """Seconds to the time limit of a running job or array task (`A_i`); infinite without a limit, None if not running.
 
     Raises:
-        CommandMissing, SlurmUnreachable, SlurmRefused: it cannot be asked, as in some containers.
+        CommandMissing, SlurmUnreachable, SlurmRefused: squeue is not available, as in some containers.
     """
     row = squeue([job_id], timeout_s=timeout_s).get(ArrayTask.parse(job_id))
     if row is None or row.state not in (TaskState.RUNNING, TaskState.SUSPENDED):
         return None
+    # squeue prints INVALID or a negative time after the limit
     if row.left_s is None:
         return float("inf") if row.is_unlimited else 0.0
     return row.left_s
 
 
 def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]:
-    """Lines of `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, with `|%e|%j<tab>%o` behind them if ``whole``."""
+    """Parse `squeue -h -r -o '%F|%K|%T|%r|%M|%L|%N'`, followed by `|%e|%j<tab>%o` if ``whole``."""
     rows: dict[ArrayTask, QueueRow] = {}
-    for written in text.splitlines():
-        fields, _, script = written.partition("\t")
+    for output in text.splitlines():
+        fields, _, script = output.partition("\t")
         line, end, name = _split(fields, 3, from_end=True) if whole else (fields, "", "")
-        # The reason may be an administrator's text, with a `|` of its own.
+        # the reason may be text from an administrator and contain a `|`
         job, index, word, rest = _split(line, 4)
         reason, elapsed, left, node = _split(rest, 4, from_end=True)
         if not job.isdecimal() or len(job) > 18 or len(index) > 18:
-            log.warning("squeue wrote a line that is not understood: %r", line)
+            log.warning("cannot parse a line of squeue: %r", line)
             continue
         task = ArrayTask(job=int(job), index=int(index) if index.isdecimal() else 0)
         rows[task] = QueueRow(
@@ -103,8 +107,8 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
             state=states.parse(word),
             word=word,
             reason=reason,
-            elapsed_s=_seconds(elapsed) or 0.0,
-            left_s=_seconds(left),
+            elapsed_s=seconds(elapsed) or 0.0,
+            left_s=seconds(left),
             is_unlimited=left.strip() == "UNLIMITED",
             node=node,
             ends=number(end),
@@ -118,12 +122,3 @@ def parse_squeue(text: str, *, whole: bool = False) -> dict[ArrayTask, QueueRow]
 def _split(line: str, count: int, *, from_end: bool = False) -> list[str]:
     parts = line.rsplit("|", count - 1) if from_end else line.split("|", count - 1)
     return parts + [""] * (count - len(parts))
-
-
-def _seconds(text: str) -> float | None:
-    """`1-02:03:04`, `03:04`; None for UNLIMITED, INVALID and the like."""
-    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9})", text.strip())
-    if match is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)

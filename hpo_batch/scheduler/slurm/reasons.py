@@ -1,4 +1,7 @@
-"""What SLURM's words for a waiting job mean, for people who do not have them by heart. The words themselves stay."""
+"""Explains SLURM's reason codes for pending jobs.
+
+https://slurm.schedmd.com/squeue.html, JOB REASON CODES. SLURM's own word is always shown as well.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,7 @@ _TO_CHANGE = (
     (re.compile(r"Constraints"), "job.constraint, gres, cpus, mem_gb"),
     (re.compile(r"Partition"), "job.partition"),
 )
+# limits by name (QOSMaxCpuPerUserLimit ...): too many to list, so by pattern; the first match counts
 _FAMILIES = (
     (
         re.compile(
@@ -69,19 +73,19 @@ _FAMILIES = (
 
 
 def explain(reason: str) -> WaitReason:
-    """What squeue's ``reason`` means."""
+    """Explain a reason from squeue."""
     return WaitReason(outlook=outlook(reason), meaning=meaning(reason), to_change=what_to_change(reason))
 
 
 def outlook(reason: str) -> Outlook:
-    """Whether a task that waits with squeue's ``reason`` will start. In doubt it will."""
+    """Whether a pending task with this reason will start; if in doubt, it will."""
     if is_held(reason):
         return Outlook.ON_HOLD if meaning(reason).startswith("held by its owner") else Outlook.HELD
     return Outlook.NEVER if "will never start" in meaning(reason) else Outlook.STARTS
 
 
 def what_to_change(reason: str) -> str:
-    """The keys of ``[job]`` to look at where a task can never start: without a change its successor cannot either."""
+    """The keys of ``[job]`` to change if a task can never start."""
     for pattern, keys in _TO_CHANGE:
         if pattern.search(reason):
             return keys
@@ -89,17 +93,18 @@ def what_to_change(reason: str) -> str:
 
 
 def is_held(reason: str) -> bool:
-    """Whether a job with squeue's ``reason`` does not start before somebody releases it."""
+    """Whether a job with this reason must be released before it starts."""
     return meaning(reason).startswith("held ") or "requeued held" in reason
 
 
 def meaning(reason: str) -> str:
-    """A gloss for squeue's reason; empty for one that is not known, or says nothing."""
+    """A short explanation of a reason; empty if unknown."""
     plain = reason.strip().strip("()")
+    # whole reasons first, since some contain commas
     if plain in _MEANING:
         return _MEANING[plain]
-    # `ReqNodeNotAvail, UnavailableNodes:n[1-3]`
+    # reasons may have details: `ReqNodeNotAvail, UnavailableNodes:n[1-3]`
     first = re.split(r"[,:(]", plain, maxsplit=1)[0].strip()
     if first in _MEANING:
         return _MEANING[first]
-    return next((told for pattern, told in _FAMILIES if pattern.match(first)), "")
+    return next((text for pattern, text in _FAMILIES if pattern.match(first)), "")

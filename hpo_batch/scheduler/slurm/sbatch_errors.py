@@ -1,4 +1,4 @@
-"""What to do when sbatch refuses a job: SLURM's words, and the likely fix."""
+"""Suggests fixes for the messages of sbatch when it refuses a job."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ FIXES = (
     (r"group not permitted|Access.*denied|not permitted", "ask for access, or set another [job] partition or account"),
     (r"unrecognized option|mutually exclusive|invalid option", "see the options after -- and [job] sbatch"),
 )
-"""a pattern of SLURM's words, and what helps; the first that fits counts"""
+"""patterns for SLURM's messages and their fixes; the first match counts"""
 
 
 def likely_fix(words: str) -> str:
-    """What to look at or to change; empty if SLURM's words say nothing known."""
+    """How to fix a refused job; empty if SLURM's message is unknown."""
     for pattern, fix in FIXES:
         if re.search(pattern, words, flags=re.IGNORECASE):
             return fix

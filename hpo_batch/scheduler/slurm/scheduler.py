@@ -1,19 +1,25 @@
-"""SLURM as a ``Scheduler``: which of its commands does what."""
+"""SLURM as a ``Scheduler``: delegates to its commands."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from hpo_batch import processes
+from hpo_batch.errors import HpoBatchError
 from hpo_batch.scheduler import allocation
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.scheduler import ANSWER_S, JobCommand
+from hpo_batch.scheduler.site import Limits, SiteFacts
 from hpo_batch.scheduler.slurm import accounts, control, jobs, options, queue, reasons, sbatch_errors
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason
 
 
 class Slurm:
-    """It keeps nothing: each answer is as new as the call."""
+    """Stateless: every call asks SLURM."""
+
+    def is_here(self) -> bool:
+        return processes.exists("sbatch") and processes.exists("srun")
 
     def why_not(self, option: str) -> str:
         return options.why_not(option)
@@ -21,6 +27,10 @@ class Slurm:
     def submit(self, job: JobCommand) -> str:
         (script,) = job.argv
         return jobs.sbatch(Path(script), env=job.env)
+
+    def check(self, job: JobCommand) -> str:
+        (script,) = job.argv
+        return jobs.check_script(Path(script), env=job.env)
 
     def queue(
         self, job_ids: Iterable[str], *, names: Iterable[str] = (), ended: bool = False, timeout_s: float = ANSWER_S
@@ -59,8 +69,18 @@ class Slurm:
     def array_limit(self) -> int:
         return control.show_config().array_limit
 
+    def site(self, user: str) -> SiteFacts | None:
+        config, partitions = control.show_config(), control.show_partitions()
+        if not (config.accounting and config.enforced):
+            return SiteFacts(config=config, partitions=partitions)
+        try:
+            associations, qos = accounts.show_limits(user, cluster=config.cluster)
+        except HpoBatchError as error:  # many sites let users not see them: the rest is known all the same
+            return SiteFacts(config=config, partitions=partitions, limits_error=str(error))
+        return SiteFacts(config=config, partitions=partitions, limits=Limits(associations=associations, qos=qos))
+
     def cluster(self, environ: Mapping[str, str]) -> str:
         return control.cluster_name(environ)
 
-    def allocation(self, environ: Mapping[str, str], now: float) -> Allocation:
-        return allocation.read(environ, now)
+    def allocation(self, environ: Mapping[str, str], now: float, *, cpus: int | None = None) -> Allocation:
+        return allocation.read(environ, now, cpus=cpus)

@@ -1,7 +1,6 @@
-"""SLURM's states in our words: one table over its base states and the flags that may stand in their place.
+"""Maps SLURM's job states and flags to ``TaskState``.
 
-A word that is not in it is UNKNOWN, which neither crashes nor looks finished. Used by `commands`; the vocabulary of
-`monitor` and `launch`.
+https://slurm.schedmd.com/squeue.html, JOB STATE CODES. An unlisted state is UNKNOWN, which does not count as finished.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _STATES = {
     "TIMEOUT": TaskState.TIMEOUT,
     # Flags, shown instead of the base state
     "COMPLETING": TaskState.ENDING,
-    "CONFIGURING": TaskState.PENDING,  # nodes are given but still booting: whoever ran before is gone
+    "CONFIGURING": TaskState.PENDING,  # nodes are allocated but booting; no process of an earlier run exists
     "EXPEDITING": TaskState.PENDING,
     "LAUNCH_FAILED": TaskState.PENDING,  # requeued and held
     "POWER_UP_NODE": TaskState.PENDING,
@@ -46,8 +45,9 @@ _STATES = {
 
 
 def parse(text: str) -> TaskState:
-    """The state in a word of squeue or sacct: also `CANCELLED by 1000`, `RUNNING+`, or several joined by `+` or `,`."""
+    """Parse a state from squeue or sacct, such as `CANCELLED by 1000`, `RUNNING+`, or several joined by `+` or `,`."""
     words = [part.split()[0].upper() for part in re.split(r"[+,]", text) if part.strip()]
-    found = [_STATES.get(word, TaskState.UNKNOWN) for word in words]
-    live = [state for state in found if state.live]
-    return (live or found or [TaskState.UNKNOWN])[0]
+    states = [_STATES.get(word, TaskState.UNKNOWN) for word in words]
+    # with several flags the task counts as ended only if all say so
+    live = [state for state in states if state.live]
+    return (live or states or [TaskState.UNKNOWN])[0]

@@ -1,7 +1,7 @@
-"""Draw configurations, outside the journal's lock: the claim then takes the first that nobody has tried.
+"""Draw configurations, outside the journal's lock; the claim then takes the first untried one.
 
-Samplers work on ``history``, never on the journal's own study. ``sweep.samplers`` lists them, with the module here that
-holds each; only the module of the sampler that a sweep names is imported.
+Samplers work on ``history``, never on the journal's own study. ``sweep.samplers`` lists them with their modules; only
+the module of the sampler that a sweep names is imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def make_source(sweep: Sweep, space: Space, arm: Arm) -> Source:
     """The source of one quota arm for the sampler that the sweep names.
 
     Raises:
-        UserError: the sampler refuses its options.
+        UserError: the sampler rejects its options.
     """
     module, _, name = sweep.sampler.capabilities.source.partition(":")
     sampler = getattr(importlib.import_module(module), name)
@@ -32,6 +32,10 @@ def make_source(sweep: Sweep, space: Space, arm: Arm) -> Source:
 
 
 def check_sampler(sweep: Sweep) -> None:
-    """Raises UserError: the sampler cannot be made as the sweep says."""
+    """Construct the sampler once.
+
+    Raises:
+        UserError: the sampler rejects its options.
+    """
     if sweep.sampler.capabilities.is_model_based:  # the options of all others were checked with the sweep file
         make_source(sweep, sweep.space, Quotas(sweep.space).arms[0])

@@ -1,4 +1,4 @@
-"""What every sampler is made of: a ``Source`` of candidates, or a ``Model`` that Optuna drives; and their parts."""
+"""The two kinds of samplers, a ``Source`` of candidates and a ``Model`` that Optuna drives, and their parts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 IsNew = Callable[[Mapping[str, Value]], bool]
 
+# untried cells per draw: other workers may take the first ones before this worker has the lock
 SPARES = 16
-"""unseen cells that are offered with each other, for the case that other workers take the first ones"""
+# random draws in a space that is too large to list, before giving up
 RANDOM_DRAWS = 1024
-"""random configurations of a space whose cells cannot be listed, before it is given up"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,35 +28,35 @@ class Candidate:
     configuration: Configuration
     origin: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """kept with the trial: ``sampler``, the attributes that Optuna's sampler set; ``index``, its place in a sequence"""
+    """stored with the trial: ``sampler``, the attributes set by Optuna's sampler; ``index``, its place in a sequence"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
     candidates: list[Candidate]
-    """unseen and valid, best first"""
+    """untried and valid, best first"""
     used_up: bool = False
-    """there is no other"""
+    """whether no untried configuration is left"""
     refused: str = ""
-    """if none is valid, as far as can be told: what spoke against most of them"""
+    """the most frequent reason against the draws, if none of them was valid"""
 
 
 class Source(Protocol):
-    """Where the configurations of one quota arm come from. It lives as long as the revision of the sweep."""
+    """Source of one quota arm's configurations. It lives as long as the sweep's revision."""
 
     def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
-        """Configurations that nobody has tried.
+        """Untried configurations.
 
         Args:
-            again: others took what the last draw gave: offer more.
-            count: trials that are claimed together: as many proposals.
+            again: whether other workers took the candidates of the last draw: offer more.
+            count: proposals wanted, one for each trial that is claimed together.
         """
         ...
 
     def after_trial(
         self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
     ) -> Mapping[str, Any]:
-        """What the sampler wants noted with a trial that ends now: Optuna's ``after_trial``.
+        """Attributes that the sampler stores with a trial that ends now, as in Optuna's ``after_trial``.
 
         Args:
             ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``.
@@ -65,26 +65,26 @@ class Source(Protocol):
 
 
 class Unseen:
-    """Configurations nobody has tried, out of a list that is walked through once: what was tried stays tried."""
+    """Untried configurations from an iterator that is walked only once, since tried configurations stay tried."""
 
     def __init__(self, cells: Iterator[Configuration]) -> None:
         self._cells = cells
-        self._kept: dict[str, Configuration] = {}
+        self._ahead: dict[str, Configuration] = {}
 
     def first(self, count: int, *, tried: Container[str]) -> list[Configuration]:
-        """At most ``count``, in the order of the list; none if there are none left."""
-        self._kept = {key: configuration for key, configuration in self._kept.items() if key not in tried}
-        while len(self._kept) < count:
+        """The next ``count`` untried ones in the iterator's order; fewer if it is exhausted."""
+        self._ahead = {key: configuration for key, configuration in self._ahead.items() if key not in tried}
+        while len(self._ahead) < count:
             configuration = next(self._cells, None)
             if configuration is None:
                 break
             if configuration.key not in tried:
-                self._kept[configuration.key] = configuration
-        return list(self._kept.values())[:count]
+                self._ahead[configuration.key] = configuration
+        return list(self._ahead.values())[:count]
 
 
 class Refusals:
-    """What spoke against the configurations that were drawn."""
+    """Counts the reasons against drawn configurations."""
 
     def __init__(self) -> None:
         self._count: dict[str, int] = {}
@@ -96,20 +96,20 @@ class Refusals:
         return bool(self._count)
 
     def summary(self) -> str:
-        worst = max(self._count, key=lambda why: self._count[why])
-        return f"no valid configuration in {sum(self._count.values())} draws; most often: {worst}"
+        most_common = max(self._count, key=lambda why: self._count[why])
+        return f"no valid configuration in {sum(self._count.values())} draws; most often: {most_common}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """What a model is made for."""
+    """What a model is created for."""
 
     sweep: Sweep
     space: Space
-    """in which it proposes: that of the arm, or one cell of it"""
+    """the space to propose in: the arm's, or one cell of it"""
     seed: int
     is_new: IsNew
-    """whether values of all searched parameters are valid and were not tried"""
+    """whether values of all searched parameters are valid and untried"""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -122,16 +122,16 @@ class ModelRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A sampler of Optuna's kind: how it is made for a proposal, and how much history it is given."""
+    """A subclass of Optuna's BaseSampler: how to construct it, and how much history it sees."""
 
     make: Callable[[ModelRequest], optuna.samplers.BaseSampler]
     max_trials: int | None = None
-    """the newest so many trials are shown to it, since a proposal takes longer with each; None: all"""
+    """size of the history, since each trial makes a proposal slower; None: all trials"""
     max_proposals: int = 8
-    """proposals of a model that keeps proposing what was tried, before others are taken"""
+    """repeated proposals before untried cells are used instead"""
     needs_whole_space: bool = False
-    """it knows one space only: where a cell is wanted, the rest of its proposal is taken"""
+    """whether it cannot propose within one cell; then the cell's values replace those of the proposal"""
     is_kept: bool = False
-    """the instance lives as long as the sweep's revision, and hears of the end of trials"""
+    """whether the instance lives as long as the sweep's revision and gets ``after_trial``"""
     attrs_of_others: Mapping[str, Any] | None = None
-    """attributes that it would have set on the trials it has not drawn"""
+    """attributes that it would have set on trials that it did not draw"""

@@ -1,7 +1,9 @@
-"""CMA-ES whose state is rebuilt from the trials for each proposal. Optuna's keeps it pickled in the trials.
+"""CMA-ES whose state is rebuilt from the trials for each proposal.
 
-A trial keeps its generation and where CMA-ES had drawn it; the finished trials of a generation, in the order of their
-numbers, are told to a new optimizer, one generation after the other.
+Optuna's CmaEsSampler keeps a pickled optimizer in the trials' attributes, which a shared journal must not contain
+(https://optuna.readthedocs.io/en/stable/_modules/optuna/samplers/_cmaes.html). Here a trial stores its generation and
+the point that CMA-ES drew. For a proposal, a new optimizer is told the finished trials, generation by generation and in
+the order of their numbers.
 """
 
 from __future__ import annotations
@@ -24,21 +26,23 @@ from hpo_batch.study.distributions import distribution_of
 from hpo_batch.study.samplers.base import Model, ModelRequest
 
 GENERATION = "cmaes:generation"
+# the point that the optimizer drew, before rounding to a cell
 DRAWN_AT = "cmaes:drawn_at"
-"""the point that the optimizer drew, before it was rounded to a cell"""
+# initial standard deviation, as a share of each range; Optuna's default (min_range / 6):
+# https://optuna.readthedocs.io/en/stable/reference/samplers/generated/optuna.samplers.CmaEsSampler.html
 SIGMA = 1 / 6
-"""the first width of the search, as a share of each range: that of Optuna"""
 
 Point: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 class Cma(optuna.samplers.BaseSampler):
-    """Numbers and ordered choices are searched together; unordered choices and conditional parameters at random.
+    """Searches numbers and ordered choices together; unordered choices and conditional parameters are random.
 
     Args:
-        parameters: always active.
-        startup: finished trials before it begins; the best of those that were there before is where it begins.
-        popsize: trials of a generation; left out: 4 + 3 ln(dimensions).
+        parameters: parameters that are active in every configuration.
+        startup: finished trials before CMA-ES starts; it starts at the best of them.
+        popsize: trials per generation. Default: 4 + 3 ln(dimensions), as in the cmaes package.
+        sigma0: initial standard deviation as a share of each range. Default: ``SIGMA``.
     """
 
     def __init__(
@@ -73,12 +77,14 @@ class Cma(optuna.samplers.BaseSampler):
             return {}
         if self._optimizer is None:
             minimize = study.direction == optuna.study.StudyDirection.MINIMIZE
-            told = [t for t in study.get_trials(deepcopy=False) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-            losses = [(t, loss) for t in told if (loss := _loss(t, minimize=minimize)) is not None]
+            states = (TrialState.COMPLETE, TrialState.PRUNED)
+            finished = study.get_trials(deepcopy=False, states=states)
+            losses = [(t, loss) for t in finished if (loss := _loss(t, minimize=minimize)) is not None]
             if len(losses) < self._startup:
                 return {}
             self._optimizer = self._rebuilt(losses)
         self._asked += 1
+        # the rebuilt optimizer has a fixed random state, so workers and repeated proposals need seeds of their own
         self._optimizer.reseed_rng((self._seed + self._asked * 7919) % 2**32)
         point, drawn_at = self._optimizer.ask()
         note = study._storage.set_trial_system_attr
@@ -107,12 +113,14 @@ class Cma(optuna.samplers.BaseSampler):
         first = min((number for members in generations.values() for number, _, _ in members), default=math.inf)
         before = [(loss, trial.number, trial) for trial, loss in others if trial.number < first]
         mean = self._point(min(before)[2].params) if before else np.full(dimensions, 0.5)
+        # CMA-ES with margin keeps a minimum probability for the neighbouring cells of discrete parameters, on which
+        # plain CMA-ES gets stuck: https://github.com/EvoConJP/CMA-ES_with_Margin
         optimizer = cmaes.CMAwM(
             mean=mean,
             sigma=self._sigma,
             bounds=np.array([[0.0, 1.0]] * dimensions),
             steps=np.array([axis.step for axis in self._axes]),
-            n_max_resampling=10 * dimensions,
+            n_max_resampling=10 * dimensions,  # as in Optuna
             population_size=self._popsize,
         )
         while len(members := generations.get(optimizer.generation, [])) >= optimizer.population_size:
@@ -134,7 +142,7 @@ def _loss(trial: FrozenTrial, *, minimize: bool) -> float | None:
 
 
 class _Axis:
-    """A parameter between 0 and 1: cells at equal distances, reals by their value or its logarithm."""
+    """A parameter scaled to [0, 1]: cells at equal distances, real numbers linearly or by their logarithm."""
 
     def __init__(self, parameter: Searched) -> None:
         self.parameter = parameter

@@ -1,4 +1,4 @@
-"""Sources whose configurations are known beforehand: the planned trials of a list, and the cells of a grid."""
+"""Sources whose configurations are known in advance: the planned trials of a list, and the cells of a grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo_batch.sweep.schema import Sweep
 
 
 class PlannedOnly(Source):
-    """A list draws nothing: its next trial is decided inside the lock."""
+    """Draws nothing: the next trial of a list is decided under the lock."""
 
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         pass
@@ -21,11 +21,12 @@ class PlannedOnly(Source):
 
 
 class Grid(Source):
-    """Every valid cell once, over all workers: each walks through the same order."""
+    """Every valid cell once over all workers, which walk the cells in the same order."""
 
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         self._unseen = Unseen(grid_cells(sweep, space))
 
     def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
+        # more spares than for a model: all workers want the same next cell
         cells = self._unseen.first(max(count, SPARES * 4), tried=state.number_of_key)
         return Draw(candidates=[Candidate(configuration=c, origin="grid") for c in cells], used_up=not cells)

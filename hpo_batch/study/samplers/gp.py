@@ -1,4 +1,4 @@
-"""A Gaussian process: Optuna's GPSampler."""
+"""Bayesian optimization with a Gaussian process: Optuna's GPSampler."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from hpo_batch.study.samplers.told_space import ToldSpace
 
 
 class Gp(ToldSpace, optuna.samplers.GPSampler):
+    """GPSampler over the parameters that are active in every configuration."""
+
     def __init__(self, parameters: Sequence[Searched], **options: Any) -> None:
         super().__init__(**options)
         self._distributions = {parameter.name: distribution_of(parameter) for parameter in parameters}
@@ -25,4 +27,5 @@ def _gp(request: ModelRequest) -> optuna.samplers.BaseSampler:
     return Gp(always_active(request.space), seed=request.seed, n_startup_trials=request.startup, **options)
 
 
+# fitting a Gaussian process to n trials takes O(n^3) time; each of its proposals is expensive too
 GP = Model(make=_gp, max_trials=200, max_proposals=4)

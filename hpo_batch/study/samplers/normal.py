@@ -1,12 +1,12 @@
-"""Optuna's TPE with SciPy's normal distribution in place of its own, which calls Python for each number.
+"""Speed up Optuna's TPE with SciPy's normal distribution.
 
-``_truncnorm._log_ndtr`` of Optuna is a Python function of one number: 46,000 calls for a proposal from 1,000 trials, 85
-to 90 % of its time. ``scipy.special.log_ndtr`` is the same function of an array. Optuna does not use it because it can
-be installed without SciPy. What then took longest for whole numbers in wide ranges was to leave out repeated arguments,
-of which there are hardly any: they are computed again.
+Optuna's ``_truncnorm._log_ndtr`` is a Python function of one number: 46,000 calls, or 85 to 90 % of the time, for a
+proposal from 1,000 trials. ``scipy.special.log_ndtr`` computes the same for an array; Optuna does without it because
+SciPy is optional there. For integers in wide ranges, removing duplicate arguments then took longest, although there are
+hardly any, so duplicates are computed again.
 
-Proposals are the same up to rounding. SciPy's function is exact to 2e-13 of its value; Optuna's is too, but for where
-that is next to 0: 6e-8 of it below 6.
+Proposals agree up to rounding. SciPy's relative error is 2e-13; Optuna's is the same except near 0, where it is 6e-8
+below 6.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ TPE = "optuna.samplers._tpe"
 
 @contextlib.contextmanager
 def scipys_normal() -> Iterator[None]:
-    """Let Optuna's TPE compute with SciPy while the block runs. An Optuna without these functions keeps its own.
+    """Make Optuna's TPE use SciPy inside the block; without effect on versions that lack these functions.
 
-    They are put back after each proposal: the user's code may use Optuna in the same process, and finds it as it is.
-    The originals are known from the first time, so two threads in such a block can make each other slow, no more.
+    The originals are restored after each proposal, because the user's code may use Optuna in the same process. They are
+    looked up only once, so two threads in such a block can at worst slow each other down.
     """
     replaced = _replaced()
     for module, name, _, ours in replaced:
@@ -41,7 +41,7 @@ def scipys_normal() -> Iterator[None]:
 
 @cache
 def _replaced() -> tuple[tuple[Any, str, Any, Any], ...]:
-    """Module, name, Optuna's function and ours. The names are private; they are those of Optuna 4.9 and 5.0."""
+    """(module, name, Optuna's function, ours). The names are private, and those of Optuna 4.9 and 5.0."""
     try:
         normal = importlib.import_module(f"{TPE}._truncnorm")
         mixture = importlib.import_module(f"{TPE}.probability_distributions")
@@ -54,7 +54,7 @@ def _replaced() -> tuple[tuple[Any, str, Any, Any], ...]:
 
 
 def log_ndtr(a: Any) -> Any:
-    """The logarithm of the standard normal distribution function, for each number of an array."""
-    from scipy.special import log_ndtr as scipys  # 0.1 s to import: only a worker whose model has begun needs it
+    """The logarithm of the standard normal distribution function, elementwise."""
+    from scipy.special import log_ndtr as scipys  # 0.1 s to import, needed only once the startup trials are over
 
     return scipys(np.asarray(a, dtype=float))

@@ -1,4 +1,4 @@
-"""What a sampler of Optuna's kind proposes, asked on the history of the journal's trials."""
+"""Ask one of Optuna's samplers for proposals, on the history of the journal's trials."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from hpo_batch.sweep.schema import Sweep
 
 log = logging.getLogger(__name__)
 
+# attributes in which samplers store the proposal itself, which the trial's parameters hold already
 NOT_KEPT = ("tpe:relative_params", "gp:relative_params")
-"""what samplers note of a proposal that has not become a trial: the trial's own parameters say it"""
 
 
 class OptunaModel:
-    """Belongs to one quota arm.
+    """The model of one quota arm.
 
     Args:
         arm_space: the space of the arm.
-        is_used: whether a configuration, by its key, was tried and is not to be trained again.
+        is_used: whether a configuration, by its key, was tried and may not be trained again.
 
     Raises:
-        UserError: the sampler refuses its options.
+        UserError: the sampler rejects its options.
     """
 
     def __init__(
@@ -51,29 +51,29 @@ class OptunaModel:
             missing=self._model.attrs_of_others,
             by_step=sweep.pruner.name != "wilcoxon",
         )
-        made = self._make(arm_space, 0)
-        self._kept: optuna.samplers.BaseSampler | None = made if self._model.is_kept else None
+        sampler = self._make(arm_space, 0)
+        self._sampler: optuna.samplers.BaseSampler | None = sampler if self._model.is_kept else None
 
     def proposals(self, state: JournalState, space: Space, seed: int) -> Iterator[Candidate]:
-        """In ``space``: that of the arm, or one cell of it."""
+        """Proposals in ``space``, which is the arm's space or one cell of it."""
         whole = self._arm_space if self._model.needs_whole_space else space
-        study = self._history.study(state, self._kept or self._make(whole, seed))
+        study = self._history.study(state, self._sampler or self._make(whole, seed))
         for _ in range(self._model.max_proposals):
             yield self._ask(study, space, is_whole=whole is space)
 
     def after_trial(
         self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None
     ) -> Mapping[str, Any]:
-        """As ``base.Source``."""
-        if self._kept is None:
-            return {}  # those by name have nothing to say: what they would do it for cannot be written into a sweep
-        study = self._history.study(state, self._kept)
+        """See ``base.Source``."""
+        if self._sampler is None:
+            return {}  # our own samplers would only use it for constraints_func, which a TOML file cannot express
+        study = self._history.study(state, self._sampler)
         noted = self._history.noting(study, trial.number)
         if noted is None:
             return {}
         try:
-            self._kept.after_trial(study, noted.trial, optuna.trial.TrialState[ended], values)
-        except Exception as error:  # the user's class must not cost a result
+            self._sampler.after_trial(study, noted.trial, optuna.trial.TrialState[ended], values)
+        except Exception as error:  # an error in the user's class must not cost a result
             log.warning("[sampler] %s: after_trial of trial %s: %r", self._sweep.sampler.name, trial.number, error)
             return {}
         return _kept_attrs(noted.attrs)

@@ -1,6 +1,6 @@
-"""A sampler's proposals; where it has none that is new, cells nobody has tried, in a random order.
+"""A sampler's proposals; if none of them is new, untried cells in random order.
 
-Optuna is loaded for a sampler that has a model: random draws are our own.
+Only samplers with a model import Optuna; random draws are our own.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from hpo_batch.study.samplers.optuna_model import OptunaModel
 
 COVERAGE = "coverage"
+# random draws before untried cells are used, as many as proposals of a model
 RANDOM_PROPOSALS = 8
-"""random draws that are offered before others are taken, as those of a model"""
+# sample of untried cells among which the nearest to a proposal is searched
 MOST_COMPARED = 2_000
-"""untried cells of which the nearest to a proposal is taken"""
 
 
 class Proposals(Source):
-    """Of ``model``; without one, random draws."""
+    """Proposals of ``model``, or random draws without one."""
 
     def __init__(self, sweep: Sweep, space: Space, arm: Arm, *, model: Model | None = None) -> None:
         self._sweep = sweep
@@ -51,7 +51,7 @@ class Proposals(Source):
         self._listable = total is not None and total <= MOST_WALKED
         self._unseen: Unseen | None = None
         self._untried: dict[tuple[Value, ...], None] | None = None
-        # of those that are covered only: a table of the values of an integer with 100,000 of them takes 18 MB and 0.1 s
+        # only for covered parameters: the table for an integer with 100,000 values takes 18 MB and 0.1 s
         self._ranks = {p.name: _Ranks(p) for p in space.parameters if p.name in sweep.sampler.coverage}
         self._looked = self._drawn = self._covered = 0
 
@@ -79,7 +79,7 @@ class Proposals(Source):
         return Draw(candidates=[], used_up=True, refused=refusals.summary())
 
     def _is_used(self, key: str) -> bool:
-        """Whether a configuration was tried and is not to be trained again."""
+        """Whether a configuration was tried and may not be trained again."""
         assert self._state is not None
         earlier = self._state.number_of_key.get(key)
         return earlier is not None and not may_repeat(self._sweep, self._state.trials[earlier])
@@ -98,7 +98,7 @@ class Proposals(Source):
         return self._name.rpartition(":")[2]
 
     def _proposals(self, state: JournalState, seed: int) -> Iterator[Candidate]:
-        """What the sampler proposes; then random draws, which reach where a model does not look."""
+        """The sampler's proposals, then random draws, which reach regions that a model ignores."""
         rng = random.Random(seed)
         covers = self._coverage_is_due(state)
         for candidate in self._drawn_in(state, self._arm_space, seed, rng):
@@ -122,7 +122,7 @@ class Proposals(Source):
             yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
 
     def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:
-        """The proposal in the nearest cell that nobody has tried; None if its other values do not fit there."""
+        """The proposal moved to the nearest untried cell; None if its other values do not fit there."""
         names, untried = self._sweep.sampler.coverage, list(self._untried or ())
         near = rng.sample(untried, min(len(untried), MOST_COMPARED))
         values = candidate.configuration.values
@@ -148,7 +148,7 @@ class Proposals(Source):
         return self._space.resolve({**configuration.fixed, **configuration.searched})
 
     def _coverage_is_due(self, state: JournalState) -> bool:
-        """Whether a cell is untried, and fewer of the drawn trials than ``coverage_share`` went to one."""
+        """Whether untried cells exist and got less than ``coverage_share`` of the drawn trials."""
         share, names = self._sweep.sampler.coverage_share, self._sweep.sampler.coverage
         if not share:
             return False
@@ -168,7 +168,7 @@ class Proposals(Source):
 
 
 class _Ranks:
-    """How far apart values of a parameter are: between 0 and 1 if they have an order, else 1."""
+    """Distance between values of a parameter: from 0 to 1 if they are ordered, else 0 or 1."""
 
     def __init__(self, parameter: Parameter) -> None:
         cells = parameter.in_order if isinstance(parameter, Choices) else parameter.cells or ()

@@ -1,8 +1,8 @@
 """One quasi-random sequence over all workers, without gaps and without repeats.
 
-All workers walk through the same sequence, which the study's seed decides. Inside the journal's lock the first of its
-points is taken that nobody has: two workers cannot get the same index, and none is left out but those whose
-configuration is invalid or was met before (on a discrete space most are, in the end).
+All workers walk the same sequence, fixed by the study's seed, and take its first untried point under the journal's
+lock. So no index is used twice, and an index is skipped only if its configuration is invalid or appeared earlier, which
+happens often in a discrete space.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from hpo_batch.study.quota import Arm
 from hpo_batch.study.samplers.base import RANDOM_DRAWS, SPARES, Candidate, Draw, Refusals, Source, Unseen
 from hpo_batch.sweep.schema import Sweep
 
+# points per batch; a power of two keeps the balance of Sobol' sequences:
+# https://docs.scipy.org/doc/scipy-1.15.3/reference/generated/scipy.stats.qmc.Sobol.html
 BLOCK = 64
-"""points that are computed together: a power of two, as Sobol' sequences want it"""
 
 
 class Qmc(Source):
+    """Sobol' or Halton points."""
+
     def __init__(self, sweep: Sweep, space: Space, arm: Arm) -> None:
         self._sweep = sweep
         self._space = space
@@ -35,20 +38,20 @@ class Qmc(Source):
         self._unseen = Unseen(self._sequence())
 
     def draw(self, state: JournalState, *, seed: int, again: bool, count: int = 1) -> Draw:
-        found = self._unseen.first(max(count, SPARES * 4), tried=state.number_of_key)
+        configurations = self._unseen.first(max(count, SPARES * 4), tried=state.number_of_key)
         candidates = [
             Candidate(
                 configuration=configuration,
                 origin="qmc",
                 facts={"index": self._index_of[configuration.key]} if configuration.key in self._index_of else {},
             )
-            for configuration in found
+            for configuration in configurations
         ]
-        refused = self._refusals.summary() if not found and not self._index_of and self._refusals else ""
-        return Draw(candidates=candidates, used_up=not found, refused=refused)
+        refused = self._refusals.summary() if not configurations and not self._index_of and self._refusals else ""
+        return Draw(candidates=candidates, used_up=not configurations, refused=refused)
 
     def _sequence(self) -> Iterator[Configuration]:
-        """The valid configurations of the sequence, each once; then, of a space that can be listed, the others."""
+        """The sequence's valid configurations, each once; then the remaining ones of a space that can be listed."""
         seen: set[str] = set()
         misses = 0
         for index, point in enumerate(self._points()):
@@ -75,7 +78,7 @@ class Qmc(Source):
                     yield configuration
 
     def _points(self) -> Iterator[Sequence[float]]:
-        from scipy.stats import qmc  # a second to import, and for this sampler only
+        from scipy.stats import qmc  # one second to import, and only this sampler needs it
 
         options = {"qmc_type": "sobol", "scramble": True, **self._sweep.sampler.options}
         kinds = {"sobol": qmc.Sobol, "halton": qmc.Halton}

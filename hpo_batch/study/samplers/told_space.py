@@ -1,4 +1,4 @@
-"""The search space of the samplers that Optuna would infer from the trials, given to them instead."""
+"""Samplers with a known search space, which Optuna would otherwise infer from the trials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution
 
 
 class ToldSpace:
-    """A sampler that is given its search space: Optuna compares all distributions of all trials for each proposal."""
+    """Mixin for a known search space: to infer it, Optuna compares all distributions of all trials per proposal."""
 
     _distributions: dict[str, BaseDistribution]
 

@@ -1,4 +1,9 @@
-"""TPE: Optuna's, given the numbers of each trial once and taking the best new candidate."""
+"""Optuna's TPE, faster and without repeats: it caches each trial's numbers and takes the best untried candidate.
+
+Multivariate TPE with a constant liar, because many workers propose at once: it models dependences between parameters
+and keeps away from running trials
+(https://optuna.readthedocs.io/en/latest/reference/samplers/generated/optuna.samplers.TPESampler.html).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from hpo_batch.study.samplers.told_space import ToldSpace
 
 
 class AnyTpe(optuna.samplers.TPESampler):
-    """TPE that asks each trial of the history once what its values are as numbers."""
+    """TPE that converts the values of each trial in the history only once."""
 
     def _get_internal_repr(
         self,
@@ -30,7 +35,7 @@ class AnyTpe(optuna.samplers.TPESampler):
         for kind, group in itertools.groupby(trials, key=type):
             if kind is Past:
                 parts.append(_columns([trial.numbers() for trial in cast("Iterator[Past]", group)], search_space))
-            else:  # what this sampler has proposed in vain
+            else:  # earlier proposals of this sampler that were rejected
                 parts.append(super()._get_internal_repr(list(group), search_space, *rest))
         if not parts:
             return super()._get_internal_repr(trials, search_space, *rest)
@@ -38,7 +43,7 @@ class AnyTpe(optuna.samplers.TPESampler):
 
 
 def _columns(rows: list[dict[str, float]], names: Collection[str]) -> dict[str, Any]:
-    """The numbers of the rows that have all names, as an array for each name."""
+    """Columns of the rows that have all names, as one array of shape (rows,) per name."""
     try:
         return {name: np.array([row[name] for row in rows], dtype=float) for name in names}
     except KeyError:
@@ -46,7 +51,7 @@ def _columns(rows: list[dict[str, float]], names: Collection[str]) -> dict[str, 
 
 
 class Tpe(ToldSpace, AnyTpe):
-    """TPE that takes the best of its candidates that is valid and new, rather than the best and then ask again."""
+    """TPE that takes the best of its candidates that is valid and untried, instead of proposing again and again."""
 
     def __init__(self, parameters: Sequence[Searched], *, is_new: IsNew | None, **options: Any) -> None:
         super().__init__(**options)
@@ -78,7 +83,9 @@ def _tpe(request: ModelRequest) -> optuna.samplers.BaseSampler:
         "seed": request.seed,
         "n_startup_trials": request.startup,
         "multivariate": True,
+        # with conditional parameters: else multivariate TPE would sample them independently
         "group": len(always) < len(searched),
+        # running trials count as bad ones, fixed in https://github.com/optuna/optuna/pull/4073
         "constant_liar": True,
         **request.options,
     }
@@ -87,4 +94,5 @@ def _tpe(request: ModelRequest) -> optuna.samplers.BaseSampler:
     return Tpe(always, is_new=request.is_new if len(always) == len(searched) else None, **options)
 
 
+# a proposal takes longer with each trial in the history, see docs/benchmarks.md
 TPE = Model(make=_tpe, max_trials=2000)

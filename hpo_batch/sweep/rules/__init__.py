@@ -1,7 +1,7 @@
-"""Rules between the tables of a sweep: what has to fit together although each key is valid by itself.
+"""Rules that involve several tables of a sweep.
 
-A rule is a generator of problems; to add one, write it in the module of its table and put it into ``RULES``. Rules read
-no files and import no user code.
+A rule is a generator of problems. To add one, write it in the module of its table and add it to ``RULES``. Rules do not
+read files or import user code.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ RULES: Final[tuple[Rule, ...]] = (
     space.names_elsewhere,
     space.expressions,
 )
-"""each judges the sweep by what the schema says of it, in the order of the messages for one line"""
+"""all rules on single values, in the order of their messages for the same line"""
 RULES_ON_CONFIGURATIONS: Final[tuple[Rule, ...]] = (space.satisfiable, trials.resolvable)
-"""They resolve configurations, which takes a space that all other rules accept."""
+"""rules that resolve configurations, which requires a space without problems"""
 
 
 def find_problems(sweep: Sweep, space: Space, *, problems: Sequence[Problem] = ()) -> list[Problem]:
-    """What is wrong between the tables.
+    """Run all rules.
 
     Args:
         sweep: with placeholders for values that the schema refused.
-        space: as much of its space as could be built.
-        problems: those of the schema and of the space; the rules do not build on what is wrong already.
+        space: the valid part of its space.
+        problems: from the schema and the space; rules skip keys that have problems.
     """
     draft = Draft(sweep=sweep, space=space, problems=problems)
-    found = [problem for rule in RULES for problem in rule(draft)]
-    draft = Draft(sweep=sweep, space=space, problems=[*problems, *found])
+    more = [problem for rule in RULES for problem in rule(draft)]
+    draft = Draft(sweep=sweep, space=space, problems=[*problems, *more])
     if draft.is_sound("space"):
-        found += [problem for rule in RULES_ON_CONFIGURATIONS for problem in rule(draft)]
-    return found
+        more += [problem for rule in RULES_ON_CONFIGURATIONS for problem in rule(draft)]
+    return more

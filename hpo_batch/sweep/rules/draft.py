@@ -1,4 +1,4 @@
-"""What a rule gets: the sweep under check, its space, and the problems found so far."""
+"""``Draft``, the input of rules: a sweep, its space, and the problems so far."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hpo_batch.sweep.schema import Sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A sweep that may still be wrong."""
+    """A sweep that may have mistakes."""
 
     sweep: Sweep
     """with placeholders for values that the schema refused"""
     space: Space
-    """without the parameters that could not be built"""
+    """without invalid parameters"""
     problems: Sequence[Problem] = ()
-    """a rule that builds on a key with a problem would only repeat it in other words"""
+    """known problems; a rule that uses a key with a problem would only repeat it"""
 
     def is_sound(self, *dotted: str) -> bool:
-        """Whether no problem is known for these keys, for what is inside them, or for the tables around them."""
+        """Whether there are no problems with these keys, the keys inside them, or the tables around them."""
         keys = [tuple(d.split(".")) for d in dotted]
         return not any(_overlap(problem.key, key) for problem in self.problems for key in keys)
 

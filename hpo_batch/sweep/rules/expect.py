@@ -1,4 +1,4 @@
-"""Rules of ``[expect]``: an expectation can be read, and the sweep has what it names."""
+"""Rules for ``[expect]``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def readable(draft: Draft) -> Iterator[Problem]:
 
 
 def _why_no_condition(statement: Statement, parameters: Collection[str]) -> str:
-    """What is wrong with the condition of a ``share()``; empty if nothing is."""
+    """Why the condition of a ``share()`` is invalid; empty if it is valid."""
     conditions = [one.where for one in statement.statistics.values() if one.where is not None]
     for condition in conditions:
         if constant := why_constant(condition, parameters):

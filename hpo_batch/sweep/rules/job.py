@@ -1,4 +1,4 @@
-"""Rules of ``[objective]``, ``[study] import`` and ``[job]``."""
+"""Rules for ``[objective]``, ``[study] import`` and ``[job]``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def one_objective(draft: Draft) -> Iterator[Problem]:
 
 
 def imports(draft: Draft) -> Iterator[Problem]:
-    """What can be seen without opening the other studies; ``study.imported`` checks the rest."""
+    """Checks without opening the other studies; ``study.imported`` does the rest."""
     study = draft.sweep.study
     if {study.name, draft.sweep.path} & set(study.import_):
         yield Problem(key=("study", "import"), message="a study cannot import itself")
@@ -32,7 +32,7 @@ def imports(draft: Draft) -> Iterator[Problem]:
 
 
 def processes(draft: Draft) -> Iterator[Problem]:
-    """Either several workers share a GPU, or a worker has several processes."""
+    """Workers may share a GPU, or have several processes, but not both."""
     job = draft.sweep.job
     if not draft.is_sound("job"):
         return
@@ -43,8 +43,8 @@ def processes(draft: Draft) -> Iterator[Problem]:
     yield from sbatch_problems(job)
     yield from srun_problems(job)
     if job.mps and job.workers_per_gpu is None:
-        message = "MPS lets workers share a GPU, and here each worker has its own; set job.workers_per_gpu"
+        message = "MPS is for workers that share a GPU, but each worker has its own; set job.workers_per_gpu"
         yield Problem(key=("job", "mps"), message=message)
     if job.ranks > 1 and not job.srun:
-        message = f"only srun can start the processes that {key} asks for"
+        message = f"the processes requested by {key} can only be started with srun"
         yield Problem(key=("job", "srun"), message=message, allowed="true")

@@ -1,4 +1,4 @@
-"""Rules of ``[study] metric`` and ``[metrics]``."""
+"""Rules for ``[study] metric`` and ``[metrics]``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpo_batch.sweep.rules.draft import Draft
 
 
 def directions(draft: Draft) -> Iterator[Problem]:
-    """Each metric once and with a direction; no single best of several."""
+    """Metrics are unique and have a direction; ``best`` requires a single metric."""
     sweep = draft.sweep
     metrics, count = sweep.study.metric, len(sweep.study.direction)
     if len(metrics) != count and draft.is_sound("study.metric", "study.direction"):
@@ -27,7 +27,7 @@ def directions(draft: Draft) -> Iterator[Problem]:
 
 
 def formulas(draft: Draft) -> Iterator[Problem]:
-    """Metrics are computed from metrics, and from at least one."""
+    """Formulas use at least one metric, and no parameters."""
     for name, text in draft.sweep.metrics.items():
         formula = parse(text)
         if constant := why_constant(formula, ()):
@@ -47,5 +47,5 @@ def formula_order(draft: Draft) -> Iterator[Problem]:
 
 
 def _identifiers(text: str) -> set[str]:
-    """The names in an expectation, by their shape: it may be one that cannot be read."""
+    """The identifiers in an expectation, found by pattern because it may be invalid."""
     return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "", text)))

@@ -1,4 +1,4 @@
-"""Rules of ``[pruner]``."""
+"""Rules for ``[pruner]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpo_batch.sweep.schema import PRUNERS, Pruner
 
 
 def fits(draft: Draft) -> Iterator[Problem]:
-    """The pruner can judge this study, and its options are its own."""
+    """The pruner supports this study, and its options are valid."""
     pruner = draft.sweep.pruner
     if not draft.is_sound("pruner"):
         return

@@ -1,4 +1,4 @@
-"""Rules of ``[sampler]``, by what each sampler declares in ``sweep/samplers.py``."""
+"""Rules for ``[sampler]``, based on the capabilities in ``sweep/samplers.py``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.values import ENTRY
 from hpo_batch.text.names import nearest
 
+# Optuna's samplers that do not work here, and what to use instead
 _OPTUNAS: dict[str, str] = {
     "CmaEsSampler": 'pickles its state into the trials, and hpo-batch never unpickles; use name = "cmaes"',
     "GridSampler": 'numbers its cells by itself; use name = "grid"',
     "BruteForceSampler": 'numbers its cells by itself; use name = "grid"',
 }
-"""samplers of Optuna's that have a counterpart here and cannot run themselves"""
 
 
 def known_name(draft: Draft) -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def known_name(draft: Draft) -> Iterator[Problem]:
 
 
 def target(draft: Draft) -> Iterator[Problem]:
-    """Only a finite sampler may leave out the number of trials."""
+    """The number of trials is optional only for finite samplers."""
     sweep = draft.sweep
     if _is_usable(draft) and sweep.study.trials is None and not sweep.sampler.capabilities.is_finite:
         message = f"is missing: sampler '{sweep.sampler.name}' does not stop by itself"
@@ -38,7 +38,7 @@ def target(draft: Draft) -> Iterator[Problem]:
 
 
 def planned_only(draft: Draft) -> Iterator[Problem]:
-    """A list has trials, and no extremes beside them."""
+    """A list needs trials, and has no extremes."""
     sweep = draft.sweep
     name = sweep.sampler.name
     if not _is_usable(draft) or not sweep.sampler.capabilities.is_list:
@@ -73,7 +73,7 @@ def duplicates(draft: Draft) -> Iterator[Problem]:
 
 
 def runs_here(draft: Draft) -> Iterator[Problem]:
-    """A sampler that exists and still cannot run this sweep."""
+    """Known samplers that cannot run this sweep."""
     sweep = draft.sweep
     name = sweep.sampler.name
     if not _is_usable(draft):
@@ -83,7 +83,7 @@ def runs_here(draft: Draft) -> Iterator[Problem]:
     if can.max_metrics is not None and len(sweep.study.metric) > can.max_metrics:
         message = f"'{name}' takes a single metric; for several use nsga2, tpe or gp"
         yield Problem(key=("sampler", "name"), message=message)
-    # another Python on the nodes (job.python) may have the package
+    # with job.python, the nodes use another Python, which may have the package
     elif can.package and sweep.job.python is None and importlib.util.find_spec(can.package) is None:
         install = f"pip install 'hpo-batch[{can.package}]'"
         message = f"'{name}' needs the package {can.package}, which is not installed here: {install}"

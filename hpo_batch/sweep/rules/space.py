@@ -1,4 +1,4 @@
-"""Rules of ``[space]``, and of the places where its parameters are named."""
+"""Rules for ``[space]``, and for parameter names in other tables."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hpo_batch.text.names import listed, nearest
 from hpo_batch.text.values import shown
 
 WIDEST = 8.0
-"""times the width of a range that must still be a finite number: models scale ranges and look some widths around"""
+"""this multiple of a range's width must be finite, because model-based samplers compute with several widths"""
 MOST_ARMS = 1_000
-"""combinations of weighted choices: each has a quota, and a claim looks at all of them"""
+"""limit on combinations of weighted choices: each has a quota, and every claim checks all of them"""
 
 
 def searches_something(draft: Draft) -> Iterator[Problem]:
@@ -30,7 +30,7 @@ def searches_something(draft: Draft) -> Iterator[Problem]:
 
 
 def parameters_of_sampler(draft: Draft) -> Iterator[Problem]:
-    """Extremes have an order, coverage parameters have cells."""
+    """Extremes need an order, coverage parameters need cells."""
     sampler, by_name = draft.sweep.sampler, draft.space.by_name
     if _is_unusable(draft):
         return
@@ -52,6 +52,7 @@ def ranges_of_sampler(draft: Draft) -> Iterator[Problem]:
     for parameter in draft.space.searched:
         if not isinstance(parameter, Real) or parameter.log:
             continue
+        # -1e308 to 1e308 is a valid range, but its width is infinite
         if not math.isfinite(WIDEST * (parameter.high - parameter.low)):
             ends = f"{parameter.low!r} to {parameter.high!r}"
             message = f"the range {ends} is too wide for sampler '{name}', whose sums would overflow; use 'random'"
@@ -81,6 +82,7 @@ def weights(draft: Draft) -> Iterator[Problem]:
             yield Problem(key=key, message="weights of a conditional parameter are not supported")
         if draft.sweep.sampler.capabilities.is_finite:
             yield Problem(key=key, message=f"weights have no effect with sampler '{name}'")
+    # each combination of weighted choices gets its own quota of trials
     arms = math.prod(p.count for p in weighted)
     if arms > MOST_ARMS:
         message = f"the weighted choices have {arms:,} combinations, each with a quota; at most {MOST_ARMS:,}"
@@ -88,7 +90,7 @@ def weights(draft: Draft) -> Iterator[Problem]:
 
 
 def names_elsewhere(draft: Draft) -> Iterator[Problem]:
-    """Parameters are named as they are declared. One that could not be built is still declared."""
+    """Parameter names in other tables are declared in ``[space]``, even if their declaration is invalid."""
     if _is_unusable(draft):
         return
     sweep = draft.sweep
@@ -109,7 +111,7 @@ def names_elsewhere(draft: Draft) -> Iterator[Problem]:
 
 
 def expressions(draft: Draft) -> Iterator[Problem]:
-    """Conditions and derived values have a result for every value that they may meet; they are tried with some."""
+    """Conditions and derived values can be evaluated for all values; a sample is tried."""
     space = draft.space
     if not draft.is_sound("space"):
         return
@@ -119,7 +121,7 @@ def expressions(draft: Draft) -> Iterator[Problem]:
         if expression is None:
             continue
         if not failed.isdisjoint(expression.names):
-            failed.add(name)  # the parent has a message already
+            failed.add(name)  # the problem of its parent is reported already
         elif message := _why_not_computed(space, expression, is_condition=name not in space.derived):
             failed.add(name)
             key = ("space", "derived", name) if name in space.derived else ("space", name, "when")
@@ -137,26 +139,27 @@ def _why_not_computed(space: Space, expression: Expression, *, is_condition: boo
 
 
 def satisfiable(draft: Draft) -> Iterator[Problem]:
-    """Some configuration keeps each constraint, some keeps all of them, and drawing finds one."""
+    """Each constraint, and all of them together, can be satisfied, and random draws find valid configurations."""
     space = draft.space
     never = set(never_satisfied(space))
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for name, constraint in space.constraints.items():
         error = _error_everywhere(space, constraint)
         if error or name in never:
             message = f"nothing in [space] satisfies it{': ' if error else ''}{error}"
-            found.append(Problem(key=("space", "constraints", name), message=message))
-    if not found and is_empty(space):
-        found.append(Problem(key=("space", "constraints"), message="nothing in [space] satisfies all of them together"))
-    rarity = None if found else rarely_valid(space)
+            problems.append(Problem(key=("space", "constraints", name), message=message))
+    if not problems and is_empty(space):
+        message = "nothing in [space] satisfies all of them together"
+        problems.append(Problem(key=("space", "constraints"), message=message))
+    rarity = None if problems else rarely_valid(space)
     if rarity is not None and rarity.valid == 0:
         key = ("space", "constraints") if rarity.worst is None else ("space", "constraints", rarity.worst)
-        found.append(Problem(key=key, message=f"next to nothing in [space] satisfies it: {rarity}"))
-    yield from found
+        problems.append(Problem(key=key, message=f"almost nothing in [space] satisfies it: {rarity}"))
+    yield from problems
 
 
 def _error_everywhere(space: Space, expression: Expression) -> str:
-    """The first error of an expression that cannot be computed for any of the values tried; empty if it can."""
+    """The first error of an expression that fails for all tried values; empty if it works for some."""
     first = ""
     for values in some_values(space, expression.names):
         try:
@@ -169,5 +172,5 @@ def _error_everywhere(space: Space, expression: Expression) -> str:
 
 
 def _is_unusable(draft: Draft) -> bool:
-    """Whether ``[space]`` is no table, so that nothing is declared in it."""
+    """Whether ``[space]`` is not a table, so that no parameters are declared."""
     return any(problem.key == ("space",) for problem in draft.problems)

@@ -1,4 +1,4 @@
-"""Rules of ``[[trial]]`` and ``[baseline]``."""
+"""Rules for ``[[trial]]`` and ``[baseline]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo_batch.text.names import listed, nearest
 
 
 def names_and_sources(draft: Draft) -> Iterator[Problem]:
-    """Names are unique, and ``from`` names another trial or the baseline."""
+    """Names are unique, and ``from`` is another trial or the baseline."""
     sweep = draft.sweep
     count = Counter(trial.name for trial in sweep.trial)
     are_all_named = not any(p.key[:1] == ("trial",) and p.key[2:] in ((), ("name",)) for p in draft.problems)
@@ -41,7 +41,7 @@ def source_order(draft: Draft) -> Iterator[Problem]:
     sources: dict[str, list[str]] = {}
     index: dict[str, int] = {}
     for i, trial in enumerate(draft.sweep.trial):
-        # the first of two trials with one name; a trial that names itself has its own message
+        # duplicate names and trials that refer to themselves are reported elsewhere
         sources.setdefault(trial.name, [trial.from_] if trial.from_ and trial.from_ != trial.name else [])
         index.setdefault(trial.name, i)
     try:
@@ -53,12 +53,13 @@ def source_order(draft: Draft) -> Iterator[Problem]:
 
 
 def resolvable(draft: Draft) -> Iterator[Problem]:
-    """Every planned trial is a configuration that keeps the constraints, and the target has room for all of them."""
+    """Planned trials are valid configurations, and the target is large enough for them."""
     sweep = draft.sweep
     if not draft.is_sound("baseline") or any(problem.key == ("trial",) for problem in draft.problems):
         return
     indices = {problem.key[1] for problem in draft.problems if problem.key[:1] == ("trial",)}
     sources = {None, "baseline", *(trial.name for trial in sweep.trial)}
+    # trials with problems, and those that inherit from them, would only produce follow-up errors
     wrong = {trial.name for i, trial in enumerate(sweep.trial) if i in indices or trial.from_ not in sources}
     are_sound = not wrong
     for key, planned in resolve_planned(sweep, without=wrong):

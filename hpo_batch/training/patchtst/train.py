@@ -27,8 +27,8 @@ from hpo_batch.training.patchtst.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# Windows evaluated at once: bounds the memory, not the result.
 EVAL_BATCH = 2048
-"""Windows evaluated at once: bounds the memory, not the result."""
 
 
 class Trial(Protocol):

@@ -27,8 +27,7 @@ from hpo_batch.doctor.file_system import (
 )
 from hpo_batch.doctor.finding import Level
 from hpo_batch.errors import StorageError
-
-from .helpers import in_processes
+from tests.store.helpers import in_processes
 
 GOOD = Turns(
     held=(TIMES, TIMES), met=5, unseen=0, counted=2 * TIMES, lines=2 * TIMES, while_held=(False, False),
@@ -106,9 +105,9 @@ def test_a_lock_that_does_not_exclude_is_found_out(tmp_path: Path) -> None:
         ({"while_held": (False, True)}, Level.BAD, "one took it while the other held it"),
         ({"unseen": 3}, Level.BAD, "3 of 200 times"),
         ({"lines": 199}, Level.BAD, "199 lines are there"),
-        ({"when_free": (True, False)}, Level.BAD, "were not to be had"),
+        ({"when_free": (True, False)}, Level.BAD, "could not be acquired"),
         ({"held": (TIMES, 3), "counted": TIMES + 3, "lines": TIMES + 3}, Level.BAD, "100 and 3 times held"),
-        ({"met": 0}, Level.NOTE, "never wanted by both at once"),
+        ({"met": 0}, Level.NOTE, "the processes never met"),
     ],
 )
 def test_what_two_processes_see_of_a_lock(change: dict[str, Any], level: Level, words: str) -> None:
@@ -133,7 +132,7 @@ def test_answers_that_are_not_whole(tmp_path: Path) -> None:
     assert "not seen" in alone.what
     for answered in ([], [done], [done, {}]):
         (none,) = judge_locks(tmp_path, answered, between="here", one_host=True)
-        assert "no whole answer" in none.what
+        assert "incomplete answers" in none.what
 
 
 def test_who_is_left_alone_gives_up(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from hpo_batch import __version__
 from hpo_batch.doctor.finding import Level
-from hpo_batch.doctor.nodes import Order, clocks, gpu_type, node_findings, script
+from hpo_batch.doctor.node_answers import clocks, gpu_type, node_findings
+from hpo_batch.doctor.node_job import Order, script
 from hpo_batch.launch.sbatch import sbatch_text
-from hpo_batch.scheduler.slurm.site import Partition
+from hpo_batch.scheduler.site import Partition
 from hpo_batch.sweep.schema import Job
 
 PARTITION = Partition(
@@ -78,8 +79,8 @@ ANSWER: dict[str, Any] = {
 def told(asked: Order | None = None, changes: dict[str, Any] | None = None, **facts: Any) -> list[tuple[str, str]]:
     """Level and words of what is not fine."""
     answer = {**ANSWER, "facts": {**ANSWER["facts"], **facts}, **(changes or {})}
-    return [(level.value, f"{what}; {do}") for level, _, what, do in node_findings(answer, asked or order())
-            if level is not Level.FINE]  # fmt: skip
+    found = node_findings(answer, asked or order())
+    return [(one.level.value, f"{one.what}; {one.do}") for one in found if one.level is not Level.FINE]
 
 
 def test_a_node_that_has_all() -> None:

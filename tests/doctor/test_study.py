@@ -14,20 +14,21 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.doctor import locks_and_disk
+from hpo_batch.doctor import study as checks_of_a_study
 from hpo_batch.doctor.finding import Finding, Level
-from hpo_batch.doctor.study import examine
+from hpo_batch.doctor.study import examine_study
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import Complete, Failed, Pruned, Reason
 from hpo_batch.store.home import StudyHome
-from hpo_batch.study.read import read_revision
 from hpo_batch.study.study import Study
+from tests.helpers import until
 from tests.store.helpers import kill, start
 from tests.study.helpers import claimed, complete, make, owner, plain
 
 
 def findings(home: StudyHome) -> list[Finding]:
-    return list(examine(home, read_sweep=lambda state: read_revision(home, state)))
+    return list(examine_study(home))
 
 
 def odd(home: StudyHome) -> Finding:
@@ -141,7 +142,7 @@ def test_results_that_differ_and_results_that_are_missing(home: StudyHome) -> No
     path = home.attempt(0, 1) / "result.json"
     content = path.read_text()
     path.write_text(content.replace("0.5", "0.4"))
-    assert odd(home).what == "journal and result.json do not say the same of trials 0"
+    assert odd(home).what == "journal and result.json disagree about trials 0"
     path.unlink()
     assert (odd(home).level, odd(home).what) == (
         Level.NOTE,
@@ -155,7 +156,7 @@ def test_files_that_cannot_be_used_are_named(home: StudyHome) -> None:
     (home.attempt(2, 1) / "claim.json").write_text("{")
     (home.attempt(2, 1) / "result.json").unlink()
     assert odd(home).level is Level.NOTE
-    assert f"2 ('{home.attempt(2, 1) / 'claim.json'}' is torn" in odd(home).what
+    assert f"2 ('{home.attempt(2, 1) / 'claim.json'}' is incomplete" in odd(home).what
 
 
 def die_between_result_and_journal(home: StudyHome) -> None:
@@ -171,9 +172,9 @@ def test_a_result_that_nobody_was_told_is_found(home: StudyHome) -> None:
     process.join()
     found = [finding for finding in findings(home) if finding.level is not Level.FINE]
     assert [(finding.about, finding.level) for finding in found] == [("trials", Level.NOTE), ("leases", Level.NOTE)]
-    assert found[0].what == "dead workers left results that the journal was not told in time: trials 4"
+    assert found[0].what == "dead workers left results that never reached the journal: trials 4"
     assert found[0].mended_by_rebuild
-    assert "1 ended without a word" in found[1].what
+    assert "1 ended without saying so" in found[1].what
 
 
 def hold_lock(home: StudyHome) -> None:
@@ -185,8 +186,7 @@ def hold_lock(home: StudyHome) -> None:
 def test_a_lock_that_is_held_and_one_that_was_left(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks_and_disk, "LOCK_PATIENCE_S", 0.2)
     process, _ = start(hold_lock, home)
-    while not (home.path / "ready").exists():
-        time.sleep(0.01)
+    until((home.path / "ready").exists)
     os.kill(process.pid or 0, signal.SIGSTOP)
     held = [finding for finding in findings(home) if finding.level is not Level.FINE]
     assert [finding.level for finding in held] == [Level.NOTE, Level.BAD]
@@ -254,10 +254,11 @@ def test_no_room_at_all_is_told(home: StudyHome, monkeypatch: pytest.MonkeyPatch
     assert (found.level, found.what) == (Level.BAD, "there is room for 0 more files and folders")
 
 
-def test_storage_errors_are_not_hidden(home: StudyHome) -> None:
-    def refuse(state: object) -> None:
+def test_storage_errors_are_not_hidden(home: StudyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(home: object, state: object) -> None:
         raise StorageError("no")
 
-    found = [f for f in examine(home, read_sweep=refuse) if f.level is Level.BAD]
+    monkeypatch.setattr(checks_of_a_study, "read_revision", refuse)
+    found = [f for f in findings(home) if f.level is Level.BAD]
     assert [f.what for f in found] == ["no"]
     assert json.loads((home.attempt(0, 1) / "result.json").read_text())["outcome"] == "complete"

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from hpo_batch.doctor.finding import Finding, Level, exit_code
-from hpo_batch.doctor.site_limits import Limits, site_findings
+from hpo_batch.doctor.site_limits import site_findings
 from hpo_batch.errors import Exit
-from hpo_batch.scheduler.slurm.control import SlurmConfig
-from hpo_batch.scheduler.slurm.site import Limit, Partition
+from hpo_batch.scheduler.site import Limit, Limits, Partition, SiteConfig
 from hpo_batch.sweep.schema import Job
 
-CONFIG = SlurmConfig(
+CONFIG = SiteConfig(
     version="22.05.8", cluster="c", max_array_size=1001, max_array_tasks=None, accounting=True,
     enforced=("associations", "limits", "qos"), kill_wait_s=30.0, preempts=True,
 )  # fmt: skip

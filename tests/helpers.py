@@ -1,0 +1,77 @@
+"""What tests of several folders share: the command line in a process of its own, and waiting for another process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PATIENCE_S = 100.0
+"""within the limit of a test (120 s), and long enough for a machine that does much else"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def start(
+    *argv: object,
+    before: Sequence[str] = (),
+    cwd: Path = REPOSITORY,
+    env: Mapping[str, str] | None = None,
+    stdout: Any = subprocess.PIPE,
+    stderr: Any = subprocess.PIPE,
+    **options: Any,
+) -> subprocess.Popen[str]:
+    """Start ``hpo-batch ARGV`` in a process of its own.
+
+    Args:
+        before: words before the command, such as ``unshare --pid --fork``.
+        cwd: where it starts; it finds hpo_batch and tests.* from anywhere.
+        env: variables beside those of this process.
+        options: further options of ``subprocess.Popen``.
+    """
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "hpo_batch", *(str(word) for word in argv)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        **options,
+    )
+
+
+def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None, **options: Any) -> Ended:
+    """Run ``hpo-batch ARGV`` in a process of its own until it ends; a bug in it fails the test."""
+    with start(*argv, cwd=cwd, env=env, **options) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert "Traceback" not in (err or "")
+    return Ended(code=process.returncode, out=out or "", err=err or "")
+
+
+def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
+    """Wait until another process has done something; what ``condition`` says then."""
+    end = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return answer
