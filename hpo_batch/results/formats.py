@@ -98,6 +98,8 @@ def _json(value: Any) -> Any:
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bytes):  # SQLite keeps them in any column
+        return value.decode(errors="backslashreplace")
     if isinstance(value, float) and math.isinf(value):
         return str(value)  # JSON has no number for it, and it is not nothing
     return value

@@ -21,6 +21,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from hpo_batch.envvars import EnvVar
+from hpo_batch.results.formats import render
 from hpo_batch.scheduler import allocation
 from hpo_batch.scheduler.gpu_request import count_gpus, gpu_request
 from hpo_batch.scheduler.gpus import parse_gpus
@@ -273,3 +274,9 @@ def test_a_study_of_optunas_without_directions(cli: Callable[..., object], root:
         for words in (("collect", path), ("collect", path, "--top", "1"), ("report", path, "-o", root / "report")):
             ended = cli(*words)
             assert (ended.code, "has no direction" in ended.err) == (2, True), ended  # type: ignore[attr-defined]
+
+
+def test_bytes_in_a_cell_are_text_in_json() -> None:
+    """As SQLite keeps them in a column of numbers."""
+    frame = pd.DataFrame({"params_x": [b"a\xff", 1.0]})
+    assert json.loads(render(frame, "json")) == [{"params_x": "a\\xff"}, {"params_x": 1.0}]
