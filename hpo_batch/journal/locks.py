@@ -97,7 +97,7 @@ def _card(lock: str) -> str:
     card = _cards.get((me, lock))
     if card is None:
         for left in _cards_of(lock, processes.host_name(), "*"):
-            if _holder_is_dead(left):
+            if _holder_is_dead(left) or _is_torn(left):
                 _unlink(left)
         card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
         fd = open_lock(card, os.O_EXCL)  # with the mode of a lock, since it becomes one
@@ -303,6 +303,17 @@ def _is_abandoned(path: str, *, in_order: bool, is_local: bool) -> bool:
 def _holder_is_dead(path: str | Path) -> bool:
     """Whether the lock is one of our workers' and its process is proven dead."""
     return _is_dead(path) is True
+
+
+def _is_torn(card: Path) -> bool:
+    """Whether a card's writer was killed while it wrote the card. One that is only slow makes another (``_take``)."""
+    try:
+        read_holder(card)
+    except ValueError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _names_this_host(path: str) -> bool:

@@ -251,3 +251,11 @@ def test_waiting_ends_when_the_lock_is_free(path: Path) -> None:
         time.sleep(0.05)
         released = time.monotonic()
     assert answer(process, pipe) >= released
+
+
+def test_what_a_writer_killed_within_its_card_left_is_removed(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    torn = tmp_path / f".journal.jsonl.lock.{processes.host_name()}.1.0123abcd"
+    torn.write_text('{"host": "' + processes.host_name())
+    with journal_lock(journal):
+        assert not torn.exists()
