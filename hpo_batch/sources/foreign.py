@@ -28,15 +28,15 @@ def tables_of(raw: RawTable, columns: Columns, *, source: str, sweeps: Sequence[
     """The studies in a table: one, or as many as its columns ``study`` and ``budget`` name.
 
     Args:
-        columns: what the user said about them.
+        columns: the user's options about them.
         source: for messages.
         sweeps: what the trials come from, if the user knows: one, or one for each budget.
 
     Raises:
-        UserError: columns that cannot be told apart, repeated trial numbers, unknown states or directions.
+        UserError: ambiguous columns, repeated trial numbers, unknown states or directions.
     """
     if raw.frame.empty:
-        raise UserError(f"{source}: a header and no trials")
+        raise UserError(f"{source}: a header, but no trials")
     frame, notes = with_our_names(raw.frame, columns, source=source)
     trials = folded(frame, columns)
     if trials.steps is None:
@@ -128,6 +128,6 @@ def sweep_for(sweeps: Sequence[Sweep], budget: str | None, *, source: str) -> Sw
             return sweep
     budgets = ", ".join(str(sweep.budget) for sweep in sweeps)
     raise UserError(
-        f"{source}: --sweep has the budgets {budgets}, and it is not known to which of them the trials belong: name "
-        "the file after it, or add a column 'budget'"
+        f"{source}: --sweep has the budgets {budgets}, but nothing says which one the trials belong to: put it "
+        "into the file's name, or add a column 'budget'"
     )

@@ -28,7 +28,7 @@ def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
     except UserError:
         raise
     except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
-        raise UserError(f"'{path}' is not a Parquet file that can be read: {error}") from error
+        raise UserError(f"'{path}' cannot be read as Parquet: {error}") from error
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()  # pandas stores an index with a name as a column
     columns = {str(name): _column(frame[name]) for name in frame.columns}

@@ -24,7 +24,7 @@ _HEAD_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A SOURCE as it was typed, and what the disk has there. Sources look at it to tell whether they can read it."""
+    """A SOURCE as it was typed, and what the disk has there. Sources use it to decide whether they can read it."""
 
     text: str
     root: Path

@@ -67,7 +67,7 @@ def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0
         theirs = _name_of(table, column)
         if theirs != metric:
             renamed[metric] = theirs
-            notes.append(f"the values of '{theirs}' are taken for '{metric}'")
+            notes.append(f"the values of '{theirs}' are used for '{metric}'")
     return Rows(rows=tuple(rows), left_out=left_out, notes=tuple(notes), columns=renamed)
 
 
@@ -167,13 +167,13 @@ def _value_columns(table: TrialsTable, sweep: Sweep, columns: Columns) -> list[s
     attrs = [name.removeprefix(ATTRS) for name in sorted(header) if name.startswith(ATTRS)]
     name = next(iter(missing), names[-1])
     raise UserError(
-        f"{table.source}: no values of '{name}': there are {listed([*table.metrics, *attrs])}; --value NAME says "
-        f"which of them is '{metrics[0] if len(metrics) == 1 else name}'"
+        f"{table.source}: no values of '{name}': there are {listed([*table.metrics, *attrs])}; --value NAME "
+        f"chooses '{metrics[0] if len(metrics) == 1 else name}'"
     )
 
 
 def _check_directions(table: TrialsTable, sweep: Sweep, columns: Columns, value_columns: Sequence[str]) -> None:
-    """Values of another direction are of another metric, unless the user says that they are not."""
+    """Reject values with another direction, unless the user confirms that they are of the same metric."""
     recorded = dict(zip(table.value_columns, table.directions, strict=True))
     for i, (metric, ours, column) in enumerate(
         zip(sweep.study.metric, sweep.study.direction, value_columns, strict=True)
@@ -181,16 +181,16 @@ def _check_directions(table: TrialsTable, sweep: Sweep, columns: Columns, value_
         if columns.directions:
             option = columns.directions[i if len(columns.directions) > 1 else 0]
             if DIRECTIONS.get(option.lower()) != ours:
-                raise UserError(f"--direction {option}: the sweep is to {ours} '{metric}'; give it values of that")
+                raise UserError(f"--direction {option}: the sweep says {ours} for '{metric}'")
             continue
         name = _name_of(table, column)
         is_recorded = column in recorded and not _is_of_file(table)
         theirs = recorded[column] if is_recorded else direction_of(name) if name != metric else None
         if theirs is not None and theirs != ours:
-            how = "its study is to" if is_recorded else "by its name it is to"
+            how = "its study says" if is_recorded else "its name suggests"
             raise UserError(
-                f"{table.source}: '{name}': {how} {theirs}, and the sweep is to {ours} '{metric}': it seems to be "
-                f"another metric. --value NAME takes another one; --direction {ours} says that it is the same"
+                f"{table.source}: '{name}': {how} {theirs}, but the sweep says {ours} for '{metric}': probably "
+                f"a different metric. Choose another one with --value NAME, or confirm with --direction {ours}"
             )
 
 
