@@ -311,7 +311,7 @@ def test_fixed_derived_and_inactive_parameters(cli: Cli, tmp_path: Path, sweep: 
     done = cli("import", agree, "--into", sweep, "-n")
     assert "1 of 2 trials taken" in done.err
     assert "'epochs' is 30 there and fixed to 12 here" in done.err
-    assert "not told of all" not in done.err
+    assert "assumed as fixed in" not in done.err
     for line, why in (
         ("0.5,0.01,1,adam,0.9,2", "its parameter 'momentum' is not active"),
         ("0.5,0.01,1,sgd,,2", "no value for parameter 'momentum'"),

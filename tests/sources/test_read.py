@@ -86,7 +86,7 @@ def test_the_same_table_in_other_spellings(read: Read, content: bytes) -> None:
         (b"PAR1 and nothing more", "cannot be read as Parquet"),
         ("[1, 2]", "not a list of trials"),
         ('{"a": 1}', "not a table"),
-        ('[{"value": 1', "not JSON"),
+        ('[{"value": 1', "cannot be read as JSON"),
     ],
 )
 def test_what_is_wrong_is_told(read: Read, content: str | bytes, says: str) -> None:

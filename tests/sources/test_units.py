@@ -206,7 +206,7 @@ def test_a_restart_tells_a_step_again(tmp_path: Path) -> None:
     file.write_text(file.read_text() + json.dumps({**last, "mean_accuracy": 0.9}) + "\n")
     (table,) = read_tables([str(folder)], root=tmp_path)
     assert table.trials["value"][1] == 0.9
-    assert "told twice" in told(table)
+    assert "reported more than once" in told(table)
 
 
 def test_a_file_of_one_trial_that_was_moved_away(read: Read, tmp_path: Path) -> None:
