@@ -145,7 +145,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert cli("retry", "runs").out == ""
     assert len(state_of(home_of(root, "runs")).trials) == 3
     assert not any((root / "runs" / "workers").iterdir())
-    refused(cli("import", runs, "--into", sweep, "--map", "lr=learning_rate"), "exists already", "--name")
+    refused(cli("import", runs, "--into", sweep, "--map", "lr=learning_rate"), "already exists", "--name")
 
 
 def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: Path, sweep: Path) -> None:
@@ -361,7 +361,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path, root: Path, sw
     for name in ("../x", "a/b", "12", "", "x.toml", "-rf", "UPPER", "a b", "\x1b[31m"):
         refused(cli("import", runs, "--into", sweep, "--name", name), "cannot be a study's name")
     (root / "runs").mkdir()
-    refused(cli("import", runs, "--into", sweep), "exists already")
+    refused(cli("import", runs, "--into", sweep), "already exists")
     assert [path.name for path in root.iterdir()] == ["runs"]
 
 
