@@ -89,7 +89,7 @@ def _trial_keys(
 
 
 def _given(frame: pd.DataFrame, taken: Collection[str] = ()) -> list[str]:
-    """The columns that trials are given, rather than measured: parameters, by their marks or their names."""
+    """The inputs of trials, as opposed to measurements: parameters, by prefix or by name."""
     names = list(map(str, frame.columns))
     marked = [name for name in names if name.startswith(PREFIXES)]
     wanted = [name for name in names if name in taken and not is_measure(name, frame[name])]
@@ -105,13 +105,13 @@ def _is_constant(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str
 
 
 def _is_told_once(frame: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether no two rows say different things of one step; some programs write training and validation in two."""
+    """Whether no two rows of a step differ; some programs write training and validation in separate rows."""
     again = frame[frame.duplicated(list(columns), keep=False)]
     return again.empty or bool((again.groupby(list(columns), dropna=False).nunique() <= 1).all(axis=None))
 
 
 def _is_regular(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> bool:
-    """Whether the rows of each trial begin with the same step and go on by the same ones, in order."""
+    """Whether the rows of each trial start at the same step and continue with the same steps, in order."""
     if frame[step].isna().any():
         return False
     parts = frame.groupby(list(keys), sort=False, dropna=False)[step]
@@ -186,7 +186,7 @@ def reports_of(steps: pd.DataFrame, value: str, numbers: Mapping[int, int]) -> p
 
 
 def check_unit(frame: pd.DataFrame, given: Columns, *, source: str) -> None:
-    """Whether rows that say they are of one trial are one.
+    """Check that rows with one trial's name belong to one trial.
 
     Raises:
         UserError: a trial's name appears in several rows, and no column counts steps.

@@ -1,4 +1,4 @@
-"""Convert another tool's table to ours: classify its rows and columns, and make a trials table for each study in it."""
+"""Convert another tool's table: classify its rows and columns, and create a trials table for each study in it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _roles(
 
 
 def _with_reports(table: TrialsTable, trials: Folded, rows: pd.DataFrame, parts: Roles) -> TrialsTable:
-    """With the learning curves, where rows of the file were steps of trials."""
+    """Add the learning curves, if rows of the file were steps of trials."""
     if trials.steps is None or len(parts.values) != 1:
         return table
     numbers = dict(zip(rows.index.tolist(), table.trials["number"].tolist(), strict=True))
@@ -86,7 +86,7 @@ def budget_in(label: str) -> str | None:
 
 
 def _with_objective(frame: pd.DataFrame, columns: Columns, sweep: Sweep, *, source: str) -> Columns:
-    """With the sweep's metrics as objectives, as far as the table has them under these names."""
+    """Use the sweep's metrics as objectives, as far as the table has columns with these names."""
     metrics = sweep.study.metric
     columns = replace(columns, directions=columns.directions or tuple(sweep.study.direction))
     for names in (tuple(metrics), tuple(f"values_{metric}" for metric in metrics)):

@@ -1,4 +1,4 @@
-"""The trials table of one study of another tool: states, numbers, values, times and parameters are checked."""
+"""Build the trials table of one study of another tool: check states, numbers, values, times and parameters."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ForeignStudy:
     label: str
     budget: str | None
     sweep: Sweep | None
-    """what the trials come from, if the user knows"""
+    """the sweep that the trials come from, if the user named one"""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class ForeignStudy:
         return name.removeprefix("values_") if name == column else name
 
     def bare(self, column: str) -> str:
-        """Our name of a parameter or attribute."""
+        """The name of a parameter or attribute in the trials table."""
         return bare(column, self.columns.mapping)
 
     def column(self, name: str) -> pd.Series[Any] | None:
@@ -90,7 +90,7 @@ def trials_table_of(study: ForeignStudy, notes: Sequence[str]) -> TrialsTable:
     """The table of a study.
 
     Args:
-        notes: what was assumed so far; the table has them, and more.
+        notes: assumptions so far; the table contains them, and more.
 
     Raises:
         UserError: repeated trial numbers, unknown states or directions, an objective without numbers.
@@ -235,7 +235,7 @@ def _objective(column: pd.Series[Any], name: str, *, source: str) -> pd.Series[A
 
 
 def _states(study: ForeignStudy, values: Mapping[str, pd.Series[Any]], notes: list[str]) -> pd.Series[Any]:
-    """As the file says; in a file without states a row without a value has failed."""
+    """States as in the file; in a file without states, a row without a value has failed."""
     column = study.column("state")
     if column is None:
         is_empty_row = pd.DataFrame(values).isna().any(axis=1)
@@ -286,7 +286,7 @@ def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Ser
 
 
 def _odd_parameters(study: ForeignStudy) -> Iterator[str]:
-    """Notes on parameters that some trials have no value of, or an infinite one."""
+    """Notes on parameters that are missing or infinite in some trials."""
     empty, infinite = [], []
     for theirs in study.roles.params:
         column = study.frame[theirs]
@@ -321,7 +321,7 @@ def _feasible(study: ForeignStudy) -> pd.Series[Any] | None:
 
 
 def _constraints_in(cell: object) -> list[float]:
-    """The values of constraints in a cell: a number, or a list that was printed into it."""
+    """The values of constraints in a cell: a number, or a printed list."""
     if is_empty(cell):
         return []
     if isinstance(cell, str):

@@ -1,4 +1,4 @@
-"""Make a study of the finished trials in files and storages, as history for a sweep."""
+"""Create a study from the finished trials in files and storages, as history for a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hpo_batch.sweep.values import study_name
 from hpo_batch.text.names import did_you_mean, listed
 from hpo_batch.text.values import shown
 
-# takes one line about what was assumed, taken or left out, as soon as it is known
+# called with a line about each assumption, and about trials taken and left out
 Tell = Callable[[str], None]
 
 
@@ -52,11 +52,11 @@ class Import:
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """The study that was made, or would be."""
+    """The study that was created, or would be."""
 
     home: StudyHome
     count: int
-    """trials that it has"""
+    """number of its trials"""
     sweep: Sweep
     """the sweep that gets them as history"""
     is_imported: bool
@@ -66,7 +66,7 @@ class Imported:
 
 
 def import_trials(request: Import, *, root: Path, dry_run: bool = False, tell: Tell = lambda line: None) -> Imported:
-    """Make a study of the complete trials that lie in the space of a sweep.
+    """Create a study from the complete trials that lie in the space of a sweep.
 
     Args:
         root: the logs directory, in which the study is created.
@@ -108,7 +108,7 @@ def import_trials(request: Import, *, root: Path, dry_run: bool = False, tell: T
 
 @dataclass(frozen=True, kw_only=True)
 class _FileTrials:
-    """What one file has for the sweep."""
+    """The trials of one file, for the sweep."""
 
     label: str
     count: int
@@ -119,7 +119,7 @@ class _FileTrials:
     columns: Mapping[str, str]
 
     def tell(self, tell: Tell, into: Path) -> None:
-        """What was assumed, and which rows were taken."""
+        """Report assumptions, and the number of trials taken."""
         for note in self.notes:
             tell(f"{self.label}: {note}")
         assumed = ", ".join(f"{name} = {shown(value)}" for name, value in self.fitting.assumed.items())
@@ -256,7 +256,7 @@ def _name(request: Import, sweep: Sweep) -> str:
 
 
 def name_for(file: str) -> str:
-    """A study's name made from that of a file, or of the study in it."""
+    """A study name derived from a file, or from the study in it."""
     place, study = split(file)
     text = study or Path(label_of(place)).stem
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:80].rstrip("._-")

@@ -99,7 +99,7 @@ def from_distributions(
     tried outside of them, which trials that were enqueued may be.
 
     Args:
-        distributions: of each parameter all that it had, ``{"name": ..., "attributes": {...}}``.
+        distributions: all distributions of each parameter, ``{"name": ..., "attributes": {...}}``.
         seen: values that trials have, as ``plain_choices`` writes them.
     """
     found: list[Parameter] = []
@@ -175,7 +175,7 @@ def _range(kind: str, facts: Mapping[str, Any]) -> _Range:
 
 
 def plain_choices(choices: Sequence[Any]) -> tuple[Value, ...]:
-    """What Optuna lets choose from as values: ``None``, a list or NaN becomes a text that no other choice has."""
+    """Optuna's choices as values: ``None``, a list or NaN becomes a unique text."""
     texts = {value for value in choices if isinstance(value, str)}
     found: list[Value] = []
     for value in choices:

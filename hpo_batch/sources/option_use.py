@@ -100,8 +100,8 @@ class OptionUse:
             sweeps: of ``--sweep``.
 
         Raises:
-            UserError: no SOURCE has a column that an option names, or an option is about a SOURCE that says itself
-                what it holds.
+            UserError: no SOURCE has a column that an option names, or an option is for a SOURCE that defines its
+                own columns.
         """
         unused = next((option for option in self.missing if option not in self.used), None)
         if unused is not None and self.has_several:

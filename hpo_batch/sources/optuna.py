@@ -38,7 +38,7 @@ _METRIC_NAMES: Final = "study:metric_names"
 
 
 def is_storage_file(place: Place) -> bool:
-    """Whether a file is SQLite's, or begins as a journal of Optuna's does."""
+    """Whether a file is a SQLite file, or starts like an Optuna journal."""
     try:
         return place.head.startswith(SQLITE) or place.head.lstrip().startswith(BEGINNING[:-1])
     except StorageError:
@@ -57,7 +57,7 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
     """All studies of a storage, or the one that ``#name`` names.
 
     Args:
-        source: a SQLite file, a journal, or a URL as SQLAlchemy has them.
+        source: a SQLite file, a journal, or a SQLAlchemy URL.
 
     Raises:
         UserError: there is no such study, or none at all.
@@ -190,7 +190,7 @@ def _spread(prefix: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequenc
 
 
 def _metrics(study: optuna.Study, *, several: bool, notes: list[str]) -> tuple[str, ...]:
-    """Names of the objectives, each another: Optuna lets two have the same."""
+    """Unique names of the objectives: Optuna allows duplicates."""
     names = list(study.metric_names or (map(str, range(len(study.directions))) if several else ("value",)))
     metrics = unique_names(names)
     for name, metric in zip(names, metrics, strict=True):

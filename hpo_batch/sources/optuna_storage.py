@@ -82,7 +82,7 @@ def _database(url: str, **engine: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 
 def _connected(uri: str, called: str) -> sqlite3.Connection:
-    """A connection with a time limit. Views in place of Optuna's tables are refused: they are programs.
+    """A connection with a time limit. Views in place of Optuna's tables are rejected: they can run code.
 
     https://www.sqlite.org/security.html
     """
@@ -159,7 +159,7 @@ def _ReadOnlyJournal(path: Path) -> Any:  # noqa: N802 - a class, but Optuna is 
 
 
 def explained(place: str, error: Exception) -> str:
-    """What a user can do about an error of SQLAlchemy, a driver, Alembic or Optuna."""
+    """A message with advice for an error of SQLAlchemy, a driver, Alembic or Optuna."""
     text = " ".join(_chain(error).split())
     if "no longer compatible" in text or "storage upgrade" in text or "revision" in text:
         return (
@@ -176,7 +176,7 @@ def explained(place: str, error: Exception) -> str:
 
 
 def _chain(error: BaseException) -> str:
-    """An error and what it came from, the innermost first: Optuna's own words hide what the database said."""
+    """An error and its causes, the innermost first: Optuna's message hides that of the database."""
     texts: list[str] = []
     at: BaseException | None = error
     while at is not None and len(texts) < 10:

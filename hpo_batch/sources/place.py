@@ -132,7 +132,7 @@ def label_of(source: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """False also where this user may not look: then the text is tried as the name of a study."""
+    """False also without permission to look: the text is then tried as the name of a study."""
     try:
         return path.is_file()
     except (OSError, ValueError):

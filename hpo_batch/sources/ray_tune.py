@@ -48,7 +48,7 @@ def read_experiments(folder: Path, *, files: Sequence[Path] = ()) -> list[RawTab
         files: result files of trials, to read only those.
 
     Raises:
-        UserError: there is none; the message says what is there instead.
+        UserError: there is no experiment; the message says what the folder is instead.
         StorageError: it cannot be read.
     """
     try:
@@ -117,7 +117,7 @@ def _state(trial: Path, rows: Sequence[Mapping[str, Any]], recorded: str | None,
     Args:
         rows: its reports.
         recorded: the state that the experiment recorded for it, if any.
-        says_done: some trial of the experiment says ``done`` in its last line, as those that have ended then do.
+        says_done: some trial of the experiment has ``done`` in its last line; then all ended trials do.
     """
     if _has_failed(trial):
         return "FAIL"
@@ -176,7 +176,7 @@ _STATUS: Final = {"TERMINATED": "COMPLETE", "ERROR": "FAIL", "RUNNING": "RUNNING
 
 
 def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """How each trial ended, by its id, as the newest file of the experiment's state says; and notes."""
+    """How each trial ended, by id, according to the newest state file of the experiment; and notes."""
     states: dict[str, str] = {}
     for path in sorted(folder.glob("experiment_state-*.json"), reverse=True)[:1]:
         try:

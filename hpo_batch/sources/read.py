@@ -209,7 +209,7 @@ class _Reading:
 
 
 def _source_of(place: Place) -> Source:
-    """The first source of the registry that knows the place.
+    """The first source in the registry that can read the place.
 
     Raises:
         UserError: none does.

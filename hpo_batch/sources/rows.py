@@ -28,13 +28,13 @@ ATTRS: Final = "user_attrs_"
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a table offers to a sweep."""
+    """The trials of a table that a sweep can use."""
 
     rows: tuple[Row, ...]
     left_out: Counter[str]
-    """why the other trials are not taken, and how many: ``failed``, ``pruned`` ..."""
+    """number of trials not taken, by reason: ``failed``, ``pruned`` ..."""
     notes: tuple[str, ...]
-    """what was assumed: one sentence each"""
+    """assumptions, one sentence each"""
     columns: Mapping[str, str]
     """the sweep's name of a metric or parameter -> the table's, where they differ"""
 
@@ -44,7 +44,7 @@ def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0
 
     Args:
         table: of a file that was read for this sweep, or of an Optuna storage.
-        columns: what the user said about them. For a storage they are names of its parameters and user attributes.
+        columns: the user's options. For a storage, they name its parameters and user attributes.
         file: which of several files the table is of.
 
     Raises:
@@ -91,7 +91,7 @@ class _Cells:
     name_counts: Counter[Value]
 
     def why_left_out(self, i: int) -> str:
-        """An empty text if the trial can be taken."""
+        """Why a trial cannot be taken; empty if it can."""
         state = self.facts["state"][i]
         if state != "COMPLETE":
             return {"RUNNING": "running", "FAIL": "failed"}.get(str(state), str(state).lower())
@@ -143,7 +143,7 @@ def _cells(table: TrialsTable, sweep: Sweep, renamed: Mapping[str, str], value_c
 
 
 def _is_of_file(table: TrialsTable) -> bool:
-    """Files are read for the sweep, with its names; storages say themselves what their columns are."""
+    """Whether the table comes from a file, whose columns have the sweep's names; storages name their own columns."""
     return table.sweep is not None
 
 
@@ -209,7 +209,7 @@ def _renamed(table: TrialsTable, columns: Columns) -> dict[str, str]:
 
 
 def _name_of(table: TrialsTable, column: str) -> str:
-    """What the table's owner calls the values in a column."""
+    """The table's own name for the values in a column."""
     own = dict(zip(table.value_columns, table.metrics, strict=True))
     return own.get(column) or bare(column, {})
 
