@@ -93,10 +93,10 @@ class _Range:
 def from_distributions(
     distributions: Mapping[str, Iterable[Mapping[str, Any]]], seen: Mapping[str, Iterable[Value]]
 ) -> tuple[Space, tuple[str, ...]]:
-    """The space of a study of Optuna's, from the distributions of its trials, and notes on it.
+    """The space of an Optuna study, from the distributions of its trials, and notes on it.
 
-    A range may be another in each trial (``suggest_int("k", 1, n)``): the space has all of them together, and what was
-    tried outside of them, which trials that were enqueued may be.
+    A range may differ between trials (``suggest_int("k", 1, n)``): the space covers all of them, and values outside
+    them, which enqueued trials may have.
 
     Args:
         distributions: all distributions of each parameter, ``{"name": ..., "attributes": {...}}``.
