@@ -58,7 +58,7 @@ def _encoded(text: str) -> bytes:
 
 
 def latex_table(frame: pd.DataFrame) -> bytes:
-    """A booktabs table as papers have it: numbers to the right, powers of ten written out, all text escaped."""
+    """A booktabs table for papers: numbers right-aligned, powers of ten written out, all text escaped."""
     sides = "".join("r" if side == "right" else "l" for side in _align(frame) or ["l"] * len(frame.columns))
     lines = ["% \\usepackage{booktabs}", f"\\begin{{tabular}}{{{sides}}}", "\\toprule"]
     lines.append(" & ".join(_cell(name, escapes.latex) for name in frame.columns) + r" \\")
@@ -101,7 +101,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, bytes):  # SQLite keeps them in any column
         return value.decode(errors="backslashreplace")
     if isinstance(value, float) and math.isinf(value):
-        return str(value)  # JSON has no number for it, and it is not nothing
+        return str(value)  # JSON has no infinity, and null would mean missing
     return value
 
 

@@ -17,7 +17,7 @@ class Format:
     suffix: str
     """of files in this format"""
     for_people: bool = False
-    """whether it has rounded numbers, and only the columns that tell trials apart"""
+    """whether it has rounded numbers, and only the columns in which trials differ"""
     is_text: bool = True
     """whether it may be printed"""
 
@@ -41,7 +41,7 @@ def format_of(output: Path | None, given: str | None) -> str:
     """
     by_suffix = {format.suffix: name for name, format in FORMATS.items()}
     if given is None and output is not None and output.suffix.lower() not in by_suffix:
-        raise UserError(f"'{output.name}' does not tell a format; add --format, one of {', '.join(FORMATS)}")
+        raise UserError(f"'{output.name}' has no known extension; add --format, one of {', '.join(FORMATS)}")
     chosen = given or (by_suffix[output.suffix.lower()] if output is not None else "table")
     if not FORMATS[chosen].is_text and output is None:
         raise UserError(f"{chosen} is not text: give a file with -o")

@@ -75,7 +75,7 @@ def joined(tables: Sequence[TrialsTable], frames: Sequence[pd.DataFrame]) -> pd.
 
 
 def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that tell trials apart: values, varied parameters, state, time; names and reasons if any."""
+    """The columns in which trials differ: values, varied parameters, state, time; names and reasons if any."""
     values = table.value_columns
     spread = [name for name in ("n_seeds", *(f"{value}_std" for value in values)) if name in frame.columns]
     first = ["rank"] if "rank" in frame.columns else []

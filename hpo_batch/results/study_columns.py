@@ -43,7 +43,7 @@ def replayed(path: Path, *, reports: bool) -> StudyTrials:
 
 
 def study_columns(state: StudyTrials) -> StudyColumns:
-    """What a journal tells of each trial."""
+    """The contents of a journal for each trial."""
     directions = tuple(_DIRECTIONS.get(d, "minimize") for d in state.directions)
     metrics = state.metrics or (("value",) if len(directions) == 1 else tuple(map(str, range(len(directions)))))
     found = trial_columns(state.trials, objectives=len(metrics))

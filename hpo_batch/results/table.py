@@ -38,7 +38,7 @@ ATTEMPT_COLUMNS = (
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
-# that pandas can say as nanoseconds
+# the longest duration that pandas can store as nanoseconds
 MOST_SECONDS = 9e9
 
 
@@ -49,36 +49,36 @@ class TrialsTable:
     trials: pd.DataFrame
     """``number value datetime_start datetime_complete duration params_* user_attrs_* state`` as Optuna has them, then
     ``name set origin reason message seed attempts seconds_total node gpus job submission``; with several metrics
-    ``front``, whether no other trial beats it in all of them; with several seeds ``n_seeds``, ``value_std`` and, as
+    ``front``, whether it is on the Pareto front; with several seeds ``n_seeds``, ``value_std`` and, as
     JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``; with constraints of Optuna's
     ``constraints_*`` and ``feasible``, whether a trial keeps all of them"""
     attempts: pd.DataFrame
-    """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is of GPUs
-    that its worker held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
+    """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is the
+    GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU shared by k workers"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     counts: Counts
     source: str
-    """where it comes from: a study's name, a path, a storage's URL"""
+    """origin: a study's name, a path, a storage's URL"""
     home: Path | None = None
-    """the study's directory; None for what is no study of ours"""
+    """the study's directory; None if it is not a study of hpo-batch"""
     label: str = ""
-    """what a report calls it: short, and another for each table of one call"""
+    """short name in reports, unique among the tables of one call"""
     space: Space | None = None
     space_is_inferred: bool = False
-    """the space is made of the values that were seen: what was never tried is not in it"""
+    """the space consists of the values seen; values that were never tried are missing"""
     baseline: Mapping[str, Value] | None = None
     budget: str | None = None
     seeds: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """of the trials of a file, by number, where their column of seeds goes by another name than ``seed``"""
+    """by trial number, for files whose column of seeds is not called ``seed``"""
     sweep: Sweep | None = None
     """frozen with the study, or given beside a file"""
     reports: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPORT_COLUMNS)))
-    """``number step value``: the objective's metric as the trials reported it; empty where that was not read"""
+    """``number step value``: the objective's metric as the trials reported it; empty if not read"""
     left_out: tuple[str, ...] = ()
-    """of the first table of a call: sources that could not be read, and why"""
+    """in the first table of a call: sources that could not be read, and why"""
     notes: tuple[str, ...] = ()
-    """what was assumed while reading, for people: one sentence each"""
+    """assumptions made while reading, one sentence each"""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class TrialsTable:
     def best_first(self, top: int | None = None) -> pd.DataFrame:
         """Complete trials from the best to the worst, then those that break a constraint, pruned ones, the rest.
 
-        With several metrics those of the Pareto front come first, and the first metric decides among them.
+        With several metrics, the Pareto front comes first, ordered by the first metric.
         """
         rank = {"COMPLETE": 1, "PRUNED": 2}
         ranks = self.trials["state"].map(lambda state: rank.get(state, 3)).astype("int64")
@@ -118,8 +118,8 @@ def trials_table(state: StudyTrials, *, source: str, attempts: bool = True) -> T
         attempts: fill in the table of attempts too.
     """
     study = study_columns(state)
-    # one after the other, and each list of Python objects is dropped when its array is made: of 100,000 trials they
-    # hold more memory than all that is kept
+    # one column after the other, and each list of Python objects is freed once its array exists: with 100,000 trials
+    # the lists take more memory than the result
     metrics, directions, columns = study.metrics, study.directions, dict(study.columns)
     del study
     trials = _frame_of((name, columns.pop(name)) for name in list(columns))
@@ -136,7 +136,7 @@ def trials_table(state: StudyTrials, *, source: str, attempts: bool = True) -> T
 
 
 def frame_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Columns of plain values as a frame: integers stay integers beside empty cells, times and durations are such."""
+    """Columns of plain values as a frame: integers stay integers next to empty cells, times and durations are typed."""
     return _frame_of(columns.items())
 
 
@@ -152,7 +152,7 @@ def _frame_of(columns: Iterable[tuple[str, Sequence[Any]]]) -> pd.DataFrame:
 
 
 def spans_of(seconds: pd.Series[Any]) -> pd.Series[Any]:
-    """Seconds as durations; what is none, or longer than pandas can say (292 years), is unknown."""
+    """Seconds as durations; missing if not a number, or longer than pandas can store (292 years)."""
     numbers = pd.to_numeric(seconds, errors="coerce")
     spans: pd.Series[Any] = pd.to_timedelta(numbers.where(numbers.abs() < MOST_SECONDS), unit="s")
     return spans
@@ -166,7 +166,7 @@ def _attempts_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
 
 
 def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
-    """By number, then step. A million reports are usual in a large study: arrays are made of them without lists."""
+    """By number, then step. A large study has a million reports, so the arrays are built without lists."""
     counts = [len(trial.decoded_steps) for trial in trials]
     total = sum(counts)
     if not total:
@@ -177,7 +177,7 @@ def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
         values = np.fromiter(
             itertools.chain.from_iterable(trial.decoded_steps.values() for trial in trials), np.float64, total
         )
-    except (OverflowError, TypeError):  # a step, or a null, that only somebody else's tool can have written
+    except (OverflowError, TypeError):  # a step, or a null, that only another tool can have written
         rows = [
             (trial.number, step, trial.decoded_steps[step]) for trial in trials for step in sorted(trial.decoded_steps)
         ]
@@ -189,7 +189,7 @@ def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
 
 
 def _dtype(values: Sequence[Any]) -> Any:
-    """Integers and truth values stay what they are, also beside empty cells: 64 is not 64.0."""
+    """Integers and booleans keep their type next to empty cells: 64 does not become 64.0."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return "boolean"

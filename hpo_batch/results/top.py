@@ -1,4 +1,4 @@
-"""The best distinct configurations, and trials by group: tables that say how many trials each row stands for."""
+"""The best distinct configurations, and trials by group, with the number of trials behind each row."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hpo_batch.text.names import listed
 def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, int]:
     """The ``k`` best configurations among complete trials, one row each, and how many more share the last one's value.
 
-    Trials that break a constraint are none of them. An infinite value is a value: it stands where it belongs.
+    Trials that break a constraint are excluded; infinite values are sorted like others.
 
-    A row is the configuration's best trial, with ``rank`` (equal values share it) and ``count``, its complete trials.
+    A row is the configuration's best trial, with ``rank`` (shared by equal values) and ``count``, its complete trials.
     """
     done = frame[candidates(frame)]
     done = done[done["value"].notna().to_numpy()]
@@ -45,10 +45,10 @@ def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple
 
 
 def group_column(frame: pd.DataFrame, by: str) -> str:
-    """The column that a name means.
+    """The column for a name, with or without its prefix.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such column.
     """
     column = next((c for c in (by, f"params_{by}", f"user_attrs_{by}") if c in frame.columns), None)
     if column is None:
@@ -60,15 +60,15 @@ def group_column(frame: pd.DataFrame, by: str) -> str:
 def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
     """One row for each value of a column: trials by state, the best value, mean and standard deviation (ddof = 1).
 
-    These are plain means: a sampler does not try all values alike often, so they compare values only where a report's
-    adjusted ones agree.
+    These are plain means. A sampler does not try all values equally often, so trust a comparison only if the report's
+    adjusted means agree.
 
     Raises:
         UserError: there is no such column.
     """
     column = group_column(frame, by)
     if len(table.metrics) > 1:
-        raise UserError("--group compares values of one metric, and there are several")
+        raise UserError("--group requires a single metric, and there are several")
     largest = table.directions[0] == "maximize"
     rows = []
     for value, part in frame.groupby(column, sort=True, dropna=False):
@@ -97,7 +97,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _moments(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and standard deviation in a unit of the values' own: sums and squares of huge numbers overflow."""
+    """Mean and standard deviation, computed on scaled values: sums and squares of huge numbers overflow."""
     unit = max(map(abs, values), default=0.0) or 1.0
     scaled = [value / unit for value in values]
     std = unit * statistics.stdev(scaled) if len(values) > 1 else None

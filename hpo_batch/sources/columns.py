@@ -1,6 +1,6 @@
 """Classify the columns of a file by name and content: parameter, objective, measurement or bookkeeping.
 
-Users can override every decision (``Columns``), and a note tells what was decided.
+Users can override every decision (``Columns``); a note lists the decisions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Columns:
     """columns to leave out"""
 
     def over(self, shared: Columns) -> Columns:
-        """What was said about one file, completed by what was said about all."""
+        """The options for one file, completed by those for all files."""
         return Columns(
             mapping={**shared.mapping, **self.mapping},
             value=self.value or shared.value,
@@ -43,7 +43,7 @@ class Columns:
 
     @property
     def first_option(self) -> str:
-        """The first option that was used to say something; an empty text if none was."""
+        """The first option that was given; empty if none was."""
         options = {"--map": self.mapping, "--value": self.value, "--direction": self.directions,
                    "--params": self.params, "--ignore": self.ignore}  # fmt: skip
         return next((option for option, content in options.items() if content), "")
@@ -51,7 +51,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """Each column of a file with its part in the trials table."""
+    """The role of each column of a file in the trials table."""
 
     ours: Mapping[str, str]
     """column of the trials table -> column of the file"""
@@ -59,7 +59,7 @@ class Roles:
     params: tuple[str, ...]
     """columns of the file"""
     attrs: tuple[str, ...]
-    """measurements and remarks, which become ``user_attrs_*``"""
+    """measurements and notes, which become ``user_attrs_*``"""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -143,7 +143,7 @@ def tokens(name: str) -> list[str]:
 
 
 def direction_of(name: str) -> str | None:
-    """``maximize`` or ``minimize`` if a metric's name tells, else None."""
+    """``maximize`` or ``minimize`` if a metric's name implies it, else None."""
     words = tokens(name)
     negated = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
     up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
@@ -169,11 +169,11 @@ def _is_real(column: pd.Series[Any]) -> bool:
 
 
 def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str] | None = None) -> Roles:
-    """What each column is.
+    """Decide the role of each column.
 
     Args:
         frame: as read, empty columns left out already.
-        given: what the user said.
+        given: the user's options.
         file: for messages.
         space: names of the parameters, if a sweep is known.
 
@@ -213,7 +213,7 @@ def _parameters(
         if not params:
             raise UserError(
                 f"{file}: none of the sweep's parameters ({', '.join(space)}) is a column; the columns are "
-                f"{', '.join(columns)}; --map parameter=column says which is which"
+                f"{', '.join(columns)}; map them with --map PARAMETER=COLUMN"
             )
         return params
     mapped = {theirs for ours, theirs in given.mapping.items() if ours not in _OURS}
@@ -311,7 +311,7 @@ def _objective(columns: Sequence[str], frame: pd.DataFrame, *, file: str) -> tup
     candidates = main or candidates
     there = ", ".join(candidates or [c for c in columns if pd.api.types.is_numeric_dtype(frame[c])]) or "none"
     raise UserError(
-        f"{file}: no column 'value', which one is the objective? say --value COLUMN "
+        f"{file}: no column 'value': choose the objective with --value COLUMN "
         f"({'measurements' if candidates else 'columns of numbers'} there: {there})"
     )
 

@@ -58,7 +58,7 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
         return data.decode("utf-16" if is_utf16 else "utf-8-sig"), ()
     except UnicodeDecodeError as error:
         if is_utf16:
-            raise UserError(f"'{path}' is not UTF-16 text that can be read: {error}") from error
+            raise UserError(f"'{path}' cannot be read as UTF-16 text: {error}") from error
     return data.decode("cp1252", errors="replace"), ("not UTF-8: read as Windows-1252 (Western European)",)
 
 
@@ -82,10 +82,10 @@ def _header_and_rows(text: str, path: Path) -> tuple[list[str], list[list[str]]]
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise UserError(f"'{path}' is not a CSV file that can be read: {error}") from error
+        raise UserError(f"'{path}' cannot be read as CSV: {error}") from error
     rows = [row for row in rows if any(cell.strip() for cell in row)]
     if not rows:
-        raise UserError(f"'{path}' is empty: it has delimiters and nothing between them")
+        raise UserError(f"'{path}' is empty: it contains only delimiters")
     header = [name.strip() for name in rows[0]]
     while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         header.pop()  # a delimiter at the end of each line
@@ -113,7 +113,7 @@ def _check_widths(rows: Sequence[Sequence[str]], width: int, path: Path) -> None
     for number, row in enumerate(rows, start=2):
         if len(row) < width or any(cell.strip() for cell in row[width:]):
             is_last = number == len(rows) + 1
-            why = "was it cut off, or is it still being written?" if is_last else "a delimiter too many?"
+            why = "was it cut off, or is it still being written?" if is_last else "an extra delimiter?"
             raise UserError(f"'{path}': row {number} has {len(row)} fields, its header {width}: {why}")
 
 

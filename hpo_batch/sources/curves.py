@@ -64,7 +64,7 @@ def _counts(column: pd.Series[Any]) -> bool:
 def _trial_keys(
     frame: pd.DataFrame, step: str, names: Mapping[str, str], taken: Collection[str], *, is_weak: bool
 ) -> list[str] | None:
-    """The columns that tell trials apart, if the rows are steps; None if they are trials."""
+    """The columns that identify trials, if the rows are steps; None if they are trials."""
     both = [names[name] for name in (*GROUPS, *_SEEDS) if name in names and frame[names[name]].notna().all()]
     both = [name for name in both if name != step and name not in taken]
     for name in (*IDS, *_NAMES):
@@ -89,7 +89,7 @@ def _trial_keys(
 
 
 def _given(frame: pd.DataFrame, taken: Collection[str] = ()) -> list[str]:
-    """The columns that trials are given, rather than measured: parameters, by their marks or their names."""
+    """The inputs of trials, as opposed to measurements: parameters, by prefix or by name."""
     names = list(map(str, frame.columns))
     marked = [name for name in names if name.startswith(PREFIXES)]
     wanted = [name for name in names if name in taken and not is_measure(name, frame[name])]
@@ -105,13 +105,13 @@ def _is_constant(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str
 
 
 def _is_told_once(frame: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether no two rows say different things of one step; some programs write training and validation in two."""
+    """Whether no two rows of a step differ; some programs write training and validation in separate rows."""
     again = frame[frame.duplicated(list(columns), keep=False)]
     return again.empty or bool((again.groupby(list(columns), dropna=False).nunique() <= 1).all(axis=None))
 
 
 def _is_regular(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> bool:
-    """Whether the rows of each trial begin with the same step and go on by the same ones, in order."""
+    """Whether the rows of each trial start at the same step and continue with the same steps, in order."""
     if frame[step].isna().any():
         return False
     parts = frame.groupby(list(keys), sort=False, dropna=False)[step]
@@ -137,33 +137,33 @@ def _folded(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> Folded:
     trials = frame.groupby(list(keys), sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=frame.index)
     steps = frame.assign(**{TRIAL: trials, STEP: frame[step]})
     ordered = steps.sort_values([TRIAL, STEP], kind="stable", na_position="first")
-    last = ordered.drop(columns=STEP).groupby(TRIAL, sort=True).last()  # of each column what was told last
+    last = ordered.drop(columns=STEP).groupby(TRIAL, sort=True).last()  # the last value of each column
     for name in frame.columns:
         last[name] = last[name].astype(frame[name].dtype)
     if not _is_told_once(steps, [TRIAL, STEP]):
-        again = f"steps that are told twice, as after a restart, are taken as they were told last: '{step}'"
+        again = f"steps reported more than once, as after a restart, keep their last values: '{step}'"
     else:
         again = ""
     ends = ordered.groupby(TRIAL)[STEP].max()
-    by = f", told apart by {listed(keys)}" if keys else ""
+    by = f", identified by {listed(keys)}" if keys else ""
     trials_told = f"{len(last)} trial{'' if len(last) == 1 else 's'}{by}"
     told = [
-        f"rows are the steps of trials, counted by '{step}': {len(frame)} rows are {trials_told}; values are those of "
+        f"rows are steps of trials, counted by '{step}': {len(frame)} rows are {trials_told}; values are those of "
         f"the last step (--ignore {step} reads each row as a trial)"
     ]
     if short := int((ends < ends.max()).sum()):
         told.append(
-            f"{short} of {len(last)} trials end before step {int(ends.max())}, the last one of others: their values "
-            "are of fewer steps"
+            f"{short} of {len(last)} trials end before step {int(ends.max())}, the last step of the others: their "
+            "values come from fewer steps"
         )
     changing = [name for name in _given(frame) if name not in (*keys, step) and _changes(steps, name)]
     if again:
         told.append(again)
     marked = [name for name in changing if name.startswith(PREFIXES)]
     if marked:
-        told.append(f"parameters that change within a trial, taken as they were at its end: {listed(marked)}")
+        told.append(f"parameters that change within a trial, taken from its last step: {listed(marked)}")
     if unmarked := [name for name in changing if name not in marked]:
-        told.append(f"change within a trial, so they are no parameters: {listed(unmarked)}")
+        told.append(f"not parameters, since they change within a trial: {listed(unmarked)}")
         last = last.rename(columns={name: f"user_attrs_{name}" for name in unmarked})
     return Folded(frame=last.reset_index(drop=True), steps=steps, notes=tuple(told))
 
@@ -186,10 +186,10 @@ def reports_of(steps: pd.DataFrame, value: str, numbers: Mapping[int, int]) -> p
 
 
 def check_unit(frame: pd.DataFrame, given: Columns, *, source: str) -> None:
-    """Whether rows that say they are of one trial are one.
+    """Check that rows with one trial's name belong to one trial.
 
     Raises:
-        UserError: a trial's name stands in several rows, and nothing tells what they are.
+        UserError: a trial's name appears in several rows, and no column counts steps.
     """
     names = {str(c).lower(): str(c) for c in frame.columns}
     taken = {*given.params, *given.value, *given.mapping.values()}
@@ -203,7 +203,7 @@ def check_unit(frame: pd.DataFrame, given: Columns, *, source: str) -> None:
             first = again[column].iloc[0]
             rows = [str(i + 1) for i in range(len(frame)) if frame[column].iloc[i] == first]
             raise UserError(
-                f"{source}: {shown(first)} stands in column '{column}' {len(rows)} times (rows {', '.join(rows[:5])}), "
-                "and no column such as 'epoch' or 'step' counts what its rows are; "
+                f"{source}: {shown(first)} appears {len(rows)} times in column '{column}' (rows "
+                f"{', '.join(rows[:5])}), but no column such as 'epoch' or 'step' counts steps; "
                 f"--ignore {column} if each row is a trial"
             )

@@ -1,4 +1,4 @@
-"""Convert another tool's table to ours: classify its rows and columns, and make a trials table for each study in it."""
+"""Convert another tool's table: classify its rows and columns, and create a trials table for each study in it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def tables_of(raw: RawTable, columns: Columns, *, source: str, sweeps: Sequence[
     """The studies in a table: one, or as many as its columns ``study`` and ``budget`` name.
 
     Args:
-        columns: what the user said about them.
+        columns: the user's options about them.
         source: for messages.
         sweeps: what the trials come from, if the user knows: one, or one for each budget.
 
     Raises:
-        UserError: columns that cannot be told apart, repeated trial numbers, unknown states or directions.
+        UserError: ambiguous columns, repeated trial numbers, unknown states or directions.
     """
     if raw.frame.empty:
-        raise UserError(f"{source}: a header and no trials")
+        raise UserError(f"{source}: a header, but no trials")
     frame, notes = with_our_names(raw.frame, columns, source=source)
     trials = folded(frame, columns)
     if trials.steps is None:
@@ -72,7 +72,7 @@ def _roles(
 
 
 def _with_reports(table: TrialsTable, trials: Folded, rows: pd.DataFrame, parts: Roles) -> TrialsTable:
-    """With the learning curves, where rows of the file were steps of trials."""
+    """Add the learning curves, if rows of the file were steps of trials."""
     if trials.steps is None or len(parts.values) != 1:
         return table
     numbers = dict(zip(rows.index.tolist(), table.trials["number"].tolist(), strict=True))
@@ -86,7 +86,7 @@ def budget_in(label: str) -> str | None:
 
 
 def _with_objective(frame: pd.DataFrame, columns: Columns, sweep: Sweep, *, source: str) -> Columns:
-    """With the sweep's metrics as objectives, as far as the table has them under these names."""
+    """Use the sweep's metrics as objectives, as far as the table has columns with these names."""
     metrics = sweep.study.metric
     columns = replace(columns, directions=columns.directions or tuple(sweep.study.direction))
     for names in (tuple(metrics), tuple(f"values_{metric}" for metric in metrics)):
@@ -128,6 +128,6 @@ def sweep_for(sweeps: Sequence[Sweep], budget: str | None, *, source: str) -> Sw
             return sweep
     budgets = ", ".join(str(sweep.budget) for sweep in sweeps)
     raise UserError(
-        f"{source}: --sweep has the budgets {budgets}, and it is not known to which of them the trials belong: name "
-        "the file after it, or add a column 'budget'"
+        f"{source}: --sweep has the budgets {budgets}, but nothing says which one the trials belong to: put it "
+        "into the file's name, or add a column 'budget'"
     )

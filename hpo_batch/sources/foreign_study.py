@@ -1,4 +1,4 @@
-"""The trials table of one study of another tool: states, numbers, values, times and parameters are checked."""
+"""Build the trials table of one study of another tool: check states, numbers, values, times and parameters."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class ForeignStudy:
     """indexed from 0"""
     roles: Roles
     columns: Columns
-    """what the user said about them"""
+    """the user's options"""
     source: str
     """for messages"""
     label: str
     budget: str | None
     sweep: Sweep | None
-    """what the trials come from, if the user knows"""
+    """the sweep that the trials come from, if the user named one"""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class ForeignStudy:
         return name.removeprefix("values_") if name == column else name
 
     def bare(self, column: str) -> str:
-        """Our name of a parameter or attribute."""
+        """The name of a parameter or attribute in the trials table."""
         return bare(column, self.columns.mapping)
 
     def column(self, name: str) -> pd.Series[Any] | None:
@@ -90,7 +90,7 @@ def trials_table_of(study: ForeignStudy, notes: Sequence[str]) -> TrialsTable:
     """The table of a study.
 
     Args:
-        notes: what was assumed so far; the table has them, and more.
+        notes: assumptions so far; the table contains them, and more.
 
     Raises:
         UserError: repeated trial numbers, unknown states or directions, an objective without numbers.
@@ -104,7 +104,7 @@ def trials_table_of(study: ForeignStudy, notes: Sequence[str]) -> TrialsTable:
         space, baseline, budget = study.sweep.space, study.sweep.baseline, study.sweep.budget or study.budget
     else:
         space = infer_space(trials)
-        all_notes.append(f"space inferred from the values seen, --sweep gives the true one: {described(space)}")
+        all_notes.append(f"space inferred from the values seen (--sweep gives the real one): {described(space)}")
     all_notes.append(_described_columns(study, directions))
     seeds = trials[["number", "seed"]].dropna()
     return TrialsTable(
@@ -177,7 +177,7 @@ def _columns(study: ForeignStudy, directions: Sequence[str], notes: list[str]) -
 
 
 def _directions(study: ForeignStudy, notes: list[str]) -> tuple[str, ...]:
-    """``minimize`` or ``maximize`` of each metric: as the user said, else by its name, else assumed."""
+    """``minimize`` or ``maximize`` of each metric: as given by the user, else by its name, else assumed."""
     metrics, options = study.metrics, study.columns.directions
     if options:
         if len(options) not in (1, len(metrics)):
@@ -192,7 +192,9 @@ def _directions(study: ForeignStudy, notes: list[str]) -> tuple[str, ...]:
     by_name = [direction_of(metric) for metric in metrics]
     for metric, direction in zip(metrics, by_name, strict=True):
         if direction is None:
-            notes.append(f"'{metric}' is maximized, as its name does not say: --direction minimize if it is not")
+            notes.append(
+                f"'{metric}': maximize is assumed, since its name does not tell; --direction minimize changes it"
+            )
     return tuple(direction or "maximize" for direction in by_name)
 
 
@@ -205,19 +207,19 @@ def _trial_numbers(study: ForeignStudy, notes: list[str]) -> pd.Series[Any]:
         numbers = column.astype("int64")
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{study.source}: column '{column.name}' does not hold trial numbers ({error}); --map number=COLUMN"
+            f"{study.source}: column '{column.name}' does not contain trial numbers ({error}); --map number=COLUMN"
         ) from error
     if not (numbers.astype(float) == column.astype(float)).all():  # beyond 64 bits it would be another number
-        raise UserError(f"{study.source}: column '{column.name}' does not hold trial numbers; --map number=COLUMN")
+        raise UserError(f"{study.source}: column '{column.name}' does not contain trial numbers; --map number=COLUMN")
     repeated = numbers[numbers.duplicated(keep=False)]
     if len(repeated):
         first = int(repeated.iloc[0])
         rows = [str(i + 1) for i in numbers.index[numbers == first]][:5]
         of_study = f" of '{study.label}'" if study.label not in study.source else ""
         raise UserError(
-            f"{study.source}: the number {first} stands in column '{column.name}'{of_study} {len(rows)} times (trials "
-            f"in rows {', '.join(rows)}); {repeated.nunique()} numbers are not unique: give each study a file of its "
-            f"own, or say --ignore {column.name} to number the rows"
+            f"{study.source}: the number {first} appears {len(rows)} times in column '{column.name}'{of_study} (trials "
+            f"in rows {', '.join(rows)}); {repeated.nunique()} numbers are not unique: give each study its own "
+            f"file, or number the rows with --ignore {column.name}"
         )
     return numbers
 
@@ -227,26 +229,26 @@ def _objective(column: pd.Series[Any], name: str, *, source: str) -> pd.Series[A
         raise UserError(f"{source}: the objective's column '{name}' is empty: no trial has a value")
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         text = next((cell for cell in column.tolist() if isinstance(cell, str)), None)
-        example = "" if text is None else f"; '{text[:60]}' is no number"
-        raise UserError(f"{source}: the objective's column '{name}' does not hold numbers{example}")
+        example = "" if text is None else f"; '{text[:60]}' is not a number"
+        raise UserError(f"{source}: the objective's column '{name}' does not contain numbers{example}")
     return column.astype("Float64").astype(float)
 
 
 def _states(study: ForeignStudy, values: Mapping[str, pd.Series[Any]], notes: list[str]) -> pd.Series[Any]:
-    """As the file says; in a file without states a row without a value has failed."""
+    """States as in the file; in a file without states, a row without a value has failed."""
     column = study.column("state")
     if column is None:
         is_empty_row = pd.DataFrame(values).isna().any(axis=1)
         if is_empty_row.any():
             rows = count(int(is_empty_row.sum()), "row")
-            notes.append(f"{rows} without a value: counted as failed, there is no column 'state'")
+            notes.append(f"{rows} without a value: counted as failed, since there is no column 'state'")
         return pd.Series(["FAIL" if empty else "COMPLETE" for empty in is_empty_row], dtype=object)
     states = []
     for number, word in enumerate(column.tolist(), start=1):
         state = _STATES.get(str(word).rpartition(".")[2].strip().lower())  # TrialState.COMPLETE, as str() gives it
         if state is None:
             raise UserError(
-                f"{study.source}: row {number} has the state {shown(word)}, which is none of COMPLETE, PRUNED, FAIL, "
+                f"{study.source}: row {number} has the unknown state {shown(word)}; states are COMPLETE, PRUNED, FAIL, "
                 f"RUNNING, WAITING; --ignore {column.name} if the column is something else"
             )
         states.append(state)
@@ -262,7 +264,7 @@ def _odd_values(values: pd.Series[Any], states: pd.Series[Any], columns: Sequenc
     if empty := int(complete.isna().sum()):
         yield f"{count(empty, 'complete trial')} without a value{where}: no analysis uses them"
     if failed := int(values[(states == "FAIL").to_numpy()].notna().sum()):
-        yield f"{count(failed, 'failed trial')} with a value{where}: a failure has none, it is left out"
+        yield f"{count(failed, 'failed trial')} with a value{where}: ignored"
 
 
 def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Series[Any]:
@@ -284,7 +286,7 @@ def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Ser
 
 
 def _odd_parameters(study: ForeignStudy) -> Iterator[str]:
-    """Notes on parameters that some trials have no value of, or an infinite one."""
+    """Notes on parameters that are missing or infinite in some trials."""
     empty, infinite = [], []
     for theirs in study.roles.params:
         column = study.frame[theirs]
@@ -294,9 +296,9 @@ def _odd_parameters(study: ForeignStudy) -> Iterator[str]:
             infinite.append(f"{study.bare(theirs)} in {odd}")
     rows = len(study.frame)
     if empty:
-        yield f"parameters without a value are taken as not active: {listed(empty)} of {rows} rows"
+        yield f"parameters without a value are treated as inactive: {listed(empty)} of {rows} rows"
     if infinite:
-        yield f"infinite values of parameters are taken as none: {listed(infinite)} of {rows} rows"
+        yield f"infinite values of parameters are treated as missing: {listed(infinite)} of {rows} rows"
 
 
 def _broken_constraints(states: pd.Series[Any], feasible: pd.Series[Any]) -> Iterator[str]:
@@ -319,7 +321,7 @@ def _feasible(study: ForeignStudy) -> pd.Series[Any] | None:
 
 
 def _constraints_in(cell: object) -> list[float]:
-    """The values of constraints in a cell: a number, or a list that was printed into it."""
+    """The values of constraints in a cell: a number, or a printed list."""
     if is_empty(cell):
         return []
     if isinstance(cell, str):
@@ -355,7 +357,7 @@ def _time(study: ForeignStudy, name: str, notes: list[str]) -> pd.Series[Any]:
         except (ValueError, TypeError):
             times = unknown
         if times.isna().sum() > column.isna().sum():
-            notes.append(f"column '{column.name}' does not hold times: left out")
+            notes.append(f"column '{column.name}' does not contain times: ignored")
             return unknown
     if getattr(times.dt, "tz", None) is not None:
         times = times.dt.tz_convert(None)
@@ -363,7 +365,7 @@ def _time(study: ForeignStudy, name: str, notes: list[str]) -> pd.Series[Any]:
 
 
 def _described_columns(study: ForeignStudy, directions: Sequence[str]) -> str:
-    """What each column was taken for, as one note."""
+    """The role of each column, as one note."""
     objective = ", ".join(f"{name} ({direction})" for name, direction in zip(study.metrics, directions, strict=True))
     params = ", ".join(
         column if study.bare(column) == column else f"{study.bare(column)} (column {column})"
@@ -371,6 +373,6 @@ def _described_columns(study: ForeignStudy, directions: Sequence[str]) -> str:
     )
     bookkeeping = ", ".join(column for ours, column in study.roles.ours.items() if ours not in ("number", "state"))
     parts = [f"objective {objective}", f"parameters: {params or 'none'}"]
-    parts += [f"measurements and remarks: {listed(study.roles.attrs)}"] if study.roles.attrs else []
+    parts += [f"measurements and notes: {listed(study.roles.attrs)}"] if study.roles.attrs else []
     parts += [f"bookkeeping: {bookkeeping}"] if bookkeeping else []
     return "; ".join(parts)

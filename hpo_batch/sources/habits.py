@@ -40,7 +40,7 @@ def with_our_names(frame: pd.DataFrame, columns: Columns, *, source: str) -> tup
             continue
         if name.lower() in _OF_MANY and len(frame) > 1 and frame[name].nunique(dropna=False) == 1:
             frame = frame.drop(columns=name)
-            notes.append(f"'{name}' is the same in all rows, so it is no trial number: left out")
+            notes.append(f"'{name}' is the same in all rows, so it is not a trial number: ignored")
         elif name.lower() in _NUMBERS and _has_gaps(frame[name]):
             gaps = int(frame[name].isna().sum())
             frame = frame.rename(columns={name: f"user_attrs_{name}"})
@@ -54,8 +54,8 @@ def _check_is_no_chart(frame: pd.DataFrame, source: str) -> None:
     curves = [name for name in names if f"{name}__MIN" in names and f"{name}__MAX" in names]
     if curves:
         raise UserError(
-            f"{source}: these are curves of a chart of Weights & Biases ('{min(curves)}'), one column per run, without "
-            "their parameters; export the table of the runs instead"
+            f"{source}: these are the curves of a Weights & Biases chart ('{min(curves)}'), one column per run, "
+            "without their parameters; export the table of the runs instead"
         )
 
 

@@ -1,4 +1,4 @@
-"""Make a study of the finished trials in files and storages, as history for a sweep."""
+"""Create a study from the finished trials in files and storages, as history for a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hpo_batch.sweep.values import study_name
 from hpo_batch.text.names import did_you_mean, listed
 from hpo_batch.text.values import shown
 
-# takes one line about what was assumed, taken or left out, as soon as it is known
+# called with a line about each assumption, and about trials taken and left out
 Tell = Callable[[str], None]
 
 
@@ -45,20 +45,20 @@ class Import:
     name: str | None = None
     """of the study; by default as the first file"""
     columns: Columns = field(default_factory=Columns)
-    """what the user said about the columns of all files"""
+    """the user's options about the columns of all files"""
     columns_of: Mapping[str, Columns] = field(default_factory=dict)
-    """the same for one file; goes before ``columns``"""
+    """the same for one file; takes precedence over ``columns``"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """The study that was made, or would be."""
+    """The study that was created, or would be."""
 
     home: StudyHome
     count: int
-    """trials that it has"""
+    """number of its trials"""
     sweep: Sweep
-    """that gets them as history"""
+    """the sweep that gets them as history"""
     is_imported: bool
     """the sweep names the study in ``[study] import`` already"""
     is_frozen: bool
@@ -66,7 +66,7 @@ class Imported:
 
 
 def import_trials(request: Import, *, root: Path, dry_run: bool = False, tell: Tell = lambda line: None) -> Imported:
-    """Make a study of the complete trials that lie in the space of a sweep.
+    """Create a study from the complete trials that lie in the space of a sweep.
 
     Args:
         root: the logs directory, in which the study is created.
@@ -108,7 +108,7 @@ def import_trials(request: Import, *, root: Path, dry_run: bool = False, tell: T
 
 @dataclass(frozen=True, kw_only=True)
 class _FileTrials:
-    """What one file has for the sweep."""
+    """The trials of one file, for the sweep."""
 
     label: str
     count: int
@@ -119,12 +119,12 @@ class _FileTrials:
     columns: Mapping[str, str]
 
     def tell(self, tell: Tell, into: Path) -> None:
-        """What was assumed, and which rows were taken."""
+        """Report assumptions, and the number of trials taken."""
         for note in self.notes:
             tell(f"{self.label}: {note}")
         assumed = ", ".join(f"{name} = {shown(value)}" for name, value in self.fitting.assumed.items())
         if assumed:
-            tell(f"{self.label}: some trials do not say, so they count with what {into} fixes: {assumed}")
+            tell(f"{self.label}: missing in some trials, assumed as fixed in {into}: {assumed}")
         against = self.fitting.against
         reasons = [_counted(self.left_out)] if self.left_out else []
         if against:
@@ -141,9 +141,9 @@ class _FileTrials:
             )
         why, _ = against.most_common(1)[0]
         more = f"; {_counted(self.left_out)}" if self.left_out else ""
-        do = "; --map PARAMETER=COLUMN says which column it is" if why.startswith("no value for parameter") else ""
+        do = "; --map PARAMETER=COLUMN names its column" if why.startswith("no value for parameter") else ""
         return (
-            f"{self.label}: none of its {self.count} trials lies in the sweep's space; most often against them: "
+            f"{self.label}: none of its {self.count} trials lies in the sweep's space; most frequent reason: "
             f"{why}{do}{more}"
         )
 
@@ -180,7 +180,7 @@ class _FileReading:
                 if len(tables) > 1:
                     left_out[f"of budget {table.budget}"] += len(table.trials)
                     continue
-                notes[f"its name says budget {table.budget}; it is taken for {budget}, as --budget says"] = None
+                notes[f"its name says budget {table.budget}; --budget {budget} is used instead"] = None
             offer = rows_of(table, self.sweep, self.columns, file=self.number)
             rows += offer.rows
             left_out += offer.left_out
@@ -230,8 +230,8 @@ def _sweep_of(sweeps: Sequence[Sweep], request: Import) -> Sweep:
     meanings = [(repr(one.space_table), one.study.metric, one.study.direction) for one in candidates]
     if any(meaning != meanings[0] for meaning in meanings):
         raise UserError(
-            f"{request.into} has several budgets, with spaces or metrics of their own: --budget NAME says which one "
-            f"the trials are for ({', '.join(labels)})"
+            f"{request.into} has several budgets with different spaces or metrics: choose one for the trials with "
+            f"--budget NAME ({', '.join(labels)})"
         )
     return replace(candidates[0], budget=None)
 
@@ -256,7 +256,7 @@ def _name(request: Import, sweep: Sweep) -> str:
 
 
 def name_for(file: str) -> str:
-    """A study's name made from that of a file, or of the study in it."""
+    """A study name derived from a file, or from the study in it."""
     place, study = split(file)
     text = study or Path(label_of(place)).stem
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")[:80].rstrip("._-")
@@ -276,7 +276,7 @@ def _with_mapped_metric(columns: Columns, sweep: Sweep) -> Columns:
 def _check_is_file(file: str, root: Path) -> None:
     """Raises UserError for anything but a file: a study needs no import, a sweep has no trials."""
     if file.endswith(".toml"):
-        raise UserError(f"'{file}' is a sweep file and holds no trials; --into takes one")
+        raise UserError(f"'{file}' is a sweep file, which has no trials; pass it to --into")
     if is_url(file) or existing_file(file) is not None:
         return
     try:
@@ -286,7 +286,7 @@ def _check_is_file(file: str, root: Path) -> None:
             return  # of another program
         raise UserError(f"no file '{Path(file).absolute()}'") from None
     name = names[0].partition("/")[0]
-    raise UserError(f"'{file}' is a study already: import = [\"{name}\"] in [study] of the sweep takes it as it is")
+    raise UserError(f"'{file}' is already a study: add import = [\"{name}\"] to [study] of the sweep")
 
 
 def _facts(file: str) -> dict[str, object]:

@@ -93,13 +93,13 @@ class _Range:
 def from_distributions(
     distributions: Mapping[str, Iterable[Mapping[str, Any]]], seen: Mapping[str, Iterable[Value]]
 ) -> tuple[Space, tuple[str, ...]]:
-    """The space of a study of Optuna's, from the distributions of its trials, and what is to be told of it.
+    """The space of an Optuna study, from the distributions of its trials, and notes on it.
 
-    A range may be another in each trial (``suggest_int("k", 1, n)``): the space has all of them together, and what was
-    tried outside of them, which trials that were enqueued may be.
+    A range may differ between trials (``suggest_int("k", 1, n)``): the space covers all of them, and values outside
+    them, which enqueued trials may have.
 
     Args:
-        distributions: of each parameter all that it had, ``{"name": ..., "attributes": {...}}``.
+        distributions: all distributions of each parameter, ``{"name": ..., "attributes": {...}}``.
         seen: values that trials have, as ``plain_choices`` writes them.
     """
     found: list[Parameter] = []
@@ -128,11 +128,11 @@ def _choices_together(
     notes = []
     choices = [value for choices in lists for value in plain_choices(choices)]
     if any(not _is_plain(value) for choices in lists for value in choices):
-        notes.append(f"choices of '{name}' that are neither text nor number are shown as texts")
+        notes.append(f"choices of '{name}' that are neither text nor number are shown as text")
     if len({repr(choices) for choices in lists}) > 1:
-        notes.append(f"the choices of '{name}' are not the same in all trials: the space has all of them")
+        notes.append(f"the choices of '{name}' differ between trials: the space has all of them")
     if seen_in_ranges:
-        notes.append(f"'{name}' was chosen from a list in some trials, from a range in others: taken as a list")
+        notes.append(f"'{name}' is categorical in some trials, a range in others: treated as categorical")
         choices += seen_in_ranges
     values = tuple({(type(value), value): value for value in choices}.values())
     if len(values) == 1:
@@ -145,13 +145,13 @@ def _ranges_together(name: str, ranges: Sequence[_Range], seen: Sequence[Any]) -
     low, high = min(one.low for one in ranges), max(one.high for one in ranges)
     outside = [number for number in seen if not low <= number <= high]
     if len(set(ranges)) > 1:
-        notes.append(f"the range of '{name}' is not the same in all trials: the space has all of it, {low} to {high}")
+        notes.append(f"the range of '{name}' differs between trials: the space covers all of it, {low} to {high}")
     if outside:
         low, high = min(low, *outside), max(high, *outside)
-        notes.append(f"'{name}' has values outside of its range, which is extended to them: {low} to {high}")
+        notes.append(f"'{name}' has values outside its range, which is extended to them: {low} to {high}")
     wide = [one for one in ranges if one.low < one.high]  # a range of one value has no scale and no step
     if len({one.log for one in wide}) > 1:
-        notes.append(f"'{name}' is logarithmic in some trials only: taken as not logarithmic")
+        notes.append(f"'{name}' is logarithmic in some trials only: treated as not logarithmic")
     if low == high:
         return Fixed(name=name, value=low), notes
     log = low > 0 and all(one.log for one in wide) and any(one.log for one in ranges)
@@ -175,7 +175,7 @@ def _range(kind: str, facts: Mapping[str, Any]) -> _Range:
 
 
 def plain_choices(choices: Sequence[Any]) -> tuple[Value, ...]:
-    """What Optuna lets choose from as values: ``None``, a list or NaN becomes a text that no other choice has."""
+    """Optuna's choices as values: ``None``, a list or NaN becomes a unique text."""
     texts = {value for value in choices if isinstance(value, str)}
     found: list[Value] = []
     for value in choices:

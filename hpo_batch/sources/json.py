@@ -39,7 +39,7 @@ def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
         columns[name] = column_of_json(cells)
         if columns[name].dtype != object and any(isinstance(cell, str) for cell in cells):
             converted.append(name)
-    notes = (f"texts that are numbers or booleans are read as such: {listed(converted)}",) if converted else ()
+    notes = (f"text columns read as numbers or booleans: {listed(converted)}",) if converted else ()
     return Parsed(frame=pd.DataFrame(columns), header=tuple(names), notes=notes)
 
 
@@ -48,15 +48,15 @@ def _content(text: str, path: Path) -> Any:
     try:
         return _without_lone_surrogates(json.loads(text))
     except RecursionError as error:
-        raise UserError(f"'{path}' is not JSON that can be read: it is nested too deeply") from error
+        raise UserError(f"'{path}' cannot be read as JSON: it is nested too deeply") from error
     except ValueError as error:
         not_one_value = error
     try:
         return [_without_lone_surrogates(json.loads(line)) for line in text.splitlines() if line.strip()]
     except RecursionError as error:
-        raise UserError(f"'{path}' is not JSON that can be read: it is nested too deeply") from error
+        raise UserError(f"'{path}' cannot be read as JSON: it is nested too deeply") from error
     except ValueError:
-        raise UserError(f"'{path}' is not JSON that can be read: {not_one_value}") from not_one_value
+        raise UserError(f"'{path}' cannot be read as JSON: {not_one_value}") from not_one_value
 
 
 def _without_lone_surrogates(content: Any) -> Any:
@@ -76,7 +76,7 @@ def _records(content: dict[str, Any], path: Path) -> list[Any]:
     names, rows = content.get("columns"), content.get("data")
     if isinstance(rows, list) and isinstance(names, list):
         if not all(isinstance(name, str) for name in names):
-            raise UserError(f"'{path}' is JSON, but the names of its columns are not all texts")
+            raise UserError(f"'{path}' is JSON, but some column names are not text")
         return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in rows]
     if content and all(map(_is_column, content.values())):
         indices = dict.fromkeys(index for cells in content.values() for index in cells)

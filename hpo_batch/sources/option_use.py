@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class OptionUse:
-    """What the user said about columns, and what no SOURCE has used so far."""
+    """The user's options about columns, and those that no SOURCE has used so far."""
 
     shared: Columns
     """for all SOURCEs: each uses what it has columns for"""
     own: Mapping[str, Columns]
-    """for one SOURCE; goes before what is said for all"""
+    """for one SOURCE; takes precedence over those for all"""
     has_several: bool
     """several SOURCEs: then a column may be missing in some of them"""
     missing: dict[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class OptionUse:
     """each SOURCE and what it is; an empty text for tables whose columns options may be about"""
 
     def of(self, source: str) -> Columns:
-        """What was said about this SOURCE alone."""
+        """The options for this SOURCE alone."""
         return self.own.get(source, Columns())
 
     def ignored(self, source: str) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class OptionUse:
             option = f"--ignore {name}"
             if is_for_all:
                 self._note(option, source, is_there=name in header)
-                notes += [f"has no column '{name}': {option} applies to others"] if name not in header else []
+                notes += [f"has no column '{name}': {option} applies to other files"] if name not in header else []
             else:
                 check_column(name, header, option="--ignore", file=source)
         frame = table.frame.drop(columns=list(self.ignored(source)), errors="ignore")
@@ -71,7 +71,7 @@ class OptionUse:
             is_there = column in header
             self._note(option, source, is_there=is_there)
             if not is_there and self.has_several:
-                notes.append(f"has no column '{column}': {option} applies to others")
+                notes.append(f"has no column '{column}': {option} applies to other files")
             return is_there or not self.has_several
 
         mapping = {
@@ -94,30 +94,28 @@ class OptionUse:
             self.missing.setdefault(option, source)
 
     def check(self, sweeps: Sequence[Sweep]) -> None:
-        """Whether every option was of use, after all SOURCEs were read.
+        """Check that every option had an effect, after all SOURCEs were read.
 
         Args:
             sweeps: of ``--sweep``.
 
         Raises:
-            UserError: no SOURCE has a column that an option names, or an option is about a SOURCE that says itself
-                what it holds.
+            UserError: no SOURCE has a column that an option names, or an option is for a SOURCE that defines its
+                own columns.
         """
         unused = next((option for option in self.missing if option not in self.used), None)
         if unused is not None and self.has_several:
-            raise UserError(
-                f"{unused}: none of the files has such a column ({self.missing[unused]} is the first without)"
-            )
+            raise UserError(f"{unused}: no file has this column, {self.missing[unused]} for example")
         has_files = any(not kind for _, kind in self.kinds)
         for source, kind in self.kinds:
             option = self.of(source).first_option or ("" if has_files else self.shared.first_option)
             if kind and option:
                 raise UserError(
-                    f"{option} is for files: '{label_of(source)}' is {kind}, which says itself what its parameters "
-                    "and values are"
+                    f"{option} applies only to files: '{label_of(source)}' is {kind}, which defines its own "
+                    "parameters and values"
                 )
             if kind == "a study" and sweeps and all(other == "a study" for _, other in self.kinds):
-                raise UserError(f"--sweep is for files and storages: the study '{source}' has a sweep of its own")
+                raise UserError(f"--sweep is for files and storages: the study '{source}' has its own sweep")
 
 
 def _with_value(columns: Columns) -> Columns:

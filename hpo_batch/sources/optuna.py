@@ -1,6 +1,6 @@
 """Read studies from Optuna storages with Optuna itself: SQLite files, database URLs, journals.
 
-docs/sources.md lists the contents of a storage and their columns; notes mention what a table has no place for.
+docs/sources.md lists the contents of a storage and their columns; notes mention what does not fit into a table.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _METRIC_NAMES: Final = "study:metric_names"
 
 
 def is_storage_file(place: Place) -> bool:
-    """Whether a file is SQLite's, or begins as a journal of Optuna's does."""
+    """Whether a file is a SQLite file, or starts like an Optuna journal."""
     try:
         return place.head.startswith(SQLITE) or place.head.lstrip().startswith(BEGINNING[:-1])
     except StorageError:
@@ -57,7 +57,7 @@ def read_storage(source: str) -> tuple[TrialsTable, ...]:
     """All studies of a storage, or the one that ``#name`` names.
 
     Args:
-        source: a SQLite file, a journal, or a URL as SQLAlchemy has them.
+        source: a SQLite file, a journal, or a SQLAlchemy URL.
 
     Raises:
         UserError: there is no such study, or none at all.
@@ -119,7 +119,7 @@ def _table(study: optuna.Study, source: str, notes: Sequence[str]) -> TrialsTabl
     space, notes_of_space = from_distributions(
         _distributions(trials), {name: [each[name] for each in params if name in each] for name in _union(params)}
     )
-    all_notes += [f"space as its trials have it: {described(space)}", *notes_of_space]
+    all_notes += [f"space from the distributions of its trials: {described(space)}", *notes_of_space]
     all_notes += _notes_on_values(frame, metrics)
     all_notes += _notes_on_attributes(study, trials)
     reports = _reports(trials)
@@ -190,12 +190,12 @@ def _spread(prefix: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequenc
 
 
 def _metrics(study: optuna.Study, *, several: bool, notes: list[str]) -> tuple[str, ...]:
-    """Names of the objectives, each another: Optuna lets two have the same."""
+    """Unique names of the objectives: Optuna allows duplicates."""
     names = list(study.metric_names or (map(str, range(len(study.directions))) if several else ("value",)))
     metrics = unique_names(names)
     for name, metric in zip(names, metrics, strict=True):
         if metric != name:
-            notes.append(f"two metrics are called '{name}': the later one is '{metric}' here")
+            notes.append(f"two metrics are named '{name}': the second one is '{metric}' here")
     return tuple(metrics)
 
 
@@ -259,7 +259,7 @@ def _notes_on_values(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
 
 
 def _notes_on_attributes(study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial]) -> list[str]:
-    """What Optuna stores and a table has no place for."""
+    """Notes on what Optuna stores and a table cannot hold."""
     notes = []
     if study.user_attrs:
         attrs = [f"{name} = {shown(_plain(value))}" for name, value in study.user_attrs.items()]
@@ -271,7 +271,7 @@ def _notes_on_attributes(study: optuna.Study, trials: Sequence[optuna.trial.Froz
     unread = [kind for kind in of_trials if kind not in _READ]
     if of_study or unread:
         names = listed(sorted({*of_study, *unread}))
-        notes.append(f"notes of samplers and other programs are not read: {names}")
+        notes.append(f"system attributes of samplers and other programs are not read: {names}")
     waiting = sum(trial.state.name == "WAITING" and "fixed_params" in trial.system_attrs for trial in trials)
     if waiting:
         notes.append(f"{waiting} waiting trials were enqueued with values: they get them once they run")

@@ -48,7 +48,9 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
     path = places.file_of(place)
     if path is None:
         if place.lower().startswith("sqlite"):
-            raise UserError(f"'{called}' names no file: a database in memory is gone with the program that made it")
+            raise UserError(
+                f"'{called}' names no file: a database in memory exists only in the program that created it"
+            )
         yield from _database(place)
         return
     if not path.is_file():
@@ -80,7 +82,7 @@ def _database(url: str, **engine: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 
 def _connected(uri: str, called: str) -> sqlite3.Connection:
-    """A connection with a time limit. Views in place of Optuna's tables are refused: they are programs.
+    """A connection with a time limit. Views in place of Optuna's tables are rejected: they can run code.
 
     https://www.sqlite.org/security.html
     """
@@ -89,13 +91,13 @@ def _connected(uri: str, called: str) -> sqlite3.Connection:
     connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
     connection.execute("PRAGMA trusted_schema = OFF")
     if views := connection.execute("SELECT name FROM sqlite_master WHERE type = 'view' LIMIT 1").fetchone():
-        raise UserError(f"'{called}' is not a storage of Optuna's: it has a view, '{views[0]}'")
+        raise UserError(f"'{called}' is not an Optuna storage: it has a view, '{views[0]}'")
     return connection
 
 
 @contextlib.contextmanager
 def _sqlite(path: Path, head: bytes, *, without_lock: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The URI by which SQLite reads a file without writing anything beside it.
+    """The URI by which SQLite reads a file without creating files next to it.
 
     A database with a write-ahead log wants files for its readers beside it, and one whose writer was killed wants its
     last transaction undone. One that nobody has open is read as it is; where nothing can be written, one that is not at
@@ -121,7 +123,7 @@ def _sqlite(path: Path, head: bytes, *, without_lock: bool) -> Iterator[tuple[st
         with tempfile.TemporaryDirectory(prefix="hpo-batch-") as folder:
             for one in (path, *unfinished):
                 shutil.copyfile(one, Path(folder) / one.name)
-            note = f"read from a copy, with '{unfinished[0].name}': its folder cannot be written to"
+            note = f"read from a copy, with '{unfinished[0].name}': its folder is not writable"
             yield f"file:{urllib.parse.quote(str(Path(folder) / path.name))}?mode=rw", (note,)
 
 
@@ -147,34 +149,34 @@ def _ReadOnlyJournal(path: Path) -> Any:  # noqa: N802 - a class, but Optuna is 
                 try:
                     records += [json.loads(line)] if line.strip() else []
                 except ValueError as error:
-                    raise StorageError(f"'{path}': line {number} is no record of a journal: {error}") from error
+                    raise StorageError(f"'{path}': line {number} is not a journal record: {error}") from error
             return records[log_number_from:]
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            raise StorageError(f"'{path}' is only read")
+            raise StorageError(f"'{path}' is open read-only")
 
     return Backend()
 
 
 def explained(place: str, error: Exception) -> str:
-    """What a user can do about an error of SQLAlchemy, a driver, Alembic or Optuna."""
+    """A message with advice for an error of SQLAlchemy, a driver, Alembic or Optuna."""
     text = " ".join(_chain(error).split())
     if "no longer compatible" in text or "storage upgrade" in text or "revision" in text:
         return (
-            f"'{place}' was written by another version of Optuna: on a copy of it, 'optuna storage upgrade --storage "
-            f"sqlite:///COPY' brings it up to this one (Optuna says: {text[:200]})"
+            f"'{place}' was written by another version of Optuna: upgrade a copy of it with 'optuna storage "
+            f"upgrade --storage sqlite:///COPY' (Optuna says: {text[:200]})"
         )
     if "interrupted" in text:
         return f"reading '{place}' took more than {MOST_S:g} s"
     if "no such table" in text or "not a database" in text:
-        return f"'{place}' is a database, but not a storage of Optuna's ({text[:120]})"
+        return f"'{place}' is a database, but not an Optuna storage ({text[:120]})"
     if "No module named" in text or "Can't load plugin" in text:
         return f"'{place}' needs a database driver that is not installed ({text[:120]})"
     return f"cannot read the Optuna storage '{place}': {text[:300]}"
 
 
 def _chain(error: BaseException) -> str:
-    """An error and what it came from, the innermost first: Optuna's own words hide what the database said."""
+    """An error and its causes, the innermost first: Optuna's message hides that of the database."""
     texts: list[str] = []
     at: BaseException | None = error
     while at is not None and len(texts) < 10:

@@ -28,7 +28,7 @@ def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
     except UserError:
         raise
     except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
-        raise UserError(f"'{path}' is not a Parquet file that can be read: {error}") from error
+        raise UserError(f"'{path}' cannot be read as Parquet: {error}") from error
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()  # pandas stores an index with a name as a column
     columns = {str(name): _column(frame[name]) for name in frame.columns}
@@ -55,7 +55,7 @@ def _check_size(data: bytes, path: Path) -> None:
     cells, size = sum(chunk.num_values for chunk in chunks), sum(chunk.total_uncompressed_size for chunk in chunks)
     if max(cells, facts.num_rows * facts.num_columns) > MOST_CELLS or size > MOST_BYTES:
         raise UserError(f"'{path}' is too large to be a table of trials: {cells:,} cells, {size:,} bytes unpacked")
-    # a dictionary stores a text that stands in each row once: it is not expanded before its full size is known
+    # a dictionary stores a repeated text only once: it is not expanded before its full size is known
     # https://arrow.apache.org/docs/python/parquet.html#reading-types-as-dictionaryarray
     names = [facts.schema.column(k).path for k in range(facts.num_columns)]
     table = pyarrow.parquet.read_table(io.BytesIO(data), read_dictionary=names)
@@ -65,7 +65,7 @@ def _check_size(data: bytes, path: Path) -> None:
 
 
 def _check_metadata(file: Any) -> None:
-    """Raises OSError if what a file says of its columns makes no sense.
+    """Raises OSError if a file's description of its columns is invalid.
 
     Asked of such a column, ``RowGroupMetaData.column`` of pyarrow (26) ends the process: what its constructor throws
     (https://github.com/apache/arrow/issues/45283 shows some of it) is an exception of C++ that Cython was not told of.

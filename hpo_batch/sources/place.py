@@ -24,7 +24,7 @@ _HEAD_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A SOURCE as it was typed, and what the disk has there. Sources look at it to tell whether they can read it."""
+    """A SOURCE as it was typed, and what the disk has there. Sources use it to decide whether they can read it."""
 
     text: str
     root: Path
@@ -132,7 +132,7 @@ def label_of(source: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """False also where this user may not look: then the text is tried as the name of a study."""
+    """False also without permission to look: the text is then tried as the name of a study."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -48,7 +48,7 @@ def read_experiments(folder: Path, *, files: Sequence[Path] = ()) -> list[RawTab
         files: result files of trials, to read only those.
 
     Raises:
-        UserError: there is none; the message says what is there instead.
+        UserError: there is no experiment; the message says what the folder is instead.
         StorageError: it cannot be read.
     """
     try:
@@ -99,7 +99,7 @@ def _experiment(folder: Path, trials: Sequence[Path]) -> RawTable:
     if _STEP not in frame:
         raise UserError(f"'{folder}': no trial in it has reported anything")
     frame = frame.drop(columns=[name for name in frame.columns if frame[name].isna().all()])
-    notes = [f"a folder of Ray Tune with {count(len(trials), 'trial', 'trials')}", *notes]
+    notes = [f"a Ray Tune folder with {count(len(trials), 'trial', 'trials')}", *notes]
     if without_state and not says_done:
         notes.append("no file says how the trials ended: counted as complete")
     elif without_state:
@@ -117,7 +117,7 @@ def _state(trial: Path, rows: Sequence[Mapping[str, Any]], recorded: str | None,
     Args:
         rows: its reports.
         recorded: the state that the experiment recorded for it, if any.
-        says_done: some trial of the experiment says ``done`` in its last line, as those that have ended then do.
+        says_done: some trial of the experiment has ``done`` in its last line; then all ended trials do.
     """
     if _has_failed(trial):
         return "FAIL"
@@ -176,7 +176,7 @@ _STATUS: Final = {"TERMINATED": "COMPLETE", "ERROR": "FAIL", "RUNNING": "RUNNING
 
 
 def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """How each trial ended, by its id, as the newest file of the experiment's state says; and notes."""
+    """How each trial ended, by id, according to the newest state file of the experiment; and notes."""
     states: dict[str, str] = {}
     for path in sorted(folder.glob("experiment_state-*.json"), reverse=True)[:1]:
         try:
@@ -205,13 +205,13 @@ def _id_in(name: str, states: dict[str, str]) -> str:
 
 def _what_is_there(folder: Path) -> str:
     """A message for a folder that is neither a study nor an experiment: what it is, and what to do."""
-    where = f"'{folder}' is a folder without a study and without trials of Ray Tune in it"
+    where = f"'{folder}' contains neither a study nor Ray Tune trials"
     if (folder / "mlruns").is_dir() or any(folder.glob("*/meta.yaml")) or (folder / "meta.yaml").is_file():
-        return f"{where}: it is one of MLflow; mlflow.search_runs(...).to_csv('runs.csv') writes a table of its runs"
+        return f"{where}: it is an MLflow folder; mlflow.search_runs(...).to_csv('runs.csv') writes a table of its runs"
     if any(folder.glob("run-*/files")) or any(folder.glob("offline-run-*")) or (folder / "wandb").is_dir():
-        return f"{where}: it is one of Weights & Biases; export the table of its runs as CSV"
+        return f"{where}: it is a Weights & Biases folder; export the table of its runs as CSV"
     if (folder / "multirun.yaml").is_file() or any(folder.glob("*/.hydra")):
-        return f"{where}: it is one of Hydra, which stores no results; write them into one CSV file, a row for each run"
+        return f"{where}: it is a Hydra folder, which stores no results; write them into one CSV file, a row per run"
     kinds = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".db", ".sqlite", ".sqlite3", ".log")
     files = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in kinds)
     if files:
@@ -234,4 +234,4 @@ def _group(source: str) -> str | None:
     return None if experiment is None else str(experiment)
 
 
-SOURCE: Final = Source(kind="an experiment of Ray Tune", knows=_knows, read=_read, group=_group)
+SOURCE: Final = Source(kind="a Ray Tune experiment", knows=_knows, read=_read, group=_group)

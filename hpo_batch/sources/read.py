@@ -40,7 +40,7 @@ class Parts:
     sweep: bool = True
     """the frozen sweeps of studies: space, baseline, expectations"""
     accounting: bool = False
-    """what SLURM knows of the attempts, by one sacct"""
+    """SLURM's accounting of the attempts, from one call of sacct"""
 
 
 def read_tables(
@@ -61,7 +61,7 @@ def read_tables(
         sweep: a TOML file with the space, for files and storages.
         columns: what the columns of files are. Of several files each uses what it has columns for; each name must be
             a column of one of them.
-        columns_of: the same for one source; goes before ``columns``.
+        columns_of: the same for one source; takes precedence over ``columns``.
         parts: what to read; by default everything but SLURM's accounts.
 
     Returns:
@@ -209,7 +209,7 @@ class _Reading:
 
 
 def _source_of(place: Place) -> Source:
-    """The first source of the registry that knows the place.
+    """The first source in the registry that can read the place.
 
     Raises:
         UserError: none does.

@@ -1,4 +1,4 @@
-"""All sources of trials, in the order in which they are asked. To add one, write a module and add a line here."""
+"""All sources of trials, in the order in which they are tried. To add one, write a module and add a line here."""
 
 from __future__ import annotations
 

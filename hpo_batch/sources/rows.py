@@ -28,13 +28,13 @@ ATTRS: Final = "user_attrs_"
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a table offers to a sweep."""
+    """The trials of a table that a sweep can use."""
 
     rows: tuple[Row, ...]
     left_out: Counter[str]
-    """why the other trials are not taken, and how many: ``failed``, ``pruned`` ..."""
+    """number of trials not taken, by reason: ``failed``, ``pruned`` ..."""
     notes: tuple[str, ...]
-    """what was assumed: one sentence each"""
+    """assumptions, one sentence each"""
     columns: Mapping[str, str]
     """the sweep's name of a metric or parameter -> the table's, where they differ"""
 
@@ -44,7 +44,7 @@ def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0
 
     Args:
         table: of a file that was read for this sweep, or of an Optuna storage.
-        columns: what the user said about them. For a storage they are names of its parameters and user attributes.
+        columns: the user's options. For a storage, they name its parameters and user attributes.
         file: which of several files the table is of.
 
     Raises:
@@ -67,7 +67,7 @@ def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0
         theirs = _name_of(table, column)
         if theirs != metric:
             renamed[metric] = theirs
-            notes.append(f"the values of '{theirs}' are taken for '{metric}'")
+            notes.append(f"the values of '{theirs}' are used for '{metric}'")
     return Rows(rows=tuple(rows), left_out=left_out, notes=tuple(notes), columns=renamed)
 
 
@@ -91,7 +91,7 @@ class _Cells:
     name_counts: Counter[Value]
 
     def why_left_out(self, i: int) -> str:
-        """An empty text if the trial can be taken."""
+        """Why a trial cannot be taken; empty if it can."""
         state = self.facts["state"][i]
         if state != "COMPLETE":
             return {"RUNNING": "running", "FAIL": "failed"}.get(str(state), str(state).lower())
@@ -143,7 +143,7 @@ def _cells(table: TrialsTable, sweep: Sweep, renamed: Mapping[str, str], value_c
 
 
 def _is_of_file(table: TrialsTable) -> bool:
-    """Files are read for the sweep, with its names; storages say themselves what their columns are."""
+    """Whether the table comes from a file, whose columns have the sweep's names; storages name their own columns."""
     return table.sweep is not None
 
 
@@ -167,13 +167,13 @@ def _value_columns(table: TrialsTable, sweep: Sweep, columns: Columns) -> list[s
     attrs = [name.removeprefix(ATTRS) for name in sorted(header) if name.startswith(ATTRS)]
     name = next(iter(missing), names[-1])
     raise UserError(
-        f"{table.source}: no values of '{name}': there are {listed([*table.metrics, *attrs])}; --value NAME says "
-        f"which of them is '{metrics[0] if len(metrics) == 1 else name}'"
+        f"{table.source}: no values of '{name}': there are {listed([*table.metrics, *attrs])}; --value NAME "
+        f"chooses '{metrics[0] if len(metrics) == 1 else name}'"
     )
 
 
 def _check_directions(table: TrialsTable, sweep: Sweep, columns: Columns, value_columns: Sequence[str]) -> None:
-    """Values of another direction are of another metric, unless the user says that they are not."""
+    """Reject values with another direction, unless the user confirms that they are of the same metric."""
     recorded = dict(zip(table.value_columns, table.directions, strict=True))
     for i, (metric, ours, column) in enumerate(
         zip(sweep.study.metric, sweep.study.direction, value_columns, strict=True)
@@ -181,16 +181,16 @@ def _check_directions(table: TrialsTable, sweep: Sweep, columns: Columns, value_
         if columns.directions:
             option = columns.directions[i if len(columns.directions) > 1 else 0]
             if DIRECTIONS.get(option.lower()) != ours:
-                raise UserError(f"--direction {option}: the sweep is to {ours} '{metric}'; give it values of that")
+                raise UserError(f"--direction {option}: the sweep says {ours} for '{metric}'")
             continue
         name = _name_of(table, column)
         is_recorded = column in recorded and not _is_of_file(table)
         theirs = recorded[column] if is_recorded else direction_of(name) if name != metric else None
         if theirs is not None and theirs != ours:
-            how = "its study is to" if is_recorded else "by its name it is to"
+            how = "its study says" if is_recorded else "its name suggests"
             raise UserError(
-                f"{table.source}: '{name}': {how} {theirs}, and the sweep is to {ours} '{metric}': it seems to be "
-                f"another metric. --value NAME takes another one; --direction {ours} says that it is the same"
+                f"{table.source}: '{name}': {how} {theirs}, but the sweep says {ours} for '{metric}': probably "
+                f"a different metric. Choose another one with --value NAME, or confirm with --direction {ours}"
             )
 
 
@@ -209,7 +209,7 @@ def _renamed(table: TrialsTable, columns: Columns) -> dict[str, str]:
 
 
 def _name_of(table: TrialsTable, column: str) -> str:
-    """What the table's owner calls the values in a column."""
+    """The table's own name for the values in a column."""
     own = dict(zip(table.value_columns, table.metrics, strict=True))
     return own.get(column) or bare(column, {})
 

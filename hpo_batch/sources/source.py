@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RawTable:
-    """Rows of a tool that does not say what its columns mean. ``foreign`` finds out which is what."""
+    """Rows of a tool that does not say what its columns mean. ``foreign`` classifies them."""
 
     frame: pd.DataFrame
     """one row per trial or per step of a trial, columns under the tool's own names"""
     label: str
     """what to call the study if no column names it"""
     notes: tuple[str, ...] = ()
-    """what was assumed while reading, one sentence each"""
+    """assumptions made while reading, one sentence each"""
     header: tuple[str, ...] | None = None
     """all columns that the tool wrote; None: those of ``frame``"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the reader needs, and what the user said about the columns of this SOURCE."""
+    """What the reader needs, and the user's options about the columns of this SOURCE."""
 
     sweeps: Sequence[Sweep] = ()
     """of ``--sweep``: what the trials come from"""
@@ -52,8 +52,8 @@ class Request:
 class Source:
     """One kind of source.
 
-    A table that ``read`` returns as ``TrialsTable`` says itself what its parameters and values are: options about
-    columns are refused for it. ``RawTable`` leaves that to the names and content of its columns, and to options.
+    A ``TrialsTable`` from ``read`` defines its own parameters and values: options about columns are rejected for
+    it. For a ``RawTable``, they follow from the names and content of its columns, and from options.
     """
 
     kind: str
@@ -61,6 +61,6 @@ class Source:
     knows: Callable[[Place], bool]
     """whether this can be read here; asked in the order of the registry"""
     read: Callable[[Place, Request], Sequence[TrialsTable | RawTable]]
-    """Raises UserError (file, column and what to do are named) or StorageError (it cannot be read)."""
+    """Raises UserError (naming file, column and remedy) or StorageError (it cannot be read)."""
     group: Callable[[str], str | None] = lambda text: None
     """SOURCEs with the same group are one table; None: a table of its own"""

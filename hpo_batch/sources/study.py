@@ -49,7 +49,7 @@ def read_study(home: StudyHome, *, reports: bool = False, attempts: bool = True,
     try:
         sweep = read_revision(home, state)
     except StorageError as error:
-        return replace(_with_distributions(table, state), notes=(f"{error}; what it says is left out",))
+        return replace(_with_distributions(table, state), notes=(f"{error}; continuing without it",))
     return replace(table, space=sweep.space, baseline=sweep.baseline, budget=sweep.budget, sweep=sweep)
 
 
@@ -70,7 +70,9 @@ def _of_plain_optuna(home: StudyHome) -> TrialsTable:
     tables = optuna.read_storage(str(home.journal))
     others = [table.label for table in tables[1:]]
     notes = (
-        (f"the journal holds more studies; 'collect {home.journal}' reads them: {listed(others)}",) if others else ()
+        (f"the journal contains other studies; 'collect {home.journal}' reads them: {listed(others)}",)
+        if others
+        else ()
     )
     return replace(tables[0], source=home.name, notes=(*tables[0].notes, *notes))
 
@@ -79,7 +81,7 @@ def _with_distributions(table: TrialsTable, state: StudyTrials) -> TrialsTable:
     """With the space that Optuna recorded with each trial."""
     seen = {name: distinct(table.trials[f"params_{name}"].dropna()) for name in table.parameters}
     space, more = from_distributions(state.distributions(), seen)
-    notes = (f"space as its trials have it: {described(space)}", *more)
+    notes = (f"space from the distributions of its trials: {described(space)}", *more)
     return replace(table, space=space, space_is_inferred=True, notes=(*table.notes, *notes))
 
 

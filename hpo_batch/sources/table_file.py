@@ -1,4 +1,4 @@
-"""Read a file with a table into a ``RawTable``: the common part of CSV, JSON and Parquet, which have own parsers."""
+"""Read a file with a table into a ``RawTable``: the common part of CSV, JSON and Parquet, each with its own parser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hpo_batch.sources.place import Place
 from hpo_batch.sources.source import RawTable, Request
 from hpo_batch.text.names import listed
 
-EMPTY_COLUMNS: Final = "columns without any content left out"
+EMPTY_COLUMNS: Final = "empty columns ignored"
 # first bytes of a file -> what it is
 _COMPRESSED: Final = {
     b"\x1f\x8b": "compressed by gzip: unpack it with gunzip first",
@@ -28,7 +28,7 @@ _COMPRESSED: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Parsed:
-    """What a parser makes of the bytes of a file."""
+    """The result of a parser."""
 
     frame: pd.DataFrame
     header: tuple[str, ...]
@@ -41,7 +41,7 @@ Parser = Callable[[bytes, Path, Collection[str]], Parsed]
 
 
 def reader(parse: Parser) -> Callable[[Place, Request], Sequence[RawTable]]:
-    """What a ``Source`` for files of one format reads with."""
+    """The ``read`` function of a ``Source`` for files of one format."""
 
     def read(place: Place, request: Request) -> Sequence[RawTable]:
         return [read_file(Path(place.text), parse, request)]

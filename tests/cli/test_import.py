@@ -109,7 +109,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert (done.code, done.out) == (0, 'import = ["runs"]\n')
     for words in (
         "runs.csv: 3 of 8 trials taken; left out: 1 failed, 1 without a finite value, 3 not in the space (most often: ",
-        f"some trials do not say, so they count with what {sweep} fixes: epochs = 12",
+        f"missing in some trials, assumed as fixed in {sweep}: epochs = 12",
         "lr (column learning_rate)",
         "made the study 'runs'",
         f"add this line to [study] of {sweep}",
@@ -145,7 +145,7 @@ def test_a_csv_becomes_a_study_that_every_command_reads(cli: Cli, tmp_path: Path
     assert cli("retry", "runs").out == ""
     assert len(state_of(home_of(root, "runs")).trials) == 3
     assert not any((root / "runs" / "workers").iterdir())
-    refused(cli("import", runs, "--into", sweep, "--map", "lr=learning_rate"), "exists already", "--name")
+    refused(cli("import", runs, "--into", sweep, "--map", "lr=learning_rate"), "already exists", "--name")
 
 
 def test_the_sampler_of_the_sweep_is_shown_them(cli: Cli, tmp_path: Path, root: Path, sweep: Path) -> None:
@@ -190,7 +190,7 @@ def test_out_and_in_again_is_the_same(cli: Cli, write_sweep, tmp_path: Path, roo
         (one,) = load(path)
         importing = replace(one, study=replace(one.study, import_=(name,), name="other"))
         assert gather(home_of(root, "other"), importing).lines[0].startswith("5 of 5")
-    refused(cli("import", "toy", "--into", path), 'is a study already: import = ["toy"]')
+    refused(cli("import", "toy", "--into", path), 'is already a study: add import = ["toy"]')
 
 
 def optuna_study(storage: object, name: str, **more: str) -> optuna.Study:
@@ -225,7 +225,7 @@ def test_storages_of_optuna(cli: Cli, tmp_path: Path, root: Path) -> None:
     )
     refused(cli("import", database, "--into", path, "--value", "f1", *renamed, "--name", "x"), "no values of 'f1'")
     value = cli("import", database, "--into", path, *renamed, "--name", "judged", "--value", "value")
-    assert "the values of 'value' are taken for 'val_auc'" in value.err
+    assert "the values of 'value' are used for 'val_auc'" in value.err
     assert rows(cli("collect", "judged", "--format", "csv"))[0]["value"] == "0.0"
 
     optuna_study(f"sqlite:///{database}", "second one", direction="minimize")
@@ -235,9 +235,9 @@ def test_storages_of_optuna(cli: Cli, tmp_path: Path, root: Path) -> None:
     second = cli("import", f"{database}#second one", "--into", path, *renamed)
     assert second.out == 'import = ["second-one"]\n', second.err
     less = ("import", f"{database}#second one", "--into", path, *renamed, "--name", "x", "--value", "value")
-    refused(cli(*less), "its study is to minimize, and the sweep is to maximize 'val_auc'", "--direction maximize")
+    refused(cli(*less), "its study says minimize, but the sweep says maximize for 'val_auc'", "--direction maximize")
     assert cli(*less, "--direction", "maximize").code == 0
-    refused(cli(*less[:-3], "y", "--direction", "minimize"), "--direction minimize: the sweep is to maximize")
+    refused(cli(*less[:-3], "y", "--direction", "minimize"), "--direction minimize: the sweep says maximize")
 
     url = cli("import", f"sqlite:///{database}#first", "--into", path, *renamed, "--name", "url")
     assert url.code == 0, url.err
@@ -252,19 +252,19 @@ def test_storages_of_optuna(cli: Cli, tmp_path: Path, root: Path) -> None:
 
 def test_what_the_file_calls_the_value(cli: Cli, tmp_path: Path, sweep: Path) -> None:
     other = file(tmp_path, CSV.replace("val_auc", "test_auc"), "other.csv")
-    refused(cli("import", other, "--into", sweep), "say --value COLUMN")
+    refused(cli("import", other, "--into", sweep), "choose the objective with --value COLUMN")
     for option in (("--value", "test_auc"), ("--map", "val_auc=test_auc")):
         done = cli("import", other, "--into", sweep, *option, "-n")
         assert done.code == 0, done.err
-        assert "the values of 'test_auc' are taken for 'val_auc'" in done.err
-        assert "as its name does not say" not in done.err
+        assert "the values of 'test_auc' are used for 'val_auc'" in done.err
+        assert "its name does not tell" not in done.err
     alone = file(tmp_path, CSV.replace("val_auc", "value"), "alone.csv")
-    assert "the values of 'value' are taken for 'val_auc'" in cli("import", alone, "--into", sweep, "-n").err
+    assert "the values of 'value' are used for 'val_auc'" in cli("import", alone, "--into", sweep, "-n").err
     loss = cli("import", other, "--into", sweep, "--value", "val_loss")
-    refused(loss, "by its name it is to minimize, and the sweep is to maximize 'val_auc'", "--direction maximize")
+    refused(loss, "its name suggests minimize, but the sweep says maximize for 'val_auc'", "--direction maximize")
     same = ("import", other, "--into", sweep, "--value", "val_loss", "--direction", "max")
     assert cli(*same, "-n").code == 0
-    refused(cli(*same[:-1], "min"), "--direction min: the sweep is to maximize 'val_auc'")
+    refused(cli(*same[:-1], "min"), "--direction min: the sweep says maximize for 'val_auc'")
     refused(cli("import", other, "--into", sweep, "--value", "val_los"), "did you mean 'val_loss'?")
     refused(cli("import", other, "--into", sweep, "--value", "val_loss", "--value", "test_auc"), "has 1 metrics")
 
@@ -311,7 +311,7 @@ def test_fixed_derived_and_inactive_parameters(cli: Cli, tmp_path: Path, sweep: 
     done = cli("import", agree, "--into", sweep, "-n")
     assert "1 of 2 trials taken" in done.err
     assert "'epochs' is 30 there and fixed to 12 here" in done.err
-    assert "not told of all" not in done.err
+    assert "assumed as fixed in" not in done.err
     for line, why in (
         ("0.5,0.01,1,adam,0.9,2", "its parameter 'momentum' is not active"),
         ("0.5,0.01,1,sgd,,2", "no value for parameter 'momentum'"),
@@ -328,10 +328,13 @@ def test_fixed_derived_and_inactive_parameters(cli: Cli, tmp_path: Path, sweep: 
     ("text", "says"),
     [
         ("", "is empty"),
-        ("val_auc,lr,n,opt\n", "a header and no trials"),
+        ("val_auc,lr,n,opt\n", "a header, but no trials"),
         ("val_auc,a,b\n0.5,1,2\n", "none of the sweep's parameters"),
         ("val_auc,lr,opt\n0.5,0.01,adam\n", "no value for parameter 'n'; --map PARAMETER=COLUMN"),
-        ("trial,val_auc,lr,n,opt\n0,0.5,0.01,1,adam\n0,0.5,0.02,1,adam\n", "the number 0 stands in column 'trial' 2"),
+        (
+            "trial,val_auc,lr,n,opt\n0,0.5,0.01,1,adam\n0,0.5,0.02,1,adam\n",
+            "the number 0 appears 2 times in column 'trial'",
+        ),
         ("state,val_auc,lr,n,opt\nFAIL,,0.01,1,adam\nRUNNING,0.3,0.01,1,adam\n", "1 failed, 1 running"),
         ("val_auc,lr,n,opt\nnan,0.01,1,adam\n", "is empty: no trial has a value"),
         ("val_auc,lr,n,opt\n0.5,0.01\n", "row 2 has 2 fields"),
@@ -350,7 +353,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path, root: Path, sw
     assert cli("import", "--into", sweep).code == 2
     refused(cli("import", tmp_path / "absent.csv", "--into", sweep), "no file")
     refused(cli("import", "nothing", "--into", sweep), "no file")
-    refused(cli("import", sweep, "--into", sweep), "is a sweep file and holds no trials")
+    refused(cli("import", sweep, "--into", sweep), "is a sweep file, which has no trials")
     refused(cli("import", runs, "--into", tmp_path / "no.toml"), "no sweep file")
     refused(cli("import", runs, "--into", sweep, "--name", "new"), "does not import itself")
     refused(cli("import", runs, "--into", sweep, "--budget", "2M"), "no [[budget]]", "there is none")
@@ -358,7 +361,7 @@ def test_what_makes_no_sense_is_refused(cli: Cli, tmp_path: Path, root: Path, sw
     for name in ("../x", "a/b", "12", "", "x.toml", "-rf", "UPPER", "a b", "\x1b[31m"):
         refused(cli("import", runs, "--into", sweep, "--name", name), "cannot be a study's name")
     (root / "runs").mkdir()
-    refused(cli("import", runs, "--into", sweep), "exists already")
+    refused(cli("import", runs, "--into", sweep), "already exists")
     assert [path.name for path in root.iterdir()] == ["runs"]
 
 
@@ -399,7 +402,7 @@ def test_budgets(cli: Cli, tmp_path: Path, root: Path) -> None:
     path = sweep_file(tmp_path, more=budgets)
     text = CSV.replace("note\n", "budget\n").replace("first", "2M").replace(",5,\n", ",5,2M\n")
     runs = file(tmp_path, text.replace(",6,\n", ",6,20M\n"))
-    refused(cli("import", runs, "--into", path), "--budget NAME says which one the trials are for (2M, 20M)")
+    refused(cli("import", runs, "--into", path), "choose one for the trials with --budget NAME (2M, 20M)")
     refused(cli("import", runs, "--into", path, "--budget", "2m"), "there are 2M, 20M")
     done = cli("import", runs, "--into", path, "--budget", "2M")
     assert done.out == 'study.import = ["runs"]\n', done.err
@@ -408,7 +411,7 @@ def test_budgets(cli: Cli, tmp_path: Path, root: Path) -> None:
     assert [r["params_epochs"] for r in rows(cli("collect", "runs", "--format", "csv"))] == ["5", "5"]
     labelled = file(tmp_path, CSV, "runs_20m.csv")
     assert "its name says budget 20M" in cli("import", labelled, "--into", path, "--budget", "2M", "-n").err
-    assert "by its name" not in cli("import", labelled, "--into", path, "--budget", "20M", "-n").err
+    assert "its name says budget" not in cli("import", labelled, "--into", path, "--budget", "20M", "-n").err
     named = sweep_file(tmp_path, more=budgets.replace('"2M"\n', '"2M"\n' + done.out))
     checked = cli("check", named)
     assert checked.code == 0, checked.err

@@ -219,7 +219,7 @@ def test_a_parquet_file_whose_columns_contradict_its_schema(tmp_path: Path) -> N
         argv = [sys.executable, "-m", "hpo_batch", "collect", str(path), "--root", str(tmp_path), "--value", "value"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == code, (name, done.returncode, done.stderr)
-    assert "is not a Parquet file that can be read" in done.stderr
+    assert "cannot be read as Parquet" in done.stderr
 
 
 def test_a_null_among_the_reports_is_none(cli: Callable[..., object], sample: Path) -> None:

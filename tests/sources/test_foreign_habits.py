@@ -90,8 +90,8 @@ def test_a_trial_without_a_number_makes_no_parameter_of_the_others(read: Read) -
 
 def test_parameters_without_a_value_or_with_an_infinite_one_are_told(read: Read) -> None:
     table = read("lr,decay,value\n0.1,,1\ninf,0.1,2\n0.3,0.2,3\n0.4,0.3,4\n")
-    assert "taken as not active: decay in 1 of 4 rows" in told(table)
-    assert "infinite values of parameters are taken as none: lr in 1 of 4 rows" in told(table)
+    assert "treated as inactive: decay in 1 of 4 rows" in told(table)
+    assert "infinite values of parameters are treated as missing: lr in 1 of 4 rows" in told(table)
 
 
 def test_the_separator_that_a_spreadsheet_asks_for(read: Read) -> None:
@@ -104,7 +104,7 @@ def test_the_separator_that_a_spreadsheet_asks_for(read: Read) -> None:
         ("lr;units;value\n0,1;1.024;1\n0,2;2.048;2\n", "'1.024' may be 1.024 or 1024"),
         (gzip.compress(b"lr,value\n1,2\n", mtime=0), "compressed by gzip"),
         (b"PK\x03\x04...", "a zip archive or a spreadsheet"),
-        ("lr,state,val_auc\n1,FAIL,\n2,FAIL,\n", "columns without any content left out: val_auc"),
+        ("lr,state,val_auc\n1,FAIL,\n2,FAIL,\n", "empty columns ignored: val_auc"),
         ('{"study": {"trials": [{"value": 1}]}}', "not a table"),
     ],
 )
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_told(read: Read, content: str | bytes, says: str) -> N
 def test_folders_and_pipes_are_no_files(tmp_path: Path) -> None:
     folder = tmp_path / "runs.csv"
     folder.mkdir()
-    with pytest.raises(UserError, match="is a folder without a study"):
+    with pytest.raises(UserError, match="contains neither a study"):
         read_tables([str(folder)], root=tmp_path / "logs")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="save it to a file first"):

@@ -58,7 +58,7 @@ def test_a_range_that_depends_on_another_parameter(read_study: Reader, tmp_path:
     assert table.space is not None
     assert table.space.by_name["k"] == Integer(name="k", low=1, high=8)
     assert table.space.by_name["width"] == Real(name="width", low=1.0, high=16.0)
-    assert "the range of 'k' is not the same in all trials: the space has all of it, 1 to 8" in told(table)
+    assert "the range of 'k' differs between trials: the space covers all of it, 1 to 8" in told(table)
     assert "(fixed)" not in told(table)
 
 
@@ -101,7 +101,7 @@ def test_values_that_were_enqueued_outside_of_their_range(read_study: Reader) ->
     table = read_study(fill)
     assert table.space is not None
     assert table.space.by_name["x"] == Real(name="x", low=0.0, high=9.0)
-    assert "'x' has values outside of its range" in told(table)
+    assert "'x' has values outside its range" in told(table)
     assert table.trials["origin"].tolist() == ["enqueued", "optuna", "optuna", "enqueued"]
     assert "1 waiting trial" in told(table)
     assert (table.counts.waiting, table.counts.target) == (1, 4)
@@ -118,7 +118,7 @@ def test_a_choice_of_nothing_is_a_choice(read_study: Reader) -> None:
     cells = table.trials["params_c"]
     assert cells.tolist()[:3] == ["None", "a", "None"]
     assert cells.isna().tolist() == [False, False, False, True]
-    assert "choices of 'c' that are neither text nor number are shown as texts" in told(table)
+    assert "choices of 'c' that are neither text nor number are shown as text" in told(table)
 
 
 def test_constraints_decide_what_is_best(

@@ -214,7 +214,7 @@ def test_a_line_of_a_journal_that_is_none_is_named(tmp_path: Path) -> None:
     journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     optuna.create_study(study_name="plain", storage=journal)
     path.write_text(f"{path.read_text()}not JSON\n")
-    with pytest.raises(StorageError, match="line 2 is no record"):
+    with pytest.raises(StorageError, match="line 2 is not a journal record"):
         read_tables([str(path)], root=tmp_path)
 
 
@@ -244,17 +244,17 @@ def test_options_for_one_source(files: Path, capsys: pytest.CaptureFixture[str])
 def test_options_for_all_sources_hold_where_they_fit(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert collect("--map", "lr=rate", "--value", "auc", "--ignore", "junk", "--ignore", "score") == 0
     out, err = capsys.readouterr()
-    assert "b: has no column 'rate': --map lr=rate applies to others" in err
-    assert "a: has no column 'junk': --ignore junk applies to others" in err
+    assert "b: has no column 'rate': --map lr=rate applies to other files" in err
+    assert "a: has no column 'junk': --ignore junk applies to other files" in err
     assert [name for name in ("params_lr", "rate", "junk", "score") if name in out.splitlines()[0]] == ["params_lr"]
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--value", "nope"], "has no column 'nope': --value nope applies to others"),
-        (["--value", "auc", "--map", "lr=nope"], "--map lr=nope: none of the files"),
-        (["--value", "auc", "--ignore", "nope"], "--ignore nope: none of the files"),
+        (["--value", "nope"], "has no column 'nope': --value nope applies to other files"),
+        (["--value", "auc", "--map", "lr=nope"], "--map lr=nope: no file has this column"),
+        (["--value", "auc", "--ignore", "nope"], "--ignore nope: no file has this column"),
         (["--value", "b.csv:nope"], "b.csv has no column 'nope'"),
         (["--value", "a.csv:auc"], "b.csv: no column 'value'"),
         (["--map", "a.csv:rate"], "'rate' is not NAME=COLUMN"),
@@ -273,7 +273,7 @@ def test_what_tells_itself_what_it_is_takes_no_options(
     storage(files / "hpo.db")
     for options in (["--value", "x"], ["--map", "a=x"], ["--params", "x"], ["--direction", "max"], ["--ignore", "x"]):
         assert run(["collect", "hpo.db", *options]) == 2
-        assert f"{options[0]} is for files: 'hpo.db' is an Optuna storage" in capsys.readouterr().err
+        assert f"{options[0]} applies only to files: 'hpo.db' is an Optuna storage" in capsys.readouterr().err
     assert run(["collect", "hpo.db", "a.csv", "--value", "hpo.db:x"]) == 2
     assert run(["collect", "hpo.db", "a.csv", "--value", "auc"]) == 0
 

@@ -27,7 +27,7 @@ def test_a_csv_with_what_it_leaves_open(read: Read) -> None:
     table = read(f"{HEADER}\n{ROWS}")
     assert table.parameters == ("lr", "n_layers", "kind")
     assert table.directions == ("maximize",)
-    assert "is maximized, as its name does not say" in told(table)
+    assert "maximize is assumed, since its name does not tell" in told(table)
     assert "space inferred" in told(table)
     assert list(table.trials["params_n_layers"]) == [2, 4, 2, 2]
     assert list(table.trials["state"]) == ["COMPLETE", "COMPLETE", "FAIL", "PRUNED"]
@@ -67,23 +67,26 @@ def test_the_same_table_in_other_spellings(read: Read, content: bytes) -> None:
         ("", "is empty"),
         ("\n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (f"{HEADER}\n", "a header and no trials"),
+        (f"{HEADER}\n", "a header, but no trials"),
         ("trial,value,lr,lr\n0,1,2,3\n", "column 'lr' 2 times (columns 3, 4)"),
         ("trial,value,,lr\n0,1,2,3\n", "column 3 has no name"),
         ("trial,value,lr\n0,1\n", "row 2 has 2 fields, its header 3: was it cut off"),
-        ("trial,value,lr\n0,1,2,3\n1,1,2\n", "a delimiter too many"),
+        ("trial,value,lr\n0,1,2,3\n1,1,2\n", "an extra delimiter"),
         ("trial,lr\n0,0.1\n1,0.2\n", "no column 'value'"),
-        ("trial,val_auc,val_f1,lr\n0,.1,.2,3\n", "say --value COLUMN (measurements there: val_auc, val_f1)"),
+        (
+            "trial,val_auc,val_f1,lr\n0,.1,.2,3\n",
+            "choose the objective with --value COLUMN (measurements there: val_auc, val_f1)",
+        ),
         ("trial,value,lr\n0,,0.1\n1,,0.2\n", "'value' is empty"),
-        ("trial,value,lr\n0,good,0.1\n1,bad,0.2\n", "'good' is no number"),
-        ("trial,value,lr\n7,1,0.1\n7,2,0.2\n", "the number 7 stands in column 'trial' 2 times"),
-        ("trial,state,value,lr\n0,DONE?,1,2\n", "row 1 has the state 'DONE?'"),
+        ("trial,value,lr\n0,good,0.1\n1,bad,0.2\n", "'good' is not a number"),
+        ("trial,value,lr\n7,1,0.1\n7,2,0.2\n", "the number 7 appears 2 times in column 'trial'"),
+        ("trial,state,value,lr\n0,DONE?,1,2\n", "row 1 has the unknown state 'DONE?'"),
         ("trial;value;n\n0;1;1,024\n1;2;2,048\n", "may be 1024 or 1.024"),
         (b"\x89PNG\r\n\x1a\n\0\0", "zero bytes"),
-        (b"PAR1 and nothing more", "not a Parquet file"),
+        (b"PAR1 and nothing more", "cannot be read as Parquet"),
         ("[1, 2]", "not a list of trials"),
         ('{"a": 1}', "not a table"),
-        ('[{"value": 1', "not JSON"),
+        ('[{"value": 1', "cannot be read as JSON"),
     ],
 )
 def test_what_is_wrong_is_told(read: Read, content: str | bytes, says: str) -> None:
@@ -259,7 +262,7 @@ def test_databases_that_are_not_this_optunas(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("create table t (a int)")
     connection.close()
-    with pytest.raises(StorageError, match="not a storage of Optuna's"):
+    with pytest.raises(StorageError, match="not an Optuna storage"):
         read_tables([str(other)], root=tmp_path)
     old = tmp_path / "old.db"
     storage(old)

@@ -56,13 +56,13 @@ def test_renamed_columns_are_told(tmp_path: Path) -> None:
     text = "judged,rate,n\n0.5,0.25,1\n"
     found, _ = read(tmp_path, text, mapping={"x": "rate"}, value=("judged",))
     assert found.columns == {"x": "rate", "loss": "judged"}
-    assert found.notes == ("the values of 'judged' are taken for 'loss'",)
+    assert found.notes == ("the values of 'judged' are used for 'loss'",)
     assert found.rows[0].metrics == {"loss": 0.5}
 
 
 def test_a_name_that_tells_another_direction_is_refused(tmp_path: Path) -> None:
     text = "test_auc,x,n\n0.5,0.25,1\n"
-    with pytest.raises(UserError, match="'test_auc': by its name it is to maximize, and the sweep is to minimize"):
+    with pytest.raises(UserError, match="'test_auc': its name suggests maximize, but the sweep says minimize"):
         read(tmp_path, text)
     found, _ = read(tmp_path, text, directions=("min",))
     assert found.rows[0].values == (0.5,)

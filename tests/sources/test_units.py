@@ -103,7 +103,7 @@ def test_numbers_of_json_that_are_texts_are_numbers(texts: list[Any], read: Read
     ):
         table = read(content, "r.json")
         assert [float(value) for value in table.trials["params_lr"]] == [float(text) for text in texts * 3]
-        assert "texts that are numbers or booleans are read as such: lr" in told(table)
+        assert "text columns read as numbers or booleans: lr" in told(table)
 
 
 def test_texts_that_are_no_numbers_stay_texts(read: Read) -> None:
@@ -206,7 +206,7 @@ def test_a_restart_tells_a_step_again(tmp_path: Path) -> None:
     file.write_text(file.read_text() + json.dumps({**last, "mean_accuracy": 0.9}) + "\n")
     (table,) = read_tables([str(folder)], root=tmp_path)
     assert table.trials["value"][1] == 0.9
-    assert "told twice" in told(table)
+    assert "reported more than once" in told(table)
 
 
 def test_a_file_of_one_trial_that_was_moved_away(read: Read, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_steps_are_put_together_to_trials(keys: list[dict[str, Any]], step: str,
     assert table.trials["params_lr"].tolist() == [key.get("lr", key.get("config.lr")) for key in keys]
     assert step not in table.parameters
     assert table.reports.groupby("number").size().tolist() == [4, 3, 4]
-    assert "rows are the steps of trials" in told(table)
+    assert "rows are steps of trials" in told(table)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_one_training_is_one_trial(read: Read) -> None:
              "learning_rate": [0.1] * 3 + [0.01] * 3}  # fmt: skip
     table = read(csv(keras), value=("val_loss",))
     assert (len(table.trials), table.parameters, table.trials["value"].tolist()) == (1, (), [pytest.approx(0.2)])
-    assert "change within a trial, so they are no parameters: learning_rate" in told(table)
+    assert "not parameters, since they change within a trial: learning_rate" in told(table)
     lightning = {"epoch": [0, 0, 0, 1, 1, 1], "step": [49, 99, 99, 149, 199, 199],
                  "train_loss": [1, 0.9, None, 0.8, 0.7, None],
                  "val_loss": [None, None, 0.95, None, None, 0.75]}  # fmt: skip
@@ -401,7 +401,7 @@ def test_steps_of_several_studies_in_a_file(tmp_path: Path) -> None:
 
 def test_rows_that_say_they_are_one_trial_and_do_not_say_how(read: Read) -> None:
     rows = [{"trial_id": f"t{i // 3}", "lr": 0.1 * (i // 3), "auc": i / 9} for i in range(6)]
-    with pytest.raises(UserError, match="'t0' stands in column 'trial_id' 3 times"):
+    with pytest.raises(UserError, match="'t0' appears 3 times in column 'trial_id'"):
         read(csv(rows))
     assert len(read(csv(rows), ignore=("trial_id",)).trials) == 6
 
