@@ -21,13 +21,12 @@ from typing import Any
 from fault_points import WRITES, Call, Die, die, install
 
 import hpo_batch
-from hpo_batch import processes
 from hpo_batch.journal import locks
 from hpo_batch.journal.file import Journal, Transaction
 from hpo_batch.launch.carry_out import carry_out
 from hpo_batch.launch.plan import Site, Standing, plan
+from hpo_batch.processes import identities
 from hpo_batch.records import Claim, Complete, Outcome
-from hpo_batch.store import leases
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.read import read_state
 from hpo_batch.study.study import Study
@@ -74,9 +73,9 @@ class Seat:
 
         see(self.mount, self.at)
         os.environ["SLURMD_NODENAME"] = self.name
-        processes.boot_id = lambda: self.boot
+        identities.boot_id = lambda: self.boot
         locks.FOREIGN_GRACE_S = GRACE_S
-        leases._boot.cache_clear()
+        identities._boot.cache_clear()
 
 
 def work(

@@ -180,7 +180,7 @@ def test_two_sweeps_of_one_name(cli: Cli, write_sweep) -> None:
 def test_slurm_is_not_here(cli: Cli, write_sweep, no_slurm: None, root: Path) -> None:
     ended = cli("submit", write_sweep(), "--set", "job.template=a100")
     assert ended.code == 2
-    assert "say --local" in ended.err
+    assert "use --local" in ended.err
     assert list(root.iterdir()) == []
 
 

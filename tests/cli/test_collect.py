@@ -36,7 +36,7 @@ def test_a_file_its_assumptions_and_its_best(cli: Cli, file: Path, root: Path) -
     assert [(r["rank"], r["number"], r["count"]) for r in rows(ended)] == [("1", "1", "2"), ("1", "3", "1")]
     for words in (
         "runs_2m: 5 of 6 trials finished (1 failed)",
-        "'value' is maximized",
+        "'value': maximize is assumed",
         "parameters: lr, n",
         "space inferred",
         "1 row without a value: counted as failed",
@@ -69,7 +69,7 @@ def test_columns_and_filters(cli: Cli, file: Path) -> None:
         (["--value", "valeu"], "did you mean 'value'?"),
         (["--group", "depth"], "--group: 'depth' is not a column"),
         (["--attempts", "--top", "3"], "--attempts lists attempts"),
-        (["--accounting"], "add --attempts"),
+        (["--accounting"], "needs --attempts"),
         (["--sweep", "absent.toml"], "no sweep file"),
     ],
 )

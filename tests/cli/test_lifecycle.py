@@ -159,15 +159,15 @@ def test_changed_code_is_told(cli: Cli, write_sweep, root: Path, tmp_path: Path,
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.syspath_prepend(str(REPOSITORY))
     path = write_sweep(trials=2)
-    assert "is not what" not in cli("submit", path, "--wait").err
+    assert "has changed since" not in cli("submit", path, "--wait").err
     (code / "a.py").write_text("A = 2\n")
     monkeypatch.chdir(tmp_path)
     ended = cli("resume", "toy", "--set", "study.trials=3", "--wait")
     assert ended.code == 0, ended.err
     assert f"the code in {code} has changed since the last submission of toy: other uncommitted changes" in ended.err
     subprocess.run([*git, "commit", "-qam", "two"], check=True)
-    assert "ran: commit " in cli("resume", "toy", "--set", "study.trials=4", "-n").err
-    assert "is not what" not in cli("resume", "toy", "-n").err
+    assert "the last submission of toy: commit " in cli("resume", "toy", "--set", "study.trials=4", "-n").err
+    assert "has changed since" not in cli("resume", "toy", "-n").err
 
 
 def test_the_only_live_study_is_meant_and_no_other(cli: Cli, write_sweep, root: Path) -> None:
@@ -227,7 +227,7 @@ def test_cancel_marks_the_study_also_if_slurm_does_not_answer(cli: Cli, write_sw
     home = home_of(root, "toy")
     ended = cli("cancel", "toy")  # the squeue of these tests fails
     assert ended.code == 3
-    assert "The study is marked nevertheless" in ended.err
+    assert "The study is marked anyway" in ended.err
     assert home.marker("CANCELLED").exists()
     assert not read_submissions(home)[-1].cancelled
     assert cli("resume", "toy").code == 3  # which cannot count, and so starts nothing

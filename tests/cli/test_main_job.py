@@ -116,7 +116,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_sweep(write_sweep, root: Path) -> N
         pids = [int(pid) for pid in read_submissions(home)[0].job_ids]
         os.killpg(waiting.pid, signal.SIGINT)
         assert waiting.wait(timeout=120) == 130
-        assert "the sweep goes on" in waiting.stderr.read()
+        assert "the sweep continues" in waiting.stderr.read()
         # an attempt that was told to end says so at once in its folder
         assert not list((root / "toy").rglob("result.json"))
         assert all(_alive(pid) for pid in pids)

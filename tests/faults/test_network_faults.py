@@ -379,12 +379,12 @@ def test_a_worker_without_the_lock_waits_for_a_record_that_is_still_zeros(
 # --- a server that stands still
 
 
-def holds(home: StudyHome, until: Path) -> str:
+def holds(home: StudyHome, end: Path) -> str:
     """A worker that trains until a file is there."""
     with Study.open(home, be_worker("first")) as study:
         claim = claimed(study)
         (home.path / "it trains").touch()
-        until((until).exists)
+        until(end.exists)
         try:
             study.tell(claim, complete(claim, 0.25))
         except Superseded:

@@ -168,7 +168,7 @@ def test_a_formula_comes_before_a_returned_metric_of_its_name() -> None:
 
 
 def test_formulas_in_a_circle_are_refused() -> None:
-    with pytest.raises(UserError, match=r"from each other: '.' -> '.' -> '.'"):
+    with pytest.raises(UserError, match=r"depend on each other: '.' -> '.' -> '.'"):
         wanted("a", a="b + 1", b="a + 1")
 
 

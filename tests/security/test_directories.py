@@ -196,11 +196,11 @@ def test_a_planted_job_template_runs_nothing(person: People, place: Path) -> Non
     for argv in (("check", sweep), ("submit", sweep, "-n"), ("submit", sweep, "--wait")):
         done = here.run(*argv)
         assert done.code == 2, (argv, done.err)
-        assert f"'{template}' is not yours" in done.err
+        assert f"job template '{template}' belongs to another user" in done.err
     assert not mark.exists()
     os.chown(template, alice.uid, alice.uid)  # a link, or moved there: the directory is mallory's still
     assert here.run("check", sweep).code == 2
     assert alice.run("submit", sweep, "--wait").code == 0
     own = everybodys / "sweep.toml"  # beside a sweep that was named it is meant
     shutil.copy(sweep, own)
-    assert "is not yours" not in here.run("check", own).err
+    assert "belongs to another user" not in here.run("check", own).err

@@ -87,7 +87,7 @@ def test_the_rest_of_a_killed_write_is_ignored_and_removed(tmp_path: Path) -> No
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = checkpoint.save(tmp_path, 1, state(1))
 
-    def no_space(*_: object) -> None:
+    def no_space(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", no_space)

@@ -188,7 +188,7 @@ def test_where_the_directory_of_the_submission_is_not_there_no_trial_is_begun(pr
     write_submission(here.home, replace(SLURM, id="abc", code={"workdir": str(before)}))
     worker = here.run(**job)
     assert worker.process.returncode == 2
-    assert f"error: on n7: the working directory '{before}' is not there" in worker.said
+    assert f"cannot use the working directory '{before}' (" in worker.said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGUSR2, 0)])
