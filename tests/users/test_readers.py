@@ -87,7 +87,7 @@ def read_everything(reader: Person) -> None:
 def refuse_to_write(reader: Person, *, because: str = "no permission to write") -> None:
     sweep = reader.sweep(function="fails_first", study="")
     for argv, words in [
-        (("submit", sweep, "--trials", 9), f"{because} in '{reader.root / 'toy'}'"),
+        (("submit", sweep, "--trials", 9), f"{because} to '{reader.root / 'toy'}'"),
         (("worker", "toy"), f"cannot write a lease in '{reader.root / 'toy' / 'workers'}': "),
         (("collect", "toy", "-o", reader.root / "all.csv"), f"cannot write '{reader.root / 'all.csv'}': "),
     ]:  # fmt: skip
