@@ -104,7 +104,7 @@ def test_a_number_of_a_trial_does_not_become_another(cli, tmp_path: Path) -> Non
     path = tmp_path / "x.csv"
     path.write_text(FILES["numbers beyond 64 bits"][1])
     ended = cli("collect", path)
-    assert (ended.code, "does not hold trial numbers" in ended.err) == (2, True)
+    assert (ended.code, "does not contain trial numbers" in ended.err) == (2, True)
 
 
 def test_a_megabyte_that_becomes_gigabytes(cli, tmp_path: Path) -> None:
