@@ -144,7 +144,7 @@ def test_a_lengthened_limit_is_asked_for_before_a_trial_is_given_up(
     slurm_cluster.wait_ended(job)
     state, said = state_of(home), log_of(home)
     assert [(trial.state, trial.attempt) for trial in state.trials] == [(TrialState.COMPLETE, 1)], said
-    assert re.search(r"SLURM has moved the time limit: 2\d\d s are left", said), said
+    assert re.search(r"SLURM has moved the time limit: 2\d\d s left", said), said
 
 
 def test_workers_that_die_on_one_node_are_told_beside_those_that_go_on(
