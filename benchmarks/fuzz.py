@@ -7,7 +7,7 @@ memory: an input that kills it or never ends is found, too.
 
     .venv/bin/python benchmarks/fuzz.py --list
     .venv/bin/python benchmarks/fuzz.py journal csv --seconds 600 --seed 7
-    .venv/bin/python benchmarks/fuzz.py csv --replay /tmp/hpo-batch-fuzz/csv-1.case
+    .venv/bin/python benchmarks/fuzz.py csv --replay OUT/csv-1.case
 
 The smallest input of each crash is kept in a file. Ends with exit code 1 if there is one.
 """
