@@ -309,10 +309,8 @@ def _is_torn(card: Path) -> bool:
     """Whether a card's writer was killed while it wrote the card. One that is only slow makes another (``_take``)."""
     try:
         read_holder(card)
-    except ValueError:
-        return True
-    except OSError:
-        return False
+    except (ValueError, OSError) as error:
+        return isinstance(error, ValueError)
     return False
 
 

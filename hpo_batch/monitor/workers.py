@@ -7,7 +7,6 @@ determined are called unknown, never guessed.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import ArrayTask, Outlook, QueueRow, TaskState
 from hpo_batch.store import leases
 from hpo_batch.store.submissions import Submission
+from hpo_batch.store.worker_name import WorkerName
 
 STARTING = "starting"
 LEAVING = "leaving"
@@ -173,13 +173,10 @@ def _newest_runs(owners: Mapping[str, Owner]) -> dict[str, Owner]:
     """Without the workers of an array task's runs before it was requeued: ``7-r0-3`` where there is ``7-r1-3``."""
     newest: dict[str, int] = {}
     for name, owner in owners.items():
-        newest[owner.job] = max(newest.get(owner.job, 0), _run_of(name))
-    return {name: o for name, o in owners.items() if o.job == "local" or _run_of(name) == newest[o.job]}
-
-
-def _run_of(worker: str) -> int:
-    match = re.match(r"\d+-r(\d{1,9})-", worker)
-    return int(match[1]) if match else 0
+        newest[owner.job] = max(newest.get(owner.job, 0), (WorkerName.parse(name).run or 0))
+    return {
+        name: o for name, o in owners.items() if o.job == "local" or (WorkerName.parse(name).run or 0) == newest[o.job]
+    }
 
 
 def _judge(
