@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hpo_batch.files import read_regular
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.worker_name import WorkerName
 
 MEMORY: Final = re.compile(
     r"oom[-_ ]kill|exceeded (?:job |step )?memory limit|out[- ]of[- ]memory handler|: Out Of Memory", re.IGNORECASE
@@ -30,12 +31,11 @@ def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
 
     With several workers in a task, SLURM does not say which one exceeded the limit.
     """
-    # only workers that are alone in their array task have names of this form
-    run = re.fullmatch(r"\d+-r(\d{1,9})-\d+", str(facts.get("worker")))
+    name = WorkerName.parse(str(facts.get("worker")))
     job = str(facts.get("job", "local"))
-    if run is None or job == "local":
+    if name.run is None or name.slot is not None or job == "local":  # with a slot it is not alone in its task
         return ""
-    lines = _of_run(_lines(home.slurm / f"{job}_0_log.err"), int(run[1]))
+    lines = _of_run(_lines(home.slurm / f"{job}_0_log.err"), name.run)
     cancelled = any(_CANCELLED.search(line) for line in lines)
     message = next((line for line in lines if _WHOLE.search(line)), "")
     # in a cancelled task, a killed command is not why the worker ended
