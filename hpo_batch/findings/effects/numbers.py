@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.means import ValueRow, naive_trend, plain_rows, value_rows
 from hpo_batch.findings.effects.significance import detectable, significance
 from hpo_batch.findings.json_keys import json_keys
@@ -65,6 +66,8 @@ class Effect:
     eta_squared: float | None = None
     seed_formula: float | None = None
     """eta squared times (n - 1) / n, the "fraction of variance explained" of older reports"""
+    direction: Direction | None = None
+    """which value is better than which; None if not even a guess is possible"""
     method: str = ""
     why: str = ""
     """why there is no adjusted effect, if there is none"""
