@@ -1,119 +1,188 @@
-"""Whether the numbers of a report keep their word, on simulated TPE studies whose truth is known.
+"""Whether the numbers of a report keep their word, on studies whose truth is known.
 
-    python -m benchmarks.analysis [--studies 200] [--trials 50]
+    python -m benchmarks.analysis --tables FOLDER --studies 40
 
-Small versions of the same run in tests/findings/test_simulations.py.
+Draws searches of complete tables (benchmarks/studies.py) and of made-up problems, analyses each after 50 and after 100
+trials, and prints how often idle parameters are called significant, intervals hold the truth, probabilities are right,
+effects of a given size are found, and the most important parameter is named, each with its 95 % interval (Wilson).
+
+The constants of the method were chosen on hpobench_australian and hpolib_parkinsons_telemonitoring (``--tune``). What
+docs/benchmarks.md reports is of all other tables and of the made-up problems.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import warnings
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-from scipy import stats
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
-from hpo_batch.findings.effects.numbers import effects
-from hpo_batch.findings.importance.numbers import importance
-from hpo_batch.findings.model.frame import Data, prepare
-from tests.findings import simulate
+from benchmarks.studies import Problem, Study, Table, made_up, searched
+from hpo_batch.findings.effects.numbers import Effect, effects
+from hpo_batch.findings.model.stats import holm
+from hpo_batch.findings.relations.interactions import interactions
 
-NULLS = ("null_few", "null_real")
+TUNED_ON: Final = ("hpobench_australian", "hpolib_parkinsons_telemonitoring")
+SIZES: Final = (50, 100)
 
 
 @dataclass
 class Tally:
-    """Counts over studies."""
+    """What was said, beside what is true; a row for each statement."""
 
-    null_tests: dict[str, list[bool]] = field(default_factory=dict)
-    """parameter: whether p < .05"""
-    naive_tests: list[bool] = field(default_factory=list)
-    """one-way analysis of variance of the four-valued null"""
-    powered: list[bool] = field(default_factory=list)
-    """whether a value's interval holds the truth, where at least five distinct trials have it"""
-    thin: list[bool] = field(default_factory=list)
-    """the same of values with fewer"""
-    naive: list[bool] = field(default_factory=list)
-    """the same of mean and t-interval of the trials as they are"""
-    curves: list[bool] = field(default_factory=list)
-    """whether the band of the continuous parameter holds the truth, at each of its points within the tried middle"""
-    top: list[bool] = field(default_factory=list)
-    """whether the largest share is the strongest parameter's"""
-    nulls_above: list[bool] = field(default_factory=list)
-    """whether a null's share is above the null line"""
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    intervals: list[dict[str, Any]] = field(default_factory=list)
+    studies: list[dict[str, Any]] = field(default_factory=list)
 
 
-def study(tally: Tally, *, seed: int, n: int, sampler: str, with_importance: bool) -> None:
-    rows = simulate.trials(seed=seed, n=n, sampler=sampler)
-    data = prepare(simulate.table(rows))
-    for effect in effects(data):
-        if effect.parameter in NULLS:
-            tally.null_tests.setdefault(effect.parameter, []).append(effect.p is not None and effect.p < 0.05)
-        if effect.parameter == "null_few":
-            groups = [data.y[data.by_name["null_few"].codes == i] for i in range(4)]
-            p = stats.f_oneway(*[group for group in groups if len(group) > 1]).pvalue
-            tally.naive_tests.append(bool(p < 0.05))
-        for row in effect.rows:
-            if row.adjusted is not None and effect.kind == "levels" and row.value is not None:
-                real = _mean_truth(data, effect.parameter, row.value)
-                assert row.adjusted.low is not None
-                assert row.adjusted.high is not None
-                held = row.adjusted.low <= real <= row.adjusted.high
-                (tally.thin if row.underpowered else tally.powered).append(held)
-                if not row.underpowered and row.mean is not None and row.std is not None:
-                    wide = stats.t.ppf(0.975, row.n - 1) * row.std / row.n**0.5
-                    tally.naive.append(bool(abs(row.mean - real) <= wide))
-        middle = np.quantile([row["rate"] for row, _ in rows], [0.1, 0.9])
-        for at, band in effect.curve if effect.parameter == simulate.STRONGEST else ():
-            if middle[0] <= at <= middle[1] and band.low is not None and band.high is not None:
-                tally.curves.append(band.low <= _mean_truth(data, effect.parameter, at) <= band.high)
-    if with_importance:
-        found = importance(data, seed=seed)
-        assert found is not None
-        tally.top.append(found.rows[0].parameter == simulate.STRONGEST)
-        tally.nulls_above += [row.above_null for row in found.rows if row.parameter in NULLS]
+def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interactions: bool) -> None:
+    problem, data = study.problem, study.data
+    sign = 1.0 if problem.direction == "maximize" else -1.0
+    found = effects(data)
+    p_holm = holm([effect.p for effect in found])
+    idle_survives = False
+    for effect, adjusted in zip(found, p_holm, strict=True):
+        name = effect.parameter
+        is_idle = name in problem.idle
+        idle_survives |= is_idle and adjusted is not None and adjusted < 0.05
+        row = {
+            **group,
+            "parameter": name,
+            "idle": is_idle,
+            "share": 0.0 if is_idle else problem.shares.get(name, np.nan),
+            "p": effect.p,
+            "p_holm": adjusted,
+            "probability": np.nan,
+            "right": np.nan,
+            "found": np.nan,
+        }
+        direction = effect.direction
+        if direction is not None and not is_idle and name not in problem.derived:
+            real = sign * (study.mean(name, direction.better) - study.mean(name, direction.worse))
+            row |= {"probability": direction.probability, "right": real > 0}
+            low, high = direction.difference.low, direction.difference.high
+            tally.intervals.append({**group, "kind": "difference", "holds": low <= real <= high})
+            if effect.detectable is not None and 0.8 <= real / effect.detectable <= 1.25:
+                row["found"] = adjusted is not None and adjusted < 0.05
+        tally.claims.append(row)
+        if not is_idle and name not in problem.derived:
+            tally.intervals += [{**group, **kept} for kept in _held(effect, study)]
+    shares = {e.parameter: e.variance_share.value for e in found if e.variance_share is not None}
+    top = max(problem.shares, key=lambda name: problem.shares[name])
+    named = max(shares, key=lambda name: shares[name]) if shares else ""
+    false_pairs = 0
+    if with_interactions:
+        pairs = interactions(data)
+        for pair, adjusted in zip(pairs, holm([pair.p for pair in pairs]), strict=True):
+            is_false = pair.a in problem.idle or pair.b in problem.idle
+            false_pairs += bool(is_false and adjusted is not None and adjusted < 0.05)
+    tally.studies.append({**group, "idle_survives": idle_survives, "top": named == top, "false_pair": false_pairs > 0})
 
 
-def _mean_truth(data: Data, name: str, value: object) -> float:
-    """The true mean with one parameter set to a value, over the settings of the others that were tried."""
-    return float(np.mean([simulate.truth({**data.configuration(i), name: value}) for i in data.distinct.tolist()]))
+def _held(effect: Effect, study: Study) -> Iterator[dict[str, Any]]:
+    for row in effect.rows:
+        if row.adjusted is not None and row.value is not None and effect.kind == "levels":
+            real = study.mean(effect.parameter, row.value)
+            yield {"kind": "value", "holds": row.adjusted.low <= real <= row.adjusted.high}
+    if effect.curve:
+        tried = study.problem.values.get(effect.parameter, ())
+        for at, band in effect.curve:
+            near = min(tried, key=lambda value: abs(np.log(value / at)) if at > 0 and value > 0 else abs(value - at))
+            # a table knows its own values only
+            if study.problem.name.startswith("hpo") and not np.isclose(near, at, rtol=0.05):
+                continue
+            real = study.mean(effect.parameter, near if study.problem.name.startswith("hpo") else at)
+            yield {"kind": "band", "holds": band.low <= real <= band.high}
 
 
-def share(held: list[bool]) -> str:
-    if not held:
+def share(values: Sequence[Any]) -> str:
+    n, hits = len(values), int(np.sum(np.asarray(values, dtype=float)))
+    if not n:
         return "-"
-    n, p = len(held), sum(held) / len(held)
-    return f"{p:.3f}  (n = {n}, +- {1.96 * (p * (1 - p) / n) ** 0.5:.3f})"
+    low, high = proportion_confint(hits, n, method="wilson")
+    return f"{hits / n:.3f} [{low:.3f}, {high:.3f}] of {n}"
+
+
+def report(tally: Tally, by: list[str]) -> None:
+    claims, intervals, studies = (pd.DataFrame(rows) for rows in (tally.claims, tally.intervals, tally.studies))
+    significant = claims.p.astype(float) < 0.05
+    survives = claims.p_holm.astype(float) < 0.05
+    table: dict[str, dict[str, str]] = {}
+
+    def add(label: str, frame: pd.DataFrame, values: pd.Series[Any]) -> None:
+        for key, places in frame.groupby(by).groups.items():
+            name = " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+            table.setdefault(label, {})[name] = share(values.loc[places].dropna().tolist())
+
+    for parameter in ("idle_few", "idle_real"):
+        chosen = claims[claims.parameter == parameter]
+        add(f"{parameter} p < .05", chosen, significant[chosen.index])
+    add("studies with an idle survivor", studies, studies.idle_survives)
+    add("studies with a false interaction", studies, studies.false_pair)
+    real = claims[~claims.idle & claims.right.notna()]
+    add("wrong sign of survivors", real[survives[real.index]], 1 - real.right.astype(float))
+    for low, high in ((0.01, 0.05), (0.05, 0.15), (0.15, 0.4), (0.4, 1.01)):
+        chosen = claims[(claims.share >= low) & (claims.share < high)]
+        add(f"power, {low:.0%} to {min(high, 1):.0%} of the variance", chosen, significant[chosen.index])
+    add("differences at the detectable one found", claims[claims.found.notna()], claims.found.astype(float))
+    for kind in ("value", "difference", "band"):
+        chosen = intervals[intervals.kind == kind]
+        add(f"95 % interval of a {kind} holds", chosen, chosen.holds.astype(float))
+    add("most important parameter named", studies, studies.top)
+    edges = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0001]
+    for low, high in itertools.pairwise(edges):
+        chosen = real[(real.probability >= low) & (real.probability < high)]
+        add(f"right of those at {low:.0%} to {min(high, 1):.0%}", chosen, chosen.right.astype(float))
+        for key, part in chosen.groupby(by):
+            name = " ".join(map(str, key))
+            label = f"right of those at {low:.0%} to {min(high, 1):.0%}"
+            table[label][name] += f" (said {part.probability.mean():.2f})"
+    print(pd.DataFrame(table).T.fillna("-").to_markdown())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--no-importance", action="store_true", help="leave out fANOVA, which takes most of the time")
-    given = parser.parse_args()
-    tally = Tally()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for seed in range(given.first_seed, given.first_seed + given.studies):
-            study(tally, seed=seed, n=given.trials, sampler=given.sampler, with_importance=not given.no_importance)
-    print(f"{given.studies} studies of {given.trials} trials, {given.sampler}")
-    for name, called in sorted(tally.null_tests.items()):
-        print(f"  '{name}' does nothing and is called significant    {share(called)}")
-    print(
-        f"  both together                                       {share([*itertools.chain(*tally.null_tests.values())])}"
-    )
-    print(f"  the same by a plain analysis of variance            {share(tally.naive_tests)}")
-    print(f"  95 % intervals of values hold the truth             {share(tally.powered)}")
-    print(f"  of values with fewer than five trials               {share(tally.thin)}")
-    print(f"  plain means and t-intervals                         {share(tally.naive)}")
-    print(f"  bands of the continuous parameter (approximate)     {share(tally.curves)}")
-    print(f"  fANOVA names the strongest parameter                {share(tally.top)}")
-    print(f"  a null parameter is above the null line             {share(tally.nulls_above)}")
+    parser.add_argument("--tables", type=Path, default=None, help="folder of .npz tables [default: made-up problems]")
+    parser.add_argument("--studies", type=int, default=20, help="searches of each problem and sampler")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first one")
+    parser.add_argument("--samplers", nargs="*", default=["tpe", "random"])
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
+    parser.add_argument("--tune", action="store_true", help="only the tables that constants are chosen on")
+    parser.add_argument("--only", nargs="*", default=None, help="problems by the beginning of their names")
+    parser.add_argument("--by-problem", action="store_true")
+    parser.add_argument("--no-interactions", action="store_true")
+    parser.add_argument("--save", type=Path, default=None, help="write the statements as pickled tables")
+    args = parser.parse_args()
+    tables = [] if args.tables is None else [Table(file) for file in sorted(args.tables.glob("*.npz"))]
+    tables = [table for table in tables if (table.name in TUNED_ON) == args.tune]
+    tally, started, n_studies = Tally(), time.perf_counter(), 0
+    makers: list[Callable[[int], Problem]] = [
+        lambda seed, table=table: table.problem(as_categories=seed % 2 == 1) for table in tables
+    ]
+    if not args.tune and args.tables is None:
+        makers = [lambda seed, problem=problem: problem for problem in made_up()]
+    for make in makers:
+        for sampler in args.samplers:
+            for seed in range(args.first, args.first + args.studies):
+                problem = make(seed)
+                if args.only is not None and not problem.name.startswith(tuple(args.only)):
+                    continue
+                whole = searched(problem, sampler=sampler, seed=seed, n=max(args.sizes))
+                for n in args.sizes:
+                    group = {"problem": problem.name, "sampler": sampler, "n": n}
+                    judge(tally, whole.first(n), group, with_interactions=not args.no_interactions)
+                    n_studies += 1
+    if args.save is not None:
+        pd.to_pickle(tally, args.save)
+    report(tally, ["problem", "sampler", "n"] if args.by_problem else ["sampler", "n"])
+    print(f"\n{n_studies} analyses in {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def _analyse(
     findings = Findings(
         studies=tuple(studies),
         findings=(),
-        family=sum(effect.p is not None for study in studies for effect in study.effects),
+        family=len({(s.label, effect.claim) for s in studies for effect in s.effects if effect.p is not None}),
         warnings=tuple(_warnings(inputs)),
         **_common(inputs, studies, subjects, top=top, seed=seed),
     )

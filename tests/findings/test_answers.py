@@ -119,7 +119,7 @@ def test_single_trials_decide_nothing_about_a_parameter() -> None:
             enumerate(drawn(40))]  # fmt: skip
     effect = next(e for e in found(rows).studies[0].effects if e.parameter == "b")
     assert effect.p is None
-    assert effect.why == "all but 1 distinct trial have one value of it"
+    assert effect.why == "all but 1 configuration have one value of it"
 
 
 def test_all_ends_of_ranges_are_one_finding_which_asks_only_where_an_effect_survives() -> None:
@@ -149,13 +149,14 @@ def test_an_interaction_is_told_with_its_means_and_before_single_parameters() ->
     assert findings[keys.index("effects.survive")].do == ""
 
 
-def test_no_trend_is_read_off_a_curve_that_its_band_swallows() -> None:
+def test_no_trend_is_claimed_whose_direction_is_uncertain() -> None:
     random = np.random.default_rng(4)
     rows = [{"a": float(a), "b": "x", "value": float(0.08 * a + 0.02 * random.normal())} for a in random.random(50)]
     effect = next(e for e in found(rows).studies[0].effects if e.parameter == "a")
     assert effect.trend == "increasing"
-    wide = [replace(row, adjusted=replace(row.adjusted, low=-1.0, high=1.0)) for row in effect.rows if row.adjusted]
-    assert settled(replace(effect, rows=tuple(wide)), p_holm=0.001).trend == NO_TREND
+    assert effect.direction is not None
+    doubtful = replace(effect.direction, probability=0.9)
+    assert settled(replace(effect, direction=doubtful), p_holm=0.001).trend == NO_TREND
 
 
 def test_only_pruned_trials_are_no_failures() -> None:

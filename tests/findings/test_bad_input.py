@@ -142,10 +142,11 @@ def test_a_real_parameter_with_ten_thousand_values_is_shown_in_intervals() -> No
     assert found.p < 1e-6
 
 
-def test_parameters_that_always_changed_together_are_named_and_not_tested() -> None:
+def test_parameters_that_always_changed_together_are_tested_jointly_and_named() -> None:
     found = {effect.parameter: effect for effect in effects(prepare(table(_twins(40))))}
-    assert found["a"].p is None
-    assert found["a"].why == "cannot be told apart from 'b' and 'c': they always changed together"
+    assert found["a"].together == found["b"].together == found["c"].together == ("a", "b", "c")
+    assert found["a"].p == found["b"].p == found["c"].p is not None
+    assert "of a and b and c jointly, which always changed together" in found["a"].method
 
 
 def test_an_empty_space_and_a_space_wider_than_the_trials_do_no_harm() -> None:
@@ -180,7 +181,7 @@ def test_a_conditional_parameter_with_few_active_trials_is_not_tested() -> None:
     data = prepare(table(some, space=space))
     found = {effect.parameter: effect for effect in effects(data)}
     assert found["heads"].p is None
-    assert found["heads"].why == "only 4 distinct trials have it: no test"
+    assert found["heads"].why == "only 4 configurations with it: no test"
     assert [row.label for row in found["kind"].rows if row.underpowered] == ["context"]
     for part in PARTS.values():
         assert_finite(part(data))

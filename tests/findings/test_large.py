@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -15,13 +14,10 @@ from statsmodels.regression.linear_model import OLS
 from hpo_batch.findings.baseline.numbers import baseline
 from hpo_batch.findings.coverage.numbers import random_distinct
 from hpo_batch.findings.curves.numbers import learning_curves
-from hpo_batch.findings.effects.numbers import effects
 from hpo_batch.findings.model import ranks
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.model.linear import independent, turned
 from hpo_batch.findings.model.ranks import rank_correlation
-from hpo_batch.findings.model.stats import clipped, fenced
-from hpo_batch.findings.relations.interactions import interactions
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 from tests.findings.simulate import table
@@ -66,50 +62,6 @@ def columns(rows: Rows) -> dict[str, Design]:
 def models(y: Design, base: list[Design], own: Design) -> tuple[Any, Any]:
     start = np.column_stack([np.ones(len(y)), *base])
     return OLS(y, start).fit(), OLS(y, np.hstack([start, own])).fit()
-
-
-@pytest.mark.parametrize("n", [60, 700, 9000])
-def test_effects_are_those_of_models_with_a_row_for_each_trial(n: int) -> None:
-    rows = search(n)
-    data = prepare(table(rows))
-    own = columns(rows)
-    for effect in effects(data):
-        rest = [block for name, block in own.items() if name != effect.parameter]
-        base, full = models(clipped(data.y), rest, own[effect.parameter])
-        assert effect.p == pytest.approx(full.compare_f_test(base)[1], rel=1e-8)
-        if effect.kind == "levels":
-            design = np.hstack([np.ones((n, 1)), *rest, own[effect.parameter]])
-            fit = OLS(fenced(data.y), design).fit(cov_type="HC3", use_t=True)
-            width = own[effect.parameter].shape[1]
-            at = design[:, : design.shape[1] - width].mean(axis=0)
-            for i, row in enumerate(effect.rows):
-                contrast = np.concatenate([at, np.eye(width + 1)[i, 1:]])
-                told = fit.t_test(contrast)
-                assert row.adjusted is not None
-                assert row.adjusted.value == pytest.approx(float(told.effect[0]), rel=1e-9)
-                assert (row.adjusted.low, row.adjusted.high) == pytest.approx(told.conf_int()[0], rel=1e-8)
-
-
-@pytest.mark.parametrize(("n", "names"), [(200, 4), (5000, 4), (9000, 40)])
-def test_interactions_are_those_of_models_with_a_column_for_each_combination(n: int, names: int) -> None:
-    rows = search(n, names=names)
-    own = columns(rows)
-    y = fenced(np.array([y for _, y in rows]))
-    found = {(i.a, i.b): i for i in interactions(prepare(table(rows)))}
-    assert {key for key, pair in found.items() if pair.p is not None} == {("a", "b"), ("c", "d")}  # others: no halves
-    every = [float(a[0] * b[0]) for a, b in zip(own["a"], own["b"], strict=True)]
-    combinations = [x * z for x, z in itertools.product(own["c"].T, own["d"].T)]
-    products = {("a", "b"): np.array(every)[:, None], ("c", "d"): np.column_stack(combinations)}
-    for (a, b), product in products.items():
-        if names > 12 and "c" not in (a, b):
-            continue  # what is held alike has no column for each of so many names
-        rest = [block for name, block in own.items() if name not in (a, b)]
-        base, full = models(y, [*rest, own[a], own[b]], product)
-        assert found[a, b].p == pytest.approx(full.compare_f_test(base)[1], rel=1e-7)
-    cells = found["c", "d"].cells
-    assert len(cells) == names * 2
-    mean = np.mean([y for params, y in rows if (params["c"], params["d"]) == ("n1", True)])
-    assert [cell[3] for cell in cells if cell[:2] == ("n1", "true")] == [mean]
 
 
 def test_turned_columns_have_the_inner_products_of_all_rows() -> None:

@@ -56,22 +56,26 @@ def expected() -> dict[str, Any]:
     return found
 
 
-def test_four_of_the_21_claims_of_document_002_survive(studies: dict[str, Data]) -> None:
+def test_three_of_the_21_claims_of_document_002_survive(studies: dict[str, Data]) -> None:
     claims = {(budget, effect.parameter): effect for budget, data in studies.items() for effect in effects(data)}
     assert len(claims) == 21
     adjusted = holm([effect.p for effect in claims.values()])
     surviving = {claim: p for claim, p in zip(claims, adjusted, strict=True) if p is not None and p < 0.05}
     assert set(surviving) == {
-        ("2m", "learning_rate"),
         ("20m", "d_model"),
-        ("20m", "dropout"),
+        ("20m", "d_ff_ratio"),
         ("200m", "learning_rate"),
     }
-    assert surviving["200m", "learning_rate"] < 0.001
+    assert surviving["200m", "learning_rate"] < 0.01
     trends = {
         claim: settled(effect, p_holm=p).trend for (claim, effect), p in zip(claims.items(), adjusted, strict=True)
     }
-    assert trends["2m", "learning_rate"] == trends["200m", "learning_rate"] == "decreasing"
+    assert trends["200m", "learning_rate"] == "decreasing"
+    # not confirmed among 21 claims, but as good as certain by itself
+    guess = claims["2m", "learning_rate"].direction
+    assert guess is not None
+    assert (guess.better, guess.worse) == (1e-05, 0.0005)
+    assert guess.probability > 0.99
     assert trends["2m", "n_layers"] == "no clear trend"  # document 002 has "decreasing"
     assert claims["2m", "n_layers"].naive_trend == "decreasing"
 
@@ -128,7 +132,7 @@ def test_tables_of_document_004_with_and_without_the_smoke_run(grid: Data, expec
 
 def test_document_004_learns_nothing_of_what_never_varied_or_varied_once(grid: Data) -> None:
     assert _effect(grid, "learning_rate").why == "not varied: no statement possible"
-    assert "cannot be told apart from 'n_heads'" in _effect(grid, "d_model").why
+    assert _effect(grid, "d_model").why == "all but 1 configuration have one value of it"
     assert [row.label for row in _effect(grid, "d_model").rows if row.underpowered] == ["384"]
 
 

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
+from scipy import stats
+
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.surrogate import Surrogate, Z
 from hpo_batch.records import Estimate, Value
+
+MOST_VALUES: Final = 50
+"""of a category with more values the most tried ones are compared"""
+PLACES: Final = 9
+"""of a number with many values, evenly over the trials from the 5 % to the 95 % quantile: no trial alone is an end"""
+STEEPNESS: Final = 1.0
+"""factor on the distance from an even chance, in standard errors; chosen on the tables that ``model.process`` names, so
+that probabilities are right as often as they say"""
+MOST_TRIALS: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +43,58 @@ class Direction:
     trials_to_tell: int | None = None
     """further trials after which a difference as large as this would be told from none, with 80 % power; None if it is
     told already, or would take more than 10,000"""
+
+
+def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: float | None) -> Direction | None:
+    """The best against the worst value; None for a parameter that does not vary or is computed from others.
+
+    Args:
+        detectable: difference that the test finds with 80 % power in these trials, if there is one.
+    """
+    column = model.place(param)
+    if column is None:
+        return None
+    values, weights = _values(param, model)
+    if len(values) < 2:
+        return None
+    means = model.means(param, values)
+    assert means is not None
+    good = data.sign * means.mean
+    best, worst = int(np.argmax(good)), int(np.argmin(good))
+    size, error = means.difference(best, worst)
+    size *= data.sign
+    probability = float(stats.norm.cdf(STEEPNESS * size / error)) if error > 0 else 1.0
+    return Direction(
+        better=values[best],
+        worse=values[worst],
+        better_label=param.label(values[best]),
+        worse_label=param.label(values[worst]),
+        probability=probability,
+        difference=Estimate(
+            value=size, low=size - Z * error, high=size + Z * error, method="same model", n=len(model.rows)
+        ),
+        gain=max(0.0, float(good[best] - weights @ good)),
+        trials_to_tell=_trials_to_tell(size, detectable, n=data.n),
+    )
+
+
+def _values(param: ParamInfo, model: Surrogate) -> tuple[list[Value], Floats]:
+    """Tried values to compare, and how large a part of the trials each stands for."""
+    codes = param.codes[model.rows]
+    codes = codes[codes >= 0]
+    counts = np.bincount(codes, minlength=len(param.levels))
+    if param.kind == "levels":
+        shown = np.sort(np.argsort(-counts, kind="stable")[: min(MOST_VALUES, int(np.count_nonzero(counts)))])
+        return [param.levels[i] for i in shown.tolist()], counts[shown] / counts[shown].sum()
+    # places of codes are places on the scale: levels of a number stand by size
+    at = np.quantile(codes, np.linspace(0.05, 0.95, PLACES), method="nearest").astype(np.int64)
+    different = np.unique(at, return_counts=True)
+    return [param.levels[i] for i in different[0].tolist()], different[1] / PLACES
+
+
+def _trials_to_tell(size: float, detectable: float | None, *, n: int) -> int | None:
+    """Standard errors fall with the root of the number of trials."""
+    if detectable is None or not size > 0 or size >= detectable:
+        return None
+    more = math.ceil(n * ((detectable / size) ** 2 - 1))
+    return more if more <= MOST_TRIALS else None

@@ -1,33 +1,37 @@
-"""What each parameter does to the metric, on average over the others.
+"""What each parameter does to the metric, averaged over the settings of the others that were tried.
 
-Few values: one mean each from a linear model in which the other parameters stand too, with HC3 intervals. Many: a curve
-with an approximate band. The test is an F-test between the models with and without the parameter, on a metric with
-both ends drawn in. Means of the trials as they are stand beside them, for comparison with other reports: a sampler that
-prefers good values together makes them wrong.
+Everything comes from one model of all trials (``model.surrogate``): the test, a mean with its interval for each value
+or a curve, which of two values is better with the probability of that, and the parameter's share of the variance. Means
+of the trials as they are stand beside them, for comparison with other reports: a sampler that prefers good values
+together makes those wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
-from hpo_batch.findings.effects.direction import Direction
-from hpo_batch.findings.effects.means import ValueRow, naive_trend, plain_rows, value_rows
+from hpo_batch.findings.effects.direction import Direction, direction
+from hpo_batch.findings.effects.means import ValueRow, naive_trend, value_rows
+from hpo_batch.findings.effects.shares import main_effect_shares
 from hpo_batch.findings.effects.significance import detectable, significance
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Ints
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.stats import ALPHA, eta_squared
+from hpo_batch.findings.model.surrogate import Surrogate, surrogate
 from hpo_batch.records import Estimate
 
 AGAINST = 0.25
 """share of the largest change that may go the other way in what is called increasing or decreasing"""
 
 
+CERTAIN = 0.95
+"""probability from which a direction is called a trend"""
 NO_TREND = "no clear trend"
 TRENDS: Final = ("increasing", "decreasing", "peaked", "differs")
 """what is said of an effect only where the adjusted test finds it"""
@@ -52,7 +56,8 @@ class Effect:
     effect_size: float | None
     """epsilon squared"""
     detectable: float | None
-    """smallest difference between two values that would be found with 80 % power"""
+    """smallest difference between two values that the test finds with 80 % power after the adjustment for all
+    parameters of the study"""
     without_outliers: float | None
     """p of the same test without the flagged trials; None if none is flagged"""
     rows_without: tuple[ValueRow, ...] = ()
@@ -62,15 +67,24 @@ class Effect:
     shape: str = ""
     """the word for ``trend`` that the adjusted means have, whether or not the test carries it (``effects.settled``)"""
     span: float | None = None
-    """largest less smallest adjusted mean, of values with at least five trials"""
+    """largest less smallest adjusted mean"""
     eta_squared: float | None = None
     seed_formula: float | None = None
     """eta squared times (n - 1) / n, the "fraction of variance explained" of older reports"""
     direction: Direction | None = None
     """which value is better than which; None if not even a guess is possible"""
+    variance_share: Estimate | None = None
+    """of the variance that the main effects of all parameters have over the space; parameters are ranked by it"""
+    together: tuple[str, ...] = ()
+    """parameters that always changed together, this one among them, which share one test; else empty"""
     method: str = ""
     why: str = ""
     """why there is no adjusted effect, if there is none"""
+
+    @property
+    def claim(self) -> str:
+        """Name of the claim that it makes: parameters that always changed together share one."""
+        return self.together[0] if self.together else self.parameter
 
 
 def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:
@@ -82,47 +96,43 @@ def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:
             ``rows_without`` are p and means without these.
     """
     rows = data.rows()
+    model = surrogate(data, rows)
+    shares = main_effect_shares(model) if model is not None else {}
     results = []
     for param in data.params:
-        effect = _effect(data, param, rows)
+        effect = _effect(data, param, rows, model, shares)
         if without and effect.p is not None:
             kept = data.rows(without=without)
-            p = significance(data, param, param.active_among(kept))[0]
+            p = significance(data, param, kept).p
             effect = replace(effect, without_outliers=p, rows_without=tuple(value_rows(data, param, kept)[0]))
         results.append(effect)
     return tuple(results)
 
 
-def settled(effect: Effect, *, p_holm: float | None, noise_sd: float | None = None) -> Effect:
-    """The effect with its adjusted p, and with a trend if that, the noise floor (if known) and the curve carry it."""
-    carried = p_holm is not None and p_holm < ALPHA and bool(effect.shape)
-    above_noise = noise_sd is None or (effect.span is not None and effect.span > noise_sd)
-    return replace(
-        effect, p_holm=p_holm, trend=effect.shape if carried and above_noise and resolved(effect) else NO_TREND
-    )
+def settled(effect: Effect, *, p_holm: float | None) -> Effect:
+    """The effect with its adjusted p, and with a trend if that and its direction carry it."""
+    carried = p_holm is not None and p_holm < ALPHA and bool(effect.shape) and resolved(effect)
+    return replace(effect, p_holm=p_holm, trend=effect.shape if carried else NO_TREND)
 
 
 def resolved(effect: Effect) -> bool:
-    """Whether a curve moves by more than its band is wide to one side; a few far values can flatten it."""
-    if effect.kind == "levels" or effect.span is None:
-        return True
-    powered = [row.adjusted for row in effect.rows if row.adjusted is not None and not row.underpowered]
-    halves = [(e.high - e.low) / 2 for e in powered if e.high is not None and e.low is not None]
-    return not halves or effect.span > max(halves)
+    """Whether it is as good as certain which of the best and the worst value is better."""
+    return effect.direction is not None and effect.direction.probability >= CERTAIN
 
 
-def _effect(data: Data, param: ParamInfo, rows: Ints) -> Effect:
-    active = param.active_among(rows)
-    p, size, why, method = significance(data, param, active)
-    table, points = value_rows(data, param, rows) if not why else (plain_rows(data, param, rows), [])
-    if points:
-        method += "; curve: Gaussian process, band approximate"
-    powered = [row for row in table if not row.underpowered and row.adjusted is not None]
-    heights = [row.adjusted.value for row in powered if row.adjusted is not None]
+def _effect(
+    data: Data, param: ParamInfo, rows: Ints, model: Surrogate | None, shares: Mapping[str, Estimate]
+) -> Effect:
+    result = significance(data, param, rows)
+    table, points = value_rows(data, param, rows)
+    told = [row for row in table if row.adjusted is not None]
+    heights = [row.adjusted.value for row in told if row.adjusted is not None]
     means = [row.mean for row in table if row.mean is not None]
-    span = max(heights) - min(heights) if len(heights) > 1 else None
     all_active = np.flatnonzero(param.active)
     eta = eta_squared(data.y[all_active], param.codes[all_active]) if _is_grouped(param, len(all_active)) else None
+    limit = None
+    if model is not None and result.test is not None:
+        limit = detectable(model, param, result.test, family=len(model.together))
     return Effect(
         parameter=param.name,
         kind=param.kind,
@@ -130,18 +140,21 @@ def _effect(data: Data, param: ParamInfo, rows: Ints) -> Effect:
         rows=tuple(table),
         naive_trend=naive_trend(means) if param.ordered and len(means) > 1 else "",
         trend=NO_TREND,
-        p=p,
+        p=result.p,
         p_holm=None,
-        effect_size=size,
-        detectable=detectable(data, param, active) if not why else None,
+        effect_size=result.effect_size,
+        detectable=limit,
         without_outliers=None,
         curve=tuple(points),
-        shape=_shape(param, heights, sign=data.sign) if p is not None else "",
-        span=span,
+        shape=_shape(param, heights, sign=data.sign) if result.p is not None else "",
+        span=max(heights) - min(heights) if len(heights) > 1 else None,
         eta_squared=eta,
         seed_formula=None if eta is None else eta * (len(all_active) - 1) / len(all_active),
-        method=method,
-        why=why,
+        direction=direction(data, param, model, detectable=limit) if model is not None else None,
+        variance_share=shares.get(param.name),
+        together=result.together,
+        method=result.method,
+        why=result.why,
     )
 
 

@@ -1,109 +1,132 @@
-"""Whether the metric differs between the values of a parameter: an F-test, and what such a test could have found."""
+"""Whether the metric differs between the values of a parameter, and what such a test could have found."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from scipy import optimize, stats
 
-from hpo_batch.findings.effects.means import MOST_COMPARED, POWERED
-from hpo_batch.findings.model.arrays import Floats, Ints, recoded
+from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.linear import coded, curve, dummies, f_test, independent, others, residual, squares_left
 from hpo_batch.findings.model.parameter import ParamInfo
-from hpo_batch.findings.model.stats import fenced, mde
+from hpo_batch.findings.model.process import Test
+from hpo_batch.findings.model.stats import ALPHA, POWER
+from hpo_batch.findings.model.surrogate import FEWEST, Surrogate, configurations, surrogate
+from hpo_batch.text.numbers import count
 
-FEWEST = 6
-"""distinct trials below which nothing is tested"""
-NOT_VARIED = "not varied: no statement possible"
+FEWEST_APART: Final = 2
+"""configurations that must have another value than the most tried one"""
+NOT_VARIED: Final = "not varied: no statement possible"
+LARGEST: Final = 1e6
+"""noncentrality beyond which no difference is looked for"""
+PLACES: Final = np.array([-1.5, 0.0, 1.5])
+"""low, middle and high of a number, in standard deviations: about the 5 %, 50 % and 95 % quantiles of an even spread"""
 
 
-def significance(data: Data, param: ParamInfo, rows: Ints) -> tuple[float | None, float | None, str, str]:
-    """p, epsilon squared, why there is none, method."""
-    counts = np.bincount(param.codes[rows], minlength=len(param.levels)) if len(rows) else np.zeros(0, dtype=np.int64)
-    seen = int(np.count_nonzero(counts))
+@dataclass(frozen=True, kw_only=True)
+class Significance:
+    """The test of one parameter."""
+
+    p: float | None
+    effect_size: float | None = None
+    """epsilon squared, beside all others"""
+    why: str = ""
+    """why there is no test"""
+    method: str = ""
+    together: tuple[str, ...] = ()
+    """names of the parameters that were tested jointly, this one among them; empty: this one alone"""
+    test: Test | None = None
+
+
+def significance(data: Data, param: ParamInfo, rows: Ints) -> Significance:
+    """Tests a parameter beside all others in the trials ``rows``.
+
+    Parameters that always change together are tested jointly: each has the p of all.
+    """
+    active = param.active_among(rows)
+    first, y, _ = configurations(data, active)
+    values = np.bincount(param.codes[first], minlength=len(param.levels)) if len(first) else np.zeros(0, dtype=np.int64)
+    seen = int(np.count_nonzero(values))
     if not param.varied or seen < 2:
-        return None, None, NOT_VARIED, ""
-    if len(rows) < FEWEST:
-        return None, None, f"only {len(rows)} distinct trials have it: no test", ""
-    if np.ptp(data.y[rows]) == 0:
-        return None, None, "the metric is the same in all of these trials", ""
-    apart, enough = len(rows) - int(counts.max()), min(POWERED, len(rows) // 3)
-    rows = _comparable(param, rows)
-    if len(rows) < FEWEST or len(np.unique(param.codes[rows])) < 2:
-        return None, None, f"{seen} values in {int(counts.sum())} trials: too few of each for a test", ""
-    trials, own = coded(data, rows), _own(param, rows)
-    base = others(trials, [param.name], own=own.shape[1])
-    turned, own = trials.beside(own)
-    free = independent(np.hstack([turned[:, base.places], own])).shape[1] - len(base.places)
-    if free < own.shape[1] and (twins := _twins(data, param, rows)):
-        return None, None, f"cannot be told apart from {' and '.join(twins)}: they always changed together", ""
-    if apart < enough:
-        return None, None, f"all but {apart} distinct trial{'s' if apart > 1 else ''} have one value of it", ""
-    y = np.concatenate([trials.clipped, np.zeros(len(turned) - len(trials.clipped))])
-    tested = f_test(y, turned[:, base.places], own, n=len(rows), total=trials.total)
-    if tested is None:
-        return None, None, "too few trials for the number of parameters and values", ""
+        return Significance(p=None, why=NOT_VARIED)
+    if data.space is not None and param.name in data.space.derived:
+        return Significance(p=None, why=f"computed from {_sources(data, param)}: no parameter of its own")
+    if len(first) < FEWEST:
+        return Significance(p=None, why=f"only {count(len(first), 'configuration')} with it: no test")
+    if np.ptp(y) == 0:
+        return Significance(p=None, why="the metric is the same in all of these trials")
+    apart = len(first) - int(values.max())
+    if apart < FEWEST_APART:
+        return Significance(p=None, why="all but 1 configuration have one value of it")
+    if not param.ordered and 2 * seen > len(first):
+        return Significance(p=None, why=f"{seen} values in {len(first)} configurations: too few of each for a test")
+    model = surrogate(data, rows)
+    place = model.place(param) if model is not None else None
+    if model is None or place is None:
+        return Significance(p=None, why="too few configurations for a test")
+    test = model.test(param)
+    if test is None:
+        return Significance(p=None, why=f"{seen} values in {len(first)} configurations: too few of each for a test")
+    names = model.together[place]
+    return Significance(
+        p=test.p,
+        effect_size=test.effect_size,
+        method=_method(model, param, names),
+        together=names if len(names) > 1 else (),
+        test=test,
+    )
+
+
+def _method(model: Surrogate, param: ParamInfo, names: tuple[str, ...]) -> str:
     what = "a column for each value" if param.kind == "levels" else "line and curve"
-    method = f"F-test of {what}, {base.method}; metric drawn in to its 10 and 90 % quantiles; n = {len(rows)}"
-    return tested[0], tested[2], "", method
+    jointly = f" of {' and '.join(names)} jointly, which always changed together" if len(names) > 1 else ""
+    return (
+        f"F-test{jointly} ({what}) by generalized least squares on ranks, covariance: a Gaussian process of all other "
+        f"parameters; {model.tested.n} configurations"
+    )
 
 
-def _comparable(param: ParamInfo, rows: Ints) -> Ints:
-    """The trials of a category's most tried values, where it has very many."""
-    if param.kind == "continuous" or len(param.levels) <= MOST_COMPARED:
-        return rows
-    counts = np.bincount(param.codes[rows], minlength=len(param.levels))
-    common = np.argsort(-counts, kind="stable")[:MOST_COMPARED]
-    return rows[np.isin(param.codes[rows], common[counts[common] > 1])]
+def _sources(data: Data, param: ParamInfo) -> str:
+    assert data.space is not None
+    return ", ".join(sorted(data.space.derived[param.name].names))
 
 
-def _own(param: ParamInfo, rows: Ints) -> Floats:
-    if param.kind == "continuous":
-        return curve(param, rows)
-    seen, codes = recoded(param.codes[rows])
-    return dummies(codes, len(seen))
+def detectable(model: Surrogate, param: ParamInfo, test: Test, *, family: int) -> float | None:
+    """The smallest difference between two values that the test finds with 80 % power after the adjustment, on the
+    metric's scale; None if it would find none.
 
+    For two values that are tried as often as this parameter's are on the median, or for two of the low, middle and high
+    places of a number; at the level of the first step of Holm's method, ``ALPHA / family``.
+    """
+    variance = _typical_variance(param, test.covariance)
+    critical = float(stats.f.isf(ALPHA / max(1, family), test.df, test.spare))
 
-def _twins(data: Data, param: ParamInfo, rows: Ints) -> list[str]:
-    """Parameters that say the same as this one: each of its values goes with one of theirs, and the other way round."""
-    own = param.codes[rows]
-    results = []
-    for other in data.varied:
-        theirs = other.codes[rows]
-        pairs = len(np.unique((own + 1) * (len(other.levels) + 1) + theirs + 1))
-        if other.name != param.name and pairs == len(np.unique(own)) == len(np.unique(theirs)):
-            results.append(f"'{other.name}'")
-    return results or [
-        f"'{other.name}'" for other in data.varied if other.name != param.name and _spans(other, param, rows)
-    ]
+    def missing(log_noncentrality: float) -> float:
+        return float(stats.ncf.sf(critical, test.df, test.spare, math.exp(log_noncentrality))) - POWER
 
-
-def _spans(other: ParamInfo, param: ParamInfo, rows: Ints) -> bool:
-    """Whether what stands for another parameter in the model contains this one."""
-    if not other.ordered or len(np.unique(other.codes[rows])) < 2:
-        return False
-    base = np.column_stack([np.ones(len(rows)), np.nan_to_num(curve(other, rows))])
-    left = residual(_own(param, rows), base)
-    return bool(np.linalg.matrix_rank(left, tol=1e-8) < _own(param, rows).shape[1])
-
-
-def detectable(data: Data, param: ParamInfo, rows: Ints) -> float | None:
-    """Of two values (halves of the range of a curve) tried as often as this parameter's on average are."""
-    rows = _comparable(param, rows)
-    trials, own = coded(data, rows), _own(param, rows)
-    base = others(trials, [param.name], own=own.shape[1])
-    turned, own = trials.beside(own)
-    y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
-    left, rank = squares_left(y, np.hstack([turned[:, base.places], own]))
-    spare = len(rows) - rank
-    if spare < 2:
+    top = math.log(LARGEST)
+    if not missing(top) > 0:
         return None
-    unit = float(np.ptp(fenced(data.y[rows]))) or 1.0
-    sd = unit * math.sqrt(left / spare)
+    noncentrality = math.exp(float(optimize.brentq(missing, -7.0, top)))
+    return model.scores.unit * math.sqrt(noncentrality * variance)
+
+
+def _typical_variance(param: ParamInfo, covariance: Floats) -> float:
+    """Of the difference between two values, in units of the score."""
     if param.kind == "continuous":
-        return mde(sd, len(rows) / 2, len(rows) / 2)
-    counts = np.bincount(param.codes[rows])
-    counts = counts[counts > 1]
-    typical = float(len(counts) / np.sum(1 / counts)) if len(counts) > 1 else 0.0
-    return mde(sd, typical, typical)
+        columns = np.column_stack([PLACES, PLACES**2])[:, : len(covariance)]
+        both = columns @ covariance @ columns.T
+        return float(np.max(_between(both)))
+    # the most tried value has no column: its coefficient is 0
+    both = np.pad(covariance, ((1, 0), (1, 0)))
+    return float(np.median(_between(both)))
+
+
+def _between(covariance: Floats) -> Floats:
+    """Variances of the differences between all pairs."""
+    variances = np.diag(covariance)
+    pairs = variances[:, None] + variances[None, :] - 2 * covariance
+    return np.asarray(pairs[np.triu_indices(len(pairs), 1)])

@@ -10,20 +10,19 @@ from hpo_batch.findings.effects.page import section
 from hpo_batch.findings.effects.words import common_sentences, sentences
 from hpo_batch.findings.health.subject import suspects_of
 from hpo_batch.findings.model.stats import holm
-from hpo_batch.findings.noise.numbers import single_sd
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Subject
 
 
 def adjusted(studies: Sequence[StudyFindings]) -> list[StudyFindings]:
     """The studies with every claim of an effect adjusted for all of them, and its trend settled."""
-    p_holm = iter(holm([effect.p for study in studies for effect in study.effects]))
+    # parameters that always changed together share one claim
+    claims = {(study.label, effect.claim): effect.p for study in studies for effect in study.effects}
+    p_holm = dict(zip(claims, holm(list(claims.values())), strict=True))
     return [
         replace(
             study,
-            effects=tuple(
-                settled(effect, p_holm=next(p_holm), noise_sd=single_sd(study.noise)) for effect in study.effects
-            ),
+            effects=tuple(settled(effect, p_holm=p_holm[study.label, effect.claim]) for effect in study.effects),
         )
         for study in studies
     ]

@@ -9,29 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.arrays import Floats, Ints, recoded
+from hpo_batch.findings.model.arrays import Ints, recoded
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.linear import (
-    TOLERANCE,
-    Fit,
-    coded,
-    curve,
-    dummies,
-    f_of,
-    f_test,
-    others,
-    squares_left,
-    turned,
-    within,
-)
 from hpo_batch.findings.model.parameter import ParamInfo, value_text
-from hpo_batch.findings.model.stats import clipped
+from hpo_batch.findings.model.surrogate import Surrogate, surrogate
 from hpo_batch.records import Value
 
 PER_CELL = 10
 """distinct trials wanted for each cell of a pair"""
 MOST = 10
-"""parameters of which all pairs are looked at; of more, those with the largest effects"""
+"""parameters of which all pairs are looked at; of more, those with the clearest effects"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +36,18 @@ class Interaction:
 
 
 def interactions(data: Data) -> tuple[Interaction, ...]:
-    """A test for each pair of parameters, beside the effects of both and of all others.
+    """A test for each pair of parameters, beside the effects of both and everything else that the trials show.
 
-    Few values each: every combination may differ. Numbers with more values, or too many combinations for the trials:
-    the product of two lines, shown as low and high halves.
+    By the products of the columns that they are tested with, in the model that tests them alone (``model.surrogate``).
     """
-    rows = data.distinct
-    params = [param for param in data.varied if _is_varied(param, rows)]
-    if len(params) > MOST:
-        largest = sorted(params, key=lambda param: _p(data, param, rows))[:MOST]
+    rows = data.rows()
+    model = surrogate(data, rows)
+    params = [] if model is None else [encoder.param for encoder in model.encoders]
+    if model is not None and len(params) > MOST:
+        by_p = {param.name: test.p if (test := model.test(param)) is not None else 1.0 for param in params}
+        largest = sorted(params, key=lambda param: by_p[param.name])[:MOST]
         params = [param for param in params if param in largest]
-    return tuple(_interaction(data, a, b) for a, b in itertools.combinations(params, 2))
+    return tuple(_interaction(data, model, a, b) for a, b in itertools.combinations(params, 2) if model is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +59,7 @@ class _Groups:
     label: Callable[[int], str]
 
 
-def _is_varied(param: ParamInfo, rows: Ints) -> bool:
-    return bool(len(rows)) and bool(np.ptp(param.codes[rows]))
-
-
-def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
+def _interaction(data: Data, model: Surrogate, a: ParamInfo, b: ParamInfo) -> Interaction:
     rows = data.distinct[a.active[data.distinct] & b.active[data.distinct]]
     of_a, of_b = _groups(a, rows), _groups(b, rows)
     by_value = a.kind == b.kind == "levels" and len(rows) >= PER_CELL * of_a.count * of_b.count
@@ -92,7 +76,8 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:
-        p = _p_by_value(data, a, b, rows, of_a, of_b) if by_value else _p_of_product(data, a, b, rows)
+        test = model.test(a, b)
+        p = None if test is None else test.p
         why = "their combinations cannot be told apart in these trials" if p is None else ""
     return Interaction(
         a=a.name,
@@ -103,57 +88,6 @@ def _interaction(data: Data, a: ParamInfo, b: ParamInfo) -> Interaction:
         cells=_cells(data, rows, of_a, of_b) if not why else (),
         why=why,
     )
-
-
-def _p_of_product(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints) -> float | None:
-    """Whether the product of two lines adds to a line and a curve of each."""
-    trials = coded(data, rows)
-    main_a, main_b = curve(a, rows), curve(b, rows)
-    own = np.hstack([main_a, main_b, main_a[:, :1] * main_b[:, :1]])
-    rest = others(trials, [a.name, b.name], own=own.shape[1])
-    turned, own = trials.beside(own)
-    # drawn in to quantiles, as elsewhere, the sum of two strong effects would end in a plateau and look like more:
-    # ``scaled`` is drawn in to the fences
-    y = np.concatenate([trials.scaled, np.zeros(len(turned) - len(trials.scaled))])
-    main, product = np.hstack([turned[:, rest.places], own[:, :-1]]), own[:, -1:]
-    result = f_test(y, main, product, n=trials.n, total=1.0)  # whose share is not asked for
-    return None if result is None else result[0]
-
-
-def _p_by_value(data: Data, a: ParamInfo, b: ParamInfo, rows: Ints, of_a: _Groups, of_b: _Groups) -> float | None:
-    """A mean for each combination against the sum of two effects.
-
-    Columns for groups are left out of both models by taking the rest, and the metric, within the groups: the same
-    squares are left, without a column for each of many combinations. That is the theorem of Frisch, Waugh and Lovell:
-    Lovell 1963, "Seasonal Adjustment of Economic Time Series and Multiple Regression Analysis", Journal of the American
-    Statistical Association 58(304), https://doi.org/10.1080/01621459.1963.10480682
-    """
-    trials = coded(data, rows)
-    rest = others(trials, [a.name, b.name], own=len(a.levels) * len(b.levels) - 1)
-    more, fewer = sorted((of_a, of_b), key=lambda groups: -groups.count)
-    columns = np.hstack(
-        [trials.of_trials(rest.places), trials.of_trials([trials.r.shape[1] - 1]), dummies(fewer.codes, fewer.count)]
-    )
-    k = len(rest.places)
-    # the metric last, so that what is left of it stands in its own row
-    order = [*range(k), *range(k + 1, columns.shape[1]), k]
-    smaller = _left_within(columns[:, order], more.codes)
-    cell_of = recoded(_cell_of(of_a, of_b))[1]
-    larger = _left_within(columns[:, [*range(k), k]], cell_of)
-    y = columns[:, k]
-    total = float(np.sum((y - y.mean()) ** 2))
-    result = f_of(smaller, larger, n=trials.n, squares=float(np.sum(y**2)), total=total)
-    return None if result is None else result[0]
-
-
-def _left_within(columns: Floats, groups: Ints) -> Fit:
-    """What a model of the last column leaves, which has the others and a mean for each group: squares, and its rank."""
-    sizes = np.linalg.norm(columns[:, :-1], axis=0)
-    inside = turned(within(columns, groups))
-    # what of a column is left within the groups is none if it is little beside what it was
-    kept = np.linalg.norm(inside[:, :-1], axis=0) > TOLERANCE * np.maximum(1.0, sizes)
-    left, rank = squares_left(inside[:, -1], inside[:, :-1][:, kept])
-    return Fit(left, rank + int(np.count_nonzero(np.bincount(groups))))
 
 
 def _groups(param: ParamInfo, rows: Ints) -> _Groups:
@@ -190,11 +124,3 @@ def _cells(data: Data, rows: Ints, of_a: _Groups, of_b: _Groups) -> tuple[tuple[
     means = [(len(y), float(y.mean()) if len(y) else None) for y in np.split(data.y[rows[by_cell]], ends)]
     labels = itertools.product(map(of_a.label, range(of_a.count)), map(of_b.label, range(of_b.count)))
     return tuple((a, b, n, mean) for (a, b), (n, mean) in zip(labels, means, strict=True))
-
-
-def _p(data: Data, param: ParamInfo, rows: Ints) -> float:
-    """Of the parameter alone, to choose which ones to look at."""
-    rows = rows[param.active[rows]]
-    columns = curve(param, rows) if param.ordered else dummies(param.codes[rows], min(len(param.levels), MOST))
-    result = f_test(clipped(data.y[rows]), np.ones((len(rows), 1)), columns) if np.ptp(data.y[rows]) else None
-    return result[0] if result else 1.0

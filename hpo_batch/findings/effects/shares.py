@@ -1,0 +1,65 @@
+"""How the variance of the metric over the space divides among the main effects of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.surrogate import Surrogate
+from hpo_batch.records import Estimate, Value
+
+PLACES: Final = 9
+DRAWS: Final = 400
+MOST_VALUES: Final = 50
+
+
+def main_effect_shares(model: Surrogate) -> Mapping[str, Estimate]:
+    """Share of each parameter, by name; those that always change together have one.
+
+    The values of a parameter count alike, however often the search tried them: the question is what moving it over its
+    range changes.
+    """
+    random = np.random.default_rng(0)
+    variances, middles = [], []
+    for encoder in model.encoders:
+        means = model.means(encoder.param, _spaced(encoder.param, model))
+        assert means is not None
+        values, vectors = np.linalg.eigh(means.covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        samples = means.mean + random.standard_normal((DRAWS, len(means.mean))) @ root.T
+        variances.append(samples.var(axis=1))
+        middles.append(float(means.mean.var()))
+    total = np.sum(variances, axis=0)
+    all_of_them = sum(middles) or 1.0
+    results = {}
+    for names, drawn, middle in zip(model.together, variances, middles, strict=True):
+        low, high = np.quantile(drawn / np.maximum(total, 1e-300), [0.025, 0.975])
+        value = middle / all_of_them
+        results.update(
+            dict.fromkeys(
+                names,
+                Estimate(
+                    value=value,
+                    low=min(float(low), value),
+                    high=max(float(high), value),
+                    method="variance of the model's main effect over the range that was tried",
+                    n=len(model.rows),
+                ),
+            )
+        )
+    return results
+
+
+def _spaced(param: ParamInfo, model: Surrogate) -> Sequence[Value | float]:
+    """The tried values, or places evenly over the range of a number with many."""
+    codes: Floats = np.unique(param.codes[model.rows][param.active[model.rows]])
+    levels = [param.levels[i] for i in codes.tolist()]
+    if param.kind == "levels" or len(levels) <= PLACES:
+        return levels[:MOST_VALUES]
+    ends = param.position(levels[0]), param.position(levels[-1])
+    even = np.linspace(*ends, PLACES)
+    return [float(v) for v in (10**even if param.log else even)]
