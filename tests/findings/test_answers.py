@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from hpo_batch import findings as findings_package
 from hpo_batch.findings.analyse import analyse
 from hpo_batch.findings.effects.numbers import NO_TREND, settled
-from hpo_batch.findings.model.stats import correlation, mde
+from hpo_batch.findings.model.stats import correlation
 from hpo_batch.findings.records import Finding, Findings
 from hpo_batch.findings.subject import Place
 from hpo_batch.findings.subjects import SUBJECTS
@@ -163,13 +162,6 @@ def test_only_pruned_trials_are_no_failures() -> None:
     findings = told([{**row, "state": "PRUNED"} for row in drawn(5)])
     assert findings["trials"].answer is Answer.NO
     assert "pruner begin later" in findings["trials"].do
-
-
-def test_a_large_effect_needs_no_far_tail() -> None:
-    for n in (2, 3, 4, 5, 8):
-        size = mde(1.0, n, n)
-        assert size is not None
-        assert math.isfinite(size)
 
 
 def test_huge_numbers_correlate_without_overflow() -> None:

@@ -139,7 +139,7 @@ def test_a_real_parameter_with_ten_thousand_values_is_shown_in_intervals() -> No
     assert [row.value for row in found.rows] == [None] * 4
     assert [row.n for row in found.rows] == [2500] * 4
     assert found.p is not None
-    assert found.p < 1e-6
+    assert found.p < 1e-3  # of 300 trials
 
 
 def test_parameters_that_always_changed_together_are_tested_jointly_and_named() -> None:

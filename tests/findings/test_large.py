@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
 
 from hpo_batch.findings.baseline.numbers import baseline
 from hpo_batch.findings.coverage.numbers import random_distinct
 from hpo_batch.findings.curves.numbers import learning_curves
 from hpo_batch.findings.model import ranks
 from hpo_batch.findings.model.frame import prepare
-from hpo_batch.findings.model.linear import independent, turned
+from hpo_batch.findings.model.linear import independent
 from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
@@ -24,53 +23,6 @@ from tests.findings.simulate import table
 
 Rows = list[tuple[dict[str, Any], float]]
 Design = np.ndarray[Any, np.dtype[np.float64]]
-
-
-def search(n: int, *, names: int = 4, seed: int = 0) -> Rows:
-    """Two numbers, a category, and a switch, which act together."""
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(n):
-        params = {
-            "a": 1.0 + float(random.random()),  # less than a decade, which would be looked at by its logarithm
-            "b": float(random.normal()),
-            "c": f"n{int(random.integers(names))}",
-            "d": bool(random.integers(2)),
-        }
-        y = params["a"] ** 2 + 0.2 * params["b"] * params["a"] + 0.3 * (params["c"] == "n1") * params["d"]
-        found.append((params, float(y + random.normal())))
-    return found
-
-
-def line_and_curve(column: list[float]) -> Design:
-    x = np.array(column)
-    x = (x - x.mean()) / x.std()
-    return np.column_stack([x, x**2])
-
-
-def dummies(column: list[Value]) -> Design:
-    return np.column_stack([[float(v == level) for v in column] for level in sorted(set(column), key=str)[1:]])
-
-
-def columns(rows: Rows) -> dict[str, Design]:
-    return {
-        name: make([params[name] for params, _ in rows])
-        for name, make in {"a": line_and_curve, "b": line_and_curve, "c": dummies, "d": dummies}.items()
-    }
-
-
-def models(y: Design, base: list[Design], own: Design) -> tuple[Any, Any]:
-    start = np.column_stack([np.ones(len(y)), *base])
-    return OLS(y, start).fit(), OLS(y, np.hstack([start, own])).fit()
-
-
-def test_turned_columns_have_the_inner_products_of_all_rows() -> None:
-    random = np.random.default_rng(0)
-    for n in (3, 7, 5000, 20_001):
-        some = random.normal(size=(n, 7))
-        found = turned(some)
-        assert len(found) <= 7
-        assert found.T @ found == pytest.approx(some.T @ some)
 
 
 def test_a_column_that_is_a_combination_is_left_out_also_where_the_quick_way_looks() -> None:

@@ -13,10 +13,11 @@ from hpo_batch.expressions import parse
 from hpo_batch.findings.best.numbers import summarise
 from hpo_batch.findings.best.optimism import optimism
 from hpo_batch.findings.effects.numbers import effects, settled
+from hpo_batch.findings.effects.significance import noncentrality_found
 from hpo_batch.findings.elites.numbers import elites
 from hpo_batch.findings.importance.numbers import fanova, importance
 from hpo_batch.findings.model.frame import prepare
-from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, holm, mde, pooled_sd, sd_interval
+from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, holm, pooled_sd, sd_interval
 from hpo_batch.findings.noise.numbers import noise_floor
 from hpo_batch.findings.relations.interactions import interactions
 from hpo_batch.records import Answer
@@ -40,14 +41,13 @@ class TestStats:
 
     @pytest.mark.parametrize(("r", "sds"), [(2, 5.65), (3, 3.07), (4, 2.38), (5, 2.02), (10, 1.32), (17, 0.99)])
     def test_detectable_differences_are_those_of_the_tables(self, r: int, sds: float) -> None:
-        assert mde(1.0, r, r) == pytest.approx(sds, abs=0.01)
-
-    def test_a_detectable_difference_of_very_many_trials_joins_on(self) -> None:
-        below, above = mde(1.0, 50, 50), mde(1.0, 52, 52)
-        assert below is not None
-        assert above == pytest.approx(below * math.sqrt(50 / 52), rel=0.01)
-        assert mde(1.0, 1, 5) is None
-        assert mde(0.0, 5, 5) is None
+        # of two groups of r: the variance of their difference is 2 / r
+        found = noncentrality_found(1, 2 * r - 2, alpha=0.05)
+        assert found is not None
+        assert math.sqrt(found * 2 / r) == pytest.approx(sds, abs=0.01)
+        stricter = noncentrality_found(1, 2 * r - 2, alpha=0.01)
+        assert stricter is not None
+        assert stricter > found
 
     def test_pooled_spread_and_its_interval(self) -> None:
         found = pooled_sd([[1.0, 3.0], [5.0], [2.0, 2.0, 5.0]])

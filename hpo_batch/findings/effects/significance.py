@@ -101,17 +101,22 @@ def detectable(model: Surrogate, param: ParamInfo, test: Test, *, family: int) -
     For two values that are tried as often as this parameter's are on the median, or for two of the low, middle and high
     places of a number; at the level of the first step of Holm's method, ``ALPHA / family``.
     """
-    variance = _typical_variance(param, test.covariance)
-    critical = float(stats.f.isf(ALPHA / max(1, family), test.df, test.spare))
-
-    def missing(log_noncentrality: float) -> float:
-        return float(stats.ncf.sf(critical, test.df, test.spare, math.exp(log_noncentrality))) - POWER
-
-    top = math.log(LARGEST)
-    if not missing(top) > 0:
+    noncentrality = noncentrality_found(test.df, test.spare, alpha=ALPHA / max(1, family))
+    if noncentrality is None:
         return None
-    noncentrality = math.exp(float(optimize.brentq(missing, -7.0, top)))
-    return model.scores.unit * math.sqrt(noncentrality * variance)
+    return model.scores.unit * math.sqrt(noncentrality * _typical_variance(param, test.covariance))
+
+
+def noncentrality_found(df: int, spare: int, *, alpha: float) -> float | None:
+    """The square of a difference over its variance from which an F-test finds it with 80 % power; None if it would be
+    more than ``LARGEST``."""
+    critical = float(stats.f.isf(alpha, df, spare))
+
+    def missing(logarithm: float) -> float:
+        return float(stats.ncf.sf(critical, df, spare, math.exp(logarithm))) - POWER
+
+    low, high = -7.0, math.log(LARGEST)
+    return math.exp(float(optimize.brentq(missing, low, high))) if missing(high) > 0 else None
 
 
 def _typical_variance(param: ParamInfo, covariance: Floats) -> float:

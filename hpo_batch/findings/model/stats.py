@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from hpo_batch.findings.model.arrays import Floats, Ints
 
@@ -14,8 +14,6 @@ ALPHA = 0.05
 POWER = 0.8
 CLIPPED = 0.1
 """share of the values at either end that tests see drawn in: a few diverged trials else own the variance"""
-LARGE = 100
-"""degrees of freedom above which a power needs no non-central distribution; scipy's gives NaN for many of them"""
 FENCE = 3.0
 """interquartile ranges beyond the quartiles from which a value is drawn in also where means are estimated"""
 
@@ -58,27 +56,6 @@ def hanley_mcneil(auc: float, n_pos: float, n_neg: float) -> float:
 def binomial_se(share: float, n: float) -> float:
     """Standard error of a share of ``n`` cases, such as an accuracy."""
     return math.sqrt(max(0.0, share * (1 - share)) / n)
-
-
-def mde(sd: float, n_a: float, n_b: float, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
-    """The smallest difference of two means that a two-sided t-test finds with this power; None below two per group."""
-    df = n_a + n_b - 2
-    if min(n_a, n_b) < 2 or not sd > 0:
-        return None
-    root = math.sqrt(n_a * n_b / (n_a + n_b))
-    critical = float(stats.t.ppf(1 - alpha / 2, df))
-    if df > LARGE:
-        return sd * (critical + float(stats.norm.ppf(power))) / root
-
-    def missing(effect: float) -> float:
-        # scipy gives NaN for the far tail of large effects, where there is nothing to add
-        far = float(stats.nct.cdf(-critical, df, effect * root))
-        return float(stats.nct.sf(critical, df, effect * root)) + (0.0 if math.isnan(far) else far) - power
-
-    high = 1.0
-    while missing(high) < 0 and high < 1e3:
-        high *= 2
-    return sd * float(optimize.brentq(missing, 1e-6, high)) if high < 1e3 else None
 
 
 def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
