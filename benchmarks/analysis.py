@@ -40,6 +40,7 @@ class Tally:
     claims: list[dict[str, Any]] = field(default_factory=list)
     intervals: list[dict[str, Any]] = field(default_factory=list)
     studies: list[dict[str, Any]] = field(default_factory=list)
+    edges: list[dict[str, Any]] = field(default_factory=list)
 
 
 def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interactions: bool) -> None:
@@ -72,6 +73,10 @@ def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interaction
             if effect.detectable is not None and 0.8 <= real / effect.detectable <= 1.25:
                 row["found"] = adjusted is not None and adjusted < 0.05
         tally.claims.append(row)
+        if effect.edge is not None and name in problem.profile:
+            heights = problem.profile[name]
+            end = 0 if effect.edge.side == "low" else len(heights) - 1
+            tally.edges.append({**group, "right": int(np.argmax(heights)) == end})
         if not is_idle and name not in problem.derived:
             tally.intervals += [{**group, **kept} for kept in _held(effect, study)]
     shares = {e.parameter: e.variance_share.value for e in found if e.variance_share is not None}
@@ -136,6 +141,9 @@ def report(tally: Tally, by: list[str]) -> None:
         chosen = intervals[intervals.kind == kind]
         add(f"95 % interval of a {kind} holds", chosen, chosen.holds.astype(float))
     add("most important parameter named", studies, studies.top)
+    if tally.edges:
+        named = pd.DataFrame(tally.edges)
+        add("end that is named has the true optimum", named, named.right.astype(float))
     edges = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0001]
     for low, high in itertools.pairwise(edges):
         chosen = real[(real.probability >= low) & (real.probability < high)]

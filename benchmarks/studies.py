@@ -52,6 +52,8 @@ class Problem:
     """what the metric changes by over the search, in its second half at once"""
     replicates: int = 1
     """seeds that every configuration is run with"""
+    profile: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """the best truth at each of ``values``, by parameter, greater is better; of tables"""
     again: int = 0
     """of the best configurations that are run again at the end"""
 
@@ -126,6 +128,13 @@ class Table:
         main = {name: self.means.mean(axis=tuple(a for a in axes if a != i)) for i, name in enumerate(self.params)}
         return {name: float(means.var() / self.means.var()) for name, means in main.items()}
 
+    @cached_property
+    def profile(self) -> dict[str, list[float]]:
+        """The best mean at each value of a parameter, greater is better."""
+        good = self.means if self.direction == "maximize" else -self.means
+        axes = range(len(self.params))
+        return {name: good.max(axis=tuple(a for a in axes if a != i)).tolist() for i, name in enumerate(self.params)}
+
     def place(self, params: Mapping[str, Any]) -> tuple[int, ...]:
         return tuple(self.space[name].index(params[name]) for name in self.params)
 
@@ -154,6 +163,7 @@ class Table:
             observe=observe,
             values=self.space,
             shares=self.shares,
+            profile=self.profile,
         )
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from hpo_batch.findings.effects.direction import Direction, direction
+from hpo_batch.findings.effects.edges import Edge, edge
 from hpo_batch.findings.effects.means import ValueRow, naive_trend, value_rows
 from hpo_batch.findings.effects.shares import main_effect_shares
 from hpo_batch.findings.effects.significance import detectable, significance
@@ -75,6 +76,8 @@ class Effect:
     """which value is better than which; None if not even a guess is possible"""
     variance_share: Estimate | None = None
     """of the variance that the main effects of all parameters have over the space; parameters are ranked by it"""
+    edge: Edge | None = None
+    """the end of the space at which it is probably best"""
     together: tuple[str, ...] = ()
     """parameters that always changed together, this one among them, which share one test; else empty"""
     method: str = ""
@@ -152,6 +155,7 @@ def _effect(
         seed_formula=None if eta is None else eta * (len(all_active) - 1) / len(all_active),
         direction=direction(data, param, model, detectable=limit) if model is not None else None,
         variance_share=shares.get(param.name),
+        edge=edge(data, param, model) if model is not None else None,
         together=result.together,
         method=result.method,
         why=result.why,

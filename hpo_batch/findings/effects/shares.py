@@ -23,15 +23,11 @@ def main_effect_shares(model: Surrogate) -> Mapping[str, Estimate]:
     The values of a parameter count alike, however often the search tried them: the question is what moving it over its
     range changes.
     """
-    random = np.random.default_rng(0)
     variances, middles = [], []
-    for encoder in model.encoders:
+    for seed, encoder in enumerate(model.encoders):
         means = model.means(encoder.param, _spaced(encoder.param, model))
         assert means is not None
-        values, vectors = np.linalg.eigh(means.covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        samples = means.mean + random.standard_normal((DRAWS, len(means.mean))) @ root.T
-        variances.append(samples.var(axis=1))
+        variances.append(means.samples(DRAWS, seed=seed).var(axis=1))
         middles.append(float(means.mean.var()))
     total = np.sum(variances, axis=0)
     all_of_them = sum(middles) or 1.0

@@ -24,6 +24,12 @@ class Means:
     def errors(self) -> Floats:
         return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
 
+    def samples(self, n: int, *, seed: int = 0) -> Floats:
+        """Drawn from the normal distribution with this mean and covariance: shape (n, values)."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return np.asarray(self.mean + np.random.default_rng(seed).standard_normal((n, len(self.mean))) @ root.T)
+
     def difference(self, a: int, b: int) -> tuple[float, float]:
         """Between the means at two places, and its standard error."""
         variance = self.covariance[a, a] + self.covariance[b, b] - 2 * self.covariance[a, b]
