@@ -47,6 +47,7 @@ class Place(IntEnum):
     EFFECT = auto()
     SURVIVAL = auto()
     EQUAL_STEPS = auto()
+    PAIRED = auto()
     ORDER_OF_BESTS = auto()
     SLOPE = auto()
     TOP_OF_ALL = auto()
@@ -70,6 +71,7 @@ class Place(IntEnum):
     # what the trials do not show, and what is as it should be
     IMPORTANCE = auto()
     NO_CLEAR_EFFECT = auto()
+    ELITE_SHARES = auto()
     CONSISTENCY = auto()
     TRANSFER = auto()
     FIDELITY = auto()

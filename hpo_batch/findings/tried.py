@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -13,14 +14,17 @@ TRIED: Final = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
 """states of trials that have begun with their parameters"""
 
 
-def tried(data: Data) -> Data:
+def tried(data: Data, *, states: Collection[str] = TRIED) -> Data:
     """The trials of a study that have begun, as if all of them were complete with one value.
 
     For what asks about parameters alone: ``y`` means nothing. The same data where it lacks none of them.
+
+    Args:
+        data: the study.
+        states: of the trials that are wanted.
     """
     trials = data.table.trials
-    states = [str(state) for state in trials["state"].tolist()]
-    begun = np.array([state in TRIED for state in states], dtype=bool)
+    begun = np.array([str(state) in states for state in trials["state"].tolist()], dtype=bool)
     if int(begun.sum()) == data.n:
         return data
     frame = trials[begun].copy()

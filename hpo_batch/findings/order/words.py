@@ -15,7 +15,7 @@ from hpo_batch.text.numbers import interval
 QUESTION: Final = "Did the metric move with time?"
 METHOD: Final = (
     "generalized least squares on normal scores beside a Gaussian process of the parameters: a line and a step at each "
-    f"trial, called at p < {LEVEL:.2f}"
+    f"trial, called at p < {LEVEL} if the values themselves agree"
 )
 
 
