@@ -27,6 +27,7 @@ class Place(IntEnum):
 
     # what makes the numbers wrong, or the report easy to misread
     NO_TRIALS = auto()
+    UNFINISHED = auto()
     CONSTANT_METRIC = auto()
     COLLAPSE = auto()
     NOT_DETERMINISTIC = auto()

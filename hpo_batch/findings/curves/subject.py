@@ -30,6 +30,7 @@ SUBJECT = Subject(
         "fidelity": lambda study: fidelity(study.once(curves_of), seed=study.seed),
     },
     sentences=sentences,
+    speaks_without_trials=True,
     section=section,
     shorten=_shorten,
 )

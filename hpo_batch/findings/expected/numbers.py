@@ -32,6 +32,8 @@ from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unk
 
 DRAWS = 2000
 SURE = 0.975
+CONFIGURATION = "hpo:configuration"
+"""a column of frames; no parameter of a condition can be called so"""
 CHOSEN = frozenset({"best", "elites"})
 """groups that were chosen by their values"""
 FEWEST_FOR_MEAN = 5
@@ -283,12 +285,15 @@ def _drawn_shares(statistic: Statistic, groups: Groups, rng: np.random.Generator
 
 
 def _hits(statistic: Statistic, groups: Groups) -> tuple[int, int]:
-    """Trials that satisfy the condition; those in which a parameter of it is inactive do not."""
+    """Trials that satisfy the condition, and all of them; those in which a parameter of it is inactive do not."""
     assert statistic.where is not None
     frame = groups[statistic.groups[0]]
     for name in statistic.where.names:
         if name not in frame:
             raise ExpressionError(f"'{name}' is not a parameter of these trials")
+    if CONFIGURATION in frame:
+        # its replicates are no trials of their own
+        frame = frame.drop_duplicates(CONFIGURATION)
     hits = 0
     for row in frame[sorted(statistic.where.names)].to_dict("records"):
         values = {str(name): value for name, cell in row.items() if (value := plain(cell)) is not None}
@@ -329,10 +334,9 @@ def expected(
 
 
 def _frame(data: Data) -> pd.DataFrame:
-    """The parameters of the trials."""
-    return pd.DataFrame(
-        {param.name: _cells(param) for param in data.params if param.levels}, index=pd.RangeIndex(data.n)
-    )
+    """The parameters of the trials, and which configuration each one is."""
+    columns: dict[str, Any] = {param.name: _cells(param) for param in data.params if param.levels}
+    return pd.DataFrame({**columns, CONFIGURATION: data.keys})
 
 
 def _cells(param: ParamInfo) -> list[Value | float]:

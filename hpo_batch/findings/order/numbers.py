@@ -45,8 +45,8 @@ class Order:
     """Whether the metric moved with the order of the trials."""
 
     answer: Answer
-    """yes: p below 0.003, and the values themselves agree; no: not so; cannot tell: too few trials, or a parameter changed
-    with the order"""
+    """yes: p below 0.003, and the values themselves agree; no: not so; cannot tell: too few trials, or a parameter
+    changed with the order"""
     kind: str
     """``step``, ``drift`` (slowly, over all trials) or empty"""
     since: int | None
