@@ -22,10 +22,14 @@ from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.noise.numbers import Noise
+from hpo_batch.findings.order.numbers import Order
 from hpo_batch.findings.pooled.numbers import Pooled
 from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.steps import EqualSteps
+from hpo_batch.findings.survival.numbers import Survival
 from hpo_batch.records import Answer, Estimate
 
 
@@ -86,6 +90,14 @@ class StudyFindings:
         default=(), metadata=json_keys("step", "rank_correlation", "n")
     )
     """step, rank correlation of the values there with those of the last step, trials that have both"""
+    equal_steps: EqualSteps | None = None
+    """where pruned trials can be compared with the others; None if none were pruned, or nothing was reported"""
+    others: tuple[OtherMetric, ...] = ()
+    """what trials reported beside the metric; what goes most with it first"""
+    order: Order | None = None
+    """whether the metric moved with the order of the trials; None where there is nothing to compare"""
+    survival: tuple[Survival, ...] = ()
+    """what became of the trials with each value, of the parameters that were tried with several"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
 

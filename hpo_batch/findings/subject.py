@@ -27,6 +27,7 @@ class Place(IntEnum):
 
     # what makes the numbers wrong, or the report easy to misread
     NO_TRIALS = auto()
+    UNFINISHED = auto()
     CONSTANT_METRIC = auto()
     COLLAPSE = auto()
     NOT_DETERMINISTIC = auto()
@@ -35,6 +36,7 @@ class Place(IntEnum):
     INFLUENCE = auto()
     NOT_DETERMINISTIC_BY_SUSPECTS = auto()
     BAD_NODE = auto()
+    DRIFT = auto()
     ONE_STUDY_FILLS_THE_TOP = auto()
     WARNING = auto()
     """of a subject without a place of its own"""
@@ -44,6 +46,9 @@ class Place(IntEnum):
     INTERACTION = auto()
     SURVIVORS = auto()
     EFFECT = auto()
+    SURVIVAL = auto()
+    EQUAL_STEPS = auto()
+    PAIRED = auto()
     ORDER_OF_BESTS = auto()
     SLOPE = auto()
     TOP_OF_ALL = auto()
@@ -67,12 +72,15 @@ class Place(IntEnum):
     # what the trials do not show, and what is as it should be
     IMPORTANCE = auto()
     NO_CLEAR_EFFECT = auto()
+    ELITE_SHARES = auto()
     CONSISTENCY = auto()
     TRANSFER = auto()
     FIDELITY = auto()
     UNTESTED_EFFECT = auto()
     NOT_VARIED = auto()
+    ONE_VALUE_COMPLETED = auto()
     NO_COLLAPSE = auto()
+    NO_DRIFT = auto()
     REPLICATES = auto()
     EDGES = auto()
     COVERAGE = auto()

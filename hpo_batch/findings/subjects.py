@@ -15,16 +15,21 @@ from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
+from hpo_batch.findings.metrics.subject import SUBJECT as METRICS
 from hpo_batch.findings.noise.subject import SUBJECT as NOISE
+from hpo_batch.findings.order.subject import SUBJECT as ORDER
 from hpo_batch.findings.pooled.subject import SUBJECT as POOLED
 from hpo_batch.findings.relations.subject import SUBJECT as RELATIONS
 from hpo_batch.findings.subject import Subject
+from hpo_batch.findings.survival.subject import SUBJECT as SURVIVAL
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
     BEST,
     NOISE,
     HEALTH,
+    ORDER,
     COVERAGE,
+    SURVIVAL,
     EFFECTS,
     IMPORTANCE,
     RELATIONS,
@@ -32,6 +37,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     BUDGETS,
     POOLED,
     CURVES,
+    METRICS,
     BASELINE,
     HOURS,
     EXPECTED,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
+FEWEST: Final = 5
+"""trials from which two values are few"""
+
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    yield from _unfinished(study)
     if not study.summary.n:
         yield Ranked(Place.NO_TRIALS, _nothing(study))
         return
     if study.summary.n > 1 and study.summary.std == 0:
         yield Ranked(Place.CONSTANT_METRIC, _constant(study))
+    yield from _two_values(study)
     yield from _repeats(study)
     yield from _optimism(study)
 
@@ -37,8 +44,62 @@ def _optimism(study: StudyFindings) -> Iterator[Ranked]:
         )
 
 
+def _unfinished(study: StudyFindings) -> Iterator[Ranked]:
+    states = study.summary.states
+    running, waiting = states.get("RUNNING", 0), states.get("WAITING", 0)
+    if not running + waiting:
+        return
+    yield Ranked(
+        Place.UNFINISHED,
+        Finding(
+            key="trials.unfinished",
+            study=study.label,
+            question="Is the study finished?",
+            answer=Answer.NO,
+            text=f"{study.label}: the study is not finished: {running} of its trials run, {waiting} wait, "
+            f"{sum(states.values()) - running - waiting} have ended. What is said here may change",
+            do="write the report again when the study has ended",
+            n=sum(states.values()),
+            method="states of the trials",
+        ),
+    )
+
+
+def _two_values(study: StudyFindings) -> Iterator[Ranked]:
+    """Of a metric that hardly tells trials apart."""
+    counts = Counter(value for _, value in study.history)
+    if len(counts) != 2 or study.summary.n < FEWEST:
+        return
+    (usual, n), (other, rest) = counts.most_common()
+    if rest == 1:
+        number = next(number for number, value in study.history if value == other)
+        text = (
+            f"{study.metric} is {usual:.4g} in {n} of {study.summary.n} trials and differs in one alone, trial "
+            f"{number} ({other:.4g}): that trial decides everything, and nothing can be said about the parameters"
+        )
+    else:
+        text = (
+            f"{study.metric} has only two values, {usual:.4g} ({n} trials) and {other:.4g} ({rest}): it tells how "
+            "often a setting does well, not how well"
+        )
+    yield Ranked(
+        Place.CONSTANT_METRIC,
+        Finding(
+            key="trials.two_values",
+            study=study.label,
+            question="Does the metric tell configurations apart?",
+            answer=Answer.NO if rest == 1 else Answer.CANNOT_TELL,
+            text=f"{study.label}: {text}",
+            do="check that the objective computes the metric, or use a finer one (a loss, a score over more cases)",
+            n=study.summary.n,
+        ),
+    )
+
+
 def _nothing(study: StudyFindings) -> Finding:
     states = ", ".join(f"{n} {state}" for state, n in study.summary.states.items()) or "no trials"
+    at = study.equal_steps
+    more = "" if at is None else f"; {at.n} of them can be compared at step {at.step}, by what they reported there"
     why = f"; {study.summary.skipped} complete without a finite value" if study.summary.skipped else ""
     return Finding(
         key="trials",
@@ -46,7 +107,7 @@ def _nothing(study: StudyFindings) -> Finding:
         question="Is there anything to analyse?",
         answer=Answer.NO,
         text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said about "
-        "the parameters",
+        f"what the parameters do in the end{more}",
         do="look at the failures first: in a study of hpo-batch, status and explain say why trials ended"
         if set(study.summary.states) != {"PRUNED"}
         else "let the pruner begin later, or some trials go on to their end",

@@ -1,7 +1,8 @@
 """Budgets (or any studies) beside each other: their bests with intervals, whether these have an order, what transfers.
 
-Three maxima of three searches differ by chance. They are ordered only where the noise floor says that they differ, and
-"cannot tell" is the usual answer.
+On the configurations that two studies share they are compared pair by pair, which asks nothing of the searches. Their
+bests are maxima of searches, which differ by the luck of a search and by noise also where the problem is one: they are
+ordered only where they differ by more than both, and "cannot tell" is the usual answer.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ _INNER: Final = ("d_ff", "ffn_dim")
 _RATIO: Final = "d_ff_ratio"
 _OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
 _NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
+LEAST_SHARED: Final = 3
+"""configurations of two studies that are compared pair by pair"""
+LEAST_SEARCHED: Final = 8
+"""configurations from which the luck of a search can be told"""
+ROUNDING: Final = 1e-12
+"""of differences, within which they are alike"""
+GUMBEL: Final = math.pi / math.sqrt(6.0)
+"""standard deviation of the largest of many exponential excesses, in parts of their mean"""
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
 
@@ -55,6 +64,30 @@ class Budgets:
     )
     """two budgets, rank correlation of the configurations that both have, how many"""
     text: str
+    pairs: tuple[PairedDifference, ...] = ()
+    """of two studies that share configurations: their difference on these"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Two studies on the configurations that both have."""
+
+    a: str
+    b: str
+    n: int
+    """configurations in both; one with several trials stands with its mean"""
+    difference: Estimate
+    """a less b, mean over the configurations"""
+    better: Answer
+    """whether one of them is better there"""
+    p: float | None
+    """t-test of the differences (of a sign test if these are all alike); None if there are none"""
+    p_holm: float | None
+    """adjusted for all pairs of studies"""
+    text: str
+    chosen_in: str = ""
+    """the study in which the shared configurations are better than its others, while in the other one they are not: its
+    values there are partly the luck by which they were chosen"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +101,9 @@ class BudgetRow:
     """smallest and largest parameter count of a model in it"""
     n_params_source: str = ""
     """``recorded``, ``estimated: ...`` or ``not recorded``"""
+    luck: float | None = None
+    """standard deviation of the best value from search to search of the same problem, noise included; None if there are
+    too few trials to say"""
 
 
 def budgets(
@@ -85,9 +121,10 @@ def budgets(
     names = _names([studies[i] for i in kept], [labels[i] for i in kept])
     rows = tuple(_row(name, studies[i], noises[i]) for name, i in zip(names, kept, strict=True))
     sign = studies[kept[0]].sign
-    sds = [single_sd(noises[i]) for i in kept]
-    order, order_text = _order(rows, sds, sign=sign)
-    slope = _slope(rows, sds)
+    kept_studies = [studies[i] for i in kept]
+    pairs = _pairs(names, kept_studies, sign=sign)
+    order, order_text = _order(rows, pairs, sign=sign)
+    slope, no_slope = _slope(rows)
     consistency = _consistency(names, [studies[i] for i in kept], [effects[i] for i in kept])
     transfer = tuple(
         (names[a], names[b], *_transfer(studies[kept[a]], studies[kept[b]], seed=seed))
@@ -100,7 +137,8 @@ def budgets(
         slope=slope,
         consistency=consistency,
         transfer=transfer,
-        text=_text(rows, slope),
+        text=_text(rows, slope, no_slope),
+        pairs=pairs,
     )
 
 
@@ -132,7 +170,26 @@ def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
         params=data.configuration(i),
         n_params=counts,
         n_params_source=how,
+        luck=_luck(data, sd),
     )
+
+
+def _luck(data: Data, noise_sd: float | None) -> float | None:
+    """How far the bests of two such searches lie apart, as the standard deviation of one of them.
+
+    The tail of the better half of the configurations is taken to be exponential, whose maximum follows Gumbel's law. A
+    sampler that concentrates on good settings makes the very best trials alike, though another run of it would have
+    concentrated elsewhere: the spread of the best few understates the luck, that of the better half does not (measured
+    in benchmarks/order.py).
+    """
+    best = np.sort(data.sign * data.y[data.best_of_each])[::-1]
+    if len(best) == 1:
+        return noise_sd  # nothing was searched
+    if len(best) < LEAST_SEARCHED:
+        return None
+    half = len(best) // 2
+    excess = float((best[:half] - best[half]).mean())
+    return max(GUMBEL * excess, noise_sd or 0.0)
 
 
 def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
@@ -166,63 +223,138 @@ def _whole(params: Mapping[str, Value], *names: str) -> int | None:
     return next((int(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
 
 
-def _order(rows: Sequence[BudgetRow], sds: Sequence[float | None], *, sign: float) -> tuple[Answer, str]:
-    """The full order of the bests and whether it is more than noise: every pair, after Holm over the pairs."""
+def _pairs(names: Sequence[str], studies: Sequence[Data], *, sign: float) -> tuple[PairedDifference, ...]:
+    """Every two studies that share enough configurations."""
+    found = []
+    for a, b in itertools.combinations(range(len(studies)), 2):
+        shared = _shared(studies[a], studies[b])
+        if len(shared.x) >= LEAST_SHARED:
+            found.append((names[a], names[b], shared))
+    chances = [_paired_chance(shared.x - shared.y) for *_, shared in found]
+    return tuple(
+        _pair(a, b, shared, p=p, p_holm=p_holm, sign=sign)
+        for (a, b, shared), p, p_holm in zip(found, chances, holm(chances), strict=True)
+    )
+
+
+def _paired_chance(differences: Floats) -> float | None:
+    unit = float(np.max(np.abs(differences)))
+    if unit == 0:
+        return None
+    if np.ptp(differences) <= ROUNDING * unit:
+        return min(1.0, 2.0 * 0.5 ** len(differences))  # alike to the last digit, by rounding: a sign test is left
+    return float(stats.ttest_1samp(differences / unit, 0.0).pvalue)
+
+
+def _pair(a: str, b: str, shared: _Shared, *, p: float | None, p_holm: float | None, sign: float) -> PairedDifference:
+    differences = shared.x - shared.y
+    n, mean = len(differences), float(differences.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n))
+    winner, loser = (a, b) if sign * mean > 0 else (b, a)
+    chosen = (
+        a if shared.chosen_in_a and not shared.chosen_in_b else b if shared.chosen_in_b > shared.chosen_in_a else ""
+    )
+    interval = f"{mean:+.4g} [{mean - half:+.4g}, {mean + half:+.4g}]"
+    seen = f"on the {n} configurations that both have, {a} less {b} is {interval}"
+    if p is None and mean == 0:
+        answer = Answer.NO
+        text = f"{a} and {b} have equal values in all {n} configurations that both have: they are the same trials, or "
+        text += "repeat each other exactly"
+    elif p_holm is None or p_holm >= ALPHA:
+        answer, text = Answer.CANNOT_TELL, f"{seen}: no clear difference"
+    elif winner == chosen:
+        answer = Answer.CANNOT_TELL
+        text = (
+            f"{seen}, but they are among the best of {winner}, where their values are partly luck: no clear difference"
+        )
+    else:
+        answer, text = Answer.YES, f"{seen}: {winner} is better than {loser} there"
+    return PairedDifference(
+        a=a,
+        b=b,
+        n=n,
+        difference=Estimate(
+            value=mean, low=mean - half, high=mean + half, method="t interval of the paired differences", n=n
+        ),
+        better=answer,
+        p=p,
+        p_holm=p_holm,
+        text=text,
+        chosen_in=chosen,
+    )
+
+
+def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign: float) -> tuple[Answer, str]:
+    """The full order of the bests and whether it is more than luck and noise: every pair, after Holm over the pairs."""
     ranked = sorted(range(len(rows)), key=lambda i: -sign * rows[i].best.value)
     relation = " > " if sign > 0 else " < "
     seen = relation.join(f"{rows[i].label} {rows[i].best.value:.4f}" for i in ranked)
-    known = [sd for sd in sds if sd is not None]
-    if len(known) < len(rows):
+    paired = "".join(f"; {pair.text}" for pair in pairs if pair.better is Answer.YES)
+    few = [row.label for row in rows if row.luck is None and row.n > 1]
+    if few:
+        why = f"{', '.join(few)} has too few configurations to know how much a search owes to luck"
+        return Answer.CANNOT_TELL, f"{seen} as observed; {why}{paired}"
+    luck = [row.luck for row in rows if row.luck is not None and row.luck > 0]
+    if len(luck) < len(rows):
         return (
             Answer.CANNOT_TELL,
-            f"{seen} as observed; the noise floor is unknown, so their order may be chance",
+            f"{seen} as observed; the noise floor is unknown, so their order may be chance{paired}",
         )
-    pairs = list(itertools.combinations(ranked, 2))
-    z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(known[a], known[b]) for a, b in pairs]
+    both = list(itertools.combinations(ranked, 2))
+    z = [abs(rows[a].best.value - rows[b].best.value) / math.hypot(luck[a], luck[b]) for a, b in both]
     adjusted = holm([2 * float(stats.norm.sf(distance)) for distance in z])
-    differ = [(a, b) for (a, b), p in zip(pairs, adjusted, strict=True) if p is not None and p < ALPHA]
-    widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in pairs)
-    noise = (
-        f"the largest difference is {widest:.4f}, the standard error of a difference "
-        f"{math.hypot(max(known), max(known)):.4f}"
+    differ = [(a, b) for (a, b), p in zip(both, adjusted, strict=True) if p is not None and p < ALPHA]
+    widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in both)
+    apart = 1.96 * math.sqrt(2) * max(luck)
+    chance = (
+        f"the largest difference is {widest:.4g}; two searches of one problem differ by up to {apart:.4g} (95 %), by "
+        "the luck of the search and by noise"
     )
-    if len(differ) == len(pairs):
-        return Answer.YES, f"{seen}: every two of them differ by more than noise ({noise})"
+    if len(differ) == len(both):
+        return Answer.YES, f"{seen}: every two of them differ by more than luck and noise ({chance}){paired}"
     if not differ:
-        return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {noise}"
-    apart = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
-    return Answer.CANNOT_TELL, f"{seen} as observed; only {apart} is more than noise ({noise})"
+        return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {chance}{paired}"
+    told = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
+    return Answer.CANNOT_TELL, f"{seen} as observed; only {told} is more than luck and noise ({chance}){paired}"
 
 
-def _slope(rows: Sequence[BudgetRow], sds: Sequence[float | None]) -> Estimate | None:
-    """Change of the best value for ten times as many parameters: by counts, else by the labels' numbers."""
-    sizes = [math.sqrt(row.n_params[0] * row.n_params[1]) if row.n_params else None for row in rows]
+def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:
+    """Change of the best value for ten times as many parameters: by counts, else by the labels' numbers; or why not."""
+    ranges = [row.n_params for row in rows if row.n_params is not None]
+    sizes = [math.sqrt(low * high) for low, high in ranges if low > 0]
     basis = "parameter counts (geometric middle of smallest and largest)"
-    if not all(sizes):
-        sizes, basis = [_size_of(row.label) for row in rows], "the labels' numbers, which are not parameter counts"
-    x = np.array([math.log10(size) for size in sizes if size])
+    if len(sizes) == len(rows):
+        if not any(a[1] < b[0] or b[1] < a[0] for a, b in itertools.combinations(ranges, 2)):
+            return None, "the sizes tried do not differ between the studies: their ranges overlap"
+    else:
+        sizes = [size for row in rows if (size := _size_of(row.label)) is not None]
+        basis = "the labels' numbers, which are not parameter counts"
+    x = np.log10(np.array(sizes, dtype=np.float64))
     if len(x) < len(rows) or np.ptp(x) == 0:
-        return None
+        return None, "sizes are not known"
     y = np.array([row.best.value for row in rows])
     centred = x - x.mean()
     slope = float(centred @ y / (centred @ centred))
-    known = [sd for sd in sds if sd is not None]
+    luck = np.array([row.luck for row in rows if row.luck is not None and row.luck > 0])
     half = None
-    if len(known) == len(rows):
-        half = 1.96 * math.sqrt(float((centred**2) @ np.square(known))) / float(centred @ centred)
-        how = "interval from the noise floor"
+    if len(luck) == len(rows):
+        half = 1.96 * math.sqrt(float((centred**2) @ luck**2)) / float(centred @ centred)
+        how = "interval from the luck of a search and the noise floor"
     elif len(rows) > 2:
         rest = y - y.mean() - slope * centred
         se = math.sqrt(float(rest @ rest) / (len(rows) - 2) / float(centred @ centred))
         half, how = float(stats.t.ppf(0.975, len(rows) - 2)) * se, "t interval from the scatter around the line"
     else:
         how = "two points, noise floor unknown"
-    return Estimate(
-        value=slope,
-        low=None if half is None else slope - half,
-        high=None if half is None else slope + half,
-        method=f"best value per factor ten of size, by {basis}; {how}",
-        n=len(rows),
+    return (
+        Estimate(
+            value=slope,
+            low=None if half is None else slope - half,
+            high=None if half is None else slope + half,
+            method=f"best value per factor ten of size, by {basis}; {how}",
+            n=len(rows),
+        ),
+        "",
     )
 
 
@@ -273,15 +405,46 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
     return any(type(level) is type(value) and level == value for level in data.by_name[parameter].levels)
 
 
-def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
-    """Rank correlation over the configurations that both studies have."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Shared:
+    """Means of the configurations that two studies have."""
+
+    x: Floats
+    """in the first study, shape (n,)"""
+    y: Floats
+    chosen_in_a: bool
+    """whether they are better there than the first study's other configurations"""
+    chosen_in_b: bool
+
+
+def _shared(a: Data, b: Data) -> _Shared:
     result = np.zeros(a.n + b.n, dtype=np.int64)
     for name in dict.fromkeys((*a.by_name, *b.by_name)):
         result = joint(result, merged([a, b], name)[1] + 1)
     of_a, of_b = _means(result[: a.n], a.y), _means(result[a.n :], b.y)
     common = [key for key in of_a if key in of_b]
-    x, y = np.array([of_a[key] for key in common]), np.array([of_b[key] for key in common])
-    return rank_correlation(x, y, seed=seed), len(common)
+    return _Shared(
+        x=np.array([of_a[key] for key in common]),
+        y=np.array([of_b[key] for key in common]),
+        chosen_in_a=_is_chosen(of_a, common, sign=a.sign),
+        chosen_in_b=_is_chosen(of_b, common, sign=b.sign),
+    )
+
+
+def _is_chosen(means: Mapping[int, float], common: Sequence[int], *, sign: float) -> bool:
+    """Whether the common configurations are better than the others of a study, by a one-sided rank test."""
+    inside = [sign * means[key] for key in common]
+    shared = set(common)
+    outside = [sign * mean for key, mean in means.items() if key not in shared]
+    if len(inside) < LEAST_SHARED or len(outside) < LEAST_SHARED:
+        return False
+    return bool(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue < ALPHA)
+
+
+def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
+    """Rank correlation over the configurations that both studies have."""
+    shared = _shared(a, b)
+    return rank_correlation(shared.x, shared.y, seed=seed), len(shared.x)
 
 
 def _means(keys: Ints, y: Floats) -> dict[int, float]:
@@ -302,13 +465,13 @@ def _different(data: Data, names: Sequence[str]) -> list[int]:
     return rows
 
 
-def _text(rows: Sequence[BudgetRow], slope: Estimate | None) -> str:
+def _text(rows: Sequence[BudgetRow], slope: Estimate | None, no_slope: str) -> str:
     counted = [
         f"{row.label}: {_range(*row.n_params)} parameters ({row.n_params_source})" for row in rows if row.n_params
     ]
     text = "; ".join(counted) if counted else "parameter counts of the models are not recorded"
     if slope is None:
-        return f"{text}; no slope over size: sizes are not known"
+        return f"{text}; no slope over size: {no_slope}"
     if slope.low is None or slope.high is None:
         return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
     verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "the slope is within the noise"

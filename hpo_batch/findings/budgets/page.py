@@ -22,6 +22,12 @@ def section(page: Page) -> Section | None:
             text=budgets.order_text or "Whether the best values can be ordered.",
         )
     ]
+    blocks += [
+        Said(
+            answer=pair.better, question=f"Which is better where both have tried: {pair.a} or {pair.b}?", text=pair.text
+        )
+        for pair in budgets.pairs
+    ]
     if budgets.text and budgets.text != budgets.order_text:
         blocks.append(Text(text=budgets.text))
     metric = page.findings.studies[0].metric if page.findings.studies else "value"

@@ -15,10 +15,30 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
     beside = findings.budgets
     if beside is None:
         return
+    yield from _paired(beside)
     yield _order(beside)
     yield _slope(beside)
     yield from _consistency(beside)
     yield from _transfer(beside)
+
+
+def _paired(beside: Budgets) -> Iterator[Ranked]:
+    for pair in beside.pairs:
+        yield Ranked(
+            Place.PAIRED,
+            Finding(
+                key=f"budgets.paired.{pair.a}.{pair.b}",
+                study="",
+                question=f"Which of {pair.a} and {pair.b} is better on the configurations that both have?",
+                answer=pair.better,
+                text=pair.text,
+                estimate=pair.difference,
+                p=pair.p,
+                p_holm=pair.p_holm,
+                n=pair.n,
+                method="t-test of paired differences, Holm over the pairs of studies",
+            ),
+        )
 
 
 def _order(beside: Budgets) -> Ranked:
@@ -31,7 +51,7 @@ def _order(beside: Budgets) -> Ranked:
             answer=beside.order,
             text=beside.order_text,
             n=len(beside.rows),
-            method="differences of the bests against the noise floor, Holm",
+            method="differences of the bests against the luck of a search and the noise floor, Holm",
             do=""
             if beside.order is Answer.YES
             else "confirm the finalists of each study with common seeds before comparing them",

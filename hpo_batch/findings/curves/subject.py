@@ -8,6 +8,7 @@ from hpo_batch.findings.curves.numbers import Curves, fidelity, learning_curves,
 from hpo_batch.findings.curves.page import section
 from hpo_batch.findings.curves.words import sentences
 from hpo_batch.findings.records import StudyFindings
+from hpo_batch.findings.steps import equal_steps
 from hpo_batch.findings.subject import Shortened, StudyInput, Subject
 
 
@@ -25,9 +26,11 @@ SUBJECT = Subject(
     name="curves",
     records={
         "curves": lambda study: study.once(curves_of),
+        "equal_steps": lambda study: equal_steps(study.data.table),
         "fidelity": lambda study: fidelity(study.once(curves_of), seed=study.seed),
     },
     sentences=sentences,
+    speaks_without_trials=True,
     section=section,
     shorten=_shorten,
 )

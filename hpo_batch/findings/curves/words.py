@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
+from hpo_batch.findings.steps import SHARE, EqualSteps
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
@@ -14,6 +15,8 @@ TRUSTED: Final = 0.7
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    if study.equal_steps is not None:
+        yield Ranked(Place.EQUAL_STEPS, _equal_steps(study, study.equal_steps))
     known = [(step, rho, n) for step, rho, n in study.fidelity if rho is not None]
     if not known:
         return
@@ -36,4 +39,21 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
             n=known[0][2],
             method=f"Spearman; a step is trusted from {TRUSTED} on",
         ),
+    )
+
+
+def _equal_steps(study: StudyFindings, at: EqualSteps) -> Finding:
+    pruned = study.summary.states.get("PRUNED", 0)
+    text = (
+        f"{study.label}: {pruned} of {at.n_ended} trials were pruned, which the final values leave out; at step "
+        f"{at.step} {at.n} of them all can be compared ({at.n_complete} that completed, {at.n_pruned} pruned ones)"
+    )
+    return Finding(
+        key="steps.equal",
+        study=study.label,
+        question="Can pruned trials be compared with the others?",
+        answer=Answer.YES,
+        text=text,
+        n=at.n,
+        method=f"the latest step that {SHARE:.0%} of the complete and pruned trials reported",
     )

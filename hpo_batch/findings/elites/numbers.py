@@ -1,17 +1,24 @@
-"""The best quarter of the trials: which values it has beside how often they were tried, and what lies at an edge."""
+"""The best quarter of the configurations: which values it has beside how often they were tried, and what is at an edge.
+
+A share among the best says nothing by itself: it is judged against the share among all trials that could have been
+among them, complete and pruned ones.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
-from hpo_batch.findings.model.stats import clipped, correlation
+from hpo_batch.findings.model.stats import clipped, correlation, holm
 from hpo_batch.records import Value
 
 QUARTER = 0.25
@@ -28,7 +35,7 @@ MOST_FITTED = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Elites:
-    """The top quarter, ties included."""
+    """The top quarter of the configurations, ties included; one with several trials stands with their mean."""
 
     n: int
     threshold: float
@@ -49,29 +56,70 @@ class EliteRow:
     rho: float | None
     rho_p: float | None
     """Spearman against the metric over all trials in which the parameter is active"""
+    evidence: tuple[tuple[str, int, int, float | None, float | None], ...] = field(
+        default=(), metadata=json_keys("value", "n_of_elites", "n_of_tried", "p", "p_holm")
+    )
+    """of the values in ``shares``: how many of the elites have it, how many of the configurations that were tried
+    (complete or pruned), the chance of a number as unusual (hypergeometric, two-sided), and that after Holm over all
+    values of the study"""
+    n_tried: int = 0
+    """configurations in which the parameter is active, complete or pruned"""
+    n_active: int = 0
+    """of the elites"""
 
 
-def elites(data: Data, *, seed: int = 0) -> Elites | None:
-    """The top quarter, ties included; None for fewer than four complete trials, or if all are equal.
+def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | None:
+    """The top quarter, ties included; None for fewer than four configurations, or if all are equal.
 
-    Of trials that repeat another one exactly only the first is counted: a configuration that was run ten times is one.
+    A configuration that was run ten times, or with ten seeds, is one: its value is the mean over its trials.
+
+    Args:
+        data: the complete trials.
+        seed: of the resamples.
+        tried: the configurations that could have been among the best, pruned ones too; without them the complete ones.
     """
-    rows = data.distinct
-    if len(rows) < FEWEST or np.ptp(data.y[rows]) == 0:
+    rows, y = _means(data)
+    if len(rows) < FEWEST or np.ptp(y) == 0:
         return None
-    good = data.sign * data.y[rows]
+    good = data.sign * y
     threshold = float(np.sort(good)[::-1][math.ceil(QUARTER * len(rows)) - 1])
     best = rows[good >= threshold]
-    edges = _fitted_edges(data, rows, seed=seed)
-    return Elites(
-        n=len(best),
-        threshold=data.sign * threshold,
-        rows=tuple(_row(data, param, best, edges.get(param.name, "")) for param in data.varied),
+    edges = _fitted_edges(data, data.distinct, seed=seed)
+    every = tried if tried is not None else data
+    elite_rows = [_row(data, param, best, edges.get(param.name, ""), rows, every) for param in data.varied]
+    return Elites(n=len(best), threshold=data.sign * threshold, rows=_adjusted(elite_rows))
+
+
+def _means(data: Data) -> tuple[Ints, Floats]:
+    """The first trial of each configuration, and the mean over all of its distinct ones."""
+    if len(data.configurations) == len(data.distinct):
+        return data.distinct, data.y[data.distinct]
+    keys = data.keys[data.distinct]
+    first = np.unique(keys, return_index=True)[1]
+    unit = float(np.max(np.abs(data.y))) or 1.0  # sums of huge values overflow
+    means = np.bincount(keys, weights=data.y[data.distinct] / unit) / np.bincount(keys) * unit
+    return data.distinct[first], np.asarray(means, dtype=np.float64)
+
+
+def _adjusted(rows: Sequence[EliteRow]) -> tuple[EliteRow, ...]:
+    """With p after Holm over all values; of two values one says what the other does."""
+    tests = [
+        (i, place) for i, row in enumerate(rows) for place in range(1 if len(row.evidence) == 2 else len(row.evidence))
+    ]
+    found = dict(zip(tests, holm([rows[i].evidence[place][3] for i, place in tests]), strict=True))
+    return tuple(
+        replace(
+            row,
+            evidence=tuple(
+                (*entry[:4], found[i, 0 if len(row.evidence) == 2 else place])
+                for place, entry in enumerate(row.evidence)
+            ),
+        )
+        for i, row in enumerate(rows)
     )
 
 
-def _row(data: Data, param: ParamInfo, best: Ints, fitted: str) -> EliteRow:
-    rows = data.distinct
+def _row(data: Data, param: ParamInfo, best: Ints, fitted: str, rows: Ints, tried: Data) -> EliteRow:
     active = best[param.active[best]]
     codes = param.codes[active]
     everywhere = rows[param.active[rows]]
@@ -86,19 +134,52 @@ def _row(data: Data, param: ParamInfo, best: Ints, fitted: str) -> EliteRow:
         at_edge=_edge_of_best(data, param) or fitted,
         rho=rho,
         rho_p=rho_p,
+        **_evidence(param, codes, tried),
     )
+
+
+def _evidence(param: ParamInfo, of_elites: Ints, tried: Data) -> dict[str, Any]:
+    """How often each value was tried, and the chance of as unusual a number of it among the elites."""
+    every = tried.by_name[param.name]
+    once = np.unique(tried.keys, return_index=True)[1]
+    codes = every.codes[once]
+    codes = codes[codes >= 0]
+    among = np.bincount(of_elites, minlength=len(param.levels))
+    entries = []
+    for i in _shown(param, among, np.bincount(param.codes[param.active], minlength=len(param.levels))):
+        level = param.levels[i]
+        n_tried = int(np.count_nonzero(codes == every.place(level)))
+        chance = (
+            _chance(int(among[i]), len(of_elites), n_tried, len(codes)) if len(param.levels) <= MOST_SHARES else None
+        )
+        entries.append((param.label(level), int(among[i]), n_tried, chance, None))
+    return {"evidence": tuple(entries), "n_tried": len(codes), "n_active": len(of_elites)}
+
+
+def _chance(hits: int, drawn: int, marked: int, every: int) -> float | None:
+    """Two-sided hypergeometric: all numbers of hits are added that are no likelier than this one."""
+    if not 0 < marked < every or not 0 < drawn < every:
+        return None
+    numbers = np.arange(max(0, drawn + marked - every), min(drawn, marked) + 1)
+    likely = stats.hypergeom.pmf(numbers, every, marked, drawn)
+    observed = likely[min(max(hits - int(numbers[0]), 0), len(likely) - 1)]
+    return min(1.0, float(likely[likely <= observed * (1 + 1e-7)].sum()))
 
 
 def _shares(param: ParamInfo, active: Ints, everywhere: Ints) -> tuple[tuple[str, float, float], ...]:
     among = np.bincount(param.codes[active], minlength=len(param.levels))
     overall = np.bincount(param.codes[everywhere], minlength=len(param.levels))
-    shown = range(len(param.levels))
-    if len(param.levels) > MOST_SHARES:
-        shown = sorted(np.lexsort((-overall, -among))[:MOST_SHARES].tolist())  # type: ignore[assignment]
     return tuple(
         (param.label(param.levels[i]), float(among[i] / max(1, len(active))), float(overall[i] / len(everywhere)))
-        for i in shown
+        for i in _shown(param, among, overall)
     )
+
+
+def _shown(param: ParamInfo, among: Ints, overall: Ints) -> Sequence[int]:
+    """Places of the values that are listed."""
+    if len(param.levels) <= MOST_SHARES:
+        return range(len(param.levels))
+    return sorted(np.lexsort((-overall, -among))[:MOST_SHARES].tolist())
 
 
 def _edge_of_best(data: Data, param: ParamInfo) -> str:

@@ -1,17 +1,64 @@
-"""Where the range of a parameter may end too early."""
+"""Where the range of a parameter may end too early, and whether a value that fills the top does so by merit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.phrases import short_value
+from hpo_batch.findings.phrases import p_text, short_value
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
 
+FILLS: Final = 0.8
+"""share of the elites from which a value fills the top"""
+MOST_FILLING: Final = 4
+
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    yield from _edges(study)
+    yield from _filling(study)
+
+
+def _filling(study: StudyFindings) -> Iterator[Ranked]:
+    """One finding on the values that most of the elites have, each beside how often it was tried."""
+    if study.elites is None:
+        return
+    filling = [
+        (row, entry)
+        for row in study.elites.rows
+        for entry in row.evidence
+        if row.n_active and entry[1] >= FILLS * row.n_active
+    ]
+    if not filling:
+        return
+    # what was tried nearly always fills the top anyway: those that say least come first, they mislead most
+    filling.sort(key=lambda pair: -pair[1][2] / max(1, pair[0].n_tried))
+    clear = [entry for _, entry in filling if entry[4] is not None and entry[4] < ALPHA]
+    parts = []
+    for row, (label, among, tried, _, p_holm) in filling[:MOST_FILLING]:
+        verdict = f"more than by chance, {p_text(p_holm)}" if p_holm is not None and p_holm < ALPHA else "no evidence"
+        parts.append(
+            f"{row.parameter} = {label}: {among} of {row.n_active} elites, {tried} of {row.n_tried} tried: {verdict}"
+        )
+    more = len(filling) - MOST_FILLING
+    yield Ranked(
+        Place.ELITE_SHARES,
+        Finding(
+            key="elites.shares",
+            study=study.label,
+            question="Does a value fill the top because it is better?",
+            answer=Answer.YES if len(clear) == len(filling) else Answer.CANNOT_TELL,
+            text=f"{study.label}: {'; '.join(parts)}{f'; and {more} more' if more > 0 else ''}",
+            n=study.elites.n,
+            method="hypergeometric test of a value's share of the elites against that of all tried configurations, "
+            "Holm. A search repeats what did well early, so the test of the effect decides",
+        ),
+    )
+
+
+def _edges(study: StudyFindings) -> Iterator[Ranked]:
     """One finding for all parameters at an end: as many as there are would bury the others."""
     best = study.summary.best
     at_end = []

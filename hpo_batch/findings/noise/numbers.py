@@ -16,6 +16,7 @@ from hpo_batch.findings.best.numbers import RepeatedConfiguration
 from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, pooled_sd, sd_interval
+from hpo_batch.findings.noise.grid import cases_by_grid
 from hpo_batch.records import Estimate
 
 FEW = 5
@@ -26,6 +27,13 @@ N_POS = ("n_pos", "n_positive", "positives")
 N_NEG = ("n_neg", "n_negative", "negatives")
 RANKING = ("auc", "auroc", "roc")
 SHARES = ("acc", "accuracy", "top1", "error", "err", "hit")
+NO_SHARES = (
+    *RANKING,
+    *("loss", "mse", "mae", "rms", "mape", "squared", "absolute", "nll", "entropy", "likelihood", "perplexity", "ppl"),
+    *("bpb", "bpc", "bits", "bleu", "rouge", "f1", "r2", "corr", "kappa", "mcc", "time", "second", "latency", "reward"),
+)
+"""words of metrics that are no shares of cases, whatever their values"""
+SHARED = "Trials that share it share part of that error; noise from the seed comes on top"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,8 @@ class Noise:
 
     sd: Estimate | None
     source: str
-    """``replicates``, ``standard error of an AUC``, ``binomial`` or ``unknown``"""
+    """``replicates``, ``standard error of an AUC``, ``binomial``, ``grid`` (binomial, with the number of cases read off
+    the values) or ``unknown``"""
     alarms: tuple[RepeatedConfiguration, ...] = ()
     """equal configuration and equal seed with different values: not deterministic"""
     n_pairs: int = 0
@@ -100,31 +109,71 @@ def _from_validation_set(
     negative = _count(data.column(*N_NEG), None)
     if negative is None and total is not None and positive is not None:
         negative = total - positive
-    # a column called "value" may be anything; who tells positives of a metric that is no share means an AUC
+    is_share = any(word in name for word in SHARES) and not any(word in name for word in NO_SHARES)
+    # a column called "value" may be anything; who tells positives of a metric that is no share means an AUC, and who
+    # tells cases alone means a share of them
     ranked = any(word in name for word in RANKING) or (n_pos is not None and not any(word in name for word in SHARES))
+    is_share |= n_eval is not None and not ranked and not any(word in name for word in NO_SHARES)
     if ranked and _both(positive, negative) and level is not None and 0 < level < 1:
         assert positive is not None
         assert negative is not None
         se = scale * hanley_mcneil(level, positive, negative)
         source, method = "standard error of an AUC", f"Hanley and McNeil, {positive:g} positive, {negative:g} negative"
-    elif any(word in name for word in SHARES) and total and total > 1 and level is not None and 0 <= level <= 1:
+    elif is_share and total and total > 1 and level is not None and 0 <= level <= 1:
         se = scale * binomial_se(level, total)
         source, method = "binomial", f"standard error of a share of {total:g} cases"
     else:
-        return Noise(
-            sd=None,
-            source="unknown",
-            alarms=alarms,
-            text="noise floor unknown, so no ranking can be tested. Repeat the best configurations with other seeds "
-            "([study] replicates), or report n_eval (and n_pos for an AUC)",
-        )
+        found = _from_grid(data, alarms, level=level, scale=scale) if total is None else None
+        return found or Noise(sd=None, source="unknown", alarms=alarms, text=_unknown(data, n_eval=n_eval))
     method += ", values in percent" if scale > 1 else ""
     return Noise(
         sd=Estimate(value=se, low=None, high=None, method=method, n=data.n),
         source=source,
         alarms=alarms,
-        text=f"the validation set alone moves {data.metric} by {se:.3g} (one standard error; {method}). Trials that "
-        "share it share part of that error; noise from the seed comes on top",
+        text=f"the validation set alone moves {data.metric} by {se:.3g} (one standard error; {method}). {SHARED}",
+    )
+
+
+def _from_grid(
+    data: Data, alarms: tuple[RepeatedConfiguration, ...], *, level: float | None, scale: float
+) -> Noise | None:
+    """The noise of a share whose values betray of how many cases; None if they do not."""
+    if level is None or any(word in data.metric.lower() for word in NO_SHARES):
+        return None
+    # a mean over seeds lies on a finer grid, which says nothing of the cases
+    several = [value for values in data.seed_values for value in values]
+    shares = (np.array(several) if several else data.y) / scale
+    if shares.min() < 0 or shares.max() > 1:
+        return None
+    cases = cases_by_grid(shares)
+    if cases is None:
+        return None
+    se = scale * binomial_se(level, cases)
+    method = f"standard error of a share of {cases} cases, whose number the values betray"
+    method += ", values in percent" if scale > 1 else ""
+    return Noise(
+        sd=Estimate(value=se, low=None, high=None, method=method, n=data.n),
+        source="grid",
+        alarms=alarms,
+        text=f"the values of {data.metric} lie on a grid of 1/{cases}: {cases} cases. One case is {100 / cases:.3g} "
+        f"points, and the validation set alone moves the metric by {100 * se / scale:.2g} points (one standard error "
+        f"of a share of {cases} cases). {SHARED}",
+    )
+
+
+def _unknown(data: Data, *, n_eval: float | None) -> str:
+    if n_eval is not None:
+        why = (
+            f"noise floor unknown: --n-eval tells that of a share of cases, and {data.metric} is none by its name or "
+            "its values (an AUC needs --n-pos too)"
+        )
+    else:
+        why = "noise floor unknown, so no ranking can be tested"
+        if data.n > 1 and not data.repeated:
+            why += ": each configuration ran once"
+    return (
+        f"{why}. Repeat the best configurations with other seeds ([study] replicates), or report n_eval (and n_pos for "
+        "an AUC)"
     )
 
 

@@ -87,7 +87,14 @@ def pooled(studies: Sequence[Data], labels: Sequence[str], *, k: int) -> Pooled 
         correlations=tuple(
             c for name, column in varied.items() if (c := _correlation(name, some[0][0].metric, column, y)) is not None
         ),
-        top=_top(owners, budgets, in_top, tied=_tied(y, best_first, k), unique=len(top_rows)),
+        top=_top(
+            owners,
+            budgets,
+            in_top,
+            tied=_tied(y, best_first, k),
+            unique=len(top_rows),
+            kept=np.concatenate([_one_of_each(data) for data, _ in some]),
+        ),
     )
 
 
@@ -98,6 +105,7 @@ def _top(
     *,
     tied: int,
     unique: int,
+    kept: Bools,
 ) -> TopShares:
     """Who fills the top: the study, or the group of studies, that has most of it, beside its share of all trials.
 
@@ -105,6 +113,7 @@ def _top(
         owners: the study of each trial, length n.
         budgets: the budget of each trial's study, length n.
         in_top: whether it is among the top, shape (n,).
+        kept: the best trial of each configuration, shape (n,): replicates are no trials of their own in a test.
     """
     k = int(in_top.sum())
     studies = _shares(owners, in_top)
@@ -115,8 +124,7 @@ def _top(
     )
     candidates = [*studies, *(group[1:] for group in groups)]
     name, count, base = max(candidates, key=lambda share: (share[1], -share[2]))
-    # Bonferroni over all studies and groups of which the fullest was taken
-    p = min(1.0, len(candidates) * float(stats.hypergeom.sf(count - 1, len(in_top), round(base * len(in_top)), k)))
+    p = _chance_of_fullest(owners, budgets, in_top, kept, among=len(candidates))
     parts = ", ".join(f"{label} {n} ({b:.0%} of all trials)" for label, n, b in sorted(studies, key=lambda s: -s[1]))
     share = f"{count} of the top {k} with {base:.0%} of all trials: shares of parameters among the top are"
     if p >= ALPHA:
@@ -129,6 +137,29 @@ def _top(
     if tied:
         text += f"; {tied} more have the value of the last one and are left out"
     return TopShares(k=k, studies=studies, confounded=answer, unique=unique, text=text, groups=groups, p=p)
+
+
+def _one_of_each(data: Data) -> Bools:
+    """The best trial of each configuration."""
+    kept = np.zeros(data.n, dtype=bool)
+    kept[data.best_of_each] = True
+    return kept
+
+
+def _chance_of_fullest(
+    owners: Sequence[str], budgets: Sequence[str | None], in_top: Bools, kept: Bools, *, among: int
+) -> float:
+    """That chance gives a study or a group as much of the top, each configuration counted once.
+
+    Bonferroni over all studies and groups of which the fullest was taken.
+    """
+    own = [owner for owner, keep in zip(owners, kept.tolist(), strict=True) if keep]
+    top = in_top[kept]
+    groups = [own, *([factor[owner] for owner in own] for factor in _factors_of(owners, budgets))]
+    shares = [share for group in groups for share in _shares(group, top)]
+    _, count, base = max(shares, key=lambda share: (share[1], -share[2]))
+    chance = stats.hypergeom.sf(count - 1, len(top), round(base * len(top)), int(top.sum()))
+    return min(1.0, among * float(chance))
 
 
 def _factors_of(owners: Sequence[str], budgets: Sequence[str | None]) -> list[dict[str, str]]:

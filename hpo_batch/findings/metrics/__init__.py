@@ -1,0 +1,1 @@
+"""What trials report beside their metric."""

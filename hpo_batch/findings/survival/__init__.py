@@ -1,0 +1,1 @@
+"""What became of the trials with each value of a parameter."""
