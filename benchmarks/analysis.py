@@ -97,14 +97,10 @@ def _held(effect: Effect, study: Study) -> Iterator[dict[str, Any]]:
             real = study.mean(effect.parameter, row.value)
             yield {"kind": "value", "holds": row.adjusted.low <= real <= row.adjusted.high}
     if effect.curve:
-        tried = study.problem.values.get(effect.parameter, ())
         for at, band in effect.curve:
-            near = min(tried, key=lambda value: abs(np.log(value / at)) if at > 0 and value > 0 else abs(value - at))
-            # a table knows its own values only
-            if study.problem.name.startswith("hpo") and not np.isclose(near, at, rtol=0.05):
-                continue
-            real = study.mean(effect.parameter, near if study.problem.name.startswith("hpo") else at)
-            yield {"kind": "band", "holds": band.low <= real <= band.high}
+            value = study.problem.known(effect.parameter, at)
+            if value is not None:
+                yield {"kind": "band", "holds": band.low <= study.mean(effect.parameter, value) <= band.high}
 
 
 def share(values: Sequence[Any]) -> str:

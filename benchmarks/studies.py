@@ -54,8 +54,17 @@ class Problem:
     """seeds that every configuration is run with"""
     profile: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """the best truth at each of ``values``, by parameter, greater is better; of tables"""
+    is_table: bool = False
+    """the truth is known at ``values`` only"""
     again: int = 0
     """of the best configurations that are run again at the end"""
+
+    def known(self, name: str, at: float) -> float | None:
+        """The value at which the truth is known that stands for ``at``; None if none is near."""
+        if not self.is_table:
+            return at
+        near: float = min(self.values[name], key=lambda value: abs(value - at))
+        return near if np.isclose(near, at, rtol=0.05) else None
 
 
 class Study(NamedTuple):
@@ -164,6 +173,7 @@ class Table:
             values=self.space,
             shares=self.shares,
             profile=self.profile,
+            is_table=True,
         )
 
 

@@ -129,8 +129,8 @@ def test_all_ends_of_ranges_are_one_finding_which_asks_only_where_an_effect_surv
     ]
     rows[11] |= {"a": 0.999, "c": 5, "value": 1.5}
     edges = told(rows, params=("a", "c"))["edges"]
-    assert "a (high; the best trial has 0.999), c (high; the best trial has 5)" in edges.text
-    assert "where a parameter has no clear effect, that may be chance" in edges.text
+    assert "a (high, > 99 %; the best trial has 0.999), c (high; the best trial has 5)" in edges.text
+    assert "where only the best trial lies there, that is chance half the time" in edges.text
     assert edges.do == "widen in the next sweep: a at its high end"
 
 

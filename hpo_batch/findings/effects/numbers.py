@@ -76,6 +76,8 @@ class Effect:
     """which value is better than which; None if not even a guess is possible"""
     variance_share: Estimate | None = None
     """of the variance that the main effects of all parameters have over the space; parameters are ranked by it"""
+    step: int | None = None
+    """at which all trials, pruned ones among them, are compared; None: complete trials, by their final values"""
     edge: Edge | None = None
     """the end of the space at which it is probably best"""
     together: tuple[str, ...] = ()
@@ -90,20 +92,21 @@ class Effect:
         return self.together[0] if self.together else self.parameter
 
 
-def effects(data: Data, *, without: Collection[int] = ()) -> tuple[Effect, ...]:
+def effects(data: Data, *, without: Collection[int] = (), step: int | None = None) -> tuple[Effect, ...]:
     """One effect for each parameter; trends are settled later, when all claims of the report are known.
 
     Args:
         data: the trials
         without: numbers of suspicious trials. The effect is that of all trials; ``without_outliers`` and
             ``rows_without`` are p and means without these.
+        step: at which the metric was measured, where it is not the final value.
     """
     rows = data.rows()
     model = surrogate(data, rows)
     shares = main_effect_shares(model) if model is not None else {}
     results = []
     for param in data.params:
-        effect = _effect(data, param, rows, model, shares)
+        effect = replace(_effect(data, param, rows, model, shares), step=step)
         if without and effect.p is not None:
             kept = data.rows(without=without)
             p = significance(data, param, kept).p

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final, NamedTuple
 
-from hpo_batch.findings.effects.numbers import effects, settled
+from hpo_batch.findings.effects.numbers import Effect, effects, settled
 from hpo_batch.findings.effects.page import section
 from hpo_batch.findings.effects.words import common_sentences, sentences
 from hpo_batch.findings.health.subject import suspects_of
+from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.findings.model.stats import holm
 from hpo_batch.findings.records import StudyFindings
-from hpo_batch.findings.subject import Subject
+from hpo_batch.findings.steps import at_equal_steps, equal_steps
+from hpo_batch.findings.subject import StudyInput, Subject
+
+PRUNED: Final = 0.25
+"""share of pruned trials from which all are compared at one step"""
 
 
 def adjusted(studies: Sequence[StudyFindings]) -> list[StudyFindings]:
@@ -28,10 +34,36 @@ def adjusted(studies: Sequence[StudyFindings]) -> list[StudyFindings]:
     ]
 
 
+class Compared(NamedTuple):
+    """The trials whose metric effects are computed from."""
+
+    data: Data
+    step: int | None
+    """at which pruned trials are compared with the others; None: complete trials, with their final values"""
+
+
+def compared(study: StudyInput) -> Compared:
+    """Complete trials; where many were pruned, all trials at the latest step that nearly all of them reached.
+
+    Those that were not pruned are the good ones: among them alone, what made trials good hardly varies.
+    """
+    found = equal_steps(study.data.table)
+    if found is not None and found.n_pruned >= PRUNED * found.n_ended:
+        at = at_equal_steps(study.data.table)
+        assert at is not None
+        return Compared(prepare(at[0]), at[1])
+    return Compared(study.data, None)
+
+
+def _effects(study: StudyInput) -> tuple[Effect, ...]:
+    data, step = study.once(compared)
+    return effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
+
+
 SUBJECT = Subject(
     name="effects",
     records={
-        "effects": lambda study: effects(study.data, without={s.number for s in study.once(suspects_of)}),
+        "effects": _effects,
     },
     adjust=adjusted,
     sentences=sentences,

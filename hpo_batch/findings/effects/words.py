@@ -25,7 +25,7 @@ def sentences(study: StudyFindings, findings: Findings) -> Iterator[Ranked]:
 
 
 def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
-    name = f"{study.label}: {effect.parameter}"
+    name = f"{study.label}: {effect.parameter}{_at(effect)}"
     finding = Finding(
         key=f"effect.{effect.parameter}",
         study=study.label,
@@ -34,7 +34,7 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
         text=f"{name}: {f'best guess {graded(effect.direction)}; ' if effect.direction else ''}no test possible "
         f"({effect.why or 'too few trials'})",
         method=effect.method,
-        n=study.summary.n,
+        n=_n(effect, study),
         p=effect.p,
         p_holm=effect.p_holm,
     )
@@ -49,6 +49,15 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     text = f"{name} {_clear_effect(effect, study, family=family)}"
     do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
     return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
+
+
+def _n(effect: Effect, study: StudyFindings) -> int:
+    """Trials with the parameter, those that are compared at a step among them."""
+    return study.summary.n if effect.step is None else sum(row.n for row in effect.rows)
+
+
+def _at(effect: Effect) -> str:
+    return "" if effect.step is None else f" (all trials, pruned ones too, at step {effect.step})"
 
 
 def graded(direction: Direction) -> str:

@@ -18,19 +18,15 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
-from hpo_batch.findings.model.stats import clipped, correlation, holm
+from hpo_batch.findings.model.stats import correlation, holm
 from hpo_batch.records import Value
 
 QUARTER = 0.25
 FEWEST = 4
 MOST_SHARES = 20
 """values of a parameter whose shares are listed, the most frequent among the elites"""
-RESAMPLES = 200
-AT_EDGE = 0.95
-"""share of resamples in which the fitted optimum must lie at an edge"""
 CLOSE = 0.025
 """of the range: what counts as being at its end, where there are no listed values"""
-MOST_FITTED = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +47,7 @@ class EliteRow:
     shares: tuple[tuple[str, float, float], ...] = field(metadata=json_keys("value", "share_of_elites", "share_of_all"))
     """value, share among elites, share among all complete trials"""
     at_edge: str
-    """``low``, ``high`` or empty: the best trial lies at that edge of the space, or the fitted optimum does in 95 % of
-    resamples"""
+    """``low``, ``high`` or empty: the best trial lies at that edge of the space"""
     rho: float | None
     rho_p: float | None
     """Spearman against the metric over all trials in which the parameter is active"""
@@ -68,14 +63,13 @@ class EliteRow:
     """of the elites"""
 
 
-def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | None:
+def elites(data: Data, *, tried: Data | None = None) -> Elites | None:
     """The top quarter, ties included; None for fewer than four configurations, or if all are equal.
 
     A configuration that was run ten times, or with ten seeds, is one: its value is the mean over its trials.
 
     Args:
         data: the complete trials.
-        seed: of the resamples.
         tried: the configurations that could have been among the best, pruned ones too; without them the complete ones.
     """
     rows, y = _means(data)
@@ -84,9 +78,8 @@ def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | 
     good = data.sign * y
     threshold = float(np.sort(good)[::-1][math.ceil(QUARTER * len(rows)) - 1])
     best = rows[good >= threshold]
-    edges = _fitted_edges(data, data.distinct, seed=seed)
     every = tried if tried is not None else data
-    elite_rows = [_row(data, param, best, edges.get(param.name, ""), rows, every) for param in data.varied]
+    elite_rows = [_row(data, param, best, rows, every) for param in data.varied]
     return Elites(n=len(best), threshold=data.sign * threshold, rows=_adjusted(elite_rows))
 
 
@@ -119,7 +112,7 @@ def _adjusted(rows: Sequence[EliteRow]) -> tuple[EliteRow, ...]:
     )
 
 
-def _row(data: Data, param: ParamInfo, best: Ints, fitted: str, rows: Ints, tried: Data) -> EliteRow:
+def _row(data: Data, param: ParamInfo, best: Ints, rows: Ints, tried: Data) -> EliteRow:
     active = best[param.active[best]]
     codes = param.codes[active]
     everywhere = rows[param.active[rows]]
@@ -131,7 +124,7 @@ def _row(data: Data, param: ParamInfo, best: Ints, fitted: str, rows: Ints, trie
         low=param.levels[int(codes.min())] if param.ordered and len(codes) else None,
         high=param.levels[int(codes.max())] if param.ordered and len(codes) else None,
         shares=_shares(param, active, everywhere),
-        at_edge=_edge_of_best(data, param) or fitted,
+        at_edge=_edge_of_best(data, param),
         rho=rho,
         rho_p=rho_p,
         **_evidence(param, codes, tried),
@@ -198,37 +191,3 @@ def _edge(param: ParamInfo, positions: Floats) -> list[str]:
     low, high = param.ends
     close = CLOSE * (high - low)
     return ["low" if at <= low + close else "high" if at >= high - close else "" for at in positions.tolist()]
-
-
-def _fitted_edges(data: Data, rows: Ints, *, seed: int) -> dict[str, str]:
-    """Where the optimum of a parabola beside the other parameters lies at the same edge in nearly all resamples."""
-    params = [p for p in data.varied if _has_edges(p) and not p.conditional]
-    if not params or len(rows) < 3 * (2 * len(params) + 1):
-        return {}
-    random = np.random.default_rng(seed)
-    if len(rows) > MOST_FITTED:
-        rows = np.sort(random.choice(rows, MOST_FITTED, replace=False))
-    scaled = []
-    for param in params:
-        low, high = param.ends
-        scaled.append((param.positions[rows] - low) / (high - low))
-    x = np.column_stack([np.ones(len(rows)), *scaled, *(column**2 for column in scaled)])
-    y = data.sign * clipped(data.y[rows])
-    counts = {param.name: {"low": 0, "high": 0, "": 0} for param in params}
-    for _ in range(RESAMPLES):
-        drawn = random.integers(len(rows), size=len(rows))
-        fit = np.linalg.lstsq(x[drawn], y[drawn], rcond=None)[0]
-        for i, param in enumerate(params):
-            line, bend = float(fit[1 + i]), float(fit[1 + len(params) + i])
-            counts[param.name][_optimum(line, bend)] += 1
-    return {
-        name: side for name, sides in counts.items() for side in ("low", "high") if sides[side] >= AT_EDGE * RESAMPLES
-    }
-
-
-def _optimum(line: float, bend: float) -> str:
-    """Where ``line * x + bend * x**2`` is greatest between 0 and 1."""
-    if bend < 0 and CLOSE < -line / (2 * bend) < 1 - CLOSE:
-        return ""
-    top = -line / (2 * bend) if bend < 0 else (1.0 if line + bend > 0 else 0.0)
-    return "low" if top <= CLOSE else "high"

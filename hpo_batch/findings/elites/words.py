@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hpo_batch.findings.effects.edges import Edge
+from hpo_batch.findings.effects.words import chance
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import p_text, short_value
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
-from hpo_batch.records import Answer
+from hpo_batch.records import Answer, Value
 
 FILLS: Final = 0.8
 """share of the elites from which a value fills the top"""
@@ -61,33 +63,41 @@ def _filling(study: StudyFindings) -> Iterator[Ranked]:
 def _edges(study: StudyFindings) -> Iterator[Ranked]:
     """One finding for all parameters at an end: as many as there are would bury the others."""
     best = study.summary.best
-    at_end = []
+    likely = {e.parameter: e.edge for e in study.effects if e.edge is not None}
+    at_end: list[tuple[str, str, Value | None]] = []
     for row in study.elites.rows if study.elites is not None else ():
-        value = None if best is None else best.params.get(row.parameter)
-        if row.at_edge == "low" and not isinstance(value, str | bool) and value == 0:
-            continue  # most things that may be zero may not be less
-        if row.at_edge:
-            at_end.append((row.parameter, row.at_edge, value))
+        model, value = likely.get(row.parameter), None if best is None else best.params.get(row.parameter)
+        side = row.at_edge if model is None else model.side
+        end = value if model is None else model.value
+        # most things that may be zero may not be less
+        if side and not (side == "low" and not isinstance(end, str | bool) and end == 0):
+            at_end.append((row.parameter, side, value))
     if not at_end or study.elites is None:
         return
-    survive = {e.parameter for e in study.effects if e.p_holm is not None and e.p_holm < ALPHA}
-    carried = [f"{name} at its {end} end" for name, end, _ in at_end if name in survive]
-    doubt = "" if len(carried) == len(at_end) else "; where a parameter has no clear effect, that may be chance"
-    named = ", ".join(
-        f"{name} ({end}{'' if value is None else f'; the best trial has {short_value(value)}'})"
-        for name, end, value in at_end
+    carried = [f"{name} at its {side} end" for name, side, _ in at_end if name in likely]
+    doubt = (
+        "" if len(carried) == len(at_end) else "; where only the best trial lies there, that is chance half the time"
     )
+    named = ", ".join(f"{name} ({side}{_chance(likely.get(name))}{_of_best(value)})" for name, side, value in at_end)
     yield Ranked(
         Place.EDGES_THAT_MATTER if carried else Place.EDGES,
         Finding(
             key="edges",
             study=study.label,
             question="Does the range of a parameter end too early?",
-            answer=Answer.CANNOT_TELL,
+            answer=Answer.YES if carried else Answer.CANNOT_TELL,
             n=study.elites.n,
-            text=f"{study.label}: the best trial, or the optimum of a fitted curve, lies at an end of the range of "
+            text=f"{study.label}: the best trial, or the best place by the model, lies at an end of the range of "
             f"{named}{doubt}",
             do=f"widen in the next sweep: {', '.join(carried)}" if carried else "",
-            method="best trial at the edge, or the fitted optimum in 95 % of resamples",
+            method="best trial at the edge, or the model's best place with a probability of 80 % or more",
         ),
     )
+
+
+def _chance(edge: Edge | None) -> str:
+    return "" if edge is None else f", {chance(edge.probability)}"
+
+
+def _of_best(value: Value | None) -> str:
+    return "" if value is None else f"; the best trial has {short_value(value)}"

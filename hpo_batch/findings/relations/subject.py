@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hpo_batch.findings.effects.subject import compared
 from hpo_batch.findings.model.stats import holm
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.relations.correlations import correlations
@@ -27,7 +28,7 @@ SUBJECT = Subject(
     name="relations",
     records={
         "correlations": lambda study: correlations(study.data),
-        "interactions": lambda study: interactions(study.data),
+        "interactions": lambda study: interactions(study.once(compared).data),
     },
     adjust=adjusted,
     sentences=sentences,
