@@ -25,7 +25,7 @@ from hpo_batch.text.names import did_you_mean
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
 SECTIONS: dict[str, dict[str, str]] = {
-    "Make": {"check": "Say what a sweep file means, and every mistake in it."},
+    "Make": {"check": "Explain a sweep file and list its mistakes."},
     "Run": {
         "submit": "Start or continue a sweep: as a SLURM array, or on this machine.",
         "status": "Show trials, workers and the best so far.",
@@ -79,6 +79,7 @@ class Commands(click.Group):
                 formatter.write_dl(list(commands.items()))
 
 
+# as wide as our lines of code: click's default of 80 breaks most of our option texts
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hpo-batch", prog_name="hpo-batch")
 @click.option("-v", "--verbose", count=True, help="Log more to stderr; -vv also logs every command that is run.")
@@ -106,6 +107,7 @@ def run(argv: list[str]) -> int:
 def _run(argv: list[str]) -> int:
     """Turn errors into a line and an exit code: here, and nowhere else."""
     try:
+        # not standalone: click would print errors in its own words and end the process
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
     except click.exceptions.Exit as done:
@@ -125,7 +127,7 @@ def _run(argv: list[str]) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`); Python would complain once more at exit:
+        # the reader of our output has gone (`| head`); Python flushes stdout at exit and would fail once more:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
@@ -173,6 +175,7 @@ def _our_bug(argv: list[str]) -> int:
     trace = _without_secrets(traceback.format_exc(), argv)
     typed = shlex.join(_without_secrets(argument, argv) for argument in argv)
     report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {typed}\n\n{trace}"
+    # bytes, because names of files may hold surrogates (PEP 383), which UTF-8 cannot encode
     with tempfile.NamedTemporaryFile("wb", prefix="hpo-batch-", suffix=".log", delete=False) as file:
         file.write(report.encode(errors="backslashreplace"))
     last = trace.strip().splitlines()[-1]

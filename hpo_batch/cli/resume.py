@@ -52,6 +52,7 @@ def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, w
     from hpo_batch.sweep.load import load
 
     root = logs_root(option)
+    # if it is missing, ``load`` says so with what to do
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     requests = [Request(sweep=one, home=home_of(root, one.path), toml=text) for one in load(path, overrides=overrides)]
     if not any(one.home.exists for one in requests):

@@ -65,6 +65,7 @@ def command(
     from hpo_batch.sweep.load import load
     from hpo_batch.sweep.part import part_of
 
+    # later overrides win: an option of its own is more specific than --set, and sbatch's own options are the last word
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
@@ -94,8 +95,10 @@ def run(
     if dry_run:
         # fail where submit would, so that `submit -n && submit` does not fail at the second step
         return Exit.BAD_INPUT if any(plan.change.against for plan in result.plans) else None
+    # a collector that has nothing to resume has done its work
     if after is not None and not result.started:
         return None
+    # the other budgets run although one failed: follow them, then report the failure
     code = _go_on(result, wait=wait)
     if result.error is not None:
         return result.error.exit_code

@@ -19,8 +19,9 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission
 
-# logs to read, newest first, since an array may have thousands of tasks
+# logs to read, newest first: an array may have thousands of tasks, which mostly end alike
 MOST_LOGS: Final = 200
+# lines at the end of each: tracebacks of nested calls and srun's summary of all ranks come after the cause
 LINES: Final = 100
 # start of a run of a worker or supervisor; a requeued task appends to its log
 _BEGINS = re.compile(r" I worker on ([^\s,]+)")
@@ -58,13 +59,13 @@ class Dead:
 
     why: str
     node: str
-    """empty if nobody told"""
+    """empty if unknown"""
     tasks: tuple[str, ...]
-    """``A_i``; of local workers their numbers"""
+    """``A_i``; for local workers, ``worker N``"""
     of: int
     """tasks of the submission"""
     log: str
-    """of one of them; empty if there is none"""
+    """the log of one of them; empty if there is none"""
 
     def __str__(self) -> str:
         what = f"{len(self.tasks)} of {self.of} {'array tasks' if self.of > 1 else 'array task'}"
@@ -87,13 +88,13 @@ def dead_workers(
     live: Collection[str],
     answered: bool,
 ) -> tuple[Dead, ...]:
-    """Those of the newest submission, the most first.
+    """Workers of the newest submission that ended without recording why, the largest group first.
 
     Args:
-        rows: squeue's, with the tasks that ended not long ago.
-        job_ids: of submissions, those found by name too.
-        live: array tasks, and process ids of local workers, that are there; nobody asks why those have ended.
-        answered: whether SLURM answered; else no array task is said to have ended.
+        rows: squeue's, including recently ended tasks.
+        job_ids: by submission, including those found by name.
+        live: array tasks and process ids of local workers that are still there.
+        answered: whether SLURM answered; otherwise no array task is reported as ended.
     """
     started = [s for s in submissions if not s.refused and (s.job_ids or job_ids.get(s.id))]
     if not started or started[-1].cancelled:
@@ -102,7 +103,7 @@ def dead_workers(
     ends = _local_ends(home, newest, live) if newest.kind == "local" else []
     if newest.is_batch and answered:
         ends = _task_ends(home, newest, rows, tuple(job_ids.get(newest.id, newest.job_ids)), live)
-    tasks = -(-newest.workers // newest.workers_per_task)
+    tasks = -(-newest.workers // newest.workers_per_task)  # rounded up: the last task may have fewer workers
     grouped: dict[tuple[str, str], list[_End]] = {}
     for end in ends:
         grouped.setdefault((end.why, end.node), []).append(end)
@@ -120,7 +121,7 @@ def dead_workers(
 
 
 def true_reason(lines: Iterable[str]) -> str:
-    """Why a task ended, from the end of its log: SLURM's own word before a program's, and srun's summary last."""
+    """Why a task ended, from the end of its log: SLURM's own message, else the exception, else the last line."""
     kept = [line.strip() for line in lines if line.strip()]
     for pattern in _TELLING:
         if said := next((line for line in kept if pattern.search(line)), None):
@@ -179,7 +180,7 @@ def _is_array(task: ArrayTask, row: QueueRow | None, log: Path | None) -> bool:
 
 
 def _end(task: str, row: QueueRow | None, log: Path | None) -> _End | None:
-    """How a task ended; None if it did so in order."""
+    """How a task ended; None if it ended normally."""
     lines = [] if log is None else last_lines(log, LINES)
     begun = max((i for i, line in enumerate(lines) if _BEGINS.search(line)), default=0)
     lines = lines[begun:]
@@ -187,6 +188,7 @@ def _end(task: str, row: QueueRow | None, log: Path | None) -> _End | None:
     if in_order or (row is not None and row.state is TaskState.DONE) or _is_submitit_done(lines):
         return None
     told = true_reason(lines)
+    # a message about memory says more than SLURM's state, which may be FAILED
     state = "" if row is None else _STATES.get(row.state, "")
     why = "; ".join(part for part in (state, told) if part) if not MEMORY.search(told) else told
     if not why and row is not None:
@@ -209,7 +211,7 @@ def _named_node(lines: Sequence[str]) -> str:
 
 
 def _general(why: str) -> str:
-    """Without what differs between tasks that ended alike."""
+    """Without ids and times, so that tasks that ended alike are grouped."""
     why = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", "", why)
     why = re.sub(r"\b(?:StepId|JobId|job|step)[= ]?\d+(?:_\d+)?(?:\.\w+)?", "the step", why, flags=re.IGNORECASE)
     return re.sub(r"(\*\*\* (?:JOB|STEP)) \S+ ON \S+ CANCELLED AT [\dT:-]+", r"\1 CANCELLED", why)[:300]
