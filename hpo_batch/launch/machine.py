@@ -6,8 +6,8 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.sweep.schema import Job
 
-# SLURM's default of MaxArraySize (https://slurm.schedmd.com/slurm.conf.html#OPT_MaxArraySize). A site is asked for its
-# own only if it could matter.
+# SLURM's default of MaxArraySize (https://slurm.schedmd.com/slurm.conf.html). A site is asked for its own only if it
+# could matter.
 USUAL_ARRAY_LIMIT = 1001
 
 
