@@ -16,7 +16,7 @@ import click
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home, why_not_trusted
-from hpo_batch.store.owner import check_ours as check_ours
+from hpo_batch.store.sharing import check_ours as check_ours
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])

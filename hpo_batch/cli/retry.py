@@ -40,7 +40,7 @@ def command(
     A failed trial stays as it is, and a new one gets its configuration. Trials that were retried before are skipped.
     """
     from hpo_batch.monitor.reader import load_state, trial_numbers
-    from hpo_batch.store.owner import check_ours
+    from hpo_batch.store.sharing import check_ours
     from hpo_batch.study.retry import retry, trials_to_retry
 
     home, trials = _parse(study_and_trials, logs_root(root))

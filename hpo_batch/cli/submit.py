@@ -59,11 +59,8 @@ def command(
 
     SBATCH_* variables apply to options that the sweep does not set; the plan shows them.
     """
-    from hpo_batch.launch.submit import Request
+    from hpo_batch.launch.submit import requests_of_file
     from hpo_batch.scheduler.slurm.options import key_of_job, parse_options
-    from hpo_batch.store.home import home_of
-    from hpo_batch.sweep.load import load
-    from hpo_batch.sweep.part import part_of
 
     # later overrides win: an option of its own is more specific than --set, and sbatch's own options are the last word
     chosen = list(overrides)
@@ -74,11 +71,9 @@ def command(
     for option, value in parse_options(sbatch_options):
         key, literal = key_of_job(option, value)
         chosen.append(f"job.{key}={literal}")
-    sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
-    requests = [
-        Request(sweep=one, home=home_of(logs_root(root), one.path), toml=sweep.read_text(encoding="utf-8"))
-        for one in sweeps
-    ]
+    requests = requests_of_file(
+        sweep, root=logs_root(root), overrides=chosen, start_from=start_from, only=only, set_of=set_of
+    )
     check_trusted([one.home for one in requests], root=root, study=sweep.name)  # naming its TOML counts as naming it
     return run(requests, wait=wait, dry_run=dry_run, fresh=fresh)
 

@@ -18,7 +18,7 @@ from hpo_batch.sources.place import existing_file, is_url, label_of, split
 from hpo_batch.sources.read import read_for_sweep
 from hpo_batch.sources.rows import rows_of
 from hpo_batch.store.home import StudyHome, find_homes, home_of
-from hpo_batch.store.owner import check_ours
+from hpo_batch.store.sharing import check_ours
 from hpo_batch.study.adopt import Fitting, Row, adopt, check_free, fitting, settled
 from hpo_batch.study.imported import is_frozen
 from hpo_batch.study.read import read_state

@@ -382,7 +382,7 @@ def test_levels_of_a_large_grid_appear_early(root: Path) -> None:
     text = Text(study="trials = 12", space="".join(f"p{i} = [{', '.join(map(str, range(12)))}]\n" for i in range(3)),
                 sampler='name = "grid"')  # fmt: skip
     sweep = sweep_of(root, text)
-    from hpo_batch.sweep.grid import grid_cells, left_out
+    from hpo_batch.sweep.size import grid_cells, left_out
 
     first = list(itertools.islice(grid_cells(sweep, sweep.space), 12))
     for name in ("p0", "p1", "p2"):
