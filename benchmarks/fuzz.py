@@ -33,9 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before numpy is imported: rounds are forked, and threads do not survive a fork
+# before numpy is imported: rounds are forked, and threads do not survive a fork
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 

@@ -267,9 +267,8 @@ def cost_of(argv: Sequence[str], environ: Mapping[str, str]) -> Figures:
 def file_calls(argv: Sequence[str], environ: Mapping[str, str], out: Path) -> Figures:
     strace = ["strace", "-f", "-qq", "-c", "-U", "calls,errors,name", "-e", "trace=%file", "-o", str(out)]
     subprocess.run([*strace, *argv], env=dict(environ), stderr=subprocess.DEVNULL, check=True)
-    calls, *failed = (
-        int(word) for word in out.read_text().splitlines()[-1].split()[:-1]
-    )  # the last line of strace -c is the total
+    # the last line of strace -c is the total
+    calls, *failed = (int(word) for word in out.read_text().splitlines()[-1].split()[:-1])
     return {"calls": calls, "failed": sum(failed)}
 
 

@@ -429,9 +429,8 @@ def reports(
     every_s = tally.every_s.value
     for delay in delays:
         control.delay_s = delay
-        time.sleep(
-            max(seconds / 2, min(1.5 * every_s, LONGEST_WARM_UP_S))
-        )  # until the queue has reached its usual length
+        # until the queue has reached its usual length
+        time.sleep(max(seconds / 2, min(1.5 * every_s, LONGEST_WARM_UP_S)))
         tally.reset()
         busy, before = Busy(crew), control.look()
         time.sleep(seconds)
