@@ -99,13 +99,13 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Run one command; nothing that it prints steers the terminal, whoever wrote it."""
+    """Run one command; text from files of others that it prints cannot control the terminal."""
     with printing_only():
         return _run(argv)
 
 
 def _run(argv: list[str]) -> int:
-    """Turn errors into a line and an exit code: here, and nowhere else."""
+    """Run one command and turn errors into a message and an exit code; no other place does that."""
     try:
         # not standalone: click would print errors in its own words and end the process
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
@@ -138,7 +138,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _os_error(error: OSError, argv: list[str]) -> int:
-    """A file or disk that no command expected to be so."""
+    """Report an error of the system that no command has handled: the user's files or disk, or a bug of ours."""
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -147,8 +147,8 @@ def _os_error(error: OSError, argv: list[str]) -> int:
         what = printable(str(error.filename))
         click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
         return Exit.BAD_INPUT
-    # A file that is missing is one that we should have expected. Permissions and what others have put there are not
-    # ours: a link may lead to where this user may not look, and Python's `exists` raises then.
+    # A missing file should have been handled, so it is a bug. Permissions, and what others have put there, are not:
+    # for example, Path.exists raises for a link into a folder that this user may not search.
     is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)
     if error.filename is None or not is_expected:
         return _our_bug(argv)
@@ -158,14 +158,14 @@ def _os_error(error: OSError, argv: list[str]) -> int:
 
 
 def _without_secrets(text: str, argv: list[str]) -> str:
-    """Without the passwords of URLs, as the command line has them or in any other spelling."""
+    """Mask the passwords of URLs, as typed or in any other spelling."""
     from hpo_batch.text.secrets import masked, secrets_in
 
     return masked(text, known=secrets_in(argv))
 
 
 def _our_bug(argv: list[str]) -> int:
-    """A paste-ready report in a file, and one line that says where."""
+    """Write a bug report that can be pasted into an issue to a file, and print its path."""
     import shlex
     import tempfile
     import traceback

@@ -99,7 +99,7 @@ def _not_started(order: Order, job_id: str) -> Finding:
     within = f"within {order.start_within_s:.0f} s"
     rows = [row for row in BATCH.queue([job_id]).values() if row.state.live]
     if not rows:
-        what = f"job {job_id} ended without a word: does '{order.root}' exist on the nodes, and may you write there?"
+        what = f"job {job_id} ended without output: does '{order.root}' exist on the nodes, and can you write to it?"
         return bad_site("nodes", what, "choose a logs directory that all nodes share (--root, or $HPO_BATCH_ROOT)")
     what = f"job {job_id} did not start {within}: {rows[0].word}, {rows[0].reason}; it was cancelled"
     return note("nodes", what, "try again when the cluster is less busy, or wait longer with --start-within SECONDS")

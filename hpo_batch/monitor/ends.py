@@ -34,11 +34,14 @@ _TELLING = (
     re.compile(r"error: .{0,300}(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
     re.compile(r"\*\*\* [^*]{0,300}(?:DUE TO|CANCELLED AT)[^*]{0,300}\*\*\*"),
 )
+# the last line of a Python traceback
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
+# what srun adds after the death of a task, which is a consequence
 _NOISE = re.compile(
     r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
 )
 _PREFIX = re.compile(r"^(?:slurmstepd|srun|slurmd|sbatch)(?:-[\w.]+)?: (?:error: |fatal: )?")
+# SLURM's verdict on a task, if it says more than FAILED
 _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.OUT_OF_MEMORY: "out of memory",
     TaskState.NODE_FAIL: "its node failed",
@@ -46,8 +49,8 @@ _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.PREEMPTED: "preempted for good",
     TaskState.CANCELLED: "cancelled",
 }
-_SILENT: Final = "no word in its log"
-SILENT_DEATH: Final = "it died without a word, perhaps by kill -9 or for want of memory"
+_SILENT: Final = "nothing in its log"
+SILENT_DEATH: Final = "it died without a message, perhaps by kill -9 or for lack of memory"
 # our own log messages other than errors
 _AT_WORK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] ")
 NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
@@ -127,6 +130,7 @@ def true_reason(lines: Iterable[str]) -> str:
         if said := next((line for line in kept if pattern.search(line)), None):
             return _PREFIX.sub("", said)
     own = [line for line in kept if not _NOISE.match(line)]
+    # the last one: of a chain of exceptions, Python prints the one that ended the process last
     exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)
     last = (own or kept or [""])[-1]
     return exception or (SILENT_DEATH if _AT_WORK.match(last) else last)
@@ -183,6 +187,7 @@ def _end(task: str, row: QueueRow | None, log: Path | None) -> _End | None:
     """How a task ended; None if it ended normally."""
     lines = [] if log is None else last_lines(log, LINES)
     begun = max((i for i, line in enumerate(lines) if _BEGINS.search(line)), default=0)
+    # a requeued task appends to its log: only the last run counts
     lines = lines[begun:]
     in_order = any(_ENDS.search(line) for line in lines)
     if in_order or (row is not None and row.state is TaskState.DONE) or _is_submitit_done(lines):
