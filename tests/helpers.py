@@ -68,6 +68,15 @@ def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = N
     return Ended(code=process.returncode, out=out or "", err=err or "")
 
 
+def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
+    """Wait until another process has done something; what ``condition`` says then."""
+    end = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return answer
+
+
 def run_bytes(
     *argv: object, root: Path, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
@@ -96,12 +105,3 @@ def write_program(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
-
-
-def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
-    """Wait until another process has done something; what ``condition`` says then."""
-    end = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-    return answer
