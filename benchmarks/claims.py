@@ -1,12 +1,12 @@
 """How many no-op trials per second can W workers claim, report and tell, and how long does the slowest wait?
 
-Each system runs the same work in turn, in one run on one disk: 7 parameters drawn at random, 10 reports, tell. Ours is
-measured through `Study.claim`, `report`, `tell`, with the attempt's folder and the second copy of the result as in a
-real sweep, beside Optuna's journal with both of its file locks, Optuna on SQLite, and a bare queue of files claimed by
-renaming (a floor that stores one result file per trial, syncs it, and checks nothing).
+The systems take turns on one disk with the same work: 7 parameters drawn at random, 10 reports, tell. hpo-batch runs
+`Study.claim`, `report` and `tell`, and writes the attempt's folder and the second copy of the result as in a real
+sweep. It is compared with Optuna's journal under both of its file locks, with Optuna on SQLite, and with a bare queue
+of files claimed by renaming: a lower bound that syncs one result file per trial and checks nothing.
 
     .venv/bin/python benchmarks/claims.py --workers 1 8 32 64 --seconds 8
-    .venv/bin/python benchmarks/claims.py --workers 64 --train 1    # trials of one second: as it is in a real sweep
+    .venv/bin/python benchmarks/claims.py --workers 64 --train 1    # trials of one second, closer to a real sweep
     .venv/bin/python benchmarks/claims.py --growth 100 1000 10000 100000
     .venv/bin/python benchmarks/claims.py --exactly 1000 --workers 64
     .venv/bin/python benchmarks/claims.py --reading 10000 100000
@@ -80,7 +80,7 @@ class Times:
 
 
 Body = Callable[[Path, int], AbstractContextManager[Callable[[Times, float], None]]]
-"""opens the study of a folder as worker i and gives what runs one trial: start-up is not what is measured"""
+"""opens the study in a folder as worker i and returns a function that runs one trial; start-up is not measured"""
 
 
 def a_sweep(root: Path, sampler: str) -> Sweep:
@@ -216,7 +216,7 @@ def measure(name: str, workers: int, seconds: float, train_s: float, folder: Pat
     """One row: trials per second, claim latencies, fairness."""
     setup, body = SYSTEMS[name]
     setup(folder)
-    context = multiprocessing.get_context("fork")  # from this preloaded process: start-up is not what is measured
+    context = multiprocessing.get_context("fork")  # forked from this preloaded process: start-up is not measured
     results: multiprocessing.Queue[tuple[list[float], list[float]]] = context.Queue()
     barrier = context.Barrier(workers)
 
@@ -227,7 +227,7 @@ def measure(name: str, workers: int, seconds: float, train_s: float, folder: Pat
             with body(folder, index) as trial:
                 barrier.wait()
                 until = time.monotonic() + seconds
-                time.sleep(train_s * index / workers)  # real workers do not claim all at once
+                time.sleep(train_s * index / workers)  # real workers do not all claim at the same moment
                 while time.monotonic() < until:
                     trial(times, train_s)
         finally:
@@ -250,7 +250,7 @@ def measure(name: str, workers: int, seconds: float, train_s: float, folder: Pat
 
 
 def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
-    """A study with finished trials, written as our workers write them, in one go."""
+    """Write a study with finished trials, as our workers would have written them."""
     import random
 
     sweep = a_sweep(root, sampler)
@@ -279,7 +279,9 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
         records.append(write.metric(i, "loss", 0.5))
         records.append(write.trial_attr(i, "hpo:ended:1", {"how": "complete", "time": 2.0}))
         records.append(write.trial_state(i, TrialState.COMPLETE, now=2.0, values=[rng.random()]))
-        if len(records) > 100_000 or i + 1 == trials:  # in pieces: the records of a large study are many gigabytes
+        if (
+            len(records) > 100_000 or i + 1 == trials
+        ):  # in chunks: the records of a large study take gigabytes of memory
             with journal.transaction() as transaction:
                 transaction.append(records, sync=True)
             records.clear()
@@ -287,7 +289,7 @@ def prefilled(root: Path, sampler: str, trials: int) -> StudyHome:
 
 
 def growth(sampler: str, trials: int, folder: Path, *, claims: int = 30) -> str:
-    """One row: opening, then median claim and tell at a number of finished trials, one worker."""
+    """One row: opening the study, then the median claim and tell of one worker after so many finished trials."""
     home = prefilled(folder, sampler, trials)
     began = time.perf_counter()
     with Study.open(home, owner(0)) as study:
@@ -312,9 +314,9 @@ DRAWS = "| sampler | finished trials | first draw CPU ms | draw CPU ms |\n|---|-
 
 
 def draws(sampler: str, trials: int, folder: Path, *, times: int = 15) -> str:
-    """One row: processor time of what a claim draws before it takes the lock, one worker; the median after the first.
+    """One row: median CPU time of the draw that a claim makes before it takes the lock; the first is left out.
 
-    Between two draws a trial is claimed and told, as in a sweep: a draw from the same history could be remembered.
+    Between two draws a trial is claimed and told, as in a sweep: a draw from an unchanged history could be cached.
     """
     home = prefilled(folder, sampler, trials)
     with Study.open(home, owner(0)) as study:
@@ -351,11 +353,11 @@ with Study.open(home_of(Path({root!r}), "bench"), owner) as study:
     study.tell(given[0], Complete(values=(0.5,), metrics={{"loss": 0.5}}))
 print(*times)
 """
-"""what a worker does until it has its first trial; told at the end, so that the next one draws too"""
+"""program of a worker up to its first trial; it tells a result, so that the next worker has to draw as well"""
 
 
 def joining(sampler: str, trials: int, folder: Path, *, runs: int = 3) -> str:
-    """One row: processor time and memory of a worker that joins a study of so many finished trials; medians."""
+    """One row: median CPU time and memory of a worker that joins a study of so many finished trials."""
     filling = multiprocessing.get_context("spawn").Process(target=prefilled, args=(folder, sampler, trials))
     filling.start()
     filling.join()
@@ -376,7 +378,7 @@ def joining(sampler: str, trials: int, folder: Path, *, runs: int = 3) -> str:
 
 
 def exactly(wanted: int, workers: int, folder: Path) -> str:
-    """One row: what so many workers make of a sweep of exactly so many trials in a space of choices."""
+    """One row: how many workers run a sweep of an exact number of trials in a space of choices."""
     path = folder / "exact.toml"
     choices = "\n".join(f"{name} = [1, 2, 3, 4, 5]" for name in "abcdefg")
     head = SWEEP.format(sampler="random").partition("[space]")[0].replace("10_000_000", str(wanted))
@@ -448,8 +450,8 @@ REPORTERS = {
 
 
 def reading(trials: int, folder: Path, readers: dict[str, str], *, runs: int = 3) -> Iterator[str]:
-    """Rows: seconds and memory of what reads a study of so many finished trials, in turn; medians."""
-    # in a process of its own: the memory of what is started from here must not be counted with it
+    """Rows: median time and memory of each reader of a study of so many finished trials; the readers take turns."""
+    # in a process of its own: ru_maxrss of children is a maximum over all that this process has waited for
     filling = multiprocessing.get_context("spawn").Process(target=prefilled, args=(folder, "random", trials))
     filling.start()
     filling.join()
@@ -480,16 +482,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--train", type=float, default=0.0, help="seconds between claim and reports [default: 0]")
     parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--growth", type=int, nargs="*", default=None, help="finished trials to measure growth at")
+    parser.add_argument(
+        "--growth",
+        type=int,
+        nargs="*",
+        default=None,
+        help="numbers of finished trials at which to measure claim and tell",
+    )
     parser.add_argument("--samplers", nargs="*", default=["random", "tpe"])
-    parser.add_argument("--exactly", type=int, default=None, help="trials that the workers are asked for")
-    parser.add_argument("--reading", type=int, nargs="*", default=None, help="finished trials to measure reading at")
-    parser.add_argument("--reporting", type=int, nargs="*", default=None, help="finished trials to measure a report at")
-    parser.add_argument("--draws", type=int, nargs="*", default=None, help="finished trials to measure a draw at")
-    parser.add_argument("--joining", type=int, nargs="*", default=None, help="finished trials to measure joining at")
-    parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
+    parser.add_argument("--exactly", type=int, default=None, help="number of trials of a sweep that the workers share")
+    parser.add_argument(
+        "--reading", type=int, nargs="*", default=None, help="numbers of finished trials at which to measure readers"
+    )
+    parser.add_argument(
+        "--reporting", type=int, nargs="*", default=None, help="numbers of finished trials at which to measure reports"
+    )
+    parser.add_argument(
+        "--draws", type=int, nargs="*", default=None, help="numbers of finished trials at which to measure draws"
+    )
+    parser.add_argument(
+        "--joining", type=int, nargs="*", default=None, help="numbers of finished trials at which to measure joining"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="folder for the studies [default: the temporary folder]"
+    )
     options = parser.parse_args()
-    # removed at the end: ext4 takes longer to make files for a while after many were removed
+    # remove them only at the end: after many removals, ext4 creates files more slowly for a while
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for row in rows(options, map(Path, iter(lambda: tempfile.mkdtemp(dir=folder), None))):
             print(row, flush=True)

@@ -1,7 +1,7 @@
-"""How long does the command line keep a user waiting?
+"""How long does a user wait for the command line?
 
-Runs `--help`, `status` and `list` on a study of N finished trials as whole processes, in turn with bare Python and with
-the alternative for `status`: loading the same journal with Optuna. Prints medians of CPU and wall time.
+Times `--help`, `status` and `list` on a study of N finished trials as whole processes, beside bare Python and beside
+what replaces `status` without hpo-batch: loading the same journal with Optuna. Prints medians of CPU and wall time.
 
     .venv/bin/python benchmarks/cli_latency.py --trials 1000 --runs 15
 """
@@ -45,7 +45,7 @@ name = "random"
 
 
 def make_study(root: Path, trials: int) -> None:
-    """A study of no-op trials with 7 parameters and 3 further metrics each, made by our own claim and tell."""
+    """Make a study of no-op trials with 7 parameters and 3 further metrics each, through claim and tell."""
     space = "\n".join(f"p{i} = {{ low = 0.0, high = 1.0 }}" for i in range(7))
     path = root / "bench.toml"
     path.write_text(SWEEP.format(trials=trials, space=space))

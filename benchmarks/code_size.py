@@ -1,4 +1,4 @@
-"""How large and how well explained the code is, by package: ``python benchmarks/code_size.py [DIRECTORY]``.
+"""Measure the size of the code and its comments by package: ``python benchmarks/code_size.py [DIRECTORY]``.
 
 Code lines hold a token of code: no blank lines, comments or docstrings. Functions are measured from ``def`` to
 their last line, docstrings included.
@@ -36,7 +36,7 @@ class Size:
 
 
 def docstring_lines(tree: ast.AST) -> set[int]:
-    """The lines of all docstrings, and of strings that stand alone below an assignment."""
+    """The lines of all docstrings, including the strings below assignments."""
     found: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

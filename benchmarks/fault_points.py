@@ -1,9 +1,9 @@
-"""Faults where the operating system would make them: in the functions of ``os`` that change files, in this process.
+"""Inject faults into the functions of ``os`` that change files, where a kernel would cause them.
 
-For a forked child: what is installed is never taken back. ``install`` puts a judge before every such call of the main
-thread; the judge lets it pass, or answers with a fault: the process is killed before the call or after it, a write is
-cut short and then the process is killed, or the call fails with an error of the system. What lies above (the journal,
-the study, the worker) is left as it is, so that the same faults hit whatever it is made of.
+``install`` makes the calling thread ask a judge before every such call. The judge lets the call pass or returns a
+fault: kill the process before or after the call, write only some of the bytes and then kill it, or fail with an
+``OSError``. The code above ``os`` (journal, study, worker) runs unmodified, so that the faults do not depend on how it
+is written. Use this in a forked child: what is installed cannot be removed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ CHANGES = (
     "utime", "fsync", "fdatasync", "sendfile", "copy_file_range",
 )  # fmt: skip
 TARGET = {"link": 1, "symlink": 1, "rename": 1, "replace": 1}
-"""which argument names the file that changes, where it is not the first"""
+"""index of the argument that names the changed file, where it is not the first"""
 
 _real = {name: getattr(os, name) for name in (*WRITES, *CHANGES) if hasattr(os, name)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of a function of ``os``, about to be made."""
+    """A call of a function of ``os`` that is about to happen."""
 
     name: str
     path: str
-    """of the file that it changes"""
+    """the file that it changes"""
     data: bytes = b""
-    """to be written"""
+    """the bytes to write, empty for other calls"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Die:
-    """The process is killed: before the call, after it, or after ``written`` bytes of it."""
+    """Kill the process before the call, after it, or after ``written`` bytes of it."""
 
     after: bool = False
     written: int | None = None
@@ -48,7 +48,7 @@ class Die:
 
 @dataclass(frozen=True, kw_only=True)
 class Refuse:
-    """The call fails, after ``written`` bytes of it."""
+    """Make the call fail after ``written`` bytes."""
 
     errno: int
     written: int = 0
@@ -58,7 +58,7 @@ Judge = Callable[[Call], Die | Refuse | None]
 
 
 def install(judge: Judge) -> None:
-    """Ask ``judge`` before every call that changes a file, from now on, in the thread that called this."""
+    """From now on, ask ``judge`` before every call of this thread that changes a file."""
     thread = threading.get_ident()
 
     def wrap(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +86,7 @@ def install(judge: Judge) -> None:
 
 
 def die() -> NoReturn:
-    """As the kernel's out-of-memory killer does it: nothing more runs, nothing is flushed."""
+    """Die as by the out-of-memory killer: no handler runs and nothing is flushed."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("still alive")
 

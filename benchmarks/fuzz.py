@@ -1,15 +1,15 @@
-"""What readers do with inputs that nobody thought of, for as long as one likes; the tests try a few of each.
+"""Fuzz everything that reads files or text from outside, for as long as you like; the tests try a few inputs of each.
 
-A target is a reader with its inputs and with what must hold of it (tests/fuzzers): it answers or refuses in words of
-ours, within a bound of time; where there is an oracle, Optuna or Python, it says what that says. Inputs are made by
-Hypothesis, which also makes what fails smaller. A round of some seconds is a process of its own, with a limit on its
-memory: an input that kills it or never ends is found, too.
+A target (tests/fuzzers) is a reader, a strategy for its inputs, and the properties to check: it returns a result or
+raises an error of ours, in bounded time, and agrees with an oracle (Optuna or Python) where there is one. Hypothesis
+generates the inputs and shrinks those that fail. Each round of a few seconds runs in a process of its own with a memory
+limit, so that inputs that kill the reader, or hang it, are found as well.
 
     .venv/bin/python benchmarks/fuzz.py --list
     .venv/bin/python benchmarks/fuzz.py journal csv --seconds 600 --seed 7
     .venv/bin/python benchmarks/fuzz.py csv --replay OUT/csv-1.case
 
-The smallest input of each crash is kept in a file. Ends with exit code 1 if there is one.
+The smallest input of each crash is saved to a file. The exit code is 1 if there was a crash.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: a round is a fork, and no thread comes along
+# before numpy is imported: rounds are forked, and threads do not survive a fork
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 
@@ -44,9 +45,9 @@ from tests.fuzzers.targets import TARGETS, tried
 
 ROUND_S = 60.0
 SMALLER_S = 30.0
-"""how long a failing input is made smaller"""
+"""time for shrinking a failing input"""
 GRACE_S = 120.0
-"""how long a round may take beyond its time before it counts as one that never ends"""
+"""how far a round may overrun before it counts as hanging"""
 MEMORY_BYTES = 8 << 30
 OUT = Path(tempfile.gettempdir()) / "hpo-batch-fuzz"
 
@@ -54,7 +55,7 @@ OUT = Path(tempfile.gettempdir()) / "hpo-batch-fuzz"
 @dataclass(frozen=True, kw_only=True)
 class Crash:
     mark: str
-    """what tells it from others: the error, and where in hpo-batch or in the checks"""
+    """identifies the crash: the error, and the line of hpo-batch or of the checks"""
     case: Case
     trace: str
 
@@ -63,13 +64,13 @@ class Crash:
 class Round:
     inputs: int = 0
     again: int = 0
-    """inputs that ran into a crash known before"""
+    """inputs that hit a crash that was known already"""
     crash: Crash | None = None
 
 
 @dataclass(kw_only=True)
 class Told:
-    """What has come of a target."""
+    """The results for a target."""
 
     inputs: int = 0
     again: int = 0
@@ -78,11 +79,11 @@ class Told:
 
 
 class Enough(BaseException):
-    """The round's time is over: Hypothesis lets it through."""
+    """The round's time is over. A BaseException, which Hypothesis does not treat as a failing input."""
 
 
 def mark_of(trace: str) -> str:
-    """The kind of a crash: two inputs that end at the same line in the same way are one."""
+    """Identify a crash: two inputs that fail with the same error at the same line count as one."""
     places = re.findall(r'File "\S*?((?:hpo_batch|tests)/\S+)", line (\d+)', trace)
     ours = [place for place in places if place[0].startswith("hpo_batch")] or places
     where = ":".join(ours[-1]) if ours else "?"
@@ -95,7 +96,7 @@ def run_round(name: str, seed: int, seconds: float, known: frozenset[str], tryin
 
     def one(case: Case) -> None:
         nonlocal end, since
-        end = end or time.monotonic() + seconds  # without what it took to load everything
+        end = end or time.monotonic() + seconds  # the imports do not count
         if time.monotonic() > (end if told.crash is None else since + SMALLER_S):
             raise Enough
         if told.crash is None:
@@ -125,9 +126,7 @@ def run_round(name: str, seed: int, seconds: float, known: frozenset[str], tryin
         try:
             hypothesis.seed(seed)(holds)()
         except BaseException:
-            if (
-                told.crash is None
-            ):  # not of an input: a fuzzer that cannot run must not look like one that finds nothing
+            if told.crash is None:  # a fault of the fuzzer itself: it must not look as if nothing was found
                 raise
     return told
 
@@ -140,7 +139,7 @@ def _round(
     trying: Path,
     pipe: multiprocessing.connection.Connection,
 ) -> None:
-    """In a process of its own."""
+    """Run one round; called in a process of its own."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
@@ -152,7 +151,7 @@ def _round(
 
 
 def in_process(name: str, seed: int, seconds: float, known: frozenset[str], trying: Path) -> Round:
-    """A round; what its process was at is its crash if it dies or does not come back."""
+    """Run a round in a child process. If the child dies or hangs, the input it was trying is the crash."""
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     process = fork.Process(target=_round, args=(name, seed, seconds, known, trying, theirs))
@@ -200,12 +199,14 @@ def fuzz(name: str, *, seconds: float, seed: int, out: Path) -> Told:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="what to fuzz, one after the other [default: all]")
-    parser.add_argument("--list", action="store_true", help="say which targets there are")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each target [default: 60]")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round; each has the next [default: 0]")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"where inputs that fail are kept [default: {OUT}]")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="try one input again, and show how it fails")
+    parser.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="targets to fuzz, one after the other [default: all]"
+    )
+    parser.add_argument("--list", action="store_true", help="list the targets")
+    parser.add_argument("--seconds", type=float, default=60.0, help="seconds for each target [default: 60]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round; each round adds 1 [default: 0]")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder for failing inputs [default: {OUT}]")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run a saved input again and show its traceback")
     given = parser.parse_args()
     if unknown := [name for name in given.targets if name not in TARGETS]:
         parser.error(f"no target {unknown[0]}; there are {', '.join(TARGETS)}")
@@ -221,7 +222,9 @@ def main() -> int:
             tried(given.targets[0], case, around)
         print("holds")
         return 0
-    for module in pkgutil.walk_packages(hpo_batch.__path__, "hpo_batch."):  # once, and not in each round
+    for module in pkgutil.walk_packages(
+        hpo_batch.__path__, "hpo_batch."
+    ):  # import once here, rather than in every forked round
         if not module.name.startswith(("hpo_batch.training", "hpo_batch.__main__")):
             importlib.import_module(module.name)
     out = given.out.absolute()

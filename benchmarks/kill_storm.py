@@ -1,18 +1,18 @@
-"""What a sweep is worth after a thousand SIGKILLs: is a result lost, a trial doubled, one left running for ever?
+"""Does a sweep survive a thousand SIGKILLs: is a result lost, a trial run twice, or one left running forever?
 
-Real workers, forked from this process, run sweeps of trials that do nothing and of trials that write checkpoints. They
-are killed at random moments (``--kills``), and kill themselves at each named point (``--at-each-point``): holding the
-lock, within an append, between a result and its tell ... A killed worker is replaced at once. Afterwards the journal is
-held against what the workers had noted before they died, and against what plain Optuna reads.
+Real workers, forked from this process, run sweeps of no-op trials and of trials that write checkpoints. They are killed
+at random moments (``--kills``), and kill themselves at each named point (``--at-each-point``): while they hold the
+lock, in the middle of an append, between a result and its tell ... A killed worker is replaced at once. In the end the
+journal is compared with the notes that the workers took before they died, and with what plain Optuna reads.
 
     .venv/bin/python benchmarks/kill_storm.py --kills 1000 --at-each-point 25
     .venv/bin/python benchmarks/kill_storm.py --mounts 4 --rtt-ms 0.5 --power-cuts 20    # on a network file system
 
-With ``--mounts`` (root, Linux with FUSE) the workers run on so many hosts, each of which sees the studies through a
-mount of its own with the caches of an NFS client (tests/network). ``--power-cuts``: a host loses what it had not
-written back, and all of its workers; it starts again at once. What is judged is what the server has in the end.
+``--mounts N`` (needs root, Linux and FUSE) simulates N hosts, each of which sees the studies through a mount of its
+own with the caches of an NFS client (tests/network). In a power cut (``--power-cuts``), a host loses all its workers
+and what it had not written back, and boots again at once. The files on the server are what counts in the end.
 
-Ends with exit code 1 if anything is stuck, lost or doubled, or a worker ended with an error.
+The exit code is 1 if anything is stuck, lost or run twice, or if a worker ended with an error.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ echo 7
 exit 0
 """
 PATIENCE_S = 60.0
-"""a sweep that finishes nothing for so long is given up and judged as it stands"""
+"""a sweep that has finished no trial for this long is stopped and judged as it stands"""
 FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(kw_only=True)
 class Verdict:
-    """Sums over all sweeps."""
+    """Totals over all sweeps."""
 
     random_kills: int = 0
     power_cuts: int = 0
@@ -104,18 +104,18 @@ class Verdict:
     """results whose tell returned to the worker"""
     steps: int = 0
     redone: int = 0
-    """steps trained that had been trained before"""
+    """steps that were trained again"""
     trained_twice: int = 0
-    """attempts that came to a result, and were followed by another attempt"""
+    """attempts that had a result and were followed by another attempt all the same"""
     wrong: int = 0
-    """values that are not what the steps of their trial give"""
+    """values other than what the steps of their trial add up to"""
     bad_lines: int = 0
     unlike_optuna: int = 0
-    """states and values that plain Optuna reads otherwise"""
+    """states and values that plain Optuna reads differently"""
     unknown_submissions: int = 0
-    """of which no line tells, although their sbatch was called"""
+    """submissions without a record, although sbatch was called"""
     errors: list[str] = field(default_factory=list)
-    """how workers ended that were not killed, and not in order"""
+    """how workers ended that were not killed and did not exit normally"""
     seconds: float = 0.0
 
     @property
@@ -127,7 +127,7 @@ class Verdict:
 
 @dataclass(kw_only=True)
 class Storm:
-    """One sweep with its processes."""
+    """A sweep and its processes."""
 
     home: StudyHome
     sweep: Sweep
@@ -139,7 +139,7 @@ class Storm:
     is_busy: bool = False
     running: dict[int, tuple[multiprocessing.process.BaseProcess, str | None, Path]] = field(default_factory=dict)
     seats: dict[int, Seat] = field(default_factory=dict)
-    """of the running ones"""
+    """the running processes"""
     boots: Counter[str] = field(default_factory=Counter)
     started: int = 0
 
@@ -160,7 +160,7 @@ class Storm:
             self.seats[self.started] = seat
 
     def _seat(self) -> Seat | None:
-        """Hosts in turn at first, then any."""
+        """Each host in turn at first, then a random one."""
         if not self.hosts:
             return None
         is_first = self.started <= len(self.hosts)
@@ -169,12 +169,12 @@ class Storm:
         return Seat(name=name, boot=f"{name}.{self.boots[name]}", mount=host.path, at=host.source)
 
     def cut_power(self) -> None:
-        """Of one host: its processes stop, what it has not written back is gone, and it starts again."""
+        """Cut the power of a host: its processes die, what it has not written back is lost, and it boots again."""
         host = self.chance.choice(self.hosts)
         there = [self.running[i][0] for i, seat in self.seats.items() if seat.name == host.path.name]
         for process in there:
             assert process.pid is not None
-            # first of all, so that none sees that its disk is gone, as none would live to
+            # first, so that no process sees its disk vanish: in a real power cut none lives to see it
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGSTOP)
         host.cut_power()
@@ -188,7 +188,7 @@ class Storm:
         return [index for index, (_, point, _) in self.running.items() if point != SUBMISSION]
 
     def ended(self, timeout: float) -> Iterator[tuple[int, str | None, Path]]:
-        """Processes that have ended within the time: exit code, the point they were to die at, their notes."""
+        """The processes that end within the time: exit code, the point they were to die at, their notes."""
         sentinels = [process.sentinel for process, _, _ in self.running.values()]
         multiprocessing.connection.wait(sentinels, timeout)
         for index in [i for i, (process, _, _) in self.running.items() if not process.is_alive()]:
@@ -199,7 +199,7 @@ class Storm:
             yield process.exitcode, point, notes
 
     def kill_one(self) -> None:
-        """It may have ended by itself just now: ``ended`` tells."""
+        """Kill it. It may have ended by itself just now: ``ended`` says which."""
         process, _, _ = self.running[self.chance.choice(self.workers())]
         process.kill()
         process.join()
@@ -213,7 +213,7 @@ class Storm:
 def rage(
     storm: Storm, verdict: Verdict, *, kills: int, cuts: int, points: list[str], workers: int, pause_s: float
 ) -> None:
-    """Run a sweep to its end. ``kills`` and ``cuts`` in all, and ``points`` that are taken off as they are hit.
+    """Run a sweep to its end, with ``kills`` kills and ``cuts`` power cuts. ``points`` that were hit are removed.
 
     Raises:
         StorageError: the journal cannot be read.
@@ -229,7 +229,7 @@ def rage(
             if code == -signal.SIGKILL and died_at is not None:
                 verdict.at_points[died_at] += 1
             elif point is not None:
-                points.append(point)  # it was killed before, or came to its end without passing there
+                points.append(point)  # it was killed earlier, or ended without reaching the point
             if code == -signal.SIGKILL and died_at is None:
                 verdict.random_kills += 1
             if code not in (0, -signal.SIGKILL):
@@ -246,7 +246,7 @@ def rage(
             verdict.errors.append(f"{storm.home.name}: every worker left before the end")
             storm.start(None)
         if not is_over and storm.workers() and time.monotonic() >= next_kill:
-            # in the end the cuts that are left, one after the other
+            # the power cuts that are still due, one after the other
             if verdict.power_cuts < cuts and (verdict.random_kills >= kills or storm.chance.random() < 0.1):
                 storm.cut_power()
                 verdict.power_cuts += 1
@@ -261,7 +261,7 @@ def rage(
 
 
 def _next(points: list[str], chance: random.Random, *, often: bool) -> str | None:
-    """A point for a new worker; not for each of them while others are killed at random."""
+    """The point at which a new worker dies; while others are killed at random, not every worker gets one."""
     open_points = [point for point in points if point != SUBMISSION]
     if not open_points or (not often and chance.random() < 0.6):
         return None
@@ -271,7 +271,7 @@ def _next(points: list[str], chance: random.Random, *, often: bool) -> str | Non
 
 
 def read_notes(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """What processes have noted. A last line that is torn was not noted: its write did not return."""
+    """Read the notes of processes. An incomplete last line does not count: its write never returned."""
     lines: list[dict[str, Any]] = []
     for path in files:
         text = path.read_text() if path.exists() else ""
@@ -280,7 +280,7 @@ def read_notes(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def judge(storm: Storm, verdict: Verdict) -> None:
-    """Hold the journal against the notes, and against plain Optuna."""
+    """Compare the journal with the notes, and with what plain Optuna reads."""
     state, notes = read_state(storm.home), read_notes(sorted(storm.notes.glob(f"{storm.home.name}-*.jsonl")))
     counts = state.counts()
     verdict.asked += counts.target
@@ -312,7 +312,7 @@ def judge(storm: Storm, verdict: Verdict) -> None:
 
 
 def _is_lost(trials: list[ScannedTrial], told: dict[str, Any]) -> bool:
-    """A result whose tell returned, and that the journal does not hold as it was told."""
+    """Whether the journal lacks a result whose tell returned, or holds another one."""
     if told["values"] is None or told["number"] >= len(trials):
         return told["values"] is not None
     trial = trials[told["number"]]
@@ -321,13 +321,13 @@ def _is_lost(trials: list[ScannedTrial], told: dict[str, Any]) -> bool:
 
 
 def _has_result_untold(home: StudyHome, trial: ScannedTrial) -> bool:
-    """The last attempt left its result in its folder, and the journal does not hold it."""
+    """Whether the last attempt left a result in its folder that the journal does not hold."""
     result = _result(home, trial.number, trial.attempt)
     return result is not None and result["outcome"] == "complete" and list(trial.values or ()) != result["values"]
 
 
 def _result(home: StudyHome, number: int, attempt: int) -> dict[str, Any] | None:
-    """What an attempt has left of its end; None if nothing, or a part beside its claim, which a kill has cut."""
+    """The result file of an attempt; None if there is none, or only a part that a kill cut off."""
     folder = home.attempt(number, attempt)
     try:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -356,7 +356,7 @@ def _is_record(line: bytes) -> bool:
 
 
 def unlike_optuna(home: StudyHome, trials: list[ScannedTrial]) -> int:
-    """In how many trials plain Optuna, on its own, reads another state or other values."""
+    """The number of trials in which plain Optuna reads another state or other values."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.load_study(study_name=home.name, storage=JournalStorage(JournalFileBackend(str(home.journal))))
     theirs = [(t.state.value, tuple(t.values) if t.values else None) for t in study.get_trials(deepcopy=False)]
@@ -395,7 +395,7 @@ def report(verdict: Verdict, leftovers: Counter[str]) -> str:
 
 
 def leftovers_of(home: StudyHome) -> Counter[str]:
-    """Temporary files that nobody will read again, by kind."""
+    """Count the temporary files that nobody will read again, by kind."""
     found: Counter[str] = Counter()
     for path in home.path.rglob("*"):
         if path.is_file() and (path.name.startswith(".journal") or path.suffix == ".tmp"):
@@ -405,21 +405,34 @@ def leftovers_of(home: StudyHome) -> Counter[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=1000, help="at random moments")
+    parser.add_argument("--kills", type=int, default=1000, help="number of kills at random moments")
     parser.add_argument("--at-each-point", type=int, default=25)
-    parser.add_argument("--trials", type=int, default=300, help="of each sweep; as many sweeps as the kills need")
+    parser.add_argument(
+        "--trials", type=int, default=300, help="trials of each sweep; there are as many sweeps as the kills need"
+    )
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--pause", type=float, default=0.03, help="mean seconds between two random kills")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=None, help="on which disk [default: the temporary folder]")
-    parser.add_argument("--busy", action="store_true", help="beside each trial a thread that never rests")
-    parser.add_argument("--mounts", type=int, default=0, metavar="HOSTS", help="see above [default: none]")
-    parser.add_argument("--power-cuts", type=int, default=0, help="of hosts, at random moments")
-    parser.add_argument("--rtt-ms", type=float, default=0.0, help="of each operation that goes to the server")
-    parser.add_argument("--attr-timeout", type=float, default=3.0, help="seconds for which hosts believe attributes")
-    parser.add_argument("--locks", choices=("shared", "local", "none"), default="shared", help="whom flock excludes")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="folder for the studies [default: the temporary folder]"
+    )
+    parser.add_argument("--busy", action="store_true", help="run a busy thread beside each trial")
+    parser.add_argument(
+        "--mounts", type=int, default=0, metavar="HOSTS", help="number of simulated hosts, see above [default: none]"
+    )
+    parser.add_argument("--power-cuts", type=int, default=0, help="power cuts of hosts at random moments")
+    parser.add_argument("--rtt-ms", type=float, default=0.0, help="round trip of each operation that asks the server")
+    parser.add_argument(
+        "--attr-timeout", type=float, default=3.0, help="seconds for which hosts cache attributes (acregmin of NFS)"
+    )
+    parser.add_argument(
+        "--locks",
+        choices=("shared", "local", "none"),
+        default="shared",
+        help="whether flock excludes other hosts, or only processes of the same one",
+    )
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
+    warnings.simplefilter("ignore")  # "fork with threads": those of numeric libraries, which the children do not use
     for name in [name for name in os.environ if name.startswith(("HPO_BATCH_", "SLURM"))]:
         del os.environ[name]
     chance, verdict, leftovers = random.Random(options.seed), Verdict(), Counter[str]()
@@ -455,12 +468,12 @@ def main() -> int:
 
 
 def _is_left(verdict: Verdict, options: argparse.Namespace, points: list[str]) -> bool:
-    """Whether something is still to be killed."""
+    """Whether kills, points or power cuts are still due."""
     return verdict.random_kills < options.kills or verdict.power_cuts < options.power_cuts or bool(points)
 
 
 def brew(root: Path, number: int, trials: int, chance: random.Random, hosts: list[Host], *, is_busy: bool) -> Storm:
-    # a worker of another host is dead when its lease has run out
+    # a worker of another host counts as dead once its lease has expired
     toml = SWEEP.format(number=number, trials=trials, lease_s=10 if hosts else 60)
     path = root / f"{number}.toml"
     path.write_text(toml)

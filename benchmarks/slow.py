@@ -1,4 +1,4 @@
-"""A simulated slow, shared file system: compiles ``slow.c``, runs programs under it, sets its delay, reads counts."""
+"""Simulate a slow, shared file system: compile ``slow.c``, run programs under it, set its delay, read its counts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("slow.c")
 FREE = frozenset({"stat"})
-"""kinds of calls that are counted and ask no server"""
+"""kinds of calls that are counted but do not ask the server"""
 BYTES = 4096
-"""of the file of settings and counts, more than slow.c maps"""
+"""size of the file of settings and counts; at least what slow.c maps"""
 
 
 def build(folder: Path) -> Path:
     """Compile the library into ``folder``.
 
     Raises:
-        subprocess.CalledProcessError: no compiler, or it did not like the source.
+        subprocess.CalledProcessError: there is no compiler, or it failed.
     """
     library = folder / "slow.so"
     command = [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
@@ -31,12 +31,12 @@ def build(folder: Path) -> Path:
 
 
 def environment(library: Path, control: Path, root: Path, *, lock: str) -> dict[str, str]:
-    """What a program needs to run under it.
+    """The environment for a program that is to be slowed down.
 
     Args:
-        control: a file to make, for the settings and counts of all processes that are given this environment.
-        root: the folder that is slow.
-        lock: how the path of the file ends whose ``flock`` is timed.
+        control: path of a new file for the settings and counts of all processes with this environment.
+        root: the folder whose files are slow.
+        lock: suffix of the path of the file whose ``flock`` is timed.
     """
     control.write_bytes(bytes(BYTES))
     return {
@@ -48,25 +48,25 @@ def environment(library: Path, control: Path, root: Path, *, lock: str) -> dict[
 
 
 def without(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a program that is not to be slowed down or counted."""
+    """The environment of a program that is neither slowed down nor counted."""
     return {name: value for name, value in environ.items() if name != "LD_PRELOAD" and not name.startswith("SLOW_")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What had happened at a moment, in all processes."""
+    """The counts of all processes at one moment."""
 
     at: float
-    """of the monotonic clock"""
+    """monotonic clock, seconds"""
     calls: Mapping[str, int]
-    """by kind; each waited for one round trip, those of ``FREE`` for none"""
+    """by kind; each waited for one round trip, except those of ``FREE``"""
     locks: int
-    """how often the lock was taken"""
+    """number of times the lock was taken"""
     held_s: float
-    """for how long it was held"""
+    """total time it was held, seconds"""
 
     def since(self, before: Look) -> Look:
-        """What happened between two looks; ``at`` is the time between them."""
+        """The difference of two looks; ``at`` is the time between them."""
         return Look(
             at=self.at - before.at,
             calls={kind: count - before.calls[kind] for kind, count in self.calls.items()},
@@ -91,7 +91,7 @@ class Control:
 
     @property
     def delay_s(self) -> float:
-        """Of a round trip. It can be changed at any time, and then holds for all processes."""
+        """Set the round-trip time, at once and for all processes."""
         return self._numbers[0] / 1e9
 
     @delay_s.setter

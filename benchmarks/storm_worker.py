@@ -1,7 +1,8 @@
-"""What the processes of a kill storm do: real workers and submissions that note what they did, and where they die.
+"""The processes of a kill storm: real workers and submissions that take notes of what they have done.
 
-Forked from a process that has loaded everything. Each writes a file of notes of its own, one write per line: what is
-in it was done, whatever happened next. ``arm`` makes a process kill itself at a named point.
+They are forked from a process that has everything imported. Each appends to a notes file of its own with one write per
+line: whatever stands there was done, no matter what happened next. ``arm`` makes a process kill itself at a named
+point.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.entry import run_worker
 
 STEPS = 5
-"""of a trial that writes checkpoints; one that does not is a single step"""
+"""steps of a trial that writes checkpoints; other trials have one step"""
 STEP_S = 0.006
 GRACE_S = 3.0
-"""instead of the 30 s for which workers watch the lock of another host's, before they break it"""
+"""instead of the 30 s after which workers break the lock of another host"""
 SUBMISSION = "a submission: its line is written, sbatch is not done"
 POINTS = (
     "holding the journal's lock",
@@ -51,7 +52,7 @@ POINTS = (
     SUBMISSION,
 )
 
-_write = os.write  # notes are not part of what is tested
+_write = os.write  # without faults: the notes are not part of what is tested
 _notes = -1
 
 
@@ -61,7 +62,7 @@ def note(what: str, **facts: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """On which of several hosts a process runs, and how it sees the studies there."""
+    """A simulated host and its mount of the studies."""
 
     name: str
     boot: str
@@ -81,7 +82,7 @@ class Seat:
 def work(
     home: StudyHome, index: int, notes: Path, point: str | None, seed: int, seat: Seat | None, is_busy: bool
 ) -> None:
-    """A worker as the local launcher starts it; ``is_busy``: beside a thread that never rests, as a prefetcher."""
+    """Run a worker as the local launcher starts it; ``is_busy`` adds a busy thread, as a data loader has."""
     _begin(notes)
     _note_tells()
     if seat is not None:
@@ -101,7 +102,7 @@ def _spin() -> None:
 def submit_once(
     home: StudyHome, sweep: Sweep, toml: str, notes: Path, programs: Path, dies: str, seat: Seat | None
 ) -> None:
-    """``hpo-batch submit`` on a cluster whose sbatch kills who called it, ``before`` or ``after`` it took the job."""
+    """Run ``hpo-batch submit`` where sbatch kills its caller ``before`` or ``after`` it has accepted the job."""
     _begin(notes)
     if seat is not None:
         seat.take()
@@ -120,7 +121,7 @@ def submit_once(
 
 
 def train(trial: hpo_batch.Trial) -> float:
-    """Steps whose result depends on each of them having been trained once, on top of the ones before."""
+    """Train steps; the result is right only if each was trained exactly once on top of the ones before."""
     steps = STEPS if trial.params["checkpoints"] else 1
     done, value = _load(trial) if trial.resumes else (0, 0.0)
     for step in range(done, steps):
@@ -147,7 +148,7 @@ def _load(trial: hpo_batch.Trial) -> tuple[int, float]:
 
 
 def _save(trial: hpo_batch.Trial, done: int, value: float) -> None:
-    """In two writes, so that a kill can come between them."""
+    """Write a checkpoint in two writes, so that a kill can come between them."""
     path, text = trial.checkpoint / "state.tmp", json.dumps({"done": done, "value": value}).encode()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.write(fd, text[:10])
@@ -158,7 +159,7 @@ def _save(trial: hpo_batch.Trial, done: int, value: float) -> None:
 
 
 def arm(point: str, chance: random.Random) -> None:
-    """Die at the point, the first time or one of the next."""
+    """Die at the point, when it is reached for the first time or a little later."""
     left = chance.randrange(3)
 
     def is_time() -> bool:
@@ -169,7 +170,7 @@ def arm(point: str, chance: random.Random) -> None:
     if point == "holding the journal's lock":
         _in_transactions(lambda: is_time() and _die(point))
     elif point == "making an attempt's folder":
-        left = chance.randrange(6)  # about as many calls as it takes
+        left = chance.randrange(6)  # roughly the number of calls between two interesting states
         _at_calls(point, lambda call: "/attempts" in call.path and _opening and is_time(), chance)
     elif point == "at any change of any file":
         left = chance.randrange(80)
@@ -202,7 +203,7 @@ def _at_calls(point: str, matches: Callable[[Call], bool], chance: random.Random
 
 
 def _cut(data: bytes, chance: random.Random) -> int:
-    """How much of a write is done: any number of bytes, or of whole records."""
+    """How many bytes of a write reach the file: any number, or whole records."""
     if chance.random() < 0.5:
         return chance.randint(0, len(data))
     ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]

@@ -37,7 +37,6 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     SLURM = 3
     STORAGE = 4
-    DECLINED = 5
     # EX_SOFTWARE of sysexits.h
     BUG = 70
     # 128 + SIGINT, as in shells

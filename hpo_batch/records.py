@@ -268,12 +268,6 @@ class TrialRecord:
     replicate_of: int | None = None
     """the trial whose configuration this one repeats with another seed"""
 
-    @property
-    def seconds_total(self) -> float | None:
-        """Total time of all ended attempts; None before the first has ended."""
-        spans = [a.ended - a.started for a in self.attempts if a.ended is not None]
-        return sum(spans) if spans else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedTrial:

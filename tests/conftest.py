@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 from tests.network import mount
 
 # fixtures: pytest finds them by their being here
@@ -81,11 +81,10 @@ def slurm_guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder, first on PATH, whose sbatch fails: a unit test must not reach a cluster."""
     folder = tmp_path_factory.mktemp("guard")
     for name in SLURM_PROGRAMS:
-        program = folder / name
-        program.write_text(
-            f"#!/bin/sh\necho '{name}: error: a test without the slurm marker reached SLURM' >&2\nexit 97\n"
+        write_program(
+            folder / name,
+            f"#!/bin/sh\necho '{name}: error: a test without the slurm marker reached SLURM' >&2\nexit 97\n",
         )
-        program.chmod(0o755)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What tests of several folders share: the command line in a process of its own, and waiting for another process."""
+"""Shared between folders: the command line and shell lines in processes of their own, programs, waiting."""
 
 from __future__ import annotations
 
@@ -75,3 +75,33 @@ def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
     return answer
+
+
+def run_bytes(
+    *argv: object, root: Path, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``hpo-batch ARGV`` and return its output byte by byte.
+
+    Args:
+        root: the logs directory.
+        env: the variables for languages and encodings (``LC_*``, ``LANG``, ``PYTHON*``), in place of the user's.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    env = {**plain, "HPO_BATCH_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    words = [sys.executable, "-m", "hpo_batch", *(str(word) for word in argv)]
+    return subprocess.run(words, env=env, cwd=cwd, capture_output=True, check=False, timeout=PATIENCE_S)
+
+
+def run_shell(lines: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run lines in bash, as if pasted."""
+    env = {**os.environ, **environ}
+    return subprocess.run(
+        ["bash", "-c", lines], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
+
+
+def write_program(path: Path, text: str) -> Path:
+    """An executable file."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return path

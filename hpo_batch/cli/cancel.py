@@ -1,4 +1,4 @@
-"""``hpo-batch cancel``: end a study's workers, or let them finish what they have."""
+"""``hpo-batch cancel``: end a study's workers, or let them finish their trials."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @click.command(name="cancel")
 @click.argument("study", required=False)
-@click.option("--drain", is_flag=True, help="Let running trials finish; start no others.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--drain", is_flag=True, help="Let running trials finish; start no new ones.")
+@click.option("-y", "--yes", is_flag=True, help="Skip the confirmation.")
 @root_option
 def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> None:
     """End the workers of STUDY (default: the only one with trials left). Unfinished trials wait for resume."""
@@ -29,10 +29,12 @@ def command(study: str | None, drain: bool, yes: bool, root: Path | None) -> Non
     homes = live_homes(study, logs_root(root))
     for home in homes:
         check_ours(home)
+    # without a terminal there is nobody to answer
     if not yes and sys.stdin.isatty():
         what = "drain" if drain else "cancel"
         click.confirm(f"{what} {', '.join(home.name for home in homes)}?", abort=True, err=True)
     ended = cancel([target_of(home) for home in homes], drain=drain, say=lambda text: click.echo(text, err=True))
+    # after cancel: workers that have ended by now have given their trials back
     counts = {home.name: load_state(home).counts() for home in homes}
     for line in _lines(counts, ended, drain=drain):
         click.echo(line, err=True)

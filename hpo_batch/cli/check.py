@@ -12,7 +12,9 @@ from hpo_batch.errors import UserError
 
 @click.command(name="check")
 @click.argument("sweep", type=click.Path(path_type=Path), required=False)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key, as submit would.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep, as for submit."
+)
 @click.option("--import", "import_code", is_flag=True, help="Import the objective too, which runs its module.")
 @click.option("--schema", is_flag=True, help="Print every key of a sweep file with its meaning.")
 @root_option
@@ -26,7 +28,9 @@ def command(sweep: Path | None, overrides: tuple[str, ...], import_code: bool, s
         return
     if sweep is None:
         raise click.UsageError("name a sweep file, or use --schema")
+    # an ordered set: budgets share most keys, and so most mistakes
     errors: dict[str, None] = {}
+    # a generator: each budget is printed before the next one is counted, which may take seconds
     studies = check(sweep, root=logs_root(root), overrides=overrides, import_code=import_code)
     for i, study in enumerate(studies):
         click.echo(("\n" if i else "") + "\n".join(study.lines))

@@ -52,6 +52,7 @@ def command(
     """
     from hpo_batch.journal.state import no_collections
 
+    # first, so that a wrong suffix is an error before minutes of reading
     format = format_of(output, format_)
     choices = {name: options.pop(name) for name in ("top", "best", "where", "group")}
     if attempts and (choices["top"] is not None or choices["best"] or choices["group"]):
@@ -61,10 +62,12 @@ def command(
     folder = logs_root(root)
     if not options["sources"] and not options["files"]:
         options["sources"] = tuple(str(home.path) for home in study_homes(None, folder))
+    # the usual call: a whole study as CSV needs neither pandas nor frames, and takes a third of the time (``csv_text``)
     is_whole = format == "csv" and not attempts and all(value is None or value is False for value in choices.values())
     home = _only_study(SourceOptions(**options), folder) if is_whole else None
     code = 0
-    with no_collections():  # garbage collection would find nothing: everything read is needed until the end
+    # a garbage collection would free nothing, since everything that is read is needed until the end
+    with no_collections():
         if home is not None:
             content = _whole_study(home)
         else:
@@ -91,7 +94,7 @@ def _only_study(options: SourceOptions, root: Path) -> StudyHome | None:
             return None
         homes = study_homes(source, root)
     except (HpoBatchError, OSError, ValueError):
-        return None
+        return None  # ``read_sources`` meets the same error, and reports it with the other sources
     # a journal of plain Optuna may hold records that the fast reader does not support
     return homes[0] if len(homes) == 1 and is_begun_here(homes[0].journal) else None
 
@@ -114,6 +117,7 @@ def _chosen(
     from hpo_batch.results.formats import render
     from hpo_batch.sources.read import Parts
 
+    # a table shows neither reports nor the frozen sweep: of a study with many steps, reports are most of the journal
     parts = Parts(reports=False, attempts=attempts, sweep=False, accounting=accounting)
     tables = read_sources(**options, root=root, parts=parts)
     for table in tables:

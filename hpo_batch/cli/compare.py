@@ -15,6 +15,7 @@ from hpo_batch.errors import StorageError, UserError
 if TYPE_CHECKING:
     from hpo_batch.findings.known import Known
 
+# only formats that hold a comparison: csv and parquet have one table of plain columns
 SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".txt": "table"}
 
 
@@ -47,6 +48,7 @@ def command(
         raise UserError(f"'{output.name}' has no known suffix ({', '.join(SUFFIXES)}); use one, or add --format")
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
+    # not before, since memory peaks while large studies are read
     from hpo_batch.files import write_atomic
     from hpo_batch.findings.report import compare
 

@@ -1,4 +1,4 @@
-"""``hpo-batch doctor``: whether a study on disk, its file system and SLURM are healthy; a journal made again."""
+"""``hpo-batch doctor``: check a study, its file system and SLURM; rebuild a lost journal."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @click.command(name="doctor")
 @click.argument("study", required=False)
-@click.option("--cluster", is_flag=True, help="Try two nodes too, with a small job of at most 5 minutes.")
-@click.option("--gpu", is_flag=True, help="With --cluster: the job asks for the GPUs of the sweep, and tries them.")
+@click.option("--cluster", is_flag=True, help="Test two nodes too, with a small job of at most 5 minutes.")
+@click.option("--gpu", is_flag=True, help="With --cluster: request the sweep's GPUs, and test them.")
 @click.option(
     "--start-within", type=Finite(min=0), default=120.0, metavar="SECONDS", show_default=True,
     help="With --cluster: cancel the job if it has not started by then.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON (docs/site.md).")
-@click.option("--rebuild", is_flag=True, help="Make a lost or damaged journal again from the folders of the trials.")
-@click.option("--force", is_flag=True, help="With --rebuild: also if the journal is healthy, or knows more results.")
+@click.option("--rebuild", is_flag=True, help="Rebuild a lost or damaged journal from the folders of the trials.")
+@click.option("--force", is_flag=True, help="With --rebuild: even if the journal is healthy, or has more results.")
 @root_option
 def command(
     study: str | None,
@@ -42,24 +42,24 @@ def command(
     force: bool,
     root: Path | None,
 ) -> int:
-    """Say whether STUDY (a name, a directory or a SWEEP.toml; left out: the newest) and what is around it are healthy.
+    """Check STUDY (a name, a directory or a SWEEP.toml; default: the newest), its file system and SLURM.
 
-    Looks at the study's journal, frozen sweep, second copies of results, locks and leases; tries the file system and
-    its locks with two processes; compares SLURM's limits with what the sweep asks for. Each finding says what to
-    change. A SWEEP.toml that was never submitted will do. Changes nothing; what it tries, it tries in a folder
-    .doctor.* below the logs directory, and removes it.
+    Checks the journal, the frozen sweep, the copies of results, locks and leases; tests the file system and its locks
+    with two processes; compares SLURM's limits with what the sweep requests. Each finding says what to change. A
+    SWEEP.toml that was never submitted works too. Changes nothing: tests run in a folder .doctor.* in the logs
+    directory, which is removed afterwards.
 
-    Exit code 0: healthy. 3: SLURM refuses, is down, or nodes lack something. 4: something is wrong with the storage
-    (also if SLURM is not well either). 2: there is no such study, or the sweep has mistakes.
+    Exit code 0: healthy. 3: SLURM rejects the sweep or is down, or nodes lack something. 4: something is wrong with the
+    storage, whatever SLURM says. 2: there is no such study, or the sweep has mistakes.
 
-    --rebuild rebuilds the journal from what each trial's last claim left in its folder: finished trials come back,
-    the others wait for their next attempt. The former journal is kept as journal.before-rebuild.1.jsonl. Nothing is
-    done while a worker is running, and nothing to a healthy journal.
+    --rebuild rebuilds the journal from the folders of the trials: finished trials come back, the others wait for their
+    next attempt. The former journal is kept as journal.before-rebuild.1.jsonl. Refused while a worker is running; a
+    healthy journal is left alone.
     """
     for is_wrong, message in (
-        (force and not rebuild, "--force goes with --rebuild"),
-        (gpu and not cluster, "--gpu goes with --cluster"),
-        (rebuild and (cluster or as_json), "--rebuild goes with neither --cluster nor --json"),
+        (force and not rebuild, "--force requires --rebuild"),
+        (gpu and not cluster, "--gpu requires --cluster"),
+        (rebuild and (cluster or as_json), "--rebuild cannot be combined with --cluster or --json"),
         (rebuild and study is None, "name the STUDY to rebuild"),
     ):
         if is_wrong:
@@ -73,10 +73,12 @@ def command(
     if rebuild:
         home = _only(subject, study)
         return _print_rebuilt(home, rebuild_study(home, force=force, tell=_say))
-    if cluster:  # the setup lines and the Python of its [job] run as this user
+    if cluster:  # runs the setup lines and the Python of [job] as this user
+        # a sweep that was never submitted has no study yet: any name in the logs directory will do
         check_trusted(subject.homes or [home_of(subject.root, "-")], root=root, study=study)
     nodes = NodeTrial(with_gpus=gpu, start_within_s=start_within) if cluster else None
-    with ended_in_order():  # what it has started and made goes with it
+    # Ctrl-C and SIGTERM unwind the stack, so that jobs are cancelled and test files removed
+    with ended_in_order():
         parts = examine(subject, nodes=nodes, tell=_say)
         return _print_json(parts) if as_json else _print(parts)
 
@@ -86,6 +88,7 @@ def _say(text: str) -> None:
 
 
 def _print(parts: Iterable[Part]) -> Exit:
+    # each finding as it is made: a test with two processes or a job takes seconds to minutes
     def shown(part: Part) -> Iterator[Finding]:
         click.echo(f"study     {part.name}  ({part.path})" if part.kind == "study" else f"site      {part.path}")
         for finding in part.findings:
@@ -143,6 +146,6 @@ def _lines(home: StudyHome, rebuilt: Rebuilt) -> Iterator[str]:
     if rebuilt.kept_as is not None:
         yield f"former    {rebuilt.kept_as}"
     if counts.remaining:
-        yield "next      submit the sweep again: what remains is run"
+        yield "next      submit the sweep again to run the remaining trials"
     else:
         yield f"next      {hint('collect', home.name)}"

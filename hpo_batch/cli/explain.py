@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cli.options import hint, logs_root, one_study, root_option
 from hpo_batch.files import shown_json
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.text.lines import one_line
@@ -16,6 +16,7 @@ from hpo_batch.text.lines import one_line
 if TYPE_CHECKING:
     from hpo_batch.monitor.explain import AttemptStory, Explanation
 
+# width of the labels: the longest, "happened", and two spaces
 INDENT = 10
 
 
@@ -29,17 +30,11 @@ def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) 
     The last lines are shell commands that run it again, outside the study and in a separate folder.
     """
     from hpo_batch.monitor.explain import explain
-    from hpo_batch.monitor.reader import load_state
-    from hpo_batch.store.submissions import read_submissions
 
     if len(study_and_trial) > 2:
         raise click.UsageError("name one study and one trial: hpo-batch explain STUDY TRIAL")
     home = one_study(study_and_trial[0] if len(study_and_trial) == 2 else None, logs_root(root))
-    state = load_state(home, metrics=True)
-    names = {t.facts["name"]: t.number for t in state.trials if t.facts.get("name")}
-    numbers = trial_numbers(study_and_trial[-1], names, len(state.trials))
-    submissions = read_submissions(home)
-    stories = [explain(home, state, number, submissions=submissions) for number in numbers]
+    stories = explain(home, study_and_trial[-1])
     if as_json:
         click.echo(shown_json([story.as_json() for story in stories]))
     else:
@@ -60,14 +55,14 @@ def _lines(story: Explanation) -> list[str]:
     old = (
         "" if story.revision == story.current_revision else f" (the sweep is at revision {story.current_revision} now)"
     )
-    tell("sweep", f"sweep.{story.revision}.json{old}" if story.revision else "made outside of hpo-batch")
+    tell("sweep", f"sweep.{story.revision}.json{old}" if story.revision else "made outside hpo-batch")
     tell("params", *(f"{name} = {value!r}" for name, value in story.params.items()))
     if story.seeds:
         tell("seed", ", ".join(map(str, story.seeds)))
     if story.metrics:
         tell("metrics", *(f"{name} = {value:.6g}" for name, value in story.metrics.items()))
     if story.repeated_by:
-        tell("same as", "the configuration is also that of " + ", ".join(f"trial {n}" for n in story.repeated_by))
+        tell("same as", ", ".join(f"trial {n}" for n in story.repeated_by))
     if story.attempts:
         tell("attempts", *_table(story.attempts))
     tell("happened", *story.happened)

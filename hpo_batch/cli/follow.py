@@ -6,7 +6,6 @@ Read-only: Ctrl-C ends the waiting, not the sweep. SLURM is asked at most once a
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 
 import click
@@ -15,17 +14,12 @@ from hpo_batch.cli.options import hint
 from hpo_batch.cli.screen import stopped_lines
 from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
-from hpo_batch.journal.reader import summary_reader
 from hpo_batch.monitor.status import StudyStatus, study_statuses
-from hpo_batch.monitor.waiting import AGAIN_S, Patience, why_not_working
+from hpo_batch.monitor.waiting import wait_for_workers, why_not_working
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import read_submissions
 from hpo_batch.text.lines import one_line
 
-LOOK_EVERY_S = 0.5
-# squeue loads the controller, so SchedMD asks users not to poll it: https://slurm.schedmd.com/squeue.html
-ASK_SLURM_EVERY_S = 60.0
-# trials in the table at the end
+# best configurations in the table at the end: with the next commands they still fit on one screen
 SHOWN = 20
 
 
@@ -55,43 +49,23 @@ def _wait(homes: Sequence[StudyHome]) -> None:
         TextColumn("{task.fields[more]}"),
         TimeElapsedColumn(),
     )
+    # rich draws with escape sequences, which our stderr would spell out
     console = Console(file=steering(sys.stderr))
-    readers = [(home, summary_reader(home.journal)) for home in homes]
+    last_text = ""
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        # escaped: rich reads [...] in a name as markup, https://rich.readthedocs.io/en/stable/markup.html#escaping
         bars = [progress.add_task(escape(one_line(home.name)), total=None, more="") for home in homes]
-        last_text = ""
-        asked, workers_left, patience = 0.0, True, Patience()
-        while workers_left:
-            workers_left, asked = _workers_left(homes, asked, patience)
+        for all_counts in wait_for_workers(homes, tell=lambda line: click.echo(line, err=True)):
             texts = []
-            for bar, (home, reader) in zip(bars, readers, strict=True):
-                counts = reader.read().counts()
+            for bar, home, counts in zip(bars, homes, all_counts, strict=True):
                 more = f"{counts.running} running" + (f", {counts.failed} failed" if counts.failed else "")
                 progress.update(bar, total=counts.target, completed=counts.finished, more=more)
                 texts.append(f"{home.name}: {counts.finished} of {counts.target} finished, {more}")
             text = "; ".join(texts)
+            # in a log file a line for each change, instead of a bar that is redrawn
             if not console.is_terminal and text != last_text:
                 click.echo(text, err=True)
             last_text = text
-            if workers_left:
-                time.sleep(LOOK_EVERY_S)
-
-
-def _workers_left(homes: Sequence[StudyHome], asked: float, patience: Patience) -> tuple[bool, float]:
-    """Whether any worker may still be running, and when SLURM was last asked.
-
-    SLURM is not asked about a study without remaining and running trials, since its workers are about to exit.
-    """
-    slurm = any(s.is_batch for home in homes for s in read_submissions(home))
-    if slurm and asked and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
-        from hpo_batch.monitor.reader import load_state
-
-        counts = [load_state(home).counts() for home in homes]
-        return any(c.remaining or c.running for c in counts), asked
-    statuses = study_statuses(homes)
-    for line in patience.news(statuses):
-        click.echo(line, err=True)
-    return patience.goes_on(statuses), time.monotonic()
 
 
 def _report(homes: Sequence[StudyHome]) -> int:

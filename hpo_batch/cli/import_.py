@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     metavar="SWEEP",
     help="The TOML of the sweep whose sampler learns from the trials. It defines parameters and metric.",
 )
-@click.option("--budget", metavar="BUDGET", help="The [[budget]] of SWEEP that the trials are for, if it has several.")
+@click.option(
+    "--budget", metavar="BUDGET", help="The [[budget]] of SWEEP that the trials are for, if there are several."
+)
 @click.option("--name", metavar="NAME", help="Name of the study [default: the first file's name].")
 @column_options
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be imported; write nothing.")
@@ -74,6 +76,7 @@ def _say_what_to_add(imported: Imported, into: Path, *, budget: str | None, is_m
     table = "[study]" if budget is None else f"the [[budget]] '{budget}'"
     instead = ", in place of the import there" if study.import_ else ""
     click.echo(f"to show them to the sampler, add this line to {table} of {into}{instead}:", err=True)
+    # alone on stdout, so that a script can append it
     click.echo(line if budget is None else f"study.{line}")
     if is_made:
         click.echo(f"next: {hint('check', str(into))}   {hint('collect', name)}", err=True)

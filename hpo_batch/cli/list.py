@@ -24,6 +24,7 @@ def command(root: Path | None) -> int:
     click.echo(f"studies in {folder}", err=True)
     code: int = Exit.OK
     for home in all_homes(folder):
+        # one unreadable study must not hide the others
         try:
             with isolated(home.name):
                 state = load_state(home)

@@ -25,7 +25,7 @@ from hpo_batch.text.names import did_you_mean
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
 SECTIONS: dict[str, dict[str, str]] = {
-    "Make": {"check": "Say what a sweep file means, and every mistake in it."},
+    "Make": {"check": "Explain a sweep file and list its mistakes."},
     "Run": {
         "submit": "Start or continue a sweep: as a SLURM array, or on this machine.",
         "status": "Show trials, workers and the best so far.",
@@ -79,6 +79,7 @@ class Commands(click.Group):
                 formatter.write_dl(list(commands.items()))
 
 
+# as wide as our lines of code: click's default of 80 breaks most of our option texts
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="hpo-batch", prog_name="hpo-batch")
 @click.option("-v", "--verbose", count=True, help="Log more to stderr; -vv also logs every command that is run.")
@@ -98,14 +99,15 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Run one command; nothing that it prints steers the terminal, whoever wrote it."""
+    """Run one command; text from files of others that it prints cannot control the terminal."""
     with printing_only():
         return _run(argv)
 
 
 def _run(argv: list[str]) -> int:
-    """Turn errors into a line and an exit code: here, and nowhere else."""
+    """Run one command and turn errors into a message and an exit code; no other place does that."""
     try:
+        # not standalone: click would print errors in its own words and end the process
         result = cli.main(args=argv, prog_name="hpo-batch", standalone_mode=False)
         return int(result) if isinstance(result, int) else Exit.OK
     except click.exceptions.Exit as done:
@@ -125,7 +127,7 @@ def _run(argv: list[str]) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`); Python would complain once more at exit:
+        # the reader of our output has gone (`| head`); Python flushes stdout at exit and would fail once more:
         # https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
@@ -136,7 +138,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _os_error(error: OSError, argv: list[str]) -> int:
-    """A file or disk that no command expected to be so."""
+    """Report an error of the system that no command has handled: the user's files or disk, or a bug of ours."""
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         click.echo(f"error: the output cannot be written: {error.strerror}", err=True)  # `> file` on a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -145,8 +147,8 @@ def _os_error(error: OSError, argv: list[str]) -> int:
         what = printable(str(error.filename))
         click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
         return Exit.BAD_INPUT
-    # A file that is missing is one that we should have expected. Permissions and what others have put there are not
-    # ours: a link may lead to where this user may not look, and Python's `exists` raises then.
+    # A missing file should have been handled, so it is a bug. Permissions, and what others have put there, are not:
+    # for example, Path.exists raises for a link into a folder that this user may not search.
     is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)
     if error.filename is None or not is_expected:
         return _our_bug(argv)
@@ -156,14 +158,14 @@ def _os_error(error: OSError, argv: list[str]) -> int:
 
 
 def _without_secrets(text: str, argv: list[str]) -> str:
-    """Without the passwords of URLs, as the command line has them or in any other spelling."""
+    """Mask the passwords of URLs, as typed or in any other spelling."""
     from hpo_batch.text.secrets import masked, secrets_in
 
     return masked(text, known=secrets_in(argv))
 
 
 def _our_bug(argv: list[str]) -> int:
-    """A paste-ready report in a file, and one line that says where."""
+    """Write a bug report that can be pasted into an issue to a file, and print its path."""
     import shlex
     import tempfile
     import traceback
@@ -173,6 +175,7 @@ def _our_bug(argv: list[str]) -> int:
     trace = _without_secrets(traceback.format_exc(), argv)
     typed = shlex.join(_without_secrets(argument, argv) for argument in argv)
     report = f"hpo-batch {__version__}, Python {sys.version}\nhpo-batch {typed}\n\n{trace}"
+    # bytes, because names of files may hold surrogates (PEP 383), which UTF-8 cannot encode
     with tempfile.NamedTemporaryFile("wb", prefix="hpo-batch-", suffix=".log", delete=False) as file:
         file.write(report.encode(errors="backslashreplace"))
     last = trace.strip().splitlines()[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -17,16 +16,17 @@ import click
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
 from hpo_batch.store.home import StudyHome, find_homes, find_root, newest_home, why_not_trusted
-from hpo_batch.store.owner import check_ours as check_ours
+from hpo_batch.store.sharing import check_ours as check_ours
 from hpo_batch.sweep.name import name_in_toml as name_in_toml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def hint(*words: str) -> str:
-    """A command to type next, as it works here: with our path if we are not on PATH, with --root if it was given."""
+    """A command to type next that works here: with our path if we are not on PATH, with --root if it was given."""
     called = Path(sys.argv[0])
     found = shutil.which("hpo-batch")
+    # `python -m hpo_batch` and tests have another argv[0]; the installed command is the better hint
     if called.name != "hpo-batch" or (found is not None and Path(found).samefile(called)):
         program = "hpo-batch"
     else:
@@ -38,7 +38,7 @@ def hint(*words: str) -> str:
 
 
 class Finite(click.FloatRange):
-    """A number of the command line: neither NaN nor infinite, which nothing can be reckoned with."""
+    """A finite number: ``float``, which click calls, also accepts 'nan' and 'inf'."""
 
     name = "number"
 
@@ -65,15 +65,16 @@ def logs_root(option: Path | None) -> Path:
 
 
 def check_trusted(homes: Sequence[StudyHome], *, root: Path | None, study: str | None) -> None:
-    """Before code of studies runs as this user: they are this user's, or it was said where they lie.
+    """Before code of studies runs as this user: make sure that they are this user's, or were named explicitly.
 
     Args:
-        root: the option as it was given.
-        study: the argument as it was given; None: it was left out, or is a sweep's file.
+        root: ``--root`` as given.
+        study: STUDY as given; None if it was left out, or is a sweep's file.
 
     Raises:
         UserError: a study, or the logs directory that was found, is somebody else's.
     """
+    # a path is as explicit as can be
     if study is not None and study.startswith(("/", "./", "../")):
         return
     logs = logs_root(root)
@@ -84,14 +85,12 @@ def check_trusted(homes: Sequence[StudyHome], *, root: Path | None, study: str |
             continue
         folders = [*([logs] if in_logs and not is_named else []), home.path]
         for why in filter(None, map(why_not_trusted, folders)):
-            do = f"name the study's directory: '{home.path}'" if is_named else f"say --root {shlex.quote(str(logs))}"
-            raise UserError(
-                f"{why}, and nobody said that it is meant: what lies there would run as you. If you trust it, {do}"
-            )
+            do = f"name the study's directory: '{home.path}'" if is_named else f"pass --root {shlex.quote(str(logs))}"
+            raise UserError(f"{why}, and was not named explicitly: its code would run as you. If you trust it, {do}")
 
 
 def study_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
-    """The studies that STUDY means: a name, a directory or a sweep's TOML; left out, the newest, which is told."""
+    """The studies named by STUDY: a name, a directory or a sweep's TOML; if None, the newest, which is printed."""
     if study is None:
         home = newest_home(root)
         click.echo(f"study {home.name} (the newest in {root})", err=True)
@@ -107,10 +106,10 @@ def one_study(study: str | None, root: Path) -> StudyHome:
 
 
 def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
-    """As ``study_homes``, for commands that change something: left out, STUDY is the only one with trials left.
+    """As ``study_homes``, for commands that change something: the default is the only study with trials left.
 
     Raises:
-        UserError: it was left out, and several studies have trials left, or none.
+        UserError: STUDY is None, and several studies have trials left, or none.
     """
     if study is not None:
         return study_homes(study, root)
@@ -124,20 +123,3 @@ def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:
         raise UserError(f"no study in {root} has trials left; name the one you mean ('hpo-batch list')")
     click.echo(f"study {names[0]} (the only one in {root} with trials left)", err=True)
     return homes
-
-
-def trial_numbers(text: str, names: dict[str, int], count: int) -> list[int]:
-    """The trials that TRIAL means: a number, a name, or a range ``1-3``."""
-    if text in names:
-        return [names[text]]
-    first, _, last = text.partition("-")
-    # no text of thousands of digits, nor "²", which is a digit and no number
-    if re.fullmatch(r"[0-9]{1,18}(-[0-9]{1,18})?", text):
-        if int(last or first) >= count:
-            first, last = "1", "0"
-        numbers = list(range(int(first), int(last or first) + 1))
-        if numbers and numbers[-1] < count:
-            return numbers
-    there = f"there are trials 0 to {count - 1}" if count else "there are no trials yet"
-    named = f", and {', '.join(sorted(names)[:10])}" if names else ""
-    raise UserError(f"no trial '{text}': {there}{named}")

@@ -76,6 +76,7 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
 
     made = report(tables, known=known, top=top, seed=seed)
     folder = output if output is not None else _folder(tables)
+    # in a shared study the group must be able to replace the report
     with umask_for(shared=is_in_shared_study(folder.absolute())):
         write(made, folder, is_named=output is not None)
     click.echo((folder / "report.html").resolve())
@@ -90,4 +91,5 @@ def _folder(tables: tuple[TrialsTable, ...]) -> Path:
     if len(homes) > 1:  # budgets are folders in the study's directory
         homes = {table.home.parent if table.home is not None and "/" in table.source else None for table in tables}
     home = homes.pop() if len(homes) == 1 else None
+    # who may only read the study gets the report in the current directory
     return home / "report" if home is not None and os.access(home, os.W_OK) else Path("report")

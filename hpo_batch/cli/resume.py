@@ -47,13 +47,10 @@ def command(
 
 def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
     from hpo_batch.cli.submit import run
-    from hpo_batch.launch.submit import Request
-    from hpo_batch.store.home import home_of
-    from hpo_batch.sweep.load import load
+    from hpo_batch.launch.submit import requests_of_file
 
     root = logs_root(option)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    requests = [Request(sweep=one, home=home_of(root, one.path), toml=text) for one in load(path, overrides=overrides)]
+    requests = requests_of_file(path, root=root, overrides=overrides)
     if not any(one.home.exists for one in requests):
         raise UserError(
             f"the study '{name_in_toml(str(path))}' does not exist in {root}; to start it: 'hpo-batch submit {path}'"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, live_homes, logs_root, one_study, root_option, trial_numbers
+from hpo_batch.cli.options import hint, live_homes, logs_root, one_study, root_option
 from hpo_batch.errors import StudyNotFound, UserError
 from hpo_batch.records import Reason, TrialState
 
@@ -39,15 +39,16 @@ def command(
 
     A failed trial stays as it is, and a new one gets its configuration. Trials that were retried before are skipped.
     """
-    from hpo_batch.monitor.reader import load_state
-    from hpo_batch.store.owner import check_ours
+    from hpo_batch.monitor.reader import load_state, trial_numbers
+    from hpo_batch.store.sharing import check_ours
     from hpo_batch.study.retry import retry, trials_to_retry
 
     home, trials = _parse(study_and_trials, logs_root(root))
+    # before the study is read, since that takes seconds if it is large
     if not dry_run:
         check_ours(home)
     state = load_state(home)
-    named = _named(state, trials)
+    named = trial_numbers(state, *trials)
     matching = None if where is None else _matching(home, where)
     numbers = trials_to_retry(state, named, reason=reason, matching=matching)
     retried = retry(home, numbers, now=time.time(), dry_run=dry_run)
@@ -81,17 +82,19 @@ def _print(retried: Retried, home: StudyHome, state: JournalState, *, dry_run: b
 
 def _parse(words: Sequence[str], root: Path) -> tuple[StudyHome, Sequence[str]]:
     """The study and the trials. Numbers and ranges are trials; a name may be a trial's or a study's."""
+    # the first word alone may be a study: after it come trials
     if words and not re.fullmatch(r"[0-9-]+", words[0]):
         try:
             return one_study(words[0], root), words[1:]
         except StudyNotFound as not_found:
+            # then it may be a trial of the only study with trials left; else the first error is the better one
             try:
                 home = _only(root)
             except UserError:
                 raise not_found from None
-            from hpo_batch.monitor.reader import load_state
+            from hpo_batch.monitor.reader import load_state, trial_names
 
-            if words[0] not in _names(load_state(home)):
+            if words[0] not in trial_names(load_state(home)):
                 raise not_found from None
             return home, words
     return _only(root), words
@@ -102,15 +105,6 @@ def _only(root: Path) -> StudyHome:
     if len(homes) > 1:
         raise UserError(f"several budgets have trials left: {', '.join(home.name for home in homes)}; name one")
     return homes[0]
-
-
-def _names(state: JournalState) -> dict[str, int]:
-    return {t.facts["name"]: t.number for t in state.trials if t.facts.get("name")}
-
-
-def _named(state: JournalState, texts: Sequence[str]) -> list[int]:
-    names = _names(state)
-    return [number for text in texts for number in trial_numbers(text, names, len(state.trials))]
 
 
 def _matching(home: StudyHome, where: str) -> set[int]:

@@ -18,6 +18,7 @@ def command(studies: tuple[str, ...], root: Path | None) -> None:
     from hpo_batch.launch.trash import remove
 
     root_folder = logs_root(root)
+    # all names are resolved first, so that a typing error removes nothing
     for home in [home for study in studies for home in study_homes(study, root_folder)]:
         path = remove(home)
         back = shlex.join(("mv", str(path), str(home.path)))

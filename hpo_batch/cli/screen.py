@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from hpo_batch.store.footprint import Usage
     from hpo_batch.study.stopped import Stopped
 
+# width of the labels: the longest, "failures", and two spaces
 INDENT = 10
-# with more workers than this, only unusual ones are listed
+# with more workers than fill a screen beside the other lines, only unusual ones are listed, and not all of those
 MOST_LISTED = 20
 MOST_ODD = 15
+# parameters of the best trial: more would push everything else off the screen; ``explain`` has all
 MOST_PARAMS = 12
-# smaller amounts of GPU hours are not shown
+# 18 seconds of one GPU: nobody plans with less
 LEAST_HOURS = 0.005
 
 
@@ -110,17 +112,9 @@ def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:
         lines.append(("look", hint("logs", name, str(stopped.trial))))
     lines += [("go on", hint(*words)) for words in stopped.commands]
     if stopped.trial is not None:
-        # resuming by name uses the stored sweep, without edits of the file
+        # resuming by name uses the stored sweep, which does not have the edits of the file
         lines.append(("", "if you have edited the sweep's file, use it instead: hpo-batch resume FILE.toml"))
     return lines
-
-
-def gist(status: StudyStatus) -> tuple[object, ...]:
-    """The part of a status that changes only when something happens, without running times."""
-    workers = tuple((w.worker, w.job, w.state, w.node, w.trial, w.attempt, w.reason) for w in status.workers)
-    best = None if status.best is None else status.best.number
-    unseen = tuple(sorted(status.unseen))
-    return (status.name, status.counts, best, tuple(status.failures.items()), workers, status.abandoned, unseen)
 
 
 def _trials(status: StudyStatus) -> str:
@@ -275,6 +269,7 @@ def _wrapped(label: str, text: str, width: int | None) -> list[str]:
     if width is None:
         return [f"{label:<{INDENT}}{text}"]
     room = max(20, width - INDENT)
+    # not at hyphens: names, paths and options are copied from here
     parts = textwrap.wrap(text, room, break_on_hyphens=False, subsequent_indent="  " if not label else "") or [""]
     return [f"{label if i == 0 else '':<{INDENT}}{part}" for i, part in enumerate(parts)]
 

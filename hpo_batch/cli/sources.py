@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def source_options(command: F) -> F:
     """``[SOURCE ...] --from --sweep --map --value --direction --params --ignore``; pass them to ``read_sources``."""
     command = column_options(command)
+    # reversed: decorators apply from the last to the first, and --help lists them in the order written here
     for decorate in reversed(
         (
             click.argument("sources", nargs=-1, metavar="[SOURCE ...]"),
@@ -168,6 +169,7 @@ def _scope(text: str, sources: Sequence[str], option: str) -> tuple[str | None, 
     """The source that an option applies to (None: all), and the rest of its text."""
     whole = [source for source in sources if text.startswith(f"{source}:")]
     if whole:
+        # the longest: a URL has a colon too, and one source may begin like another
         source = max(whole, key=len)
         return source, text[len(source) + 1 :]
     named = {source: Path(source).name for source in sources}

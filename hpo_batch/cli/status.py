@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,7 @@ from hpo_batch.errors import Exit
 from hpo_batch.files import shown_json
 
 if TYPE_CHECKING:
-    from hpo_batch.monitor.status import StudyStatus, View
-    from hpo_batch.store.home import StudyHome
-
-ASK_SLURM_EVERY_S = 60.0
-# seconds between reads of the journal
-LOOK_EVERY_S = 2.0
+    from hpo_batch.monitor.status import StudyStatus
 
 
 @click.command(name="status")
@@ -41,8 +36,7 @@ def command(
     """
     from hpo_batch.monitor.status import View
 
-    homes = study_homes(study, logs_root(root))
-    view = View(homes)
+    view = View(study_homes(study, logs_root(root)))
     if not watch:
         statuses = view.look(accounting=accounting)
         click.echo(_json(statuses, indent=2) if as_json else _text(statuses, all_workers=all_workers))
@@ -51,52 +45,45 @@ def command(
         return next((error.exit_code for error in view.unreadable.values()), Exit.OK)
     try:
         if sys.stdout.isatty() and not as_json:
-            _redraw(view, homes, all_workers=all_workers, accounting=accounting)
+            _redraw(view.watch(accounting=accounting), all_workers=all_workers)
         else:
-            _print_changes(view, homes, as_json=as_json, all_workers=all_workers, accounting=accounting)
+            _print_changes(view.watch(accounting=accounting), as_json=as_json, all_workers=all_workers)
     except KeyboardInterrupt:
         pass  # the way to stop watching
     return Exit.OK
 
 
-def _redraw(view: View, homes: Sequence[StudyHome], *, all_workers: bool, accounting: bool) -> None:
-    """Draw each screen over the previous one with a single write, so that nothing flickers."""
-    asked = float("-inf")
+def _redraw(looks: Iterable[list[StudyStatus]], *, all_workers: bool) -> None:
+    """Draw each screen over the previous one with a single write, so that nothing flickers.
+
+    Sequences: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html (ED, CUP, EL).
+    """
+    from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, LOOK_EVERY_S
+
     terminal = steering(sys.stdout)
     terminal.write("\x1b[2J")
-    while True:
-        ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
-        asked = time.monotonic() if ask else asked
-        statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
+    for statuses in looks:
         height = shutil.get_terminal_size().lines
         lines = _text(statuses, all_workers=all_workers).splitlines()
         now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
         last = f"{now}; reads the journal every {LOOK_EVERY_S:g} s, asks SLURM every {ASK_SLURM_EVERY_S:g} s"
+        # a screen that scrolls could not be drawn over: the last line and the cursor need two
         if len(lines) > height - 2:
             lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
         body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
         terminal.write(f"\x1b[H{body}\x1b[J")
         terminal.flush()
-        time.sleep(LOOK_EVERY_S)
 
 
-def _print_changes(
-    view: View, homes: Sequence[StudyHome], *, as_json: bool, all_workers: bool, accounting: bool
-) -> None:
+def _print_changes(looks: Iterable[list[StudyStatus]], *, as_json: bool, all_workers: bool) -> None:
     """Without a terminal: print the screen after each change, JSON as one line."""
-    from hpo_batch.cli.screen import gist
-
-    asked, before = float("-inf"), None
-    while True:
-        ask = time.monotonic() - asked >= ASK_SLURM_EVERY_S
-        asked = time.monotonic() if ask else asked
-        statuses = view.look(ask_slurm=ask, accounting=ask and accounting)
-        now = tuple(gist(status) for status in statuses)
+    before = None
+    for statuses in looks:
+        now = tuple(status.gist for status in statuses)
         if now != before:
             text = _json(statuses) if as_json else _text(statuses, all_workers=all_workers) + "\n"
             click.echo(text)  # which flushes
         before = now
-        time.sleep(LOOK_EVERY_S)
 
 
 def _json(statuses: Sequence[StudyStatus], *, indent: int | None = None) -> str:

@@ -59,12 +59,10 @@ def command(
 
     SBATCH_* variables apply to options that the sweep does not set; the plan shows them.
     """
-    from hpo_batch.launch.submit import Request
+    from hpo_batch.launch.submit import requests_of_file
     from hpo_batch.scheduler.slurm.options import key_of_job, parse_options
-    from hpo_batch.store.home import home_of
-    from hpo_batch.sweep.load import load
-    from hpo_batch.sweep.part import part_of
 
+    # later overrides win: an option of its own is more specific than --set, and sbatch's own options are the last word
     chosen = list(overrides)
     chosen += ["job.template=local"] if local else []
     chosen += [f"job.workers={workers}"] if workers is not None else []
@@ -73,11 +71,9 @@ def command(
     for option, value in parse_options(sbatch_options):
         key, literal = key_of_job(option, value)
         chosen.append(f"job.{key}={literal}")
-    sweeps = part_of(load(sweep, overrides=chosen), start_from=start_from, only=only, set_of=set_of)
-    requests = [
-        Request(sweep=one, home=home_of(logs_root(root), one.path), toml=sweep.read_text(encoding="utf-8"))
-        for one in sweeps
-    ]
+    requests = requests_of_file(
+        sweep, root=logs_root(root), overrides=chosen, start_from=start_from, only=only, set_of=set_of
+    )
     check_trusted([one.home for one in requests], root=root, study=sweep.name)  # naming its TOML counts as naming it
     return run(requests, wait=wait, dry_run=dry_run, fresh=fresh)
 
@@ -94,8 +90,10 @@ def run(
     if dry_run:
         # fail where submit would, so that `submit -n && submit` does not fail at the second step
         return Exit.BAD_INPUT if any(plan.change.against for plan in result.plans) else None
+    # a collector that has nothing to resume has done its work
     if after is not None and not result.started:
         return None
+    # the other budgets run although one failed: follow them, then report the failure
     code = _go_on(result, wait=wait)
     if result.error is not None:
         return result.error.exit_code

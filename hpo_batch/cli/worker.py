@@ -18,5 +18,6 @@ def command(study: str, root: Path | None) -> int:
     from hpo_batch.worker.entry import run_worker
 
     home = one_study(study, logs_root(root))
+    # the objective of the study runs in this process
     check_trusted([home], root=root, study=study)
     return run_worker(home, os.environ)

@@ -1,1 +1,1 @@
-"""Every check of a study, of the disk it lies on, of nodes and of what a site allows."""
+"""Every check of a study, its disk, nodes, and the limits of a site."""

@@ -1,12 +1,12 @@
-"""A small program that two processes run at once on one folder: do its locks exclude, and do both see what is written?
+"""A small program that two processes run at once in one folder: do locks exclude, and are appends seen at once?
 
-And does a journal lose nothing? That is tried with the class that workers use, in their order of calls: a test of its
-own making would pass where the journal fails.
+It also checks that a journal loses nothing, with the class that workers use and in their order of calls: a simpler test
+would pass on file systems where the journal fails.
 
-Run by any Python, on nodes where hpo-batch itself may be missing: it imports the standard library alone, and the
-journal when its turn comes. The folder lies where others may write: nothing of it is run, nor says what is.
-``python contention.py FOLDER QUESTION [RANK]`` is asked in JSON and writes ``answer.RANK.json``; without RANK it is
-the number of the task (SLURM_PROCID). What the answers mean is judged in ``file_system``.
+It runs with any Python, on nodes where hpo-batch may be missing, so it imports only the standard library, and the
+journal when its turn comes. Others may write to the folder, so nothing from it is executed or trusted.
+``python contention.py FOLDER QUESTION [RANK]`` takes its question as JSON and writes ``answer.RANK.json``; RANK
+defaults to the number of the task (SLURM_PROCID). ``file_system`` judges the answers.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from typing import Any
 
 KERNEL, LINK, JOURNAL = "kernel", "link", "journal"
 JOURNAL_FILE = "journal.jsonl"
-NUMBER_BYTES = 12  # of a fixed width, so that a number is overwritten whole
+NUMBER_BYTES = 12  # fixed width, so that each number overwrites all of the last one
 LINE = b"one line for each time that the lock was held\n"
 # as in journal.kernel_lock and journal.locks, which this program may not import
 NO_KERNEL_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 Take = Callable[[Path, float], AbstractContextManager[bool]]
-"""Hold the lock of a path: whether it is held at the latest at a deadline of the monotonic clock."""
+"""Hold the lock of a path; yields whether it was acquired before a deadline of the monotonic clock."""
 
 
 @contextlib.contextmanager
@@ -58,9 +58,9 @@ def _try_kernel(fd: int) -> bool:
 
 @contextlib.contextmanager
 def link(path: Path, deadline: float) -> Iterator[bool]:
-    """As ``journal.locks`` does it: a file of our own becomes the lock by a hard link, as open(2) advises for NFS.
+    """As in ``journal.locks``: a file of our own becomes the lock by a hard link, as open(2) recommends for NFS.
 
-    See O_EXCL in https://man7.org/linux/man-pages/man2/open.2.html. Without hard links it is made exclusively.
+    See O_EXCL in https://man7.org/linux/man-pages/man2/open.2.html. Without hard links, it is created with O_EXCL.
     """
     card = path.with_name(f"{path.name}.{socket.gethostname()}.{random.getrandbits(32):x}")
     card.touch()
@@ -93,7 +93,9 @@ def _by(deadline: float, attempt: Callable[[], bool]) -> bool:
     while not attempt():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(random.uniform(0.0002, 0.004))  # unequal, or the two could miss each other for ever
+        time.sleep(
+            random.uniform(0.0002, 0.004)
+        )  # random, because with equal pauses one could always come when the other holds it
     return True
 
 
@@ -101,11 +103,11 @@ LOCKS: dict[str, Take] = {KERNEL: kernel, LINK: link}
 
 
 def take_turns(folder: Path, kind: str, take: Take, *, times: int, deadline: float) -> dict[str, Any]:
-    """Take a lock again and again, and count under it, in a file that the other process counts in too.
+    """Take a lock repeatedly, and under it increment a number in a file that the other process increments too.
 
     Returns:
-        How often it was ``held``; how often the other had been there in between (``met``); how often what the last
-        holder had appended was not all there (``unseen``).
+        How often the lock was ``held``; how often the other process had it in between (``met``); how often lines of
+        the last holder were missing (``unseen``).
     """
     held = met = unseen = 0
     last = None
@@ -123,13 +125,12 @@ def take_turns(folder: Path, kind: str, take: Take, *, times: int, deadline: flo
 
 
 def _count_up(path: Path) -> int:
-    """Add one to the number in a file; the number before."""
-    fd = os.open(
-        path, os.O_RDWR | os.O_CREAT, 0o666
-    )  # NFS looks at the server at each open (close-to-open consistency, nfs(5)), so it is opened under the lock
+    """Increment the number in a file and return the number before."""
+    # opened under the lock, since NFS asks the server at each open (close-to-open consistency in nfs(5))
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         number = int(os.pread(fd, NUMBER_BYTES, 0) or b"0")
-        time.sleep(random.uniform(0, 0.001))  # time for a process that the lock does not keep out
+        time.sleep(random.uniform(0, 0.001))  # gives a process that the lock fails to exclude the time to interfere
         os.pwrite(fd, b"%0*d" % (NUMBER_BYTES, number + 1), 0)
         os.fsync(fd)
     finally:
@@ -138,7 +139,7 @@ def _count_up(path: Path) -> int:
 
 
 def _append(path: Path) -> int:
-    """Append a line; the length of the file before."""
+    """Append a line and return the length of the file before."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         size = os.fstat(fd).st_size
@@ -150,14 +151,14 @@ def _append(path: Path) -> int:
 
 
 def append_in_turn(folder: Path, *, rank: int, times: int, deadline: float) -> dict[str, Any]:
-    """Append to one journal again and again, as a worker does; each record says how many are before it.
+    """Append to one journal repeatedly, as workers do. Each record says how many precede it.
 
     Returns:
-        How often the process has ``held`` the lock, and how often the other had been there in between (``met``).
+        How often this process ``held`` the lock, and how often the other had it in between (``met``).
 
     Raises:
         ImportError: this Python has no hpo-batch.
-        HpoBatchError: the journal noticed that something is wrong.
+        HpoBatchError: the journal itself noticed an error.
     """
     from hpo_batch.journal.file import Journal
 
@@ -184,7 +185,7 @@ def append_in_turn(folder: Path, *, rank: int, times: int, deadline: float) -> d
 
 @contextlib.contextmanager
 def _busy() -> Iterator[None]:
-    """A thread that computes, as a data loader's does: it holds up the calls that follow each other under a lock."""
+    """Run a thread that computes, as a data loader's does: it delays the calls that are made under a lock."""
     over = threading.Event()
 
     def compute() -> None:
@@ -199,7 +200,7 @@ def _busy() -> Iterator[None]:
 
 
 def try_held(folder: Path, kind: str, take: Take, *, rank: int, deadline: float) -> dict[str, Any]:
-    """Each in turn holds a lock while the other one tries to take it, and tries again when it is free."""
+    """Each holds a lock in turn while the other tries to take it, and tries again when it is free."""
     outcome: dict[str, Any] = {}
     for holder in (0, 1):
         path = folder / f"{kind}.held.{holder}"
@@ -221,7 +222,7 @@ def try_held(folder: Path, kind: str, take: Take, *, rank: int, deadline: float)
 
 
 class Alone(Exception):
-    """The other process did not do its part in time."""
+    """The other process did not do its part in time, or this one could not see it."""
 
 
 def _wait_for(path: Path, *, deadline: float) -> None:
@@ -237,9 +238,9 @@ def _wait_for(path: Path, *, deadline: float) -> None:
 
 
 def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
-    """Between which bounds the file server's clock is ahead of ours, in seconds."""
+    """Bounds, in seconds, of how far the file server's clock is ahead of ours."""
     low, high = float("-inf"), float("inf")
-    for attempt in range(5):  # a single one may be slow; five narrow the bounds
+    for attempt in range(5):  # a single write may be slow; the fastest of five gives the narrowest bounds
         path = folder / f"clock.{rank}.{attempt}"
         before = time.time()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -250,20 +251,18 @@ def clock_offset(folder: Path, rank: int) -> tuple[float, float]:
             os.close(fd)
         after = time.time()
         written = path.stat().st_mtime
-        low, high = (
-            max(low, written - after),
-            min(high, written - before + 0.02),
-        )  # the kernel stamps files with the time of its last tick
+        # the kernel stamps files with the time of its last tick, which is up to 10 ms ago at 100 Hz
+        low, high = max(low, written - after), min(high, written - before + 0.02)
         path.unlink()
     return min(low, high), max(low, high)
 
 
 def answer(folder: Path, rank: int, question: dict[str, Any]) -> None:
-    """Answer a question about a folder, into it; what is known so far is written again and again."""
+    """Answer a question about a folder, in a file there. Partial answers are written too, in case of a hang."""
     facts: dict[str, Any] = {"rank": rank, **_me(question), "locks": {}}
 
     def write() -> None:
-        # replaced in one step: whoever reads it sees all of one answer
+        # replaced atomically, so that a reader never sees half an answer
         temporary = folder / f"answer.{rank}.tmp"
         temporary.write_text(json.dumps(facts), encoding="utf-8")
         temporary.replace(folder / f"answer.{rank}.json")
@@ -273,7 +272,7 @@ def answer(folder: Path, rank: int, question: dict[str, Any]) -> None:
         try:
             sys.path.insert(1, str(Path.cwd()))  # as `python -m` has it
             facts["facts"] = importlib.import_module(question["facts"]).facts(question)
-        except Exception as error:  # of the import of anything: what it says is the answer
+        except Exception as error:  # the import may raise anything; its message is the answer
             facts["no_facts"] = f"{type(error).__name__}: {error}"
         write()
     facts["clock"] = clock_offset(folder, rank)
@@ -308,7 +307,7 @@ def _journal_facts(folder: Path, question: dict[str, Any], rank: int, deadline: 
         return append_in_turn(folder, rank=rank, times=question["times"], deadline=deadline)
     except ImportError as error:
         return {"missing": f"this Python has no hpo-batch ({error})"}
-    except Exception as error:  # whatever ended it: a worker would have ended so
+    except Exception as error:  # anything that would end a worker
         return {"error": f"{type(error).__name__}: {error}"}
 
 

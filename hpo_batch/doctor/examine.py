@@ -1,4 +1,4 @@
-"""``hpo-batch doctor`` for Python users: find the studies that a word means, and examine them and their site.
+"""``hpo-batch doctor`` for Python users: find studies by name, and examine them and their site.
 
 >>> subject = find_subject("lr-sweep", root=Path("logs"))
 >>> for part in examine(subject):
@@ -31,9 +31,9 @@ class Subject:
     root: Path
     """the logs directory"""
     homes: tuple[StudyHome, ...]
-    """studies, those included that have lost their journal; none for a sweep that was never submitted"""
+    """studies, including those that have lost their journal; none for a sweep that was never submitted"""
     toml: Path | None = None
-    """a sweep's file, if it was named"""
+    """the sweep's file, if that was given"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Part:
     """of the study"""
     path: Path
     findings: Iterator[Finding]
-    """found as they are asked for: a check may take minutes"""
+    """made on demand, since a check may take minutes"""
 
 
 def _ignore(text: str) -> None:
@@ -53,10 +53,10 @@ def _ignore(text: str) -> None:
 
 
 def find_subject(study: str | None, *, root: Path, tell: Tell = _ignore) -> Subject:
-    """What a word means: a study's name or directory, or the path of a SWEEP.toml; None: the newest study, if any.
+    """Find what to examine: a study by name or directory, or a SWEEP.toml. None means the newest study, if any.
 
     Raises:
-        StudyNotFound: there is no such study, nor what is left of one.
+        StudyNotFound: there is no such study, and nothing left of one.
     """
     if study is None:
         if not any(all_homes(root)):
@@ -77,11 +77,11 @@ def find_subject(study: str | None, *, root: Path, tell: Tell = _ignore) -> Subj
 
 
 def examine(subject: Subject, *, nodes: NodeTrial | None = None, tell: Tell = _ignore) -> Iterator[Part]:
-    """Examine each study, then the site. Changes nothing; what it tries, it tries in a folder that it removes.
+    """Examine each study, then the site. Changes nothing; tests run in a folder that is removed afterwards.
 
     Args:
-        nodes: try two nodes too, with a job of at most five minutes.
-        tell: told what is waited for, and what is assumed.
+        nodes: test two nodes too, with a job of at most five minutes.
+        tell: called with what is being waited for or assumed.
 
     Raises:
         UserError: the sweep has mistakes, or does not run on nodes and ``nodes`` is given.
@@ -92,6 +92,7 @@ def examine(subject: Subject, *, nodes: NodeTrial | None = None, tell: Tell = _i
         raise UserError(f"template '{job.template}' runs on this machine: --cluster needs a sweep for SLURM")
     for home in subject.homes:
         yield Part(kind="study", name=home.name, path=home.path, findings=examine_study(home))
+    # a sweep's file may have budgets that were never submitted beside those that were
     names = {home.name for home in subject.homes}
     site = SiteSubject(
         root=subject.root,
@@ -105,13 +106,13 @@ def examine(subject: Subject, *, nodes: NodeTrial | None = None, tell: Tell = _i
 
 
 def _job(subject: Subject, sweeps: tuple[Sweep, ...], tell: Tell) -> Job | None:
-    """What the sweep asks of SLURM; None if no sweep is known. Of several budgets it is the first one's."""
+    """The sweep's [job]; None if no sweep is known. With several budgets, the first one's."""
     jobs = [sweep.job for sweep in sweeps]
     for home in subject.homes if subject.toml is None else ():
         try:
             jobs.append(read_revision(home, read_state(home)).job)
         except (StorageError, OSError):
-            continue  # what is wrong with it is among the study's findings
+            continue  # the study's own findings say what is wrong
     if any(job != jobs[0] for job in jobs):
         tell("note: budgets differ in [job]; SLURM is asked about the first one's")
     return jobs[0] if jobs else None

@@ -1,4 +1,4 @@
-"""Whether the file system of the logs directory does what a study relies on, tried in a folder that is removed after.
+"""Test whether the file system of the logs directory does what a study relies on, in a folder that is removed.
 
 Two processes contend for both locks (``contention``): two of this host, or two nodes that ``doctor.nodes`` starts.
 """
@@ -27,17 +27,17 @@ from hpo_batch.files import write_atomic
 
 PREFIX: Final = ".doctor."
 TIMES = 100
-"""turns of each process: enough for the two to meet dozens of times, and a few seconds on NFS"""
+"""turns of each process: enough for the two to meet dozens of times, in a few seconds even on NFS"""
 PATIENCE_S: Final = 60.0
-"""NFS clients may not see another's new file for as long as that (acdirmax):
+"""NFS clients may take that long to see a new file of another client (acdirmax):
 https://man7.org/linux/man-pages/man5/nfs.5.html"""
 TRIED_BYTES: Final = 16 << 20
-"""more than a client's cache hides, and written in a second"""
+"""more than a client's cache hides, and still written within a second"""
 ELSEWHERE = "put the studies on another file system (--root, or $HPO_BATCH_ROOT)"
 
 
 def nearest_folder(path: Path) -> Path:
-    """``path``, or the folder above it in which it would be made."""
+    """``path``, or the nearest existing folder above it."""
     while not path.is_dir() and path != path.parent:
         path = path.parent
     return path
@@ -45,10 +45,10 @@ def nearest_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def trial_folder(root: Path) -> Iterator[Path]:
-    """A folder below the logs directory, removed at the end.
+    """Create a folder in the logs directory for the length of the block.
 
     Raises:
-        StorageError: none can be made.
+        StorageError: it cannot be created.
     """
     # an unguessable name, for this user alone: others may write into the logs directory
     folder = nearest_folder(root) / f"{PREFIX}{secrets.token_hex(4)}"
@@ -63,7 +63,7 @@ def trial_folder(root: Path) -> Iterator[Path]:
 
 
 def self_test(root: Path) -> Iterator[Finding]:
-    """All that can be tried from this host."""
+    """All tests that need only this host."""
     try:
         with trial_folder(root) as folder:
             yield _kind(folder)
@@ -86,7 +86,7 @@ def _kind(folder: Path) -> Finding:
 
 
 def _basics(folder: Path) -> Iterator[Finding]:
-    """Replacing a file in one step, hard links, and room for what is written."""
+    """Whether files are replaced atomically, hard links work, and there is room."""
     try:
         write_atomic(folder / "replaced", "old")
         write_atomic(folder / "replaced", "new")
@@ -110,7 +110,7 @@ def _basics(folder: Path) -> Iterator[Finding]:
 
 
 def _free(folder: Path) -> str:
-    """Room and inodes that are left; some file systems (Btrfs) have no number of inodes."""
+    """Free bytes and inodes; some file systems, such as Btrfs, have no fixed number of inodes."""
     facts = os.statvfs(folder)
     free = facts.f_bavail * facts.f_frsize
     room = f"{free / (1 << 30):.1f} GiB" if free >= 1 << 30 else f"{free >> 20} MiB"
@@ -118,9 +118,9 @@ def _free(folder: Path) -> str:
 
 
 def _write(path: Path, size: int) -> None:
-    """Write real bytes and sync them: over NFS a used-up quota is an error of fsync or close, not of write.
+    """Write random bytes and sync them: on NFS, an exhausted quota is an error of fsync or close, not of write.
 
-    See https://man7.org/linux/man-pages/man2/fsync.2.html. Random bytes: zeros may be compressed to nothing.
+    See https://man7.org/linux/man-pages/man2/fsync.2.html (EDQUOT). Zeros could be compressed away.
     """
     with path.open("wb") as file:
         file.write(secrets.token_bytes(1 << 16) * (size >> 16))
@@ -130,17 +130,17 @@ def _write(path: Path, size: int) -> None:
 
 
 def question(**more: Any) -> dict[str, Any]:
-    """What ``contention`` is asked."""
+    """A question for ``contention``."""
     return {"times": TIMES, "patience_s": PATIENCE_S, **more}
 
 
 def program_text() -> str:
-    """The program that nodes run: they may not have it, and nothing is run that lies in the logs directory."""
+    """The source of ``contention``: nodes may lack it, and nothing in the logs directory may be executed."""
     return Path(contention.__file__).read_text(encoding="utf-8")
 
 
 def answers(folder: Path) -> tuple[dict[str, Any], ...]:
-    """What the processes have answered so far, by rank."""
+    """The answers so far, by rank."""
     by_rank = []
     for rank in (0, 1):
         with contextlib.suppress(OSError, ValueError):
@@ -162,6 +162,7 @@ def _contend(folder: Path) -> Iterator[Finding]:
                 )
                 for rank in (0, 1)
             ]
+            # a process may wait PATIENCE_S for the other one, and then for a lock
             ended = [processes.wait(process, 2 * PATIENCE_S) for process in running]
         except HpoBatchError as error:
             yield note("locks", f"not tried: {error}")
@@ -172,7 +173,7 @@ def _contend(folder: Path) -> Iterator[Finding]:
             return
         finally:
             for process in running:
-                if process.poll() is None:
+                if process.poll() is None:  # in a hanging call to the file system, where only SIGKILL helps, if any
                     processes.signal_group(process, 9)
     if any(code != 0 for code in ended):
         words = [path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in outputs]
@@ -190,7 +191,7 @@ class Turns:
     met: int
     unseen: int
     counted: int
-    """what the number in the file says in the end"""
+    """the number in the file at the end"""
     lines: int
     """whole lines appended"""
     while_held: tuple[bool, bool]
@@ -203,7 +204,7 @@ class Turns:
 
 
 def read_turns(folder: Path, kind: str, facts: Sequence[Mapping[str, Any]]) -> Turns:
-    """What both processes did under one lock. Raises OSError, KeyError and ValueError if that is not known."""
+    """What both processes did under one lock. Raises OSError, KeyError or ValueError for incomplete answers."""
     one, two = facts
     with (folder / f"{kind}.count").open("rb") as file:
         counted = int(file.read(NUMBER_BYTES))
@@ -221,7 +222,7 @@ def read_turns(folder: Path, kind: str, facts: Sequence[Mapping[str, Any]]) -> T
 def judge_locks(
     folder: Path, answered: Sequence[Mapping[str, Any]], *, between: str, one_host: bool
 ) -> Iterator[Finding]:
-    """What the answers of two processes say about the locks of their file system."""
+    """Findings about a file system's locks from the answers of two processes."""
     if len(answered) < 2 or not all(one.get("done") for one in answered):
         yield bad("locks", f"{between}: incomplete answers; not judged", ELSEWHERE)
         return
@@ -234,7 +235,7 @@ def judge_locks(
         facts = [one["locks"][kind] for one in answered]
         said = next((one[key] for key in ("missing", "error") for one in facts if key in one), None)
         if said is not None and kind == KERNEL and any("missing" in one for one in facts):
-            # flock(2) is optional: Lustre has it with -o flock only, some FUSE file systems never
+            # flock(2) is optional: Lustre has it only if mounted with -o flock, some FUSE file systems never
             what = f"{between}: no kernel locks here ({said}): '.lock' alone is the lock"
             yield note("locks", what, "nothing; with many workers it is slower")
             continue
@@ -251,7 +252,7 @@ def judge_locks(
 
 
 def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: str) -> Finding:
-    """What is left of the records that two processes appended to a journal in turn."""
+    """Whether all records that two processes appended to a journal are there, in order."""
     if any("missing" in one for one in facts):
         said = next(one["missing"] for one in facts if "missing" in one)
         return note("journal", f"{between}: not tried, {said}", "install it there")
@@ -275,7 +276,7 @@ def judge_journal(folder: Path, facts: Sequence[Mapping[str, Any]], *, between: 
 
 
 def _before(line: bytes) -> int | None:
-    """How many records a record says are before it; None if it is none of ours."""
+    """The number of records that precede a record, as it says; None if it is not one of the test's."""
     try:
         before: int = json.loads(line)["system_attr"]["before"]
     except (ValueError, KeyError, TypeError):
@@ -284,7 +285,7 @@ def _before(line: bytes) -> int | None:
 
 
 def judge(turns: Turns, kind: str, *, between: str, one_host: bool) -> Finding:
-    """What two processes saw of a lock, and what that means."""
+    """The finding about one lock, from what two processes saw."""
     total, name = sum(turns.held), _name(kind)
     if not turns.excludes:
         lost = total - turns.counted

@@ -13,7 +13,7 @@ from hpo_batch.errors import Exit
 class Level(Enum):
     FINE = "ok"
     NOTE = "note"
-    """it costs something, or could not be tried"""
+    """it has a cost, or could not be tested"""
     BAD = "bad"
 
 
@@ -25,10 +25,10 @@ class Finding:
     ``limits``, ``preempt``, ``nodes``, ``start``, ``python``, ``gpus`` or ``clocks``"""
     what: str
     do: str = ""
-    """what to do about it; empty if nothing has to be done"""
+    """what to do about it; empty if nothing"""
     mended_by_rebuild: bool = False
     code: Exit = Exit.STORAGE
-    """exit code of a command that found it, if it is bad"""
+    """exit code of the command if the finding is bad"""
 
     def as_json(self) -> dict[str, Any]:
         return {"level": self.level.value, "about": self.about, "what": self.what, "do": self.do}
@@ -53,5 +53,5 @@ def bad_site(about: str, what: str, do: str = "") -> Finding:
 
 
 def exit_code(findings: Iterable[Finding]) -> Exit:
-    """The highest of the bad ones: what is wrong with the storage (4) before what is wrong with SLURM (3)."""
+    """The highest code of bad findings: problems of the storage (4) come before those of SLURM (3)."""
     return max((finding.code for finding in findings if finding.level is Level.BAD), default=Exit.OK)

@@ -1,4 +1,4 @@
-"""What a study needs around its journal: locks that are free and that hold, leases of the living, room on the disk."""
+"""What a study needs around its journal: locks that work and are free, leases of live workers, room on the disk."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from hpo_batch.store.liveness import holders
 from hpo_batch.text.names import listed
 
 LEAST_FREE_BYTES: Final = 1 << 30
-"""a checkpoint may take that much"""
+"""one large checkpoint"""
 LEAST_FREE_INODES: Final = 1000
 """locks, leases and logs are files too"""
 MOST_INODES: Final = 1 << 60
-"""A file system that makes inodes as they are needed answers with a number that means nothing:
+"""File systems that create inodes on demand report a meaningless number:
 https://utcc.utoronto.ca/~cks/space/blog/unix/StatfsPeculiarities"""
 LOCK_PATIENCE_S: Final = 2.0
-"""A writer holds the lock for milliseconds: whoever holds it that long has been suspended, or waits for its disk."""
+"""Writers hold the lock for milliseconds: one that holds it this long is suspended, or waits for its disk."""
 
 
 def check_locks(subject: StudySubject) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def _held_locks(home: StudyHome) -> Iterator[Finding]:
     lock = Path(f"{home.journal}.lock")
     first = _lock_identity(lock)
     if first is not None:
-        time.sleep(0.1)  # a writer holds it for a few milliseconds
+        time.sleep(0.1)  # much longer than a writer holds it
         if _lock_identity(lock) == first:
             yield _of_lock(lock)
     # each taker of the lock makes such a file first, and removes it when it lets go (``journal.locks``)
@@ -101,7 +101,7 @@ def _age_s(path: Path) -> float:
 
 
 def _kernel_lock_holder(path: Path) -> str | None:
-    """Who holds the kernel lock without a pause; None if it was free at some moment, or there is none."""
+    """The process that holds the kernel lock all the time; None if the lock was free at some moment, or is absent."""
     try:
         fd = open_regular(path, os.O_RDWR)
     except OSError:
@@ -130,13 +130,13 @@ def _in_proc_locks(inode: int) -> str | None:
     return None
 
 
-# a program of its own: within one process a lock says nothing about others
+# in a process of its own, because locks are between processes
 _TRY = "import fcntl, sys\ntry: fcntl.flock(open(sys.argv[1], 'rb+'), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
 _TRY += "except BlockingIOError: sys.exit(7)\n"
 
 
 def kernel_locks(home: StudyHome) -> Finding:
-    """Whether a kernel lock that one process holds keeps another one of this host out."""
+    """Whether a kernel lock of one process excludes another one on this host."""
     path = home.path / f".doctor.{secrets.token_hex(4)}.flock"
     try:
         with os.fdopen(open_lock(str(path), os.O_EXCL), "wb") as file:
@@ -166,7 +166,7 @@ def _try_lock(path: Path) -> int:
 
 
 def lease_findings(home: StudyHome) -> Iterator[Finding]:
-    """Workers that live, that are dead, and those of other hosts, of which one look cannot tell."""
+    """Live workers, dead ones, and those of other hosts, about which a single look says nothing."""
     seen = holders(home.workers)
     alive = [str(holder) for holder in seen if holder.alive]
     dead = [str(holder) for holder in seen if holder.alive is False]
@@ -183,14 +183,14 @@ def lease_findings(home: StudyHome) -> Iterator[Finding]:
 
 
 def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
-    """Room for bytes, and for as many files and folders as are ``to_come``."""
+    """Whether there is room for bytes, and for ``to_come`` more files and folders."""
     try:
         stat = os.statvfs(folder)
     except OSError as error:
         what = f"the disk of '{folder}' does not answer: {error.strerror}"
         yield bad("disk", what, "ask your administrators")
         return
-    free = stat.f_bavail * stat.f_frsize  # f_bfree counts what is kept for root too
+    free = stat.f_bavail * stat.f_frsize  # not f_bfree, which includes the blocks reserved for root
     room_in_words = f"{free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
         yield bad("disk", room_in_words, "make room: results cannot be written on a full disk")
@@ -207,10 +207,10 @@ def disk_findings(folder: Path, *, to_come: int = 0) -> Iterator[Finding]:
 
 
 def _free_inodes(folder: Path, stat: os.statvfs_result) -> int | None:
-    """How many more files can be made; None if the file system does not tell.
+    """How many more files can be created; None if the file system does not say.
 
     Some have no number of inodes at all (btrfs: https://mpdesouza.com/blog/btrfs-for-mere-mortals-inode-allocation),
-    others as many as a number can hold. File servers may answer 0 while files can be made, so making one is tried.
+    others report a huge number. File servers may report 0 although files can be created, so creating one is tried.
     """
     if not stat.f_files or stat.f_favail > MOST_INODES:
         return None

@@ -13,11 +13,11 @@ from hpo_batch.doctor.node_job import Order
 from hpo_batch.sweep.schema import Job
 
 CLOCKS_APART_S: Final = 5.0
-"""NTP keeps hosts within milliseconds; an hour off by a few seconds disturbs nobody"""
+"""NTP keeps hosts within milliseconds; a few seconds in a table of hours disturb nobody"""
 
 
 def node_findings(one: Mapping[str, Any], order: Order) -> Iterator[Finding]:
-    """What one node's answer says of it, without its name: that of two nodes is often the same."""
+    """Findings from one node's answer, without its name, since two nodes often give the same."""
     yield from _python(one, order.job)
     if one["unseen"]:
         what = f"not there: {', '.join(one['unseen'])}"
@@ -69,7 +69,7 @@ def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Finding]:
         yield bad_site("gpus", what, "set [job] gres or gpus_per_node as 'sinfo -o \"%P %G\"' has it")
         return
     kind = gpu_type(request)
-    # sites name types as they like ("a100", "tesla_a100"): that nvidia-smi calls it otherwise is no mistake in itself
+    # sites choose the names of types ("a100", "tesla_a100"), so a different name in nvidia-smi is no mistake in itself
     if kind and names and not any(kind in name.lower() for name in names):
         yield note("gpus", f"'{request}' was asked for, nvidia-smi shows {', '.join(names)}", "is that the one meant?")
     if torch == "cuda":
@@ -82,7 +82,7 @@ def _gpus(facts: Mapping[str, Any], job: Job) -> Iterator[Finding]:
 
 
 def gpu_type(request: str) -> str:
-    """``a100`` of "gpu:a100:1", "a100:1" and "gpu:a100_1g.10gb:1"; empty if none is asked for."""
+    """``a100`` for "gpu:a100:1", "a100:1" and "gpu:a100_1g.10gb:1"; empty if no type is requested."""
     words = [
         word for word in request.lower().removeprefix("gres/").split(":") if word != "gpu" and not word.isdecimal()
     ]

@@ -1,4 +1,4 @@
-"""What a node has for a worker: run there by ``doctor.contention``, in the Python that workers would have."""
+"""What a node offers to a worker. Runs on the node, started by ``doctor.contention`` with the workers' Python."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.worker.devices import PROBE
 
 STARTED = "worker-started"
-"""how the names begin of the files by which a worker's start is known"""
+"""prefix of the files that show that a worker has started"""
 NEEDED = ("submitit", "optuna", "pydantic", "msgspec", "filelock")
 """what a worker imports besides hpo-batch"""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What ``doctor`` has started in the place of a worker, in the same way: pickled, by submitit's runner."""
+    """Started by ``doctor`` in place of a worker, in the same way: pickled, by submitit's runner."""
 
     folder: str
 
@@ -39,7 +39,7 @@ class Probe:
 
 
 def facts(question: dict[str, Any]) -> dict[str, Any]:
-    """Everything that ``node_test`` judges, as JSON."""
+    """The facts that ``node_answers`` judges, as JSON."""
     return {
         "hpo_batch": hpo_batch.__version__,
         "place": str(Path(hpo_batch.__file__).parent),

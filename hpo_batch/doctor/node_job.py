@@ -1,4 +1,4 @@
-"""The job that ``doctor --cluster`` submits: as small as can be, and otherwise like a worker's."""
+"""The job that ``doctor --cluster`` submits: as small as possible, and otherwise like a worker's."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from hpo_batch.scheduler.site import Partition
 from hpo_batch.sweep.schema import Job
 
 JOB_S: Final = 300.0
-"""limit of the job; an idle cluster needs seconds"""
+"""the job's time limit; an idle cluster needs seconds"""
 MOST_MEM_GB: Final = 4.0
 PROGRAM: Final = EnvVar.CONTENTION
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is tried, and where."""
+    """What to test, and where."""
 
     job: Job
-    """what the sweep asks for"""
+    """the sweep's job"""
     root: Path
     workdir: Path
     paths: tuple[Path, ...]
-    """that a worker must see"""
+    """paths that a worker must see"""
     partitions: tuple[Partition, ...]
     with_gpus: bool
     start_within_s: float
 
     @property
     def nodes(self) -> int:
-        """2, but 1 where no partition lets a job have two, or nothing but srun could start on the second."""
+        """2, or 1 if no partition allows two, or if nothing would start on the second."""
         return 2 if self.why_one_node == "" else 1
 
     @property
@@ -57,34 +57,34 @@ def script(order: Order, folder: Path, question: Mapping[str, Any]) -> str:
     options = parameters(job, name="hpo-batch-doctor", workdir=order.workdir)
     options |= {"nodes": order.nodes, "ntasks_per_node": 2 // order.nodes}
     further = options["additional_parameters"]
-    # it ends in minutes, and must not come back after it was given up
+    # it ends within minutes, and must not be requeued after doctor has given up
     options["additional_parameters"] = {
         key: value for key, value in further.items() if key not in ("requeue", "signal")
     }
     at_end = f"echo $? > {shlex.quote(str(folder / 'ended'))}"
-    # files tell what squeue would be asked for: a site may limit how often it is asked
+    # files instead of squeue: a site may limit how often that is called
     seen = [f"trap {shlex.quote(at_end)} EXIT"]
     seen += [f'echo "$SLURM_JOB_NODELIST" > {shlex.quote(str(folder / "started"))}']
     options["setup"] = [*seen, *options.get("setup", [])]
-    # in the script itself: a file in the logs directory might be another one by then
+    # in the script itself, because anybody may replace a file in the logs directory meanwhile
     text = f"IFS= read -r -d '' {PROGRAM} <<'{PROGRAM}' || true\n{program_text()}{PROGRAM}"
     options["setup"] = [text, *options["setup"]]
     arguments = shlex.join((str(folder), json.dumps(question)))
     python = f'{job.python or shlex.quote(sys.executable)} -u -c "${PROGRAM}" {arguments}'
     # srun gives each task its number (SLURM_PROCID); without it the shell starts two on this node
     command = python if job.srun else f"{python} 1 & {python} 0 && wait $!"
-    # then a worker is started as workers are: what its start needs is tried by nothing else
+    # then start a worker as workers are started, which nothing else tests
     return (
         f"{script_text(command, folder=folder, asked=options)}\n{start_text(job, folder=folder, pickle='probe.pkl')}\n"
     )
 
 
 def _small(order: Order) -> Job:
-    """The sweep's job with a worker's place and a doctor's size."""
+    """The sweep's job, reduced to the smallest size."""
     job = replace(
         order.job,
         walltime=min(order.job.walltime, JOB_S),
-        cpus=1,  # whatever is asked for makes the job wait longer
+        cpus=1,  # each resource that is requested makes the job wait longer
         mem_gb=None if order.job.mem_gb is None else min(order.job.mem_gb, MOST_MEM_GB),
         dependency=None,
         nodes=1,
@@ -92,7 +92,7 @@ def _small(order: Order) -> Job:
         workers_per_gpu=None,
         mps=False,
     )
-    # with the GPUs of a sweep it would wait for them; they are tried with --gpu
+    # a job with GPUs would have to wait for them; --gpu tests them
     without = {"ntasks"} if order.with_gpus else {"ntasks", *gpu_request.OPTIONS}
     job = replace(job, sbatch={key: value for key, value in job.sbatch.items() if key.replace("_", "-") not in without})
     if not order.with_gpus:

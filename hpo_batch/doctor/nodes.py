@@ -1,7 +1,7 @@
 """A small job on two nodes: do their locks exclude, and do they have what a worker needs?
 
-The job answers with files in a folder below the logs directory (``doctor.contention``): that it started and that it
-ended, is seen by them. The scheduler is asked once at most, about a job that did not start, which is cancelled.
+The job answers with files in a folder of the logs directory (``doctor.contention``), which also show that it started
+and ended. The scheduler is asked at most once, about a job that did not start, which is then cancelled.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import JobCommand
 
 ANSWER_S: Final = 4 * PATIENCE_S
-"""each of the three locks is tried for at most ``PATIENCE_S``; Python may take as long to start from a cold disk"""
+"""three locks are tested for at most ``PATIENCE_S`` each, and Python may take as long to start from a cold disk"""
 
 
 def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]:
     """Submit the job, wait for its answers, and judge them.
 
     Args:
-        tell: told what is waited for.
+        tell: called with what is being waited for.
     """
     try:
         with trial_folder(order.root) as folder:
@@ -50,6 +50,7 @@ def node_test(order: Order, *, tell: Callable[[str], None]) -> Iterator[Finding]
 
 
 def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Finding]:
+    # https://slurm.schedmd.com/sbatch.html#SECTION_FILENAME-PATTERN
     if "%" in str(folder):
         raise UserError(f"SLURM replaces '%' in the names of log files: '{folder.parent}' cannot be the logs directory")
     question_for_nodes = question(
@@ -60,11 +61,12 @@ def _try(order: Order, folder: Path, tell: Callable[[str], None]) -> Iterator[Fi
     )
     write_pickle(folder / "probe.pkl", Probe(folder=str(folder)), order.job)
     text = script(order, folder, question_for_nodes)
-    (folder / "job.sh").write_text(text, encoding="utf-8")  # for the nodes, which ask whether they could submit it
+    (folder / "job.sh").write_text(text, encoding="utf-8")  # for the nodes, which test whether they could submit it
     submitted = time.monotonic()
     job_id = ""
     try:
-        # a job whose id nobody knows cannot be cancelled; its script is no file that others could have replaced
+        # not interrupted, since a job with an unknown id cannot be cancelled; in a private folder, so that nobody can
+        # replace the script
         with processes.not_interrupted(), tempfile.TemporaryDirectory(prefix="hpo-batch-doctor-") as own:
             (Path(own) / "job.sh").write_text(text, encoding="utf-8")
             job_id = BATCH.submit(JobCommand(argv=(str(Path(own) / "job.sh"),), env=environment_for(text, os.environ)))
@@ -87,7 +89,7 @@ def _wait(folder: Path, is_so: Callable[[], bool], timeout_s: float) -> bool:
     while not is_so():
         if time.monotonic() >= deadline:
             return False
-        beat.touch()  # NFS clients remember for up to a minute that a file was not there, unless the folder changes
+        beat.touch()  # NFS clients may remember for a minute that a file is absent, unless the folder changes
         beat.unlink(missing_ok=True)
         time.sleep(0.2)
     return True
@@ -97,7 +99,7 @@ def _not_started(order: Order, job_id: str) -> Finding:
     within = f"within {order.start_within_s:.0f} s"
     rows = [row for row in BATCH.queue([job_id]).values() if row.state.live]
     if not rows:
-        what = f"job {job_id} ended without a word: does '{order.root}' exist on the nodes, and may you write there?"
+        what = f"job {job_id} ended without output: does '{order.root}' exist on the nodes, and can you write to it?"
         return bad_site("nodes", what, "choose a logs directory that all nodes share (--root, or $HPO_BATCH_ROOT)")
     what = f"job {job_id} did not start {within}: {rows[0].word}, {rows[0].reason}; it was cancelled"
     return note("nodes", what, "try again when the cluster is less busy, or wait longer with --start-within SECONDS")
@@ -116,6 +118,7 @@ def _judge(order: Order, folder: Path, waited_s: float) -> Iterator[Finding]:
         between = f"two processes of node {hosts[0]}"
         why = order.why_one_node or "SLURM gave one"
         yield note("nodes", f"one node answered ({hosts[0]}): {why}; between nodes nothing was tried")
+    # a finding that both nodes share is printed once, with both names
     hosts_of: dict[Finding, dict[str, None]] = {}
     for one in answered:
         for finding in node_findings(one, order):
@@ -129,10 +132,11 @@ def _judge(order: Order, folder: Path, waited_s: float) -> Iterator[Finding]:
 
 
 def _start(folder: Path, nodes: str) -> Iterator[Finding]:
-    """Whether what was started as workers are has come to its first line."""
+    """Whether the probe that was started like a worker has run."""
     if any(folder.glob(f"{STARTED}.*")):
         yield fine("start", "a worker starts: srun, Python and submitit's runner find what they need")
         return
+    # the worker's own log, since srun and submitit's runner write their errors there
     lines = [line for path in sorted(folder.glob("*_log.err")) for line in last_lines(path, 50)]
     why = true_reason(lines) or "no line in its log"
     do = "see [job] setup, python, srun_args, and the options behind -- that change its environment (--export)"

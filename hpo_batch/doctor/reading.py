@@ -1,4 +1,4 @@
-"""A study's journal read past its damage: what the checks of a study look at."""
+"""Reads a study's journal past damaged lines, for the checks of a study."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from hpo_batch.journal.state import JournalState
 from hpo_batch.store.home import StudyHome
 
 MOST_BYTES: Final = 1 << 40
-"""No journal is that large (a million trials take 3 GB); a sparse file may say that it is."""
+"""No journal is that large (a million trials take 3 GB), but a sparse file may claim to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A journal read line by line, past those that are bad."""
+    """The result of reading a journal line by line, past bad ones."""
 
     state: JournalState
-    """what the lines before the first bad one make: later ones may mean other trials than they did"""
+    """from the lines before the first bad one; after it, trial numbers may be shifted"""
     lines: int
     bad: tuple[tuple[int, str], ...]
-    """number from 1, and what is wrong with it"""
+    """line number from 1, and what is wrong"""
     torn_bytes: int
-    """length of a last line without its newline"""
+    """length of a last line without a newline"""
     newer_format: int | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it could be read."""
+        """Whether every line could be read."""
         return self.newer_format is None and not self.bad
 
 
@@ -47,7 +47,7 @@ class StudySubject:
 
     @property
     def state(self) -> JournalState | None:
-        """What the journal of a study of ours says; None where that is not wholly known."""
+        """The journal's state; None if it is not completely readable, or was not made by hpo-batch."""
         reading = self.reading
         return reading.state if reading is not None and reading.is_whole and reading.state.is_ours else None
 
@@ -61,7 +61,7 @@ def read_subject(home: StudyHome) -> StudySubject:
 
 
 def read_journal(home: StudyHome) -> Reading:
-    """The journal as it is, without a lock.
+    """Read the journal as it is now, without a lock.
 
     Raises:
         OSError: it is not there, or cannot be read.
@@ -73,7 +73,7 @@ def read_journal(home: StudyHome) -> Reading:
         if not line.strip():
             continue
         try:
-            decode(line)  # a scan decodes reports and metrics only when they are asked for
+            decode(line)  # completely: ``apply`` decodes reports and metrics only on demand
             if not bad:
                 state.apply(line + b"\n")
         except JournalCorrupt as error:

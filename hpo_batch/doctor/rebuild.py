@@ -1,4 +1,4 @@
-"""``doctor --rebuild``: make a study's journal again, where that helps and loses nothing."""
+"""``doctor --rebuild``: rebuild a study's journal if that helps and loses nothing."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from hpo_batch.text.names import listed
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it."""
+    """The result of ``rebuild_study``."""
 
     rebuilt: Rebuilt | None
-    """None: the journal is healthy, and nothing was done"""
+    """None if the journal is healthy and nothing was done"""
     would_lose: str = ""
-    """what a rebuild would lose, if nothing was done"""
+    """what a rebuild would have lost, if nothing was done"""
 
 
 def rebuild_study(home: StudyHome, *, force: bool, tell: Tell) -> Outcome:
-    """Make the journal again from the folders of the trials; the former one is kept beside it.
+    """Rebuild the journal from the folders of the trials; the former one is kept beside it.
 
     Args:
-        force: also a healthy journal, or one that knows results which the folders do not have.
-        tell: told why the journal is made again, and whom is waited for.
+        force: rebuild even a healthy journal, or one with results that the folders lack.
+        tell: called with the reasons, and with the workers that are being watched.
 
     Raises:
-        StorageError: a rebuild does not help, would lose results, or a worker is running.
+        StorageError: a rebuild would not help or would lose results, or a worker is running.
         LockTimeout: another process holds the journal's lock.
     """
     findings = list(examine_study(home))
     for finding in findings:
         if finding.about == "journal" and finding.level is Level.BAD and not finding.mended_by_rebuild:
             raise StorageError(f"{finding.what}; {finding.do}")
+    # a rebuild makes the journal from the folders: what only the journal has would be lost
     numbers = _only_in_journal(home)
     would_lose = f"the folders have no result of trials that are finished in the journal: {numbers}" if numbers else ""
     reasons = [finding.what for finding in findings if finding.mended_by_rebuild]

@@ -1,4 +1,4 @@
-"""Whether a site has what a sweep needs: room, a file system whose locks hold, a scheduler that takes it, nodes.
+"""Check whether a site has what a sweep needs: room, working locks, a scheduler that accepts the job, and nodes.
 
 Each check is one function in ``CHECKS``; it may look at what the checks before it have found.
 """
@@ -31,12 +31,12 @@ from hpo_batch.store.home import StudyHome, user_name
 from hpo_batch.sweep.schema import Job, Sweep
 
 Tell = Callable[[str], None]
-"""told what is waited for, and what is assumed"""
+"""called with what is being waited for or assumed"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeTrial:
-    """That two nodes are to be tried too, with a small job."""
+    """A request to test two nodes too, with a small job."""
 
     with_gpus: bool = False
     start_within_s: float = 120.0
@@ -45,29 +45,29 @@ class NodeTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteSubject:
-    """A site to examine, seen from this host and for one sweep."""
+    """A site to examine, from this host and for one sweep."""
 
     root: Path
     """the logs directory, which may not exist yet"""
     job: Job | None
-    """what the sweep asks for; None if no sweep is known"""
+    """the sweep's job; None if no sweep is known"""
     homes: tuple[StudyHome, ...]
     new_sweeps: tuple[Sweep, ...]
-    """that were never submitted"""
+    """sweeps that were never submitted"""
     nodes: NodeTrial | None
     tell: Tell
     findings: list[Finding] = field(default_factory=list)
-    """of the checks before"""
+    """findings of earlier checks"""
 
     @property
     def wants_scheduler(self) -> bool:
-        """Not for workers of this machine, nor where plain Optuna made the study or its sweep is lost."""
+        """Whether the scheduler matters: not for local workers, and not if the study has no sweep."""
         is_unknown = self.job is None and bool(self.homes)
         return not (self.job is not None and self.job.is_local) and (self.nodes is not None or not is_unknown)
 
     @property
     def is_ready(self) -> bool:
-        """Whether the scheduler is wanted, and nothing that was found so far would stop a job."""
+        """Whether a job can be submitted, according to the findings so far."""
         is_refused = any(one.level is Level.BAD and one.about == "slurm" for one in self.findings)
         return self.wants_scheduler and BATCH.is_here() and not is_refused
 
@@ -77,12 +77,12 @@ class SiteSubject:
 
     @property
     def request(self) -> Job:
-        """What is asked for; without a sweep, what the site gives to a job that asks for nothing."""
+        """The job to check; without a sweep, one that requests nothing."""
         return self.job or Job(template="")
 
     @cached_property
     def facts(self) -> SiteFacts | None:
-        """What the scheduler says of the site; it is asked once.
+        """What the scheduler says about the site, asked once.
 
         Raises:
             HpoBatchError: it does not answer.
@@ -99,14 +99,14 @@ def examine_site(subject: SiteSubject) -> Iterator[Finding]:
 
 
 def check_room(subject: SiteSubject) -> Iterator[Finding]:
-    """Whether sweeps that were never submitted fit on the disk; a study reports that itself."""
+    """Whether unsubmitted sweeps fit on the disk; studies check that themselves."""
     if subject.new_sweeps:
         files = sum(footprint_of(sweep).files for sweep in subject.new_sweeps)
         yield from disk_findings(nearest_folder(subject.root), to_come=files)
 
 
 def check_file_system(subject: SiteSubject) -> Iterator[Finding]:
-    """Whether the file system of the logs directory does what a study relies on, tried from this host."""
+    """Whether the file system of the logs directory does what a study relies on, tested from this host."""
     yield from self_test(subject.root)
 
 
@@ -117,7 +117,7 @@ def check_settings(subject: SiteSubject) -> Iterator[Finding]:
     if not BATCH.is_here():
         what = "there is no SLURM on this machine (sbatch and scontrol are not on PATH): nothing of it was tried"
         do = "load SLURM (often 'module load slurm'); --local runs sweeps on this machine"
-        level = Level.NOTE if subject.nodes is None else Level.BAD  # bad only for whoever needs it
+        level = Level.NOTE if subject.nodes is None else Level.BAD  # bad only if --cluster needs it
         yield Finding(level=level, about="slurm", what=what, do=do, code=Exit.SLURM)
         return
     try:
@@ -132,7 +132,7 @@ def check_settings(subject: SiteSubject) -> Iterator[Finding]:
 
 
 def check_job(subject: SiteSubject) -> Iterator[Finding]:
-    """Whether the scheduler would take the sweep's own job."""
+    """Whether the scheduler would accept the sweep's job."""
     if subject.job is None or not subject.is_ready:
         return
     try:
@@ -166,6 +166,7 @@ def check_nodes(subject: SiteSubject) -> Iterator[Finding]:
         return
     job, facts = subject.request, subject.facts
     paths = [nearest_folder(subject.root), *(home.path for home in subject.homes)]
+    # nodes do not see a virtual environment on a disk of this machine
     paths += [Path(sys.prefix)] if job.python is None else []
     order = Order(
         job=job,
@@ -188,4 +189,4 @@ CHECKS: Final[tuple[Callable[[SiteSubject], Iterator[Finding]], ...]] = (
     check_job,
     check_nodes,
 )
-"""In the order in which they are made: what costs least, and what others depend on, comes first."""
+"""In this order: cheap checks first, and those that others depend on."""

@@ -1,4 +1,4 @@
-"""What a site allows, compared with what a sweep asks for: limits, partition, preemption, accounts. Pure functions.
+"""Compare what a site allows with what a sweep requests: limits, partition, preemption, accounts. Pure functions.
 
 The settings are those of https://slurm.schedmd.com/slurm.conf.html, the limits those of
 https://slurm.schedmd.com/resource_limits.html.
@@ -17,13 +17,13 @@ from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.names import listed
 
 LEAST_GRACE_S: Final = 10.0
-"""a checkpoint of a few hundred megabytes on a network file system takes about as long"""
+"""about what a checkpoint of a few hundred megabytes takes on a network file system"""
 
 
 def site_findings(
     job: Job, config: SiteConfig, partitions: tuple[Partition, ...], limits: Limits | None
 ) -> Iterator[Finding]:
-    """What SLURM's own settings mean for a sweep with this ``[job]``."""
+    """What SLURM's settings mean for a sweep with this ``[job]``."""
     yield fine("slurm", f"SLURM {config.version}, cluster '{config.cluster}'")
     yield _accounting(config)
     yield _arrays(job, config)
@@ -39,7 +39,7 @@ def site_findings(
 
 def choose(job: Job, partitions: tuple[Partition, ...]) -> tuple[Partition, ...]:
     """The partitions that the sweep names, or the site's default."""
-    # sbatch takes several, and the job goes to the one that starts it first
+    # sbatch accepts several, and the job runs in the one that can start it first
     wanted = str(job.sbatch.get("partition", job.partition or "")).split(",")
     if wanted == [""]:
         return tuple(partition for partition in partitions if partition.is_default)
@@ -91,7 +91,7 @@ def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
         if wanted is not None and allowed is not None and wanted not in allowed:
             what = f"{name} does not take {key} '{wanted}', but {listed(allowed)}"
             yield bad_site("limits", what, f"set [job] {key} or partition")
-    # None where SLURM does not count GPUs (AccountingStorageTRES without gres/gpu): then nothing is said
+    # None if SLURM does not count GPUs (AccountingStorageTRES without gres/gpu), which says nothing
     if partition.gpus == 0 and (job.gres or job.gpus_per_node):
         what = f"{name} has no GPUs, and the sweep asks for {job.gres or job.gpus_per_node}"
         yield bad_site("gpus", what, "set [job] partition to one that has ('sinfo -o \"%P %G\"' lists them)")
@@ -101,7 +101,7 @@ def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
 
 
 def _preemption(partition: Partition, config: SiteConfig) -> Finding:
-    # "GANG,SUSPEND": how is the last word (https://slurm.schedmd.com/preempt.html)
+    # in "GANG,SUSPEND" the mode is the last word (https://slurm.schedmd.com/preempt.html)
     mode = partition.preempt_mode.split(",")[-1]
     if not config.preempts or mode == "OFF":
         return fine("preempt", f"jobs of partition '{partition.name}' are not preempted")
@@ -134,17 +134,17 @@ def _limits(job: Job, config: SiteConfig, limits: Limits | None) -> Iterator[Fin
         yield fine("limits", "limits of accounts and QOS are not enforced here")
         return
     if limits is None:
-        if "limits" in config.enforced:  # else they are written down and limit nothing (AccountingStorageEnforce)
+        if "limits" in config.enforced:  # otherwise they exist but are not enforced (AccountingStorageEnforce)
             yield note("limits", "limits of your account and QOS are enforced, but sacctmgr does not show them")
         return
-    # a user has one association for each account, and may have others for single partitions
+    # a user has an association per account, and possibly more for single partitions
     own = [limit for limit in limits.associations if job.account in (None, limit.account)]
     own = [limit for limit in own if limit.partition in ("", job.partition)]
     if not own and "associations" in config.enforced:
         place = f"in account '{job.account}'" if job.account else "in any account"
         accounts = listed(limit.account for limit in limits.associations) or "none"
         yield bad_site("limits", f"you may not submit {place}; your accounts: {accounts}", "set [job] account")
-    # a job that names no QOS gets the default of its association, which comes first
+    # a job without a QOS gets the default one of its association, which is listed first
     names = (job.qos,) if job.qos else tuple(dict.fromkeys(name for one in own for name in one.qos[:1]))
     if job.qos and own and "qos" in config.enforced and not any(job.qos in one.qos for one in own):
         allowed = listed(dict.fromkeys(name for one in own for name in one.qos)) or "none"

@@ -1,7 +1,7 @@
-"""Whether a study on disk is healthy: its journal, sweep, trials, submissions, locks, leases, and its disk.
+"""Check a study on disk: its journal, sweep, trials, submissions, locks, leases, and the disk.
 
-Each check is one function in ``CHECKS`` and gives findings with what to do. Nothing is changed; the check of kernel
-locks makes a file and removes it.
+Each check is one function in ``CHECKS`` that yields findings with what to do. Nothing is changed, except that the check
+of kernel locks creates a file and removes it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def examine_study(home: StudyHome) -> Iterator[Finding]:
     for about, check in CHECKS.items():
         try:
             yield from check(subject)
-        except (*NONSENSE, JournalCorrupt) as error:  # a file or record that anybody may have written
+        except (*NONSENSE, JournalCorrupt) as error:  # in a file or record that may come from anybody
             what = f"a file or a record makes no sense: {why(error)}"
             yield Finding(level=Level.BAD, about=about, what=what, do=REBUILD, mended_by_rebuild=True)
 
 
 def check_journal(subject: StudySubject) -> Iterator[Finding]:
-    """Whether it is there, and whether the commands that read it can."""
+    """Whether the journal exists and can be read by the commands that need it."""
     reading, journal = subject.reading, subject.home.journal
     if isinstance(subject.error, FileNotFoundError):
         yield _lost("journal", f"'{journal}' is gone")
@@ -46,9 +46,9 @@ def check_journal(subject: StudySubject) -> Iterator[Finding]:
         yield bad("journal", what, "check that you may read it and that its disk is mounted")
     if reading is None:
         return
-    is_told = not reading.is_whole or reading.state.study_name is None  # then the lines say it all
+    is_told = not reading.is_whole or reading.state.study_name is None  # then the findings about lines are enough
     unreadable = [] if is_told else list(_unreadable_table(subject.home))
-    # one sentence is enough: a journal that `collect` cannot read is not fine, though each of its lines may be
+    # a journal that `collect` cannot read is not "ok", even if each of its lines is
     yield from (one for one in _lines(reading) if not unreadable or one.level is not Level.FINE)
     yield from unreadable
 
@@ -76,7 +76,7 @@ def _lines(reading: Reading) -> Iterator[Finding]:
 
 
 def _unreadable_table(home: StudyHome) -> Iterator[Finding]:
-    """Why the table that ``collect`` and ``report`` are about cannot be made: such a study is not healthy."""
+    """Why ``collect`` and ``report`` cannot make their table of a study."""
     try:
         with isolated(home.name):
             read_study(home, reports=True)
@@ -86,7 +86,7 @@ def _unreadable_table(home: StudyHome) -> Iterator[Finding]:
 
 
 def check_sweep(subject: StudySubject) -> Iterator[Finding]:
-    """Whether the frozen sweep that the journal names is there and unchanged."""
+    """Whether the frozen sweep named by the journal exists and is unchanged."""
     state = subject.state
     if state is None:
         return
@@ -104,7 +104,7 @@ def check_sweep(subject: StudySubject) -> Iterator[Finding]:
 
 
 def check_submissions(subject: StudySubject) -> Iterator[Finding]:
-    """Whether the file of submissions holds nothing but what we wrote."""
+    """Whether the file of submissions holds only what hpo-batch wrote."""
     home = subject.home
     try:
         strange = strange_lines(home)
@@ -119,7 +119,7 @@ def check_submissions(subject: StudySubject) -> Iterator[Finding]:
 
 
 def check_disk(subject: StudySubject) -> Iterator[Finding]:
-    """Whether the files of the trials that are still to come find room."""
+    """Whether there is room for the files of the remaining trials."""
     state, home, to_come = subject.state, subject.home, 0
     if state is not None:
         to_come = of_study(home, state, read_frozen(home, state.revision)).to_come
@@ -139,5 +139,4 @@ CHECKS: Final[Mapping[str, Callable[[StudySubject], Iterator[Finding]]]] = {
     "leases": locks_and_disk.check_leases,
     "disk": check_disk,
 }
-"""In the order in which they are made and shown, by what they are about. One more check is one function, and a line
-here."""
+"""By what they are about, in the order shown. To add a check, write a function and add a line here."""

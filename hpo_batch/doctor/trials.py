@@ -1,4 +1,4 @@
-"""Whether the journal and the folders of the trials tell the same: each result is written to both."""
+"""Check that the journal and the folders of the trials agree: each result is written to both."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ REBUILD: Final = "'hpo-batch doctor STUDY --rebuild' rebuilds it from the trial 
 
 @dataclass(kw_only=True)
 class _Comparison:
-    """Numbers of trials, by what is wrong with them."""
+    """Trials by what is wrong with them."""
 
     folders: set[int] = field(default_factory=set)
-    """that have a folder"""
+    """numbers of trials with a folder"""
     lacking: list[KeptTrial] = field(default_factory=list)
-    """whose last claim the journal does not have"""
+    """trials whose last claim is missing in the journal"""
     differing: list[int] = field(default_factory=list)
-    """that ended otherwise in the journal than in the folder"""
+    """numbers of trials that ended differently in the journal and in the folder"""
     unreported: list[int] = field(default_factory=list)
-    """whose worker died between writing the result and telling the journal"""
+    """numbers of trials whose worker died after writing the result and before recording it in the journal"""
     uncopied: list[int] = field(default_factory=list)
-    """finished, without a second copy of their result"""
+    """numbers of finished trials without a copy of their result"""
     unreadable: list[str] = field(default_factory=list)
-    """with files that cannot be used, and why"""
+    """numbers of trials with unusable files, and why"""
 
 
 def check_trials(subject: StudySubject) -> Iterator[Finding]:
-    """Where the journal and the folders differ."""
+    """How the journal and the folders differ."""
     if subject.state is None:
         return
     compared = _compare(subject.home, subject.state)
@@ -57,7 +57,9 @@ def _compare(home: StudyHome, state: JournalState) -> _Comparison:
             compared.lacking.append(kept)
         elif not _may_be_changing(state.trials[kept.number]):
             _compare_trial(state.trials[kept.number], kept, compared)
-    if compared.lacking:  # a claim stands in the journal before its folder is made: were these made since it was read?
+    if (
+        compared.lacking
+    ):  # a claim is in the journal before its folder exists: these may be newer than the journal as it was read
         newer = read_journal(home).state
         compared.lacking = [kept for kept in compared.lacking if not _is_known(newer, kept)]
     without_folder = (t for t in state.trials if t.state.finished and t.attempt and t.number not in compared.folders)
@@ -67,7 +69,7 @@ def _compare(home: StudyHome, state: JournalState) -> _Comparison:
 
 def _compare_trial(trial: ScannedTrial, kept: KeptTrial, compared: _Comparison) -> None:
     is_uncopied = trial.state.finished and kept.end is None
-    # a folder without claim and result is reported as the missing copy that it is
+    # a folder without claim and result is reported as a missing copy
     problems = [problem for problem in kept.problems if not (is_uncopied and problem.endswith(GONE))]
     compared.unreadable += [f"{kept.number} ({problem})" for problem in problems]
     if is_uncopied:
@@ -99,7 +101,7 @@ def _findings(compared: _Comparison) -> Iterator[Finding]:
 
 
 def _is_known(state: JournalState, kept: KeptTrial) -> bool:
-    """Whether the journal has the last claim that the folder has."""
+    """Whether the journal has the last claim of the folder."""
     if kept.number >= len(state.trials):
         return False
     if not kept.attempts:
@@ -110,13 +112,13 @@ def _is_known(state: JournalState, kept: KeptTrial) -> bool:
 
 
 def _may_be_changing(trial: ScannedTrial) -> bool:
-    """Whether somebody may be at work on it: not if it does not run, or its process is proven gone."""
+    """Whether a worker may be running the trial."""
     facts = trial.attempt_facts(trial.attempt)
     return trial.state is TrialState.RUNNING and (not facts or is_dead_here(facts) is not True)
 
 
 def _is_unreported(trial: ScannedTrial, kept: KeptTrial) -> bool:
-    """Whether the folder has a result of a trial whose worker was taken for dead, or is."""
+    """Whether the folder has a result of a trial whose worker is dead, or was considered dead."""
     lost = trial.state is TrialState.RUNNING or trial.reason == Reason.LOST
     return lost and kept.end is not None and isinstance(kept.end.ended, Complete | Pruned)
 
@@ -125,6 +127,7 @@ def _agree(trial: ScannedTrial, kept: KeptTrial) -> bool:
     assert kept.end is not None
     match kept.end.ended:
         case Complete(values=values, metrics=metrics):
+            # the journal keeps no metric that is NaN or infinite
             finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
             same = all(trial.user_attrs.get(name) == value for name, value in finite.items())
             return trial.state is TrialState.COMPLETE and trial.values == values and same
@@ -132,5 +135,5 @@ def _agree(trial: ScannedTrial, kept: KeptTrial) -> bool:
             return trial.state is TrialState.PRUNED
         case Failed():
             return trial.state is TrialState.FAIL
-        case GivenBack():  # it was claimed again since, or ended by plain Optuna
+        case GivenBack():  # it may have been claimed again since, or ended by plain Optuna
             return not trial.state.finished

@@ -10,9 +10,9 @@ from pathlib import Path
 from hpo_batch.errors import HpoBatchError, SlurmRefused, SubmissionUnknown, SubmitLimit
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.environment import sbatch_environment
-from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, array_limit
 from hpo_batch.launch.plan import Array, Plan, split
 from hpo_batch.launch.sbatch import asked_options, sbatch_text, write_pickle
+from hpo_batch.launch.task_layout import USUAL_ARRAY_LIMIT, array_limit
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.store.home import StudyHome

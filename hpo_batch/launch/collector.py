@@ -98,7 +98,7 @@ def script(plan: Plan, small: Job, submission: Submission) -> str:
     output = str(home.slurm).replace("%", "%%") + "/%j_collector.log"  # sbatch expands % in file names
     asked |= {"additional_parameters": {**options, "output": output}, "stderr_to_stdout": True}
     # A command before [job] setup, so that #SBATCH lines in setup have no effect: sbatch stops at the first command
-    # (https://man.archlinux.org/man/sbatch.1.en.txt)
+    # (https://slurm.schedmd.com/sbatch.html)
     asked["setup"] = [
         "code=0",
         *small.setup,

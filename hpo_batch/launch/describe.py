@@ -10,14 +10,15 @@ from pathlib import Path
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.checks import describe_imports, describe_sharing, line
-from hpo_batch.launch.machine import has_slurm, no_machine_named
+from hpo_batch.launch.plan import no_machine_named
 from hpo_batch.launch.task_layout import gpus_of, shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.records import Value
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.space.cells import expected_distinct, size
+from hpo_batch.space.draw import rarely_valid
 from hpo_batch.space.parameters import Choices, Searched
-from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.store import footprint
 from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.doubts import warnings
@@ -44,7 +45,7 @@ def describe_sweep(sweep: Sweep, *, home: StudyHome, import_code: bool) -> tuple
         HpoBatchError: a study that it imports does not exist, or does not fit.
     """
     warned = [*warnings(sweep), *objective_doubts(sweep), *_sampler_warnings(sweep)]
-    if unnamed := no_machine_named(sweep.job, has_slurm=has_slurm()):
+    if unnamed := no_machine_named(sweep.job, has_slurm=BATCH.is_here()):
         warned.append(unnamed)
     if import_code:
         warned += _import_warnings(sweep.objective)

@@ -2,8 +2,9 @@
 
 All tasks of a submission share one pickle; on the node, the script links it to the name that submitit's runner looks
 for. So a job does not depend on what happens to the submitter after sbatch. Submitit itself renames one pickle per task
-after sbatch (https://github.com/facebookincubator/submitit/blob/main/submitit/core/core.py), and an array whose
-submitter was killed before that fails after a minute.
+after sbatch (``_internal_process_submissions`` in
+https://github.com/facebookincubator/submitit/blob/main/submitit/slurm/slurm.py), and an array whose submitter was
+killed before that fails after a minute.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def write_pickle(path: Path, worker: Callable[[], int], job: Job) -> None:
 
 def _srun_args(job: Job, shape: Shape) -> list[str]:
     # --export=ALL: if the job was submitted with --export=NONE, srun would pass on nothing, not even the variables that
-    # submitit's runner needs. --cpus-per-task: srun of SLURM 22.05 to 23.02 does not inherit it from
-    # sbatch (https://slurm.schedmd.com/srun.html).
+    # submitit's runner needs. --cpus-per-task: since SLURM 22.05, srun does not inherit it from sbatch
+    # (https://slurm.schedmd.com/sbatch.html#OPT_cpus-per-task).
     arguments = ["--export=ALL", f"--cpus-per-task={shape.cpus}"]
     if job.ranks > 1:
         arguments.append("--kill-on-bad-exit=1")  # otherwise the other ranks wait for a dead one until the time limit

@@ -17,19 +17,19 @@ from hpo_batch.launch.carry_out import carry_out, note_found
 from hpo_batch.launch.checks import describe_imports, describe_sharing, refusals
 from hpo_batch.launch.collector import why_not
 from hpo_batch.launch.facts import Fact, Note, NotResumed, Planned, PutAside, Refused, Submitted, Tell, Warned
-from hpo_batch.launch.machine import USUAL_ARRAY_LIMIT, array_limit, has_slurm
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
 from hpo_batch.launch.provenance import code_changes
 from hpo_batch.launch.submit_lock import turn
 from hpo_batch.launch.task_exits import how_they_ended
-from hpo_batch.launch.task_layout import shape_of
+from hpo_batch.launch.task_layout import USUAL_ARRAY_LIMIT, array_limit, shape_of
 from hpo_batch.launch.trash import put_aside
 from hpo_batch.launch.updates import bring_up_to_date, start_held_back
 from hpo_batch.monitor.live import Live, live
 from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.scheduler.gpus import local_gpus
-from hpo_batch.store.home import StudyHome, check_enterable
-from hpo_batch.store.owner import check_ours
+from hpo_batch.scheduler.registry import BATCH
+from hpo_batch.store.home import StudyHome, check_enterable, home_of
+from hpo_batch.store.sharing import check_ours
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import what_changes
 from hpo_batch.study.read import read_state
@@ -37,6 +37,8 @@ from hpo_batch.study.stopped import nothing_left
 from hpo_batch.study.translate import target_with_history
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.doubts import warnings
+from hpo_batch.sweep.load import load
+from hpo_batch.sweep.part import part_of
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.size import target
 
@@ -51,6 +53,31 @@ class Request:
     """text of its file, stored in the study for people to read"""
     workdir: Path = field(default_factory=Path.cwd)
     """working directory of its workers, from which the user's code is imported"""
+
+
+def requests_of_file(
+    path: Path,
+    *,
+    root: Path,
+    overrides: Sequence[str] = (),
+    start_from: str | None = None,
+    only: str | None = None,
+    set_of: str | None = None,
+) -> list[Request]:
+    """The requests of a sweep file: one, or one per budget.
+
+    Args:
+        root: the logs directory.
+        overrides: changes to the sweep, ``key=value``; of several for one key, the last wins.
+        start_from, only, set_of: see ``part_of``.
+
+    Raises:
+        SweepInvalid: the file has mistakes; the error lists all of them.
+        UserError: there is no such file, budget, trial or set.
+    """
+    sweeps = part_of(load(path, overrides=overrides), start_from=start_from, only=only, set_of=set_of)
+    text = path.read_text(encoding="utf-8")
+    return [Request(sweep=sweep, home=home_of(root, sweep.path), toml=text) for sweep in sweeps]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +160,7 @@ def plan_for(request: Request, live_workers: Live | None) -> Plan:
 
 
 def _site(job: Job) -> Site:
-    is_local, slurm = job.is_local, has_slurm()
+    is_local, slurm = job.is_local, BATCH.is_here()
     gpus = tuple(gpu.uuid for gpu in local_gpus(os.environ)) if is_local else ()
     may_be_split = slurm and not is_local and shape_of(job).tasks_for(job.workers) >= USUAL_ARRAY_LIMIT
     limit = array_limit() if may_be_split else None

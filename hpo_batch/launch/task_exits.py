@@ -1,8 +1,8 @@
 """Find out how a submission's tasks ended, for ``collector``: from squeue, sacct, the tasks' logs and trial folders.
 
-squeue forgets a job after MinJobAge (300 s by default, https://slurm.schedmd.com/slurm.conf.html), many sites have no
-accounting, and the collector may have waited for hours. Then only the logs, in which SLURM writes why it ended a task,
-and the trial folders are left.
+squeue forgets a job after MinJobAge (300 s by default, https://slurm.schedmd.com/slurm.conf.html#OPT_MinJobAge), many
+sites have no accounting, and the collector may have waited for hours. Then only the logs, in which SLURM writes why it
+ended a task, and the trial folders are left.
 """
 
 from __future__ import annotations

@@ -1,12 +1,18 @@
-"""The layout of ``[job]``'s processes in array tasks: several workers per GPU, or several processes per worker."""
+"""The layout of ``[job]``'s processes in array tasks, and the number of tasks that an array may have."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from hpo_batch.errors import HpoBatchError
 from hpo_batch.scheduler.gpu_request import GpuRequest, gpu_request
+from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.sweep.schema import Job
+
+# SLURM's default of MaxArraySize (https://slurm.schedmd.com/slurm.conf.html). A site is asked for its own only if it
+# could matter.
+USUAL_ARRAY_LIMIT = 1001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +55,11 @@ def shape_of(job: Job) -> Shape:
         cpus=job.cpus * workers,
         mem_gb=None if job.mem_gb is None else job.mem_gb * on_node,
     )
+
+
+def array_limit() -> int:
+    """Maximum number of tasks in an array; 0 if arrays are disabled, SLURM's default if it does not answer."""
+    try:
+        return BATCH.array_limit()
+    except HpoBatchError:
+        return USUAL_ARRAY_LIMIT

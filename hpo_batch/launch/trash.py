@@ -14,7 +14,7 @@ from hpo_batch.monitor.snapshot import LEASE_S
 from hpo_batch.store import leases
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.owner import check_ours
+from hpo_batch.store.sharing import check_ours
 from hpo_batch.study.read import read_state
 
 TRASH = ".trash"

@@ -22,7 +22,9 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, workdir_of
 from hpo_batch.text.lines import one_line, shell_word
 
+# what bash can export: https://www.gnu.org/software/bash/manual/html_node/Definitions.html ("name")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# bash's reserved words; a program of such a name must not stand first in a command
 _KEYWORDS: Final = frozenset(
     ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select", "time")
 )
@@ -42,17 +44,12 @@ def shell_lines(
     record: TrialRecord,
     frozen: Mapping[str, Any] | None,
     submissions: Sequence[Submission],
-    directory: str | None,
 ) -> ByHand:
-    """The lines; the study is not touched.
-
-    Args:
-        directory: where the trial writes; None: a new folder for temporary files.
-    """
+    """The lines, for bash. The trial writes into a new temporary folder; the study is not touched."""
     if frozen is None:
         return ByHand(lines=(), notes=("the frozen sweep cannot be read, so the command is unknown",))
-    # a placeholder for a folder that the shell creates with mktemp: a predictable name in /tmp may be taken by others
-    folder = _Folder(name=directory or f"/{secrets.token_hex(16)}", is_made=directory is None)
+    # stands for the folder that the shell creates with mktemp, since anybody may take a predictable name in /tmp first
+    folder = _Folder(name=f"/{secrets.token_hex(16)}")
     last = record.attempts[-1] if record.attempts else None
     lines, notes = _where(home, frozen, submissions, last)
     exports, start = _environment(frozen)
@@ -60,10 +57,9 @@ def shell_lines(
     if setting(frozen, "job", "setup", []):
         setup = one_line("; ".join(map(str, setting(frozen, "job", "setup", []))))
         notes.append(f"on the nodes [job] setup ran first: {setup}")
-    if folder.is_made:
-        readable = re.sub(r"[^A-Za-z0-9._-]", "-", home.name)
-        lines.append(f'dir=$(mktemp -d "${{TMPDIR:-/tmp}}/hpo-batch-{readable}-{record.number}.XXXXXX")')
-        lines.append('echo "in $dir" >&2')
+    readable = re.sub(r"[^A-Za-z0-9._-]", "-", home.name)
+    lines.append(f'dir=$(mktemp -d "${{TMPDIR:-/tmp}}/hpo-batch-{readable}-{record.number}.XXXXXX")')
+    lines.append('echo "in $dir" >&2')
     try:
         if setting(frozen, "objective", "function", None) is not None:
             lines.append(start + _function_line(record, frozen, folder))
@@ -71,30 +67,27 @@ def shell_lines(
             lines += _command_lines(record, frozen, folder, start)
     except UserError as error:
         return ByHand(lines=(), notes=(*notes, f"the command cannot be filled: {error}"))
-    # in a subshell, so that the user's shell keeps its directory and variables
+    # in a subshell, so that the user's shell keeps its directory and variables, and does not end with set -e
     return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Folder:
-    """Where the trial writes."""
+    """Where the trial writes: ``$dir`` in the shell, ``name`` in our texts until they are quoted."""
 
     name: str
-    is_made: bool
-    """the lines make it, and ``$dir`` is its name; ``name`` stands for it"""
 
     def quoted(self, text: str) -> str:
-        """A word for the shell, with this folder in the place of its name."""
-        if not self.is_made:
-            return shell_word(text)
+        """A word for the shell, with ``$dir`` in place of the name."""
         return '"$dir"'.join(shell_word(part) if part else "" for part in text.split(self.name)) or "''"
 
 
 def _environment(frozen: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Lines that export the trial's variables, and what precedes its command for those that no shell can export."""
+    """Lines that export the trial's variables, and the prefix of its command for those that no shell can export."""
     cpus = int(setting(frozen, "job", "cpus", 1))
     env = {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     env |= {name: str(value) for name, value in (setting(frozen, "objective", "env", {}) or {}).items()}
+    # env(1) sets any name, such as "X.2", which is no identifier in bash
     exports = [f"export {name}={shell_word(value)}" for name, value in env.items() if _NAME.fullmatch(name)]
     others = [shell_word(f"{name}={value}") for name, value in env.items() if not _NAME.fullmatch(name)]
     return exports, "".join(f"{word} " for word in ("env", *others)) if others else ""
@@ -129,7 +122,7 @@ def _command_lines(record: TrialRecord, frozen: Mapping[str, Any], folder: _Fold
     lines += [f"export {name}={folder.quoted(value)}" for name, value in environment(facts, record.params).items()]
     program, *words = (folder.quoted(word) for word in argv)
     if not start and (program in _KEYWORDS or not re.fullmatch(r"[\w./-]+", program, re.ASCII)):
-        program = f'"$(type -P -- {program})"'  # else an assignment, a keyword, a job
+        program = f'"$(type -P -- {program})"'  # else bash reads an assignment (A=1), a keyword or a job (%1)
     return [*lines, start + " ".join((program, *words))]
 
 
@@ -145,7 +138,7 @@ def _literal(value: object) -> str:
 def _where(
     home: StudyHome, frozen: Mapping[str, Any], submissions: Sequence[Submission], last: Attempt | None
 ) -> tuple[list[str], list[str]]:
-    """The line that goes to where the trial ran, and what differs there today."""
+    """Lines that change to the directory where the trial ran, and notes on what has changed there since."""
     submission = next((s for s in submissions if last is not None and s.id == last.submission), None)
     code = submission.code if submission is not None else {}
     notes = []

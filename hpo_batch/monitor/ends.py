@@ -19,8 +19,9 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.last_words import MEMORY
 from hpo_batch.store.submissions import Submission
 
-# logs to read, newest first, since an array may have thousands of tasks
+# logs to read, newest first: an array may have thousands of tasks, which mostly end alike
 MOST_LOGS: Final = 200
+# lines at the end of each: tracebacks of nested calls and srun's summary of all ranks come after the cause
 LINES: Final = 100
 # start of a run of a worker or supervisor; a requeued task appends to its log
 _BEGINS = re.compile(r" I worker on ([^\s,]+)")
@@ -33,11 +34,14 @@ _TELLING = (
     re.compile(r"error: .{0,300}(?:Unable to create step|[Ff]ailed to launch|[Tt]ask launch)"),
     re.compile(r"\*\*\* [^*]{0,300}(?:DUE TO|CANCELLED AT)[^*]{0,300}\*\*\*"),
 )
+# the last line of a Python traceback
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
+# what srun adds after the death of a task, which is a consequence
 _NOISE = re.compile(
     r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
 )
 _PREFIX = re.compile(r"^(?:slurmstepd|srun|slurmd|sbatch)(?:-[\w.]+)?: (?:error: |fatal: )?")
+# SLURM's verdict on a task, if it says more than FAILED
 _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.OUT_OF_MEMORY: "out of memory",
     TaskState.NODE_FAIL: "its node failed",
@@ -45,8 +49,8 @@ _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.PREEMPTED: "preempted for good",
     TaskState.CANCELLED: "cancelled",
 }
-_SILENT: Final = "no word in its log"
-SILENT_DEATH: Final = "it died without a word, perhaps by kill -9 or for want of memory"
+_SILENT: Final = "nothing in its log"
+SILENT_DEATH: Final = "it died without a message, perhaps by kill -9 or for lack of memory"
 # our own log messages other than errors
 _AT_WORK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] ")
 NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
@@ -58,13 +62,13 @@ class Dead:
 
     why: str
     node: str
-    """empty if nobody told"""
+    """empty if unknown"""
     tasks: tuple[str, ...]
-    """``A_i``; of local workers their numbers"""
+    """``A_i``; for local workers, ``worker N``"""
     of: int
     """tasks of the submission"""
     log: str
-    """of one of them; empty if there is none"""
+    """the log of one of them; empty if there is none"""
 
     def __str__(self) -> str:
         what = f"{len(self.tasks)} of {self.of} {'array tasks' if self.of > 1 else 'array task'}"
@@ -87,13 +91,13 @@ def dead_workers(
     live: Collection[str],
     answered: bool,
 ) -> tuple[Dead, ...]:
-    """Those of the newest submission, the most first.
+    """Workers of the newest submission that ended without recording why, the largest group first.
 
     Args:
-        rows: squeue's, with the tasks that ended not long ago.
-        job_ids: of submissions, those found by name too.
-        live: array tasks, and process ids of local workers, that are there; nobody asks why those have ended.
-        answered: whether SLURM answered; else no array task is said to have ended.
+        rows: squeue's, including recently ended tasks.
+        job_ids: by submission, including those found by name.
+        live: array tasks and process ids of local workers that are still there.
+        answered: whether SLURM answered; otherwise no array task is reported as ended.
     """
     started = [s for s in submissions if not s.refused and (s.job_ids or job_ids.get(s.id))]
     if not started or started[-1].cancelled:
@@ -102,7 +106,7 @@ def dead_workers(
     ends = _local_ends(home, newest, live) if newest.kind == "local" else []
     if newest.is_batch and answered:
         ends = _task_ends(home, newest, rows, tuple(job_ids.get(newest.id, newest.job_ids)), live)
-    tasks = -(-newest.workers // newest.workers_per_task)
+    tasks = -(-newest.workers // newest.workers_per_task)  # rounded up: the last task may have fewer workers
     grouped: dict[tuple[str, str], list[_End]] = {}
     for end in ends:
         grouped.setdefault((end.why, end.node), []).append(end)
@@ -120,12 +124,13 @@ def dead_workers(
 
 
 def true_reason(lines: Iterable[str]) -> str:
-    """Why a task ended, from the end of its log: SLURM's own word before a program's, and srun's summary last."""
+    """Why a task ended, from the end of its log: SLURM's own message, else the exception, else the last line."""
     kept = [line.strip() for line in lines if line.strip()]
     for pattern in _TELLING:
         if said := next((line for line in kept if pattern.search(line)), None):
             return _PREFIX.sub("", said)
     own = [line for line in kept if not _NOISE.match(line)]
+    # the last one: of a chain of exceptions, Python prints the one that ended the process last
     exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)
     last = (own or kept or [""])[-1]
     return exception or (SILENT_DEATH if _AT_WORK.match(last) else last)
@@ -179,14 +184,16 @@ def _is_array(task: ArrayTask, row: QueueRow | None, log: Path | None) -> bool:
 
 
 def _end(task: str, row: QueueRow | None, log: Path | None) -> _End | None:
-    """How a task ended; None if it did so in order."""
+    """How a task ended; None if it ended normally."""
     lines = [] if log is None else last_lines(log, LINES)
     begun = max((i for i, line in enumerate(lines) if _BEGINS.search(line)), default=0)
+    # a requeued task appends to its log: only the last run counts
     lines = lines[begun:]
     in_order = any(_ENDS.search(line) for line in lines)
     if in_order or (row is not None and row.state is TaskState.DONE) or _is_submitit_done(lines):
         return None
     told = true_reason(lines)
+    # a message about memory says more than SLURM's state, which may be FAILED
     state = "" if row is None else _STATES.get(row.state, "")
     why = "; ".join(part for part in (state, told) if part) if not MEMORY.search(told) else told
     if not why and row is not None:
@@ -209,7 +216,7 @@ def _named_node(lines: Sequence[str]) -> str:
 
 
 def _general(why: str) -> str:
-    """Without what differs between tasks that ended alike."""
+    """Without ids and times, so that tasks that ended alike are grouped."""
     why = re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", "", why)
     why = re.sub(r"\b(?:StepId|JobId|job|step)[= ]?\d+(?:_\d+)?(?:\.\w+)?", "the step", why, flags=re.IGNORECASE)
     return re.sub(r"(\*\*\* (?:JOB|STEP)) \S+ ON \S+ CANCELLED AT [\dT:-]+", r"\1 CANCELLED", why)[:300]

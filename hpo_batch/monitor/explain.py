@@ -10,14 +10,17 @@ from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
+from hpo_batch.monitor.reader import load_state, trial_numbers
 from hpo_batch.records import Attempt, Cause, Reason, TrialRecord, TrialState, Value
 from hpo_batch.store.attempt_archive import command_end
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import Submission
+from hpo_batch.store.submissions import Submission, read_submissions
 
+# version of ``as_json``: new keys do not change it, and keys are never changed or removed
 SCHEMA_VERSION: Final = 1
+# enough for the end of a traceback; ``logs`` prints all of it
 LAST_LINES: Final = 10
 # the other endings are failures, shown by their reason
 ENDINGS: Final = {
@@ -35,28 +38,28 @@ ENDINGS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptStory:
-    """One attempt, as told."""
+    """One attempt."""
 
     number: int
     worker: str
     job: str
     node: str
     gpus: tuple[str, ...]
-    """that its worker saw; of several ranks the first one's"""
+    """the GPUs that its worker saw; with several ranks, the first one's"""
     gpu_count: float
-    """that it held: of all its ranks, on all nodes; 1/k of one that k workers shared"""
+    """GPUs it held: of all ranks on all nodes; 1/k of one shared by k workers"""
     started: float
     """seconds since the epoch"""
     ended: float | None
     how: str
     """as in the journal; empty while it runs"""
     told: str
-    """the same in words"""
+    """``how`` in words"""
     handed_on: bool
-    """whether it left a newer checkpoint than it took over"""
+    """whether it left a newer checkpoint than it started from"""
     folder: str
     log: str
-    """of its worker; empty if there is none any more"""
+    """its worker's log; empty if it is gone"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +75,12 @@ class Explanation:
     origin: str
     """as in the journal"""
     came_from: tuple[str, ...]
-    """the same in words, first to last"""
+    """``origin`` in sentences, in order of time"""
     revision: int
-    """of the sweep, under which it was made"""
+    """the sweep's, when the trial was created"""
     current_revision: int
     repeats: int | None
-    """the finished trial that it was answered from"""
+    """the finished trial whose result was copied"""
     repeated_by: tuple[int, ...]
     """other trials with the same configuration"""
     attempts: tuple[AttemptStory, ...]
@@ -85,22 +88,28 @@ class Explanation:
     message: str | None
     happened: tuple[str, ...]
     last_lines: tuple[str, ...]
-    """of its stderr, else of its stdout, if it did not finish; empty if it printed nothing"""
+    """of its stderr, else of its stdout, if it did not finish"""
     by_hand: ByHand
 
     def as_json(self) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
-def explain(
-    home: StudyHome,
-    state: JournalState,
-    number: int,
-    *,
-    submissions: Sequence[Submission],
-    directory: str | None = None,
-) -> Explanation:
-    """What is known of a trial; ``state`` with metrics, ``directory`` as in ``by_hand.shell_lines``."""
+def explain(home: StudyHome, *trials: str) -> list[Explanation]:
+    """Everything known about some trials.
+
+    Args:
+        trials: numbers, names or ranges (``1-3``).
+
+    Raises:
+        UserError: there is no such trial.
+        StorageError: the study cannot be read.
+    """
+    state, submissions = load_state(home, metrics=True), read_submissions(home)
+    return [_explain(home, state, number, submissions) for number in trial_numbers(state, *trials)]
+
+
+def _explain(home: StudyHome, state: JournalState, number: int, submissions: Sequence[Submission]) -> Explanation:
     trial = state.trials[number]
     record = trial.record()
     frozen = read_frozen(home, record.revision or state.revision)
@@ -126,7 +135,7 @@ def explain(
         message=record.message,
         happened=tuple(_happened(home, record, attempts, frozen, trial.facts)),
         last_lines=tuple(_last_lines(home, record)),
-        by_hand=shell_lines(home, record, frozen, submissions, directory),
+        by_hand=shell_lines(home, record, frozen, submissions),
     )
 
 
@@ -195,12 +204,12 @@ def _origin(record: TrialRecord, facts: Mapping[str, Any], frozen: Mapping[str, 
 
 
 def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
-    """Of an imported trial, the file that it is from and what its columns were taken for."""
+    """The file of an imported trial, and the meaning given to its columns."""
     if "adopted" not in facts:
         return []
     row, files = facts["adopted"], attrs.get(ADOPTED, {}).get("files", [])
     if row["file"] >= len(files):  # of a copy that somebody has made of the trials alone
-        return [f"imported: trial {row['number']} of a file that is not known any more"]
+        return [f"imported: trial {row['number']} of a file that is no longer known"]
     one = files[row["file"]]
     digest = f" (sha256 {one['sha256']})" if one["sha256"] else ""
     columns = ", ".join(f"{ours} from column {theirs}" for ours, theirs in one["columns"].items())
@@ -208,7 +217,7 @@ def _adopted(facts: Mapping[str, Any], attrs: Mapping[str, Any]) -> list[str]:
 
 
 def _weights(record: TrialRecord, frozen: Mapping[str, Any] | None) -> list[str]:
-    """The quotas that the trial's values belong to."""
+    """The quotas of the trial's values."""
     sentences = []
     for name, table in ((frozen or {}).get("space") or {}).items():
         if isinstance(table, dict) and table.get("weights") and name in record.params:
@@ -233,7 +242,7 @@ def _happened(
     sentences = []
     for earlier in attempts[:-1]:
         on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
-        kept = "; it left a checkpoint, from which the next one went on" if earlier.handed_on else ""
+        kept = "; the next one continued from its checkpoint" if earlier.handed_on else ""
         sentences.append(on + kept + _policy(earlier.how, frozen, again=True))
     match record.state:
         case TrialState.COMPLETE:
@@ -259,7 +268,7 @@ def _happened(
 
 
 def _policy(how: str, frozen: Mapping[str, Any] | None, *, again: bool) -> str:
-    """What ``[failures]`` says of a reason."""
+    """What ``[failures]`` says about a reason, as a remark in brackets."""
     policy = setting(frozen, "failures", how, None)
     if policy is None:
         return ""

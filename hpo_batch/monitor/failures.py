@@ -19,16 +19,17 @@ from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Reason, Value
 from hpo_batch.store.nodes import chance_of_share, host_of
 
+# for all regions together: `status` is looked at many times, and a false alarm costs trust
 LEVEL: Final = 0.01
 # minimum number of failures in a region
 LEAST: Final = 3
 # minimum ratio of the failure rates inside and outside a region
 TIMES: Final = 2.0
-# number of most recently ended trials to examine
+# most recently ended trials to examine: older ones ran before the last edit, and the screen must stay quick
 LOOK_BACK: Final = 2000
 # up to so many distinct values, each value is a region and each gap a cut
 FEW: Final = 8
-# regions shown per cause
+# regions shown per cause: a node and a parameter, or two parameters; more would overlap
 SHOWN: Final = 2
 NODE: Final = "node"
 SUBSTITUTES: Final = frozenset(reason.value for reason in Reason)
@@ -40,7 +41,7 @@ class Region:
     """Where failures of one cause cluster."""
 
     parameter: str
-    """``node`` stands for where the trial ran"""
+    """a parameter's name, or ``node``"""
     relation: str
     """``==``, ``>=`` or ``<``"""
     value: Value
@@ -51,7 +52,7 @@ class Region:
     failed_elsewhere: int
     ended_elsewhere: int
     p: float
-    """the chance of so many or more, times the regions looked at"""
+    """probability of that many failures or more by chance, times the number of regions examined"""
 
     def __str__(self) -> str:
         value = f"{self.value:.6g}" if isinstance(self.value, float) else str(self.value)
@@ -69,11 +70,11 @@ class FailureGroup:
 
     reason: str
     trials: int
-    """that failed for it"""
+    """number of trials that failed for it"""
     attempts: int
-    """that ended so, also those whose trial was tried again"""
+    """number of attempts that ended this way, including those whose trial was retried"""
     nodes: Mapping[str, int]
-    """where the failed trials ran last, most first"""
+    """failed trials by the node of their last attempt, most first"""
     newest: int | None
     """number of the newest trial that failed for it"""
     regions: tuple[Region, ...]
@@ -83,7 +84,7 @@ class FailureGroup:
 
 
 def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...]:
-    """Failures by cause, the most frequent first; a cause whose trials were all tried again is one too."""
+    """Failures by cause, the most frequent first, including causes whose trials were all retried."""
     trials: dict[str, list[int]] = {}
     for reason, number in state.endings:
         if reason:
@@ -110,7 +111,7 @@ def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...
 
 
 def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, tuple[Region, ...]]:
-    """For each cause the regions that chance does not explain, the clearest first, each of another parameter."""
+    """Regions by cause that chance does not explain, the clearest first, at most one per parameter."""
     if not failed:
         return {}
     ended = [state.trials[number] for _, number in state.endings[-LOOK_BACK:]]
@@ -137,7 +138,7 @@ def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, t
 
 
 def _columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
-    """The values of every parameter that was varied, derived ones left out, and the nodes."""
+    """Values by parameter, for each that varied (derived ones excluded), and the nodes."""
     rows = [trial.params for trial in trials]
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, Column] = {name: [row.get(name) for row in rows] for name in names if name != NODE}
@@ -146,7 +147,7 @@ def _columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
 
 
 def _cuts(column: Column) -> Iterator[tuple[str, Value]]:
-    """The regions of one parameter: each of a few values; upper and lower parts of numbers."""
+    """The regions of one parameter: each value if there are few, and the upper and lower parts of numbers."""
     values = {(type(value), value): value for value in column if value is not None}
     numeric = all(kind in (int, float) for kind, _ in values)
     if not numeric or len(values) <= FEW:

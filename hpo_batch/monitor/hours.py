@@ -21,25 +21,25 @@ HOUR_S: Final = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Hours:
-    """Hours of GPUs (of workers, where there are no GPUs), by what came of them."""
+    """GPU hours (hours of workers, if there are no GPUs) by their outcome."""
 
     unit: str
     """``GPU`` or ``worker``"""
     complete: float
-    """attempts of complete trials, those included that handed on a checkpoint"""
+    """attempts of complete trials, including earlier ones that left a checkpoint"""
     running: float
-    """attempts of trials that run or wait: still open, or ended with a checkpoint to go on from"""
+    """attempts of running and waiting trials: still open, or with a checkpoint to continue from"""
     pruned: float
     failed: float
     """trials that failed"""
     lost: float
-    """attempts of other trials that led nowhere: lost, failed or interrupted without a newer checkpoint"""
+    """attempts of other trials without effect: lost, failed or interrupted without a newer checkpoint"""
     idle: float
-    """of workers between and before their trials, as far as the journal and squeue know; sacct knows all"""
+    """workers between and before their trials, as far as the journal and squeue know; sacct knows all of it"""
     to_come: float | None
-    """about as much as the remaining trials will take; None if it is not known"""
+    """estimate for the remaining trials; None if unknown"""
     allocated: float | None = None
-    """what SLURM has charged, from sacct; None if it was not asked or does not know"""
+    """charged by SLURM, from sacct; None if it was not asked or keeps no accounts"""
 
     @property
     def wasted(self) -> float:
@@ -55,7 +55,7 @@ class Hours:
 
 @dataclass(kw_only=True)
 class _Life:
-    """Of one worker."""
+    """The time of one worker: from its first attempt to the end of its last, and how much of that it worked."""
 
     gpus: float
     first: float
@@ -63,7 +63,7 @@ class _Life:
     busy: float = 0.0
 
     def add(self, started: float, ended: float) -> None:
-        """An attempt."""
+        """Add an attempt."""
         self.first, self.last = min(self.first, started), max(self.last, ended)
         self.busy += max(0.0, ended - started)
 
@@ -77,16 +77,17 @@ def add_up(
     task_gpus: float,
     work_s: float | None,
 ) -> Hours:
-    """The sums.
+    """Add up the hours of all attempts, and of workers between them.
 
     Args:
-        end_of: when an attempt ended that has no end of its own, or one that is only when its loss was noticed.
-        task_gpus: of an array task in which no worker has begun.
-        work_s: seconds that are still to be worked.
+        end_of: the end of an attempt without one, or whose recorded end is only when its loss was noticed.
+        task_gpus: GPUs of an array task in which no worker has started.
+        work_s: seconds of work left, as ``Eta.work_s``.
     """
     kinds = ("complete", "running", "pruned", "failed", "lost")
     of_gpus, of_workers = dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 0.0)
     lives: dict[str, _Life] = {}
+    # one worker with a GPU makes the unit GPU hours: a sweep does not mix them but by accident
     most_gpus = max((worker.gpu_count for worker in workers), default=0.0)
     for span in spans:
         ended = end_of(span) if span.ended is None or span.how == "lost" else span.ended
@@ -108,7 +109,7 @@ def add_up(
 
 
 def task_gpus(frozen: Mapping[str, Any] | None) -> int:
-    """GPUs of an array task, on all its nodes, as a frozen sweep asks for them; 0 where they cannot be counted."""
+    """GPUs that a frozen sweep requests for an array task, on all nodes; 0 if they cannot be counted."""
     keys = {name: setting(frozen, "job", name.replace("-", "_"), None) for name in ("gres", "gpus-per-node")}
     request = gpu_request(
         keys,
@@ -131,8 +132,9 @@ def _kind(span: Span, state: TrialState) -> str:
 
 
 def _idle(lives: dict[str, _Life], workers: Sequence[WorkerStatus], *, has_gpus: bool, task_gpus: float) -> float:
-    """Seconds between attempts, and of array tasks that run without one."""
+    """Seconds between attempts, and of array tasks that run without any."""
     idle = 0.0
+    # squeue knows when a live worker's task began; of ended ones only their attempts are known
     elapsed = {w.worker: w.elapsed_s for w in workers if w.worker and w.elapsed_s is not None and w.live}
     for name, life in lives.items():
         whole = elapsed.get(name, life.last - life.first)

@@ -31,9 +31,11 @@ HELD_BACK = "BeginTime"
 ENDS = "ending"
 # last log message of a worker whose task is requeued (``worker.task_exit``)
 REQUEUED = "requeued: waiting for SLURM to end this run"
+# lines at the end of a worker's log: srun adds a few after the worker's last message
 LAST_WORDS = 30
+# array tasks named in a message
 MOST_NAMED = 8
-# SLURM's default of MinJobAge, after which squeue forgets a job: https://slurm.schedmd.com/slurm.conf.html
+# SLURM's default of MinJobAge, after which squeue forgets a job: https://slurm.schedmd.com/slurm.conf.html#OPT_MinJobAge
 USUAL_MEMORY_S = 300.0
 
 
@@ -42,38 +44,38 @@ class Live:
     """Workers of one study that run or will run."""
 
     workers: int
-    """who works or, as it stands, will"""
+    """number that work, or will without further action"""
     held_back: tuple[str, ...]
-    """array tasks among them that SLURM has requeued and lets wait"""
+    """array tasks among them that SLURM has requeued and delays"""
     queue: Queue
-    """what squeue said"""
+    """squeue's answer"""
     waiting: tuple[QueueRow, ...] = ()
-    """array tasks that wait and will start"""
+    """pending array tasks that will start"""
     stuck: tuple[QueueRow, ...] = ()
-    """array tasks that can never start as they are; not counted"""
+    """array tasks that can never start unless they are changed; not counted"""
     running: tuple[QueueRow, ...] = ()
-    """array tasks whose workers are counted, and that have begun"""
+    """array tasks that have started and whose workers are counted"""
     not_counted: tuple[str, ...] = ()
-    """who is there and will not work, and why: sentences"""
+    """sentences: array tasks that will not work, and why"""
     on_hold: tuple[str, ...] = ()
-    """array tasks that are counted and wait for their owner to release them"""
+    """counted array tasks that wait for their owner to release them"""
     doubts: tuple[str, ...] = ()
-    """what SLURM does not show, and what was taken for so: sentences"""
+    """sentences: what SLURM does not show, and what was assumed instead"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalWorker:
-    """A worker that is no array task."""
+    """A worker outside SLURM."""
 
     name: str
     pid: int
     host: str
     is_here: bool
-    """whether its pid is one of this host and PID namespace: outside of its container it is somebody else's"""
+    """whether its pid belongs to this host and PID namespace; outside its container, it would be another process"""
     start: int = 0
-    """when its process began (``processes.started_at``); 0 if that is not known"""
+    """start time of its process (``processes.started_at``); 0 if unknown"""
     holds: tuple[Path, ...] = ()
-    """files of which it has one open for writing, if the process of that number is it (``processes.prove``)"""
+    """files of which its process has one open for writing, which proves that the pid is still its own"""
 
 
 def live(
@@ -161,7 +163,7 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
         return None
     why = BATCH.explain(row.reason)
     match why.outlook:
-        case Outlook.STARTS | Outlook.ON_HOLD:  # who holds his own tasks lets them go when he wants to
+        case Outlook.STARTS | Outlook.ON_HOLD:  # users who hold their own tasks will release them
             return None
         case Outlook.HELD:
             return f"held until 'scontrol release' ({row.reason}: {why.meaning})"
@@ -174,7 +176,7 @@ def _why_it_will_not_work(home: StudyHome, row: QueueRow) -> str | None:
 def _leaving(
     home: StudyHome, rows: Mapping[ArrayTask, QueueRow], owners: Mapping[str, Owner]
 ) -> dict[ArrayTask, str | None]:
-    """Tasks that run without a worker, since theirs has ended, and what to say of them; None if it comes back."""
+    """Running tasks whose worker has ended, with a remark."""
     with_card = {ArrayTask.parse(owner.job) for owner in owners.values() if owner.job != "local"}
     bare = {task: row for task, row in rows.items() if row.state is TaskState.RUNNING and task not in with_card}
     if not bare:
@@ -189,7 +191,7 @@ def _leaving(
 
 
 def _comes_back(home: StudyHome, task: ArrayTask) -> bool:
-    """Whether the worker of a task that ends has asked SLURM for another run of it, by its last words."""
+    """Whether the worker of an ending task has requeued it, according to its log."""
     for log in (home.slurm / f"{task}_0_log.err", home.slurm / f"{task.job}_0_log.err"):
         lines = last_lines(log, LAST_WORDS)
         begun = max((i for i, line in enumerate(lines) if " I worker on " in line), default=0)
@@ -205,7 +207,7 @@ def _hidden_workers(
     owners: Mapping[str, Owner],
     say: Callable[[str], None],
 ) -> tuple[int, list[str]]:
-    """Workers of jobs that SLURM does not show, found by their leases, and sentences about them."""
+    """The number of workers, found by their leases, of jobs that SLURM does not show, and sentences about them."""
     count, sentences = 0, []
     lease_s = _lease_s(home)
     for submission in submissions:

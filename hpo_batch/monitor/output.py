@@ -16,14 +16,14 @@ from hpo_batch.store.worker_name import WorkerName
 
 
 def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submission]) -> Path | None:
-    """The log of the array task or local worker that ran an attempt; None if there is none any more."""
+    """The log of the array task or local worker that ran an attempt; None if it is gone."""
     if attempt.job == "local":
         index = str(WorkerName.parse(attempt.worker).index)
         patterns = [s.log_pattern.replace("%i", index) for s in submissions if s.id == attempt.submission]
         return _first(home.path / pattern for pattern in patterns)
     try:
         task = ArrayTask.parse(attempt.job)
-    except ValueError:  # no job of SLURM's: the journal is somebody else's work
+    except ValueError:  # not a SLURM job: the journal was written by another program
         return None
     job, is_array = str(task.job), "_" in attempt.job
     patterns = [s.log_pattern for s in submissions if job in s.job_ids and s.log_pattern]
@@ -34,16 +34,17 @@ def worker_log(home: StudyHome, attempt: Attempt, submissions: Sequence[Submissi
 
 
 def streams(folder: Path) -> list[Path]:
-    """The files that an attempt prints to: of a trial with several seeds those of each."""
+    """The files that an attempt prints to; for a trial with several seeds, those of each."""
+    # seed-2 before seed-10
     seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
     return [part / stream for part in (folder, *seeds) for stream in STREAMS]
 
 
 def size(path: Path) -> int:
-    """Of a file that comes with the attempt and goes if nothing was printed; 0 if it is not there.
+    """Size in bytes; 0 if the file does not exist: it is removed at the end if nothing was printed.
 
     Raises:
-        PermissionError: this user may not look.
+        PermissionError: this user may not read the folder.
     """
     try:
         return path.stat().st_size
@@ -52,7 +53,7 @@ def size(path: Path) -> int:
 
 
 def has_output(folder: Path) -> bool:
-    """Whether an attempt has printed anything. Raises PermissionError if this user may not look."""
+    """Whether an attempt has printed anything. Raises PermissionError if this user may not read it."""
     return any(size(path) for path in streams(folder))
 
 
@@ -70,7 +71,7 @@ def last_lines(path: Path, count: int, *, most_bytes: int = 65536) -> list[str]:
 
 
 def about_trial(lines: Sequence[str], number: int, count: int) -> list[str]:
-    """The part of a worker's log from where it began a trial on, its end; the log's end if it does not tell."""
+    """The last ``count`` lines of a worker's log that are about a trial; of the whole log if no line names it."""
     start = max((i for i, line in enumerate(lines) if f" trial {number}" in line and ": attempt " in line), default=0)
     return list(lines[start:][-count:])
 

@@ -23,8 +23,9 @@ from hpo_batch.store.submissions import Submission
 
 # shorter than for submit, since a reader can do without the answer; squeue's own retries take 9 s
 SQUEUE_TIMEOUT_S: Final = 10.0
+# sacct reads a database, which may take long for thousands of tasks
 SACCT_TIMEOUT_S: Final = 30.0
-# a submission from another host without a job after this time has failed
+# a submission from another host without a job after this time has failed: sbatch may take SUBMIT_S, and clocks differ
 STARTING_S = 2 * SUBMIT_S
 
 
@@ -34,22 +35,22 @@ class Hidden:
 
     why: str
     is_elsewhere: bool = False
-    """it is another cluster's: that it is not shown here says nothing"""
+    """it belongs to another cluster, so that its absence here proves nothing"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """Jobs of submissions, by the ids that are written down and by name."""
+    """Jobs of submissions, found by recorded ids and by name."""
 
     rows: Mapping[ArrayTask, QueueRow]
-    """the tasks, those too that ended not long ago, each once, also if several submissions name it"""
+    """tasks, including recently ended ones; each once, even if several submissions name it"""
     job_ids: Mapping[str, tuple[str, ...]]
-    """of each submission: those that it has, then those that were found"""
+    """by submission: recorded ids, then those found by name"""
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
-    """of submissions of whose jobs SLURM shows nothing, neither waiting nor ended"""
+    """by submission, for those of whose jobs SLURM shows none, neither pending nor ended"""
 
     def of(self, submission: Submission) -> dict[ArrayTask, QueueRow]:
-        """Its tasks."""
+        """The tasks of a submission."""
         ids = {int(id) for id in self.job_ids.get(submission.id, ())}
         return {task: row for task, row in self.rows.items() if task.job in ids}
 
@@ -100,7 +101,7 @@ def _why_hidden(absent: Sequence[Submission]) -> dict[str, Hidden]:
 
 
 def is_starting(submission: Submission, *, now: float | None = None) -> bool:
-    """Whether its submitter is, as far as can be reasons, still between writing it down and the answer of sbatch."""
+    """Whether its submitter is, as far as can be told, still waiting for the answer of sbatch."""
     if not submission.is_open or submission.refused:
         return False
     age = (time.time() if now is None else now) - submission.submitted
@@ -109,7 +110,7 @@ def is_starting(submission: Submission, *, now: float | None = None) -> bool:
 
 
 def coming(submission: Submission, queue: Queue) -> int:
-    """Workers of a submission whose sbatch is being called, beside those that SLURM has already."""
+    """Workers still to come of a submission whose sbatch is being called."""
     if not is_starting(submission):
         return 0
     there = sum(submission.workers_per_task for row in queue.of(submission).values() if row.state.live)
@@ -125,15 +126,15 @@ def _ids(submission: Submission, rows: Mapping[ArrayTask, QueueRow]) -> tuple[st
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What SLURM answered when it was asked, if it did."""
+    """SLURM's answer, or why there is none."""
 
     asked: float
     """seconds since the epoch"""
     rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
     job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """of submissions, those included that were lost and found by name"""
+    """by submission, including lost ids that were found by name"""
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
-    """of submissions of whose jobs SLURM shows nothing"""
+    """by submission, for those of whose jobs SLURM shows none"""
     unseen: str = ""
     """why there is no answer"""
 
@@ -147,7 +148,7 @@ class Answer:
 
 
 def look_at_queue(submissions: Sequence[Submission], *, now: float) -> Answer:
-    """What SLURM shows of some submissions, or why it does not answer, which is no error for a reader."""
+    """What SLURM shows of some submissions. That it does not answer is not an error here, but part of the result."""
     # a job can be in the queue long after its walltime only if it was requeued; allow a month for that
     recent = [s for s in submissions if now - s.submitted < s.walltime_s * 10 + 30 * 86400]
     try:

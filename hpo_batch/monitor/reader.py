@@ -1,17 +1,18 @@
-"""Read a study's journal for ``status`` and similar commands: without a lock, changes or reports."""
+"""Read a study's journal for ``status`` and similar commands: without a lock, without changes, without reports."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError, UserError
 from hpo_batch.journal.attempt_intervals import Span, spans
 from hpo_batch.journal.reader import summary_reader
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.state import JournalState, StudyTrials
 from hpo_batch.monitor import failures
 from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.records import TrialState
@@ -20,7 +21,7 @@ from hpo_batch.store.home import StudyHome, all_homes
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.stopped import Stopped, Why, why_stopped
 
-# number of most recent trials from which durations are estimated
+# most recent trials from which durations are estimated: a search drifts to larger or smaller models
 LAST_TRIALS: Final = 1000
 
 
@@ -28,7 +29,7 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
     """The study as it is now.
 
     Args:
-        metrics: keep what was noted with each trial.
+        metrics: also keep the metrics recorded with each trial.
 
     Raises:
         StorageError: the journal cannot be read, or holds no study.
@@ -37,18 +38,47 @@ def load_state(home: StudyHome, *, metrics: bool = False) -> JournalState:
 
 
 def unfinished_studies(root: Path) -> tuple[StudyHome, ...]:
-    """The studies below ``root`` that have trials left, or some that run; one that cannot be read is left out."""
+    """The studies below ``root`` with trials left or running. Unreadable ones are left out."""
     unfinished = []
     for home in all_homes(root):
-        with contextlib.suppress(StorageError):  # whoever means that one names it
+        with contextlib.suppress(StorageError):  # naming it gives the error
             counts = load_state(home).counts()
             if counts.remaining or counts.running:
                 unfinished.append(home)
     return tuple(unfinished)
 
 
+def trial_names(state: StudyTrials) -> dict[str, int]:
+    """The numbers of the trials that have a name."""
+    return {trial.facts["name"]: trial.number for trial in state.trials if trial.facts.get("name")}
+
+
+def trial_numbers(state: StudyTrials, *texts: str) -> list[int]:
+    """The trials that are meant by numbers, names or ranges (``1-3``), in the order given.
+
+    Raises:
+        UserError: there is no such trial.
+    """
+    names = trial_names(state)
+    return [number for text in texts for number in _numbers(text, names, len(state.trials))]
+
+
+def _numbers(text: str, names: Mapping[str, int], count: int) -> list[int]:
+    if text in names:
+        return [names[text]]
+    # [0-9], since \d also matches digits such as "²" that int() rejects; 18 of them, since int() rejects more than 4300
+    # (https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation)
+    if match := re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", text):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first <= last < count:  # checked first: a range of 10^18 numbers would fill the memory
+            return list(range(first, last + 1))
+    trials = f"there are trials 0 to {count - 1}" if count else "there are no trials yet"
+    named = f", and {', '.join(sorted(names)[:10])}" if names else ""
+    raise UserError(f"no trial '{text}': {trials}{named}")
+
+
 def newest_beginnings(home: StudyHome) -> dict[str, float]:
-    """When the newest attempt of each array task began, by ``A_i``. Reads the journal; empty if that cannot be read."""
+    """Start of the newest attempt of each array task, by ``A_i``; empty if the journal cannot be read."""
     begun: dict[str, float] = {}
     try:
         state = load_state(home)
@@ -61,7 +91,7 @@ def newest_beginnings(home: StudyHome) -> dict[str, float]:
 
 
 class StudyReader:
-    """A study's journal, read on at each call, without a lock and without changing anything; reports are left out."""
+    """A study's journal, of which each call reads what is new."""
 
     def __init__(self, home: StudyHome) -> None:
         self.home = home
@@ -91,13 +121,13 @@ class StudyReader:
 
 
 class StudyHistory(StudyReader):
-    """With what follows from the trials that have ended, which is not worked out again at each look."""
+    """A ``StudyReader`` that keeps what it has derived from ended trials, for repeated looks."""
 
     def _begin(self) -> None:
         super()._begin()
         self._ended: list[Span] = []
         self._seconds: list[tuple[float, bool]] = []
-        """of each trial that ended: all its attempts together, and whether it is finished"""
+        """for each ended trial: seconds of all its attempts together, and whether it is finished"""
         self._counted = 0
         self._failures: tuple[FailureGroup, ...] = ()
         self._failures_at: tuple[int, int] | None = None
@@ -127,17 +157,17 @@ class StudyHistory(StudyReader):
         return self._seconds[-LAST_TRIALS:]
 
     def files(self, frozen: Mapping[str, Any] | None) -> Usage:
-        """Files and folders; looked at again only if a trial has begun or ended."""
+        """Number of files and folders, updated only if a trial has started or ended."""
         now = (len(self.state.trials), len(self.state.endings))
         if self._files is None or now != self._files_at:
             self._files, self._files_at = of_study(self.home, self.state, frozen), now
         return self._files
 
     def stopped(self, *, is_sure: bool) -> Stopped | None:
-        """Why there is no worker; thought over again only if something has happened.
+        """Why no worker runs, updated only if something has happened.
 
         Args:
-            is_sure: whether there is none. Else only what would keep workers from going on counts.
+            is_sure: whether it is certain that none runs. If not, only what would stop workers is a reason.
         """
         counts = self.state.counts()
         now = (counts, len(self.state.endings), self.state.revision, self.state.armed, *self.home.markers())
@@ -151,7 +181,7 @@ class StudyHistory(StudyReader):
         return self._stopped
 
     def failures(self, every: Sequence[Span]) -> tuple[FailureGroup, ...]:
-        """Failed attempts by cause; looked at again only if another attempt has ended."""
+        """Failed attempts by cause, updated only if another attempt has ended."""
         now = (len(self.state.endings), sum(1 for span in every if span.ended is not None))
         if now != self._failures_at:
             self._failures, self._failures_at = failures.group(self.state, every), now

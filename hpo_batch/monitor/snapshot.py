@@ -34,7 +34,7 @@ class Snapshot:
     """seconds since the epoch"""
     state: JournalState
     frozen: Mapping[str, Any] | None
-    """the sweep as the study keeps it; None if it cannot be read"""
+    """the sweep as frozen in the study; None if it cannot be read"""
     submissions: Sequence[Submission]
     queue: Answer
     spans: Sequence[Span]
@@ -43,7 +43,7 @@ class Snapshot:
     slurm: str
     """``answered``, ``unseen``, or ``not asked`` where no array was submitted"""
     unseen: tuple[str, ...]
-    """what could not be seen, and why"""
+    """what could not be checked, and why"""
 
     @property
     def live(self) -> tuple[WorkerStatus, ...]:
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, *, now: float) -> Snapshot:
-    """Look at a study.
+    """Take a snapshot of a study.
 
     Raises:
         StorageError: its journal cannot be read.
@@ -90,7 +90,7 @@ def take(study: StudyHistory, submissions: Sequence[Submission], queue: Answer, 
 
 
 def _gone_folders(home: StudyHome, submissions: Iterable[Submission]) -> list[str]:
-    """Folders that somebody removed although they must have had files."""
+    """Missing folders that must have existed: somebody has removed them."""
     kinds = {s.kind for s in submissions if s.job_ids}
     wanted = [(home.slurm, "logs of array tasks")] if kinds - {"local"} else []
     wanted += [(home.path / "local", "logs of local workers")] if "local" in kinds else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,12 @@ from hpo_batch.study.stopped import Stopped
 DIRECTION_MAXIMIZE = 2
 # version of ``as_json`` (docs/status-json.md); new keys do not change it, and keys are never changed or removed
 SCHEMA_VERSION: Final = 1
-# maximum number of lost attempts whose folders are searched for their last sign of life
+# seconds between reads of the journal while watching: reading what is new takes milliseconds
+LOOK_EVERY_S: Final = 2.0
+# each squeue is a request to SLURM's only controller, and SchedMD asks not to call it in loops:
+# https://slurm.schedmd.com/squeue.html#SECTION_PERFORMANCE
+ASK_SLURM_EVERY_S: Final = 60.0
+# lost attempts whose folders are searched for their last sign of life: each takes several calls to the file server
 MOST_LOOKED_AT: Final = 1000
 
 
@@ -53,10 +58,10 @@ class StudyStatus:
     path: str
     metric: str
     time: float
-    """when it was so, in seconds since the epoch"""
+    """when this was the status, in seconds since the epoch"""
     counts: Counts
     best: TrialRecord | None
-    """None also with several metrics"""
+    """None if no trial is complete, or with several metrics"""
     eta: Eta
     hours: Hours
     failures: Mapping[str, int]
@@ -66,26 +71,34 @@ class StudyStatus:
     abandoned: tuple[int, ...] = ()
     """running trials whose workers are gone"""
     dead: tuple[Dead, ...] = ()
-    """workers of the newest submission that ended without a word, and why"""
+    """workers of the newest submission that ended without recording why"""
     is_hidden: bool = False
-    """SLURM answered, and shows nothing of the newest submission's jobs, neither waiting nor ended"""
+    """SLURM answered, but shows none of the newest submission's jobs, neither pending nor ended"""
     submissions: int = 0
     files: Usage | None = None
-    """and folders, about; quotas count them"""
+    """approximate number of files and folders, for quotas"""
     failing_nodes: tuple[FailingNode, ...] = ()
-    """nodes on which trials fail in a row while they do well on others"""
+    """nodes on which trials fail in a row while they succeed elsewhere"""
     front: tuple[int, ...] = ()
-    """with several metrics: the trials that no other one beats in all of them"""
+    """with several metrics: numbers of the trials on the Pareto front"""
     shares: tuple[Share, ...] = ()
-    """of the values that have weights, among the trials that were drawn"""
+    """shares of values that have weights, among the drawn trials"""
     markers: tuple[str, ...] = ()
     """CANCELLED, DRAIN"""
     slurm: str = NOT_ASKED
     """``answered``, ``unseen``, or ``not asked`` where no array was submitted"""
     unseen: tuple[str, ...] = ()
-    """what could not be seen, and why; empty if everything could"""
+    """what could not be checked, and why; empty if everything was"""
     stopped: Stopped | None = None
-    """why trials are left and no workers run; None if one runs, or none is needed, or nobody can tell"""
+    """why trials are left but no workers run; None if some run, none are needed, or it is unknown"""
+
+    @property
+    def gist(self) -> tuple[object, ...]:
+        """The part that changes only when something happens, without running times."""
+        workers = tuple((w.worker, w.job, w.state, w.node, w.trial, w.attempt, w.reason) for w in self.workers)
+        best = None if self.best is None else self.best.number
+        failures, unseen = tuple(self.failures.items()), tuple(sorted(self.unseen))
+        return (self.name, self.counts, best, failures, workers, self.abandoned, unseen)
 
     @property
     def live_workers(self) -> tuple[WorkerStatus, ...]:
@@ -133,7 +146,7 @@ class View:
     def __init__(self, homes: Sequence[StudyHome], *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.unreadable: dict[str, StorageError] = {}
-        """studies that the last look could not read; the others are told all the same"""
+        """errors by name of the studies that the last look could not read"""
         self._studies = [StudyHistory(home) for home in homes]
         self._queue: Answer | None = None
         self._dead: dict[Path, tuple[Dead, ...]] = {}
@@ -144,11 +157,11 @@ class View:
         """The status of each study now.
 
         Args:
-            ask_slurm: else SLURM's last answer counts still.
-            accounting: ask sacct too.
+            ask_slurm: whether to ask SLURM again; if not, its last answer is used.
+            accounting: also ask sacct.
 
         Raises:
-            StorageError: none of the studies can be read; of several, ``unreadable`` tells what is wrong with some.
+            StorageError: none of the studies can be read. If some can, ``unreadable`` has the errors of the others.
         """
         submissions, broken = {}, {}
         for study in self._studies:
@@ -180,6 +193,15 @@ class View:
             raise next(iter(self.unreadable.values()))
         return statuses
 
+    def watch(self, *, accounting: bool = False) -> Iterator[list[StudyStatus]]:
+        """The status of each study every ``LOOK_EVERY_S``, without end. SLURM is asked every ``ASK_SLURM_EVERY_S``."""
+        asked = float("-inf")
+        while True:
+            is_due = time.monotonic() - asked >= ASK_SLURM_EVERY_S
+            asked = time.monotonic() if is_due else asked
+            yield self.look(ask_slurm=is_due, accounting=is_due and accounting)
+            time.sleep(LOOK_EVERY_S)
+
     def _status(self, study: StudyHistory, submissions: Sequence[Submission], now: float) -> StudyStatus:
         assert self._queue is not None
         snapshot = take(study, submissions, self._queue, now=now)
@@ -206,11 +228,11 @@ class View:
 
 
 def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[AccountingRow] | None = None) -> StudyStatus:
-    """The status of a study from what was seen of it; nothing is asked.
+    """The status of a study from a snapshot, without any further question to SLURM.
 
     Args:
-        study: what follows from trials that have ended.
-        charged: its tasks in SLURM's accounts; None if they were not asked for, or there are none.
+        study: derives and keeps what follows from ended trials.
+        charged: its tasks in SLURM's accounting; None if it was not asked, or keeps none.
     """
     home, state, submissions = snapshot.home, snapshot.state, snapshot.submissions
     newest = next((s for s in reversed(submissions) if s.is_batch and not s.refused), None)
@@ -259,7 +281,7 @@ def best_trial(state: JournalState) -> TrialRecord | None:
 def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Share, ...]:
     table = (frozen or {}).get("space", {})
     if not any(isinstance(one, dict) and "weights" in one for one in table.values()):
-        return ()  # nothing is decoded of the trials of most studies
+        return ()  # most studies have no weights, and decoding all trials takes time
     with_n_params = setting(frozen, "objective", "n_params", None) is not None
     space, _ = build(table, with_n_params=with_n_params)
     return tuple(shares(space, state.trials))
@@ -306,7 +328,7 @@ def _hours(snapshot: Snapshot, remaining_time: Eta, charged: Sequence[Accounting
 def charged_rows(
     snapshot: Snapshot, accounts: Mapping[ArrayTask, tuple[AccountingRow, ...]] | None
 ) -> Sequence[AccountingRow] | None:
-    """What sacct knows of a study's tasks; None if it was not asked, or keeps no accounts."""
+    """A study's tasks in SLURM's accounting; None if it was not asked, or keeps none."""
     if accounts is None:
         return None
     mine = {job for submission in snapshot.submissions for job in snapshot.queue.jobs_of(submission)}

@@ -1,32 +1,67 @@
-"""Decide whether to keep waiting for a study's workers, and what to report meanwhile, from its status alone."""
+"""Wait for the workers of studies, and say meanwhile why some do not start."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from hpo_batch.monitor.reader import StudyReader
 from hpo_batch.monitor.snapshot import UNSEEN
-from hpo_batch.monitor.status import StudyStatus
+from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, StudyStatus, View
+from hpo_batch.records import Counts
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.tasks import Outlook, TaskState
+from hpo_batch.store.home import StudyHome
+from hpo_batch.store.submissions import read_submissions
 
-# answers in a row without a submission's jobs before they count as gone; one empty answer of squeue may be wrong
+# seconds between looks at journals and local processes; a progress bar should not lag
+LOOK_EVERY_S = 0.5
+# answers in a row without a submission's jobs before they count as gone: a single one may be incomplete, because
+# slurmctld was restarting or because the job was just being submitted
 LOOKS: Final = 3
 # seconds between those
 AGAIN_S: Final = 10.0
 
 
+def wait_for_workers(homes: Sequence[StudyHome], *, tell: Callable[[str], None]) -> Iterator[list[Counts]]:
+    """Wait until the workers of all studies have ended; yields the counts of trials every ``LOOK_EVERY_S``.
+
+    SLURM is asked at most every ``ASK_SLURM_EVERY_S``. The wait also ends when no trial is left or running, since the
+    workers are about to exit then.
+
+    Args:
+        tell: called with why tasks do not start.
+    """
+    view, readers = View(homes), [StudyReader(home) for home in homes]
+    asked, is_waiting, patience = float("-inf"), True, Patience()
+    while is_waiting:
+        is_batch = any(s.is_batch for home in homes for s in read_submissions(home))
+        if is_batch and time.monotonic() - asked < (AGAIN_S if patience.empty else ASK_SLURM_EVERY_S):
+            counts = [reader.read().counts() for reader in readers]
+            is_waiting = any(c.remaining or c.running for c in counts)
+        else:
+            statuses = view.look()
+            for line in patience.news(statuses):
+                tell(line)
+            is_waiting, asked = patience.goes_on(statuses), time.monotonic()
+            counts = [reader.read().counts() for reader in readers]
+        yield counts
+        if is_waiting:
+            time.sleep(LOOK_EVERY_S)
+
+
 @dataclass(kw_only=True)
 class Patience:
-    """Observations while waiting; a single answer of squeue without our jobs proves nothing."""
+    """What was observed while waiting."""
 
     empty: int = 0
     told: set[str] = field(default_factory=set)
 
     def goes_on(self, statuses: Sequence[StudyStatus]) -> bool:
-        """Whether to wait on: somebody works or will, or may do so unseen, or is held and may be released."""
+        """Whether to keep waiting: a worker runs, will run, may run unseen, or is held and may be released."""
         if any(_is_there(status) for status in statuses):
             self.empty = 0
             return True
@@ -36,7 +71,7 @@ class Patience:
         return False
 
     def news(self, statuses: Sequence[StudyStatus]) -> list[str]:
-        """Why tasks do not work, each said once."""
+        """Why tasks do not start, each reason once."""
         lines = [f"{status.name}: {line}" for status in statuses for line in why_not_working(status)]
         fresh = [line for line in lines if line not in self.told]
         self.told.update(fresh)
@@ -44,7 +79,7 @@ class Patience:
 
 
 def why_not_working(status: StudyStatus) -> list[str]:
-    """Tasks that wait and will not start, by reason."""
+    """Pending tasks that will not start, by reason."""
     pending = [w for w in status.workers if w.state == TaskState.PENDING.value]
     waiting = [w for w in pending if BATCH.explain(w.reason).outlook is not Outlook.STARTS]
     reasons = Counter((worker.reason, worker.gloss) for worker in waiting)
@@ -55,7 +90,7 @@ def why_not_working(status: StudyStatus) -> list[str]:
 
 
 def stuck_for(status: StudyStatus) -> str:
-    """What must be changed before more workers help; empty if nothing."""
+    """The keys to change before more workers help; empty if there are none."""
     stuck = [w.reason for w in status.workers if w.state == TaskState.PENDING.value and _is_stuck(w.reason)]
     return " and ".join(dict.fromkeys(BATCH.explain(reason).to_change for reason in stuck))
 

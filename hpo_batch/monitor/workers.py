@@ -25,7 +25,7 @@ from hpo_batch.store.worker_name import WorkerName
 STARTING = "starting"
 LEAVING = "leaving"
 SILENT = "silent"
-# time for a local worker to write its card after its start
+# time for a local worker to write its card: importing torch from a network disk takes tens of seconds
 JUST_STARTED_S = 60.0
 
 
@@ -34,48 +34,47 @@ class WorkerStatus:
     """A worker that was started and, as far as can be told, has not ended."""
 
     worker: str
-    """its name; empty for an array task in which no worker has begun"""
+    """its name; empty for an array task in which no worker has started"""
     job: str
     """array task ``A_i`` or ``local``"""
     state: str
-    """pending, starting, running, suspended, ending, leaving, unknown; silent: no sign of life for a whole lease, and
-    nobody here can look after its process"""
+    """pending, starting, running, suspended, ending, leaving, unknown; silent: its lease has expired, and its process
+    cannot be checked from here"""
     word: str = ""
-    """SLURM's own word for the state; empty for local workers, and where SLURM did not answer"""
+    """SLURM's own word for the state; empty for local workers, or if SLURM did not answer"""
     node: str = ""
     pid: int | None = None
     gpus: tuple[str, ...] = ()
-    """that its process sees; of several ranks the first one's"""
+    """the GPUs its process sees; with several ranks, the first one's"""
     gpu_count: float = 0
-    """that it holds: of all its ranks, on all nodes; 1/k of one that k workers share"""
+    """GPUs it holds: of all ranks on all nodes; 1/k of one shared by k workers"""
     trial: int | None = None
     attempt: int | None = None
     trial_s: float | None = None
     """how long the attempt has been running"""
     seen_s: float | None = None
-    """seconds since its last sign of life, by the clock of the file system; None if it has given none"""
+    """seconds since it refreshed its lease, by the clock of the file system; None if it has none"""
     elapsed_s: float | None = None
-    """of the array task, since its present run began"""
+    """seconds since the array task's current run began"""
     left_s: float | None = None
-    """of the array task, to its time limit"""
+    """seconds until the array task's time limit"""
     reason: str = ""
     """why it is pending, in SLURM's words"""
     gloss: str = ""
-    """what that means, for the common reasons"""
+    """the reason's meaning, for common ones"""
     comes_back: bool = False
-    """its array task is ending, and SLURM runs it again"""
+    """whether its array task is ending and SLURM will run it again"""
     doubt: str = ""
-    """why it may not be there although it is told of, or may be there although SLURM does not tell of it"""
+    """why it may be gone although it is listed, or there although SLURM does not show it"""
 
     @property
     def live(self) -> bool:
-        """Whether it is there: all but those that have not been heard of for too long."""
+        """Whether it is there, as far as known: all but silent ones."""
         return self.state != SILENT
 
     @property
     def will_work(self) -> bool:
-        """Whether it works or, as it stands, will: not what is ending, or can never start. Who holds his own tasks lets
-        them go when he wants to."""
+        """Whether it works, or will without further action. Users who hold their own tasks will release them."""
         if self.state == TaskState.PENDING.value:
             return BATCH.explain(self.reason).outlook in (Outlook.STARTS, Outlook.ON_HOLD)
         return self.comes_back or self.state not in (SILENT, LEAVING, TaskState.ENDING.value)
@@ -94,7 +93,7 @@ class Workers:
 
 @dataclass(frozen=True, kw_only=True)
 class _Running:
-    """A trial that runs, as its claim tells it."""
+    """A running trial, according to its claim."""
 
     number: int
     attempt: int
@@ -118,9 +117,9 @@ def find_workers(
     """The workers of a study.
 
     Args:
-        folder: of cards and leases.
-        began: when the newest attempt of a job began, ``A_i`` given; None if it had none.
-        lease_s: seconds without a sign of life after which a worker that nobody here can look after is silent.
+        folder: where cards and leases are.
+        began: returns the start of the newest attempt of a job ``A_i``; None if it had none.
+        lease_s: age of a lease, in seconds, after which a worker that cannot be checked from here is silent.
         now: seconds since the epoch.
     """
     owners, unseen = _read_cards(folder)
@@ -144,7 +143,7 @@ def find_workers(
 
 
 def _read_cards(folder: Path) -> tuple[dict[str, Owner], tuple[str, ...]]:
-    """The owners of cards and leases by name, and why they could not be read."""
+    """Owners of cards and leases by worker's name, and why they could not be read."""
     try:
         next(folder.iterdir(), None)
     except OSError as error:
@@ -153,7 +152,7 @@ def _read_cards(folder: Path) -> tuple[dict[str, Owner], tuple[str, ...]]:
 
 
 def _running_trials(state: JournalState) -> dict[str, _Running]:
-    """The trials that run, by the names of their workers."""
+    """Running trials by their worker's name."""
     running = {}
     for number in state.by_state[TrialState.RUNNING]:
         trial = state.trials[number]
@@ -170,7 +169,7 @@ def _owner(facts: Mapping[str, Any]) -> Owner:
 
 
 def _newest_runs(owners: Mapping[str, Owner]) -> dict[str, Owner]:
-    """Without the workers of an array task's runs before it was requeued: ``7-r0-3`` where there is ``7-r1-3``."""
+    """Without workers of an array task's earlier runs: ``7-r0-3`` if there is ``7-r1-3``."""
     newest: dict[str, int] = {}
     for name, owner in owners.items():
         newest[owner.job] = max(newest.get(owner.job, 0), (WorkerName.parse(name).run or 0))
@@ -218,7 +217,7 @@ def _judge(
 
 
 def _from_card(owner: Owner, seen: float | None) -> WorkerStatus:
-    """A worker as its card tells it, taken to run."""
+    """A worker according to its card, assumed to run."""
     return WorkerStatus(
         worker=owner.worker,
         job=owner.job,
@@ -253,12 +252,13 @@ def _seen(folder: Path, worker: str, now: float) -> float | None:
 
 
 def had_a_worker(row: QueueRow, last: float | None, *, now: float) -> bool:
-    """Whether the newest attempt of a task that runs began in its present run, at ``last``; ``now``: of the row."""
-    return last is not None and last >= now - row.elapsed_s - 5.0  # the clocks of node and this host
+    """Whether a running task's newest attempt, started at ``last``, belongs to its current run."""
+    # 5 s for the difference between the clocks of the node and of this host
+    return last is not None and last >= now - row.elapsed_s - 5.0
 
 
 def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now: float) -> WorkerStatus:
-    """An array task in which there is no worker: not yet, or not any more."""
+    """An array task without a worker: not yet, or not any more."""
     state = row.state.value
     if row.state is TaskState.RUNNING:
         state = LEAVING if had_a_worker(row, began(row.id), now=now) else STARTING
@@ -279,7 +279,7 @@ def _without_worker(row: QueueRow, *, began: Callable[[str], float | None], now:
 
 
 def just_started(submissions: Sequence[Submission], *, now: float) -> Iterator[tuple[Submission, set[int]]]:
-    """Submissions whose local workers may have no card yet, as this host has just started them, and their pids."""
+    """Submissions of this host so recent that their local workers may have no card yet, and their pids."""
     here = processes.host_name()
     for submission in submissions:
         if submission.kind == "local" and submission.host == here and now - submission.submitted <= JUST_STARTED_S:

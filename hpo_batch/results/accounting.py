@@ -18,7 +18,7 @@ from hpo_batch.store.submissions import read_submissions
 
 # columns added to ``TrialsTable.attempts``
 COLUMNS = ("elapsed_s", "gpu_count", "gpu_hours", "queue_wait_s", "job_state", "exit_code")
-# tolerated clock difference between nodes and SLURM's controller, in seconds
+# tolerated clock difference between nodes and SLURM's controller, in seconds; NTP keeps it far below that
 SLACK_S = 5.0
 
 
@@ -30,6 +30,7 @@ def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
         if table.home is not None
         for submission in read_submissions(StudyHome(path=table.home, name=table.source))
     )
+    # each once and in order: copies of a study have the same submissions
     ids = dict.fromkeys(id for submission in submissions if submission.is_batch for id in submission.job_ids)
     rows: Mapping[ArrayTask, Sequence[AccountingRow]] = {}
     why_not = ""
@@ -50,7 +51,10 @@ def with_accounting(tables: Sequence[TrialsTable]) -> list[TrialsTable]:
 
 
 def join(attempts: pd.DataFrame, rows: Mapping[ArrayTask, Sequence[AccountingRow]]) -> pd.DataFrame:
-    """Attempts with ``COLUMNS``. A run of a task may hold several attempts: each has its own part of the run's time."""
+    """Attempts with ``COLUMNS``.
+
+    Several attempts may have run in one run of a task, so their times come from the attempts, not from the run.
+    """
     runs = [_run(attempt, rows) for attempt in attempts.to_dict("records")]
     held = gpus_held(attempts)
     elapsed = attempts["seconds"].astype("float64")
@@ -86,12 +90,12 @@ def gpus_held(attempts: pd.DataFrame) -> pd.Series[float]:
 
 
 def gpu_hours(seconds: pd.Series[float], gpus: pd.Series[float]) -> pd.Series[float]:
-    """Of each attempt; as SLURM charges them: idle GPUs count too."""
+    """GPU hours of each attempt. As SLURM charges them: a GPU that is allocated but idle counts too."""
     return seconds * gpus / 3600
 
 
 def _elapsed(seconds: float, started: Any, run: AccountingRow | None) -> float | None:
-    """An attempt that was killed could not write its own end: SLURM knows that of its run."""
+    """Seconds of an attempt. One that was killed could not record its end, but SLURM knows the end of its run."""
     if not is_empty(seconds):
         return seconds
     began = _timestamp(started)
@@ -116,6 +120,7 @@ def _run(attempt: Mapping[Any, Any], rows: Mapping[ArrayTask, Sequence[Accountin
         return None  # a worker on this machine
     if began is None:
         return None
+    # from the last run back: the first that had started by then is the one
     for row in reversed(rows.get(task, ())):
         if row.started is not None and row.started - SLACK_S <= began:
             return row

@@ -1,4 +1,4 @@
-"""Empty cells and plain values of tables; decided here for all readers."""
+"""What an empty cell is, and what value a cell has: one answer for all readers of tables."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def plain_column(column: pd.Series[Any]) -> list[Value | None]:
 
 
 def configuration_keys(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:
-    """The configuration of each row, as a key: ``1``, ``1.0`` and ``true`` are three values, an empty cell is one too.
+    """The configuration of each row, as a key. ``1``, ``1.0`` and ``true`` differ; an empty cell is a value too.
 
     Args:
-        columns: of the parameters.
+        columns: the parameters.
     """
+    # with the type, since 1 == 1.0 == True in Python, and they hash alike
     cells = [[None if is_empty(cell) else (type(cell), cell) for cell in frame[name].tolist()] for name in columns]
     return list(zip(*cells, strict=True))

@@ -1,4 +1,4 @@
-"""Select what ``collect`` shows of several tables: filtered, only the best, grouped, for people or for programs."""
+"""Select what ``collect`` shows: filtered, only the best, grouped; rounded for people or complete for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Choice:
     where: str | None = None
     """a filter: only trials for which this expression holds"""
     top: int | None = None
-    """only so many of the best configurations, each once with its count"""
+    """only this many of the best configurations, each once, with its count"""
     best: bool = False
     """only the best one; with several metrics the Pareto front"""
     group: str | None = None
@@ -28,7 +28,7 @@ class Choice:
     attempts: bool = False
     """one row for each attempt"""
     for_people: bool = False
-    """the columns that tell trials apart, best trials first"""
+    """only the columns in which trials differ, best trials first"""
 
 
 def choose(tables: Sequence[TrialsTable], choice: Choice) -> tuple[pd.DataFrame, list[str]]:
@@ -53,11 +53,13 @@ def _groups(tables: Sequence[TrialsTable], group: str, choice: Choice, notes: li
     top = 1 if choice.best else choice.top
     if top is None:
         return grouped(tables[0], frame, group)
+    # any of the tables: ``check_alike`` has made sure that metrics and directions are the same
     table = replace(tables[0], trials=frame)
     best = Choice(top=top, for_people=choice.for_people)
     frames = []
     for value, part in frame.groupby(group_column(frame, group), sort=True, dropna=False):
         rows = rows_of(replace(table, trials=part), best, notes)
+        # it comes first below, under the name that was asked for
         rows = rows.drop(columns=group, errors="ignore")
         rows.insert(0, group, value)
         frames.append(rows)
@@ -69,6 +71,7 @@ def rows_of(table: TrialsTable, choice: Choice, notes: list[str]) -> pd.DataFram
     trials = table.trials if choice.where is None else filtered(table.trials, choice.where)
     if choice.attempts:
         return table.attempts[table.attempts["number"].isin(trials["number"])]
+    # columns are chosen from all trials below: a filter must not hide a parameter that varies
     filtered_table = replace(table, trials=trials)
     if choice.best and len(table.metrics) > 1:
         trials = replace(table, trials=trials[trials["front"].astype(bool)]).best_first()

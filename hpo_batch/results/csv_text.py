@@ -28,6 +28,7 @@ _DAY = 86_400 * _SECOND
 _SPECIAL = re.compile('[",\r\n]')
 # marks of numbers that JSON writes differently from Python: very large or small, infinite, missing
 _ODD = ("e", "null", ",0.0000", ",-0.0000")
+# pandas writes a column of whole days without a time
 _MIDNIGHT = datetime.time()
 
 
@@ -133,7 +134,8 @@ def _texts(column: pd.Series[Any]) -> list[str]:
 
 def _cells(values: Sequence[Any]) -> list[str]:
     kinds = set(map(type, values)) - {type(None)}
-    if kinds == {str}:  # most texts are repeated
+    # names, states and reasons are repeated thousands of times: quote each once
+    if kinds == {str}:
         known = {value: _cell(value) for value in set(values)}
         return [known[value] for value in values]
     if kinds == {int}:

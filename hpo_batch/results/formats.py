@@ -33,7 +33,7 @@ def json_rows(frame: pd.DataFrame) -> bytes:
 
 def parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    _for_parquet(frame).to_parquet(buffer, index=False)
+    _for_parquet(frame).to_parquet(buffer, index=False)  # the index is the order, which the rows have anyway
     return buffer.getvalue()
 
 
@@ -48,12 +48,14 @@ def markdown_table(frame: pd.DataFrame) -> bytes:
 def _tabulated(frame: pd.DataFrame, style: str, text: Callable[[object], str]) -> bytes:
     rows = [[_cell(value, text) for value in row] for row in frame.itertuples(index=False, name=None)]
     headers = [_cell(name, text) for name in frame.columns]
+    # numbers are formatted here: tabulate would parse texts such as "1e5" as numbers and align at the decimal point
     return _encoded(
         tabulate.tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=_align(frame))
     )
 
 
 def _encoded(text: str) -> bytes:
+    # names of files may hold surrogates (PEP 383), which UTF-8 cannot encode
     return (text.rstrip("\n") + "\n").encode(errors="backslashreplace")
 
 
@@ -70,6 +72,7 @@ def latex_table(frame: pd.DataFrame) -> bytes:
 
 def _latex_cell(value: Any) -> str:
     text = _cell(value, escapes.latex)
+    # "e" would be an italic letter in a paper, and a hyphen is shorter than a minus
     if isinstance(value, float) and "e" in text:
         digits, _, power = text.partition("e")
         return f"$10^{{{int(power)}}}$" if digits == "1" else rf"${digits} \times 10^{{{int(power)}}}$"
@@ -87,6 +90,7 @@ def _align(frame: pd.DataFrame) -> list[str] | None:
 def _cell(value: Any, text: Callable[[object], str]) -> str:
     if is_empty(value):
         return ""
+    # five digits: metrics rarely differ reliably beyond, and csv, json and parquet have all of them
     return f"{value:.5g}" if isinstance(value, float) else text(value)
 
 

@@ -12,7 +12,7 @@ from hpo_batch.study.read import read_revision, read_state
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file at once, or not at all. In the directory of a shared study its group can read and write it.
+    """Write a file completely or not at all. In the directory of a shared study, its group can read and replace it.
 
     Raises:
         StorageError: the file system refuses.
@@ -22,9 +22,7 @@ def write_output(path: Path, content: bytes) -> None:
         with umask_for(shared=is_in_shared_study(path.parent.resolve())):
             write_atomic(path, content)
     except OSError as error:
-        raise StorageError.because(
-            f"cannot write '{path}'", error, do="-o takes any file that you may write"
-        ) from error
+        raise StorageError.because(f"cannot write '{path}'", error, do="choose another file with -o") from error
 
 
 def is_in_shared_study(folder: Path) -> bool:

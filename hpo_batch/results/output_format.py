@@ -19,7 +19,7 @@ class Format:
     for_people: bool = False
     """whether it has rounded numbers, and only the columns in which trials differ"""
     is_text: bool = True
-    """whether it may be printed"""
+    """whether it may be printed to a terminal"""
 
 
 # by the name in ``--format``; to add a format, write a function and add a line here
@@ -37,7 +37,7 @@ def format_of(output: Path | None, given: str | None) -> str:
     """The format asked for, else that of the file's suffix, else a table.
 
     Raises:
-        UserError: the suffix says nothing, or a format that is no text without a file.
+        UserError: the suffix is unknown, or a binary format has no file to go to.
     """
     by_suffix = {format.suffix: name for name, format in FORMATS.items()}
     if given is None and output is not None and output.suffix.lower() not in by_suffix:

@@ -1,4 +1,4 @@
-"""Rows and columns of a trials table: filters in our expression language, and the columns that people want to see."""
+"""Rows and columns of a trials table: filters in our expression language, and the columns that people look at."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ def filtered(frame: pd.DataFrame, text: str) -> pd.DataFrame:
         return frame[frame["state"] == SHORT_FORMS[text]]
     expression = parse(text)
     columns = {}
+    # a typing error such as `n_layers = 4 or 5` would select everything, or nothing
     if constant := why_constant(expression, [_short(column) for column in frame.columns]):
         raise UserError(f"--filter: {constant}")
     for name in expression.names:
+        # a column's full name wins over a parameter or metric of that name
         column = next((c for c in (name, f"params_{name}", f"user_attrs_{name}") if c in frame.columns), None)
         if column is None:
             known = sorted(written(_short(column)) for column in frame.columns)
@@ -57,7 +59,7 @@ def check_alike(tables: Sequence[TrialsTable], option: str) -> None:
             f"{table.label} {', '.join(f'{m} ({d})' for m, d in zip(table.metrics, table.directions, strict=True))}"
             for table in tables
         )
-        raise UserError(f"{option}: the studies do not have the same objective: {told}; --value, --direction")
+        raise UserError(f"{option}: the studies do not have the same objective: {told}; set --value and --direction")
 
 
 def joined(tables: Sequence[TrialsTable], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -70,6 +72,8 @@ def joined(tables: Sequence[TrialsTable], frames: Sequence[pd.DataFrame]) -> pd.
             one.insert(0, "budget", pd.Series([table.budget] * len(one), index=one.index, dtype=object))
         one.insert(0, "study", pd.Series([table.label] * len(one), index=one.index, dtype=object))
         named.append(one)
+    # pandas 2.1 deprecated that empty frames decide on the types of the result:
+    # https://pandas.pydata.org/docs/whatsnew/v2.1.0.html#deprecations
     filled = [frame for frame in named if len(frame)] or named[:1]
     return pd.concat(filled, ignore_index=True)
 
@@ -95,7 +99,7 @@ def for_people(table: TrialsTable, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def distinct(names: Sequence[str], taken: Collection[str], kind: str) -> list[str]:
-    """The names of somebody's metrics or parameters, apart from the columns of ours that are called alike."""
+    """Names of metrics or parameters, marked with their kind if one of our columns has the same name."""
     return [f"{name} ({kind})" if name in taken else name for name in names]
 
 

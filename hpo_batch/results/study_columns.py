@@ -1,6 +1,6 @@
-"""The trials of a study as named columns of plain values: what a table shows, under which names and in which order.
+"""The trials of a study as named columns of plain values. Decides their names and order for all tables.
 
-No pandas, so that the CSV of a whole study needs none. ``table`` makes frames of them.
+Without pandas, so that the CSV of a whole study needs none. ``table`` turns them into frames.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hpo_batch.journal.pareto import front_of
 from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import StudyTrials
 
+# as numbered in Optuna's journal: optuna.study.StudyDirection
 _DIRECTIONS = {1: "minimize", 2: "maximize"}
 
 
@@ -30,11 +31,11 @@ class StudyColumns:
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     seeds: Sequence[Sequence[int]]
-    """of each trial; none where they are not known"""
+    """of each trial; empty if unknown"""
 
 
 def replayed(path: Path, *, reports: bool) -> StudyTrials:
-    """A study's journal, for tables: without what only workers ask for.
+    """A study's journal as tables need it, without what only workers need.
 
     Raises:
         StorageError: it holds no study, or cannot be read.
@@ -64,6 +65,7 @@ def _named(
     columns["datetime_start"] = found["started"]
     columns["datetime_complete"] = found["ended"]
     columns["duration"] = found["duration"]
+    # Optuna's names: https://optuna.readthedocs.io/en/stable/reference/generated/optuna.study.Study.html
     for ours, theirs in (("params_", "params."), ("user_attrs_", "metrics.")):
         for name in found:
             if name.startswith(theirs):

@@ -38,7 +38,7 @@ ATTEMPT_COLUMNS = (
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
-# the longest duration that pandas can store as nanoseconds
+# pandas stores durations as nanoseconds in 64 bits: 2^63 ns are 9.22e9 s
 MOST_SECONDS = 9e9
 
 
@@ -63,7 +63,7 @@ class TrialsTable:
     home: Path | None = None
     """the study's directory; None if it is not a study of hpo-batch"""
     label: str = ""
-    """short name in reports, unique among the tables of one call"""
+    """short name in reports, unique among the tables of a call"""
     space: Space | None = None
     space_is_inferred: bool = False
     """the space consists of the values seen; values that were never tried are missing"""
@@ -96,6 +96,7 @@ class TrialsTable:
         With several metrics, the Pareto front comes first, ordered by the first metric.
         """
         rank = {"COMPLETE": 1, "PRUNED": 2}
+        # numbers, because pandas would sort the states by name
         ranks = self.trials["state"].map(lambda state: rank.get(state, 3)).astype("int64")
         frame = self.trials.assign(_rank=ranks.where(~candidates(self.trials), 0))
         several = len(self.metrics) > 1
@@ -115,7 +116,7 @@ def trials_table(state: StudyTrials, *, source: str, attempts: bool = True) -> T
     """The table of a study's journal.
 
     Args:
-        attempts: fill in the table of attempts too.
+        attempts: whether to fill in the table of attempts; it is empty otherwise.
     """
     study = study_columns(state)
     # one column after the other, and each list of Python objects is freed once its array exists: with 100,000 trials
@@ -182,6 +183,7 @@ def _reports_frame(trials: Sequence[ScannedTrial]) -> pd.DataFrame:
             (trial.number, step, trial.decoded_steps[step]) for trial in trials for step in sorted(trial.decoded_steps)
         ]
         return pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
+    # usually they are in order, and sorting a million rows takes longer than this check
     if bool(((numbers[1:] == numbers[:-1]) & (steps[1:] < steps[:-1])).any()):
         order = np.lexsort((steps, numbers))
         numbers, steps, values = numbers[order], steps[order], values[order]

@@ -5,14 +5,50 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from hpo_batch.errors import UserError
 from hpo_batch.results.cells import configuration_keys, is_empty
 from hpo_batch.results.table import TrialsTable, candidates
 from hpo_batch.text.names import listed
+
+Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Distinct configurations, best first, each by its best trial. All arrays have one element per configuration."""
+
+    rows: Ints
+    """its best trial, the one with the lowest number among equals"""
+    ranks: Ints
+    """from 1; equal values share the smallest"""
+    counts: Ints
+    """trials with this configuration"""
+    ties: Ints
+    """configurations with this value, itself included"""
+
+
+def ranked(configurations: Ints, values: Floats, numbers: Ints, *, is_largest_best: bool) -> Ranking:
+    """Rank the distinct configurations of some trials.
+
+    Args:
+        configurations: a code for the configuration of each trial, from 0. Shape (trials,), as all of them.
+        values: infinite ones are sorted like others; none is NaN.
+        numbers: of the trials.
+    """
+    costs = -values if is_largest_best else values
+    order = np.lexsort((numbers, costs))
+    rows = order[np.sort(np.unique(configurations[order], return_index=True)[1])]
+    costs = costs[rows]
+    below, up_to = np.searchsorted(costs, costs, side="left"), np.searchsorted(costs, costs, side="right")
+    counts = np.bincount(configurations)[configurations[rows]]
+    return Ranking(rows=rows, ranks=below + 1, counts=counts, ties=up_to - below)
 
 
 def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple[pd.DataFrame, int]:
@@ -24,24 +60,21 @@ def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple
     """
     done = frame[candidates(frame)]
     done = done[done["value"].notna().to_numpy()]
-    ordered = done.sort_values(["value", "number"], ascending=[table.directions[0] == "minimize", True], kind="stable")
     params = [c for c in frame.columns if str(c).startswith("params_")]
-    keys = configuration_keys(ordered, params) if params else ordered["number"].tolist()
-    count: dict[Any, int] = {}
-    first: list[int] = []
-    for place, key in enumerate(keys):
-        count[key] = count.get(key, 0) + 1
-        if count[key] == 1:
-            first.append(place)
-    values = [float(v) for v in ordered["value"].iloc[first]]
-    ranks: dict[float, int] = {}
-    for place, value in enumerate(values, start=1):
-        ranks.setdefault(value, place)
-    best = ordered.iloc[first[:k]].copy()
-    best.insert(0, "rank", pd.Series([ranks[v] for v in values[:k]], index=best.index, dtype="int64"))
-    at = list(best.columns).index("value") + 1
-    best.insert(at, "count", pd.Series([count[keys[p]] for p in first[:k]], index=best.index, dtype="int64"))
-    return best, sum(1 for value in values[k:] if value == values[k - 1])
+    # without parameters there is no saying which trials are the same
+    keys = configuration_keys(done, params) if params else done["number"].tolist()
+    codes: dict[Any, int] = {}
+    ranking = ranked(
+        np.array([codes.setdefault(key, len(codes)) for key in keys], dtype=np.int64),
+        done["value"].to_numpy(dtype=float),
+        done["number"].to_numpy(dtype=np.int64),
+        is_largest_best=table.directions[0] == "maximize",
+    )
+    best = done.iloc[ranking.rows[:k]].copy()
+    best.insert(0, "rank", ranking.ranks[:k])
+    best.insert(list(best.columns).index("value") + 1, "count", ranking.counts[:k])
+    last = len(best) - 1
+    return best, int(ranking.ranks[last] - 1 + ranking.ties[last]) - len(best) if len(best) else 0
 
 
 def group_column(frame: pd.DataFrame, by: str) -> str:
@@ -71,6 +104,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
         raise UserError("--group requires a single metric, and there are several")
     largest = table.directions[0] == "maximize"
     rows = []
+    # dropna=False: trials in which a conditional parameter is not active are a group too
     for value, part in frame.groupby(column, sort=True, dropna=False):
         done = part[candidates(part)]
         numbers = done["value"].astype(float)

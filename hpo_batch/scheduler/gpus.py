@@ -30,7 +30,6 @@ class Gpu:
     uuid: str
     """`GPU-...` or `MIG-...`: for CUDA_VISIBLE_DEVICES, where it is unambiguous, unlike an index."""
     name: str
-    memory_mb: int | None
 
 
 def local_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
@@ -39,7 +38,7 @@ def local_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     # CUDA_VISIBLE_DEVICES is set and empty: no GPU, so nvidia-smi need not run
     if allowed == ():
         return ()
-    argv = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
+    argv = ["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader,nounits"]
     try:
         done = run(argv, timeout_s=_TIMEOUT_S)
     except CommandMissing:
@@ -66,16 +65,15 @@ def visible(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """Lines of `nvidia-smi --query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits`."""
+    """Lines of `nvidia-smi --query-gpu=index,uuid,name --format=csv,noheader,nounits`."""
     gpus = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 4 or not is_integer(fields[0]):
+        if len(fields) != 3 or not is_integer(fields[0]):
             log.warning("cannot parse a line of nvidia-smi: %r", line)
             continue
-        index, uuid, name, memory = fields
-        # `[N/A]` if GPU and CPU share their memory
-        gpus.append(Gpu(index=int(index), uuid=uuid, name=name, memory_mb=int(memory) if is_integer(memory) else None))
+        index, uuid, name = fields
+        gpus.append(Gpu(index=int(index), uuid=uuid, name=name))
     return tuple(gpus)
 
 
@@ -103,7 +101,7 @@ def _find(gpus: tuple[Gpu, ...], device: str) -> Gpu | None:
     if device.startswith("MIG-"):
         # `nvidia-smi --query-gpu` lists whole GPUs only, so the slice is not checked:
         # https://docs.nvidia.com/datacenter/tesla/mig-user-guide/mig-device-names.html
-        return Gpu(index=None, uuid=device, name="MIG device", memory_mb=None)
+        return Gpu(index=None, uuid=device, name="MIG device")
     if is_integer(device):
         return next((gpu for gpu in gpus if gpu.index == int(device)), None)
     # CUDA accepts an unambiguous prefix of a UUID

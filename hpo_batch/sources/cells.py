@@ -14,7 +14,7 @@ from hpo_batch.results.cells import is_empty
 # texts of empty cells, in lower case; those of pandas:
 # https://pandas.pydata.org/docs/reference/api/pandas.read_csv.html
 EMPTY: Final = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat"))
-# longer numbers stay texts; Python itself rejects more than 4,300 digits:
+# longer numbers stay text; Python itself rejects more than 4,300 digits:
 # https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation
 MOST_DIGITS: Final = 1_000
 _INTEGER: Final = re.compile(r"[+-]?(0|[1-9][0-9]*)")
@@ -55,7 +55,7 @@ def _column_of_numbers(cells: Sequence[str], filled: Iterable[str]) -> pd.Series
 
 
 def column_of_json(cells: Sequence[Any]) -> pd.Series[Any]:
-    """Cells of JSON. Texts are numbers if all are: YAML 1.1 reads ``1e-2`` as text (a float needs a point there)."""
+    """Cells of JSON. Texts become numbers if all of them are: YAML 1.1 reads ``1e-2`` as text, for lack of a point."""
     if any(isinstance(cell, str) for cell in cells):
         texts = [_as_in_csv(cell) for cell in cells]
         if None not in texts and not any(_CODE.match(text or "") for text in texts):

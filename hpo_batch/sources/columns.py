@@ -77,7 +77,7 @@ STEPS: Final = ("training_iteration", "epoch", "_step", "global_step", "trainer/
 # columns that count steps, or number the trials
 WEAK_STEPS: Final = ("step", "iteration", "iter", "round", "timestep", "timesteps_total")
 
-# columns of the trials table -> their names in files, the most likely first
+# columns of the trials table -> their names in files, the most likely first. Generic names such as id come last
 _OURS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("number", "trial", "trial_number", "trial_id", "exp_id", "experiment_id", "run_id", "run", "id"),
     "state": ("state", "status"),
@@ -103,7 +103,7 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
 # columns that name the study of a row, in files with several studies
 GROUPS: Final = ("study", "budget")
 _BOOKKEEPING: Final = _words(
-    "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # where another of them is the number
+    "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # if another one is the trial's number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
     "checkpoint_epoch best_epoch last_epoch stopped_early early_stopped timestamp date time wall_time walltime "
     "param_source forced_extreme extreme_type dry_run retry_of exit_code pid gpu_h gpu_hours "
@@ -138,7 +138,7 @@ _SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high low
 
 def tokens(name: str) -> list[str]:
     """The words of a column's name: ``valAUC_mean`` is ``val``, ``auc``, ``mean``."""
-    parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
+    parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)  # split camelCase, but not AUC
     return [part for part in re.split(r"[^0-9a-zA-Z]+", parts.lower()) if part]
 
 
@@ -149,6 +149,7 @@ def direction_of(name: str) -> str | None:
     up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
     if negated is not None and set(words[negated:]) & _MINIMIZE:  # scikit-learn: neg_mean_squared_error
         up, down = True, False
+    # neither word, or words for both, as in loss_accuracy: the name does not decide
     return None if up == down else "maximize" if up else "minimize"
 
 
@@ -160,11 +161,13 @@ def is_measure(name: str, column: pd.Series[Any]) -> bool:
     if not words or (words[-1] in _SETTINGS and not (words[-1] == "fn" and words[0] in _SPLITS)):
         return False
     if len(words) == 1 and words[0] == "precision":
-        return bool((column.dropna() <= 1).all())  # of a classifier; of the arithmetic it is 16 or 32
+        # a classifier's precision is at most 1; floating-point precision is 16 or 32
+        return bool((column.dropna() <= 1).all())
     return bool(_MEASURES & set(words)) or (len(words) > 1 and words[0] in _SPLITS and _is_real(column))
 
 
 def _is_real(column: pd.Series[Any]) -> bool:
+    # few different values are levels of a setting, such as train_size 0.5 or 0.8; measurements rarely repeat
     return pd.api.types.is_float_dtype(column) and column.dropna().nunique() > max(4, len(column) // 4)
 
 
@@ -174,7 +177,7 @@ def roles(frame: pd.DataFrame, given: Columns, *, file: str, space: Sequence[str
     Args:
         frame: as read, empty columns left out already.
         given: the user's options.
-        file: for messages.
+        file: name of the file for messages.
         space: names of the parameters, if a sweep is known.
 
     Raises:
@@ -202,7 +205,7 @@ def _check_named(given: Columns, columns: Sequence[str], *, file: str) -> None:
 def _parameters(
     frame: pd.DataFrame, columns: Sequence[str], given: Columns, space: Sequence[str] | None, *, file: str
 ) -> list[str]:
-    """Of the columns that are nothing else: those of the sweep's space, else the marked ones, else by name and content.
+    """The parameters among the other columns: those of the sweep, else those with a prefix, else by name and content.
 
     Raises:
         UserError: none is a parameter of the space.
@@ -217,6 +220,7 @@ def _parameters(
             )
         return params
     mapped = {theirs for ours, theirs in given.mapping.items() if ours not in _OURS}
+    # if the program marks parameters with a prefix, it marks all of them
     is_marked = any(name.startswith(PREFIXES) for name in columns)
     return [
         name
@@ -244,7 +248,7 @@ def bare(column: str, mapping: Mapping[str, str]) -> str:
 def is_parameter(name: str, column: pd.Series[Any]) -> bool:
     """Whether an unmarked column is a parameter: neither a measurement, nor bookkeeping, nor free text."""
     if name.startswith((*ATTR_PREFIXES, *CONSTRAINTS, "system_attrs_", "_")) or is_measure(name, column):
-        return False  # what begins with _ belongs to the tool (W&B: _step, _runtime)
+        return False  # names with _ belong to the program (W&B: _step, _runtime)
     if name.lower() in (*STEPS, *WEAK_STEPS) or "_".join(tokens(name)) in _BOOKKEEPING or name.lower() in _BOOKKEEPING:
         return False
     if name.lower().startswith("unnamed:"):
@@ -256,13 +260,14 @@ def is_parameter(name: str, column: pd.Series[Any]) -> bool:
         return True
     words = tokens(name)
     if words and words[0] in _SPLITS and _MEASURES & set(words):
-        return False  # a remark on a measurement, such as where it was taken from
+        return False  # text about a measurement, such as the file it comes from
     different = there.astype(str).nunique()
-    return 1 < different <= max(10, len(there) // 2)  # a text that is always the same, or hardly ever, is a remark
+    return 1 < different <= max(10, len(there) // 2)  # constant text, or text that hardly repeats, is a remark
 
 
 def _bookkeeping(frame: pd.DataFrame, columns: Sequence[str], given: Columns) -> dict[str, str]:
     """Column of the trials table -> the file's, for all but values, parameters and attributes."""
+    # reversed, so that the first of several names that differ only in case wins
     by_lower_name = {name.lower(): name for name in reversed(columns)}
     ours_to_theirs = {ours: theirs for ours, theirs in given.mapping.items() if ours in _OURS}
     taken = set(given.mapping.values())
@@ -278,7 +283,7 @@ def _bookkeeping(frame: pd.DataFrame, columns: Sequence[str], given: Columns) ->
 
 
 def _fits(ours: str, column: pd.Series[Any]) -> bool:
-    """Whether a column can be what its name says."""
+    """Whether the content of a column fits its name; other programs have text in trial or attempts."""
     if ours == "number":
         return bool(_whole(column))
     if ours == "feasible":

@@ -51,6 +51,7 @@ def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
 
 def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     """The text, and a note if its encoding is a guess."""
+    # what Excel writes as "Unicode Text"
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if not is_utf16 and b"\0" in data:
         raise UserError(f"'{path}' is neither CSV, JSON, Parquet nor an Optuna storage: it contains zero bytes")
@@ -59,6 +60,7 @@ def _decoded(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
     except UnicodeDecodeError as error:
         if is_utf16:
             raise UserError(f"'{path}' cannot be read as UTF-16 text: {error}") from error
+    # "replace": Windows-1252 leaves five bytes undefined
     return data.decode("cp1252", errors="replace"), ("not UTF-8: read as Windows-1252 (Western European)",)
 
 
@@ -67,6 +69,7 @@ def _delimiter_of(text: str) -> str:
     separator = _SEPARATOR.match(text)
     if separator is not None:
         return separator.group(1)
+    # the header, since numbers in rows may contain decimal commas
     first = next((line for line in text.splitlines() if line.strip()), "")
     unquoted = re.sub(r'"[^"]*"', "", first)
     return max(",;\t|", key=unquoted.count)
@@ -79,6 +82,7 @@ def _header_and_rows(text: str, path: Path) -> tuple[list[str], list[list[str]]]
         text = text[separator.end() :]
     if not text.strip():
         raise UserError(f"'{path}' is empty")
+    # strict: else a quote that is never closed would swallow the rest of the file into one cell
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -90,7 +94,7 @@ def _header_and_rows(text: str, path: Path) -> tuple[list[str], list[list[str]]]
     while header and not header[-1] and all(len(row) < len(header) or not row[len(header) - 1] for row in rows):
         header.pop()  # a delimiter at the end of each line
     if header[:1] == [""]:
-        header[0] = "Unnamed: 0"  # pandas writes its index without a name, and reads it under this one
+        header[0] = "Unnamed: 0"  # pandas writes its index without a name, and reads it back under this one
     return header, rows[1:]
 
 
@@ -109,7 +113,7 @@ def _check_header(header: Sequence[str], path: Path, ignored: Collection[str]) -
 
 
 def _check_widths(rows: Sequence[Sequence[str]], width: int, path: Path) -> None:
-    """Raises UserError for a row of another length than the header. The header is row 1."""
+    """Raises UserError for a row whose length differs from the header's. The header is row 1."""
     for number, row in enumerate(rows, start=2):
         if len(row) < width or any(cell.strip() for cell in row[width:]):
             is_last = number == len(rows) + 1
@@ -118,10 +122,10 @@ def _check_widths(rows: Sequence[Sequence[str]], width: int, path: Path) -> None
 
 
 def _columns_with_decimal_commas(texts: Mapping[str, Sequence[str]], path: Path) -> list[str]:
-    """The columns in which commas are decimal points.
+    """The columns with decimal commas.
 
     Raises:
-        UserError: they may separate thousands as well; or points of another column may.
+        UserError: the commas, or the points of another column, could also separate thousands.
     """
     commas = [name for name, cells in texts.items() if _has_commas(cells)]
     if commas and all(_is_ambiguous(texts[name]) for name in commas):

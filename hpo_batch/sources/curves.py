@@ -23,6 +23,7 @@ from hpo_batch.text.values import shown
 IDS: Final = ("trial_id", "trial", "trial_number", "number", "run_id", "exp_id", "id", "uuid", "run", "config_id")
 # names that several trials may share
 _NAMES: Final = ("trial_name", "run_name", "experiment_tag", "logdir", "trial_dir", "name", "config_name")
+# names that no column of a file has
 TRIAL: Final = "\0trial"
 STEP: Final = "\0step"
 _SEEDS: Final = ("seed", "train_seed", "random_seed", "random_state")
@@ -34,8 +35,8 @@ class Folded:
 
     frame: pd.DataFrame
     steps: pd.DataFrame | None = None
-    """the rows as they were, with ``TRIAL``, the place of each one's trial in ``frame``, and ``STEP``; None if rows
-    were trials"""
+    """the original rows, with ``TRIAL`` (position of the row's trial in ``frame``) and ``STEP``; None if rows are
+    trials"""
     notes: tuple[str, ...] = ()
 
 
@@ -72,10 +73,10 @@ def _trial_keys(
         if column is None or column == step or frame[column].isna().any():
             continue
         if len(frame.drop_duplicates([*both, column])) == len(frame):
-            return None  # each row has a name of its own: rows are trials
+            return None  # each row has its own name, so rows are trials
         keys = [*both, column]
-        # A name may be what several trials have in common, and the epoch the best one of each; numbers of trials may
-        # be there twice because two studies are in one file. Steps are counted, or belong to one configuration.
+        # Repeated names do not prove that rows are steps: trials may share a name and state their best epoch, and two
+        # studies in one file repeat trial numbers. Steps count up, or their trial has one configuration in all rows.
         is_one = name in IDS and frame[column].nunique() > 1 and _is_constant(frame, _given(frame, taken), keys)
         if (is_one or _is_regular(frame, step, keys)) and (not is_weak or _is_told_once(frame, [*keys, step])):
             return keys
@@ -84,7 +85,7 @@ def _trial_keys(
     if keys and _is_regular(frame, step, keys):
         return keys if _is_told_once(frame, [*keys, step]) else None
     if both or (is_weak and varied):
-        return None  # each row is another configuration: a weak name numbers trials then
+        return None  # configurations differ from row to row, so a column such as step numbers the trials
     return [] if _is_one_training(frame[step].tolist(), strict=bool(varied)) else None
 
 
@@ -105,7 +106,7 @@ def _is_constant(frame: pd.DataFrame, columns: Sequence[str], keys: Sequence[str
 
 
 def _is_told_once(frame: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether no two rows of a step differ; some programs write training and validation in separate rows."""
+    """Whether rows of the same step agree. Some programs write training and validation in separate rows: they do."""
     again = frame[frame.duplicated(list(columns), keep=False)]
     return again.empty or bool((again.groupby(list(columns), dropna=False).nunique() <= 1).all(axis=None))
 
@@ -117,6 +118,7 @@ def _is_regular(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> bool:
     parts = frame.groupby(list(keys), sort=False, dropna=False)[step]
     orders = [tuple(dict.fromkeys(part.tolist())) for _, part in parts]
     longest = max(orders, key=len)
+    # a trial that was stopped early has the first steps of the longest one
     is_counted = len(longest) > 1 and list(longest) == sorted(longest)
     return is_counted and all(order == longest[: len(order)] for order in orders)
 
@@ -127,6 +129,7 @@ def _is_one_training(steps: Sequence[float], *, strict: bool) -> bool:
     Args:
         strict: something varies, such as a learning rate that follows a schedule.
     """
+    # strict: equal gaps prove something only if there are two of them
     if len(steps) < (3 if strict else 2) or any(step != step for step in steps) or list(steps) != sorted(steps):
         return False
     gaps = {b - a for a, b in itertools.pairwise(steps)} - {0}
@@ -136,6 +139,7 @@ def _is_one_training(steps: Sequence[float], *, strict: bool) -> bool:
 def _folded(frame: pd.DataFrame, step: str, keys: Sequence[str]) -> Folded:
     trials = frame.groupby(list(keys), sort=False, dropna=False).ngroup() if keys else pd.Series(0, index=frame.index)
     steps = frame.assign(**{TRIAL: trials, STEP: frame[step]})
+    # rows without a step first, so that the last value comes from a real step
     ordered = steps.sort_values([TRIAL, STEP], kind="stable", na_position="first")
     last = ordered.drop(columns=STEP).groupby(TRIAL, sort=True).last()  # the last value of each column
     for name in frame.columns:
@@ -196,7 +200,7 @@ def check_unit(frame: pd.DataFrame, given: Columns, *, source: str) -> None:
     for name in IDS:
         column = names.get(name)
         if column is None or column in taken or pd.api.types.is_numeric_dtype(frame[column]):
-            continue  # numbers are looked at as such
+            continue  # repeated trial numbers are rejected later, by ForeignStudy
         keys = [names[one] for one in (*GROUPS, *_SEEDS) if one in names]
         again = frame[frame[column].notna() & frame.duplicated([*keys, column], keep=False)]
         if len(again) and frame[column].nunique() > 1:

@@ -21,6 +21,7 @@ from hpo_batch.sources.table_file import EMPTY_COLUMNS
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
+# a number of parameters or tokens, 20M or 1.5b, that is a word of its own
 _LABEL: Final = re.compile(r"(?<![0-9a-zA-Z.])([0-9]+(?:\.[0-9]+)?[kmb])(?![0-9a-zA-Z])", re.IGNORECASE)
 
 
@@ -28,9 +29,9 @@ def tables_of(raw: RawTable, columns: Columns, *, source: str, sweeps: Sequence[
     """The studies in a table: one, or as many as its columns ``study`` and ``budget`` name.
 
     Args:
-        columns: the user's options about them.
-        source: for messages.
-        sweeps: what the trials come from, if the user knows: one, or one for each budget.
+        columns: the user's options about the columns.
+        source: name of the source for messages.
+        sweeps: the sweep that the trials come from, if the user named it, or one for each budget.
 
     Raises:
         UserError: ambiguous columns, repeated trial numbers, unknown states or directions.
@@ -67,7 +68,7 @@ def _roles(
     try:
         return roles(frame, columns, file=source, space=space)
     except UserError as error:
-        empty = next((note for note in notes if note.startswith(EMPTY_COLUMNS)), "")  # the column that was meant?
+        empty = next((note for note in notes if note.startswith(EMPTY_COLUMNS)), "")  # the user may have meant it
         raise UserError(f"{error}{f'; {empty}' if empty else ''}") from None
 
 

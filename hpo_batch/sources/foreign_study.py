@@ -25,6 +25,8 @@ from hpo_batch.text.values import shown
 if TYPE_CHECKING:
     from hpo_batch.sweep.schema import Sweep
 
+# words of other programs -> states of Optuna; a word that is missing here is an error, since a guess could count a
+# failed trial as complete
 _STATES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("complete", "completed", "finished", "done", "success", "ok", "terminated"), "COMPLETE"),
     **dict.fromkeys(("pruned", "stopped", "early_stopped"), "PRUNED"),
@@ -36,7 +38,7 @@ DIRECTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("max", "maximise", "maximize"), "maximize"),
     **dict.fromkeys(("min", "minimise", "minimize"), "minimize"),
 }
-# up to here a float stands for one integer only
+# up to here every integer has a float of its own
 _LARGEST_EXACT: Final = 2**53
 
 
@@ -50,7 +52,7 @@ class ForeignStudy:
     columns: Columns
     """the user's options"""
     source: str
-    """for messages"""
+    """name of the source for messages"""
     label: str
     budget: str | None
     sweep: Sweep | None
@@ -209,7 +211,8 @@ def _trial_numbers(study: ForeignStudy, notes: list[str]) -> pd.Series[Any]:
         raise UserError(
             f"{study.source}: column '{column.name}' does not contain trial numbers ({error}); --map number=COLUMN"
         ) from error
-    if not (numbers.astype(float) == column.astype(float)).all():  # beyond 64 bits it would be another number
+    # 1.5, or an integer beyond 64 bits, would become another number
+    if not (numbers.astype(float) == column.astype(float)).all():
         raise UserError(f"{study.source}: column '{column.name}' does not contain trial numbers; --map number=COLUMN")
     repeated = numbers[numbers.duplicated(keep=False)]
     if len(repeated):
@@ -245,7 +248,8 @@ def _states(study: ForeignStudy, values: Mapping[str, pd.Series[Any]], notes: li
         return pd.Series(["FAIL" if empty else "COMPLETE" for empty in is_empty_row], dtype=object)
     states = []
     for number, word in enumerate(column.tolist(), start=1):
-        state = _STATES.get(str(word).rpartition(".")[2].strip().lower())  # TrialState.COMPLETE, as str() gives it
+        # str() of Optuna's states gives TrialState.COMPLETE
+        state = _STATES.get(str(word).rpartition(".")[2].strip().lower())
         if state is None:
             raise UserError(
                 f"{study.source}: row {number} has the unknown state {shown(word)}; states are COMPLETE, PRUNED, FAIL, "
@@ -268,7 +272,7 @@ def _odd_values(values: pd.Series[Any], states: pd.Series[Any], columns: Sequenc
 
 
 def _parameter(column: pd.Series[Any], space: Space | None, name: str) -> pd.Series[Any]:
-    """Values in the type of their parameter; integers that were written as 128.0 are integers again."""
+    """Convert values to the type of their parameter; integers written as 128.0 become integers."""
     if space is not None and name in space.by_name:
         parameter = space.by_name[name]
         values = [None if (cell := plain(each)) is None else parameter.normalise(cell) for each in column.tolist()]
@@ -307,7 +311,7 @@ def _broken_constraints(states: pd.Series[Any], feasible: pd.Series[Any]) -> Ite
 
 
 def _feasible(study: ForeignStudy) -> pd.Series[Any] | None:
-    """Whether each trial keeps its constraints; None if the file has none."""
+    """Whether each trial satisfies its constraints; None if the file has none."""
     column = study.column("feasible")
     if column is not None:
         return column.astype("boolean")
@@ -327,7 +331,7 @@ def _constraints_in(cell: object) -> list[float]:
     if isinstance(cell, str):
         with contextlib.suppress(ValueError):
             return [float(each) for each in cell.strip("[]() ").split(",") if each.strip()]
-    return [float(cell)] if isinstance(cell, int | float) else [math.nan]  # unreadable: not kept
+    return [float(cell)] if isinstance(cell, int | float) else [math.nan]  # unreadable: NaN counts as violated
 
 
 def _times(study: ForeignStudy, notes: list[str]) -> dict[str, pd.Series[Any]]:
@@ -350,7 +354,7 @@ def _time(study: ForeignStudy, name: str, notes: list[str]) -> pd.Series[Any]:
         return unknown
     times = column
     if not pd.api.types.is_datetime64_any_dtype(column):
-        # 2026-03-01_10-00 is what people put into names of folders
+        # folder names have times such as 2026-03-01_10-00
         texts = column.map(lambda cell: None if is_empty(cell) else str(cell).replace("_", "T"))
         try:
             times = pd.to_datetime(texts, errors="coerce", format="ISO8601")

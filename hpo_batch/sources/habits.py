@@ -20,7 +20,7 @@ _DASHBOARD: Final = (
     (r"Value", "value"),
 )
 _NUMBERS: Final = ("number", "trial", "trial_number", "trial_id")
-# columns that may number the trial, or else the experiment, which is the same for all trials
+# columns with the number of the trial, or else of the experiment, which is then the same in all rows
 _OF_MANY: Final = ("experiment_id", "exp_id", "run", "id")
 
 
@@ -49,7 +49,7 @@ def with_our_names(frame: pd.DataFrame, columns: Columns, *, source: str) -> tup
 
 
 def _check_is_no_chart(frame: pd.DataFrame, source: str) -> None:
-    """W&B exports the runs of a chart as ``name``, ``name__MIN``, ``name__MAX``, a row for each step."""
+    """Reject a chart exported by W&B: columns ``name``, ``name__MIN``, ``name__MAX``, one row per step."""
     names = set(map(str, frame.columns))
     curves = [name for name in names if f"{name}__MIN" in names and f"{name}__MAX" in names]
     if curves:
@@ -100,7 +100,7 @@ def _from_scikit_learn(frame: pd.DataFrame, named: Collection[str]) -> tuple[pd.
 
 
 def _has_gaps(column: pd.Series[Any]) -> bool:
-    """Whether these are distinct integers, but for some rows that have none."""
+    """Whether the column has distinct integers and some empty cells."""
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column) or not column.isna().any():
         return False
     numbers = column.dropna().astype("float64")

@@ -18,7 +18,7 @@ from hpo_batch.sources.place import existing_file, is_url, label_of, split
 from hpo_batch.sources.read import read_for_sweep
 from hpo_batch.sources.rows import rows_of
 from hpo_batch.store.home import StudyHome, find_homes, home_of
-from hpo_batch.store.owner import check_ours
+from hpo_batch.store.sharing import check_ours
 from hpo_batch.study.adopt import Fitting, Row, adopt, check_free, fitting, settled
 from hpo_batch.study.imported import is_frozen
 from hpo_batch.study.read import read_state
@@ -43,7 +43,7 @@ class Import:
     budget: str | None = None
     """the ``[[budget]]`` of the sweep that the trials are for, if it has several"""
     name: str | None = None
-    """of the study; by default as the first file"""
+    """name of the new study; derived from the first file by default"""
     columns: Columns = field(default_factory=Columns)
     """the user's options about the columns of all files"""
     columns_of: Mapping[str, Columns] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class _FileTrials:
 
     label: str
     count: int
-    """trials in it"""
+    """number of trials in it"""
     fitting: Fitting
     left_out: Mapping[str, int]
     notes: Sequence[str]
@@ -156,7 +156,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 class _FileReading:
     file: str
     number: int
-    """of the file, counted from 0"""
+    """position of the file, from 0"""
     sweep: Sweep
     columns: Columns
     request: Import
@@ -215,10 +215,10 @@ class _FileReading:
 
 
 def _sweep_of(sweeps: Sequence[Sweep], request: Import) -> Sweep:
-    """The sweep whose space the trials must lie in, without the label of its budget.
+    """The sweep whose space must contain the trials, without the label of its budget.
 
     Raises:
-        UserError: there are several that differ, or none of that name.
+        UserError: several budgets differ and none was chosen, or the chosen one does not exist.
     """
     budget = request.budget
     labels = [sweep.budget for sweep in sweeps if sweep.budget is not None]
@@ -240,7 +240,7 @@ def _name(request: Import, sweep: Sweep) -> str:
     """The name of the new study.
 
     Raises:
-        UserError: it cannot be one, or is the sweep's own.
+        UserError: it is not a valid name, or is that of the sweep's own study.
     """
     name = name_for(request.files[0]) if request.name is None else request.name
     try:
@@ -282,8 +282,8 @@ def _check_is_file(file: str, root: Path) -> None:
     try:
         names = [home.name for home in find_homes(root, file)]
     except (StudyNotFound, ValueError):
-        if "\0" not in file and os.path.isdir(file):  # noqa: PTH112  # False also where we may not look
-            return  # of another program
+        if "\0" not in file and os.path.isdir(file):  # noqa: PTH112  # False, not an error, without permission
+            return  # a folder of another program, such as Ray Tune
         raise UserError(f"no file '{Path(file).absolute()}'") from None
     name = names[0].partition("/")[0]
     raise UserError(f"'{file}' is already a study: add import = [\"{name}\"] to [study] of the sweep")

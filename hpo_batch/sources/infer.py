@@ -18,7 +18,7 @@ from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
 from hpo_batch.text.values import shown
 
-# a number with more distinct values, most of which occur once, is a range
+# numbers with more distinct values than this are a range, not a list of levels; hand-made grids rarely have so many
 MOST_LEVELS = 20
 # minimum ratio of the largest to the smallest value of a logarithmic range: two decades
 LOG_FROM = 100.0
@@ -28,7 +28,7 @@ def infer_space(trials: pd.DataFrame) -> Space:
     """One parameter per ``params_*`` column."""
     names = [str(c) for c in trials.columns if str(c).startswith("params_")]
     if len(names) > 1:
-        trials = trials.drop_duplicates(names)  # a replicate did not choose its values again
+        trials = trials.drop_duplicates(names)  # replicates repeat a configuration and say nothing about the levels
     found = (_parameter(name.removeprefix("params_"), trials[name]) for name in names)
     return Space(parameters=tuple(p for p in found if p is not None))
 
@@ -43,6 +43,7 @@ def _parameter(name: str, column: pd.Series[Any]) -> Parameter | None:
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return Choices(name=name, values=tuple(values), ordered=False)
     numbers = sorted(float(v) for v in values)
+    # levels of a grid repeat; draws from a range hardly do
     if len(values) <= MOST_LEVELS and len(there) >= 1.5 * len(values):
         return Choices(name=name, values=tuple(sorted(values, key=float)), ordered=True)
     low, high = min(values, key=float), max(values, key=float)
@@ -50,6 +51,7 @@ def _parameter(name: str, column: pd.Series[Any]) -> Parameter | None:
     if all(isinstance(v, int) for v in values):
         assert isinstance(low, int)
         assert isinstance(high, int)
+        # like Optuna, no step on a logarithmic scale
         step = math.gcd(*(int(v) - low for v in values)) if not is_log else 1
         return Integer(name=name, low=low, high=high, step=step, log=is_log)
     return Real(name=name, low=float(low), high=float(high), log=is_log)
@@ -65,6 +67,7 @@ def _looks_logarithmic(numbers: Sequence[float]) -> bool:
     if low <= 0 or high / low < LOG_FROM:
         return False
     small = sum(number <= high / 10 for number in numbers)
+    # 30 times the ratio expected of uniform draws (by chance in 3 % of samples), or twice the expected share
     return high / low >= 30 * len(numbers) or small > 0.2 * len(numbers)
 
 
@@ -114,7 +117,7 @@ def from_distributions(
 def _together(
     name: str, distributions: Sequence[Mapping[str, Any]], seen: Sequence[Value]
 ) -> tuple[Parameter, list[str]]:
-    """One parameter for all distributions that it had, and notes."""
+    """Combine all distributions of a parameter; returns notes too."""
     lists = [facts["attributes"]["choices"] for facts in distributions if "choices" in facts["attributes"]]
     ranges = [_range(facts["name"], facts["attributes"]) for facts in distributions if "low" in facts["attributes"]]
     if lists:
@@ -168,7 +171,7 @@ def _range(kind: str, facts: Mapping[str, Any]) -> _Range:
     return _Range(
         low=facts["low"],
         high=facts["high"],
-        step=facts.get("step") or facts.get("q"),  # q: of Optuna before 3.0
+        step=facts.get("step") or facts.get("q"),  # q: the name before Optuna 3.0
         log=bool(facts.get("log")) or "LogUniform" in kind,
         is_integer=kind.startswith("Int"),
     )

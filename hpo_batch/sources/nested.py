@@ -80,7 +80,7 @@ def _printed_dict(cell: Any) -> dict[str, Any] | None:
         content = json.loads(cell)
         return content if isinstance(content, dict) else None
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        # literals alone can be evaluated: NaN becomes None, and 1e999 is infinite
+        # literal_eval knows no nan and inf: they become None and 1e999, which overflows to infinity
         literal = _INF.sub("1e999", _NAN.sub("None", _NUMPY_SCALAR.sub(r"\1", cell)))
         content = ast.literal_eval(literal)
         return content if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""Apply options about columns to SOURCEs, and detect options without effect."""
+"""Apply options about columns to SOURCEs, and detect options without effect (most likely a typing error)."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class OptionUse:
     """The user's options about columns, and those that no SOURCE has used so far."""
 
     shared: Columns
-    """for all SOURCEs: each uses what it has columns for"""
+    """for all SOURCEs; each uses the options for columns that it has"""
     own: Mapping[str, Columns]
     """for one SOURCE; takes precedence over those for all"""
     has_several: bool
-    """several SOURCEs: then a column may be missing in some of them"""
+    """whether there are several SOURCEs, so that a column may be missing in some of them"""
     missing: dict[str, str] = field(default_factory=dict)
     """option -> the first SOURCE that has no such column"""
     used: set[str] = field(default_factory=set)
     """options whose column some SOURCE has"""
     kinds: list[tuple[str, str]] = field(default_factory=list)
-    """each SOURCE and what it is; an empty text for tables whose columns options may be about"""
+    """each SOURCE and its kind; empty for tables to which options about columns apply"""
 
     def of(self, source: str) -> Columns:
         """The options for this SOURCE alone."""
@@ -46,7 +46,7 @@ class OptionUse:
         """A table without these columns.
 
         Raises:
-            UserError: it lacks one that was meant for it.
+            UserError: it lacks a column that the user named for this SOURCE.
         """
         header = table.header if table.header is not None else tuple(map(str, table.frame.columns))
         is_for_all = self.has_several and not self.of(source).ignore
@@ -62,7 +62,7 @@ class OptionUse:
         return replace(table, frame=frame, notes=(*table.notes, *notes))
 
     def columns_for(self, frame: pd.DataFrame, source: str) -> tuple[Columns, tuple[str, ...]]:
-        """What applies to a table: what was said about it, else about all, if it has such columns; and notes."""
+        """The options for a table: its own, else the shared ones for columns that it has; and notes."""
         own, shared = _with_value(self.of(source)), _with_value(self.shared)
         header = set(map(str, frame.columns))
         notes: list[str] = []
@@ -97,7 +97,7 @@ class OptionUse:
         """Check that every option had an effect, after all SOURCEs were read.
 
         Args:
-            sweeps: of ``--sweep``.
+            sweeps: the sweeps of ``--sweep``.
 
         Raises:
             UserError: no SOURCE has a column that an option names, or an option is for a SOURCE that defines its

@@ -88,11 +88,11 @@ def _studies(place: str, called: str, wanted: str, *, without_lock: bool) -> tup
     """All studies of a storage, or the wanted one.
 
     Args:
-        called: the place without passwords.
+        called: the source without passwords.
         without_lock: read a database that nobody has open without a lock.
 
     Raises:
-        Changed: somebody opened it meanwhile.
+        Changed: another process opened it meanwhile.
     """
     import optuna
 
@@ -185,7 +185,7 @@ def _columns(
 
 
 def _spread(prefix: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
-    """A column for each name that some row has."""
+    """Convert dicts to columns, one for each name that appears."""
     return {f"{prefix}{name}": [row.get(name) for row in rows] for name in _union(rows)}
 
 
@@ -204,11 +204,11 @@ def _params(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
 
 
 def _parameter(distribution: Any, value: Any) -> Any:
-    """A parameter's value as the space has it."""
+    """A parameter's value in the form in which the space has it."""
     choices = getattr(distribution, "choices", None)
     if choices is None:
         return value
-    # by type too: 1, 1.0 and true are equal to Python; and a NaN is not equal to itself
+    # compare types and text: Python says 1 == 1.0 == True, and NaN != NaN
     place = next(
         (i for i, c in enumerate(choices) if type(c) is type(value) and (c == value or (c != c and value != value))),
         None,
@@ -226,7 +226,7 @@ def _distributions(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, list
 
 
 def _constraints(attrs: Mapping[str, Any]) -> dict[str, float]:
-    """Constraints of a trial by name: as Optuna up to 4 stores them, in one list, and as newer ones do, one by one."""
+    """Constraints of a trial by name. Optuna up to version 4 stores one list, newer versions each one separately."""
     several = attrs.get(_CONSTRAINTS)
     by_number = {str(i): float(value) for i, value in enumerate(several or ())}
     start = f"{_CONSTRAINTS}:"
@@ -236,7 +236,7 @@ def _constraints(attrs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _note_on_retry(attrs: Mapping[str, Any]) -> str | None:
-    """What Optuna's RetryFailedTrialCallback records."""
+    """A note on what Optuna's RetryFailedTrialCallback recorded."""
     return None if attrs.get("failed_trial") is None else f"retry of trial {attrs['failed_trial']}"
 
 
@@ -279,7 +279,7 @@ def _notes_on_attributes(study: optuna.Study, trials: Sequence[optuna.trial.Froz
 
 
 def _kind(name: str) -> str:
-    """``cma:optimizer:3`` as ``cma:optimizer``, all constraints as one: samplers number their attributes."""
+    """Group numbered attributes of samplers: ``cma:optimizer:3`` is ``cma:optimizer``; all constraints are one."""
     return name.partition(":")[0] if name.startswith(f"{_CONSTRAINTS}:") else name.rstrip("0123456789").rstrip(":")
 
 

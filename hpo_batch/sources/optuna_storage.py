@@ -21,14 +21,14 @@ from typing import Any, Final
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.sources import place as places
 
-# time limit for reading a SQLite file, whose queries may be made to run for ever
+# time limit for reading a SQLite file: a crafted one may contain queries that never end
 MOST_S: Final = 300.0
 # https://www.sqlite.org/fileformat.html#the_database_header
 SQLITE: Final = b"SQLite format 3\0"
 
 
 class Changed(Exception):
-    """Somebody began to write to a database that nobody had open."""
+    """A process started to write to a database that no process had open."""
 
 
 @contextlib.contextmanager
@@ -36,11 +36,11 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
     """The storage, and notes on how it was opened.
 
     Args:
-        called: the place without passwords.
+        called: the source without passwords.
         without_lock: read a SQLite database that nobody has open without a lock.
 
     Raises:
-        Changed: somebody opened it meanwhile.
+        Changed: another process opened it meanwhile.
         UserError: there is no such file, or it cannot be a storage.
     """
     import optuna
@@ -61,10 +61,10 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
         yield optuna.storages.JournalStorage(_ReadOnlyJournal(path)), ()
         return
     if places.is_url(place) and not place.lower().startswith(("sqlite://", "sqlite+pysqlite://")):
-        yield from _database(place)  # of a driver that may know how to read a file that is encrypted
+        yield from _database(place)  # with another driver, which may be able to read an encrypted file
         return
     with _sqlite(path, head, without_lock=without_lock) as (uri, notes):
-        # connected here: between SQLAlchemy's URL and SQLite's own, a # or % in a path is decoded once too often
+        # not by a SQLAlchemy URL: it and SQLite would both decode a # or % in the path
         connect = functools.partial(_connected, uri, called)
         for storage, _ in _database("sqlite:///", creator=connect):
             yield storage, notes
@@ -99,9 +99,9 @@ def _connected(uri: str, called: str) -> sqlite3.Connection:
 def _sqlite(path: Path, head: bytes, *, without_lock: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The URI by which SQLite reads a file without creating files next to it.
 
-    A database with a write-ahead log wants files for its readers beside it, and one whose writer was killed wants its
-    last transaction undone. One that nobody has open is read as it is; where nothing can be written, one that is not at
-    rest is read from a copy (https://www.sqlite.org/wal.html#read_only_databases).
+    SQLite creates files even for readers if there is a write-ahead log, and rolls back the last transaction of a killed
+    writer. So a database that no process has open is read as immutable, and one that needs a rollback in a read-only
+    folder is read from a copy (https://www.sqlite.org/wal.html#read_only_databases).
     """
     path = path.resolve()
     uri = f"file:{urllib.parse.quote(str(path))}"
@@ -132,7 +132,7 @@ def _beside(path: Path, *ends: str) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
-    """Changes once somebody writes, or opens the file to write."""
+    """Facts that change when a process writes, or opens the database to write."""
     facts = path.stat()
     return facts.st_mtime_ns, facts.st_size, facts.st_ino, tuple(_beside(path, "-wal", "-shm"))
 
@@ -141,7 +141,7 @@ def _ReadOnlyJournal(path: Path) -> Any:  # noqa: N802 - a class, but Optuna is 
     from optuna.storages.journal import BaseJournalBackend
 
     class Backend(BaseJournalBackend):
-        """Complete lines of a journal; a torn last line is being written at this moment."""
+        """Reads the complete lines of a journal; a last line without an end is just being written."""
 
         def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
             records: list[dict[str, Any]] = []

@@ -27,7 +27,7 @@ def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
         frame = pd.read_parquet(io.BytesIO(data))
     except UserError:
         raise
-    except Exception as error:  # pyarrow has a dozen kinds of error for a damaged file
+    except Exception as error:  # pyarrow raises a dozen kinds of errors for damaged files
         raise UserError(f"'{path}' cannot be read as Parquet: {error}") from error
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()  # pandas stores an index with a name as a column
@@ -67,17 +67,16 @@ def _check_size(data: bytes, path: Path) -> None:
 def _check_metadata(file: Any) -> None:
     """Raises OSError if a file's description of its columns is invalid.
 
-    Asked of such a column, ``RowGroupMetaData.column`` of pyarrow (26) ends the process: what its constructor throws
-    (https://github.com/apache/arrow/issues/45283 shows some of it) is an exception of C++ that Cython was not told of.
-    A reader of no rows makes the same checks, reads nothing, and has its errors translated; ``iter_batches`` of
-    ``ParquetFile`` itself takes no such number.
+    For such a column, ``RowGroupMetaData.column`` of pyarrow 26 aborts the process, because Cython does not translate
+    the C++ exception of its constructor (similar: https://github.com/apache/arrow/issues/45283). A reader of zero rows
+    makes the same checks and raises Python errors; ``ParquetFile.iter_batches`` does not accept zero rows.
     """
     for group in range(file.metadata.num_row_groups):
         list(file.reader.iter_batches(0, row_groups=[group], use_threads=False))
 
 
 def _unpacked_bytes(column: Any) -> int:
-    """How much memory a column of texts takes once each row has its own."""
+    """Memory of a text column in bytes, if each row has its own copy of its text."""
     size = 0
     for chunk in column.chunks:
         if not hasattr(chunk, "dictionary"):

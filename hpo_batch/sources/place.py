@@ -18,7 +18,7 @@ from hpo_batch.text.secrets import masked
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SQLITE: Final = re.compile(r"sqlite(\+[A-Za-z0-9_]+)?://", re.IGNORECASE)
-# bytes for format detection; JSON may start with much white space
+# bytes read to detect the format; 64 KiB, since JSON may start with white space
 _HEAD_BYTES: Final = 1 << 16
 
 
@@ -30,7 +30,7 @@ class Place:
     root: Path
     """the logs directory"""
     files: tuple[Path, ...] = ()
-    """all files, where several SOURCEs are one table"""
+    """all files, if several SOURCEs form one table"""
 
     @cached_property
     def path(self) -> Path | None:
@@ -81,14 +81,14 @@ def split(source: str) -> tuple[str, str]:
     if not is_url(source):
         place, _, name = source.partition("#")
         return place, name
-    # a # in a password that was not percent-encoded comes before the first slash after ://
+    # skip the host part: a password that is not percent-encoded may contain #
     behind = source.find("/", source.index("://") + 3)
     end = source.find("#", behind) if behind >= 0 else source.find("#")
     return (source, "") if end < 0 else (source[:end], source[end + 1 :])
 
 
 def _ends(source: str) -> Iterator[tuple[int, str]]:
-    """Where the path or URL may end, the longest first."""
+    """Possible ends of the path or URL, longest first."""
     yield len(source), ""
     for end in (i for i in range(len(source) - 1, -1, -1) if source[i] == "#"):
         yield end, source[end + 1 :]
@@ -103,12 +103,12 @@ def file_of(place: str) -> Path | None:
         return None
     text, _, query = place[match.end() :].partition("?")
     if not text.startswith("/"):
-        return None  # no file, or a host, which SQLite does not know
+        return None  # no path, or a host, which SQLite does not support
     text = text[1:]
     if query and _is_file(Path(f"{text}?{query}")):
-        return Path(f"{text}?{query}")  # a path that was not percent-encoded
+        return Path(f"{text}?{query}")  # the ? belongs to the path, which is not percent-encoded
     if "#" in query:
-        return None  # the # begins the name of a study
+        return None  # the # starts the name of a study
     if text.startswith("file:"):  # SQLite's own URLs: https://www.sqlite.org/uri.html
         text = urllib.parse.unquote(re.sub(r"^//(localhost)?(?=/)", "", text.removeprefix("file:")))
         if "mode=memory" in query:
@@ -132,7 +132,7 @@ def label_of(source: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """False also without permission to look: the text is then tried as the name of a study."""
+    """Also False without permission; then the text is tried as the name of a study."""
     try:
         return path.is_file()
     except (OSError, ValueError):

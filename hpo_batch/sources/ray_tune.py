@@ -44,8 +44,8 @@ def read_experiments(folder: Path, *, files: Sequence[Path] = ()) -> list[RawTab
     Columns are ``trial_id``, ``training_iteration``, ``state``, ``params_*`` and what the trials reported.
 
     Args:
-        folder: of an experiment, of one of its trials, or with experiments in it.
-        files: result files of trials, to read only those.
+        folder: an experiment, one of its trials, or a folder of experiments.
+        files: result files of trials; if given, only those are read.
 
     Raises:
         UserError: there is no experiment; the message says what the folder is instead.
@@ -91,7 +91,7 @@ def _experiment(folder: Path, trials: Sequence[Path]) -> RawTable:
         without_state += id not in states and not _has_failed(trial)
         state = _state(trial, rows, states.get(id), says_done=says_done)
         facts = {"trial_id": id, "name": id, "trial_dir": trial.name, "state": state, **_params(trial, rows)}
-        # a trial that reported nothing is a row too
+        # a trial without reports is a row too: it may have failed before the first one
         own = [{name: cell for name, cell in row.items() if not name.startswith("params_")} for row in rows] or [{}]
         lines += [{**row, **facts} for row in own]
     names = list(dict.fromkeys(name for line in lines for name in line))
@@ -152,7 +152,7 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
             row = loads(line) if line.strip() else None
         except ValueError as error:
             if number == len(lines):
-                break  # cut off, or being written
+                break  # incomplete: just being written, or its writer was killed
             raise UserError(f"'{path}': line {number} is not JSON: {error}") from error
         rows += [flat(row)] if isinstance(row, dict) else []
     return rows
@@ -178,6 +178,7 @@ _STATUS: Final = {"TERMINATED": "COMPLETE", "ERROR": "FAIL", "RUNNING": "RUNNING
 def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
     """How each trial ended, by id, according to the newest state file of the experiment; and notes."""
     states: dict[str, str] = {}
+    # their names end in the time of the run; a resumed experiment writes another file
     for path in sorted(folder.glob("experiment_state-*.json"), reverse=True)[:1]:
         try:
             content = loads(path.read_text(encoding="utf-8"))
@@ -190,7 +191,7 @@ def _states(folder: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _trials_in(content: Any) -> Iterator[dict[str, Any]]:
-    """The facts of each trial: JSON in a JSON text; newer versions of Ray write a list of it and the run's."""
+    """The facts of each trial: JSON text within JSON; newer versions of Ray write a list of two, trial and run."""
     for each in content.get("trial_data") or content.get("checkpoints") or ():
         facts = each[0] if isinstance(each, list) else each
         facts = loads(facts) if isinstance(facts, str) else facts

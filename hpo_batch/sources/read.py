@@ -59,8 +59,8 @@ def read_tables(
             URL, with ``#name`` for one of several studies in it). None: the newest study below ``root``.
         root: the logs directory.
         sweep: a TOML file with the space, for files and storages.
-        columns: what the columns of files are. Of several files each uses what it has columns for; each name must be
-            a column of one of them.
+        columns: the meaning of columns of files. Each file uses the options for columns that it has; each option must
+            apply to at least one file.
         columns_of: the same for one source; takes precedence over ``columns``.
         parts: what to read; by default everything but SLURM's accounts.
 
@@ -68,7 +68,7 @@ def read_tables(
         One table per study. The first one lists the sources that could not be read (``left_out``).
 
     Raises:
-        UserError: a source does not exist or cannot be understood: file, column and what to do are named.
+        UserError: a source does not exist or cannot be understood; the message names file, column and remedy.
         StorageError: no source can be read.
     """
     parts = parts or Parts()
@@ -104,13 +104,13 @@ def read_for_sweep(source: str, sweep: Sweep, columns: Columns, *, root: Path) -
 
 
 def _labelled(tables: Sequence[TrialsTable]) -> tuple[TrialsTable, ...]:
-    """With labels that differ."""
+    """Make the labels unique."""
     labels = unique_names([table.label for table in tables])
     return tuple(replace(table, label=label) for table, label in zip(tables, labels, strict=True))
 
 
 def _groups(sources: Sequence[str]) -> list[tuple[str, ...]]:
-    """Sources that are one table are one group."""
+    """Group the sources that form one table."""
     groups: dict[object, list[str]] = {}
     for i, text in enumerate(sources):
         keys = ((source.kind, source.group(text)) for source in registry.SOURCES)
@@ -124,9 +124,9 @@ class _Reading:
     use: OptionUse
     parts: Parts
     sweeps: Sequence[Sweep]
-    """of ``--sweep``"""
+    """the sweeps of ``--sweep``"""
     sweeps_of_files: Sequence[Sweep]
-    """what the trials of files come from: the same, or the sweep of an import"""
+    """the sweeps that trials in files come from: the same, or the sweep of an import"""
 
     def read_all(self, sources: Sequence[str]) -> tuple[list[TrialsTable], tuple[str, ...]]:
         """The tables, and which sources could not be read.
@@ -140,13 +140,14 @@ class _Reading:
             try:
                 tables += self._read(group)
             except StorageError as error:
+                # a study that cannot be read, such as a damaged one, must not prevent the report of all others
                 errors[group[0]] = error
         if errors and not tables:
             raise next(iter(errors.values()))
         return tables, tuple(f"{source} is left out: {error}" for source, error in errors.items())
 
     def _read(self, texts: Sequence[str]) -> list[TrialsTable]:
-        """The tables of one SOURCE, or of several that are one table."""
+        """The tables of one SOURCE, or of several that form one table."""
         text = texts[0]
         try:
             place = Place(text=text, root=self.root, files=tuple(map(Path, texts)))
@@ -161,7 +162,7 @@ class _Reading:
                 for trials in (self._from_raw(one, text) if isinstance(one, RawTable) else [self._with_sweep(one)])
             ]
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
-            # another program made it, and pandas has an error of its own for everything that it does not expect
+            # pandas raises many kinds of errors for unexpected content of files from other programs
             what = f"{type(error).__name__}: {str(error)[:300]}"
             raise UserError(f"'{masked(text)[:300]}' cannot be read as a table of trials: {what}") from error
 
@@ -172,6 +173,7 @@ class _Reading:
             attempts=self.parts.attempts,
             sweep_of_study=self.parts.sweep,
             ignored=self.use.ignored(text),
+            # even if no trial has a value yet: then the error can say that the objective is empty
             keep=self.use.of(text).value or self.use.shared.value or ("value", *metrics),
         )
 
@@ -181,11 +183,13 @@ class _Reading:
         try:
             raw = replace(raw, notes=(*raw.notes, *notes))
             return tables_of(raw, columns, source=text, sweeps=self.sweeps_of_files)
-        except UserError as error:  # an option that applies to others may have been meant for this SOURCE
+        except (
+            UserError
+        ) as error:  # the notes say which options did not apply here; the user may have meant one of them
             raise UserError("; ".join([str(error), *notes])) from None
 
     def _with_sweep(self, table: TrialsTable) -> TrialsTable:
-        """With the space of ``--sweep``, if the table is of an Optuna storage: a study has its own."""
+        """Add the space of ``--sweep`` to the table of an Optuna storage; a study has its own."""
         if table.home is not None:
             return table
         budget = table.budget or budget_in(table.label)
@@ -219,6 +223,7 @@ def _source_of(place: Place) -> Source:
         if source.knows(place):
             return source
     path = Path(place.text)
+    # is_plain_file is False for these: sources look at the head of a file first, and a pipe can be read only once
     try:
         is_special = not place.is_url and path.exists()
     except (OSError, ValueError):

@@ -7,10 +7,10 @@ from hpo_batch.sources.source import Source
 
 SOURCES: tuple[Source, ...] = (
     study.SOURCE,
-    study.JOURNAL,
+    study.JOURNAL,  # before optuna, which reads our journals too, but loses what Optuna has no field for
     optuna.SOURCE,
-    ray_tune.SOURCE,
+    ray_tune.SOURCE,  # before json and csv, which the result files of a trial are
     parquet.SOURCE,
     json.SOURCE,
-    csv.SOURCE,  # last: it takes every file
+    csv.SOURCE,  # last, since it accepts any file
 )

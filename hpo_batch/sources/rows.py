@@ -43,12 +43,12 @@ def rows_of(table: TrialsTable, sweep: Sweep, columns: Columns, *, file: int = 0
     """The complete trials of a table with finite values of the sweep's metrics.
 
     Args:
-        table: of a file that was read for this sweep, or of an Optuna storage.
+        table: made from a file that was read for this sweep, or from an Optuna storage.
         columns: the user's options. For a storage, they name its parameters and user attributes.
-        file: which of several files the table is of.
+        file: position of the table's file among several.
 
     Raises:
-        UserError: the metric is not there, is of another direction, or the user named something that does not exist.
+        UserError: the metric is missing or has another direction, or an option names something that does not exist.
     """
     value_columns = _value_columns(table, sweep, columns)
     _check_directions(table, sweep, columns, value_columns)
@@ -82,7 +82,7 @@ class _Cells:
     attrs: Mapping[str, _Column]
     """user attributes"""
     values: Sequence[_Column]
-    """of each metric of the sweep"""
+    """a column for each metric of the sweep"""
     facts: Mapping[str, _Column]
     """``number state name set note seed``"""
     times: Sequence[tuple[float | None, float | None]]
@@ -100,7 +100,7 @@ class _Cells:
         return "" if all(_finite(column[i]) is not None for column in self.values) else "without a finite value"
 
     def row(self, i: int, *, file: int, metrics: Sequence[str]) -> Row:
-        """Trial ``i``, which can be taken."""
+        """Trial ``i``, for which ``why_left_out`` is empty."""
         values = tuple(number for column in self.values if (number := _finite(column[i])) is not None)
         more = {name: number for name, column in self.attrs.items() if (number := _finite(column[i])) is not None}
         name, seed = self.facts["name"][i], self.facts["seed"][i]
@@ -111,6 +111,7 @@ class _Cells:
             values=values,
             metrics={**more, **dict(zip(metrics, values, strict=True))},
             seed=int(seed) if isinstance(seed, int) else None,
+            # two trials of one name could not be told apart
             name=name if _is_trial_name(name) and self.name_counts[name] == 1 else None,
             set=_printable(self.facts["set"][i]),
             note=_printable(self.facts["note"][i]),
@@ -161,6 +162,7 @@ def _value_columns(table: TrialsTable, sweep: Sweep, columns: Columns) -> list[s
     missing = [name for name, column in by_name.items() if column not in header]
     if not missing and len(by_name) == len(metrics):
         return list(by_name.values())
+    # Optuna calls the only objective "value", and a file's objective was chosen already: no need to match names
     is_only_metric = len(metrics) == 1 and len(own) == 1
     if is_only_metric and not columns.value and (_is_of_file(table) or table.metrics == ("value",)):
         return list(table.value_columns)
@@ -223,7 +225,7 @@ def _finite(cell: object) -> float | None:
 
 
 def _is_trial_name(name: object) -> TypeGuard[str]:
-    """Whether commands can find a trial by this name: ranges and numbers mean other trials."""
+    """Whether commands can find a trial by this name, which must not look like a number or a range."""
     return isinstance(name, str) and name.isascii() and name.isidentifier() and len(name) <= 100
 
 
@@ -232,7 +234,7 @@ def _printable(text: object) -> str | None:
 
 
 def _times(table: TrialsTable) -> list[tuple[float | None, float | None]]:
-    """When each trial began and ended, in seconds since the epoch; one follows from the other and the duration."""
+    """Start and end of each trial, in seconds since the epoch; a missing one is computed from the duration."""
     columns = [table.trials[name].tolist() for name in ("datetime_start", "datetime_complete")]
     seconds = plain_column(table.trials["seconds_total"])
     times = []

@@ -25,25 +25,25 @@ class RawTable:
     frame: pd.DataFrame
     """one row per trial or per step of a trial, columns under the tool's own names"""
     label: str
-    """what to call the study if no column names it"""
+    """name of the study if no column has it"""
     notes: tuple[str, ...] = ()
     """assumptions made while reading, one sentence each"""
     header: tuple[str, ...] | None = None
-    """all columns that the tool wrote; None: those of ``frame``"""
+    """all columns that the tool wrote, ignored and empty ones too; None if they are those of ``frame``"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the reader needs, and the user's options about the columns of this SOURCE."""
+    """The parts of a source to read, and the user's options about its columns."""
 
     sweeps: Sequence[Sweep] = ()
-    """of ``--sweep``: what the trials come from"""
+    """the sweeps that the trials come from (``--sweep``)"""
     reports: bool = True
     attempts: bool = True
     sweep_of_study: bool = True
     """read the frozen sweep of a study: space, baseline, expectations"""
     ignored: tuple[str, ...] = ()
-    """columns that are left out anyway: a source need not read them"""
+    """columns that the caller will drop, so a source need not read them"""
     keep: tuple[str, ...] = ("value",)
     """columns to keep even if they are empty"""
 
@@ -59,8 +59,8 @@ class Source:
     kind: str
     """for messages: ``an Optuna storage``"""
     knows: Callable[[Place], bool]
-    """whether this can be read here; asked in the order of the registry"""
+    """whether it can read this SOURCE; asked in the order of the registry"""
     read: Callable[[Place, Request], Sequence[TrialsTable | RawTable]]
     """Raises UserError (naming file, column and remedy) or StorageError (it cannot be read)."""
     group: Callable[[str], str | None] = lambda text: None
-    """SOURCEs with the same group are one table; None: a table of its own"""
+    """SOURCEs with the same group form one table; None for a table of its own"""

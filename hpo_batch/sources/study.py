@@ -66,7 +66,7 @@ def _load_libraries(*, frozen: bool) -> None:
 
 
 def _of_plain_optuna(home: StudyHome) -> TrialsTable:
-    """A journal in a study's directory that plain Optuna began: Optuna reads it, with everything it states."""
+    """Read a journal in a study's directory that was started by plain Optuna, with Optuna."""
     tables = optuna.read_storage(str(home.journal))
     others = [table.label for table in tables[1:]]
     notes = (
@@ -78,7 +78,7 @@ def _of_plain_optuna(home: StudyHome) -> TrialsTable:
 
 
 def _with_distributions(table: TrialsTable, state: StudyTrials) -> TrialsTable:
-    """With the space that Optuna recorded with each trial."""
+    """Add the space from the distributions that Optuna records with each trial."""
     seen = {name: distinct(table.trials[f"params_{name}"].dropna()) for name in table.parameters}
     space, more = from_distributions(state.distributions(), seen)
     notes = (f"space from the distributions of its trials: {described(space)}", *more)
@@ -89,7 +89,7 @@ def _is_study(place: Place) -> bool:
     if place.is_url:
         return False
     if place.text.endswith(".toml"):
-        return not optuna.is_storage_file(place)  # the content decides what a file is, not its name
+        return not optuna.is_storage_file(place)  # the content decides: an Optuna storage may have any name
     if place.path is not None:
         return False
     try:
@@ -122,7 +122,7 @@ def _read_journal(place: Place, request: Request) -> Sequence[TrialsTable]:
     path = Path(place.text)
     with isolated(str(path)):
         state = replayed(path, reports=True)
-        if len(state.studies) > 1:  # plain Optuna added one
+        if len(state.studies) > 1:  # plain Optuna has added a study to it
             return optuna.read_storage(place.text)
         table = trials_table(state, source=str(path))
         return [_with_distributions(replace(table, label=state.study_name or path.stem), state)]

@@ -36,7 +36,7 @@ class Parsed:
     notes: tuple[str, ...] = ()
 
 
-# of the content, the path (for messages) and the columns that may be left out at once, into a frame
+# called with the content, the path (for messages) and the ignored columns, which need not be parsed
 Parser = Callable[[bytes, Path, Collection[str]], Parsed]
 
 

@@ -1,7 +1,7 @@
-"""``[study] shared = true``: files with mode 0660 and directories with 2770 for a group, whatever the user's umask.
+"""Who may change a study. ``[study] shared = true``: files with mode 0660 and directories with 2770 for a group.
 
-The process's umask takes care of most files, including those of the user's code, and setgid directories pass on the
-group (inode(7)). Other files are changed explicitly, if this user owns them.
+The process's umask, in place of the user's, takes care of most files, including those of the user's code, and setgid
+directories pass on the group (inode(7)). Other files are changed explicitly, if this user owns them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import folder_below
-from hpo_batch.store.home import StudyHome, check_enterable, group_name, make_folder
+from hpo_batch.store.home import StudyHome, check_enterable, check_writable, group_name, make_folder, user_name
 
 log = logging.getLogger(__name__)
 
@@ -211,3 +211,25 @@ def _set_mode(fd: int, mode: int) -> bool:
     except OSError:
         return False
     return stat.S_IMODE(os.fstat(fd).st_mode) == mode
+
+
+def check_ours(home: StudyHome) -> None:
+    """Fail early, naming the owner, if this user may not change the study.
+
+    Raises:
+        StorageError: the study's directory, or the one it would be created in, is not writable.
+    """
+    check_enterable(home.path)
+    try:
+        check_writable(home.path)
+    except StorageError as error:
+        if not home.exists:
+            raise
+        uid = home.path.stat().st_uid
+        if uid == os.geteuid():
+            raise  # such as a read-only file system
+        owner = user_name(uid)
+        raise StorageError(
+            f"no permission to write to '{home.path}': the study '{home.name}' belongs to {owner}; ask {owner} to run "
+            f"the command, or to set [study] shared = true, which opens it to a group"
+        ) from error

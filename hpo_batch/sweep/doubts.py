@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hpo_batch.space.cells import at_least, drawable, expected_distinct, size, some_are_all, some_values
+from hpo_batch.space.draw import rarely_valid
 from hpo_batch.space.parameters import Choices, Integer
-from hpo_batch.space.rarity import rarely_valid
-from hpo_batch.sweep.grid import left_out
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.sweep.size import architecture_size
+from hpo_batch.sweep.size import architecture_size, left_out
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
 from hpo_batch.text.names import listed
 

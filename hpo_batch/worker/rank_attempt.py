@@ -1,6 +1,7 @@
-"""One attempt of a trial in all ranks, from rank 0's side: who asks, who has ended, and when the outcome is certain.
+"""The state of one attempt that runs in several ranks: answers their questions and decides on the outcome.
 
-It is told what the ranks say (``hear``) and asked, with the time, what has come of it (``outcome``). It never waits.
+It does no I/O of its own besides the answers: the caller passes messages to ``hear`` and asks for the ``outcome`` at a
+given time.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from hpo_batch.worker.resources import Place
 
 log = logging.getLogger(__name__)
 
-# after a rank has failed, to hear of the others: the first to be heard of may have failed because of another
+# after a rank has failed, time for the others to report: the first failure to arrive may be caused by another one
 SETTLE_S: Final = 3.0
-# for the other ranks to return after rank 0 has
+# time for the other ranks to return after rank 0 has
 LINGER_S: Final = 60.0
 GRACE_S: Final = 20.0
-# for rank 0 to end after it was told to stop: a command has graces of its own within it
+# time for rank 0 to end after it was told to stop. A command may take its own grace periods within this time
 COMMAND_GRACE_S: Final = 130.0
-# and for one that stood still; less if a shorter silence is a stall
+# the same after a stall, or the sweep's ``stall`` if that is shorter
 STALLED_GRACE_S: Final = 30.0
 
 
 class Phase(enum.Enum):
-    """How far an attempt has come. It goes on from RUNNING to one of the others, and from LINGERING to SETTLING."""
+    """The phase of an attempt. RUNNING is followed by LINGERING or SETTLING, LINGERING by SETTLING or nothing."""
 
     RUNNING = "rank 0 runs"
-    LINGERING = "rank 0 has returned, and waits for the others"
-    SETTLING = "a rank has failed, and the others are still to be heard of"
+    LINGERING = "rank 0 has returned, the others are still running"
+    SETTLING = "a rank has failed, the others may still report"
 
 
 @dataclass(kw_only=True)
 class RankAttempt:
-    """The attempt so far."""
+    """The state of an attempt."""
 
     trial: Trial
     peers: Sequence[Peer]
@@ -54,27 +55,27 @@ class RankAttempt:
     wanted: Wanted
     phase: Phase = Phase.RUNNING
     _since: float = 0.0
-    """when the phase began, by a monotonic clock"""
+    """start of the phase, monotonic clock"""
     _stopping_since: float | None = None
-    """when there was first a reason to stop"""
+    """when a reason to stop was first seen, monotonic clock"""
     _asked: int = 0
-    """how often rank 0 has asked whether to stop"""
+    """number of times that rank 0 has asked whether to stop"""
     _answer: Stopping | None = None
-    """to its last question"""
+    """the answer to its last question"""
     _waiting: dict[int, int] = field(default_factory=dict)
-    """ranks that have asked more often than rank 0 yet, and how often"""
+    """ranks that are ahead of rank 0 -> the number of their question"""
     _ended: dict[int, Outcome | GivenBack] = field(default_factory=dict)
-    """by rank, in the order in which they were heard of"""
+    """by rank, in order of arrival"""
     _gone: list[int] = field(default_factory=list)
-    """ranks without a process, in that order too"""
+    """ranks whose process is gone, in order of arrival"""
 
     @property
     def is_clean(self) -> bool:
-        """Whether all ranks have ended in order: their processes can run the next trial."""
+        """Whether no rank has failed, so that the processes can run the next trial."""
         return len(self._ended) == len(self.peers) and self.phase is not Phase.SETTLING
 
     def hear(self, peer: Peer, message: Message) -> None:
-        """Take in what a process says."""
+        """Process a message of a rank."""
         if "report" in message:
             step, metrics = message["report"]
             self.trial.report(step, metrics)
@@ -86,10 +87,10 @@ class RankAttempt:
             self._hear_question(peer, message["ask"])
 
     def outcome(self, now: float) -> Outcome | GivenBack | None:
-        """What has come of the attempt; None while that is not certain.
+        """The attempt's outcome; None while it is not certain.
 
         Args:
-            now: by a monotonic clock.
+            now: monotonic clock.
         """
         self._advance(now)
         heard_of_all = len(self._gone) + len(self._ended) == len(self.peers)
@@ -110,7 +111,7 @@ class RankAttempt:
 
     @property
     def _has_returned(self) -> bool:
-        """Whether rank 0 has."""
+        """Whether rank 0 has returned."""
         return 0 in self._ended
 
     @property
@@ -126,9 +127,9 @@ class RankAttempt:
             self.phase, self._since = Phase.LINGERING, now
 
     def _hear_question(self, peer: Peer, count: int) -> None:
-        """Whether to stop, asked by a rank for the ``count``-th time; 0: outside of the user's function."""
+        """Answer a rank's ``count``-th question whether to stop; 0 for one from outside the user's function."""
         if count == 0 or count < self._asked or self._has_returned:
-            # a question that rank 0 had answered with "go on" gets the same answer
+            # rank 0 was told to go on at this question, so this rank is too
             why = None if 0 < count < self._asked else self.trial.stopping
             if self._has_returned and count > self._asked:
                 why = self.trial.stopping or Stopping.CANCELLED
@@ -149,7 +150,7 @@ class RankAttempt:
             if count == self._asked:
                 _answer(self.peers[rank], self._answer)
             elif self._has_returned:
-                # whoever still asks will wait for nobody
+                # tell it to stop: rank 0, which it would wait for, asks no more
                 _answer(self.peers[rank], self.trial.stopping or Stopping.CANCELLED)
             else:
                 continue
@@ -162,7 +163,7 @@ class RankAttempt:
         return ended
 
     def _failure(self) -> Failed:
-        """Of several failures the cause of the others: a death comes before what it made of those who waited for it."""
+        """The failure to report. A lost process comes first: errors in other ranks are usually its consequence."""
         own = self._ended.get(0)
         metrics = own.metrics if isinstance(own, Failed | Complete | Pruned) else {}
         if self._gone:
@@ -176,7 +177,7 @@ class RankAttempt:
         return Failed(reason=failed.reason, message=message, traceback=failed.traceback, metrics=metrics)
 
     def _is_out_of_patience(self, now: float) -> bool:
-        """Whether rank 0 was told to stop, and has not for longer than it may take."""
+        """Whether rank 0 was told to stop, and has taken longer than allowed."""
         why = self.trial.stopping
         if why is None:
             return False
@@ -184,7 +185,7 @@ class RankAttempt:
         waited_s = now - self._stopping_since
         match why:
             case Stopping.PRUNED:
-                return False  # as in one process: who does not ask runs to the end
+                return False  # as in one process: a function that does not ask runs to its end
             case Stopping.TIME_LIMIT:
                 return self.place.is_past_limit()
             case _ if self.sweep.objective.command is not None:
@@ -196,7 +197,7 @@ class RankAttempt:
 
 
 def exit_in_words(exit_: Mapping[str, Any] | None) -> str:
-    """How the process of a rank ended, as its task has told; None: it has not."""
+    """How a rank's process ended, according to its task; None if the task has not reported it."""
     if exit_ is None:
         return "its process is gone"
     if exit_["oom"]:

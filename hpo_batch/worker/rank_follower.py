@@ -1,4 +1,4 @@
-"""What every task of a worker's step does for its rank: keep the process that runs the user's code, as rank 0 says."""
+"""What each srun task does for its rank: start and end the process with the user's code when rank 0 says so."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class RankProcessKeeper:
-    """Starts the process of one rank and ends it, with all that it has started."""
+    """Starts the process of one rank, and ends it with all its children."""
 
     def __init__(self, rank: Rank, cwd: Path) -> None:
         self._rank = rank
@@ -37,7 +37,7 @@ class RankProcessKeeper:
 
     def start(self, generation: int, address: Address, host: str) -> None:
         self.end()
-        # a job's id alone is shared by the jobs of several clusters: what is killed by it must be ours
+        # job ids of several clusters may coincide; a unique mark makes sure that we kill only our own processes
         self._life = f"{self._rank.life}.{self._rank.rank}.{generation}.{secrets.token_hex(4)}"
         self._oom_kills = oom_kills()
         hub = {**asdict(address), "hosts": [host], "generation": generation, **asdict(self._rank)}
@@ -52,7 +52,7 @@ class RankProcessKeeper:
         self._process = processes.start(argv, stdout=None, stderr=None, env=env, cwd=self._cwd)
 
     def ended(self) -> Message | None:
-        """How the process has ended, told once."""
+        """How the process ended; None while it is running, and after this was reported once."""
         if self._process is None or (code := processes.wait(self._process, 0.0)) is None:
             return None
         self.end()
@@ -71,12 +71,12 @@ class RankProcessKeeper:
 
 
 def follow(home: StudyHome, rank: Rank) -> Exit:
-    """What a task other than that of rank 0 does: keep a process for it, until rank 0 ends.
+    """Run as any rank but 0: manage one process until rank 0 has finished.
 
-    It pays no heed to signals: rank 0 has them too, and decides for all.
+    Ignores signals: rank 0 receives them too, and decides for all ranks.
 
     Raises:
-        UserError: rank 0 is not to be found, or is gone before the work was done.
+        UserError: rank 0 cannot be found, or was gone before the work was done.
     """
     keeper = RankProcessKeeper(rank, Path.cwd())
     address, wire = _find(home, rank)

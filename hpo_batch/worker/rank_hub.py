@@ -1,7 +1,7 @@
-"""Where rank 0 listens: it lets the other ranks in, and takes in what they say without waiting for any one of them.
+"""The listener of rank 0: accepts connections of the other ranks and reads their messages, without ever blocking.
 
-Other users of the node may find the port. Whoever connects must tell the token in the first, short message; before that
-nothing of theirs is read, and their silence costs nobody anything.
+Other users of the node may find the port. So a connection has to send the token in its first message, which may only be
+short; until then nothing else is read, and a client that stays silent delays nobody.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from hpo_batch.worker.connection import (
 )
 from hpo_batch.worker.rank_protocol import Rank, meeting_point
 
-# for whoever connects to tell the token
+# time limit for a new connection to send the token
 HELLO_S: Final = 5.0
-# who have connected and told nothing; the oldest of more is cut off, so that descriptors are left for the ranks
+# maximum number of connections without a token; beyond it the oldest is closed, so that descriptors are left for ranks
 MOST_STRANGERS: Final = 256
 
 
 @dataclass(kw_only=True)
 class Peer:
-    """What rank 0 knows of a rank."""
+    """What rank 0 knows about a rank."""
 
     rank: int
     node: str = "?"
     task: Wire | None = None
-    """None for rank 0's own"""
+    """the connection of its task; None for rank 0 itself"""
     process: Wire | None = None
     load_failure: Failed | None = None
     is_ready: bool = False
@@ -72,8 +72,8 @@ class Hub:
     """The listener and the connections of rank 0.
 
     Attributes:
-        peers: all ranks, by their number.
-        generation: of the processes that count; what processes of earlier ones say is not heard.
+        peers: all ranks, in order.
+        generation: number of the current set of processes; messages of earlier ones are ignored.
     """
 
     def __init__(self, home: StudyHome, sweep: Sweep, rank: Rank) -> None:
@@ -84,7 +84,7 @@ class Hub:
         name, launcher = socket.gethostname(), os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "")
         is_one_node = rank.world_size <= rank.local_size
         here = [] if is_one_node else [*addresses_of(name), *addresses_of(launcher)]
-        # with all ranks on this node nobody else needs to reach it; else only by the address that the node has by name
+        # loopback if all ranks are on this node; else only the interface of the node's name, not every network
         self._server = listen(here or (["127.0.0.1"] if is_one_node else []))
         bound = str(self._server.getsockname()[0])
         hosts = ("127.0.0.1",) if bound == "127.0.0.1" else (name, *here, launcher, "127.0.0.1")
@@ -96,12 +96,12 @@ class Hub:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ, None)
         self._strangers: dict[Wire, float] = {}
-        """who has connected and not told the token yet, and until when they may"""
+        """connections without a token yet -> their time limit"""
         self._path = meeting_point(home, rank)
         publish(self._path, self.address)
 
     def close(self) -> None:
-        """The other tasks may end."""
+        """Let the other tasks end, and stop listening."""
         self.tell_tasks({"finish": True})
         for peer in self.peers:
             if peer.task is not None:
@@ -118,15 +118,15 @@ class Hub:
                 peer.task.send(message)
 
     def forget_processes(self) -> None:
-        """Close the connections to the processes: new ones follow, or none."""
+        """Close the connections to the current processes."""
         for peer in self.peers:
             if peer.process is not None and peer.process.is_open:
-                self._selector.unregister(peer.process)  # once it is closed, its number is another connection's
+                self._selector.unregister(peer.process)  # before closing: the kernel may reuse the descriptor at once
                 peer.process.close()
             peer.process, peer.load_failure, peer.is_ready, peer.exit = None, None, False, None
 
     def take_in(self, timeout_s: float) -> list[tuple[Peer, Message]]:
-        """Wait for connections and messages; return what processes of the user's code say of the trial."""
+        """Wait for connections and messages; return the messages about the running trial."""
         of_processes: list[tuple[Peer, Message]] = []
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
@@ -145,7 +145,7 @@ class Hub:
         return of_processes
 
     def _note(self, peer: Peer, wire: Wire, message: Message) -> bool:
-        """Note what is about a task or a process itself; False if the message is about a trial."""
+        """Process a message about a task or process; False if it is about a trial."""
         if wire is peer.task:
             if message.get("generation") == self.generation:
                 peer.exit = message
@@ -158,11 +158,11 @@ class Hub:
         return True
 
     def _accept(self) -> None:
-        """Take a connection in without waiting for what it says: it may be anybody's, and never say anything."""
+        """Accept a connection without waiting for its message, which may never come."""
         try:
             connection, _ = self._server.accept()
             wire = Wire(connection)
-        except OSError:  # gone again, or this process has no descriptor left
+        except OSError:  # the client is gone again, or no file descriptor is left
             return
         wire.most = MOST_HELLO
         while len(self._strangers) >= MOST_STRANGERS:
@@ -177,7 +177,7 @@ class Hub:
         wire.close()
 
     def _hear_stranger(self, wire: Wire) -> None:
-        """Its first message has to hold the token."""
+        """Read the first message of a connection, which must hold the token."""
         if wire not in self._strangers:
             return
         number = wire.fileno()

@@ -1,7 +1,7 @@
 """The process in which one rank of a trial runs the user's code: ``python -m hpo_batch.worker.rank_process``.
 
-It is started by the rank's task (``ranks``), asks rank 0 for everything and knows no study. A ``Trial`` is made of what
-rank 0 sends. It lives for many trials, and is killed from outside if one of them ends badly.
+The rank's task (``ranks``) starts it. It gets everything from rank 0, which is the only one to read the study, and runs
+many trials; if one of them fails, its task kills it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hpo_batch.worker.signals import Signals
 def main() -> int:
     """Serve rank 0 until it closes the connection."""
     processes.end_with_parent(signal.SIGKILL)
-    # SLURM signals all processes of a step: rank 0's task decides what follows, for all ranks together
+    # SLURM signals all processes of a step, but rank 0's task decides for all ranks: do not die of the signal
     Signals().install()
     facts = json.loads(os.environ.pop(EnvVar.RANKS))
     log_apart(f" [rank {facts['rank']}]")
@@ -79,25 +79,25 @@ def _run(objective: Objective, given: Mapping[str, Any], facts: Mapping[str, Any
         finally:
             if rank > 0:
                 with contextlib.suppress(OSError):
-                    folder.rmdir()  # unless something was printed or kept there
-        if not has_failed(ended):  # after a failure this process is ended, and a collective clean-up may hang
+                    folder.rmdir()  # fails if it is not empty: it has output or files of the user
+        if not has_failed(ended):  # after a failure this process is killed anyway, and destroying the group may hang
             _leave_process_group()
         return ended
     except Superseded:
-        return GivenBack(cause=Cause.CANCELLED)  # rank 0's task knows better
+        return GivenBack(cause=Cause.CANCELLED)  # rank 0's task knows the real cause
     except (StorageError, OSError) as error:
         return Failed(reason=Reason.EXCEPTION, message=str(error))
 
 
 class RankTrial(Trial):
-    """A trial that reports through rank 0's task, which keeps what was reported."""
+    """A trial whose reports are written by rank 0's task."""
 
     def _write(self, values: Mapping[str, float]) -> None:
         pass
 
 
 class RankEngine:
-    """Asks rank 0's task. The n-th question of every rank gets the answer to rank 0's n-th: all stop together."""
+    """Asks rank 0's task whether to stop. All ranks get the same answer to the n-th question, so they stop together."""
 
     def __init__(self, wire: Wire, *, rank: int, together: bool) -> None:
         self._wire = wire
@@ -106,7 +106,7 @@ class RankEngine:
         self._asked = 0
 
     def around(self, function: Any) -> Any:
-        """The function; what is asked after it has ended, to make its outcome, waits for nobody."""
+        """Wrap the function so that questions after its end, while the outcome is made, do not wait for other ranks."""
 
         def call(trial: Trial) -> object:
             try:
@@ -119,20 +119,20 @@ class RankEngine:
     def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
         if self._rank == 0:
             self._wire.send({"report": [step, dict(metrics)]})
-        return Verdict.CONTINUE  # a verdict is told by the next answer, to all ranks
+        return Verdict.CONTINUE  # the next answer carries the verdict to all ranks
 
     def stopping(self) -> Stopping | None:
         self._asked += self._together
         self._wire.send({"ask": self._asked if self._together else 0})
         answer = self._wire.next()
         if answer is None:
-            os._exit(1)  # rank 0 is gone, and with it whoever would take what comes of this trial
+            os._exit(1)  # rank 0 is gone, so nobody would record the outcome
         why = answer["why"]
         return None if why is None else Stopping(why)
 
 
 def _leave_process_group() -> None:
-    """The next trial's ``init_process_group`` refuses if this trial's group is still there."""
+    """Destroy the trial's process group; otherwise ``init_process_group`` fails in the next trial."""
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -1,7 +1,7 @@
-"""What the processes of a worker on several GPUs or nodes tell each other, and how a process finds its rank.
+"""The protocol between the processes of one worker on several GPUs or nodes, and how a process finds its rank.
 
-Rank 0 listens. Each other task connects once, for as long as it lives; each process of the user's code connects for
-itself. A message is one JSON object:
+Rank 0 listens. Each other task keeps one connection for its whole life, and so does each process with the user's code.
+A message is one JSON object:
 
 | from -> to | message |
 |---|---|
@@ -27,11 +27,11 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.connection import Message
 
-# for all processes to be there: nodes do not begin at the same moment, and import from one file system
+# time limit for all processes to be ready: nodes start at different times and import from the same file system
 GATHER_S: Final = 300.0
-# the longest wait for a message before a process looks at what else has happened
+# longest wait for a message before a process checks for other events
 TICK_S: Final = 0.2
-# what rank 0's answer may lack; nobody asks the others for one
+# faults of the returned value; only rank 0 has to return one, so for others these are no failures
 _OWN_SHORTCOMINGS: Final = (Reason.NO_RESULT, Reason.INVALID, Reason.NAN)
 
 
@@ -45,10 +45,13 @@ class Rank:
     local_size: int
     node: str
     life: str
-    """names this run of the array task: a requeued one has another"""
+    """identifies this run of the array task; it changes with a requeue"""
 
     def environment(self) -> dict[str, str]:
-        """As torchrun sets it: what ``init_process_group`` reads, MASTER_ADDR and MASTER_PORT left out."""
+        """The variables of torchrun that ``init_process_group`` reads, without MASTER_ADDR and MASTER_PORT.
+
+        https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
+        """
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world_size),
@@ -60,7 +63,7 @@ class Rank:
 def rank_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> Rank | None:
     """The rank of this process, None if its worker has no others.
 
-    Only a task of srun has one: a batch script has the variables too, and is alone.
+    Only srun tasks have ranks. The batch script also has SLURM_NTASKS, but runs alone, hence SLURM_STEP_ID.
     """
     world = _number(environ, "SLURM_STEP_NUM_TASKS") or _number(environ, "SLURM_NTASKS") or 1
     if job.ranks == 1 or world == 1 or "SLURM_STEP_ID" not in environ or allocation.job is None:
@@ -100,10 +103,10 @@ def decode_outcome(message: Message) -> Outcome | GivenBack:
 
 
 def has_failed(ended: Outcome | GivenBack) -> bool:
-    """Whether a rank's end is one that the others may wait for in vain."""
+    """Whether a rank failed, so that the others may wait for it forever."""
     return isinstance(ended, Failed) and ended.reason not in _OWN_SHORTCOMINGS
 
 
 def meeting_point(home: StudyHome, rank: Rank) -> Path:
-    """The file in which rank 0 says where it listens."""
+    """The file with the address at which rank 0 listens."""
     return home.slurm / f"{rank.life}.ranks"

@@ -1,9 +1,9 @@
-"""One worker whose trials run in several processes, on several GPUs or nodes: ranks 0 to N - 1.
+"""One worker whose trials run in several processes (ranks 0 to N - 1) on several GPUs or nodes.
 
-srun starts N tasks. That of rank 0 is the worker: it alone claims, reports and tells. Each task keeps one process that
-runs the user's code (``rank_process``): code that hangs in a collective can be ended from outside, and when a rank has
-failed all get new processes for the next trial. They talk to rank 0 over connections of our own, not over a process
-group of torch: that one is the user's. Called by ``entry``.
+srun starts N tasks. The task of rank 0 is the worker: it alone claims, reports and tells. Each task manages a process
+that runs the user's code (``rank_process``), so that code that hangs in a collective can be killed, and all ranks get
+new processes after a failure. They talk to rank 0 over TCP (``connection``) instead of a process group of torch, which
+belongs to the user's code. Called by ``entry``.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ class Lead:
     def __init__(self, home: StudyHome, sweep: Sweep, rank: Rank) -> None:
         self.hub = Hub(home, sweep, rank)
         self.is_over = False
-        """whether a task of the step is gone: its process cannot be started again, so the worker has to end"""
+        """whether a task of the step is gone; it cannot be restarted, so the worker has to end"""
         self._sweep = sweep
         self._keeper = RankProcessKeeper(rank, Path.cwd())
         self._port = 0
-        """for the user's process group: MASTER_PORT"""
+        """MASTER_PORT of the user's process group"""
         self._place: Place | None = None
         self._wanted = Wanted.parse(sweep.study.metric, sweep.metrics)
 
     def close(self) -> None:
-        """The other tasks may end."""
+        """End all processes and let the other tasks end."""
         self.end_processes()
         self.hub.close()
 
     def park(self) -> None:
-        """Have the other tasks wait for SLURM's kill: one that ended now would end the step, and with it the job."""
+        """Make the other tasks wait for SLURM's kill: if one of them ended now, the step and the job would end too."""
         self.hub.tell_tasks({"park": True})
 
     def objective(self, place: Place) -> Lead | Failed:
-        """Start all ranks; itself, since it runs trials, or why the user's code cannot be loaded.
+        """Start all ranks. Returns itself as the objective, or the failure to load the user's code.
 
         Raises:
             UserError: a rank is missing.
@@ -72,15 +72,15 @@ class Lead:
         raise UserError(problem.message)
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
-        """Run the trial in all ranks; what rank 0 returned, unless a rank has failed.
+        """Run the trial in all ranks; returns rank 0's outcome, or a failure of any rank.
 
         Raises:
-            StorageError, Superseded: as an objective in one process.
+            StorageError, Superseded: as with an objective in one process.
         """
         assert self._place is not None
         problem = self._ensure_processes()
         if problem is not None:
-            # a signal to the whole step ends processes that are just starting: that is no failure of the trial
+            # processes that are just starting die of a signal to the step, which is not a failure of the trial
             return problem if trial.stopping is None else of_stop(trial.progress, wanted=self._wanted)
         peers = self.hub.peers
         for peer in peers:
@@ -100,13 +100,13 @@ class Lead:
                 tidy_part(trial.dir)
 
     def end_processes(self) -> None:
-        """Those of the user's code, on all nodes; the next trial gets new ones."""
+        """End the processes with the user's code on all nodes; the next trial gets new ones."""
         self.hub.tell_tasks({"end": True})
         self.hub.forget_processes()
         self._keeper.end()
 
     def take_in(self, timeout_s: float) -> list[tuple[Peer, Message]]:
-        """Wait for connections, messages and the end of rank 0's own process; what processes say of the trial."""
+        """Wait for messages and for the end of rank 0's own process; returns messages about the trial."""
         messages = self.hub.take_in(timeout_s)
         own_exit = self._keeper.ended()
         if own_exit is not None:
@@ -115,11 +115,11 @@ class Lead:
         return messages
 
     def _ensure_processes(self) -> Failed | None:
-        """Have a process of every rank ready; what is in the way if there is not."""
+        """Make sure that every rank has a process; returns the failure if that is impossible."""
         if all(peer.is_serving for peer in self.hub.peers):
             return None
         end = time.monotonic() + GATHER_S
-        # the tasks first: a rank that is missing for good should cost the others no import
+        # wait for the tasks first: if one never comes, the others need not import the user's code
         return self._await_tasks(end) or self._start_processes(end)
 
     def _await_tasks(self, end: float) -> Failed | None:
@@ -154,10 +154,10 @@ class Lead:
 
 @contextlib.contextmanager
 def led(home: StudyHome, sweep: Sweep, rank: Rank) -> Iterator[Lead]:
-    """Rank 0 while the block runs.
+    """Act as rank 0 during the block.
 
     Raises:
-        StorageError: the others cannot be told where it is.
+        StorageError: its address cannot be written for the others.
     """
     lead = Lead(home, sweep, rank)
     try:
@@ -174,7 +174,7 @@ def _facts(trial: Trial) -> Message:
         "seed": trial.seed,
         "name": trial.name,
         "dir": str(trial.dir.absolute()),
-        "checkpoint": str(trial.checkpoint.absolute()),  # not that of the attempt: each seed has its own
+        "checkpoint": str(trial.checkpoint.absolute()),  # the trial's, since each seed has its own; not the attempt's
         "resumes": trial.resumes,
         "cpus": trial.cpus,
         "device": trial.device,

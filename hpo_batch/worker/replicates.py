@@ -1,7 +1,7 @@
-"""Several seeds of one trial under one claim: one after the other, each with its own folder and checkpoint.
+"""Run several seeds of a trial under one claim, one after the other, each with its own folder and checkpoint.
 
-What the seeds have come to lies in the attempt's checkpoint folder, ``seed-1.json`` beside ``seed-1/``: so it goes on
-to the next attempt like any checkpoint, and an attempt that finished a seed has moved its trial forward.
+Results of finished seeds are in the attempt's checkpoint folder, ``seed-1.json`` beside ``seed-1/``. So the next
+attempt inherits them like any checkpoint, and an attempt that finished a seed counts as progress.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """The seeds of a claim, and what is needed to run them in turn."""
+    """The seeds of a claim, and how to run them."""
 
     seeds: tuple[int, ...]
     engine: Engine
     wanted: Wanted
     checkpoint: Path
-    """of the attempt"""
+    """the attempt's checkpoint folder"""
     first_is_done: Callable[[], None]
-    """called when the first seed, whose reports the study has, is done"""
+    """called when the first seed, the only one whose reports go to the study, is done"""
     keeps: bool = False
-    """whether the checkpoints of seeds that are done stay"""
+    """whether to keep the checkpoints of finished seeds"""
 
     def run(self, objective: Runs, trial: Trial) -> Outcome | GivenBack:
-        """Run a trial with each of its seeds that has no result yet, and put their results together.
+        """Run the seeds of a trial that have no result yet, and combine all results.
 
-        Only the first seed's reports go to the study, and only the first can be pruned. One that fails, or is given
-        back, ends the attempt; those that are done are not run again.
+        Only the first seed's reports go to the study, and only the first can be pruned. A seed that fails or is given
+        back ends the attempt; finished seeds are not run again.
 
         Raises:
-            StorageError, Superseded: as the objective.
+            StorageError, Superseded: raised by the objective.
         """
         if len(self.seeds) == 1:
             return objective.run(trial)
@@ -75,7 +75,7 @@ class Seeds:
                 end(of_seed)
                 if i > 0:
                     with contextlib.suppress(OSError):
-                        of_seed.dir.rmdir()  # unless something was printed or kept there
+                        of_seed.dir.rmdir()  # fails if it is not empty: it has output or files of the user
             if isinstance(ended, Failed):
                 which = f"seed {i + 1} of {len(self.seeds)} ({seed})"
                 return replace(ended, message=f"{which}: {ended.message}")
@@ -83,7 +83,7 @@ class Seeds:
                 return ended
             if i == 0:
                 self.first_is_done()
-            if i + 1 < len(self.seeds):  # else the trial is told at once
+            if i + 1 < len(self.seeds):  # the last seed's result is recorded with the trial right away
                 self._keep(i, ended)
             done.append(ended)
             values = ", ".join(f"{value:.6g}" for value in ended.values)
@@ -91,7 +91,7 @@ class Seeds:
         return together(done)
 
     def _trial(self, trial: Trial, i: int) -> Trial:
-        """The trial as the objective sees it with one of its seeds."""
+        """The trial that the objective gets for one of the seeds."""
         checkpoint = self.checkpoint / f"seed-{i + 1}"
         folder = trial.dir if i == 0 else trial.dir / f"seed-{i + 1}"
         try:
@@ -105,13 +105,13 @@ class Seeds:
         return LaterSeed(context, _LaterSeed(self.engine), index=i + 1, attempt_dir=trial.dir)
 
     def _keep(self, i: int, ended: Complete) -> None:
-        """Note a seed's result for this attempt and the next ones, which need its checkpoint no more."""
+        """Save a seed's result for later attempts, which then do not need its checkpoint."""
         path = self.checkpoint / f"seed-{i + 1}.json"
         metrics = {name: value if math.isfinite(value) else str(value) for name, value in ended.metrics.items()}
         record = {"seed": self.seeds[i], "values": ended.values, "metrics": metrics}
         try:
             self.checkpoint.mkdir(parents=True, exist_ok=True)
-            # without the folder: a seed whose result was lost with the machine within seconds is run again
+            # no fsync of the folder: if the machine crashes within seconds, running the seed again is acceptable
             write_atomic(path, msgspec.json.encode(record) + b"\n", sync_folder=False)
         except OSError as error:
             log.warning("the result of seed %s is not kept for a next attempt, '%s': %s", i + 1, path, error)
@@ -121,7 +121,7 @@ class Seeds:
 
 
 class _LaterSeed:
-    """The engine of the seeds behind the first: a report is a sign of life and no more."""
+    """The engine of all seeds but the first: reports only show that the attempt is alive."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -134,7 +134,7 @@ class _LaterSeed:
 
 
 def together(done: Sequence[Complete]) -> Complete:
-    """The outcome of a trial from those of its seeds: means, and what each has given."""
+    """Combine the outcomes of a trial's seeds: their means, and the metrics of each."""
     names = dict.fromkeys(name for one in done for name in one.metrics)
     values = tuple(statistics.mean(column) for column in zip(*(one.values for one in done), strict=True))
     metrics = {name: statistics.mean([one.metrics[name] for one in done if name in one.metrics]) for name in names}
@@ -148,7 +148,7 @@ class _SeedFile(msgspec.Struct):
 
 
 def _kept(path: Path, seed: int) -> Complete | None:
-    """The result of a seed that an earlier attempt has finished; None if there is none that can be read."""
+    """The result of a seed that an earlier attempt finished; None if there is no readable one."""
     try:
         file = decode(read_regular(path), _SeedFile)
     except (OSError, ValueError):

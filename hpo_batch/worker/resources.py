@@ -15,7 +15,7 @@ from hpo_batch.worker.devices import Device
 
 log = logging.getLogger(__name__)
 
-# a smaller difference is noise: SLURM reports whole seconds and takes some to answer, and limits change by minutes
+# a smaller difference is noise: SLURM reports whole seconds and takes some time to answer, and limits change by minutes
 MOVED_S = 5.0
 # longest wait for squeue; its own retries take 9 s while the controller is down
 MOST_ASKED_S = 10.0

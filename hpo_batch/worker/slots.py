@@ -91,7 +91,7 @@ def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tu
     gpus = _gpus(job, allocation)
     if job.mps and allocation.gpus:
         # UUIDs instead of indexes, because the MPS daemon numbers its GPUs from 0 again, so that an index would be
-        # applied twice: https://docs.nvidia.com/deploy/mps/index.html
+        # applied twice: https://docs.nvidia.com/deploy/mps/appendix-tools-and-interface-reference.html
         visible = local_gpus(environ)
         if len(visible) == len(allocation.gpus):
             names = {index: gpu.uuid for index, gpu in zip(allocation.gpus, visible, strict=True)}

@@ -67,8 +67,7 @@ def decide(departure: Departure, remaining: Remaining) -> tuple[Act, str]:
     if departure.stopped is Stopping.PREEMPTED and not departure.is_far:
         if remaining.marker:
             return Act.END, f"the study has the mark {remaining.marker}"
-        # Before SLURM 24.05, a task that exits during its grace time counts as completed and is not requeued. NERSC too
-        # tells its users to sleep: https://gitlab.com/NERSC/nersc.gitlab.io/-/issues/459
+        # Before SLURM 24.05, a task that exits during its grace time counts as completed and is not requeued.
         return Act.PARK, "SLURM is ending this task: waiting, so that it is requeued if it was preempted"
     no_time = departure.idle is not None and departure.idle.why is IdleWhy.NO_TIME
     if not (no_time or departure.stopped in (Stopping.TIME_LIMIT, Stopping.PREEMPTED)):

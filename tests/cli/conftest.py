@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.cli import follow
 from hpo_batch.cli.main import run
+from hpo_batch.monitor import waiting
 from tests.helpers import REPOSITORY, Ended
 
 SWEEP = """
@@ -44,7 +44,7 @@ def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.Monk
     """``cli("submit", path)`` in the repository's root, with a logs directory of the test's own."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
-    monkeypatch.setattr(follow, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.1)
 
     def call(*argv: object) -> Ended:
         capsys.readouterr()
@@ -65,3 +65,9 @@ def write_sweep(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def lines_by_hand(cli: Cli, *argv: object) -> str:
+    """The shell lines that ``explain`` prints to run a trial by hand, as they are shown."""
+    shown = cli("explain", *argv).out
+    return shown[shown.index("\nby hand") :].replace("\nby hand ", "\n", 1)

@@ -199,7 +199,7 @@ def test_budgets_are_rebuilt_one_by_one(cli: Cli, write_sweep, root: Path) -> No
     ("argv", "message"),
     [
         (["--rebuild"], "name the STUDY to rebuild"),
-        (["toy", "--force"], "--force goes with --rebuild"),
+        (["toy", "--force"], "--force requires --rebuild"),
         (["nowhere", "--rebuild"], "no study 'nowhere'"),
     ],
 )
@@ -273,5 +273,5 @@ def test_two_nodes_need_a_sweep_for_slurm(cli: Cli, write_sweep) -> None:
     refused = cli("doctor", write_sweep(), "--cluster")
     assert refused.code == 2
     assert "template 'local' runs on this machine" in refused.err
-    assert "--gpu goes with --cluster" in cli("doctor", "--gpu").err
-    assert "--rebuild goes with neither" in cli("doctor", "toy", "--rebuild", "--json").err
+    assert "--gpu requires --cluster" in cli("doctor", "--gpu").err
+    assert "--rebuild cannot be combined with --cluster or --json" in cli("doctor", "toy", "--rebuild", "--json").err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from hpo_batch.monitor.explain import Explanation
 from hpo_batch.records import Cause, Complete, Failed, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from tests.cli.conftest import Cli
-from tests.helpers import REPOSITORY
+from tests.cli.conftest import Cli, lines_by_hand
+from tests.helpers import REPOSITORY, run_shell
 from tests.study.helpers import claimed, complete, make, owner, revise
 
 
@@ -28,11 +27,8 @@ def told(cli: Cli, *argv: object) -> dict[str, Any]:
 
 def run_by_hand(cli: Cli, tmp_path: Path, *argv: object) -> str:
     """What the lines print, pasted as they are shown."""
-    shown = cli("explain", *argv).out
-    lines = shown[shown.index("\nby hand") :].replace("\nby hand ", "\n", 1)
-    done = subprocess.run(
-        ["bash", "-e", "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
-    )
+    lines = lines_by_hand(cli, *argv)
+    done = run_shell(lines, tmp_path)
     assert done.returncode == 0, (lines, done.stderr)
     return done.stdout
 

@@ -26,7 +26,7 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import Submission, write_submission
 from hpo_batch.study.study import Study
 from tests.cli.conftest import Cli
-from tests.helpers import REPOSITORY, start
+from tests.helpers import REPOSITORY, start, write_program
 from tests.study.helpers import claimed, complete, make, owner, work
 
 SLURM = Submission(id="abc", kind="slurm", workers=2, walltime_s=60, submitted=time.time(), job_ids=("7",))
@@ -44,9 +44,7 @@ def in_slurm(root: Path) -> Iterator[StudyHome]:
 
 def squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     folder.mkdir(exist_ok=True)
-    program = folder / "squeue"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+    write_program(folder / "squeue", f"#!/bin/sh\n{script}\n")
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 

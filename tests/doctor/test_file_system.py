@@ -27,7 +27,7 @@ from hpo_batch.doctor.file_system import (
 )
 from hpo_batch.doctor.finding import Level
 from hpo_batch.errors import StorageError
-from tests.store.helpers import in_processes
+from tests.processes import in_processes
 
 GOOD = Turns(
     held=(TIMES, TIMES), met=5, unseen=0, counted=2 * TIMES, lines=2 * TIMES, while_held=(False, False),

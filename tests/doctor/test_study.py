@@ -23,7 +23,7 @@ from hpo_batch.records import Complete, Failed, Pruned, Reason
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
 from tests.helpers import until
-from tests.store.helpers import kill, start
+from tests.processes import kill, start
 from tests.study.helpers import claimed, complete, make, owner, plain
 
 

@@ -11,7 +11,8 @@ from hpo_batch.errors import Superseded
 from hpo_batch.records import Cause, Idle, IdleWhy
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from tests.store.helpers import assert_read_as_optuna_reads, in_processes
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import in_processes
 from tests.study.helpers import claimed, complete, idle, make, owner, state_of
 
 HOURS = (-7.0, 0.0, 5.0)

@@ -11,7 +11,8 @@ from pathlib import Path
 from hpo_batch.records import IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.study import Study
-from tests.store.helpers import answer, assert_read_as_optuna_reads, start
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import answer, start
 from tests.study.helpers import complete, make, owner, plain, state_of, work
 
 TRIALS = 60

@@ -12,7 +12,7 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.records import IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from tests.store.helpers import assert_read_as_optuna_reads
+from tests.journal.helpers import assert_read_as_optuna_reads
 from tests.study.helpers import claimed, complete, make, owner, state_of, work
 
 DEAD = {"start": 1}

@@ -16,26 +16,19 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission
 from hpo_batch.study import patience
 from hpo_batch.study.study import Study
-from tests.store.helpers import answer, assert_read_as_optuna_reads, start
+from tests.faults.helpers import AtCall, Fault, die_halfway
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import answer, start
 from tests.study.helpers import claimed, complete, make, owner, revise, state_of, work
 
-Fault = Callable[[Call], Die | Refuse | None]
 MOST_CALLS = 200
 
 
 def lives(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None = None) -> tuple[int, str]:
     """A worker's whole life with a fault at its call number ``k``: how many it made, and the error that ended it."""
     patience.RETRY_PAUSES_S = (0.0,)
-    made = 0
-
-    def judge(call: Call) -> Die | Refuse | None:
-        nonlocal made
-        if among is not None and call.name not in among:
-            return None
-        made += 1
-        return fault(call) if made == k + 1 else None
-
-    install(judge)
+    at_call = AtCall(k=k, fault=fault, among=among)
+    install(at_call)
     try:
         with Study.open(home, owner(7)) as study:
             first = claimed(study)
@@ -46,8 +39,8 @@ def lives(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None =
             study.open_attempt(again)
             study.tell(again, complete(again))
     except StorageError as error:
-        return made, str(error)
-    return made, ""
+        return at_call.made, str(error)
+    return at_call.made, ""
 
 
 def check(home: StudyHome, acknowledged: bool = False) -> None:
@@ -76,7 +69,9 @@ def fresh(root: Path) -> Callable[[], StudyHome]:
     return copy
 
 
-def run(home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None = None) -> tuple[int, str] | None:
+def in_own_process(
+    home: StudyHome, k: int, fault: Fault, among: tuple[str, ...] | None = None
+) -> tuple[int, str] | None:
     """What ``lives`` says in a process of its own; None if it was killed."""
     process, pipe = start(lives, home, k, fault, among)
     process.join()
@@ -96,7 +91,7 @@ def test_killed_at_every_call(fresh: Callable[[], StudyHome], how: str) -> None:
 
     for k in range(MOST_CALLS):
         home = fresh()
-        ended = run(home, k, dies, None if how == "before" else WRITES)
+        ended = in_own_process(home, k, dies, None if how == "before" else WRITES)
         check(home, acknowledged=ended is not None)
         if ended is not None:
             assert ended == (k, "")
@@ -112,7 +107,7 @@ def test_refused_at_every_call(fresh: Callable[[], StudyHome], error: int) -> No
     said, healed = 0, 0
     for k in range(MOST_CALLS):
         home = fresh()
-        ended = run(home, k, lambda call: Refuse(errno=error, written=len(call.data) // 3))
+        ended = in_own_process(home, k, lambda call: Refuse(errno=error, written=len(call.data) // 3))
         assert ended is not None
         made, message = ended
         said += bool(message)
@@ -129,14 +124,7 @@ def test_refused_at_every_call(fresh: Callable[[], StudyHome], error: int) -> No
 
 
 def submits(home: StudyHome, k: int) -> None:
-    made = 0
-
-    def judge(call: Call) -> Die | None:
-        nonlocal made
-        made += 1
-        return Die(written=len(call.data) // 2 if call.name in WRITES else None) if made > k else None
-
-    install(judge)
+    install(AtCall(k=k, fault=die_halfway))
     revise(home, study="trials = 3")
     write_submission(
         home, Submission(id="killed", kind="local", workers=1, walltime_s=60, submitted=1.0, job_ids=("1",))
@@ -199,11 +187,11 @@ def test_a_claim_is_a_claim_only_when_it_was_returned(root: Path) -> None:
     home = make(root, study="trials = 1")
 
     def claims() -> Claim:
-        def judge(call: Call) -> Die | None:
+        def at_first_sync(call: Call) -> Die | None:
             return Die() if call.name in ("fsync", "fdatasync") and call.path == str(home.journal) else None
 
         with Study.open(home, owner(7)) as study:
-            install(judge)
+            install(at_first_sync)
             return claimed(study)
 
     process, _ = start(claims)

@@ -13,13 +13,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from benchmarks.fault_points import WRITES, Call, Die, install
+from benchmarks.fault_points import install
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.journal.file import Journal
 from hpo_batch.records import IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, plain_storage, start
+from tests.faults.helpers import AtCall, die_halfway
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage
+from tests.processes import answer, in_processes, start
 from tests.study.helpers import claimed, complete, make, owner, plain, state_of, work
 
 Damage = Callable[[list[bytes]], tuple[bytes, list[bytes]]]
@@ -201,16 +203,7 @@ def test_a_worker_that_read_the_damage_before_it_was_mended_goes_on(home: StudyH
 
 
 def mends(home: StudyHome, k: int) -> None:
-    made = 0
-
-    def judge(call: Call) -> Die | None:
-        nonlocal made
-        made += 1
-        if made <= k:
-            return None
-        return Die(written=len(call.data) // 2) if call.name in WRITES else Die()
-
-    install(judge)
+    install(AtCall(k=k, fault=die_halfway))
     with Journal(home.journal).transaction():
         pass
 

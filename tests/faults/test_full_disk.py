@@ -22,7 +22,8 @@ from hpo_batch.records import IdleWhy, TrialState, Verdict
 from hpo_batch.store.home import StudyHome, check_writable
 from hpo_batch.study import patience
 from hpo_batch.study.study import Study
-from tests.store.helpers import answer, assert_read_as_optuna_reads, in_processes, start
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import answer, in_processes, start
 from tests.study.helpers import claimed, complete, make, owner, state_of, work
 
 

@@ -31,11 +31,11 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study import patience, reports
 from hpo_batch.study.study import Study
 from tests.helpers import until
+from tests.journal.helpers import assert_read_as_optuna_reads
 from tests.simulators import control
 from tests.simulators.fixtures import Load
 from tests.simulators.preload import HostClock, Latency, Refusals, WriteBack
 from tests.simulators.processes import Preloaded, ProcessDied
-from tests.store.helpers import assert_read_as_optuna_reads
 from tests.study.helpers import claimed, complete, make, state_of
 
 IMPORTS = (__name__,)
@@ -158,7 +158,7 @@ def check(home: StudyHome, life: Life, preloaded: Preloaded, *, trials: int) -> 
     assert_read_as_optuna_reads(home.journal)
     for number, value in life.told.items():
         assert before.trials[number].values == (value,), life
-    assert run(preloaded, finishes, home) == "target met", life
+    assert answer_of(preloaded, finishes, home) == "target met", life
     state = state_of(home)
     assert (state.counts().complete, len(state.trials)) == (trials, trials), life
     assert [trial.values for trial in state.trials] == [(n + 0.25,) for n in range(trials)], life
@@ -211,7 +211,7 @@ def places(calls: int) -> list[int]:
     return sorted(range(calls) if IS_LONG else {calls * i // 3 for i in range(3)})
 
 
-def run(preloaded: Preloaded, function: Callable[..., Any], *arguments: Any) -> Any:
+def answer_of(preloaded: Preloaded, function: Callable[..., Any], *arguments: Any) -> Any:
     return preloaded.start(function, *arguments).answer(HANGS_S)
 
 
@@ -224,12 +224,12 @@ def test_one_call_of_each_kind_fails_wherever_it_is(
     fresh: Callable[[], StudyHome], client: Preloaded, kind: str, after: bool
 ) -> None:
     """Calls of the kind in turn, with the errors in turn; the journal begins with a torn record."""
-    calls = run(client, lives_refused, torn(fresh()), kind, MOST_CALLS, FAILED, after).calls
+    calls = answer_of(client, lives_refused, torn(fresh()), kind, MOST_CALLS, FAILED, after).calls
     assert 0 < calls < MOST_CALLS
     for nth in places(calls):
         error = (STALE, QUOTA, FAILED)[nth % 3]
         home = torn(fresh())
-        life = run(client, lives_refused, home, kind, nth, error, after)
+        life = answer_of(client, lives_refused, home, kind, nth, error, after)
         for message in life.said:
             check_message(message, home, error)
         check(home, life, client, trials=4)
@@ -244,7 +244,7 @@ def test_the_server_refuses_what_the_cache_writes(
     for nth in range(6):
         home = fresh()
         name = part if part != "/result.json" else "result.json"  # it is written under another name
-        life = run(served, lives_refused, home, "write", nth, error, False, name)
+        life = answer_of(served, lives_refused, home, "write", nth, error, False, name)
         for message in life.said:
             check_message(message, home, error)
         check(home, life, served, trials=4)
@@ -265,9 +265,9 @@ def test_a_request_that_was_sent_again_is_answered_as_if_somebody_else_had_been_
     fresh: Callable[[], StudyHome], client: Preloaded, kind: str
 ) -> None:
     error = LOST_ANSWERS[kind]
-    for nth in places(run(client, lives_refused, fresh(), kind, MOST_CALLS, error, True).calls):
+    for nth in places(answer_of(client, lives_refused, fresh(), kind, MOST_CALLS, error, True).calls):
         home = fresh()
-        life = run(client, lives_refused, home, kind, nth, error, True)
+        life = answer_of(client, lives_refused, home, kind, nth, error, True)
         for message in life.said:
             check_message(message, home, error)
         check(home, life, client, trials=4)
@@ -299,7 +299,7 @@ def test_a_worker_whose_server_refuses_for_a_while_goes_on_when_it_is_back(
     fresh: Callable[[], StudyHome], client: Preloaded, kind: str, error: int
 ) -> None:
     home = fresh()
-    said, next_one = run(client, tells_at_last, home, kind, error)
+    said, next_one = answer_of(client, tells_at_last, home, kind, error)
     assert len(said) == 2
     for message in said:
         check_message(message, home, error)
@@ -333,7 +333,7 @@ def test_a_worker_over_quota_goes_on_when_there_is_room_again(
 ) -> None:
     """On NFS a quota is told by the sync: what the worker believes to have written is not there."""
     home = fresh()
-    said, journal, next_one = run(served, quota_in_the_cache, home)
+    said, journal, next_one = answer_of(served, quota_in_the_cache, home)
     assert len(said) == 2
     for message in said:
         check_message(message, home, QUOTA)
@@ -345,7 +345,7 @@ def test_a_worker_over_quota_goes_on_when_there_is_room_again(
 @pytest.mark.parametrize("error", [STALE, QUOTA, FAILED], ids=["stale handle", "quota", "input/output error"])
 def test_a_message_says_what_to_do(fresh: Callable[[], StudyHome], client: Preloaded, error: int) -> None:
     """Beside the file and the system's words: "Stale file handle" and "Input/output error" help nobody."""
-    said, _ = run(client, tells_at_last, fresh(), "fsync", error)
+    said, _ = answer_of(client, tells_at_last, fresh(), "fsync", error)
     for message in said:
         assert not message.endswith(os.strerror(error)), message
 

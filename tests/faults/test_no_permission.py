@@ -18,7 +18,7 @@ from hpo_batch.study import patience
 from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
 from tests.helpers import run
-from tests.store.helpers import in_processes
+from tests.processes import in_processes
 from tests.study.helpers import claimed, complete, make, owner, revise, state_of, work
 
 NOBODY = 65534

@@ -21,7 +21,7 @@ from hpo_batch.journal import locks
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
 from tests.helpers import until
-from tests.store.helpers import answer, in_processes, kill, start
+from tests.processes import answer, in_processes, kill, start
 from tests.study.helpers import make, state_of, work
 
 

@@ -11,7 +11,8 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.create import create
 from hpo_batch.study.read import read_revision
 from hpo_batch.sweep.schema import Sweep
-from tests.store.helpers import assert_read_as_optuna_reads, in_processes
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import in_processes
 from tests.study.helpers import Text, make, state_of, sweep_of, work
 
 ROUNDS = 25

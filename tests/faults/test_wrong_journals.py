@@ -15,7 +15,7 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.records import Cause, IdleWhy
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.study import Study
-from tests.store.helpers import assert_read_as_optuna_reads, plain_storage
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage
 from tests.study.helpers import claimed, complete, make, owner, revise, state_of, work
 
 

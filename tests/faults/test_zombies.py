@@ -24,7 +24,8 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
 from hpo_batch.study.study import Study
 from tests.helpers import until
-from tests.store.helpers import answer, assert_read_as_optuna_reads, start
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import answer, start
 from tests.study.helpers import claimed, complete, make, owner, state_of
 
 ELSEWHERE = {"host": "elsewhere", "boot": "another"}

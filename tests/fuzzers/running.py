@@ -16,6 +16,7 @@ from types import FrameType
 
 from hpo_batch.cli.main import run
 from hpo_batch.cli.terminal import print_anything
+from tests.helpers import write_program
 
 BUG = 70
 STEERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|\r(?!\n)")
@@ -65,8 +66,7 @@ def surroundings() -> Iterator[Path]:
         programs = folder / "bin"
         programs.mkdir()
         for program, file in SLURM.items():
-            (programs / program).write_text(f'#!/bin/sh\nexec cat "{folder}/slurm/{file}"\n')
-            (programs / program).chmod(0o755)
+            write_program(programs / program, f'#!/bin/sh\nexec cat "{folder}/slurm/{file}"\n')
         (folder / "slurm").mkdir()
         (folder / "slurm" / "scontrol.txt").write_text("ClusterName = c\n")
         before, cwd = dict(os.environ), Path.cwd()

@@ -61,7 +61,7 @@ from tests.fuzzers.cases import (
     words,
 )
 from tests.fuzzers.running import bounded, cli, strict
-from tests.store.helpers import assert_read_as_optuna_reads, plain_storage, read_state
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage, read_state
 
 SAMPLE = REPOSITORY / "tests" / "store" / "data" / "format-1" / "study"
 SLURMS = REPOSITORY / "tests" / "scheduler" / "data"

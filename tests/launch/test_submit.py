@@ -27,7 +27,7 @@ from hpo_batch.study.create import create
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import SWEEP
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 
 SBATCH = """#!/bin/sh
 script=$2
@@ -53,17 +53,18 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     (folder / "slurm.conf").write_text("ClusterName=east\n")
     monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
 
-    def put(name: str, text: str) -> None:
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-
-    def make(*, room: int = 10_000, words: str = LIMIT, array_size: int = 1001, sbatch: str = SBATCH) -> Path:
-        put("sbatch", sbatch.replace("FOLDER", str(folder)).replace("ROOM", str(room)).replace("WORDS", words))
-        put("scontrol", f"#!/bin/sh\necho call >>{folder}/configs\necho 'MaxArraySize = {array_size}'\n")
-        put("squeue", f'#!/bin/sh\necho "$@" >>{folder}/squeues\ncat {folder}/queue 2>/dev/null || true\n')
+    def programs(*, room: int = 10_000, words: str = LIMIT, array_size: int = 1001, sbatch: str = SBATCH) -> Path:
+        text = sbatch.replace("FOLDER", str(folder)).replace("ROOM", str(room)).replace("WORDS", words)
+        write_program(folder / "sbatch", text)
+        write_program(
+            folder / "scontrol", f"#!/bin/sh\necho call >>{folder}/configs\necho 'MaxArraySize = {array_size}'\n"
+        )
+        write_program(
+            folder / "squeue", f'#!/bin/sh\necho "$@" >>{folder}/squeues\ncat {folder}/queue 2>/dev/null || true\n'
+        )
         return folder
 
-    return make
+    return programs
 
 
 def a_plan(root: Path, *, workers: int = 4, **job: object) -> Plan:
@@ -285,8 +286,7 @@ def test_one_question_for_all_budgets(
     slurm: Slurm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = slurm()
-    (folder / "srun").write_text("#!/bin/sh\nexit 1\n")
-    (folder / "srun").chmod(0o755)
+    write_program(folder / "srun", "#!/bin/sh\nexit 1\n")
     monkeypatch.chdir(REPOSITORY)
     path = tmp_path / "toy.toml"
     budgets = "".join(f'\n[[budget]]\nname = "b{i}"\nspace = {{ n = [{i}] }}\n' for i in range(3))

@@ -19,7 +19,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.store.submissions import Submission
 from hpo_batch.study.study import Study
-from tests.store.helpers import dead_process
+from tests.processes import dead_process
 from tests.study.helpers import claimed, make, owner, state_of
 
 SLURM = Submission(id="abc", kind="slurm", workers=2, walltime_s=60, submitted=0, job_ids=("7",))

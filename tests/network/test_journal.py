@@ -15,10 +15,10 @@ from hpo_batch.journal.encode import Record
 from hpo_batch.journal.file import Journal
 from tests.conftest import Hosts
 from tests.faults.test_full_disk import mounted
+from tests.journal.test_file import names
 from tests.network.mount import Host
 from tests.network.mount import mounted as network_mounts
-from tests.store.helpers import in_processes
-from tests.store.test_journal import names
+from tests.processes import in_processes
 
 TIMES = 15
 

@@ -46,7 +46,7 @@ def engine() -> FakeEngine:
 def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Trial]]:
     made: weakref.WeakSet[Trial] = weakref.WeakSet()
 
-    def make(**changes: Any) -> Trial:
+    def new_trial(**changes: Any) -> Trial:
         trials_engine = changes.pop("engine", engine)
         facts: dict[str, Any] = {
             "number": 17,
@@ -63,7 +63,7 @@ def make_trial(engine: FakeEngine, tmp_path: Path) -> Iterator[Callable[..., Tri
         made.add(trial)
         return trial
 
-    yield make
+    yield new_trial
     for trial in made:
         end(trial)  # as the worker does
 
@@ -75,20 +75,22 @@ def trial(make_trial: Callable[..., Trial]) -> Trial:
 
 @pytest.fixture
 def make_command() -> Callable[..., CommandObjective]:
-    def make(command: str | list[str], *, metrics: tuple[str, ...] = ("loss",), **changes: Any) -> CommandObjective:
+    def new_command(
+        command: str | list[str], *, metrics: tuple[str, ...] = ("loss",), **changes: Any
+    ) -> CommandObjective:
         computed = changes.pop("computed", {})
         graces = {"grace_s": 1.0, **{f.name: changes.pop(f.name) for f in fields(Graces) if f.name in changes}}
         facts = {"env": {}, "poll_s": 0.02, "graces": Graces(**graces), **changes}
         return CommandObjective(template=Template.parse(command), wanted=Wanted.parse(metrics, computed), **facts)
 
-    return make
+    return new_command
 
 
 @pytest.fixture
 def make_python(make_command: Callable[..., CommandObjective]) -> Callable[..., CommandObjective]:
     """A command that runs Python code, with ``report(step=1, loss=0.5)`` to write a line of the metrics file."""
 
-    def make(code: str, **changes: Any) -> CommandObjective:
+    def python_command(code: str, **changes: Any) -> CommandObjective:
         head = (
             "import json, os, signal, subprocess, sys, time\n"
             "env = os.environ\n"
@@ -98,4 +100,4 @@ def make_python(make_command: Callable[..., CommandObjective]) -> Callable[..., 
         escaped = (head + code).replace("{", "{{").replace("}", "}}")
         return make_command([sys.executable, "-S", "-c", escaped], **changes)
 
-    return make
+    return python_command

@@ -19,6 +19,7 @@ from hpo_batch import Trial, processes
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping, Verdict
+from tests.helpers import write_program
 
 from .conftest import FakeEngine
 
@@ -114,8 +115,7 @@ def test_a_step_of_slurm_in_the_command_shares_what_the_worker_has(
     """Stands in for srun, which takes the variable for its option: ``--overlap``."""
     (tmp_path / "bin").mkdir()
     srun = tmp_path / "bin" / "srun"
-    srun.write_text('#!/bin/sh\n[ "$SLURM_OVERLAP" = 1 ] || exec sleep 600\nexec "$@"\n')
-    srun.chmod(0o755)
+    write_program(srun, '#!/bin/sh\n[ "$SLURM_OVERLAP" = 1 ] || exec sleep 600\nexec "$@"\n')
     monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert isinstance(make_command(["srun", "echo", "RESULT: 1"]).run(trial), Complete)

@@ -24,7 +24,7 @@ from hpo_batch.records import Complete, Failed, GivenBack, Outcome, Pruned, Reas
 from .conftest import FakeEngine
 
 
-def run(function: Callable[[Trial], object], trial: Trial) -> Outcome | GivenBack:
+def outcome_of(function: Callable[[Trial], object], trial: Trial) -> Outcome | GivenBack:
     return FunctionObjective(function=function, wanted=Wanted.parse(("loss",), {})).run(trial)
 
 
@@ -53,7 +53,7 @@ def test_all_output_goes_to_the_attempts_files(trial: Trial, capfd: pytest.Captu
         ctypes.CDLL(None).printf(b"from C")  # held back by libc until somebody flushes
         return 0.5
 
-    assert run(train, trial) == Complete(values=(0.5,), metrics={"loss": 0.5})
+    assert outcome_of(train, trial) == Complete(values=(0.5,), metrics={"loss": 0.5})
     output = (trial.dir / "stdout").read_bytes()
     assert sorted(output.split(b"\n")) == sorted([b"from python", b"raw \xff", b"from child", b"from C"])
     assert (trial.dir / "stderr").read_text() == "to stderr\nchild error\n"
@@ -82,12 +82,12 @@ def test_output_is_there_while_the_function_runs(trial: Trial) -> None:
         print("epoch 1")
         return len((trial.dir / "stdout").read_text())
 
-    assert run(train, trial) == Complete(values=(8.0,), metrics={"loss": 8.0})
+    assert outcome_of(train, trial) == Complete(values=(8.0,), metrics={"loss": 8.0})
 
 
 def test_a_second_call_appends(trial: Trial) -> None:
     for _ in range(2):
-        run(lambda trial: print("replicate"), trial)
+        outcome_of(lambda trial: print("replicate"), trial)
     assert (trial.dir / "stdout").read_text() == "replicate\n" * 2
 
 
@@ -104,7 +104,7 @@ def test_a_handler_made_by_the_users_code_works_in_the_next_trial(
 
     try:
         for number in (1, 2):
-            run(train, make_trial(number=number, dir=tmp_path / str(number)))
+            outcome_of(train, make_trial(number=number, dir=tmp_path / str(number)))
     finally:
         logger.handlers.clear()
     assert (tmp_path / "2" / "stderr").read_text() == "trial 2\n"
@@ -118,7 +118,7 @@ def test_streams_closed_or_replaced_by_the_users_code_do_no_harm(
         sys.stderr = io.StringIO()
         raise ValueError("still told")
 
-    outcome = run(train, trial)
+    outcome = outcome_of(train, trial)
     assert isinstance(outcome, Failed)
     assert "ValueError: still told" in (trial.dir / "stderr").read_text()
     print("after")
@@ -132,7 +132,7 @@ def test_an_exception_is_kept_whole_and_without_our_frames(trial: Trial) -> None
         except KeyError as error:
             raise ValueError("shapes\ndo not match") from error
 
-    outcome = run(train, trial)
+    outcome = outcome_of(train, trial)
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.EXCEPTION
     assert outcome.message == "ValueError: shapes do not match"
@@ -148,7 +148,7 @@ def test_a_report_of_the_wrong_type_fails_the_trial(trial: Trial, engine: FakeEn
         trial.report(2, loss="bad")  # type: ignore[arg-type]
         return 1.0
 
-    outcome = run(train, trial)
+    outcome = outcome_of(train, trial)
     assert isinstance(outcome, Failed)
     assert outcome.message == "TypeError: metric 'loss' is a text ('bad'); report real numbers"
     assert "trial.report(2, loss=" in outcome.traceback
@@ -157,7 +157,7 @@ def test_a_report_of_the_wrong_type_fails_the_trial(trial: Trial, engine: FakeEn
 
 
 def test_a_function_without_an_argument_says_so(trial: Trial) -> None:
-    outcome = run(lambda: 1.0, trial)  # type: ignore[misc,arg-type]
+    outcome = outcome_of(lambda: 1.0, trial)  # type: ignore[misc,arg-type]
     assert isinstance(outcome, Failed)
     assert "takes 0 positional arguments but 1 was given" in outcome.message
 
@@ -171,15 +171,15 @@ def test_a_pruned_function(trial: Trial, engine: FakeEngine) -> None:
         return 1.0
 
     engine.verdicts = {3: Verdict.PRUNE}
-    assert run(train, trial) == Pruned(step=3, metrics={"loss": 3.0})
+    assert outcome_of(train, trial) == Pruned(step=3, metrics={"loss": 3.0})
 
 
 def test_leaving_by_sys_exit(trial: Trial, engine: FakeEngine) -> None:
-    outcome = run(lambda trial: sys.exit("no data"), trial)
+    outcome = outcome_of(lambda trial: sys.exit("no data"), trial)
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.EXIT_CODE
     engine.reason = Stopping.DRAINED
-    assert isinstance(run(lambda trial: sys.exit(), trial), GivenBack)
+    assert isinstance(outcome_of(lambda trial: sys.exit(), trial), GivenBack)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, StorageError, Superseded])
@@ -191,7 +191,7 @@ def test_what_is_not_the_functions_failure_passes_through(
 
     engine.on_report = report
     with pytest.raises(error):
-        run(lambda trial: trial.report(1, loss=1), trial)
+        outcome_of(lambda trial: trial.report(1, loss=1), trial)
 
 
 def test_a_failed_calls_variables_are_freed(trial: Trial) -> None:
@@ -207,7 +207,7 @@ def test_a_failed_calls_variables_are_freed(trial: Trial) -> None:
         kept.append(RuntimeError("CUDA out of memory"))  # as a logger or a global variable may keep it
         raise kept[0]
 
-    outcome = run(train, trial)
+    outcome = outcome_of(train, trial)
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.OOM_GPU
     assert alive[0]() is None
@@ -217,9 +217,9 @@ def test_the_folder_for_checkpoints_is_made_when_it_is_asked_for(
     make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
     trial = make_trial(checkpoint=tmp_path / "deep" / "checkpoint")
-    run(lambda trial: 1.0, trial)
+    outcome_of(lambda trial: 1.0, trial)
     assert not (tmp_path / "deep").exists()
-    run(lambda trial: (trial.checkpoint / "model.pt").write_text("x"), trial)
+    outcome_of(lambda trial: (trial.checkpoint / "model.pt").write_text("x"), trial)
     assert (tmp_path / "deep" / "checkpoint" / "model.pt").exists()
 
 
@@ -229,7 +229,7 @@ def test_an_attempts_folder_that_cannot_be_written_is_a_storage_error(
     (tmp_path / "file").write_text("in the way")
     trial = make_trial(checkpoint=tmp_path / "file" / "checkpoint")
     with pytest.raises(StorageError, match="trial 17"):
-        run(lambda trial: trial.checkpoint, trial)
+        outcome_of(lambda trial: trial.checkpoint, trial)
     shutil.rmtree(trial.dir)
     with pytest.raises(StorageError, match="cannot write the output of a trial"):
-        run(lambda trial: 1.0, trial)
+        outcome_of(lambda trial: 1.0, trial)

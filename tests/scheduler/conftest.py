@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import write_program
+
 DATA = Path(__file__).with_name("data")
 
 
@@ -33,7 +35,9 @@ def fake_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     folder.mkdir()
     monkeypatch.setenv("PATH", os.pathsep.join((str(folder), os.environ["PATH"])))
 
-    def make(name: str, *, stdout: str = "", stderr: str = "", returncode: int = 0, sleep_s: float = 0) -> FakeCommand:
+    def new_command(
+        name: str, *, stdout: str = "", stderr: str = "", returncode: int = 0, sleep_s: float = 0
+    ) -> FakeCommand:
         record = folder / f"{name}.jsonl"
         file = folder / name
         source = f"""\
@@ -48,11 +52,10 @@ sys.exit({returncode})
         # Not a `#!` line: it could not hold a path with spaces.
         program = folder / f"{name}.py"
         program.write_text(source)
-        file.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S {shlex.quote(str(program))} "$@"\n')
-        file.chmod(0o755)
+        write_program(file, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S {shlex.quote(str(program))} "$@"\n')
         return FakeCommand(record=record)
 
-    return make
+    return new_command
 
 
 @pytest.fixture

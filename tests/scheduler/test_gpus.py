@@ -14,11 +14,11 @@ from .conftest import FakeCommand
 Fake = Callable[..., FakeCommand]
 
 TWO = """\
-0, GPU-8a56a4bc-0184-a047-2620-0e19fdd913d5, NVIDIA H100 80GB HBM3, 81559
-1, GPU-8b1c66f0-5e2b-7d0a-9a53-2f5f0a1c5e4b, NVIDIA H100 80GB HBM3, 81559
+0, GPU-8a56a4bc-0184-a047-2620-0e19fdd913d5, NVIDIA H100 80GB HBM3
+1, GPU-8b1c66f0-5e2b-7d0a-9a53-2f5f0a1c5e4b, NVIDIA H100 80GB HBM3
 """
-FIRST = Gpu(index=0, uuid="GPU-8a56a4bc-0184-a047-2620-0e19fdd913d5", name="NVIDIA H100 80GB HBM3", memory_mb=81559)
-SECOND = Gpu(index=1, uuid="GPU-8b1c66f0-5e2b-7d0a-9a53-2f5f0a1c5e4b", name="NVIDIA H100 80GB HBM3", memory_mb=81559)
+FIRST = Gpu(index=0, uuid="GPU-8a56a4bc-0184-a047-2620-0e19fdd913d5", name="NVIDIA H100 80GB HBM3")
+SECOND = Gpu(index=1, uuid="GPU-8b1c66f0-5e2b-7d0a-9a53-2f5f0a1c5e4b", name="NVIDIA H100 80GB HBM3")
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ SECOND = Gpu(index=1, uuid="GPU-8b1c66f0-5e2b-7d0a-9a53-2f5f0a1c5e4b", name="NVI
         ({"CUDA_VISIBLE_DEVICES": "GPU-8b"}, (SECOND,)),
         ({"CUDA_VISIBLE_DEVICES": "GPU-8"}, ()),
         ({"CUDA_VISIBLE_DEVICES": "0,7,1"}, (FIRST,)),
-        ({"CUDA_VISIBLE_DEVICES": "MIG-5f"}, (Gpu(index=None, uuid="MIG-5f", name="MIG device", memory_mb=None),)),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-5f"}, (Gpu(index=None, uuid="MIG-5f", name="MIG device"),)),
     ],
 )
 def test_the_callers_choice_is_kept(environ: dict[str, str], expected: tuple[Gpu, ...], fake_command: Fake) -> None:
     fake = fake_command("nvidia-smi", stdout=TWO)
     assert gpus.local_gpus(environ) == expected
-    assert fake.calls[0]["argv"] == ["--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
+    assert fake.calls[0]["argv"] == ["--query-gpu=index,uuid,name", "--format=csv,noheader,nounits"]
 
 
 @pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles"])
@@ -72,6 +72,6 @@ def test_gpus_for_people(seen: tuple[str, ...], count: float, told: str) -> None
 
 
 def test_odd_lines(caplog: pytest.LogCaptureFixture) -> None:
-    found = gpus.parse_gpus("0, GPU-1a, NVIDIA GB10, [N/A]\nNo devices were found\n")
-    assert found == (Gpu(index=0, uuid="GPU-1a", name="NVIDIA GB10", memory_mb=None),)
+    found = gpus.parse_gpus("0, GPU-1a, NVIDIA GB10\nNo devices were found\n")
+    assert found == (Gpu(index=0, uuid="GPU-1a", name="NVIDIA GB10"),)
     assert "No devices were found" in caplog.text

@@ -39,7 +39,7 @@ from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.rebuild import newest_revision
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.fuzzers.targets import SAMPLE
-from tests.store.helpers import read_state
+from tests.journal.helpers import read_state
 
 LONG = "9" * 5_000
 """Python reads no integer of so many digits, and no float holds one of 400"""

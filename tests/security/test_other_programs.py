@@ -16,6 +16,7 @@ from hpo_batch.launch.provenance import code_changes, describe_code, snapshot, w
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.text.secrets import assigns_secret, looks_secret, masked_words
+from tests.helpers import write_program
 from tests.users.conftest import SWEEP, Person, everybodys_python, person, place  # noqa: F401
 
 SECRET = "hf_0123456789abcdef"
@@ -60,8 +61,7 @@ def git(folder: Path, *words: str) -> str:
 def marking(path: Path, output: str = "spoilt") -> Path:
     """A program that leaves a mark where it was run."""
     program = path.with_suffix(".sh")
-    program.write_text(f"#!/bin/sh\necho \"$@\" >> {path}\necho '{output}'\n")
-    program.chmod(0o755)
+    write_program(program, f"#!/bin/sh\necho \"$@\" >> {path}\necho '{output}'\n")
     return program
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from hpo_batch.text.lines import shell_word
 from tests.cli.conftest import cli as cli  # a fixture
+from tests.cli.conftest import lines_by_hand
+from tests.helpers import run_shell, write_program
 
 SHOW = """
 import json, os, sys
@@ -49,18 +51,6 @@ def toml(value: object) -> str:
     return json.dumps(value)
 
 
-def pasted(cli: Callable[..., object], *words: object) -> str:
-    shown = cli("explain", *words).out  # type: ignore[attr-defined]
-    return shown[shown.index("\nby hand") :].replace("\nby hand ", "\n", 1)
-
-
-def run(lines: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **environ}
-    return subprocess.run(
-        ["bash", "-c", lines], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60
-    )
-
-
 @pytest.fixture
 def study(cli: Callable[..., object], tmp_path: Path) -> Path:
     place = tmp_path / "-it's $(touch OWNED)"
@@ -83,7 +73,7 @@ def test_a_command_runs_as_it_ran_and_nothing_else(cli, study: Path, root: Path,
     first = json.loads((root / "toy/trials/0000/0000/attempts/1/stdout").read_text().splitlines()[0])
     here = tmp_path / "here"
     here.mkdir()
-    done = run(pasted(cli, "toy", "0"), here, TMPDIR=str(tmp_path))
+    done = run_shell(lines_by_hand(cli, "toy", "0"), here, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done
     again = json.loads(done.stdout.splitlines()[0])
     for told in (first, again):
@@ -97,17 +87,17 @@ def test_a_command_runs_as_it_ran_and_nothing_else(cli, study: Path, root: Path,
 
 def test_the_folder_is_new_each_time(cli, study: Path, tmp_path: Path) -> None:
     """One that is there already may be somebody's, who waits for the checkpoint that is loaded from it."""
-    lines = pasted(cli, "toy", "0")
-    found = {run(lines, tmp_path, TMPDIR=str(tmp_path)).stderr.splitlines()[0] for _ in range(2)}
+    lines = lines_by_hand(cli, "toy", "0")
+    found = {run_shell(lines, tmp_path, TMPDIR=str(tmp_path)).stderr.splitlines()[0] for _ in range(2)}
     assert len(found) == 2
     for line in found:
         assert (Path(line.removeprefix("in ")).stat().st_mode & 0o777) == 0o700
 
 
 def test_nothing_runs_where_the_directory_is_gone(cli, study: Path, tmp_path: Path) -> None:
-    lines = pasted(cli, "toy", "0")
+    lines = lines_by_hand(cli, "toy", "0")
     study.rename(tmp_path / "moved")
-    done = run(lines, tmp_path, TMPDIR=str(tmp_path))
+    done = run_shell(lines, tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode != 0
     assert done.stdout == ""
 
@@ -119,7 +109,8 @@ def test_a_function_runs_as_it_ran(cli, root: Path, tmp_path: Path, monkeypatch:
     text = SWEEP.format(command="X", cwd=toml(str(tmp_path)), env="{}", evil=toml([EVIL]), setup="[]")
     sweep.write_text(text.replace("command = X", 'function = "mine:f"'))
     assert cli("submit", sweep, "--wait").code == 0
-    done = run(pasted(cli, "toy", "0"), tmp_path, TMPDIR=str(tmp_path), PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    path = os.environ.get("PYTHONPATH", "")
+    done = run_shell(lines_by_hand(cli, "toy", "0"), tmp_path, TMPDIR=str(tmp_path), PYTHONPATH=path)
     assert done.returncode == 0, done
     assert repr(EVIL) in done.stdout
     assert not list(tmp_path.rglob("OWNED"))
@@ -130,8 +121,7 @@ def test_a_first_word_that_a_shell_reads_in_its_own_way(cli, root: Path, tmp_pat
     """What is called so is a program of the PATH for us, and so it is for the shell."""
     bin = tmp_path / "bin"
     bin.mkdir()
-    (bin / program).write_text("#!/bin/sh\necho this one\necho 'RESULT: 1'\n")
-    (bin / program).chmod(0o755)
+    write_program(bin / program, "#!/bin/sh\necho this one\necho 'RESULT: 1'\n")
     sweep = tmp_path / "toy.toml"
     env = {"PATH": f"{bin}:{os.environ['PATH']}"}
     command = [program] if program != "exit" else [str(bin / program)]
@@ -139,8 +129,8 @@ def test_a_first_word_that_a_shell_reads_in_its_own_way(cli, root: Path, tmp_pat
         SWEEP.format(command=toml(command), cwd=toml(str(tmp_path)), env=toml(env), evil="[1]", setup="[]")
     )
     assert cli("submit", sweep, "--wait").code in (0, 1)
-    done = run(pasted(cli, "toy", "0"), tmp_path, TMPDIR=str(tmp_path))
-    assert "this one" in done.stdout, (done, pasted(cli, "toy", "0"))
+    done = run_shell(lines_by_hand(cli, "toy", "0"), tmp_path, TMPDIR=str(tmp_path))
+    assert "this one" in done.stdout, (done, lines_by_hand(cli, "toy", "0"))
 
 
 @pytest.mark.parametrize("text", [EVIL, "", "a", "\n", "'", "\\", "\x01\x7f\x80\x9b", "a\\'\n", "\U0001f600\n"])

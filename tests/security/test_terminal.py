@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
 from hpo_batch.text.lines import harmless, one_line, printable
 from tests.cli.conftest import cli as cli  # a fixture
-from tests.conftest import REPOSITORY
+from tests.helpers import run_bytes
 from tests.study.helpers import claimed, complete, make, owner
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -52,13 +51,10 @@ def planted(root: Path) -> StudyHome:
 def run(root: Path, tmp_path: Path) -> Run:
     """The command as a user starts it, and what comes out of it byte by byte."""
 
-    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-        argv = [sys.executable, "-m", "hpo_batch", *words]
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONI"))}
-        env = {**plain, "HPO_BATCH_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), **environ}
-        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, check=False, timeout=100)
+    def call(*words: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+        return run_bytes(*words, root=root, cwd=tmp_path, env=environ)
 
-    return run
+    return call
 
 
 COMMANDS = [

@@ -15,7 +15,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from tests.cli.conftest import SWEEP
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 
 from .cluster import SlurmCluster
 
@@ -85,11 +85,11 @@ def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> N
     assert "n1, n2: GPU 0,1 was given, but torch" in found["bad", "gpus"]
     # a Python that answers all questions, and cannot start a worker
     python = tmp_path / "python"
-    python.write_text(
+    write_program(
+        python,
         '#!/bin/sh\ncase "$*" in *submitit*) echo "No module named submitit" >&2; exit 1;; esac\n'
-        f'exec {sys.executable} "$@"\n'
+        f'exec {sys.executable} "$@"\n',
     )
-    python.chmod(0o755)
     code, found = doctor(f'python = "{python}"')
     assert code == 3
     assert "n[1-2]: a worker does not start: No module named submitit; see [job] setup" in found["bad", "start"]

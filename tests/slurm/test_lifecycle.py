@@ -19,7 +19,7 @@ from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 from tests.study.helpers import state_of
 
 from .cluster import SlurmCluster
@@ -144,8 +144,7 @@ def test_what_scancel_ended_is_known_without_squeue_and_accounts(
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, line in (("squeue", 'exec /usr/bin/squeue "${@/all/running}"'), ("sacct", "exit 1")):
-        (folder / name).write_text(f"#!/bin/bash\n{line}\n")
-        (folder / name).chmod(0o755)
+        write_program(folder / name, f"#!/bin/bash\n{line}\n")
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
     monkeypatch.setenv("PATH", path)
     told = how_they_ended(home, submission, ask([submission], ended=True), state=state_of(home))

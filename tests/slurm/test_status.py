@@ -13,6 +13,7 @@ from hpo_batch.cli.main import SECTIONS
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
+from tests.helpers import write_program
 
 from .cluster import ClusterConfig, SlurmCluster
 
@@ -38,8 +39,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             real = shutil.which(name)
             assert real, name
             wrapper = folder / name
-            wrapper.write_text(f'#!/bin/sh\necho {name} >> {notes}\nexec {real} "$@"\n')
-            wrapper.chmod(0o755)
+            write_program(wrapper, f'#!/bin/sh\necho {name} >> {notes}\nexec {real} "$@"\n')
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
     def count() -> dict[str, int]:

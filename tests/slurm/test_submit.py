@@ -19,7 +19,7 @@ from hpo_batch.monitor.live import live
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import SWEEP
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 from tests.launch.test_sbatch import SITES
 
 from .cluster import ClusterConfig, SlurmCluster
@@ -73,8 +73,7 @@ def in_place_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         real = shutil.which(name)
         assert real is not None
         program = folder / name
-        program.write_text(f"#!/bin/bash\nREAL={real}\n{script}\n")
-        program.chmod(0o755)
+        write_program(program, f"#!/bin/bash\nREAL={real}\n{script}\n")
 
     # only after the real ones have been looked up
     put_first = f"{folder}{os.pathsep}{os.environ['PATH']}"

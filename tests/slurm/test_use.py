@@ -17,7 +17,7 @@ import pytest
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, write_program
 from tests.study.helpers import state_of
 
 from .cluster import SLURM_VARIABLES, ClusterConfig, SlurmCluster
@@ -151,10 +151,9 @@ def test_workers_that_die_on_one_node_are_told_beside_those_that_go_on(
     slurm_cluster: SlurmCluster, cli, root: Path, tmp_path: Path
 ) -> None:
     python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\n[ "$SLURMD_NODENAME" = n2 ] && exec /nowhere/python "$@"\nexec {sys.executable} "$@"\n'
+    write_program(
+        python, f'#!/bin/sh\n[ "$SLURMD_NODENAME" = n2 ] && exec /nowhere/python "$@"\nexec {sys.executable} "$@"\n'
     )
-    python.chmod(0o755)
     job = f'workers = 4\nexclude = "n[3-4]"\npython = "{python}"\nsbatch = {{ exclusive = true }}'
     home, _ = submit_toy(tmp_path, root, "waits", study="trials = 4", job=job)
     slurm_cluster.wait_for(
@@ -196,8 +195,7 @@ def test_a_site_that_hides_the_jobs_of_others(
     strict_site.wait_for(lambda: state_of(home).counts().running == 2, timeout_s=120, what="both work")
     squeue, seen = tmp_path / "bin" / "squeue", shutil.which("squeue")
     squeue.parent.mkdir()
-    squeue.write_text(f'#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups {seen} "$@"\n')
-    squeue.chmod(0o755)
+    write_program(squeue, f'#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups {seen} "$@"\n')
     monkeypatch.setenv("PATH", f"{squeue.parent}{os.pathsep}{os.environ['PATH']}")
     hidden = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True, check=False)
     assert "Invalid job id specified" in hidden.stderr

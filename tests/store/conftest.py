@@ -11,7 +11,7 @@ import pytest
 from hpo_batch.records import TrialRecord
 from hpo_batch.store.home import StudyHome, home_of
 from tests.helpers import Ended, run
-from tests.store.helpers import read_state
+from tests.journal.helpers import read_state
 
 FORMAT_1 = Path(__file__).with_name("data") / "format-1"
 

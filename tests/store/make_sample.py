@@ -20,7 +20,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.helpers import REPOSITORY
-from tests.store.helpers import read_state
+from tests.journal.helpers import read_state
 
 NODE = "n1"
 BOOT = "00000000-0000-4000-8000-000000000000"

@@ -21,8 +21,8 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.records import TrialState
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.read import read_revision
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage, read_state
 from tests.store.conftest import FORMAT_1, Sample
-from tests.store.helpers import assert_read_as_optuna_reads, plain_storage, read_state
 
 DATA = FORMAT_1.parent
 

@@ -11,7 +11,7 @@ from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.store.home import all_homes, check_writable, find_homes, find_root, home_of, newest_home
 
 
-def make(root: Path, name: str) -> None:
+def make_study_folder(root: Path, name: str) -> None:
     home = home_of(root, name)
     home.make()
     home.journal.touch()
@@ -40,7 +40,7 @@ def test_the_logs_directory_is_the_option_then_the_variable_then_the_nearest_upw
 
 def test_studies_are_found_by_name_by_budget_and_by_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "many/2M", "many/20M", "other"):
-        make(root, name)
+        make_study_folder(root, name)
     (root / "one" / "inner").mkdir()
     (root / "file").touch()
     monkeypatch.chdir(root.parent)
@@ -56,7 +56,7 @@ def test_studies_are_found_by_name_by_budget_and_by_folder(root: Path, monkeypat
 
 
 def test_a_study_outside_of_the_logs_directory_is_found_by_its_folder(root: Path, tmp_path: Path) -> None:
-    make(tmp_path / "elsewhere", "moved")
+    make_study_folder(tmp_path / "elsewhere", "moved")
     (home,) = find_homes(root, str(tmp_path / "elsewhere" / "moved"))
     assert (home.name, home.path) == ("moved", tmp_path / "elsewhere" / "moved")
 
@@ -64,7 +64,7 @@ def test_a_study_outside_of_the_logs_directory_is_found_by_its_folder(root: Path
 def test_an_unknown_study_is_told_with_what_is_there(root: Path) -> None:
     with pytest.raises(StudyNotFound, match=r"no study 'x' in .*; it has no studies"):
         find_homes(root, "x")
-    make(root, "patchtst")
+    make_study_folder(root, "patchtst")
     with pytest.raises(StudyNotFound, match=r"did you mean 'patchtst'\?"):
         find_homes(root, "patchts")
     with pytest.raises(StudyNotFound, match="there are patchtst"):
@@ -77,7 +77,7 @@ def test_the_newest_study_is_the_one_whose_journal_changed_last(root: Path) -> N
     with pytest.raises(StudyNotFound):
         newest_home(root / "missing")
     for i, name in enumerate(("a", "b/1", "c")):
-        make(root, name)
+        make_study_folder(root, name)
         os.utime(root / name / "journal.jsonl", (100 - i, 200 - abs(1 - i)))
     assert newest_home(root).name == "b/1"
 

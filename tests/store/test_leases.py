@@ -19,8 +19,7 @@ from hpo_batch.records import Owner
 from hpo_batch.store import leases
 from hpo_batch.store.leases import LeaseWatch, held, is_followed, lease_path, read_owners, remove_dead, remove_left_over
 from tests.helpers import until
-
-from .helpers import dead_process, kill, start
+from tests.processes import dead_process, kill, start
 
 
 def owner(worker: str = "w-0", **changes: Any) -> Owner:

@@ -12,7 +12,7 @@ from hpo_batch.records import Owner
 from hpo_batch.store.leases import held, lease_path
 from hpo_batch.store.liveness import find_alive, holders
 from tests.helpers import until
-from tests.store.helpers import kill, start
+from tests.processes import kill, start
 from tests.study.helpers import owner
 
 ELSEWHERE = {"host": "elsewhere", "pid": 1, "start": 1, "job": "77_3"}

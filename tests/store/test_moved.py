@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.journal.helpers import read_state
 from tests.store.conftest import Sample
-from tests.store.helpers import read_state
 
 LOOKS = """
 import os

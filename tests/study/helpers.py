@@ -21,7 +21,7 @@ from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
-from tests.store.helpers import plain_storage, read_state
+from tests.journal.helpers import plain_storage, read_state
 
 SPACE = """
 x = { low = 0.0, high = 1.0 }

@@ -15,7 +15,7 @@ from hpo_batch.study.create import create
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
 from tests.helpers import REPOSITORY
-from tests.store.helpers import in_processes
+from tests.processes import in_processes
 
 from .helpers import claimed, complete, idle, keys, make, owner, plain, revise, state_of, work
 

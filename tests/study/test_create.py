@@ -17,7 +17,8 @@ from hpo_batch.study import create as create_module
 from hpo_batch.study.create import create, what_changes
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.study.study import Study
-from tests.store.helpers import in_processes, plain_storage
+from tests.journal.helpers import plain_storage
+from tests.processes import in_processes
 
 from .helpers import SPACE, Text, claimed, complete, idle, make, owner, plain, revise, state_of, sweep_of, work
 
@@ -206,7 +207,7 @@ def make_and_die(home: StudyHome, i: int) -> None:
 
 
 def test_makers_killed_at_random_moments_leave_a_study_that_can_be_made(root: Path) -> None:
-    from tests.store.helpers import FORK
+    from tests.processes import FORK
 
     for i in range(25):
         home = home_of(root / str(i), "s")

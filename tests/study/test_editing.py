@@ -34,18 +34,18 @@ def test_choices_edited_twice_tpe_proposes_the_added_best_one_and_plain_optuna_p
     tail = "\nx = { low = 0.0, high = 1.0 }\nepochs = 3"
     good = {"a": 3.0, "b": 2.5, "c": 2.0, "d": 0.1}
 
-    def judge(claim: Claim) -> Complete:
+    def by_kind(claim: Claim) -> Complete:
         values = claim.configuration.values
         return complete(claim, good[str(values["kind"])] + abs(float(values["x"]) - 0.5))
 
     home = make(root, study="trials = 12", space=f'kind = ["a", "b"]{tail}', sampler=sampler)
-    work(home, judge=judge)
+    work(home, judge=by_kind)
     change = revise(home, study="trials = 22", space=f'kind = ["b", "c"]{tail}', sampler=sampler)
     assert "lie in the space now" in change.stays
     assert "is not one of 'b', 'c'" in change.stays
-    work(home, judge=judge)
+    work(home, judge=by_kind)
     revise(home, study="trials = 50", space=f'kind = ["c", "b", "d"]{tail}', sampler=sampler)
-    work(home, judge=judge)
+    work(home, judge=by_kind)
     late = [t.params["kind"] for t in state_of(home).trials[-15:]]
     assert late.count("d") >= 9
     study = plain(home)

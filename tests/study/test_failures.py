@@ -98,12 +98,12 @@ def test_the_breaker_wants_the_same_reason_in_a_row(root: Path, between: str) ->
     home = make(root, study="trials = 20\nmax_failed = 9", tables={"failures": "stop_after = 3"})
     others: dict[str, Outcome] = {"pruned": Pruned(step=1, metrics={}), "another reason": OOM}
 
-    def judge(claim: Claim) -> Outcome:
+    def by_number(claim: Claim) -> Outcome:
         if claim.number % 3 == 2:
             return others.get(between, complete(claim))
         return BROKEN
 
-    _, end = work(home, judge=judge)
+    _, end = work(home, judge=by_number)
     assert end is not None
     assert end.detail.startswith("9 trials have failed (study.max_failed = 9); see 'hpo-batch logs s ")
 

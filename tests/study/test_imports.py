@@ -113,14 +113,14 @@ def test_an_imported_configuration_may_be_trained_here(root: Path) -> None:
 def test_pruned_trials_are_imported_with_what_they_reported_last(root: Path) -> None:
     home = make(root, study="trials = 2", space=SPACE)
 
-    def judge(study: Study, claim: Claim) -> Outcome:
+    def pruned_at_3(study: Study, claim: Claim) -> Outcome:
         study.reports.add(claim, 3, {"loss": 0.25})
         return Pruned(step=3, metrics={"loss": 0.25})
 
     with Study.open(home, owner()) as study:
         for _ in range(2):
             claim = claimed(study)
-            study.tell(claim, judge(study, claim))
+            study.tell(claim, pruned_at_3(study, claim))
     new = importing(root)
     with Study.open(new, owner()) as study:
         history = (

@@ -9,7 +9,7 @@ import pytest
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
-from tests.store.helpers import dead_process
+from tests.processes import dead_process
 from tests.study.helpers import claimed, make, owner, state_of
 
 KILLED = "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (917405696 > 644874240), being killed\n"

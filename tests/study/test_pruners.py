@@ -12,14 +12,14 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study.pruners import make_pruner
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import PRUNERS, Pruner
-from tests.store.helpers import in_processes
+from tests.processes import in_processes
 
 from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of
 
 STEPS = 27
 
 
-def run(study: Study, claim: Claim, loss: float, steps: int = STEPS) -> int:
+def report_until_pruned(study: Study, claim: Claim, loss: float, steps: int = STEPS) -> int:
     """Report the same loss at each step; the step at which the trial was pruned, or ``steps``."""
     for step in range(1, steps + 1):
         verdict = study.reports.add(claim, step, {"loss": loss, "auc": 1 - loss})
@@ -33,7 +33,7 @@ def run(study: Study, claim: Claim, loss: float, steps: int = STEPS) -> int:
 
 def train(home: StudyHome, index: int, losses: list[float]) -> list[int]:
     with Study.open(home, owner(index)) as study:
-        return [run(study, claimed(study), loss) for loss in losses]
+        return [report_until_pruned(study, claimed(study), loss) for loss in losses]
 
 
 def with_pruner(root: Path, pruner: str, study: str = "trials = 200") -> StudyHome:
@@ -156,10 +156,10 @@ def test_a_pruner_may_be_changed_for_a_study_that_runs(root: Path) -> None:
     home = with_pruner(root, 'name = "none"')
     with Study.open(home, owner()) as study:
         for loss in (0.4, 0.5, 0.5):
-            run(study, claimed(study), loss)
+            report_until_pruned(study, claimed(study), loss)
         pruner = 'name = "median"\nfirst_rung = 2\noptions = { n_startup_trials = 2 }'
         revise(home, study="trials = 200", space="x = { low = 0.0, high = 1.0 }", tables={"pruner": pruner})
-        assert run(study, claimed(study), 0.9) == 2
+        assert report_until_pruned(study, claimed(study), 0.9) == 2
 
 
 def test_brackets_keep_their_shares_in_every_block_and_are_stored_when_a_trial_is_made(root: Path) -> None:
@@ -195,7 +195,7 @@ def test_patient_waits_for_progress_to_end_and_may_ask_another_pruner(root: Path
     home = with_pruner(root / "around", around)
     with Study.open(home, owner()) as study:
         for loss in (0.5, 0.6):
-            run(study, claimed(study), loss)
+            report_until_pruned(study, claimed(study), loss)
         for level, is_pruned in ((0.1, False), (0.9, True)):  # neither makes progress, one is good
             claim = claimed(study)
             verdicts = {study.reports.add(claim, step, {"loss": level + 0.001 * step}) for step in range(1, 10)}

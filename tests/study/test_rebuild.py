@@ -42,7 +42,8 @@ from hpo_batch.study.rebuild import Completed, Rebuilt, rebuild, unkept
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
 from tests.helpers import until
-from tests.store.helpers import assert_read_as_optuna_reads, kill, start
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import kill, start
 
 from .helpers import checkpoints, claimed, complete, idle, keys, make, owner, plain, revise, state_of
 
@@ -78,7 +79,7 @@ def completed(sweep: Sweep) -> Completed:
     return Wanted.parse(sweep.study.metric, sweep.metrics).complete
 
 
-def run(study: Study, claim: Claim, ended: Outcome | GivenBack, *, reports: int = 3) -> None:
+def run_attempt(study: Study, claim: Claim, ended: Outcome | GivenBack, *, reports: int = 3) -> None:
     """One attempt as a worker runs it: folder, reports, its end."""
     folder = study.open_attempt(claim)
     context = TrialContext(
@@ -102,7 +103,7 @@ def run_all(home: StudyHome, judge: Callable[[Claim], Outcome | GivenBack] = com
             given = study.claim()
             if isinstance(given, Idle):
                 break
-            run(study, given[0], judge(given[0]))
+            run_attempt(study, given[0], judge(given[0]))
             done.append(given[0].number)
     return done
 
@@ -211,10 +212,10 @@ def test_several_metrics_and_computed_ones_come_back(root: Path) -> None:
         tables={"metrics": 'total = "loss + other"'},
     )
 
-    def judge(claim: Claim) -> Outcome:
+    def two_values(claim: Claim) -> Outcome:
         return Complete(values=(float(claim.number), 2.0), metrics={"total": float(claim.number), "loss": 2.0})
 
-    run_all(home, judge)
+    run_all(home, two_values)
     before, front = told(home), [t.number for t in plain(home).best_trials]
     assert before[1][0].steps == {1: 3.0, 2: 3.5, 3: 1 / 3 + 1 + 3.0}
     again(home)
@@ -318,7 +319,7 @@ def test_a_worker_of_another_host_is_watched(root: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("hpo_batch.store.liveness.LOOK_EVERY_S", 0.1)
     with Study.open(home, owner(7, **ELSEWHERE)) as far:
-        run(far, claimed(far), Complete(values=(0.5,), metrics={}))
+        run_attempt(far, claimed(far), Complete(values=(0.5,), metrics={}))
         with pytest.raises(StorageError, match=f"worker {far.owner.worker} on elsewhere .* is working on"):
             watch()
         shutil.copytree(home.workers, home.path / "left")
@@ -342,7 +343,7 @@ def test_what_a_zombie_left_does_not_count(root: Path, then: str) -> None:
         if then == "waits":
             rightful.open_attempt(new)
         else:
-            run(rightful, new, ends[then])
+            run_attempt(rightful, new, ends[then])
         time.sleep(0.01)
         write_result(home, old, complete(old, 0.001), zombie.endings.facts(old), now=time.time())
         report = {"step": 9, "time": time.time() + 1, "metrics": {"loss": 0.001}}
@@ -387,7 +388,7 @@ def test_a_torn_claim_leaves_a_failed_trial_in_its_place(root: Path) -> None:
     with Study.open(home, owner()) as study:
         for number in range(4):
             claim = claimed(study)
-            run(study, claim, complete(claim)) if number != 1 else study.open_attempt(claim)
+            run_attempt(study, claim, complete(claim)) if number != 1 else study.open_attempt(claim)
     tear(home.attempt(1, 1) / "claim.json")
     before = told(home)
     (problem,) = again(home).problems
@@ -413,7 +414,7 @@ def test_a_number_without_a_folder_is_a_failed_trial_too(root: Path) -> None:
 def test_a_torn_claim_of_a_later_attempt_is_not_guessed(root: Path) -> None:
     home = make(root, study="trials = 1", tables={"failures": 'nan = "retry"'})
     with Study.open(home, owner()) as study:
-        run(study, claimed(study), Failed(reason=Reason.NAN, message="m", metrics={"loss": 0.1}))
+        run_attempt(study, claimed(study), Failed(reason=Reason.NAN, message="m", metrics={"loss": 0.1}))
         study.open_attempt(claimed(study))
     tear(home.attempt(0, 2) / "claim.json")
     configuration = state_of(home).trials[0].record().params

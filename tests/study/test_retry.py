@@ -9,7 +9,7 @@ import optuna
 
 from hpo_batch.records import Claim, Failed, Outcome, Reason, TrialState
 from hpo_batch.study.retry import retry
-from tests.store.helpers import assert_read_as_optuna_reads
+from tests.journal.helpers import assert_read_as_optuna_reads
 from tests.study.helpers import complete, make, plain, revise, state_of, work
 
 

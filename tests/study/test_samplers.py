@@ -101,11 +101,11 @@ def test_an_arm_of_a_quota_has_a_history_of_its_own(root: Path) -> None:
     space = "c = { choices = ['a', 'b'], weights = [1, 1] }\nx = { low = 0.0, high = 1.0 }"
     home = make(root, study="trials = 40", space=space, sampler='name = "tpe"\nstartup_trials = 4')
 
-    def judge(claim: Claim) -> Complete:
+    def distance_of_its_arm(claim: Claim) -> Complete:
         good = 0.1 if claim.configuration.values["c"] == "a" else 0.9
         return complete(claim, abs(float(claim.configuration.values["x"]) - good))
 
-    work(home, judge=judge)
+    work(home, judge=distance_of_its_arm)
     late = state_of(home).trials[24:]
     for arm, good in (("a", 0.1), ("b", 0.9)):
         assert statistics.median(abs(float(t.params["x"]) - good) for t in late if t.params["c"] == arm) < 0.2
@@ -134,11 +134,11 @@ def test_several_metrics_can_be_searched(root: Path) -> None:
         metric='metric = ["loss", "size"]\ndirection = ["minimize", "maximize"]',
     )
 
-    def judge(claim: Claim) -> Complete:
+    def both_metrics(claim: Claim) -> Complete:
         x, z = claim.configuration.values["x"], claim.configuration.values["z"]
         return Complete(values=(float(x), float(z)), metrics={"loss": float(x), "size": float(z)})
 
-    done, _ = work(home, judge=judge)
+    done, _ = work(home, judge=both_metrics)
     assert len(done) == 30
     state = state_of(home)
     assert state.directions == (1, 2)

@@ -22,8 +22,8 @@ from hpo_batch.study.quota import shares
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.samplers import SAMPLERS
+from tests.processes import in_processes
 from tests.space.spaces import Drawn, drawn_spaces
-from tests.store.helpers import in_processes
 
 from .helpers import Text, claimed, complete, make, owner, plain, revise, state_of, sweep_of, work
 
@@ -46,7 +46,7 @@ d = [true, false]
 """
 
 
-def judge(claim: Claim) -> Complete:
+def sum_of_numbers(claim: Claim) -> Complete:
     return complete(claim, sum(float(v) for v in claim.configuration.values.values() if not isinstance(v, str)))
 
 
@@ -62,7 +62,7 @@ def test_every_sampler_proposes_what_is_valid_and_new(root: Path, name: str) -> 
 
     def note(claim: Claim) -> Complete:
         claims.append(claim)
-        return judge(claim)
+        return sum_of_numbers(claim)
 
     done, idle = work(home, judge=note)
     assert (len(done), idle and idle.why) == (24, IdleWhy.TARGET_MET)
@@ -82,7 +82,7 @@ def test_a_space_is_used_up_in_the_end_and_each_cell_is_tried_once(root: Path, n
     def fail_some(claim: Claim) -> Outcome:
         if claim.number % 7 == 3:
             return Failed(reason=Reason.NAN, message="nan")
-        return Pruned(step=1, metrics={"loss": 1.0}) if claim.number % 7 == 5 else judge(claim)
+        return Pruned(step=1, metrics={"loss": 1.0}) if claim.number % 7 == 5 else sum_of_numbers(claim)
 
     text = {"study": "trials = 99\nmax_failed = 99", "tables": {"failures": "stop_after = 99"}}
     revise(home, space=CELLS + '[space.constraints]\nc = "a <= b"', sampler=f'name = "{name}"', **text)
@@ -250,7 +250,7 @@ def test_coverage_goes_to_untried_cells_for_its_share_and_is_stored_as_what_it_i
     space = "a = [1, 2, 3, 4, 5]\nb = [1, 2, 3, 4, 5]\nx = { low = 0.0, high = 1.0 }"
     home = make(root, study="trials = 40", space=space,
                 sampler='name = "tpe"\ncoverage = ["a", "b"]\ncoverage_share = 0.5')  # fmt: skip
-    work(home, judge=judge)
+    work(home, judge=sum_of_numbers)
     trials = state_of(home).trials
     covering = [t for t in trials if t.facts["origin"] == "coverage"]
     assert 19 <= len(covering) <= 20
@@ -382,7 +382,7 @@ def test_levels_of_a_large_grid_appear_early(root: Path) -> None:
     text = Text(study="trials = 12", space="".join(f"p{i} = [{', '.join(map(str, range(12)))}]\n" for i in range(3)),
                 sampler='name = "grid"')  # fmt: skip
     sweep = sweep_of(root, text)
-    from hpo_batch.sweep.grid import grid_cells, left_out
+    from hpo_batch.sweep.size import grid_cells, left_out
 
     first = list(itertools.islice(grid_cells(sweep, sweep.space), 12))
     for name in ("p0", "p1", "p2"):

@@ -24,7 +24,7 @@ from hpo_batch.study import lost_attempts, patience
 from hpo_batch.study.claims import CROWD
 from hpo_batch.study.lost_attempts import SHARE
 from hpo_batch.study.study import Study
-from tests.store.helpers import assert_read_as_optuna_reads
+from tests.journal.helpers import assert_read_as_optuna_reads
 
 from .helpers import claimed, complete, make, owner, state_of
 

@@ -11,7 +11,8 @@ from optuna.trial import TrialState as S
 
 from hpo_batch.records import Cause, Claim, Failed, IdleWhy, Outcome, Pruned, Reason, TrialState
 from hpo_batch.study.study import Study
-from tests.store.helpers import assert_read_as_optuna_reads, in_processes
+from tests.journal.helpers import assert_read_as_optuna_reads
+from tests.processes import in_processes
 
 from .helpers import claimed, complete, idle, make, owner, plain, revise, state_of, work
 
@@ -30,7 +31,7 @@ twice = "n * 2"
 """
 
 
-def judge(claim: Claim) -> Outcome:
+def in_every_state(claim: Claim) -> Outcome:
     values = claim.configuration.values
     if claim.number % 10 == 7:
         return Failed(reason=Reason.NAN, message="'loss' is nan", metrics={"auc": 0.5})
@@ -42,7 +43,7 @@ def judge(claim: Claim) -> Outcome:
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_every_value_and_state_is_read_by_plain_optuna(root: Path, sampler: str) -> None:
     home = make(root, study="trials = 30", space=SPACE, sampler=f'name = "{sampler}"')
-    in_processes([(work, home, i, judge) for i in range(2)])
+    in_processes([(work, home, i, in_every_state) for i in range(2)])
     with Study.open(home, owner()) as study:
         revise(home, study="trials = 33", space=SPACE, sampler=f'name = "{sampler}"')
         claimed(study)

@@ -57,11 +57,11 @@ def one_thread() -> None:
 
 @pytest.fixture
 def make_trial(tmp_path: Path) -> Callable[..., RecordingTrial]:
-    def make(*, dir: str = "attempt", **values: Any) -> RecordingTrial:
+    def new_trial(*, dir: str = "attempt", **values: Any) -> RecordingTrial:
         params = {**SMALL, "epochs": 4, **values.pop("params", {})}
         return RecordingTrial(params=params, dir=tmp_path / dir, **values)
 
-    return make
+    return new_trial
 
 
 @pytest.fixture

@@ -144,7 +144,9 @@ def person(place: Path, everybodys_python: str) -> Iterator[Callable[..., Person
     root.chmod(0o2775)
     people: list[Person] = []
 
-    def make(name: str, *, groups: tuple[int, ...] = (LAB,), umask: int = 0o022, uid: int | None = None) -> Person:
+    def new_person(
+        name: str, *, groups: tuple[int, ...] = (LAB,), umask: int = 0o022, uid: int | None = None
+    ) -> Person:
         home = place / name
         home.mkdir()
         shutil.copy(TOYS, home / "toys.py")
@@ -153,7 +155,7 @@ def person(place: Path, everybodys_python: str) -> Iterator[Callable[..., Person
         people.append(Person(uid=uid, groups=groups, umask=umask, home=home, root=root, python=everybodys_python))
         return people[-1]
 
-    yield make
+    yield new_person
     for process in [process for one in people for process in one.started]:
         if process.poll() is None:
             process.kill()

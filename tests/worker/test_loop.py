@@ -68,25 +68,25 @@ def _no_sleep(seconds: float) -> None:
 def test_trials_are_run_until_the_target_is_met(study: Study) -> None:
     seen: list[tuple[int, int, bool, str]] = []
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         assert trial.dir == study.home.attempt(trial.number, trial.attempt)
         assert trial.checkpoint.is_dir()
         seen.append((trial.number, trial.attempt, trial.resumes, trial.device))
         return FINE
 
-    assert loop(study, run) == Tally(complete=3, idle=Idle(why=IdleWhy.TARGET_MET))
+    assert loop(study, objective) == Tally(complete=3, idle=Idle(why=IdleWhy.TARGET_MET))
     assert seen == [(0, 1, False, "cpu"), (1, 1, False, "cpu"), (2, 1, False, "cpu")]
 
 
 def test_a_trial_that_went_on_elsewhere_does_not_end_the_worker(study: Study) -> None:
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         if trial.number == 0 and trial.attempt == 1:
             claim = study.journal.state.trials[0].attempt_facts(1)
             assert claim
             raise Superseded("the trial has gone on in another attempt")
         return FINE
 
-    tally = loop(study, run)
+    tally = loop(study, objective)
     assert (tally.complete, tally.failed) == (2, 0)
     assert tally.idle == Idle(why=IdleWhy.IN_FLIGHT)  # trial 0 is whose it is
 
@@ -94,24 +94,24 @@ def test_a_trial_that_went_on_elsewhere_does_not_end_the_worker(study: Study) ->
 def test_an_attempt_that_is_tried_again_is_no_failed_trial(root: Path) -> None:
     home = make(root / "other", study="trials = 1", tables={"failures": 'oom_gpu = "retry"'})
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         return FINE if trial.attempt == 2 else Failed(reason=Reason.OOM_GPU, message="m")
 
     with Study.open(home, owner()) as study:
-        assert loop(study, run) == Tally(complete=1, idle=Idle(why=IdleWhy.TARGET_MET))
+        assert loop(study, objective) == Tally(complete=1, idle=Idle(why=IdleWhy.TARGET_MET))
 
 
 def test_what_is_checkpointed_goes_on_and_other_causes_end_the_worker(study: Study) -> None:
     attempts: list[tuple[int, bool]] = []
 
-    def run(trial: Trial) -> Outcome | GivenBack:
+    def objective(trial: Trial) -> Outcome | GivenBack:
         attempts.append((trial.attempt, trial.resumes))
         if trial.attempt < 3:
             (trial.checkpoint / "model").write_text("m")
             return GivenBack(cause=Cause.CHECKPOINTED)
         return GivenBack(cause=Cause.TIME_LIMIT)
 
-    tally = loop(study, run)
+    tally = loop(study, objective)
     assert attempts == [(1, False), (2, True), (3, True)]
     assert (tally.given_back, tally.idle) == (3, None)
 
@@ -133,11 +133,11 @@ def test_a_checkpoint_that_has_gone_does_not_resume(study: Study) -> None:
 
 
 def test_an_interrupt_gives_the_trial_back(study: Study) -> None:
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        loop(study, run)
+        loop(study, objective)
     trial = state_of(study.home).trials[0]
     assert (trial.state, trial.ending(1)["how"]) == (TrialState.WAITING, "cancelled")
 
@@ -145,18 +145,18 @@ def test_an_interrupt_gives_the_trial_back(study: Study) -> None:
 def test_a_signal_before_the_next_claim_ends_the_worker(study: Study) -> None:
     signals = Signals()
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         signals.received = Stopping.TIME_LIMIT
         return FINE
 
-    assert loop(study, run, signals=signals) == Tally(complete=1)
+    assert loop(study, objective, signals=signals) == Tally(complete=1)
 
 
 def test_a_trial_is_told_to_stop_by_signals_deadline_and_marker(study: Study) -> None:
     signals = Signals()
     found: list[Stopping | None] = []
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         found.append(trial._engine.stopping())
         study.home.marker("CANCELLED").touch()
         trial._engine._looked = 0.0  # type: ignore[attr-defined]  # as two seconds later
@@ -167,10 +167,10 @@ def test_a_trial_is_told_to_stop_by_signals_deadline_and_marker(study: Study) ->
         found.append(trial._engine.stopping())
         return FINE
 
-    loop(study, run, signals=signals)
+    loop(study, objective, signals=signals)
     assert found == [None, Stopping.CANCELLED, Stopping.CANCELLED, Stopping.PREEMPTED]
     late = Place(device="cpu", cpus=1, deadline=time.time() + 5, lead_s=10.0)
-    idle = loop(study, run, place=late).idle
+    idle = loop(study, objective, place=late).idle
     assert idle is not None
     assert idle.why is IdleWhy.NO_TIME
     assert idle.detail.endswith("left, and a trial is asked to stop 0:00:10 before")
@@ -237,7 +237,7 @@ def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkey
     monkeypatch.setattr("hpo_batch.worker.engine.SHARE_EVERY_S", 0.0)
     home = make(root, study="trials = 1\nshared = true")
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         saved = trial.checkpoint / "private"
         saved.touch(mode=0o600)
         assert saved.stat().st_mode & 0o777 == 0o600
@@ -248,6 +248,6 @@ def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkey
     umask = os.umask(0o022)
     try:
         with Study.open(home, owner()) as study:
-            assert loop(study, run).complete == 1
+            assert loop(study, objective).complete == 1
     finally:
         os.umask(umask)

@@ -87,7 +87,7 @@ class Pipe(Wire):
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Any]:
+def make_ranks(tmp_path: Path) -> Iterator[Any]:
     made: list[Ranks] = []
 
     def of(world: int = 2, **text: str) -> Ranks:
@@ -99,8 +99,8 @@ def make(tmp_path: Path) -> Iterator[Any]:
         one.close()
 
 
-def test_all_have_ended(make: Any) -> None:
-    ranks = make()
+def test_all_have_ended(make_ranks: Any) -> None:
+    ranks = make_ranks()
     assert ranks.attempt.outcome(0.0) is None
     ranks.end(1, Failed(reason=Reason.NO_RESULT, message="nothing"))  # nobody asks it for a result
     assert ranks.attempt.outcome(1.0) is None
@@ -109,8 +109,8 @@ def test_all_have_ended(make: Any) -> None:
     assert ranks.attempt.is_clean
 
 
-def test_rank_0_lingers_for_the_others_and_no_longer(make: Any) -> None:
-    ranks = make(3)
+def test_rank_0_lingers_for_the_others_and_no_longer(make_ranks: Any) -> None:
+    ranks = make_ranks(3)
     ranks.end(0, FINE)
     assert ranks.attempt.outcome(10.0) is None
     assert ranks.attempt.phase is Phase.LINGERING
@@ -120,8 +120,8 @@ def test_rank_0_lingers_for_the_others_and_no_longer(make: Any) -> None:
     assert not ranks.attempt.is_clean  # rank 1 still runs
 
 
-def test_a_death_is_the_cause_of_what_it_made_of_the_others(make: Any) -> None:
-    ranks = make(3)
+def test_a_death_is_the_cause_of_what_it_made_of_the_others(make_ranks: Any) -> None:
+    ranks = make_ranks(3)
     ranks.end(0, BROKEN)  # all_reduce broke
     assert ranks.attempt.outcome(10.0) is None
     assert ranks.attempt.phase is Phase.SETTLING
@@ -134,8 +134,8 @@ def test_a_death_is_the_cause_of_what_it_made_of_the_others(make: Any) -> None:
     assert not ranks.attempt.is_clean
 
 
-def test_settling_ends_when_all_are_heard_of(make: Any) -> None:
-    ranks = make()
+def test_settling_ends_when_all_are_heard_of(make_ranks: Any) -> None:
+    ranks = make_ranks()
     ranks.end(1, BROKEN)
     ranks.attempt.outcome(10.0)
     ranks.end(0, FINE)
@@ -144,8 +144,8 @@ def test_settling_ends_when_all_are_heard_of(make: Any) -> None:
     assert (failed.message, failed.metrics) == ("rank 1 on node1: ValueError: no such luck", {"loss": 0.5})
 
 
-def test_memory_is_the_reason_where_the_kernel_says_so(make: Any) -> None:
-    ranks = make()
+def test_memory_is_the_reason_where_the_kernel_says_so(make_ranks: Any) -> None:
+    ranks = make_ranks()
     ranks.peers[1].exit = {"exit": -9, "oom": True}
     ranks.attempt.outcome(0.0)
     failed = ranks.attempt.outcome(SETTLE_S + 1)
@@ -163,9 +163,9 @@ def test_memory_is_the_reason_where_the_kernel_says_so(make: Any) -> None:
     ],
 )
 def test_a_rank_0_that_does_not_stop_is_ended_after_its_grace(
-    make: Any, text: dict[str, Any], why: Stopping, grace_s: float
+    make_ranks: Any, text: dict[str, Any], why: Stopping, grace_s: float
 ) -> None:
-    ranks = make(**text)
+    ranks = make_ranks(**text)
     ranks.engine.why = why
     assert ranks.attempt.outcome(100.0) is None
     assert ranks.attempt.outcome(100.0 + grace_s) is None
@@ -175,15 +175,15 @@ def test_a_rank_0_that_does_not_stop_is_ended_after_its_grace(
     assert isinstance(ended, GivenBack | Failed)
 
 
-def test_a_pruned_trial_that_does_not_ask_runs_to_its_end(make: Any) -> None:
-    ranks = make()
+def test_a_pruned_trial_that_does_not_ask_runs_to_its_end(make_ranks: Any) -> None:
+    ranks = make_ranks()
     ranks.engine.why = Stopping.PRUNED
     for now in (0.0, 1e6):
         assert ranks.attempt.outcome(now) is None
 
 
-def test_the_nth_question_of_each_rank_gets_the_answer_to_rank_0s_nth(make: Any) -> None:
-    ranks = make()
+def test_the_nth_question_of_each_rank_gets_the_answer_to_rank_0s_nth(make_ranks: Any) -> None:
+    ranks = make_ranks()
     ranks.ask(1, 1)
     assert ranks.answers(1) == []  # rank 0 has not asked yet
     ranks.ask(0, 1)
@@ -194,8 +194,8 @@ def test_the_nth_question_of_each_rank_gets_the_answer_to_rank_0s_nth(make: Any)
     assert (ranks.answers(0), ranks.answers(1)) == (["time_limit"], ["time_limit"])
 
 
-def test_who_still_asks_when_rank_0_has_returned_waits_for_nobody(make: Any) -> None:
-    ranks = make()
+def test_who_still_asks_when_rank_0_has_returned_waits_for_nobody(make_ranks: Any) -> None:
+    ranks = make_ranks()
     ranks.ask(1, 3)
     ranks.end(0, FINE)
     ranks.ask(1, 4)

@@ -31,22 +31,22 @@ def complete(value: float, **metrics: float) -> Complete:
     return Complete(values=(value,), metrics={"loss": value, **metrics})
 
 
-def loop(home: StudyHome, run: Callable[[Trial], Outcome | GivenBack], *, index: int = 0) -> Tally:
+def loop(home: StudyHome, objective: Callable[[Trial], Outcome | GivenBack], *, index: int = 0) -> Tally:
     with Study.open(home, owner(index)) as study:
-        return work(WorkerContext(study=study, objective=Toy(run), place=HERE, signals=Signals()))
+        return work(WorkerContext(study=study, objective=Toy(objective), place=HERE, signals=Signals()))
 
 
 def test_a_trial_is_the_mean_of_its_seeds_and_keeps_each_of_them(root: Path) -> None:
     home = make(root, study=TWO)
     seen: list[tuple[int, int, str, str]] = []
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         seen.append((trial.number, trial.seed, trial.dir.name, trial.checkpoint.name))
         assert trial.dir.is_dir()
         assert not trial.resumes
         return complete(float(len(seen)), auc=len(seen) / 10)
 
-    assert loop(home, run).complete == 2
+    assert loop(home, objective).complete == 2
     assert len({seed for _, seed, _, _ in seen}) == 6
     assert [(number, folder, checkpoint) for number, _, folder, checkpoint in seen[:3]] == [
         (0, "1", "seed-1"),
@@ -76,7 +76,7 @@ def test_seeds_that_are_done_survive_the_attempt(root: Path) -> None:
     home = make(root, study="trials = 1\nreplicates = 3")
     seen: list[tuple[int, int, bool]] = []
 
-    def run(trial: Trial) -> Outcome | GivenBack:
+    def objective(trial: Trial) -> Outcome | GivenBack:
         seen.append((trial.attempt, trial.seed, trial.resumes))
         if trial.attempt == 1 and len(seen) == 2:
             (trial.checkpoint / "model").write_text("half")
@@ -85,10 +85,10 @@ def test_seeds_that_are_done_survive_the_attempt(root: Path) -> None:
             assert (trial.checkpoint / "model").read_text() == "half"
         return complete(float(len(seen)))
 
-    assert loop(home, run).given_back == 1
+    assert loop(home, objective).given_back == 1
     trial = state_of(home).trials[0]
     assert trial.ending(1)["moved"]
-    assert loop(home, run, index=1).complete == 1
+    assert loop(home, objective, index=1).complete == 1
     seeds = state_of(home).trials[0].facts["seeds"]
     assert seen == [(1, seeds[0], False), (1, seeds[1], False), (2, seeds[1], True), (2, seeds[2], False)]
     assert [seed["loss"] for seed in state_of(home).trials[0].record().replicates] == [1.0, 3.0, 4.0]
@@ -99,12 +99,12 @@ def test_no_further_seed_is_begun_when_it_is_time_to_go(root: Path) -> None:
     home = make(root, study="trials = 1\nreplicates = 2")
     signals = Signals()
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         signals.received = Stopping.TIME_LIMIT
         return complete(1.0)
 
     with Study.open(home, owner()) as study:
-        assert work(WorkerContext(study=study, objective=Toy(run), place=HERE, signals=signals)).given_back == 1
+        assert work(WorkerContext(study=study, objective=Toy(objective), place=HERE, signals=signals)).given_back == 1
     assert state_of(home).trials[0].ending(1) | {"time": 0, "seconds": 0} == {
         "how": "time_limit", "time": 0, "moved": True, "whole": False, "seconds": 0,
     }  # fmt: skip
@@ -119,7 +119,7 @@ def test_the_first_seed_decides_pruning_and_the_steps_are_its(root: Path) -> Non
     home = make(root, study="trials = 3\nreplicates = 2", tables=tables)
     calls: dict[int, int] = {}
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         calls[trial.number] = calls.get(trial.number, 0) + 1
         bad = trial.number + 100.0 * (calls[trial.number] == 2)  # the second seed is far worse: nobody asks
         for step in range(1, 7):
@@ -129,7 +129,7 @@ def test_the_first_seed_decides_pruning_and_the_steps_are_its(root: Path) -> Non
                 return Pruned(step=step, metrics={"loss": bad})
         return complete(bad)
 
-    loop(home, run)
+    loop(home, objective)
     states = [trial.state for trial in state_of(home).trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED]
     assert calls == {0: 2, 1: 1, 2: 1}
@@ -141,15 +141,15 @@ def test_a_seed_that_fails_fails_the_trial_by_the_same_policy(root: Path) -> Non
     home = make(root, study="trials = 1\nreplicates = 2", tables={"failures": 'oom_gpu = "retry"'})
     seen: list[int] = []
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         seen.append(trial.attempt)
         return Failed(reason=Reason.OOM_GPU, message="out of memory") if len(seen) == 2 else complete(1.0)
 
-    loop(home, run)
+    loop(home, objective)
     assert seen == [1, 1, 2]
     home = make(root / "other", study="trials = 1\nmax_failed = 1\nreplicates = 2")
     seen.clear()
-    loop(home, run)
+    loop(home, objective)
     record = state_of(home).trials[0].record()
     assert record.reason == "oom_gpu"
     assert record.message == f"seed 2 of 2 ({record.seeds[1]}): out of memory"
@@ -169,11 +169,11 @@ def test_trials_keep_the_seeds_that_they_were_made_with(root: Path) -> None:
 def test_a_rebuilt_journal_has_the_seeds_too(root: Path) -> None:
     home = make(root, study="trials = 1\nreplicates = 2")
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         trial.report(1, loss=float(trial.seed == state_of(home).trials[0].facts["seeds"][0]))
         return complete(float(trial.seed % 7), nan=float("nan"))
 
-    loop(home, run)
+    loop(home, objective)
     before = state_of(home).trials[0].record()
     home.journal.unlink()
     rebuild(home, completed=lambda sweep: dict, now=1.0)
@@ -206,12 +206,12 @@ def test_repeats_as_trials_with_another_seed(root: Path) -> None:
     sampler = 'name = "random"\nduplicates = "replicate"'
     home = make(root, study="trials = 9\nmax_failed = 9", space="n = [1, 2, 3]", sampler=sampler)
 
-    def run(trial: Trial) -> Outcome:
+    def objective(trial: Trial) -> Outcome:
         if trial.params["n"] == 3:
             return Failed(reason=Reason.NAN, message="nan")
         return complete(float(trial.number))
 
-    loop(home, run)
+    loop(home, objective)
     state = state_of(home)
     assert state.counts().finished == 9
     assert len({trial.facts["seeds"][0] for trial in state.trials}) == len(state.trials)

@@ -14,6 +14,7 @@ from hpo_batch.records import TrialState
 from hpo_batch.scheduler.allocation import read
 from hpo_batch.sweep.schema import Job
 from hpo_batch.worker.slots import is_supervisor, slots_of
+from tests.helpers import write_program
 
 from .conftest import Project
 
@@ -44,8 +45,7 @@ def mps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The calls of a control program that starts no daemon."""
     program = tmp_path / "bin" / "nvidia-cuda-mps-control"
     program.parent.mkdir()
-    program.write_text(FAKE_CONTROL)
-    program.chmod(0o755)
+    write_program(program, FAKE_CONTROL)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     calls = tmp_path / "calls"
     monkeypatch.setenv("FAKE_MPS_CALLS", str(calls))

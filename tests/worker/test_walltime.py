@@ -154,17 +154,17 @@ def test_a_deadline_that_was_only_counted_gives_way_to_slurms_warning() -> None:
 
 
 def test_a_later_run_of_an_array_task_follows_the_earlier_one(tmp_path: Path) -> None:
-    def run(number: int, **changes: object) -> dict[str, object]:
+    def run_facts(number: int, **changes: object) -> dict[str, object]:
         facts = {"worker": f"7-r{number}-3", "job": "7_3", "submission": "abc", "host": f"n{number}", **changes}
         return owner(**facts).facts
 
-    assert leases.follows(run(1), run(0))
-    assert not leases.follows(run(0), run(1))
-    assert not leases.follows(run(1), run(1))
-    assert not leases.follows(run(1, job="7_4"), run(0))
-    assert not leases.follows(run(1, submission="other"), run(0))  # the same number in another cluster
-    assert not leases.follows(run(1, job="local"), run(0, job="local"))
-    assert not leases.follows({"worker": "host-12-0", "job": "local"}, run(0))
+    assert leases.follows(run_facts(1), run_facts(0))
+    assert not leases.follows(run_facts(0), run_facts(1))
+    assert not leases.follows(run_facts(1), run_facts(1))
+    assert not leases.follows(run_facts(1, job="7_4"), run_facts(0))
+    assert not leases.follows(run_facts(1, submission="other"), run_facts(0))  # the same number in another cluster
+    assert not leases.follows(run_facts(1, job="local"), run_facts(0, job="local"))
+    assert not leases.follows({"worker": "host-12-0", "job": "local"}, run_facts(0))
     mine = owner(worker="7-r0-3", job="7_3", submission="abc")
     assert not leases.is_followed(tmp_path, mine)
     with leases.held(tmp_path, owner(worker="7-r1-3", job="7_3", submission="abc"), duration_s=60):

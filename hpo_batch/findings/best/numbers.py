@@ -14,6 +14,7 @@ import pandas as pd
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.records import Value
 from hpo_batch.results.table import candidates, front_of
+from hpo_batch.results.top import ranked
 
 TOP: Final = 10
 
@@ -94,21 +95,18 @@ def summarise(data: Data) -> Summary:
 
 def top_configurations(data: Data, k: int) -> tuple[TopTrial, ...]:
     """The ``k`` best distinct configurations, each by its best trial. Equal values share their rank."""
-    best = data.best_of_each
-    values = data.y[best]
-    results = []
-    for i in best[:k].tolist():
-        equal = np.flatnonzero(values == data.y[i])
-        trial = TopTrial(
-            rank=int(equal[0]) + 1,
-            number=int(data.numbers[i]),
-            value=float(data.y[i]),
-            params=data.configuration(i),
-            count=int(data.configurations[data.keys[i]]),
-            tied=len(equal) > 1,
+    ranking = ranked(data.keys, data.y, data.numbers, is_largest_best=data.sign > 0)
+    return tuple(
+        TopTrial(
+            rank=int(ranking.ranks[i]),
+            number=int(data.numbers[row]),
+            value=float(data.y[row]),
+            params=data.configuration(row),
+            count=int(ranking.counts[i]),
+            tied=bool(ranking.ties[i] > 1),
         )
-        results.append(trial)
-    return tuple(results)
+        for i, row in enumerate(ranking.rows[:k].tolist())
+    )
 
 
 def pareto_front(data: Data) -> tuple[TopTrial, ...]:

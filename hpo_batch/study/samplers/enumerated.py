@@ -6,8 +6,8 @@ from hpo_batch.journal.state import JournalState
 from hpo_batch.space.space import Space
 from hpo_batch.study.quota import Arm
 from hpo_batch.study.samplers.base import SPARES, Candidate, Draw, Source, Unseen
-from hpo_batch.sweep.grid import grid_cells
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.size import grid_cells
 
 
 class PlannedOnly(Source):

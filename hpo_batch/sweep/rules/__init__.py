@@ -14,7 +14,6 @@ from hpo_batch.space.space import Space
 from hpo_batch.sweep.controls import control_problems
 from hpo_batch.sweep.rules import expect, job, metrics, sampler, space, trials
 from hpo_batch.sweep.rules.draft import Draft, Rule
-from hpo_batch.sweep.rules.pruner import fits as pruner_fits
 from hpo_batch.sweep.schema import Sweep
 
 __all__ = ["RULES", "Draft", "Rule", "find_problems"]
@@ -34,7 +33,7 @@ RULES: Final[tuple[Rule, ...]] = (
     sampler.duplicates,
     sampler.runs_here,
     sampler.options,
-    pruner_fits,
+    sampler.pruner_fits,
     metrics.directions,
     metrics.formulas,
     metrics.formula_order,

@@ -1,4 +1,4 @@
-"""Rules for ``[sampler]``, based on the capabilities in ``sweep/samplers.py``."""
+"""Rules for ``[sampler]``, based on the capabilities in ``sweep/samplers.py``, and for ``[pruner]``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 
 from hpo_batch.records import Problem
-from hpo_batch.sweep.options import ELSEWHERE, option_problems
+from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, option_problems
 from hpo_batch.sweep.rules.draft import Draft
 from hpo_batch.sweep.samplers import SAMPLERS
+from hpo_batch.sweep.schema import PRUNERS, Pruner
 from hpo_batch.sweep.values import ENTRY
 from hpo_batch.text.names import nearest
 
@@ -99,9 +100,37 @@ def options(draft: Draft) -> Iterator[Problem]:
         yield from option_problems("sampler", f"sampler '{sampler.name}'", sampler.options, known, ELSEWHERE)
 
 
+def pruner_fits(draft: Draft) -> Iterator[Problem]:
+    """The pruner supports this study, and its options are valid."""
+    pruner = draft.sweep.pruner
+    if not draft.is_sound("pruner"):
+        return
+    if len(draft.sweep.study.metric) > 1 and pruner.name != "none":
+        message = "pruning needs a study with a single metric"
+        yield Problem(key=("pruner", "name"), message=message, allowed=PRUNERS[0])
+    if pruner.around is not None and pruner.name != "patient":
+        message = f"has no effect with pruner '{pruner.name}'; only \"patient\" waits before another pruner decides"
+        yield Problem(key=("pruner", "around"), message=message)
+    options = PRUNER_OPTIONS[pruner.name]
+    if pruner.name == "patient" and pruner.around is not None:
+        options = {**PATIENT, **PRUNER_OPTIONS[pruner.around]}
+    yield from option_problems("pruner", f"pruner '{pruner.name}'", pruner.options, options, {})
+    yield from _thresholds(pruner)
+
+
 def _is_known(name: str) -> bool:
     return name in SAMPLERS or re.fullmatch(ENTRY, name) is not None
 
 
 def _is_usable(draft: Draft) -> bool:
     return _is_known(draft.sweep.sampler.name) and draft.is_sound("study.trials", "sampler.name")
+
+
+def _thresholds(pruner: Pruner) -> Iterator[Problem]:
+    if "threshold" in (pruner.name, pruner.around) and not {"lower", "upper"} & pruner.options.keys():
+        message = 'pruner "threshold" needs options = { lower = ... }, { upper = ... } or both'
+        yield Problem(key=("pruner", "options"), message=message)
+    lower, upper = pruner.options.get("lower"), pruner.options.get("upper")
+    if isinstance(lower, int | float) and isinstance(upper, int | float) and lower > upper:
+        message = f"lower ({lower}) is above upper ({upper}): every trial would be pruned"
+        yield Problem(key=("pruner", "options", "lower"), message=message)

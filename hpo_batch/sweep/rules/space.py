@@ -10,8 +10,8 @@ from hpo_batch.expressions import Expression
 from hpo_batch.records import Problem
 from hpo_batch.space.build import value_names_problems
 from hpo_batch.space.cells import MOST_WALKED, is_empty, never_satisfied, size, some_values
+from hpo_batch.space.draw import rarely_valid
 from hpo_batch.space.parameters import Choices, Real
-from hpo_batch.space.rarity import rarely_valid
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.rules.draft import Draft
 from hpo_batch.text.names import listed, nearest

@@ -25,8 +25,8 @@ from hpo_batch.study.retry import retry
 from hpo_batch.study.study import Study
 from tests.faults.linearizable.history import Notes
 from tests.faults.linearizable.model import View
+from tests.journal.helpers import read_state as read_whole
 from tests.simulators import control
-from tests.store.helpers import read_state as read_whole
 from tests.study.helpers import plain, revise
 
 GRACE_S = 1.0

@@ -32,8 +32,10 @@ def check(state: JournalState) -> dict[str, list[Any]]:
         assert {name: type(v) for name, v in shown.items()} == {name: type(v) for name, v in record.params.items()}
         metrics = {name.removeprefix("metrics."): row[name] for name in columns if name.startswith("metrics.")}
         assert {name: v for name, v in metrics.items() if v is not None} == dict(record.metrics)
-        for name in ("name", "set", "note", "origin", "reason", "message", "seconds_total"):
+        for name in ("name", "set", "note", "origin", "reason", "message"):
             assert row[name] == getattr(record, name), name
+        ended = [attempt.ended - attempt.started for attempt in record.attempts if attempt.ended is not None]
+        assert row["seconds_total"] == (sum(ended) if ended else None)
         assert (row["state"], tuple(row["seeds"])) == (record.state.name, record.seeds)
         assert row["attempts"] == len(record.attempts)
         last = record.attempts[-1] if record.attempts else None

@@ -17,8 +17,8 @@ from hpo_batch.errors import JournalCorrupt, StorageError
 from hpo_batch.journal import file as journal_module
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.file import Journal
-
-from .helpers import in_processes, plain_storage
+from tests.journal.helpers import plain_storage
+from tests.processes import in_processes
 
 
 def record(i: int, size: int = 0) -> Record:

@@ -8,7 +8,6 @@ import pytest
 
 from hpo_batch.journal.attempt_intervals import spans
 from hpo_batch.records import Cause
-from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.study.study import Study
 from tests.study.helpers import checkpoints, claimed, complete, make, owner, state_of
 
@@ -35,13 +34,3 @@ def test_they_tell_what_the_record_tells(root: Path, held: float | None, count: 
     assert spans(state.trials[0])[0].gpus == count
     assert [span.moved for span in spans(state.trials[0])] == [True, False]
     assert spans(state.trials[1])[0].seconds is None
-
-
-def test_the_frozen_sweep_as_it_stands(root: Path) -> None:
-    home = make(root)
-    frozen = read_frozen(home, 1)
-    assert setting(frozen, "study", "trials", 0) == 5
-    assert setting(frozen, "job", "never", "default") == "default"
-    home.revision(1).write_text("{")
-    assert read_frozen(home, 1) is None
-    assert setting(None, "study", "trials", 7) == 7

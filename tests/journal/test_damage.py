@@ -11,8 +11,7 @@ from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
-
-from .helpers import assert_read_as_optuna_reads, plain_storage, read_state
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage, read_state
 
 WHOLE = b'{"op_code":8,"worker_id":"w","trial_id":0,"user_attr":{"\xc3\xa9":"a \\"quoted\\" {\\"op_code\\":7,} text"}}'
 

@@ -1,17 +1,8 @@
-"""Real processes for the tests of store and study, and a judge that compares our reading with Optuna's."""
+"""Journals as our scan and plain Optuna read them, and a check that compares the two."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,55 +15,6 @@ from optuna.trial import FrozenTrial
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import Value
-
-FORK = multiprocessing.get_context("fork")
-PATIENCE_S = 60.0
-
-
-def _call(pipe: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        pipe.send((True, function(*arguments)))
-    except BaseException:
-        pipe.send((False, traceback.format_exc()))
-
-
-def start(function: Callable[..., Any], *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """Call a function in a forked process."""
-    ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_call, args=(theirs, function, arguments), daemon=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the child starts none of ours
-        process.start()
-    theirs.close()
-    return process, ours
-
-
-def answer(process: BaseProcess, pipe: Connection) -> Any:
-    """What the function returned."""
-    assert pipe.poll(PATIENCE_S), "the process did not answer in time"
-    fine, result = pipe.recv()
-    process.join()
-    assert fine, result
-    return result
-
-
-def in_processes(calls: list[tuple[Any, ...]]) -> list[Any]:
-    """Results of ``(function, argument, ...)`` calls, each in a process of its own, all at the same time."""
-    started = [start(*call) for call in calls]
-    return [answer(process, pipe) for process, pipe in started]
-
-
-def kill(process: BaseProcess) -> None:
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-
-
-@contextmanager
-def dead_process() -> Iterator[int]:
-    """The number of a process that has ended."""
-    process, pipe = start(os.getpid)
-    yield answer(process, pipe)
 
 
 def read_state(path: Path) -> JournalState:

@@ -21,8 +21,8 @@ from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.records import TrialState
 from tests.helpers import until
-
-from .helpers import answer, assert_read_as_optuna_reads, dead_process, in_processes, kill, plain_storage, start
+from tests.journal.helpers import assert_read_as_optuna_reads, plain_storage
+from tests.processes import answer, dead_process, in_processes, kill, start
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from hpo_batch.journal.encode import Record
 from hpo_batch.journal.file import Journal
 from hpo_batch.journal.locks import journal_lock
 from tests.helpers import until
+from tests.processes import answer, dead_process, start
 
-from .helpers import answer, dead_process, start
-from .test_journal import all_names, append, names, record
+from .test_file import all_names, append, names, record
 
 
 @pytest.fixture(autouse=True)
