@@ -18,7 +18,6 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import print_anything, printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
-from hpo_batch.files import OddFile
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import did_you_mean
 
@@ -147,6 +146,8 @@ def _os_error(error: OSError, argv: list[str]) -> int:
         what = printable(str(error.filename))
         click.echo(f"error: cannot use '{what[:60]}{'...' if len(what) > 60 else ''}': {error.strerror}", err=True)
         return Exit.BAD_INPUT
+    from hpo_batch.files import OddFile  # loads msgspec, which --help does not need
+
     # A missing file should have been handled, so it is a bug. Permissions, and what others have put there, are not:
     # for example, Path.exists raises for a link into a folder that this user may not search.
     is_expected = error.errno in TRANSIENT | {errno.EACCES, errno.EPERM} or isinstance(error, OddFile)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 
+LONGEST = 60
+"""longest text in a message, in characters"""
+
 JOINER = "\N{ZERO WIDTH JOINER}"
 """kept: it is part of words in Persian and Hindi and of emoji, while other format characters hide or reverse text"""
 

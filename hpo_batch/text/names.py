@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from hpo_batch.text.values import LONGEST
+from hpo_batch.text.lines import LONGEST
 
 MOST_LISTED = 30
 MOST_COMPARED = 100

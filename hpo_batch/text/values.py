@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping
 
 from hpo_batch.records import is_number
-
-LONGEST = 60
-"""longest text in a message, in characters"""
+from hpo_batch.text.lines import LONGEST
 
 
 def shown(value: object) -> str:
