@@ -17,6 +17,8 @@ from hpo_batch.records import Answer
 from hpo_batch.text.numbers import interval
 
 MOST_CERTAIN: Final = 0.995
+LIKELY: Final = 0.9
+"""probability of a direction from which a trend of the plain means is not called unsupported"""
 
 
 def sentences(study: StudyFindings, findings: Findings) -> Iterator[Ranked]:
@@ -77,7 +79,8 @@ def _no_clear_effect(effect: Effect, *, family: int) -> str:
     more = effect.direction.trials_to_tell if effect.direction is not None else None
     would = f"; about {more:,} more trials would tell" if more is not None else ""
     text = f"{guess} ({p_text(effect.p_holm)} after Holm over {claims(family)}, {p_text(effect.p)} by itself){would}"
-    if effect.naive_trend not in ("", "flat"):
+    is_likely = effect.direction is not None and effect.direction.probability >= LIKELY
+    if effect.naive_trend not in ("", "flat") and not is_likely:
         text += f"; the plain means look '{effect.naive_trend}', but the trials do not support that"
     return text
 
