@@ -243,3 +243,18 @@ def test_idle_parameters_of_a_pruned_search_seldom_seem_to_matter() -> None:
         called.append(any(v.p_pruned_holm is not None and v.p_pruned_holm < 0.05 for v in found.values))
     # at 5 % seven or more of 40 have probability 0.003
     assert sum(called) < 7
+
+
+def test_effects_of_a_study_of_mostly_pruned_trials_are_those_of_all() -> None:
+    (study,) = analyse([pruned_study()]).studies
+    (effect,) = study.effects
+    assert effect.step == 3
+    assert sum(row.n for row in effect.rows) == 60
+    assert effect.p is not None
+    assert effect.p < 1e-6
+    (few,) = analyse([pruned_study(completed=60)]).studies
+    assert few.effects[0].step is None
+    found = analyse([pruned_study()])
+    (said,) = [finding for finding in found.findings if finding.key == "effect.x"]
+    assert "at step 3" in said.text
+    assert said.n == 60
