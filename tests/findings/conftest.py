@@ -16,3 +16,11 @@ def small_forests() -> Iterator[None]:
         for name, value in {"N_NULL": 3, "N_RESAMPLED": 3, "N_TREES": 16, "N_TREES_HELD_OUT": 8}.items():
             patch.setattr(importance, name, value)
         yield
+
+
+@pytest.fixture
+def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what takes most of a report's time: fANOVA, and the collection of garbage in each of statsmodels'
+    ``multipletests`` (0.1 s and more)."""
+    monkeypatch.setattr("hpo_batch.findings.importance.subject.importance", lambda data, seed: None)
+    monkeypatch.setattr("gc.collect", lambda *_: 0)

@@ -14,6 +14,8 @@ from hpo_batch.findings.noise.grid import cases_by_grid
 from hpo_batch.findings.noise.numbers import Noise, noise_floor
 from tests.findings.tables import table
 
+pytestmark = pytest.mark.usefixtures("no_forest")
+
 
 def noise(values: Any, *, metric: str = "score", **known: Any) -> Noise:
     rows = [{"x": i, "value": float(value)} for i, value in enumerate(values)]

@@ -21,6 +21,8 @@ from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
 from tests.findings.tables import table
 
+pytestmark = pytest.mark.usefixtures("no_forest")
+
 
 def reports(curves: Mapping[int, Mapping[int, float]]) -> pd.DataFrame:
     rows = [(number, step, value) for number, curve in curves.items() for step, value in curve.items()]

@@ -39,6 +39,8 @@ LEAST_SEARCHED: Final = 8
 """configurations from which the luck of a search can be told"""
 ROUNDING: Final = 1e-12
 """of differences, within which they are alike"""
+CHOSEN: Final = 0.01
+"""p below which shared configurations count as chosen for their values"""
 GUMBEL: Final = math.pi / math.sqrt(6.0)
 """standard deviation of the largest of many exponential excesses, in parts of their mean"""
 _UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
@@ -438,7 +440,7 @@ def _is_chosen(means: Mapping[int, float], common: Sequence[int], *, sign: float
     outside = [sign * mean for key, mean in means.items() if key not in shared]
     if len(inside) < LEAST_SHARED or len(outside) < LEAST_SHARED:
         return False
-    return bool(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue < ALPHA)
+    return bool(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue < CHOSEN)
 
 
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
