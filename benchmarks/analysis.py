@@ -27,6 +27,7 @@ from statsmodels.stats.proportion import proportion_confint
 from benchmarks.studies import Problem, Study, Table, made_up, searched
 from hpo_batch.findings.effects.numbers import Effect, effects
 from hpo_batch.findings.model.stats import holm
+from hpo_batch.findings.order.numbers import order, without_move
 from hpo_batch.findings.relations.interactions import interactions
 
 TUNED_ON: Final = ("hpobench_australian", "hpolib_parkinsons_telemonitoring")
@@ -44,7 +45,8 @@ class Tally:
 
 
 def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interactions: bool) -> None:
-    problem, data = study.problem, study.data
+    problem = study.problem
+    data = without_move(study.data, order(study.data))  # as a report does
     sign = 1.0 if problem.direction == "maximize" else -1.0
     found = effects(data)
     p_holm = holm([effect.p for effect in found])

@@ -12,10 +12,13 @@ from hpo_batch.findings.effects.words import common_sentences, sentences
 from hpo_batch.findings.health.subject import suspects_of
 from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.findings.model.stats import holm
+from hpo_batch.findings.order.numbers import without_move
+from hpo_batch.findings.order.subject import order_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.steps import at_equal_steps, equal_steps
 from hpo_batch.findings.subject import StudyInput, Subject
 
+MOVED: Final = "the move of the metric with the order of the trials is taken out"
 PRUNED: Final = 0.25
 """share of pruned trials from which all are compared at one step"""
 
@@ -40,6 +43,8 @@ class Compared(NamedTuple):
     data: Data
     step: int | None
     """at which pruned trials are compared with the others; None: complete trials, with their final values"""
+    is_moved: bool = False
+    """a move of the metric with the order of the trials was taken out"""
 
 
 def compared(study: StudyInput) -> Compared:
@@ -52,12 +57,14 @@ def compared(study: StudyInput) -> Compared:
         at = at_equal_steps(study.data.table)
         assert at is not None
         return Compared(prepare(at[0]), at[1])
-    return Compared(study.data, None)
+    data = without_move(study.data, study.once(order_of))
+    return Compared(data, None, data is not study.data)
 
 
 def _effects(study: StudyInput) -> tuple[Effect, ...]:
-    data, step = study.once(compared)
-    return effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
+    data, step, is_moved = study.once(compared)
+    found = effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
+    return tuple(replace(effect, method=f"{effect.method}; {MOVED}") for effect in found) if is_moved else found
 
 
 SUBJECT = Subject(

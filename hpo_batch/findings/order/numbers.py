@@ -11,7 +11,7 @@ right: benchmarks/order.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -105,6 +105,17 @@ def order(data: Data) -> Order | None:
                 confounded=names, n=len(rows),
             )  # fmt: skip
     return _none(Answer.NO, len(rows), p=found.p)
+
+
+def without_move(data: Data, found: Order | None) -> Data:
+    """The trials with a move of the metric taken out, as if all had run at its beginning; ``data`` if there is none."""
+    if found is None or found.answer is not Answer.YES or found.size is None:
+        return data
+    if found.since is not None:
+        column = (data.numbers >= found.since).astype(np.float64)
+    else:
+        column = np.linspace(0.0, 1.0, data.n)
+    return replace(data, y=data.y - found.size.value * column)
 
 
 def _none(answer: Answer, n: int, *, p: float | None = None, why: str = "") -> Order:
