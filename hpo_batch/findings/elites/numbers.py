@@ -35,7 +35,7 @@ MOST_FITTED = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Elites:
-    """The top quarter of the configurations, ties included; one with several trials stands with their mean."""
+    """The top quarter of the configurations, ties included; one with several seeds stands with their mean."""
 
     n: int
     threshold: float
@@ -71,7 +71,7 @@ class EliteRow:
 def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | None:
     """The top quarter, ties included; None for fewer than four configurations, or if all are equal.
 
-    A configuration that was run ten times, or with ten seeds, is one: its value is the mean over its trials.
+    A configuration that was run ten times alike is one, and so is one with ten seeds: its value is their mean.
 
     Args:
         data: the complete trials.
@@ -91,14 +91,16 @@ def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | 
 
 
 def _means(data: Data) -> tuple[Ints, Floats]:
-    """The first trial of each configuration, and the mean over all of its distinct ones."""
-    if len(data.configurations) == len(data.distinct):
-        return data.distinct, data.y[data.distinct]
-    keys = data.keys[data.distinct]
-    first = np.unique(keys, return_index=True)[1]
-    unit = float(np.max(np.abs(data.y))) or 1.0  # sums of huge values overflow
-    means = np.bincount(keys, weights=data.y[data.distinct] / unit) / np.bincount(keys) * unit
-    return data.distinct[first], np.asarray(means, dtype=np.float64)
+    """The first trial of each configuration, and the mean over its seeds. Trials without a seed stand by themselves."""
+    rows = data.distinct
+    seeded = np.array([data.seeds[i] is not None for i in rows.tolist()], dtype=bool)
+    unit = np.where(seeded, data.keys[rows], data.n + np.arange(len(rows)))
+    _, first, place = np.unique(unit, return_index=True, return_inverse=True)
+    if len(first) == len(rows):
+        return rows, data.y[rows]
+    scale = float(np.max(np.abs(data.y))) or 1.0  # sums of huge values overflow
+    means = np.bincount(place, weights=data.y[rows] / scale) / np.bincount(place) * scale
+    return rows[first], np.asarray(means, dtype=np.float64)
 
 
 def _adjusted(rows: Sequence[EliteRow]) -> tuple[EliteRow, ...]:
