@@ -18,9 +18,11 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
-from hpo_batch.findings.model.stats import clipped, correlation, holm
+from hpo_batch.findings.model.stats import ALPHA, clipped, correlation, holm
 from hpo_batch.records import Value
 
+LEAST_APART = 4
+"""configurations of a value that must stand apart"""
 QUARTER = 0.25
 FEWEST = 4
 MOST_SHARES = 20
@@ -40,6 +42,23 @@ class Elites:
     n: int
     threshold: float
     rows: tuple[EliteRow, ...]
+    separated: tuple[Separated, ...] = ()
+    """values all of whose configurations are the worst ones, or the best ones"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separated:
+    """A value that stands apart: each of its configurations is worse, or each is better, than all others."""
+
+    parameter: str
+    value: str
+    n: int
+    """configurations with it"""
+    n_all: int
+    """configurations in which the parameter is active"""
+    worst: bool
+    p: float
+    """of so many at one end if the values had been dealt out at random; Bonferroni over all values of the study"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +106,35 @@ def elites(data: Data, *, seed: int = 0, tried: Data | None = None) -> Elites | 
     edges = _fitted_edges(data, data.distinct, seed=seed)
     every = tried if tried is not None else data
     elite_rows = [_row(data, param, best, edges.get(param.name, ""), rows, every) for param in data.varied]
-    return Elites(n=len(best), threshold=data.sign * threshold, rows=_adjusted(elite_rows))
+    return Elites(
+        n=len(best),
+        threshold=data.sign * threshold,
+        rows=_adjusted(elite_rows),
+        separated=_separated(data, rows, good),
+    )
+
+
+def _separated(data: Data, rows: Ints, good: Floats) -> tuple[Separated, ...]:
+    """Of values that enough configurations have, those at one end without exception."""
+    found: list[Separated] = []
+    tested = 0
+    for param in data.varied:
+        if len(param.levels) > MOST_SHARES:
+            continue
+        active = param.active[rows]
+        codes, values = param.codes[rows][active], good[active]
+        for code, n in enumerate(np.bincount(codes, minlength=len(param.levels)).tolist()):
+            if not LEAST_APART <= n <= len(codes) / 2:
+                continue
+            tested += 1
+            inside, others = values[codes == code], values[codes != code]
+            if inside.max() < others.min() or inside.min() > others.max():
+                p = 2.0 / math.comb(len(codes), n)
+                worst = bool(inside.max() < others.min())
+                label = param.label(param.levels[code])
+                found.append(Separated(parameter=param.name, value=label, n=n, n_all=len(codes), worst=worst, p=p))
+    adjusted = (replace(one, p=min(1.0, one.p * tested)) for one in found)
+    return tuple(one for one in adjusted if one.p < ALPHA)
 
 
 def _means(data: Data) -> tuple[Ints, Floats]:
