@@ -42,7 +42,7 @@ def normal(seed: int, n: int, *, mean: float = 0.0) -> list[float]:
 def test_shared_configurations_are_compared_first_and_may_say_the_opposite() -> None:
     """The best of a is above that of b, and on what both tried b is better."""
     truth = normal(0, 10)
-    a = dict(enumerate(truth)) | {100 + i: v for i, v in enumerate(normal(1, 20))} | {200: 9.0}
+    a = dict(enumerate(truth)) | {100 + i: v for i, v in enumerate(normal(1, 20))} | {200: 5.0}
     b = {i: t + 0.5 + 0.05 * e for i, (t, e) in enumerate(zip(truth, normal(2, 10), strict=True))}
     b |= {300 + i: v for i, v in enumerate(normal(3, 20, mean=0.5))}
     found = beside(study(a, "a"), study(b, "b"))
@@ -53,7 +53,7 @@ def test_shared_configurations_are_compared_first_and_may_say_the_opposite() -> 
     assert pair.difference.high < 0
     assert "b is better than a there" in pair.text
     assert found.order is Answer.CANNOT_TELL
-    assert found.order_text.startswith("a 9.0000 > b")
+    assert found.order_text.startswith("a 5.0000 > b")
     assert "b is better than a there" in found.order_text
 
 
@@ -81,20 +81,20 @@ def _text(document: Any) -> str:
 def test_the_luck_of_having_been_chosen_is_not_taken_for_a_difference() -> None:
     """b ran the ten best of a again: they did better in a because they were the best there."""
     called, cautious = [], []
-    for seed in range(30):
+    for seed in range(12):
         a = dict(enumerate(normal(seed, 60)))  # noise alone
         top = sorted(a, key=lambda x: -a[x])[:10]
         b = dict(zip([*top, *range(100, 150)], normal(seed + 1000, 60), strict=True))
         (pair,) = beside(study(a, "a"), study(b, "b")).pairs
         called.append(pair.better is Answer.YES)
         cautious.append(pair.chosen_in == "a")
-    assert sum(called) <= 2
-    assert sum(cautious) >= 25
+    assert sum(called) <= 1
+    assert sum(cautious) >= 10
 
 
 def test_pairs_without_a_difference_are_seldom_told_apart() -> None:
     called = []
-    for seed in range(80):
+    for seed in range(25):
         truth = normal(seed, 8)
         a, b = (
             {i: t + e for i, (t, e) in enumerate(zip(truth, normal(k, 8), strict=True))}
@@ -102,7 +102,7 @@ def test_pairs_without_a_difference_are_seldom_told_apart() -> None:
         )
         (pair,) = beside(study(a, "a"), study(b, "b")).pairs
         called.append(pair.better is Answer.YES)
-    assert sum(called) / 80 <= 0.1
+    assert sum(called) <= 4  # at 5 % more than four of 25 have probability 0.007
 
 
 def test_replicates_stand_with_their_means_and_two_configurations_are_too_few() -> None:
