@@ -168,7 +168,7 @@ def _repeat_early(action: Action) -> str:
     if action.beside:
         return f"run some trials with the earlier values of {listed(action.beside)} again, to tell them from a drift"
     at = f"at trial {action.count}" if action.count is not None else "in the course of the search"
-    return f"find out what changed {at}, and run a few early configurations again"
+    return f"find out what changed {at} (node, data, code, library versions), and run a few early configurations again"
 
 
 def _expand(action: Action) -> str:
