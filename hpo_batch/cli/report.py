@@ -80,8 +80,8 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
     with umask_for(shared=is_in_shared_study(folder.absolute())):
         write(made, folder, is_named=output is not None)
     click.echo((folder / "report.html").resolve())
-    for said in made.document.believe[:3]:
-        click.echo(f"{said.answer.value}: {f'{said.study}: ' if said.study else ''}{said.text}", err=True)
+    for line in made.document.headlines:
+        click.echo(line, err=True)
     return exit_code(tables)
 
 

@@ -50,9 +50,52 @@ class Table:
     note: str = ""
     secondary: bool = False
     """for those who want to know it exactly: folded in the HTML"""
+    paper: bool = False
+    """for a paper or an appendix: in tables.tex only"""
+    searched: bool = False
+    """very long, and looked things up in: the HTML alone has it, in a box of its own with a filter"""
+    trials: tuple[str, ...] = ()
+    """for each row, which trial it is (``trial_key``), so that marks of figures find it"""
 
 
-Block: TypeAlias = Text | Said | Table | Figure
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The one thing that a reader came for, in large letters, and what must be known with it."""
+
+    text: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snippet:
+    """A text to copy, in several languages: of each its name and the text."""
+
+    title: str
+    texts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Something to do."""
+
+    text: str
+    command: str = ""
+    """to type, if there is one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A line each: what it is about, and what is the case."""
+
+    rows: tuple[tuple[str, str], ...]
+
+
+Block: TypeAlias = Text | Said | Table | Figure | Headline | Snippet | Steps | Facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +117,38 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """A part of the first page."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
     title: str
     subtitle: str
-    believe: tuple[Said, ...]
-    do: tuple[str, ...]
+    first: tuple[Card, ...]
+    """what a reader with one minute sees; the sections below are folded in the HTML"""
     sections: tuple[Section, ...]
-    believe_more: int = 0
-    """findings that stand further below only"""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        cards = (block for card in self.first for block in card.blocks)
+        return (*cards, *(block for s in self.sections for part in s.parts for block in part.blocks))
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(b for s in self.sections for part in s.parts for b in part.blocks if isinstance(b, Figure))
+        return tuple(block for block in self.blocks if isinstance(block, Figure))
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        return tuple(b for s in self.sections for part in s.parts for b in part.blocks if isinstance(b, Table))
+        return tuple(block for block in self.blocks if isinstance(block, Table))
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """The first page in a few lines, for a terminal."""
+        best = (line for b in self.blocks if isinstance(b, Headline) for line in (b.text, *b.lines[:1]))
+        steps = (f"next: {step.text}" for b in self.blocks if isinstance(b, Steps) for step in b.steps[:2])
+        return (*best, *steps)

@@ -12,6 +12,9 @@ from hpo_batch.document.svg import Panel, Scale
 MOST_LEVELS: Final = 16
 MOST_DOTS: Final = 2000
 MOST_PANELS: Final = 24
+WIDE: Final = 860
+NARROW: Final = 356
+"""pixels across: of a page, and of a phone's screen less its margins"""
 REACH: Final = 8.0
 """axes of the metric end so many interquartile ranges beyond the middle half, lest one divergent trial flatten all"""
 
@@ -24,8 +27,15 @@ class Figure:
     caption: str
     """how to read it"""
     panels: tuple[Panel, ...]
-    tells: str = ""
-    """what a line under the pointer is told in; empty: nothing to point at"""
+    lines: tuple[str, ...] = ()
+    """what it shows, where there is no picture; empty: the words of its panels"""
+    narrow: tuple[Panel, ...] = ()
+    """the same for a screen of a hand's width, where ``panels`` would have to shrink"""
+
+
+def trial_key(study: str, number: int) -> str:
+    """Which trial a mark of a figure, or a row of a table, stands for. ``study``: a short name without spaces."""
+    return f"{study}-{number}"
 
 
 def clamped(scale_: Scale, value: float | None) -> float:

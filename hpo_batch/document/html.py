@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from hpo_batch.document.blocks import SYMBOLS, Document, Said, Table, Text
+from hpo_batch.document.blocks import SYMBOLS, Document, Facts, Headline, Said, Snippet, Steps, Table, Text
 from hpo_batch.document.drawing import Figure
 from hpo_batch.document.svg import inline, standalone
 from hpo_batch.records import Answer
-from hpo_batch.text.lines import printable
+from hpo_batch.text.lines import one_line, printable
 
 
 def html(document: Document) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
     )
-    kinds = {Text: "text", Said: "said", Table: "table", Figure: "figure"}
+    kinds = {
+        Text: "text",
+        Said: "said",
+        Table: "table",
+        Figure: "figure",
+        Headline: "headline",
+        Snippet: "snippet",
+        Steps: "steps",
+        Facts: "facts",
+    }
     environment.globals.update(
         kind=lambda block: kinds[type(block)],
         is_answer=lambda cell: isinstance(cell, Answer),
         symbol=lambda answer: SYMBOLS[answer],
+        id_of=itertools.count(1).__next__,
+        # blanks within a text to copy are its own
+        verbatim=lambda text: Markup("\n").join(escape(one_line(line)) for line in text.split("\n")),
         slug=lambda answer: answer.value.replace(" ", "-"),
         inline=lambda panel: Markup(inline(panel)),
     )

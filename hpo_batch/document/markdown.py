@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import assert_never
+from typing import Final, assert_never
 
-from hpo_batch.document.blocks import SYMBOLS, Block, Cell, Document, Said, Table, Text
+from hpo_batch.document.blocks import (
+    SYMBOLS,
+    Block,
+    Cell,
+    Document,
+    Facts,
+    Headline,
+    Said,
+    Snippet,
+    Steps,
+    Table,
+    Text,
+)
 from hpo_batch.document.drawing import Figure
 from hpo_batch.records import Answer
 from hpo_batch.text import escapes
-from hpo_batch.text.lines import printable
+from hpo_batch.text.lines import one_line, printable
+
+MOST_ALT: Final = 1200
+"""letters of what a figure shows, in words"""
 
 
 def markdown(document: Document) -> str:
@@ -20,15 +36,10 @@ def markdown(document: Document) -> str:
 def _markdown(document: Document) -> Iterator[str]:
     yield f"# {escapes.markdown(document.title)}"
     yield escapes.markdown(document.subtitle)
-    yield "## What to believe"
-    yield "\n".join(_said(said, bullet=True) for said in document.believe)
-    if document.believe_more:
-        yield f"{document.believe_more} further findings stand at the end."
-    yield "## What to do next"
-    yield (
-        "\n".join(f"{i}. {escapes.markdown(text)}" for i, text in enumerate(document.do, 1))
-        or "Nothing follows from these trials."
-    )
+    for card in document.first:
+        yield f"## {escapes.markdown(card.title)}"
+        for block in card.blocks:
+            yield from _block(block)
     for section in document.sections:
         yield f"## {escapes.markdown(section.title)}"
         yield f"*{escapes.markdown(section.question)}*"
@@ -46,17 +57,62 @@ def _block(block: Block) -> Iterator[str]:
             yield escapes.markdown(block.text)
         case Said():
             yield _said(block)
+        case Table() if block.paper:
+            pass
+        case Table() if block.searched:
+            yield f"{escapes.markdown(block.caption)}: {len(block.rows):,} rows, in report.html."
         case Table():
             yield f"**{escapes.markdown(block.caption)}**"
             yield pipe_table(block)
             if block.note:
                 yield escapes.markdown(block.note)
         case Figure():
-            alt = " ".join(panel.alt for panel in block.panels)
-            yield f"![{escapes.markdown(block.title)}. {escapes.markdown(alt[:600])}](figures/{block.name}.svg)"
+            shown = [f"{block.title}."]
+            if not block.lines:
+                shown.append(" ".join(panel.alt for panel in block.panels)[:MOST_ALT])
+            # brackets would end the text of the image
+            yield f"![{_unbracketed(escapes.markdown(' '.join(shown)))}](figures/{block.name}.svg)"
+            if block.lines:
+                yield "\n".join(f"- {escapes.markdown(line)}" for line in block.lines)
             yield escapes.markdown(block.caption)
+        case Headline():
+            yield f"**{escapes.markdown(block.text)}**"
+            yield "  \n".join(map(escapes.markdown, block.lines))
+        case Snippet():
+            yield f"{escapes.markdown(block.title)}:"
+            for name, text in block.texts:
+                yield _fenced(text, language=name.lower() if name.isalpha() else "sh")
+        case Steps():
+            yield "\n".join(
+                f"{i}. {escapes.markdown(step.text)}" + (f": {_code(step.command)}" if step.command else "")
+                for i, step in enumerate(block.steps, 1)
+            )
+        case Facts():
+            yield "\n".join(f"- {escapes.markdown(name)}: {escapes.markdown(text)}" for name, text in block.rows)
         case _:
             assert_never(block)
+
+
+def _unbracketed(text: str) -> str:
+    return re.sub(r"(?<!\\)([\[\]])", r"\\\1", text)
+
+
+def _fenced(text: str, *, language: str) -> str:
+    """A block of code, whose fence is longer than any in it."""
+    lines = [one_line(line) for line in text.split("\n")]
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}{language}", *lines, fence])
+
+
+def _code(text: str) -> str:
+    """Code within a line."""
+    line = one_line(text)
+    if "<" in line:
+        return escapes.markdown(line)
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {line} {fence}" if longest else f"`{line}`"
 
 
 def _said(said: Said, *, bullet: bool = False) -> str:
@@ -83,7 +139,7 @@ def latex(document: Document) -> str:
         "% Tables of a report by hpo-batch. \\usepackage{booktabs}; "
         "the text is UTF-8 (LuaLaTeX, XeLaTeX or a recent pdfLaTeX)."
     )
-    return "\n\n".join([head, *(_latex(table) for table in document.tables)]) + "\n"
+    return "\n\n".join([head, *(_latex(table) for table in document.tables if not table.searched)]) + "\n"
 
 
 def _latex(table: Table) -> str:
@@ -113,7 +169,7 @@ def tex(cell: Cell) -> str:
 
 
 def terminal(document: Document, *, width: int = 100) -> str:
-    """The same for a terminal: tables by tabulate's look, no figures."""
+    """The same for a terminal: tables by tabulate's look, figures as their words."""
     import textwrap
 
     def wrapped(text: str, indent: str = "") -> str:
@@ -123,23 +179,50 @@ def terminal(document: Document, *, width: int = 100) -> str:
         head = ": ".join(part for part in (each.study, each.question) if part)
         return wrapped(f"{SYMBOLS[each.answer]} {head}{' ' if head else ''}{each.answer.value}: {each.text}", "  ")
 
-    parts = [document.title, "\n".join(map(said, document.believe))]
-    if document.do:
-        parts.append("\n".join(wrapped(f"next: {text}", "      ") for text in document.do))
+    def shown(block: Block) -> Iterator[str]:
+        match block:
+            case Text():
+                yield wrapped(block.text)
+            case Said():
+                yield said(block)
+            case Table():
+                if not block.paper and not block.searched:
+                    yield "\n".join(_columns(block))
+            case Headline():
+                yield "\n".join(wrapped(line, "  ") for line in (block.text, *block.lines))
+            case Snippet():
+                # the words of a command are what a terminal is for
+                yield "\n".join(
+                    [f"{printable(block.title)}:", *(f"  {one_line(t)}" for t in block.texts[1][1].split("\n"))]
+                )
+            case Steps():
+                yield "\n".join(
+                    wrapped(f"next: {step.text}", "      ")
+                    + (f"\n      {printable(step.command)}" if step.command else "")
+                    for step in block.steps
+                )
+            case Facts():
+                yield "\n".join(wrapped(f"{name}: {text}", "  ") for name, text in block.rows)
+            case Figure():
+                if block.lines:
+                    yield "\n".join(wrapped(line, "  ") for line in block.lines)
+                elif block.narrow:
+                    yield wrapped(" ".join(panel.alt for panel in block.panels)[:MOST_ALT])
+            case _:
+                assert_never(block)
+
+    parts = [document.title]
+    for card in document.first:
+        parts.append(printable(card.title))
+        parts += [text for block in card.blocks for text in shown(block)]
     for section in document.sections:
         parts.append(f"{section.title}: {section.question}")
         for part in section.parts:
             if part.heading:
                 parts.append(printable(part.heading))
-            for block in part.blocks:
-                if isinstance(block, Text):
-                    parts.append(wrapped(block.text))
-                elif isinstance(block, Said):
-                    parts.append(said(block))
-                elif isinstance(block, Table):
-                    parts.append("\n".join(_columns(block)))
+            parts += [text for block in part.blocks for text in shown(block)]
         parts.append(wrapped(f"(not shown: {section.not_shown})", " "))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _columns(table: Table) -> list[str]:

@@ -16,6 +16,8 @@ from hpo_batch.text.lines import printable, short
 
 CHARACTER: Final = 6.3
 """width of a letter, about, at the size of tick labels"""
+FAR: Final = (1e-4, 1e6)
+"""an axis with ticks beyond these has powers of ten"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +89,31 @@ def _log_ticks(low: float, high: float, most: int) -> tuple[float, ...]:
 
 
 def tick_labels(ticks: Sequence[float]) -> tuple[str, ...]:
-    """Labels with as many digits as tell the ticks apart, and no more."""
+    """Labels with as many digits as tell the ticks apart, and no more: 20 and 40; powers of ten for far numbers."""
+    far = any(tick != 0 and not FAR[0] <= abs(tick) < FAR[1] for tick in ticks)
     for digits in range(1, 13):
         texts = [f"{0.0 if abs(tick) < 1e-300 else tick:.{digits}g}" for tick in ticks]
         exact = all(
-            math.isclose(float(t), tick, rel_tol=1e-6, abs_tol=1e-12) for t, tick in zip(texts, ticks, strict=True)
+            math.isclose(float(t), tick, rel_tol=1e-6, abs_tol=1e-12 * max(map(abs, ticks)))
+            for t, tick in zip(texts, ticks, strict=True)
         )
         if exact:
             break
-    return tuple(
-        text.replace("e-0", "e-").replace("e+0", "e+").replace("-", "\N{MINUS SIGN}", 1)
-        if text[:1] == "-"
-        else text.replace("e-0", "e-").replace("e+0", "e")
-        for text in texts
-    )
+    plain = [_power(float(text), digits) if far else _decimal(text) for text in texts]
+    return tuple(text.replace("-", "\N{MINUS SIGN}", 1) if text[:1] == "-" else text for text in plain)
+
+
+def _decimal(text: str) -> str:
+    """``2e+01`` as ``20``."""
+    return f"{float(text):.12f}".rstrip("0").rstrip(".") if "e" in text else text
+
+
+def _power(tick: float, digits: int) -> str:
+    """``0.0001`` as ``1e-4``, beside ``1e-5``; numbers that need no power stay."""
+    if 0.1 <= abs(tick) < 1000 or tick == 0:
+        return f"{tick:g}"
+    mantissa, _, exponent = f"{tick:.{digits - 1}e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}"
 
 
 def escaped(text: object) -> str:
@@ -121,11 +134,12 @@ class Canvas:
     def line(self, x1: float, y1: float, x2: float, y2: float, classes: str) -> None:
         self.marks.append(f'<line class="{classes}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
 
-    def path(self, points: Sequence[tuple[float, float]], classes: str, *, title: str = "", data: str = "") -> None:
+    def path(self, points: Sequence[tuple[float, float]], classes: str, *, title: str = "", trial: str = "") -> None:
+        """``trial``: the key of the trial that a mark stands for (``trial_key``), here and below."""
         if not points:
             return
         way = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-        self._mark(f'path class="{classes}" d="{way}"' + (f' data-tell="{escaped(data)}"' if data else ""), title)
+        self._mark(f'path class="{classes}" d="{way}"', title, trial)
 
     def area(self, upper: Sequence[tuple[float, float]], lower: Sequence[tuple[float, float]], classes: str) -> None:
         self.path([*upper, *reversed(lower)], classes)
@@ -137,15 +151,15 @@ class Canvas:
             title,
         )
 
-    def dot(self, x: float, y: float, radius: float, classes: str, *, title: str = "") -> None:
-        self._mark(f'circle class="{classes}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"', title)
+    def dot(self, x: float, y: float, radius: float, classes: str, *, title: str = "", trial: str = "") -> None:
+        self._mark(f'circle class="{classes}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"', title, trial)
 
-    def cross(self, x: float, y: float, classes: str, *, title: str = "") -> None:
-        self._mark(f'path class="{classes}" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"', title)
+    def cross(self, x: float, y: float, classes: str, *, title: str = "", trial: str = "") -> None:
+        self._mark(f'path class="{classes}" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"', title, trial)
 
-    def triangle(self, x: float, y: float, classes: str, *, up: bool, title: str = "") -> None:
+    def triangle(self, x: float, y: float, classes: str, *, up: bool, title: str = "", trial: str = "") -> None:
         tip = -6 if up else 6
-        self._mark(f'path class="{classes}" d="M{x - 4:.1f} {y:.1f}h8l-4 {tip}z"', title)
+        self._mark(f'path class="{classes}" d="M{x - 4:.1f} {y:.1f}h8l-4 {tip}z"', title, trial)
 
     def text(
         self,
@@ -168,7 +182,8 @@ class Canvas:
             f"{escaped(shown)}{title}</text>"
         )
 
-    def _mark(self, inside: str, title: str) -> None:
+    def _mark(self, inside: str, title: str, trial: str = "") -> None:
+        inside += f' data-trial="{escaped(trial)}"' if trial else ""
         if title:
             name = inside.split(" ", 1)[0]
             self.marks.append(f"<{inside}><title>{escaped(title)}</title></{name}>")

@@ -18,6 +18,7 @@ def table(
     text: Sequence[str] = (),
     note: str = "",
     secondary: bool = False,
+    paper: bool = False,
 ) -> Table:
     """Columns hold numbers unless they are named in ``text``. Long tables are cut, which is told."""
     cut = len(rows) - MOST_ROWS
@@ -29,4 +30,5 @@ def table(
         numeric=frozenset(i for i, name in enumerate(columns) if name not in text),
         note=" ".join(part for part in (note, more) if part),
         secondary=secondary,
+        paper=paper,
     )

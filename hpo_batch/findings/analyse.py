@@ -13,6 +13,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from hpo_batch.findings.actions import gathered, with_command
 from hpo_batch.findings.known import Known
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
@@ -67,7 +68,23 @@ def _analyse(
         warnings=tuple(_warnings(inputs)),
         **_common(inputs, studies, subjects, top=top, seed=seed),
     )
-    return replace(findings, findings=_in_order(findings, subjects))
+    told = tuple(_with_actions(finding, inputs) for finding in _in_order(findings, subjects))
+    return replace(findings, findings=told, actions=gathered(action for each in told for action in each.actions))
+
+
+def _with_actions(finding: Finding, inputs: Sequence[StudyInput]) -> Finding:
+    """The finding whose actions know their study, their evidence, and the command that begins them."""
+    tables = {study.label: study.data.table for study in inputs}
+    actions = []
+    for action in finding.actions:
+        named = replace(action, study=action.study or finding.study, evidence=(finding.key,))
+        table = tables.get(named.study)
+        if table is not None:
+            named = with_command(
+                named, source=table.source, is_study=table.home is not None, trials=table.counts.target
+            )
+        actions.append(named)
+    return replace(finding, actions=tuple(actions))
 
 
 def _study(study: StudyInput, subjects: Sequence[Subject]) -> StudyFindings:

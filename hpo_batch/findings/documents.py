@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
-from hpo_batch.document.blocks import Document, Part, Said, Section
+from hpo_batch.document.blocks import Card, Document, Part, Said, Section
 from hpo_batch.findings import all_findings
 from hpo_batch.findings.best.page import studies_table
 from hpo_batch.findings.budgets import page as budgets
 from hpo_batch.findings.coverage import page as coverage
 from hpo_batch.findings.effects.page import side_by_side_table
 from hpo_batch.findings.elites.plotted import PlottedTrials
+from hpo_batch.findings.first_page import first_page, next_steps
 from hpo_batch.findings.noise import page as noise
 from hpo_batch.findings.records import Findings, StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, Subject, make_section
 from hpo_batch.findings.subjects import SUBJECTS
-from hpo_batch.findings.summary import FIRST_SCREEN, first_screen, said, to_do, told_once
+from hpo_batch.findings.summary import said
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import count
+
+MOST_COMMON: Final = 7
+"""findings on all studies together that a comparison begins with"""
 
 
 def report_document(
@@ -34,15 +39,17 @@ def report_document(
         file_names=_file_names([study.label for study in findings.studies]),
         plotted={trials.label: trials for trials in plotted},
     )
-    each_once = told_once(findings)
     sections = [subject.section(page) for subject in subjects if subject.section is not None]
+    said_there = {section.key for section in sections if section is not None}
     return Document(
         title=_title(findings),
         subtitle=_subtitle(findings, version),
-        believe=tuple(said(f, studies) for f, studies in first_screen(each_once)) or (_nothing(findings),),
-        believe_more=max(0, len(each_once) - FIRST_SCREEN),
-        do=to_do(findings),
-        sections=tuple(section for section in [*sections, all_findings.section(findings)] if section is not None),
+        first=first_page(page),
+        sections=tuple(
+            section
+            for section in [*sections, all_findings.section(findings, said_there=said_there)]
+            if section is not None
+        ),
     )
 
 
@@ -66,12 +73,18 @@ def comparison_document(findings: Findings, *, version: str) -> Document:
         )
     sections.append(coverage.short_section(page))
     named = " and ".join(s.label for s in studies) if len(studies) < 4 else count(len(studies), "study", "studies")
+    common = tuple(said(f, "") for f in findings.findings if not f.study)[:MOST_COMMON]
     return Document(
         title=f"Comparison of {named}",
         subtitle=_subtitle(findings, version),
-        believe=tuple(said(f, "") for f in findings.findings if not f.study)[:FIRST_SCREEN]
-        or (Said(answer=Answer.CANNOT_TELL, text="No finding is about the studies together."),),
-        do=to_do(findings),
+        first=(
+            Card(
+                key="believe",
+                title="What the studies show together",
+                blocks=common or (Said(answer=Answer.CANNOT_TELL, text="No finding is about the studies together."),),
+            ),
+            Card(key="next", title="What to do next", blocks=(next_steps(findings),)),
+        ),
         sections=tuple(section for section in sections if section is not None),
     )
 
@@ -109,19 +122,10 @@ def _title(findings: Findings) -> str:
 
 
 def _subtitle(findings: Findings, version: str) -> str:
-    n = sum(study.summary.n for study in findings.studies)
     labels = [study.label for study in findings.studies]
-    named = f" ({', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''})" if len(labels) > 1 else ""
-    return f"{count(n, 'complete trial')}{named}, {count(len(findings.findings), 'finding')}, hpo-batch {version}"
-
-
-def _nothing(findings: Findings) -> Said:
-    if not any(study.summary.n for study in findings.studies):
-        return Said(
-            answer=Answer.CANNOT_TELL,
-            text="There is no complete trial with a finite value: nothing can be said about the metric.",
-        )
-    return Said(answer=Answer.CANNOT_TELL, text="These trials answer none of the questions of this report.")
+    named = f"{', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}; " if len(labels) > 1 else ""
+    n = sum(study.summary.n for study in findings.studies)
+    return f"{named}{count(n, 'complete trial')}; hpo-batch {version}"
 
 
 def _file_names(labels: Sequence[str]) -> dict[str, str]:

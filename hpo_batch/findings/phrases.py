@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
-from hpo_batch.text.numbers import label
+from hpo_batch.text.numbers import label, number
 
 MOST_NUMBERS: Final = 8
 """numbers of trials in a sentence"""
@@ -35,9 +36,19 @@ def short_value(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
-def fixed(value: float | None) -> str:
-    """Of the metric: four digits after the point."""
-    return "-" if value is None else f"{value:.4f}"
+def fixed(value: float | None, spread: float | None = None) -> str:
+    """Of the metric: with the digits that values which ``spread`` like this need."""
+    return "-" if value is None else number(value, None if spread is None else spread / 3)
+
+
+def fine(study: StudyFindings) -> float | None:
+    """To how much of a difference single values and means are rounded: what lies close together must not look tied."""
+    return None if study.summary.std is None else study.summary.std / 3
+
+
+def band(sd: float) -> float:
+    """How far two values with this noise (standard deviation) lie apart by chance, in 95 % of cases."""
+    return 1.96 * math.sqrt(2) * sd
 
 
 def metric_title(study: StudyFindings) -> str:

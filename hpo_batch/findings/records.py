@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpo_batch.findings.actions import Action, actions_text
 from hpo_batch.findings.baseline.numbers import Baseline
 from hpo_batch.findings.best.numbers import Summary, TopTrial
 from hpo_batch.findings.best.optimism import Optimism
@@ -45,8 +46,10 @@ class Finding:
     answer: Answer
     text: str
     """one sentence with its numbers, which may be read alone"""
-    do: str = ""
+    actions: tuple[Action, ...] = ()
     """what to do about it, if anything"""
+    do: str = ""
+    """``actions`` as a sentence"""
     estimate: Estimate | None = None
     p: float | None = None
     """of the claim's own test"""
@@ -54,6 +57,10 @@ class Finding:
     """adjusted for all claims of the report; None for what is not a claim (a count, a fact)"""
     method: str = ""
     n: int = 0
+
+    def __post_init__(self) -> None:
+        if self.actions:
+            object.__setattr__(self, "do", actions_text(self.actions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +116,8 @@ class Findings:
     studies: tuple[StudyFindings, ...]
     findings: tuple[Finding, ...]
     """all answers, claims with their p after Holm, most telling first"""
+    actions: tuple[Action, ...] = ()
+    """what to do next: those of all findings, each once, most telling first"""
     family: int
     """how many claims Holm's adjustment was made for"""
     budgets: Budgets | None = None

@@ -90,11 +90,7 @@ def report(
     """
     tables = _tables(sources, root)
     findings = analyse(tables, seed=seed, top=top, known=known, subjects=subjects)
-    plotted = [
-        plotted_trials(table, study=study.label)
-        for table, study in zip(tables, findings.studies, strict=True)
-        if len(table.metrics) < 2
-    ]
+    plotted = [plotted_trials(table, study=study.label) for table, study in zip(tables, findings.studies, strict=True)]
     document = report_document(findings, plotted, version=__version__, subjects=subjects)
     return Report(findings=findings, document=document, sources=_names(tables), subjects=subjects)
 

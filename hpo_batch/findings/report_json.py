@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
+from hpo_batch.findings.actions import ActionKind
 from hpo_batch.findings.json_keys import keys_of
 from hpo_batch.findings.records import Findings
 from hpo_batch.findings.subject import Subject
 from hpo_batch.findings.subjects import SUBJECTS
-from hpo_batch.records import Value
+from hpo_batch.records import Answer, Value
 
 FORMAT: Final = 1
 """raised when a key changes its meaning or goes; new keys do not raise it"""
@@ -128,7 +129,7 @@ def _type(hint: Any, names: tuple[str, ...] | None) -> str:
     if origin is not None and issubclass(origin, Mapping):
         return f"object, values: {_type(arguments[1], names)}"
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return "answer"
+        return "answer" if hint is Answer else hint.__name__
     if dataclasses.is_dataclass(hint):
         return hint.__name__ if isinstance(hint, type) else ""
     return {int: "integer", float: "number", str: "text", bool: "true or false"}.get(hint, str(hint))
@@ -141,8 +142,15 @@ def _words(kind: type) -> dict[str, str]:
     words: dict[str, str] = {}
     for field, after in zip(tree.body, tree.body[1:], strict=False):
         text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and text:
-            words[field.target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
+        target = (
+            field.target
+            if isinstance(field, ast.AnnAssign)
+            else field.targets[0]
+            if isinstance(field, ast.Assign)
+            else None
+        )
+        if isinstance(target, ast.Name) and text:
+            words[target.id] = " ".join(str(after.value.value).split())  # type: ignore[attr-defined]
     return words
 
 
@@ -166,6 +174,17 @@ def reference() -> str:
             ]
             current = name
         lines.append(f"| `{key}` | {kind} | {words.replace('|', chr(92) + '|').replace('``', '`')} |")
+    said = _words(ActionKind)
+    lines += [
+        "",
+        "### ActionKind",
+        "",
+        " ".join(str(inspect.getdoc(ActionKind)).split()),
+        "",
+        "| value | what to do |",
+        "|---|---|",
+    ]
+    lines += [f"| `{kind.value}` | {said[kind.name].replace('``', '`')} |" for kind in ActionKind]
     return "\n".join(lines).strip() + "\n"
 
 

@@ -45,7 +45,6 @@ class Place(IntEnum):
     ALL_NOISE = auto()
     INTERACTION = auto()
     SURVIVORS = auto()
-    SEPARATED = auto()
     EFFECT = auto()
     SURVIVAL = auto()
     EQUAL_STEPS = auto()

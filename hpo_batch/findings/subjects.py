@@ -22,22 +22,24 @@ from hpo_batch.findings.pooled.subject import SUBJECT as POOLED
 from hpo_batch.findings.relations.subject import SUBJECT as RELATIONS
 from hpo_batch.findings.subject import Subject
 from hpo_batch.findings.survival.subject import SUBJECT as SURVIVAL
+from hpo_batch.findings.trials.subject import SUBJECT as TRIALS
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
     BEST,
+    TRIALS,
+    EFFECTS,
+    IMPORTANCE,
+    RELATIONS,
+    ELITES,
+    CURVES,
+    METRICS,
     NOISE,
     HEALTH,
     ORDER,
     COVERAGE,
     SURVIVAL,
-    EFFECTS,
-    IMPORTANCE,
-    RELATIONS,
-    ELITES,
     BUDGETS,
     POOLED,
-    CURVES,
-    METRICS,
     BASELINE,
     HOURS,
     EXPECTED,

@@ -1,18 +1,29 @@
-"""Findings as a reader meets them: what holds of several studies is said once, no kind hides the others."""
+"""Findings as a reader meets them: what holds of several studies or parameters is said once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from hpo_batch.document.blocks import Said
+from hpo_batch.findings.phrases import p_text
 from hpo_batch.findings.records import Finding, Findings
+from hpo_batch.records import Answer
 from hpo_batch.text.numbers import p_value
 
-FIRST_SCREEN: Final = 7
-MOST_OF_A_KIND: Final = 2
-MOST_TO_DO: Final = 6
+TOGETHER: Final[Mapping[str, Mapping[Answer, tuple[str, str]]]] = {
+    "effect": {
+        Answer.CANNOT_TELL: ("Do these parameters matter?", "no effect is confirmed, p after Holm"),
+        Answer.NOT_MEASURED: ("Do these parameters matter?", "not varied, so no statement is possible"),
+    },
+    "budgets.consistency": {
+        Answer.CANNOT_TELL: ("Is the best value the same everywhere?", "the best trials differ, as they do by chance"),
+        Answer.YES: ("Is the best value the same everywhere?", "the best trials agree"),
+        Answer.NOT_MEASURED: ("Is the best value the same everywhere?", "not all best trials have it"),
+    },
+}
+"""by the kind of findings that are told together: for an answer, their common question and text"""
 
 Told: TypeAlias = tuple[Finding, str]
 """a finding, and the studies of which it is true, for readers"""
@@ -34,31 +45,43 @@ def told_once(findings: Findings) -> list[Told]:
     return texts
 
 
-def first_screen(told: Sequence[Told]) -> list[Told]:
-    """What a reader should know first: of each kind the most telling ones, so that no kind hides the others."""
-    chosen: list[Told] = []
-    taken: Counter[str] = Counter()
+def merged(told: Sequence[Told]) -> list[Told]:
+    """Findings that say the same of several parameters as one, at the first one's place."""
+    groups: dict[object, list[Told]] = {}
     for finding, who in told:
-        kind = finding.key.partition(".")[0]
-        if len(chosen) < FIRST_SCREEN and taken[kind] < MOST_OF_A_KIND:
-            taken[kind] += 1
-            chosen.append((finding, who))
-    return chosen
+        kind, _, name = finding.key.rpartition(".")
+        is_alike = kind in TOGETHER and name and finding.answer in TOGETHER[kind]
+        key = (kind, finding.answer, who) if is_alike else (finding.key, id(finding))
+        groups.setdefault(key, []).append((finding, who))
+    return [group[0] if len(group) == 1 else (_one_of([f for f, _ in group]), group[0][1]) for group in groups.values()]
+
+
+def _one_of(findings: Sequence[Finding]) -> Finding:
+    """One finding in place of several alike: it names what each was about, with its p."""
+    first = findings[0]
+    kind = first.key.rpartition(".")[0]
+    question, text = TOGETHER[kind][first.answer]
+    named = [
+        finding.key.rpartition(".")[2] + ("" if finding.p_holm is None else f" ({p_text(finding.p_holm)})")
+        for finding in findings
+    ]
+    return replace(first, question=question, text=f"{text}: {', '.join(named)}", p=None, p_holm=None, actions=(), do="")
 
 
 def said(finding: Finding, studies: str, *, detailed: bool = False) -> Said:
+    text = _text(finding)
+    told = "after Holm" in text  # with its p
     tests = [
-        f"p = {p_value(finding.p)}" if finding.p is not None else "",
-        f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None else "",
-        f"n = {finding.n}" if finding.n else "",
+        f"p = {p_value(finding.p)}" if finding.p is not None and not told else "",
+        f"after Holm {p_value(finding.p_holm)}" if finding.p_holm is not None and not told else "",
+        f"n = {finding.n}" if finding.n and f"n = {finding.n}" not in finding.method else "",
         finding.method,
     ]
     return Said(
         answer=finding.answer,
         question=finding.question,
-        text=_text(finding),
+        text=text,
         study=studies,
-        do=finding.do if detailed else "",
         detail="; ".join(part for part in tests if part).replace("= <", "<") if detailed else "",
     )
 
@@ -66,16 +89,3 @@ def said(finding: Finding, studies: str, *, detailed: bool = False) -> Said:
 def _text(finding: Finding) -> str:
     # it may be read alone, so it begins with the study's name, which stands beside it here
     return finding.text.removeprefix(f"{finding.study}: ") if finding.study else finding.text
-
-
-def to_do(findings: Findings) -> tuple[str, ...]:
-    wanted: dict[str, list[str]] = {}
-    for finding in findings.findings:
-        if finding.do:
-            wanted.setdefault(finding.do, []).append(finding.study)
-    texts = []
-    for do, studies in wanted.items():
-        named = [study for study in dict.fromkeys(studies) if study]
-        is_told = len(findings.studies) > 1 and 0 < len(named) < len(findings.studies)
-        texts.append(f"{do} ({', '.join(named)})" if is_told else do)
-    return tuple(texts)[:MOST_TO_DO]

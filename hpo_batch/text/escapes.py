@@ -33,9 +33,20 @@ _LATEX: Final = {
 
 
 def markdown(text: object) -> str:
-    """Escape text so that Markdown readers find no markup, HTML, links or mathematics in it."""
-    plain = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = re.sub(r"([\\`*\[\]|~$])", r"\\\1", plain)
+    """Escape text so that Markdown readers find no markup, HTML, links or mathematics in it.
+
+    What is harmless where it stands is left as it is, so that the raw text reads well: ``p < .001``, ``[0.70, 0.72]``.
+    """
+    plain = printable(text)
+    # what may begin an entity, and what may begin an element
+    plain = re.sub(r"&(?=[A-Za-z#])", "&amp;", plain)
+    if re.search(r"<[A-Za-z/!?]|<$", plain):
+        plain = plain.replace("<", "&lt;").replace(">", "&gt;")
+    plain = re.sub(r"^>", "&gt;", plain)
+    plain = re.sub(r"([\\`*|~$])", r"\\\1", plain)
+    # a link needs one of these; at the start it might be a box to tick, or the definition of a link
+    if re.search(r"\][(\[:]|\[\^|^\[", plain) or plain.count("[") != plain.count("]"):
+        plain = re.sub(r"([\[\]])", r"\\\1", plain)
     # CommonMark: underscores inside a word are literal, elsewhere they may start emphasis
     plain = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)
     plain = re.sub(r"(https?|ftp)://", r"\1:&#47;&#47;", plain).replace("www.", "www&#46;").replace("@", "&#64;")

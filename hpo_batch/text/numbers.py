@@ -8,6 +8,9 @@ from typing import Final
 from hpo_batch.records import Estimate, Value
 from hpo_batch.text.lines import printable
 
+MOST_OF_POWER: Final = 6
+"""digits of a number that is written with a power of ten; one that needs more is written in full"""
+MOST_PLAIN: Final = 1e15
 NONE: Final = "\N{EN DASH}"
 """shown instead of a missing number"""
 
@@ -35,9 +38,28 @@ def number(value: float | None, spread: float | None = None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     places = decimals(spread)
-    if places is None or abs(value) >= 1e7 or (value != 0 and abs(value) < 1e-4 and places > 6):
-        return _minus(f"{value:.4g}")
+    if places is None:
+        return _minus(_plain(f"{value:.4g}"))
+    if abs(value) >= 1e7 or (value != 0 and places > 6 and abs(value) < 1e-4):
+        assert spread is not None
+        # two digits of the spread
+        digits = max(1, 2 + math.floor(math.log10(abs(value))) - math.floor(math.log10(spread)))
+        if digits > MOST_OF_POWER and abs(value) < MOST_PLAIN:
+            return _minus(f"{value:,.{places}f}")
+        return _minus(_plain(f"{value:.{min(12, digits) - 1}e}"))
     return _minus(f"{value:.{places}f}")
+
+
+def signed(value: float, spread: float | None = None) -> str:
+    """A difference, always with its sign."""
+    text = number(value, spread)
+    return text if value < 0 or text == NONE else f"+{text}"
+
+
+def _plain(text: str) -> str:
+    """``7.97e8`` for Python's ``7.97e+08``."""
+    mantissa, e, power = text.partition("e")
+    return f"{mantissa}e{int(power)}" if e else text
 
 
 def _minus(text: str) -> str:

@@ -165,4 +165,5 @@ def test_a_report_of_many_trials_takes_little_memory_and_is_a_page_to_open(tmp_p
     assert any("history of" in text for text in told["warnings"])
     page = (tmp_path / "r" / "report.html").read_text()
     assert len(page) < 3_000_000
-    assert "Dots: complete trials, 2,000 of 20,000" in page
+    assert "Dots: 2,000 of 20,000 complete trials" in page
+    assert "2,000 of 20,000 trials: the best, and others evenly." in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.baseline.numbers import Baseline, BaselinePair
 from hpo_batch.findings.best.numbers import RepeatedConfiguration, Summary, TopTrial
 from hpo_batch.findings.best.optimism import Optimism
 from hpo_batch.findings.budgets.numbers import BudgetRow, Budgets
 from hpo_batch.findings.coverage.numbers import Coverage
+from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.elites.numbers import EliteRow, Elites
@@ -15,19 +17,24 @@ from hpo_batch.findings.expected.numbers import Expected
 from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance, ImportanceRow
+from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.pooled.numbers import Pooled, TopShares
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.findings.relations.interactions import Interaction
+from hpo_batch.findings.trials.rows import Reported
 from hpo_batch.records import Answer, Estimate
+from hpo_batch.text.lines import printable, shell_word
 
 
 def estimate(value: float, half: float = 0.01, n: int = 50) -> Estimate:
     return Estimate(value=value, low=value - half, high=value + half, method="OLS on ranks, HC3", n=n)
 
 
-def effect(name: str, *, trend: str = "increasing", curve: bool = False, label: str = "0.1") -> Effect:
+def effect(
+    name: str, *, p_holm: float = 0.02, trend: str = "increasing", curve: bool = False, label: str = "0.1"
+) -> Effect:
     rows = tuple(
         ValueRow(
             label=text,
@@ -57,7 +64,7 @@ def effect(name: str, *, trend: str = "increasing", curve: bool = False, label: 
         naive_trend="increasing",
         trend=trend,
         p=0.004,
-        p_holm=0.02,
+        p_holm=p_holm,
         effect_size=0.12,
         detectable=0.008,
         without_outliers=0.3,
@@ -66,6 +73,16 @@ def effect(name: str, *, trend: str = "increasing", curve: bool = False, label: 
         seed_formula=0.196,
         method="rank OLS with HC3",
         rows_without=rows,
+        direction=Direction(
+            better=0.3,
+            worse=0.1,
+            better_label="0.3",
+            worse_label=label,
+            probability=0.97,
+            difference=estimate(0.011),
+            gain=0.004,
+            trials_to_tell=None if trend == "increasing" else 40,
+        ),
     )
 
 
@@ -88,7 +105,7 @@ def study(label: str = "toy", name: str = "dropout", *, value: str = "cnn") -> S
         top=(best, second),
         skipped=1,
     )
-    flat = effect("width", trend="no clear trend", curve=True)
+    flat = effect("width", trend="no clear trend", p_holm=0.4, curve=True)
     fixed = Effect(
         parameter="epochs",
         kind="levels",
@@ -213,6 +230,10 @@ def study(label: str = "toy", name: str = "dropout", *, value: str = "cnn") -> S
         history=tuple((i, 0.60 if i == 3 else 9.9 if i == 5 else 0.70 + (i % 7) / 300) for i in range(50)),
         curves={7: ((1, 0.6), (2, 0.7), (3, 0.73)), 8: ((1, 0.5), (2, float("nan")), (3, 0.7))},
         without=Without(numbers=(3,), summary=summary),
+        others=(
+            OtherMetric(name=f"epochs of {name}", rank_correlation=estimate(0.83, 0.1), p=1e-6, p_holm=2e-6, n=50),
+            OtherMetric(name="loss", rank_correlation=None),
+        ),
         fidelity=((1, estimate(0.4, 0.2, 40), 40), (2, None, 2)),
     )
 
@@ -225,6 +246,15 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
         )
         for s in (first, other)
     )
+    first_action = Action(
+        kind=ActionKind.EXPAND,
+        study=label,
+        parameter=name,
+        where="low",
+        command=f"hpo-batch resume {shell_word(printable(label))} --set study.trials=60",
+        evidence=(f"effect.{name}",),
+    )
+    second_action = Action(kind=ActionKind.CONFIRM, where="bests of all studies", evidence=("budgets.order",))
     told = (
         Finding(
             key=f"effect.{name}",
@@ -234,7 +264,7 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
             p=0.0002,
             p_holm=0.004,
             text=f"{label}: {name} matters (increasing)",
-            do=f"search {name} further",
+            actions=(first_action,),
             n=50,
             method="F-test",
         ),
@@ -244,7 +274,7 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
             question="Can the best be ordered?",
             answer=Answer.CANNOT_TELL,
             text="the intervals overlap",
-            do="confirm with common seeds",
+            actions=(second_action,),
             n=100,
         ),
         Finding(
@@ -255,6 +285,7 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
     return Findings(
         studies=(first, other),
         findings=told,
+        actions=(first_action, second_action),
         family=2,
         budgets=Budgets(
             rows=rows,
@@ -283,21 +314,27 @@ def findings(*, name: str = "dropout", label: str = "toy", value: str = "cnn") -
 
 
 def trials(label: str = "toy", name: str = "dropout", value: str = "cnn") -> PlottedTrials:
+    positions = (0.0, 0.5, 1.0, None, *(0.25 for _ in range(8)))
+    values = ("0.1", "0.3", "0.5", "-", *("0.2" for _ in range(8)))
+    kinds = (value, "b") * 6
     axes = (
-        Axis(
-            name=name,
-            positions=(0.0, 0.5, 1.0, None),
-            values=("0.1", "0.3", "0.5", "-"),
-            ticks=((0.0, "0.1"), (1.0, "0.5")),
-        ),
-        Axis(
-            name="encoder",
-            positions=(0.0, 1.0, 0.0, 1.0),
-            values=(value, "b", value, "b"),
-            ticks=((0.0, value), (1.0, "b")),
-        ),
+        Axis(name=name, positions=positions, values=values, ticks=((0.0, "0.1"), (1.0, "0.5"))),
+        Axis(name="width", positions=(0.0, 1.0) * 6, values=("32", "64") * 6, ticks=((0.0, "32"), (1.0, "64"))),
+        Axis(name="encoder", positions=(0.0, 1.0) * 6, values=kinds, ticks=((0.0, value), (1.0, "b"))),
     )
-    return PlottedTrials(label=label, numbers=(0, 1, 2, 3), values=(0.7, 0.72, 0.71, 0.69), axes=axes)
+    metric = tuple(0.7 + (i % 5) / 100 for i in range(12))
+    rows = [(str(i), "complete", f"{metric[i]:.3f}", values[i], ("32", "64")[i % 2], kinds[i]) for i in range(12)]
+    rows.append(("12", "pruned at step 3", "0.61", "0.1", "32", value))
+    every = Reported(
+        columns=("trial", "state", "val_auc", name, "width", "encoder"),
+        texts=frozenset({"state", "encoder"}),
+        numbers=tuple(range(13)),
+        rows=tuple(rows),
+        n_all=14,
+        states=dict.fromkeys(range(12), "complete") | {12: "pruned", 13: "failed"},
+        others={f"epochs of {name}": {i: 10.0 + i for i in range(12)}},
+    )
+    return PlottedTrials(label=label, numbers=tuple(range(12)), values=metric, axes=axes, every=every)
 
 
 def empty(label: str = "nothing") -> Findings:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hpo_batch import findings as findings_package
+from hpo_batch.findings.actions import ActionKind
 from hpo_batch.findings.analyse import analyse
 from hpo_batch.findings.effects.numbers import NO_TREND, settled
 from hpo_batch.findings.model.stats import correlation
@@ -131,7 +132,10 @@ def test_all_ends_of_ranges_are_one_finding_which_asks_only_where_an_effect_surv
     edges = told(rows, params=("a", "c"))["edges"]
     assert "a (high, > 99 %; the best trial has 0.999), c (high; the best trial has 5)" in edges.text
     assert "where only the best trial lies there, that is chance half the time" in edges.text
-    assert edges.do == "widen in the next sweep: a at its high end"
+    assert edges.do.startswith("widen the range of a above 0.99")
+    (action,) = edges.actions
+    assert (action.kind, action.parameter, action.where) == (ActionKind.EXPAND, "a", "high")
+    assert (action.study, action.evidence) == ("study", ("edges",))
 
 
 def test_an_interaction_is_told_with_its_means_and_before_single_parameters() -> None:

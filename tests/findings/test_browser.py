@@ -86,9 +86,91 @@ def test_tables_sort_and_lines_tell_their_trial(browser: Any, tmp_path: Path) ->
     page.keyboard.press("Enter")
     assert table.evaluate(numbers) == up[::-1]
     assert table.locator("th").nth(1).get_attribute("aria-sort") == "descending"
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    told = page.locator("#tip")
+    assert not told.is_visible()
     line = page.locator("figure .run.best").first
+    words = line.locator("title").text_content()
     line.dispatch_event("pointerover", {"bubbles": True})
-    assert page.locator("figure:has(.run.best) .tells").first.text_content() == line.get_attribute("data-tell")
+    assert words.startswith("trial 4: val_auc 0.740; dropout = 0.2")
+    assert told.text_content().startswith("trial 4 \u00b7 state complete \u00b7 val_auc 0.740 \u00b7 dropout 0.2")
+    assert told.is_visible()
+    dot = page.locator('figure circle[data-trial="toy-3"]').first
+    dot.dispatch_event("click", {"bubbles": True})
+    assert (
+        told.text_content()
+        == "trial 3 \u00b7 state complete \u00b7 val_auc 0.730 \u00b7 dropout - \u00b7 width 64 \u00b7 encoder b"
+    )
+    assert page.locator('[data-trial="toy-3"].on').count() > 1  # in every figure
+    page.keyboard.press("Escape")
+    assert not told.is_visible()
+    page.close()
+
+
+def test_the_table_of_all_trials_filters(browser: Any, tmp_path: Path) -> None:
+    document = report_document(findings(), [trials()], version="1")
+    write(Report(findings=findings(), document=document, sources=()), tmp_path / "r")
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto((tmp_path / "r" / "report.html").as_uri())
+    page.evaluate("document.querySelector('#section-trials').open = true")
+    field = page.get_by_label("Filter")
+    for typed, wanted in {
+        "pruned": {"12"},
+        "state=pruned": {"12"},
+        "dropout>0.2": {"1", "2"},
+        "width=64 dropout<=0.2 trial>=8": {"9", "11"},
+        "trial<2 encoder!=b": {"0"},
+        "nothing": set(),
+        "": {str(i) for i in range(13)},
+    }.items():
+        field.fill(typed)
+        shown = page.locator("tr[data-trial]:visible th").all_text_contents()
+        assert set(shown) == wanted, typed
+    page.close()
+
+
+def test_a_configuration_is_chosen_in_a_language_and_copied(browser: Any, tmp_path: Path) -> None:
+    document = report_document(findings(), [trials()], version="1")
+    write(Report(findings=findings(), document=document, sources=()), tmp_path / "r")
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto((tmp_path / "r" / "report.html").as_uri())
+    page.evaluate(
+        "document.execCommand = (name) => { window.seen = name + ':' + document.activeElement.value; return true; }"
+    )
+    box = page.locator("fieldset.copy").first
+    assert box.locator("pre:visible").text_content() == '[space]\ndropout = 0.3\nencoder = "cnn"'
+    box.get_by_text("Python").click()
+    assert box.locator("pre:visible").text_content() == '{"dropout": 0.3, "encoder": "cnn"}'
+    box.get_by_role("button", name="Copy").click()
+    assert page.evaluate("window.seen") == 'copy:{"dropout": 0.3, "encoder": "cnn"}'
+    page.locator(".next .copier").first.click()
+    assert page.evaluate("window.seen") == "copy:hpo-batch resume toy --set study.trials=60"
+    page.close()
+
+
+def test_on_a_phone_figures_fit_and_on_paper_folds_are_open(browser: Any, tmp_path: Path) -> None:
+    document = report_document(findings(), [trials()], version="1")
+    write(Report(findings=findings(), document=document, sources=()), tmp_path / "r")
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.set_default_timeout(60_000)
+    page.goto((tmp_path / "r" / "report.html").as_uri())
+    assert page.locator("details.section[open]").count() == 0
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    widths = page.evaluate(
+        "[...document.querySelectorAll('svg')].filter((s) => s.clientWidth)"
+        ".map((s) => [s.getBoundingClientRect().right, s.clientWidth / s.viewBox.baseVal.width])"
+    )
+    assert len(widths) > 10
+    assert max(right for right, _ in widths) <= 390
+    assert min(scale for _, scale in widths) > 0.6  # letters of 12 pixels stay readable
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = false; })")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 0
     page.close()
 
 
@@ -99,7 +181,10 @@ def test_without_scripts_everything_is_there_and_it_prints(browser: Any, tmp_pat
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto((tmp_path / "r" / "report.html").as_uri())
-    assert page.locator("section").count() == 2 + len(document.sections)
+    assert page.locator("section.card").count() == len(document.first)
+    assert page.locator("details.section").count() == len(document.sections)
+    assert page.locator("fieldset.copy").first.locator("pre:visible").count() == 1
+    assert page.locator("tr[data-trial]").count() == 13
     assert page.locator("th button").count() == 0
     assert page.pdf(format="A4").startswith(b"%PDF")
     context.close()

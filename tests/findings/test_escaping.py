@@ -67,6 +67,8 @@ def test_hostile_names_stay_text_everywhere(name: str) -> None:
             assert {element.tag.rpartition("}")[2] for element in tree.iter()} <= {
                 "svg", "title", "style", "rect", "text", "path", "circle", "line"}  # fmt: skip
         assert not re.search(r"<(?!br)[a-z/!]", markdown(document), flags=re.IGNORECASE)
+        fences = [line for line in markdown(document).splitlines() if line.startswith("```")]
+        assert len(fences) % 2 == 0
         assert not re.search(r"\\(input|write)", latex(document))
         markdown(document).encode(), latex(document).encode()
 

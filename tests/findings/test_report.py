@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.document.blocks import Said
 from hpo_batch.document.html import figure_file, html
 from hpo_batch.document.markdown import latex, markdown, terminal
 from hpo_batch.errors import UserError
@@ -17,7 +18,8 @@ from hpo_batch.findings.records import Findings
 from hpo_batch.findings.report import Report, write
 from tests.findings.made import empty, findings, trials
 
-WANTED = ("history-", "parallel-", "effects-", "importance-", "coverage-", "curves-", "budgets", "hours-", "slices-")
+WANTED = ("history-", "directions", "parallel-", "effects-", "importance-", "coverage-", "curves-", "budgets", "hours-",
+          "slices-", "contour-", "metrics-")  # fmt: skip
 
 
 def of(made: Findings, *plotted: PlottedTrials) -> Report:
@@ -26,13 +28,17 @@ def of(made: Findings, *plotted: PlottedTrials) -> Report:
 
 def test_every_section_asks_and_says_what_it_does_not_show() -> None:
     document = report_document(findings(), [trials()], version="1")
-    assert len(document.sections) == 14
+    assert len(document.sections) == 16
     for section in document.sections:
         assert section.question.endswith("?")
         assert section.not_shown.endswith(".")
     page, text = html(document), markdown(document)
-    assert page.count("What this does not show.") == text.count("What this does not show") == 14
-    assert text.index("What to believe") < text.index("What to do next") < text.index(document.sections[0].title)
+    assert page.count("What this does not show.") == text.count("What this does not show") == 16
+    cards = ["Best configurations", "History", "What matters", "What to do next", "The trials"]
+    assert [card.title for card in document.first] == cards
+    for said in (page, text):
+        places = [said.index(title) for title in (*cards, document.sections[0].title)]
+        assert places == sorted(places)
 
 
 def test_all_kinds_of_figures_are_there_as_valid_svg() -> None:
@@ -61,7 +67,10 @@ def test_the_same_findings_give_the_same_bytes() -> None:
 
 def test_a_study_in_which_nothing_completed_gives_a_report_that_says_so() -> None:
     document = report_document(empty(), version="1")
-    assert document.believe[0].text.startswith("There is no complete trial")
+    (nothing,) = document.first[0].blocks
+    assert isinstance(nothing, Said)
+    assert nothing.text.startswith("There is no complete trial with a finite value")
+    assert "(4 failed)" in nothing.text
     assert "No complete trial with a finite value (trials: 4 fail)" in markdown(document)
     html(document), latex(document), terminal(document)
     html(report_document(Findings(studies=(), findings=(), family=0), version="1"))
@@ -71,7 +80,7 @@ def test_studies_with_names_that_files_cannot_have_or_share_get_their_own_figure
     document = report_document(findings(label="../ä b/c"), version="1")
     write(Report(findings=findings(), document=document, sources=()), tmp_path / "r")
     files = sorted(path.name for path in (tmp_path / "r" / "figures").iterdir())
-    assert "history-b-c.svg" in files
+    assert "coverage-b-c.svg" in files
     assert files == sorted(f"{figure.name}.svg" for figure in document.figures)
 
 

@@ -81,8 +81,8 @@ def test_of_very_many_trials_some_are_told_and_that_is_said(monkeypatch: pytest.
     assert list(shown["curves"]) == ["0", "4", "7", *map(str, range(8, 40, 4))]
     assert [text.partition(": ")[2].partition(" ")[0] for text in told["warnings"][-3:]] == [
         "history",
-        "collapse.trials",
         "curves",
+        "collapse.trials",
     ]
     assert "of 95 trials" in told["warnings"][-3]
     monkeypatch.undo()

@@ -117,7 +117,7 @@ def test_a_subject_from_outside_is_in_every_document(tmp_path: Path) -> None:
     assert "The drift, drawn" in page
     assert "The drift, drawn" in (tmp_path / "report" / "figures" / "drift-study.svg").read_text()
     titles = [section.title for section in made.document.sections]
-    assert titles.index("Noise and suspects") < titles.index("Drift") < titles.index("Hours")
+    assert titles.index("Noise and suspects") < titles.index("Drift") < titles.index("All findings and methods")
 
 
 def test_names_and_keys_of_subjects_are_their_own() -> None:

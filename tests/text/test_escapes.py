@@ -18,7 +18,7 @@ def test_a_cell_that_begins_with_a_bracket_is_no_argument_of_the_end_of_the_line
     assert collected.count(f"\n{wanted}") == 2
     table = Table(caption="c", columns=("layers",), rows=((cell,), (cell,)))
     section = Section(key="k", title="t", question="q", parts=(Part(heading="", blocks=(table,)),), not_shown="n")
-    document = Document(title="t", subtitle="s", believe=(), do=(), sections=(section,))
+    document = Document(title="t", subtitle="s", first=(), sections=(section,))
     assert latex(document).count(f"\n{wanted}") == 2
 
 

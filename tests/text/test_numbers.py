@@ -28,7 +28,7 @@ from hpo_batch.text.numbers import (
     [
         (0.717712, 0.0032, "0.7177"), (0.717712, 0.032, "0.718"), (1234.5, 120.0, "1234"), (0.5, None, "0.5"),
         (-0.2114, 0.01, "\N{MINUS SIGN}0.211"), (None, 0.1, "\N{EN DASH}"), (math.nan, 0.1, "\N{EN DASH}"),
-        (math.inf, None, "\N{EN DASH}"), (8.7e7, 1.0, "8.7e+07"), (-1e-9, 0.1, "0.00"), (3.0, 0.0, "3"),
+        (math.inf, None, "\N{EN DASH}"), (8.7e7, 1.0, "87,000,000.0"), (-1e-9, 0.1, "0.00"), (3.0, 0.0, "3"),
     ],
 )  # fmt: skip
 def test_digits_follow_the_uncertainty(value: float | None, spread: float | None, wanted: str) -> None:

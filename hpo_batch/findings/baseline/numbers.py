@@ -19,6 +19,7 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.records import Estimate, Value
 from hpo_batch.sweep.planned import resolve_planned
+from hpo_batch.text.numbers import number, signed
 
 Row = Mapping[str, Value]
 
@@ -62,12 +63,14 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     if estimate is None:
         return Baseline(value=None, n_above=0, n=compared, pairs=pairs, unexplained=None, text=why, why=why)
     above = int(np.count_nonzero(data.sign * data.y > data.sign * estimate.value))
-    text = f"{above} of {compared} trials are better than the baseline ({estimate.value:.4f}, {estimate.method})"
+    spread = float(np.std(data.y)) / 3 if data.n > 1 else None
+    at = f"{number(estimate.value, spread)}, {estimate.method}"
+    text = f"{above} of {compared} trials are better than the baseline ({at})"
     if not data.n:
         return Baseline(value=estimate, n_above=0, n=0, pairs=(), unexplained=None, text=text, why="no complete trial")
     lead = float(data.y[data.best_row]) - estimate.value
-    unexplained, more, why = _unexplained(data.configuration(data.best_row), lead, params, pairs)
-    text += f"; the best leads by {lead:+.4f}{_against(noise_sd)}{more}"
+    unexplained, more, why = _unexplained(data.configuration(data.best_row), lead, params, pairs, spread=spread)
+    text += f"; the best leads by {signed(lead, spread)}{_against(noise_sd)}{more}"
     return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
 
 
@@ -154,7 +157,7 @@ def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimat
 
 
 def _unexplained(
-    best: Row, lead: float, params: Row | None, pairs: Sequence[BaselinePair]
+    best: Row, lead: float, params: Row | None, pairs: Sequence[BaselinePair], *, spread: float | None
 ) -> tuple[float | None, str, str]:
     """What is left of the lead after the pairs, in words too, and why there is no such number."""
     if not params:
@@ -168,16 +171,22 @@ def _unexplained(
     missing = [name for name in changed if name not in known]
     if not changed:
         return lead, "", ""
-    parts = [f"{name} = {value_text(best[name])} explains {difference:+.4f}" for name, difference in known.items()]
+    parts = [
+        f"{name} = {value_text(best[name])} explains {signed(difference, spread)}" for name, difference in known.items()
+    ]
     rest = lead - sum(known.values())
-    more = "; ".join(["", *parts, f"unexplained: {rest:+.4f}"])
+    more = "; ".join(["", *parts, f"unexplained: {signed(rest, spread)}"])
     if missing:
         more += f" (no two trials differ in nothing but {' or '.join(missing)})"
     return rest, more, f"no matched pair for {', '.join(missing)}" if missing else ""
 
 
 def _against(noise_sd: float | None) -> str:
-    return " (noise floor unknown)" if noise_sd is None else f" (noise of a difference: {noise_sd * math.sqrt(2):.4f})"
+    return (
+        " (noise floor unknown)"
+        if noise_sd is None
+        else f" (noise of a difference: {number(noise_sd * math.sqrt(2), noise_sd / 3)})"
+    )
 
 
 def _equal(a: Value, b: Value) -> bool:

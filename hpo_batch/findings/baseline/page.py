@@ -16,8 +16,9 @@ def section(page: Page) -> Section | None:
         baseline = study.baseline
         if baseline is None:
             return []
-        answer = Answer.CANNOT_TELL if baseline.value is None else Answer.YES
-        blocks: Blocks = [Said(answer=answer, question="Is the baseline known?", text=baseline.text or baseline.why)]
+        blocks: Blocks = []
+        if baseline.value is None:
+            blocks.append(Said(answer=Answer.CANNOT_TELL, text=baseline.text or baseline.why))
         if baseline.value is not None:
             n_above, n = baseline.n_above, baseline.n
             above = f"{n_above} of {count(n, 'trial')} ({percent(n_above / n)}) do better." if n else ""

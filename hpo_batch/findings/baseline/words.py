@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
@@ -19,12 +20,16 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
                 question="Is anything better than the baseline?",
                 answer=_beats(study),
                 text=f"{study.label}: {study.baseline.text}",
-                do="run the baseline and the best with the same new seeds",
+                actions=(Action(kind=ActionKind.CONFIRM, where="baseline", trials=_best(study), seeds=2),),
                 estimate=study.baseline.value,
                 n=study.baseline.n,
                 method="matched pairs",
             ),
         )
+
+
+def _best(study: StudyFindings) -> tuple[int, ...]:
+    return () if study.summary.best is None else (study.summary.best.number,)
 
 
 def _beats(study: StudyFindings) -> Answer:

@@ -12,6 +12,7 @@ from hpo_batch.findings.model.stats import ALPHA, sem
 from hpo_batch.findings.model.surrogate import Z, surrogate
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.records import Estimate
+from hpo_batch.text.numbers import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +92,16 @@ def _held_out(data: Data, row: int) -> Estimate | None:
 
 def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate | None, noise: Noise) -> str:
     if data.n == 1:
-        return f"the only trial has {best:.4g}: it was not selected among others, and how much of it is luck is unknown"
-    parts = [f"the best of {data.n} trials has {best:.4g}, probably inflated by selection"]
+        alone = "it was not selected among others, and how much of it is luck is unknown"
+        return f"the only trial has {number(best)}: {alone}"
+    digits = float(np.std(data.y)) / 3
+    parts = [f"the best of {data.n} trials has {number(best, digits)}, probably inflated by selection"]
     if held_out is not None:
-        parts.append(f"other seeds of its configuration gave {held_out.value:.4g} on average (n = {held_out.n})")
+        parts.append(
+            f"other seeds of its configuration gave {number(held_out.value, digits)} on average (n = {held_out.n})"
+        )
     if shrunken is not None:
-        parts.append(f"a model of all trials expects {shrunken.value:.4g} there")
+        parts.append(f"a model of all trials expects {number(shrunken.value, digits)} there")
     spread = _spread_of_top(data)
     if noise.sd is None or noise.sd.value <= 0:
         parts.append("by how much is unknown, as the noise floor is: repeat it with new seeds to see")

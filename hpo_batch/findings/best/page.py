@@ -7,34 +7,33 @@ from typing import Final
 
 from hpo_batch.document.blocks import Part, Said, Section, Table, Text
 from hpo_batch.document.tables import table
-from hpo_batch.findings.best.figure import history_figure
 from hpo_batch.findings.best.numbers import RepeatedConfiguration, TopTrial
 from hpo_batch.findings.phrases import configuration_text
 from hpo_batch.findings.records import StudyFindings
-from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
+from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer, Value
 from hpo_batch.text.numbers import NONE, count, label, number
 
-MOST_IN_CELL: Final = 100
+MOST_IN_CELL: Final = 20
+MOST_REPEATED: Final = 6
 
 
 def section(page: Page) -> Section | None:
-    parts = per_study(page.findings, lambda study: _blocks(study, page.file_names[study.label]))
-    if page.findings.studies:
+    parts = per_study(page.findings, _blocks)
+    if len(page.findings.studies) > 1:
         parts = [Part(heading="", blocks=(studies_table(page.findings.studies),)), *parts]
-    else:
+    elif not page.findings.studies:
         parts = [Part(heading="", blocks=(Said(answer=Answer.CANNOT_TELL, text="There is no study to report on."),))]
     return make_section(
         "results",
         "Results",
         "What ran, and what came out best?",
         parts,
-        "The best of many is partly luck: its value would be worse if it were trained again with another seed. "
-        "Ranks within the noise are no ranks.",
+        "The best of many is partly luck. Ranks within the noise are no ranks.",
     )
 
 
-def _blocks(study: StudyFindings, file_name: str) -> Blocks:
+def _blocks(study: StudyFindings) -> Blocks:
     s = study.summary
     blocks: Blocks = []
     if s.n == 0:
@@ -49,31 +48,20 @@ def _blocks(study: StudyFindings, file_name: str) -> Blocks:
     if study.front:
         blocks += _front(study)
     if s.top:
-        blocks.append(
-            top_table(s.top, spread=s.std, caption=f"Best configurations of {study.label}", metric=study.metric)
+        fine = _fine(s.std)
+        shape = ", ".join(
+            f"{name} {number(v, fine)}" for name, v in (("mean", s.mean), ("median", s.median), ("sd", s.std))
         )
-    if study.curse is not None:
-        blocks.append(
-            Said(
-                answer=Answer.CANNOT_TELL if study.curse.held_out is None else Answer.YES,
-                question="Is it known how good the best really is?",
-                text=study.curse.text,
-            )
-        )
-    add(blocks, history_figure(study, name=f"history-{file_name}"))
+        caption = f"Best configurations of {study.label}"
+        more = f" All {s.n} complete trials: {shape}."
+        blocks.append(top_table(s.top, spread=s.std, caption=caption, metric=study.metric, more=more))
     return blocks
 
 
 def _front(study: StudyFindings) -> Blocks:
-    text = (
-        f"Several metrics: {count(len(study.front), 'trial')} that no other dominates. "
-        "There is no single best one, so nothing that needs one is computed."
-    )
     caption = f"The Pareto front of {study.label}"
-    return [
-        Said(answer=Answer.YES, text=text),
-        top_table(study.front, spread=None, caption=caption, metric=study.metric),
-    ]
+    text = "There is no single best trial, so nothing that needs one is computed."
+    return [Text(text=text), top_table(study.front, spread=None, caption=caption, metric=study.metric)]
 
 
 def studies_table(all_of_them: Sequence[StudyFindings]) -> Table:
@@ -97,7 +85,7 @@ def studies_table(all_of_them: Sequence[StudyFindings]) -> Table:
     )
 
 
-def top_table(trials: Sequence[TopTrial], *, spread: float | None, caption: str, metric: str) -> Table:
+def top_table(trials: Sequence[TopTrial], *, spread: float | None, caption: str, metric: str, more: str = "") -> Table:
     spread = _fine(spread)
     constant, names = _varying([trial.params for trial in trials])
     several = any(t.values for t in trials)
@@ -110,7 +98,10 @@ def top_table(trials: Sequence[TopTrial], *, spread: float | None, caption: str,
     alike = f"Alike in all: {configuration_text(constant)}." if constant else ""
     columns = ["rank", "trial", *(metric.split(", ") if several else [metric]), "ran", *names]
     rows = [row for row in rows if len(row) == len(columns)]
-    return table(caption, columns, rows, note=f"Distinct configurations; ran: how often. {alike}".strip())
+    texts = {name for name in names if any(isinstance(trial.params.get(name), str) for trial in trials)}
+    return table(
+        caption, columns, rows, text=[*texts], note=f"Distinct configurations; ran: how often. {alike}{more}".strip()
+    )
 
 
 def _fine(spread: float | None) -> float | None:
@@ -142,7 +133,9 @@ def repeated_table(repeated: Sequence[RepeatedConfiguration], *, spread: float |
         for r in repeated
     ]
     columns = ["ran", "trials", "values", "configuration"]
-    return table(caption, columns, rows, text=columns[1:], secondary=len(rows) > 3)
+    cut = len(rows) - MOST_REPEATED
+    note = f"{cut} further ones are in report.json." if cut > 0 else ""
+    return table(caption, columns, rows[:MOST_REPEATED], text=columns[1:], secondary=True, note=note)
 
 
 def _listed(texts: Sequence[str]) -> str:

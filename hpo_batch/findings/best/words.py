@@ -7,10 +7,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
+from hpo_batch.findings.phrases import band
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import number as short
 
+UNKNOWN: Final = 3
+"""best trials to confirm where the noise floor is unknown"""
+MOST: Final = 5
+"""trials to confirm at once"""
+SEEDS: Final = 2
+"""new ones for each trial: with that of the search, three"""
 FEWEST: Final = 5
 """trials from which two values are few"""
 
@@ -37,11 +46,22 @@ def _optimism(study: StudyFindings) -> Iterator[Ranked]:
                 question="Is it known how good the best really is?",
                 answer=Answer.YES if study.curse.held_out is not None else Answer.CANNOT_TELL,
                 text=f"{study.label}: {study.curse.text}",
-                do="" if study.curse.held_out is not None else "confirm the top few with new seeds",
+                actions=() if study.curse.held_out is not None else (_confirm(study),),
                 estimate=study.curse.held_out or study.curse.shrunken,
                 n=study.summary.n,
             ),
         )
+
+
+def _confirm(study: StudyFindings) -> Action:
+    """Again with new seeds: the best one, and those that chance does not tell from it; two at the least."""
+    best, noise, better = study.summary.best, study.noise.sd, study.direction == "maximize"
+    near = study.summary.top[:UNKNOWN]
+    if best is not None and noise is not None:
+        reach = best.value - band(noise.value) * (1 if better else -1)
+        near = tuple(t for t in study.summary.top if (t.value >= reach if better else t.value <= reach))
+    chosen = near[:MOST] if len(near) > 1 else study.summary.top[:2]
+    return Action(kind=ActionKind.CONFIRM, trials=tuple(trial.number for trial in chosen), seeds=SEEDS)
 
 
 def _unfinished(study: StudyFindings) -> Iterator[Ranked]:
@@ -58,7 +78,7 @@ def _unfinished(study: StudyFindings) -> Iterator[Ranked]:
             answer=Answer.NO,
             text=f"{study.label}: the study is not finished: {running} of its trials run, {waiting} wait, "
             f"{sum(states.values()) - running - waiting} have ended. What is said here may change",
-            do="write the report again when the study has ended",
+            actions=(Action(kind=ActionKind.REPORT_AGAIN),),
             n=sum(states.values()),
             method="states of the trials",
         ),
@@ -74,13 +94,13 @@ def _two_values(study: StudyFindings) -> Iterator[Ranked]:
     if rest == 1:
         number = next(number for number, value in study.history if value == other)
         text = (
-            f"{study.metric} is {usual:.4g} in {n} of {study.summary.n} trials and differs in one alone, trial "
-            f"{number} ({other:.4g}): that trial decides everything, and nothing can be said about the parameters"
+            f"{study.metric} is {short(usual)} in {n} of {study.summary.n} trials and differs in one alone, trial "
+            f"{number} ({short(other)}): that trial decides everything, and nothing can be said about the parameters"
         )
     else:
         text = (
-            f"{study.metric} has only two values, {usual:.4g} ({n} trials) and {other:.4g} ({rest}): it tells how "
-            "often a setting does well, not how well"
+            f"{study.metric} has only two values, {short(usual)} ({n} trials) and {short(other)} ({rest}): it tells "
+            "how often a setting does well, not how well"
         )
     yield Ranked(
         Place.CONSTANT_METRIC,
@@ -90,7 +110,7 @@ def _two_values(study: StudyFindings) -> Iterator[Ranked]:
             question="Does the metric tell configurations apart?",
             answer=Answer.NO if rest == 1 else Answer.CANNOT_TELL,
             text=f"{study.label}: {text}",
-            do="check that the objective computes the metric, or use a finer one (a loss, a score over more cases)",
+            actions=(Action(kind=ActionKind.USE_FINER_METRIC),),
             n=study.summary.n,
         ),
     )
@@ -108,14 +128,16 @@ def _nothing(study: StudyFindings) -> Finding:
         answer=Answer.NO,
         text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said about "
         f"what the parameters do in the end{more}",
-        do="look at the failures first: in a study of hpo-batch, status and explain say why trials ended"
-        if set(study.summary.states) != {"PRUNED"}
-        else "let the pruner begin later, or some trials go on to their end",
+        actions=(
+            Action(
+                kind=ActionKind.DELAY_PRUNING if set(study.summary.states) == {"PRUNED"} else ActionKind.FIX_FAILURES
+            ),
+        ),
     )
 
 
 def _constant(study: StudyFindings) -> Finding:
-    value = "-" if study.summary.best is None else f"{study.summary.best.value:.4g}"
+    value = "-" if study.summary.best is None else short(study.summary.best.value)
     return Finding(
         key="trials.constant",
         study=study.label,
@@ -123,7 +145,7 @@ def _constant(study: StudyFindings) -> Finding:
         answer=Answer.NO,
         text=f"{study.label}: {study.metric} is {value} in all {study.summary.n} trials: no trial is the best, and "
         "nothing can be said about the parameters",
-        do="check that the objective computes the metric before tuning anything",
+        actions=(Action(kind=ActionKind.FIX_OBJECTIVE),),
         n=study.summary.n,
     )
 
@@ -156,7 +178,7 @@ def _repeats(study: StudyFindings) -> Iterator[Ranked]:
         finding,
         answer=Answer.YES,
         text=text,
-        do="let a sampler that skips duplicates draw, or ask for replicates with seeds of their own",
+        actions=(Action(kind=ActionKind.SKIP_DUPLICATES),),
         method="complete trials less distinct configurations",
     )
     yield Ranked(Place.WASTED_REPEATS, wasted)

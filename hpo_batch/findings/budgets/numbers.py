@@ -25,6 +25,7 @@ from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.findings.model.stats import ALPHA, holm
 from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
+from hpo_batch.text.numbers import number, signed
 
 COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
 _WIDTH: Final = ("d_model", "hidden_size")
@@ -290,7 +291,9 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
     """The full order of the bests and whether it is more than luck and noise: every pair, after Holm over the pairs."""
     ranked = sorted(range(len(rows)), key=lambda i: -sign * rows[i].best.value)
     relation = " > " if sign > 0 else " < "
-    seen = relation.join(f"{rows[i].label} {rows[i].best.value:.4f}" for i in ranked)
+    values = [value for row in rows for value in (row.best.value, row.mean)]
+    spread = (max(values) - min(values)) / 4
+    seen = relation.join(f"{rows[i].label} {number(rows[i].best.value, spread)}" for i in ranked)
     paired = "".join(f"; {pair.text}" for pair in pairs if pair.better is Answer.YES)
     few = [row.label for row in rows if row.luck is None and row.n > 1]
     if few:
@@ -475,9 +478,11 @@ def _text(rows: Sequence[BudgetRow], slope: Estimate | None, no_slope: str) -> s
     if slope is None:
         return f"{text}; no slope over size: {no_slope}"
     if slope.low is None or slope.high is None:
-        return f"{text}; {slope.value:+.4f} per factor ten of size, with unknown uncertainty"
+        return f"{text}; {signed(slope.value)} per factor ten of size, with unknown uncertainty"
     verdict = "grows or falls with size" if slope.low > 0 or slope.high < 0 else "the slope is within the noise"
-    return f"{text}; {slope.value:+.4f} [{slope.low:+.4f}, {slope.high:+.4f}] per factor ten of size: {verdict}"
+    return (
+        f"{text}; {signed(slope.value)} [{signed(slope.low)}, {signed(slope.high)}] per factor ten of size: {verdict}"
+    )
 
 
 def _range(low: int, high: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Cell, Part, Said, Section, Table, Text
+from hpo_batch.document.blocks import Cell, Part, Said, Section, Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.budgets.figure import budgets_figure
 from hpo_batch.findings.budgets.numbers import Budgets
@@ -28,18 +28,9 @@ def section(page: Page) -> Section | None:
         )
         for pair in budgets.pairs
     ]
-    if budgets.text and budgets.text != budgets.order_text:
-        blocks.append(Text(text=budgets.text))
     metric = page.findings.studies[0].metric if page.findings.studies else "value"
     add(blocks, budgets_figure(budgets, metric=metric, name="budgets"))
     blocks.append(budgets_table(budgets))
-    if budgets.slope is not None:
-        blocks.append(
-            Text(
-                text="Slope of the best value over the logarithm of the parameter count: "
-                f"{interval(budgets.slope)} ({budgets.slope.method}, n = {budgets.slope.n})."
-            )
-        )
     if budgets.consistency:
         blocks.append(consistency_table(budgets))
     if budgets.transfer:
@@ -63,8 +54,6 @@ def budgets_table(budgets: Budgets) -> Table:
             str(r.n),
             interval(r.best, spread),
             number(r.mean, spread),
-            r.best.method,
-            r.n_params_source,
             configuration_text(r.params),
         ]
         for r in budgets.rows
@@ -75,15 +64,22 @@ def budgets_table(budgets: Budgets) -> Table:
         "n",
         "best [95 %]",
         "mean",
-        "interval from",
-        "size from",
         "configuration of the best",
     ]
     return table(
         "Best of each",
         columns,
         rows,
-        text=("study", "parameters", "interval from", "size from", "configuration of the best"),
+        text=("study", "parameters", "configuration of the best"),
+        note="; ".join(
+            dict.fromkeys(
+                [
+                    *(r.best.method for r in budgets.rows),
+                    *(f"sizes {r.n_params_source}" for r in budgets.rows if r.n_params),
+                ]
+            )
+        )
+        + ".",
     )
 
 

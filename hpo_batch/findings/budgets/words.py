@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.budgets.numbers import Budgets
 from hpo_batch.findings.phrases import short_value
 from hpo_batch.findings.records import Finding, Findings
@@ -52,9 +53,9 @@ def _order(beside: Budgets) -> Ranked:
             text=beside.order_text,
             n=len(beside.rows),
             method="differences of the bests against the luck of a search and the noise floor, Holm",
-            do=""
+            actions=()
             if beside.order is Answer.YES
-            else "confirm the finalists of each study with common seeds before comparing them",
+            else (Action(kind=ActionKind.CONFIRM, where="bests of all studies"),),
         ),
     )
 

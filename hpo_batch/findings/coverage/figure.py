@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
-from hpo_batch.document.drawing import MOST_PANELS, Figure
+from hpo_batch.document.drawing import Figure
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel
 from hpo_batch.findings.coverage.numbers import Coverage
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count
 
+MOST_PAIRS: Final = 6
+
 
 def coverage_figure(matrices: Sequence[Coverage], *, name: str, title: str) -> Figure | None:
     """Heat maps of pairs of parameters: trials per combination."""
-    shown = [m for m in matrices if m.counts and len(m.parameters) == 2][:MOST_PANELS]
+    pairs = [m for m in matrices if m.counts and len(m.parameters) == 2]
+    shown = pairs[:MOST_PAIRS]
     if not shown:
         return None
     return Figure(
         name=name,
         title=title,
         caption="Trials per combination; the darker the more. 0 in a "
-        "dashed frame: nobody tried it. No frame: not valid.",
+        "dashed frame: nobody tried it. No frame: not valid."
+        + (f" {len(pairs) - len(shown)} further pairs are in report.json." if len(pairs) > len(shown) else ""),
         panels=tuple(_matrix(matrix) for matrix in shown),
     )
 

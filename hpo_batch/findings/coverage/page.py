@@ -80,16 +80,16 @@ def coverage_table(coverages: Sequence[Coverage]) -> Table:
                 reachable,
                 expected,
                 c.answer,
-                c.why,
             ]
         )
+    remarks = dict.fromkeys(c.why for c in coverages if c.why)
     return table(
         "Combinations tried",
-        ["of", "tried", "valid", "share", "attainable", "of these", "random trials", "as random?", "remark"],
+        ["of", "tried", "valid", "share", "attainable", "of these", "random trials", "as random?"],
         rows,
-        text=("of", "as random?", "remark"),
-        note="Attainable: as many as there were trials for. Random "
-        "trials: what as many uniform draws find, 95 % range.",
+        text=("of", "as random?"),
+        note="Attainable: as many as there were trials for. Random trials: what as many uniform draws find, 95 % range."
+        + "".join(f" {why[0].upper()}{why[1:]}." for why in remarks),
     )
 
 
@@ -106,6 +106,6 @@ def gaps_table(coverage: Coverage) -> Table:
         f"Not tried of {coverage.label}: {missing} of {coverage.cells}",
         coverage.parameters,
         rows,
-        secondary=len(rows) > 6,
+        paper=True,
         note="" if missing == len(rows) else f"The first {len(rows)} of {missing}.",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.coverage.numbers import Coverage
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -54,7 +55,7 @@ def _set(coverage: Coverage, where: str) -> Ranked:
             finding,
             answer=coverage.answer,
             text=f"{text} ({coverage.why})" if coverage.why else text,
-            do="give a share of the trials to cells not tried yet ([sampler] coverage_share)" if below else "",
+            actions=(Action(kind=ActionKind.COVER, beside=coverage.parameters),) if below else (),
             estimate=expected,
             method=expected.method,
             n=expected.n,

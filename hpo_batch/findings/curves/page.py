@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Said, Section, Table, Text
+from hpo_batch.document.blocks import Said, Section, Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.curves.figure import curves_figure
+from hpo_batch.findings.phrases import some
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.records import Answer
@@ -14,36 +15,25 @@ from hpo_batch.text.numbers import interval
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
-        if study.summary.n:
-            c = study.collapse
-            blocks.append(
-                Said(
-                    answer=c.answer,
-                    question="Did models collapse?",
-                    text=c.text or "Whether models predict one thing for all.",
-                )
-            )
-            hit = [str(n) for n, answer in c.trials if answer is Answer.YES]
-            if hit:
-                blocks.append(Text(text=f"Collapsed trials: {', '.join(hit[:40])}{' ...' if len(hit) > 40 else ''}."))
-        add(blocks, curves_figure(study, name=f"curves-{page.file_names[study.label]}"))
+        hit = [n for n, answer in study.collapse.trials if answer is Answer.YES]
+        if hit:
+            blocks.append(Said(answer=Answer.YES, text=f"{study.collapse.text}. Collapsed trials: {some(hit)}."))
+        key = page.file_names[study.label]
+        add(blocks, curves_figure(study, name=f"curves-{key}", key=key))
         if study.fidelity:
             blocks.append(fidelity_table(study))
-        if study.summary.n and not study.curves:
-            blocks.append(Said(answer=Answer.NOT_MEASURED, text="No learning curves: the trials reported no steps."))
         return blocks
 
     return make_section(
         "training",
         "Training",
-        "Did models collapse, and how did training go?",
+        "How did training go?",
         per_study(page.findings, of),
-        "No collapse by these measures is no proof of a sound model.",
+        "A curve that rises early need not end high, unless the correlations say so.",
     )
 
 
 def fidelity_table(study: StudyFindings) -> Table:
     rows = [[str(step), interval(e), str(n if e is None else min(n, e.n))] for step, e, n in study.fidelity]
-    return table(
-        "Does an early step rank the trials as the last one does?", ["step", "rank correlation [95 %]", "n"], rows
-    )
+    caption = "Does an early step rank the trials as the last one does?"
+    return table(caption, ["step", "rank correlation [95 %]", "n"], rows, paper=True)

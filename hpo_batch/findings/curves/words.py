@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.steps import SHARE, EqualSteps
 from hpo_batch.findings.subject import Place, Ranked
@@ -26,7 +27,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     who = f"n = {rho.n}, drawn at random from the {n}" if rho.n < n else f"n = {n},"
     text = f"{study.label}: rank correlation of values at earlier steps with those of the last: {told} ({who} trials "
     text += "that reached the last step)"
-    do = f"let a pruner begin at step {trusted[0]} at the earliest" if trusted else "do not prune by these steps"
+    delay = Action(kind=ActionKind.DELAY_PRUNING, count=trusted[0] if trusted else 0)
     yield Ranked(
         Place.FIDELITY,
         Finding(
@@ -35,7 +36,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
             question="Do early steps tell which trials end well?",
             answer=Answer.YES if trusted else Answer.NO,
             text=text,
-            do=do,
+            actions=(delay,),
             n=known[0][2],
             method=f"Spearman; a step is trusted from {TRUSTED} on",
         ),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from hpo_batch.document.blocks import Block, Cell, Said, Section, Table
 from hpo_batch.document.tables import table
-from hpo_batch.findings.effects.figure import effects_figure
+from hpo_batch.findings.effects.figure import directed, effects_figure, short_label
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
+from hpo_batch.findings.effects.words import chance
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title
 from hpo_batch.findings.records import StudyFindings
@@ -22,9 +23,7 @@ def section(page: Page) -> Section | None:
         if not study.effects:
             return []
         spread = study.summary.std
-        blocks: Blocks = [
-            effects_table(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}")
-        ]
+        blocks: Blocks = [short_table(study)]
         add(
             blocks,
             effects_figure(
@@ -36,8 +35,7 @@ def section(page: Page) -> Section | None:
             ),
         )
         blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
-        if any(e.eta_squared is not None for e in study.effects):
-            blocks.append(variance_table(study.effects, caption="Shares of the variance by the plain formulas"))
+        blocks += _for_papers(study)
         constant = [e.parameter for e in study.effects if not e.varied]
         if constant:
             blocks.append(
@@ -52,17 +50,76 @@ def section(page: Page) -> Section | None:
         "Effects",
         "What does each parameter do to the metric, the others held alike?",
         per_study(page.findings, of),
-        "Effects are averages over the other parameters, not the effect "
-        "at the best configuration. 'No clear trend' is not 'no effect': "
-        "see what difference could have been detected. Nothing is said about values that were not tried.",
+        "Effects are averages over the settings of the other parameters that were tried, not the effect at the best "
+        "configuration. What is not confirmed may still be there.",
+    )
+
+
+def _for_papers(study: StudyFindings) -> Blocks:
+    """Every number of the effects, for an appendix."""
+    spread = study.summary.std
+    blocks: Blocks = [
+        effects_table(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}", paper=True)
+    ]
+    for effect in study.effects:
+        if effect.varied and effect.rows:
+            caption = f"{effect.parameter}: {effect.trend}"
+            blocks.append(effect_table(effect, spread=spread, caption=caption, paper=True))
+    if any(effect.eta_squared is not None for effect in study.effects):
+        blocks.append(variance_table(study.effects, caption="Shares of the variance by the plain formulas"))
+    return blocks
+
+
+def short_table(study: StudyFindings) -> Table:
+    """What can be said of each parameter, what is at stake most first."""
+    first = [effect for effect, _ in directed(study)]
+    rest = [effect for effect in study.effects if effect.varied and effect not in first]
+    rest.sort(key=lambda effect: 1.0 if effect.p is None else effect.p)
+    rows = []
+    for e in (*first, *rest):
+        d = e.direction
+        better = NONE if d is None else f"{short_label(d.better_label)} rather than {short_label(d.worse_label)}"
+        by = NONE if d is None else interval(d.difference, study.summary.std)
+        tell = NONE if d is None or d.trials_to_tell is None else f"{d.trials_to_tell:,}"
+        rows.append(
+            [e.parameter, better, NONE if d is None else chance(d.probability), by, p_value(e.p_holm), tell, e.why]
+        )
+    columns = ["parameter", "better", "likely", "by [95 %]", "p after Holm", "trials to tell", "remark"]
+    if all(e.direction is None for e in study.effects):
+        return _table_of_trends(study, [*first, *rest])
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return table(
+        f"What each parameter does to {study.metric}, {study.label}",
+        columns,
+        rows,
+        text=("parameter", "better", "remark"),
+        note="Likely: the probability that the first value is better than the second. Trials to tell: how many more "
+        "would confirm a difference as large as this.",
+    )
+
+
+def _table_of_trends(study: StudyFindings, effects: Sequence[Effect]) -> Table:
+    rows = [[e.parameter, e.trend, p_value(e.p_holm), number(e.detectable, study.summary.std), e.why] for e in effects]
+    return table(
+        f"What each parameter does to {study.metric}, {study.label}",
+        ["parameter", "verdict", "p after Holm", "detectable", "remark"],
+        rows,
+        text=("parameter", "verdict", "remark"),
+        note="Detectable: the smallest difference that would be found with 80 % power.",
     )
 
 
 def _effect_table(effect: Effect, spread: float | None) -> Block:
-    return effect_table(effect, spread=spread, caption=f"{effect.parameter}: {effect.trend}")
+    """Each value with its mean, for a look at one parameter."""
+    rows = [[row.label, str(row.n), number(row.mean, spread), _adjusted(row)] for row in effect.rows]
+    columns = ["value", "n", "plain mean", "adjusted mean [95 %]"]
+    return table(f"Values of {effect.parameter}", columns, rows, text=("value",), secondary=True)
 
 
-def effect_table(effect: Effect, *, spread: float | None, caption: str, top_k: bool = False) -> Table:
+def effect_table(
+    effect: Effect, *, spread: float | None, caption: str, top_k: bool = False, paper: bool = False
+) -> Table:
     columns = ["value", "n", "share", "plain mean", "sd", "min", "max", "adjusted mean [95 %]"]
     without = {row.label: row for row in effect.rows_without}
     columns += ["mean without suspects", "adjusted without suspects"] if without else []
@@ -76,14 +133,14 @@ def effect_table(effect: Effect, *, spread: float | None, caption: str, top_k: b
             rows[-1] += [NONE, NONE] if other is None else [number(other.mean, spread), _adjusted(other)]
         if top_k:
             rows[-1].append(percent(row.top_share))
-    return table(caption, columns, rows, text=("value",), secondary=True)
+    return table(caption, columns, rows, text=("value",), secondary=True, paper=paper)
 
 
 def _adjusted(row: ValueRow) -> str:
     return "too few to say" if row.underpowered else interval(row.adjusted)
 
 
-def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: str) -> Table:
+def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: str, paper: bool = False) -> Table:
     rows: list[list[Cell]] = []
     suspected = any(e.without_outliers is not None for e in effects)
     for e in effects:
@@ -102,6 +159,7 @@ def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: s
         columns,
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
+        paper=paper,
         note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
         "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
         "Plain means alone: the trend that they suggest; do not rely on it.",
@@ -120,7 +178,7 @@ def variance_table(effects: Sequence[Effect], *, caption: str) -> Table:
         ["parameter", "eta squared", "eta squared (n-1)/n", "epsilon squared, adjusted"],
         rows,
         text=("parameter",),
-        secondary=True,
+        paper=True,
         note="Eta squared does not add up to 1 where a sampler chose the trials, and is above 0 for a parameter "
         "that does nothing.",
     )

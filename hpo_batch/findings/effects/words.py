@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import NO_TREND, Effect, resolved
@@ -49,8 +50,8 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
         text = f"{name}: {_no_clear_effect(effect, family=family)}{_without_suspects(effect, study)}"
         return Ranked(Place.NO_CLEAR_EFFECT, replace(finding, text=text))
     text = f"{name} {_clear_effect(effect, study, family=family)}"
-    do = f"search {effect.parameter} further around its good values; fix it only after confirmation"
-    return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, do=do), within=effect.p_holm)
+    narrow = Action(kind=ActionKind.NARROW, parameter=effect.parameter)
+    return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, actions=(narrow,)), within=effect.p_holm)
 
 
 def _n(effect: Effect, study: StudyFindings) -> int:
@@ -126,13 +127,20 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
             question="Does any parameter matter?",
             answer=Answer.YES if carried else Answer.CANNOT_TELL,
             text=f"{text}{': ' if named else ''}{named}",
-            do=""
-            if carried or together
-            else "run more trials, or search fewer parameters, before any of them is fixed",
+            actions=() if carried or together else tuple(map(_further, studies)),
             method="F-tests beside all other parameters in a Gaussian process, one row a configuration, Holm",
             n=family,
         ),
     )
+
+
+def _further(study: StudyFindings) -> Action:
+    """Trials that would tell what is nearest to being told."""
+    open_ = [(e.direction.trials_to_tell, e.parameter) for e in study.effects if e.direction is not None]
+    known = sorted((n, name) for n, name in open_ if n is not None)
+    if not known:
+        return Action(kind=ActionKind.ADD_TRIALS, study=study.label)
+    return Action(kind=ActionKind.ADD_TRIALS, study=study.label, count=known[0][0], parameter=known[0][1])
 
 
 def _moved(effect: Effect) -> bool:
@@ -157,5 +165,4 @@ def _ends(values: Sequence[ValueRow], *, maximise: bool) -> str:
 def _mean(row: ValueRow) -> str:
     e = row.adjusted
     assert e is not None
-    interval = "" if e.low is None or e.high is None else f" [{e.low:.4f}, {e.high:.4f}]"
-    return f"{e.value:.4f}{interval}"
+    return interval(e)

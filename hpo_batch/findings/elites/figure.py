@@ -6,45 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from hpo_batch.document.drawing import MOST_DOTS, MOST_PANELS, Figure, clamped, inner_range
-from hpo_batch.document.svg import CHARACTER, Canvas, Scale, scale
+from hpo_batch.document.drawing import MOST_DOTS, MOST_PANELS, NARROW, Figure, clamped, inner_range, trial_key
+from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale, tick_labels
 from hpo_batch.findings.elites.plotted import Axis, PlottedTrials
 from hpo_batch.text.numbers import count, number
 
 MOST_LINES: Final = 400
 TOP: Final = 0.25
+GAP: Final = 50
+"""pixels between the axes of parallel coordinates"""
 
 
 def parallel_figure(
-    trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str
+    trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str, key: str
 ) -> Figure | None:
-    """Parallel coordinates: one line per trial, the top quarter in colour."""
+    """Parallel coordinates: an axis for each parameter, one line per trial, the top quarter in colour."""
     axes = trials.axes[:12]
     if len(trials.numbers) < 2 or not axes:
         return None
-    canvas = Canvas(width=max(680, min(1040, 130 * (len(axes) + 1))), height=330)
-    left, right, top, bottom = 40, canvas.width - 64, 50, 296
-    gap = (right - left) / len(axes)
-    low, high = inner_range(trials.values)
-    y = scale([low, high], start=bottom, end=top, pad=0.02)
     chosen, best, quarter = _best_and_top(trials.values, direction)
-    for i in chosen[::-1]:  # the better ones lie above the others
-        points = [
-            (left + gap * j, bottom - axis.positions[i] * (bottom - top))  # type: ignore[operator]
-            for j, axis in enumerate(axes)
-            if axis.positions[i] is not None
-        ]
-        points.append((right, clamped(y, trials.values[i])))
-        text = f"trial {trials.numbers[i]}: {metric} {number(trials.values[i], spread)}; {_setting(axes, i)}"
-        canvas.path(points, "run best" if i == best else "run top" if i in quarter else "run", title=text, data=text)
-    for j, axis in enumerate(axes):
-        _upright(
-            canvas, left + gap * j, axis, top=top, bottom=bottom, letters=int(gap / CHARACTER) - 1, raised=j % 2 == 1
-        )
-    canvas.line(right, top, right, bottom, "axis")
-    for tick in y.ticks(5):
-        canvas.text(right + 6, y(tick) + 4, number(tick, spread), "t m")
-    canvas.text(right, top - 12, metric, "t b", anchor="middle", most=16)
     omitted = len(trials.numbers) - len(chosen)
     more = f" {omitted} trials are left out, the best {len(chosen) // 2} are all there." if omitted else ""
     hidden = len(trials.axes) - len(axes)
@@ -52,13 +32,39 @@ def parallel_figure(
         f"Parallel coordinates of {count(len(chosen), 'trial')} over {', '.join(axis.name for axis in axes)}; "
         f"best: {_setting(axes, best)}"
     )
+
+    def drawn(width: int) -> Panel:
+        canvas = Canvas(width=width, height=60 + GAP * (len(axes) + 1))
+        x = Scale(low=0.0, high=1.0, start=24, end=width - 24)
+        low, high = inner_range(trials.values)
+        last = 40 + GAP * len(axes)
+        y = scale([low, high], start=x.start, end=x.end, pad=0.02)
+        for i in chosen[::-1]:  # the better ones lie above the others
+            points = [
+                (x(axis.positions[i]), 40.0 + GAP * j)  # type: ignore[arg-type]
+                for j, axis in enumerate(axes)
+                if axis.positions[i] is not None
+            ]
+            points.append((clamped(y, trials.values[i]), last))
+            text = f"trial {trials.numbers[i]}: {metric} {number(trials.values[i], spread)}; {_setting(axes, i)}"
+            kind = "run best" if i == best else "run top" if i in quarter else "run"
+            canvas.path(points, kind, title=text, trial=trial_key(key, trials.numbers[i]))
+        for j, axis in enumerate(axes):
+            _across(canvas, 40 + GAP * j, axis, x)
+        canvas.line(x.start, last, x.end, last, "axis")
+        canvas.text(4, last - 14, metric, "t b halo", most=int(width / CHARACTER) - 2)
+        ticks = y.ticks(max(3, width // 120))
+        for tick, text in zip(ticks, tick_labels(ticks), strict=True):
+            canvas.text(y(tick), last + 15, text, "t m halo", anchor="middle")
+        return canvas.panel(alt)
+
     return Figure(
         name=name,
         title=f"All parameters of each trial: {trials.label}",
         caption=f"One line per trial. Blue: the top quarter; orange: the best, which may be luck.{more}"
         + (f" {hidden} further parameters are not drawn." if hidden else ""),
-        panels=(canvas.panel(alt),),
-        tells="Point at a line, or tap it, to read its trial.",
+        panels=(drawn(680),),
+        narrow=(drawn(NARROW),),
     )
 
 
@@ -67,23 +73,17 @@ def _setting(axes: Sequence[Axis], i: int) -> str:
     return ", ".join(f"{axis.name} = {axis.values[i]}" for axis in axes if axis.positions[i] is not None)
 
 
-def _upright(canvas: Canvas, x: float, axis: Axis, *, top: float, bottom: float, letters: int, raised: bool) -> None:
-    canvas.line(x, top, x, bottom, "axis")
+def _across(canvas: Canvas, y: float, axis: Axis, x: Scale) -> None:
+    canvas.line(x.start, y, x.end, y, "axis")
     name = f"{axis.name} ({axis.note})" if axis.note else axis.name
-    canvas.text(
-        x,
-        top - (28 if raised else 12),
-        name,
-        "t b",
-        anchor="middle" if x > 60 else "start",
-        most=max(8, letters * 2 - 4),
-    )
+    canvas.text(4, y - 14, name, "t b halo", most=int(canvas.width / CHARACTER) - 2)
+    letters = max(3, int((x.end - x.start) / max(1, len(axis.ticks)) / CHARACTER))
     for position, text in axis.ticks:
-        canvas.text(x + 5, bottom - position * (bottom - top) + 4, text, "t m halo", most=max(5, letters - 2))
+        canvas.text(x(position), y + 15, text, "t m halo", anchor="middle", most=letters)
 
 
 def slices_figure(
-    trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str
+    trials: PlottedTrials, *, direction: str, metric: str, spread: float | None, name: str, key: str
 ) -> Figure | None:
     """Each parameter against the metric, trial by trial."""
     if not trials.values or not trials.axes:
@@ -110,7 +110,8 @@ def slices_figure(
             # equal values would hide each other: moved aside by their number, the same way every time
             aside = (trials.numbers[i] * 0.618 % 1 - 0.5) * 12
             kind = "d2" if i == best else "d1 faint" if i in quarter else "dq"
-            canvas.dot(x(at) + aside, clamped(y, trials.values[i]), 4.2 if i == best else 2.8, kind, title=told)
+            radius, trial = 4.2 if i == best else 2.8, trial_key(key, trials.numbers[i])
+            canvas.dot(x(at) + aside, clamped(y, trials.values[i]), radius, kind, title=told, trial=trial)
         panels.append(canvas.panel(f"{metric} of each trial by {axis.name}; best at {axis.values[best]}"))
     return Figure(
         name=name,

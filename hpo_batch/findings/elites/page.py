@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hpo_batch.document.blocks import Section, Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.elites.figure import parallel_figure, slices_figure
 from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
-from hpo_batch.text.numbers import NONE, count, label, number, p_value, percent
+from hpo_batch.text.numbers import NONE, count, label, number
+
+MOST_VALUES: Final = 6
+"""values of a parameter whose shares a table shows"""
 
 
 def section(page: Page) -> Section | None:
@@ -22,13 +27,23 @@ def section(page: Page) -> Section | None:
             add(
                 blocks,
                 parallel_figure(
-                    drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"parallel-{name}"
+                    drawn,
+                    direction=study.direction,
+                    metric=study.metric,
+                    spread=spread,
+                    name=f"parallel-{name}",
+                    key=name,
                 ),
             )
             add(
                 blocks,
                 slices_figure(
-                    drawn, direction=study.direction, metric=study.metric, spread=spread, name=f"slices-{name}"
+                    drawn,
+                    direction=study.direction,
+                    metric=study.metric,
+                    spread=spread,
+                    name=f"slices-{name}",
+                    key=name,
                 ),
             )
         return blocks
@@ -47,12 +62,14 @@ def section(page: Page) -> Section | None:
 def elites_table(elites: Elites, *, spread: float | None) -> Table:
     rows = []
     for r in elites.rows:
-        among = "; ".join(f"{text}: {percent(a)} ({percent(b)})" for text, a, b in r.shares[:6])
+        # shares of the single values of a real number say nothing: each was tried once
+        shares = r.shares if len(r.shares) <= MOST_VALUES else ()
+        among = "; ".join(f"{text}: {a:.0%} ({b:.0%})" for text, a, b in shares)
         span = NONE if r.low is None else f"{label(r.low)} to {label(r.high)}"
-        rows.append([r.parameter, span, r.at_edge or "no", among or NONE, number(r.rho, 0.01), p_value(r.rho_p)])
+        rows.append([r.parameter, span, r.at_edge or NONE, among or NONE])
     return table(
         f"The top quarter: {count(elites.n, 'trial')} at {number(elites.threshold, spread)} or better",
-        ["parameter", "range", "at an edge", "share among them (of all)", "Spearman", "p"],
+        ["parameter", "range", "at an edge", "share among them (of all)"],
         rows,
         text=("parameter", "range", "at an edge", "share among them (of all)"),
     )

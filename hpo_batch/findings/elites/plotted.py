@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from hpo_batch.document.svg import Scale, tick_labels
 from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.trials.rows import Reported, reported
 from hpo_batch.text.numbers import label
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class PlottedTrials:
     numbers: tuple[int, ...]
     values: tuple[float, ...]
     axes: tuple[Axis, ...]
+    every: Reported | None = None
+    """the trials of all states"""
 
 
 class _Each(Sequence[Cell]):
@@ -66,7 +69,7 @@ class _Each(Sequence[Cell]):
 
 
 def plotted_trials(table: TrialsTable, *, study: str) -> PlottedTrials:
-    """Of a table with one metric."""
+    """Of a table with several metrics only ``every``: no trial is better than all others."""
     from hpo_batch.findings.model.frame import prepare
 
     def axis(info: ParamInfo) -> Axis:
@@ -95,10 +98,14 @@ def plotted_trials(table: TrialsTable, *, study: str) -> PlottedTrials:
             note="log" if info.log and len(places) > MOST_LABELLED else "",
         )
 
+    every = reported(table)
+    if len(table.metrics) > 1:
+        return PlottedTrials(label=study, numbers=(), values=(), axes=(), every=every)
     data = prepare(table)
     return PlottedTrials(
         label=study,
         numbers=tuple(data.numbers.tolist()),
         values=tuple(data.y.tolist()),
         axes=tuple(axis(info) for info in data.params if info.varied),
+        every=every,
     )

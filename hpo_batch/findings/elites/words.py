@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.edges import Edge
 from hpo_batch.findings.effects.words import chance
 from hpo_batch.findings.model.stats import ALPHA
@@ -19,32 +20,8 @@ MOST_FILLING: Final = 4
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    yield from _separated(study)
     yield from _edges(study)
     yield from _filling(study)
-
-
-def _separated(study: StudyFindings) -> Iterator[Ranked]:
-    for one in study.elites.separated if study.elites is not None else ():
-        end = "worst" if one.worst else "best"
-        yield Ranked(
-            Place.SEPARATED,
-            Finding(
-                key=f"separated.{one.parameter}.{one.value}",
-                study=study.label,
-                question=f"Does {one.parameter} = {one.value} stand apart?",
-                answer=Answer.YES,
-                text=f"{study.label}: all {one.n} configurations with {one.parameter} = {one.value} are the {one.n} "
-                f"{end} of {one.n_all} ({p_text(one.p)} if the values had been dealt out at random)",
-                do=f"leave out {one.parameter} = {one.value}, or try it once with the best settings of the others"
-                if one.worst
-                else "",
-                p=one.p,
-                n=one.n_all,
-                method="share of all choices of as many configurations, two ends, Bonferroni over the values",
-            ),
-            within=one.p,
-        )
 
 
 def _filling(study: StudyFindings) -> Iterator[Ranked]:
@@ -98,7 +75,7 @@ def _edges(study: StudyFindings) -> Iterator[Ranked]:
             at_end.append((row.parameter, side, value))
     if not at_end or study.elites is None:
         return
-    carried = [f"{name} at its {side} end" for name, side, _ in at_end if name in likely]
+    carried = [(name, side) for name, side, _ in at_end if name in likely]
     doubt = (
         "" if len(carried) == len(at_end) else "; where only the best trial lies there, that is chance half the time"
     )
@@ -113,7 +90,10 @@ def _edges(study: StudyFindings) -> Iterator[Ranked]:
             n=study.elites.n,
             text=f"{study.label}: the best trial, or the best place by the model, lies at an end of the range of "
             f"{named}{doubt}",
-            do=f"widen in the next sweep: {', '.join(carried)}" if carried else "",
+            actions=tuple(
+                Action(kind=ActionKind.EXPAND, parameter=name, where=side, value=likely[name].value)
+                for name, side in carried
+            ),
             method="best trial at the edge, or the model's best place with a probability of 80 % or more",
         ),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.expected.numbers import Expected
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -23,6 +24,8 @@ def _expected(expected: Expected, where: str) -> Finding:
         question=f"Was it right that {expected.statement}?",
         answer=expected.answer,
         text=f"{where}: expected '{expected.statement}' {words}: {expected.text}",
-        do=expected.then if expected.answer is Answer.YES else "",
+        actions=(Action(kind=ActionKind.FOLLOW, note=expected.then),)
+        if expected.then and expected.answer is Answer.YES
+        else (),
         method=expected.expression,
     )

@@ -19,6 +19,7 @@ from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data, prepare
 from hpo_batch.findings.noise.numbers import contradictions
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import number
 
 NARROW: Final = 0.2
 """range of predicted probabilities below which all trials look alike to the model"""
@@ -157,8 +158,8 @@ def _outliers(data: Data) -> list[Suspect]:
             else ("far worse than the rest", "look for a run that was cut short or went wrong")
         )
         text = (
-            f"trial {data.numbers[i]} has {data.y[i]:.4f}, {side} ({abs(z[i]):.1f} robust standard deviations from the "
-            f"median {median:.4f}): {do}"
+            f"trial {data.numbers[i]} has {_shown(data, data.y[i])}, {side} ({abs(z[i]):.1f} robust standard "
+            f"deviations from the median {_shown(data, median)}): {do}"
         )
         results.append(_suspect(data, int(i), "too good" if good else "outlier", text))
     return results
@@ -215,13 +216,17 @@ def _conflicts(data: Data, *, short: set[int]) -> list[Suspect]:
         groups = [twins for twins in groups if any(int(data.numbers[t]) in short for t in twins)]
     for twins in groups:
         for i in [t for t in twins if int(data.numbers[t]) in short] or twins:
-            others = ", ".join(f"trial {data.numbers[t]} has {data.y[t]:.4f}" for t in twins if t != i)
+            others = ", ".join(f"trial {data.numbers[t]} has {_shown(data, data.y[t])}" for t in twins if t != i)
             text = (
-                f"trial {data.numbers[i]} has {data.y[i]:.4f}, with the same configuration {others}: without seeds "
-                "that differ this is no noise floor"
+                f"trial {data.numbers[i]} has {_shown(data, data.y[i])}, with the same configuration {others}: without "
+                "seeds that differ this is no noise floor"
             )
             results.append(_suspect(data, i, "conflicts with its twin", text))
     return results
+
+
+def _shown(data: Data, value: float) -> str:
+    return number(value, float(np.std(data.y)) / 3)
 
 
 def _suspect(data: Data, row: int, why: str, text: str) -> Suspect:

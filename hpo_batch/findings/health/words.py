@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.health.numbers import Suspect
@@ -52,7 +53,7 @@ def _suspect(study: StudyFindings, whys: Sequence[str], number: int, reasons: Se
         question=f"Can trial {number} be believed?",
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: trial {number} is suspect ({' and '.join(whys)}). {_reasons(number, reasons)}",
-        do=f"read the log of trial {number}, then rerun or exclude it; effects are reported without it too",
+        actions=(Action(kind=ActionKind.INSPECT, trials=(number,)),),
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -68,8 +69,7 @@ def _suspects_alike(
         answer=Answer.CANNOT_TELL,
         text=f"{study.label}: {len(numbers)} trials are suspect ({' and '.join(whys)}): {some(numbers)}. "
         f"Of trial {numbers[0]}: {_reasons(numbers[0], reasons).removeprefix('It ')}",
-        do="read the logs of the trials that stand out, then rerun or exclude them; effects are reported "
-        "without them too",
+        actions=(Action(kind=ActionKind.INSPECT, trials=tuple(numbers)),),
         n=study.summary.n,
         method=SUSPECTED,
     )
@@ -83,12 +83,12 @@ def _influence(study: StudyFindings) -> Finding | None:
     """What the differences between values become without the suspect trials."""
     if study.without is None:
         return None
-    parts, changed = [], False
+    parts, changed, sd = [], False, study.summary.std
     for effect in study.effects:
         before, after = _spread(effect.rows), _spread(effect.rows_without)
         if before is None or after is None:
             continue
-        parts.append(f"{effect.parameter} {before:.4f} -> {after:.4f}")
+        parts.append(f"{effect.parameter} {fixed(before, sd)} -> {fixed(after, sd)}")
         changed |= after < 0.5 * before or after > 2 * before
         changed |= _crosses(effect)
     if not parts:
@@ -98,8 +98,8 @@ def _influence(study: StudyFindings) -> Finding | None:
     text = (
         f"{study.label}: largest difference between the means of a parameter's values with and without the suspect "
         f"trial{'s' if len(study.without.numbers) > 1 else ''} {who}: {', '.join(parts)}; "
-        f"mean {fixed(study.summary.mean)} -> {fixed(without.mean)}, standard deviation "
-        f"{fixed(study.summary.std)} -> {fixed(without.std)}"
+        f"mean {fixed(study.summary.mean, sd)} -> {fixed(without.mean, sd)}, standard deviation "
+        f"{fixed(study.summary.std, sd)} -> {fixed(without.std, sd)}"
     )
     return Finding(
         key="health.influence",
@@ -107,9 +107,7 @@ def _influence(study: StudyFindings) -> Finding | None:
         question="Do the results depend on suspect trials?",
         answer=Answer.YES if changed else Answer.NO,
         text=text,
-        do=f"do not trust an effect that depends on trial{'s' if len(study.without.numbers) > 1 else ''} {who}"
-        if changed
-        else "",
+        actions=(Action(kind=ActionKind.DISTRUST, trials=study.without.numbers),) if changed else (),
         n=study.summary.n,
         method="means with and without them",
     )
@@ -133,10 +131,10 @@ def _spread(rows: Sequence[ValueRow]) -> float | None:
 
 def _collapse(study: StudyFindings) -> Ranked:
     answer = study.collapse.answer
-    do = {
-        Answer.YES: "look at the loss and at the class balance before tuning anything",
-        Answer.NOT_MEASURED: "report pred_min, pred_max (or pred_std) and recall from the objective",
-    }.get(answer, "")
+    actions = {
+        Answer.YES: (Action(kind=ActionKind.FIX_OBJECTIVE),),
+        Answer.NOT_MEASURED: (Action(kind=ActionKind.REPORT_METRICS, metrics=("pred_min", "pred_max", "recall")),),
+    }.get(answer, ())
     places = {Answer.YES: Place.COLLAPSE, Answer.NOT_MEASURED: Place.COLLAPSE_NOT_MEASURED}
     return Ranked(
         places.get(answer, Place.NO_COLLAPSE),
@@ -146,7 +144,7 @@ def _collapse(study: StudyFindings) -> Ranked:
             question="Did models collapse to one prediction?",
             answer=answer,
             text=f"{study.label}: {study.collapse.text}",
-            do=do,
+            actions=actions,
             n=study.summary.n,
             method="range of predictions below 0.2 on average, or zero recall in over 30 % of trials",
         ),

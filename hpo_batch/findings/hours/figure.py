@@ -29,14 +29,14 @@ def gpu_hours_figure(efficiency: Efficiency, *, name: str, title: str) -> Figure
 
 
 def _bars(rows: Sequence[tuple[str, float, str, bool]], title: str) -> Panel:
-    canvas = Canvas(width=510, height=34 + 26 * len(rows))
-    named = max(len(short(row[0], 18)) for row in rows)
-    left, right = 16 + named * CHARACTER * 1.08, 330.0
+    canvas = Canvas(width=400, height=34 + 26 * len(rows))
+    named = max(len(short(row[0], 14)) for row in rows)
+    left, right = 16 + named * CHARACTER * 1.08, 250.0
     x = Scale(low=0.0, high=max(row[1] for row in rows), start=left, end=right)
     canvas.text(4, 15, title, "t b")
     for i, (name, spent, text, good) in enumerate(rows):
         y = 28 + 26 * i
-        canvas.text(left - 8, y + 13, name, "t", anchor="end", most=18)
+        canvas.text(left - 8, y + 13, name, "t", anchor="end", most=14)
         canvas.rect(left, y, x(spent) - left, 17, "d1" if good else "d2")
-        canvas.text(x(spent) + 6, y + 13, text, "t m", most=30)
+        canvas.text(x(spent) + 6, y + 13, text, "t m", most=24)
     return canvas.panel(f"{title}: " + "; ".join(f"{name}: {text}" for name, _, text, _ in rows))

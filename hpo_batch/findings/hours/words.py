@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.hours.numbers import bad_node
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import p_text
@@ -37,7 +38,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
                 study=study.label,
                 question="Does a node fail more than others?",
                 answer=Answer.YES,
-                do=f"exclude {node} ([job] exclude), tell the site",
+                actions=(Action(kind=ActionKind.EXCLUDE_NODE, where=node),),
                 p=p,
                 n=total,
                 text=f"{study.label}: {failed} of {n} attempts on {node} failed, {all_failed - failed} of {total - n} "

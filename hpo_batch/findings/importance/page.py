@@ -18,7 +18,7 @@ def section(page: Page) -> Section | None:
         if importance is None:
             return (
                 [Said(answer=Answer.CANNOT_TELL, text="No importances: there are too few trials or parameters.")]
-                if study.summary.n
+                if study.summary.n and not study.front
                 else []
             )
         blocks: Blocks = []
@@ -76,6 +76,7 @@ def importance_table(importance: Importance, *, caption: str) -> Table:
         ["parameter", "importance", "stability", "null line"],
         rows,
         text=("parameter", "null line"),
+        paper=True,
         note=f"{importance.method}, n = {importance.n}.{line}{fit}",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo_batch.document.blocks import Said, Section, Text
+from hpo_batch.document.blocks import Said, Section
 from hpo_batch.findings.best.page import repeated_table
 from hpo_batch.findings.health.page import suspects_table, without_table
 from hpo_batch.findings.records import StudyFindings
@@ -13,15 +13,8 @@ from hpo_batch.text.numbers import interval
 
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
-        blocks: Blocks = [said(study)] if study.summary.n else []
+        blocks: Blocks = []
         if study.noise.alarms:
-            blocks.append(
-                Said(
-                    answer=Answer.NO,
-                    question="Is training deterministic?",
-                    text="Runs of one configuration, without seeds that differ, gave different values.",
-                )
-            )
             blocks.append(
                 repeated_table(
                     study.noise.alarms,
@@ -33,14 +26,12 @@ def section(page: Page) -> Section | None:
             blocks.append(suspects_table(study.suspects, spread=study.summary.std))
             if study.without is not None:
                 blocks.append(without_table(study, study.without))
-        elif study.summary.n:
-            blocks.append(Text(text="No trial stands out as divergent, under-trained or in conflict with its twin."))
         return blocks
 
     return make_section(
         "noise",
         "Noise and suspects",
-        "How much does the metric move by itself, and which trials should be looked at first?",
+        "Which trials should be looked at before they are believed?",
         per_study(page.findings, of),
         "Repeats with the same seed say nothing about noise. What the seed "
         "does to one configuration need not be what it does to another.",

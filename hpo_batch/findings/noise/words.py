@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.best.numbers import RepeatedConfiguration
+from hpo_batch.findings.noise.numbers import RANKING, SHARES
 from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -25,7 +27,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     if _is_all_noise(study):
         yield Ranked(Place.ALL_NOISE, _all_noise(study))
     text = study.noise.text or ("noise floor unknown, so no ranking can be tested" if not known else "")
-    do = "" if known else "run the best configurations again with other seeds, or report n_eval and n_pos"
+    actions = () if known else (_measure(study),)
     yield Ranked(
         Place.NOISE_FLOOR,
         Finding(
@@ -34,12 +36,23 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
             question="Is it known how much the metric moves by chance?",
             answer=Answer.YES if known else Answer.NOT_MEASURED,
             text=f"{study.label}: {text}",
-            do=do,
+            actions=actions,
             estimate=sd,
             method=study.noise.source,
             n=study.noise.n_pairs,
         ),
     )
+
+
+def _measure(study: StudyFindings) -> Action:
+    """How the noise floor can become known: by the size of the validation set, else by seeds."""
+    name = study.metric.lower()
+    if any(word in name for word in RANKING):
+        return Action(kind=ActionKind.REPORT_N_EVAL, metrics=("n_eval", "n_pos"))
+    if any(word in name for word in SHARES):
+        return Action(kind=ActionKind.REPORT_N_EVAL, metrics=("n_eval",))
+    best = study.summary.top[:3]
+    return Action(kind=ActionKind.REPLICATE, trials=tuple(trial.number for trial in best), seeds=2)
 
 
 def _is_all_noise(study: StudyFindings) -> bool:
@@ -50,15 +63,16 @@ def _is_all_noise(study: StudyFindings) -> bool:
 
 def _all_noise(study: StudyFindings) -> Finding:
     noise = study.noise.sd.value if study.noise.sd is not None else None
+    spread = study.summary.std
     return Finding(
         key="noise.share",
         study=study.label,
         question="Do configurations differ by more than chance?",
         answer=Answer.CANNOT_TELL,
-        text=f"{study.label}: all {study.summary.n} trials vary by {fixed(study.summary.std)} (standard deviation), "
-        f"no more than one configuration does from seed to seed ({fixed(noise)}): chance explains all differences",
-        do="search a wider space, or measure with less noise (more seeds, a larger validation set): these trials do "
-        "not tell configurations apart",
+        text=f"{study.label}: all {study.summary.n} trials vary by {fixed(spread, spread)} (standard deviation), "
+        f"no more than one configuration does from seed to seed ({fixed(noise, spread)}): chance explains all "
+        "differences",
+        actions=(Action(kind=ActionKind.REDUCE_NOISE),),
         n=study.summary.n,
         method="standard deviation of all trials beside the pooled one within configurations",
     )
@@ -66,7 +80,7 @@ def _all_noise(study: StudyFindings) -> Finding:
 
 def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfiguration]) -> Finding:
     widest = max(alarms, key=lambda alarm: max(alarm.values) - min(alarm.values))
-    trials, values = some(widest.numbers), ", ".join(f"{v:.4f}" for v in widest.values[:MOST_NUMBERS])
+    trials, values = some(widest.numbers), ", ".join(fixed(v, study.summary.std) for v in widest.values[:MOST_NUMBERS])
     values += ", ..." if len(widest.values) > MOST_NUMBERS else ""
     one = f"trials {trials} have one configuration and no seeds that differ, but {values}"
     many = (
@@ -80,7 +94,6 @@ def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfigurat
         answer=Answer.NO,
         n=sum(alarm.count for alarm in alarms),
         text=f"{study.label}: {one if len(alarms) == 1 else many}",
-        do="find out what differs between runs of one configuration, or record their seeds, before small differences "
-        "are believed",
+        actions=(Action(kind=ActionKind.RECORD_SEEDS, trials=tuple(n for alarm in alarms for n in alarm.numbers)),),
         method="trials with equal configuration",
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.order.numbers import LEVEL, Order
 from hpo_batch.findings.phrases import p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
@@ -35,25 +37,18 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     elif found.confounded:
         names = " and ".join(found.confounded[:3])
         text = f"{study.label}: {_moved(study, found)}, but {names} changed there too: it may be the one or the other"
-        do = f"run some trials with the earlier values of {names} again now: only that tells it from a drift"
-        yield Ranked(Place.DRIFT, _with(finding, text, do=do))
+        again = Action(kind=ActionKind.REPEAT_EARLY, count=found.since, beside=tuple(found.confounded[:3]))
+        yield Ranked(Place.DRIFT, _with(finding, text, again))
     else:
-        at = f" at trial {found.since}" if found.since is not None else " in the course of the search"
         text = (
             f"{study.label}: {_moved(study, found)}, with the parameters alike ({p_text(found.p)}). Trials from before "
             "and after cannot be compared as they are"
         )
-        do = (
-            f"find out what changed{at} (node, data, code, library versions), and run a few early configurations again "
-            "before early and late trials are compared"
-        )
-        yield Ranked(Place.DRIFT, _with(finding, text, do=do))
+        yield Ranked(Place.DRIFT, _with(finding, text, Action(kind=ActionKind.REPEAT_EARLY, count=found.since)))
 
 
-def _with(finding: Finding, text: str, *, do: str = "") -> Finding:
-    from dataclasses import replace
-
-    return replace(finding, text=text, do=do)
+def _with(finding: Finding, text: str, *actions: Action) -> Finding:
+    return replace(finding, text=text, actions=actions)
 
 
 def _moved(study: StudyFindings, found: Order) -> str:

@@ -56,7 +56,7 @@ def groups_table(shares: TopShares) -> Table:
 
 def pooled_table(pooled: Pooled, *, spread: float | None) -> tuple[Table, ...]:
     return tuple(
-        effect_table(e, spread=spread, caption=f"{e.parameter}, all studies pooled", top_k=True)
+        effect_table(e, spread=spread, caption=f"{e.parameter}, all studies pooled", top_k=True, paper=True)
         for e in pooled.effects
         if e.rows
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.records import Finding, Findings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
@@ -24,7 +25,7 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
             question=f"Does one study fill the top {top.k}?",
             answer=top.confounded,
             text=top.text,
-            do="compare within each study, not over all" if confounded else "",
+            actions=(Action(kind=ActionKind.COMPARE_WITHIN),) if confounded else (),
             p=top.p,
             n=heap.n,
             method="shares of the top beside shares of all trials, hypergeometric test",

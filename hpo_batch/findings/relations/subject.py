@@ -1,4 +1,4 @@
-"""What goes together: correlations and interactions."""
+"""What parameters do together: interactions, and correlations."""
 
 from __future__ import annotations
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.means import POWERED
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.phrases import p_text
+from hpo_batch.findings.phrases import fine, p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.relations.interactions import Interaction
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import number
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
@@ -22,7 +24,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
     best = study.direction == "maximize"
     text = sorted(
-        (mean, f"{mean:.4f} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
+        (mean, f"{number(mean, fine(study))} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
         for a, b, n, mean in pair.cells
         if mean is not None and n >= POWERED
     )
@@ -34,7 +36,7 @@ def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
         answer=Answer.YES,
         text=f"{study.label}: what {pair.a} does depends on {pair.b}{ends} ({p_text(pair.p_holm)} after Holm over all "
         "pairs)",
-        do=f"judge {pair.a} and {pair.b} together, not each by its mean",
+        actions=(Action(kind=ActionKind.JUDGE_TOGETHER, parameter=pair.a, beside=(pair.b,)),),
         p=pair.p,
         p_holm=pair.p_holm,
         n=pair.n,

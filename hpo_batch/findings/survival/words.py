@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
@@ -14,10 +15,7 @@ from hpo_batch.records import Answer
 
 OUTCOMES: Final = ("pruned", "failed")
 METHOD: Final = "Fisher's exact test of each value against the others within thirds of the order, Holm over all values"
-DO: Final = {
-    "failed": "find out why {what} fails (explain) before it is searched further",
-    "pruned": "leave out {what} in the next sweep, or let the pruner begin later if such trials start slowly",
-}
+KINDS: Final = {"failed": ActionKind.FIX_FAILURES, "pruned": ActionKind.DROP_VALUE}
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
@@ -50,9 +48,9 @@ def _outcome(parameter: Survival, outcome: str, where: str) -> Iterator[Ranked]:
             question=f"Are some values of {parameter.parameter} {outcome} more often?",
             answer=Answer.YES,
             text=f"{where}: {parameter.parameter} {', '.join(parts)} ({p_text(p)} after Holm)",
-            do=DO[outcome].format(what=f"{parameter.parameter} = {most.label}")
+            actions=(Action(kind=KINDS[outcome], parameter=parameter.parameter, value=most.value),)
             if worse and most.value is not None
-            else "",
+            else (),
             p=min(p for v in told if (p := _p(v, outcome)) is not None),
             p_holm=p,
             n=sum(v.n for v in values),

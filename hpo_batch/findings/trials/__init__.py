@@ -1,0 +1,1 @@
+"""All trials, one by one, to look things up in."""
