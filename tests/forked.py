@@ -38,12 +38,14 @@ _MOST = 1 << 20
 """bytes of a request: arguments and environment"""
 _READ_AT_START = ("LANG", "LC_", "PYTHON", "LD_", "MALLOC_", "OMP_", "OPENBLAS_", "MKL_")
 """how the names begin of variables that Python and its libraries read once"""
-_GIVEN_LATER = frozenset({"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"})
+_GIVEN_LATER = frozenset({"PYTHONPATH", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"})
 """those of them that a fork can follow, or that tests see nothing of"""
+_STATISTICS = {"report": "hpo_batch.findings.report", "compare": "hpo_batch.findings.report"}
+"""what is imported when the first process of these commands is asked for"""
 _PR_SET_DUMPABLE = 4
 
 
-class Forked(subprocess.Popen[str]):
+class Forked(subprocess.Popen[Any]):
     """A ``Popen`` of ``hpo-batch ARGV`` whose process is forked by ``_serve`` instead of started.
 
     ``executable`` may be another Python of the same version. ``subprocess`` opens the pipes, reads them and knows the
@@ -122,12 +124,12 @@ def _server(pid: int, python: str) -> socket.socket:
 
 
 def _import_the_package() -> None:
-    """What commands and workers import, but for ``report``, whose statistics take as long as all of this."""
+    """What commands and workers import, but for ``_STATISTICS``, which take as long as all of this."""
     import hpo_batch
 
-    heavy = ("hpo_batch.training", "hpo_batch.findings", "hpo_batch.document")
+    left_out = ("hpo_batch.training", "hpo_batch.findings", "hpo_batch.document")
     for module in pkgutil.walk_packages(hpo_batch.__path__, "hpo_batch.", onerror=lambda name: None):
-        if not module.name.startswith(heavy) and not module.name.endswith("__main__"):
+        if not module.name.startswith(left_out) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
 
@@ -147,6 +149,9 @@ def _serve(asked: socket.socket) -> dict[str, Any]:
         request, fds, *_ = socket.recv_fds(asked, _MOST, 4)
         if not request:
             os._exit(0)
+        wanted: dict[str, Any] = pickle.loads(request)
+        for word in _STATISTICS.keys() & wanted["args"]:
+            importlib.import_module(_STATISTICS[word])
         pid = os.fork()
         told = socket.socket(fileno=fds.pop())
         if pid == 0:
@@ -154,7 +159,7 @@ def _serve(asked: socket.socket) -> dict[str, Any]:
                 os.dup2(fd, number)
             told.detach(), asked.detach()
             os.closerange(3, 1 << 20)
-            return dict(pickle.loads(request))
+            return wanted
         with contextlib.suppress(OSError):
             told.send(str(pid).encode())
         running[os.pidfd_open(pid)] = pid, told
@@ -183,10 +188,13 @@ def _become(asked: Mapping[str, Any]) -> None:
         # others of this user may look at it in /proc, as after an exec: man 2 PR_SET_DUMPABLE
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    coding, _, errors = env.get("PYTHONIOENCODING", "").partition(":")
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # those of the start reckon with other files
         old = getattr(sys, name)
+        # as create_stdio() of CPython's pylifecycle.c
+        how = "backslashreplace" if name == "stderr" else errors or ("strict" if coding else old.errors)
         buffering = 1 if name == "stderr" else -1
-        stream = open(old.fileno(), mode, buffering, encoding=old.encoding, errors=old.errors, closefd=False)  # noqa: SIM115
+        stream = open(old.fileno(), mode, buffering, encoding=coding or old.encoding, errors=how, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.argv[:] = [str(_REPOSITORY / "hpo_batch" / "__main__.py"), *asked["args"]]

@@ -48,10 +48,10 @@ def start(
     """
     words = [str(word) for word in argv]
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
-    common = {"cwd": cwd, "env": env, "stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr, "text": True}
+    options = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr, "text": True, **options}
     if not before and forked.can_start(env):
-        return forked.Forked(words, **common, **options)
-    return subprocess.Popen([*before, sys.executable, "-m", "hpo_batch", *words], **common, **options)
+        return forked.Forked(words, cwd=cwd, env=env, **options)
+    return subprocess.Popen([*before, sys.executable, "-m", "hpo_batch", *words], cwd=cwd, env=env, **options)
 
 
 def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None, **options: Any) -> Ended:
@@ -64,6 +64,13 @@ def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = N
             raise
     assert "Traceback" not in (err or ""), err
     return Ended(code=process.returncode, out=out or "", err=err or "")
+
+
+def run_for_bytes(*argv: object, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """As ``run``, and what comes out of it byte by byte, in whatever encoding."""
+    with start(*argv, cwd=cwd, env=env, text=False) as process:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
 
 def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:

@@ -9,6 +9,7 @@ import pytest
 
 from hpo_batch.cli import follow
 from hpo_batch.cli.main import run
+from hpo_batch.doctor import file_system
 from tests.helpers import REPOSITORY, Ended
 
 SWEEP = """
@@ -53,6 +54,15 @@ def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.Monk
         return Ended(code=code, out=captured.out, err=captured.err)
 
     return call
+
+
+@pytest.fixture
+def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``doctor`` has two processes contend for locks more briefly, where it does not matter whether they ever met.
+
+    That takes some seconds of both cores otherwise.
+    """
+    monkeypatch.setattr(file_system, "TIMES", 10)
 
 
 @pytest.fixture

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.helpers import REPOSITORY
+from tests.helpers import run_for_bytes
 
 TERMINALS = [
     {"PYTHONIOENCODING": "ascii"},
@@ -50,12 +48,10 @@ def study(cli: Cli, write_sweep: Callable[..., Path], tmp_path: Path, root: Path
 @pytest.mark.parametrize("terminal", TERMINALS, ids=["ascii", "latin-1", "C"])
 def test_no_command_ends_by_a_sign(study: Path, root: Path, terminal: dict[str, str], tmp_path: Path) -> None:
     encoding = "latin-1" if "latin-1" in terminal.values() else "utf-8"  # click prints UTF-8 where it is told ASCII
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-    environ = {**plain, "HPO_BATCH_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), **terminal}
 
     def run(*words: str) -> subprocess.CompletedProcess[bytes]:
-        argv = [sys.executable, "-m", "hpo_batch", *(str(study) if word == "SWEEP" else word for word in words)]
-        return subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, check=False)
+        argv = [str(study) if word == "SWEEP" else word for word in words]
+        return run_for_bytes(*argv, env={"HPO_BATCH_ROOT": str(root), **terminal}, cwd=tmp_path)
 
     done = run("submit", "SWEEP", "--wait")
     assert done.returncode in (0, 1), done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study.study import Study
 from hpo_batch.text.lines import harmless, one_line, printable
 from tests.cli.conftest import cli as cli  # a fixture
-from tests.conftest import REPOSITORY
+from tests.helpers import run_for_bytes
 from tests.study.helpers import claimed, complete, make, owner
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -53,10 +52,7 @@ def run(root: Path, tmp_path: Path) -> Run:
     """The command as a user starts it, and what comes out of it byte by byte."""
 
     def run(*words: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-        argv = [sys.executable, "-m", "hpo_batch", *words]
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHONI"))}
-        env = {**plain, "HPO_BATCH_ROOT": str(root), "PYTHONPATH": str(REPOSITORY), **environ}
-        return subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, check=False, timeout=100)
+        return run_for_bytes(*words, env={"HPO_BATCH_ROOT": str(root), **environ}, cwd=tmp_path)
 
     return run
 
@@ -92,6 +88,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.usefixtures("few_turns")
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words).encode("unicode_escape").decode()[:40])
 def test_nothing_that_somebody_wrote_steers_the_terminal(planted: StudyHome, cli: Callable[..., object], words) -> None:
     ended = cli(*words)

@@ -15,6 +15,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from tests.cli.conftest import SWEEP
+from tests.cli.conftest import few_turns as few_turns  # a fixture
 from tests.helpers import REPOSITORY
 
 from .cluster import SlurmCluster
@@ -74,6 +75,7 @@ def test_two_nodes_that_have_all(doctor: Doctor) -> None:
     assert "sbatch would take the sweep's job" in found["ok", "slurm"]
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> None:
     code, found = doctor('python = "/nonexistent"')
     assert code == 3
@@ -100,6 +102,7 @@ def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> N
     assert "two processes of node n1: '.lock' files keep each other out" in found["ok", "locks"]
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmCluster, doctor: Doctor) -> None:
     code, found = doctor("sbatch = { hold = true }", options=("--cluster", "--start-within", "1"))
     assert code == 0
