@@ -67,11 +67,14 @@ def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def write_sweep(tmp_path: Path) -> Callable[..., Path]:
-    """A sweep file over one of the toys."""
+    """A sweep file over one of the toys; each worker of it is a process that imports all it needs."""
 
-    def write(function: str = "quadratic", *, name: str = "toy", trials: int = 6, more: str = "") -> Path:
+    def write(
+        function: str = "quadratic", *, name: str = "toy", trials: int = 6, more: str = "", workers: int = 1
+    ) -> Path:
         path = tmp_path / f"{name}.toml"
-        path.write_text(SWEEP.format(name=name, trials=trials, function=function) + more)
+        text = SWEEP.format(name=name, trials=trials, function=function)
+        path.write_text(text.replace("workers = 2", f"workers = {workers}") + more)
         return path
 
     return write
