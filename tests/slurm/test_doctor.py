@@ -123,7 +123,9 @@ def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmClust
 def test_a_doctor_that_is_ended_cancels_its_job_and_leaves_nothing(
     slurm_cluster: SlurmCluster, sweep, root: Path
 ) -> None:
-    argv = [sys.executable, "-m", "hpo_batch", "doctor", str(sweep("sbatch = { hold = true }")), "--cluster"]
+    # ten minutes, since none may give up before the last one waits, however slow this machine is
+    words = ["doctor", str(sweep("sbatch = { hold = true }")), "--cluster", "--start-within", "600"]
+    argv = [sys.executable, "-m", "hpo_batch", *words]
     env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
     asked = {"cwd": REPOSITORY, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     doctors = {number: subprocess.Popen(argv, **asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
