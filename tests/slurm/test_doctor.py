@@ -125,7 +125,8 @@ def test_a_doctor_that_is_ended_cancels_its_job_and_leaves_nothing(
 ) -> None:
     # ten minutes, since none may give up before the last one waits, however slow this machine is
     words = ["doctor", str(sweep("sbatch = { hold = true }")), "--cluster", "--start-within", "600"]
-    argv = [sys.executable, "-m", "hpo_batch", *words]
+    # tests that run under nohup ignore SIGHUP, and so would what they start
+    argv = ["env", "--default-signal=HUP", sys.executable, "-m", "hpo_batch", *words]
     env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
     asked = {"cwd": REPOSITORY, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     doctors = {number: subprocess.Popen(argv, **asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
