@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 # worksteal: files stay together until a worker has nothing left, so that no long file runs last and alone.
 TESTS_AT_ONCE := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 5 ] && echo 3 || echo $$((n * 2 / 3)))
 
+# Each starts a cluster of its own, and waits for it. Two beside `make test` are what two cores can do in time.
+CLUSTERS_AT_ONCE := 2
+
 .PHONY: help quickstart test test-slurm check format clean
 
 help:  ## say what each target does
@@ -31,7 +34,7 @@ test: $(STAMP)  ## run the tests that need no SLURM
 test-slurm: $(STAMP)  ## run the tests on a real SLURM cluster, which they start; installs Debian's packages (root)
 	tests/slurm/install_slurm.sh
 	tests/network/install_fuse.sh
-	HPO_BATCH_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/slurm
+	HPO_BATCH_REQUIRE_SLURM=1 $(BIN)/python -m pytest -n $(CLUSTERS_AT_ONCE) --dist loadgroup tests/slurm
 
 check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -31,9 +31,6 @@ SHARED = REPOSITORY.parent / "shared"
 Hosts = Callable[..., list[mount.Host]]
 SLURM_PROGRAMS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "sinfo")
 
-# fork + numeric threads: one thread, as on two shared cores a second one makes torch many times slower
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 # several tests run at once on two cores: how long one example takes says nothing
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests import forked
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PATIENCE_S = 100.0
 """within the limit of a test (120 s), and long enough for a machine that does much else"""
@@ -36,7 +38,7 @@ def start(
     stderr: Any = subprocess.PIPE,
     **options: Any,
 ) -> subprocess.Popen[str]:
-    """Start ``hpo-batch ARGV`` in a process of its own.
+    """Start ``hpo-batch ARGV`` in a process of its own, forked where that makes no difference (``forked.py``).
 
     Args:
         before: words before the command, such as ``unshare --pid --fork``.
@@ -44,16 +46,12 @@ def start(
         env: variables beside those of this process.
         options: further options of ``subprocess.Popen``.
     """
-    return subprocess.Popen(
-        [*before, sys.executable, "-m", "hpo_batch", *(str(word) for word in argv)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        text=True,
-        **options,
-    )
+    words = [str(word) for word in argv]
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    options = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr, "text": True, **options}
+    if not before and forked.can_start(env):
+        return forked.Forked(words, cwd=cwd, env=env, **options)
+    return subprocess.Popen([*before, sys.executable, "-m", "hpo_batch", *words], cwd=cwd, env=env, **options)
 
 
 def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None, **options: Any) -> Ended:
@@ -64,7 +62,7 @@ def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = N
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    assert "Traceback" not in (err or "")
+    assert "Traceback" not in (err or ""), err
     return Ended(code=process.returncode, out=out or "", err=err or "")
 
 

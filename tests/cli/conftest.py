@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.cli.main import run
+from hpo_batch.doctor import file_system
 from hpo_batch.monitor import waiting
 from tests.helpers import REPOSITORY, Ended
 
@@ -56,12 +57,24 @@ def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def write_sweep(tmp_path: Path) -> Callable[..., Path]:
-    """A sweep file over one of the toys."""
+def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``doctor`` has two processes contend for locks more briefly, where it does not matter whether they ever met.
 
-    def write(function: str = "quadratic", *, name: str = "toy", trials: int = 6, more: str = "") -> Path:
+    That takes some seconds of both cores otherwise.
+    """
+    monkeypatch.setattr(file_system, "TIMES", 10)
+
+
+@pytest.fixture
+def write_sweep(tmp_path: Path) -> Callable[..., Path]:
+    """A sweep file over one of the toys; each worker of it is a process that imports all it needs."""
+
+    def write(
+        function: str = "quadratic", *, name: str = "toy", trials: int = 6, more: str = "", workers: int = 1
+    ) -> Path:
         path = tmp_path / f"{name}.toml"
-        path.write_text(SWEEP.format(name=name, trials=trials, function=function) + more)
+        text = SWEEP.format(name=name, trials=trials, function=function)
+        path.write_text(text.replace("workers = 2", f"workers = {workers}") + more)
         return path
 
     return write

@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpo_batch.doctor import file_system
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
@@ -26,12 +25,6 @@ MOMENTS = ["datetime_start", "datetime_complete", "duration", "seconds_total"]
 def collected(cli: Cli) -> pd.DataFrame:
     """The table without what a moment of writing decides."""
     return pd.read_csv(io.StringIO(cli("collect", "toy", "--format", "csv").out)).drop(columns=MOMENTS)
-
-
-@pytest.fixture
-def few_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes contend for locks more briefly; for tests in which it does not matter whether they ever met."""
-    monkeypatch.setattr(file_system, "TIMES", 10)
 
 
 @pytest.mark.usefixtures("few_turns")

@@ -10,7 +10,7 @@ from tests.cli.conftest import Cli
 
 
 def test_a_trial_that_hangs_costs_its_worker_and_nothing_else(cli: Cli, write_sweep: Callable[..., Path]) -> None:
-    sweep = write_sweep("first_hangs", trials=4, more='\n[failures]\nstall = "0:00:02"\n')
+    sweep = write_sweep("first_hangs", trials=4, workers=2, more='\n[failures]\nstall = "0:00:02"\n')
     ended = cli("submit", sweep, "--local", "--wait")
     assert ended.code == 1  # a trial has failed
     told = json.loads(cli("status", "toy", "--json").out)[0]

@@ -29,6 +29,8 @@ from tests.helpers import REPOSITORY, start
 from tests.study.helpers import plain, state_of
 from tests.study.test_editing import shown
 
+pytestmark = pytest.mark.usefixtures("few_turns")
+
 SWEEP = """
 [study]
 name = "new"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -23,6 +24,12 @@ from tests.cli.conftest import Cli
 from tests.helpers import REPOSITORY, start, until
 from tests.scheduler.conftest import fake_command as fake_command
 from tests.study.helpers import state_of
+
+
+@pytest.fixture
+def write_sweep(write_sweep: Callable[..., Path]) -> Callable[..., Path]:
+    """Its workers are two: what they do beside each other is asked here."""
+    return functools.partial(write_sweep, workers=2)
 
 
 def pids(root: Path, name: str = "toy") -> list[int]:

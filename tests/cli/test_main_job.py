@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -20,6 +22,12 @@ from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
 from tests.cli.conftest import Cli
 from tests.helpers import REPOSITORY, start
+
+
+@pytest.fixture
+def write_sweep(write_sweep: Callable[..., Path]) -> Callable[..., Path]:
+    """Its workers are two: what they do beside each other is asked here."""
+    return functools.partial(write_sweep, workers=2)
 
 
 def test_a_sweep_runs_to_its_table(cli: Cli, write_sweep, root: Path) -> None:

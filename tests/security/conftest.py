@@ -5,6 +5,7 @@ Those that signal processes run in a PID namespace of their own, so that one tha
 
 from __future__ import annotations
 
+from tests.cli.conftest import few_turns as few_turns
 from tests.users.conftest import everybodys_python as everybodys_python
 from tests.users.conftest import hidden as hidden
 from tests.users.conftest import person as person

@@ -16,6 +16,7 @@ from hpo_batch.errors import Exit, StorageError
 from hpo_batch.sources import optuna_storage, parquet
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.cli.conftest import write_sweep as write_sweep  # a fixture
+from tests.study.helpers import make, work
 
 LONG = "a" * 5_000
 ODD = [
@@ -46,10 +47,10 @@ def test_what_set_takes(cli: Callable[..., object], write_sweep: Callable[..., P
 
 
 @pytest.mark.parametrize("word", ODD, ids=lambda word: ascii(word)[:20])
-def test_words_that_name_nothing(cli: Callable[..., object], write_sweep: Callable[..., Path], word: str) -> None:
-    assert cli("submit", write_sweep(trials=1), "--wait").code == 0
+def test_words_that_name_nothing(cli: Callable[..., object], root: Path, word: str) -> None:
+    work(make(root, study="trials = 1"))
     for command in ("logs", "explain"):
-        ended = cli(command, "toy", "--", word)
+        ended = cli(command, "s", "--", word)
         assert ended.code == Exit.BAD_INPUT, (command, ended)
     for command in ("status", "collect", "report", "compare", "doctor", "retry", "cancel", "resume", "check", "import"):
         ended = cli(command, "--", word)

@@ -41,6 +41,8 @@ from tests.cli.conftest import cli as cli  # a fixture
 from tests.fuzzers.targets import SAMPLE
 from tests.journal.helpers import read_state
 
+pytestmark = pytest.mark.usefixtures("few_turns")
+
 LONG = "9" * 5_000
 """Python reads no integer of so many digits, and no float holds one of 400"""
 

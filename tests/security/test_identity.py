@@ -44,7 +44,7 @@ def _no_worker_outlives_its_test(root: Path) -> Iterator[None]:
 
 def test_a_copy_of_a_study_ends_nobody(cli: Cli, write_sweep, root: Path) -> None:
     """It has the cards, the submissions and the logs of the workers that are at the original."""
-    assert cli("submit", write_sweep("sleeps", trials=2)).code == 0
+    assert cli("submit", write_sweep("sleeps", trials=2, workers=2)).code == 0
     until(lambda: state_of(home_of(root, "toy")).counts().running == 2)
     shutil.copytree(root / "toy", root / "copy")
     ended = cli("cancel", "copy")

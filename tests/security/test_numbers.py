@@ -12,6 +12,8 @@ from hpo_batch.files import shown_json
 from tests.cli.conftest import cli as cli  # a fixture
 from tests.study.helpers import make, work
 
+pytestmark = pytest.mark.usefixtures("few_turns")
+
 NONE = ["nan", "inf", "-inf", "1e999", "NaN", "-Infinity"]
 
 

@@ -88,6 +88,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.usefixtures("few_turns")
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words).encode("unicode_escape").decode()[:40])
 def test_nothing_that_somebody_wrote_steers_the_terminal(planted: StudyHome, cli: Callable[..., object], words) -> None:
     ended = cli(*words)

@@ -101,7 +101,9 @@ def free_ports(count: int) -> list[int]:
     """Ports on which nothing listens now, below those that the kernel hands to outgoing connections."""
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     # Not `random`'s shared state: tests seed it, and two runs with one seed would take the same ports.
-    candidates = random.SystemRandom().sample(range(10_000, min(first_ephemeral, 32_768)), k=500)
+    # And not those of the other processes of pytest-xdist, which look at the same time.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    candidates = random.SystemRandom().sample(range(10_000 + worker, min(first_ephemeral, 32_768), 8), k=500)
     found: list[int] = []
     for port in candidates:
         with socket.socket() as probe:
@@ -215,7 +217,8 @@ class SlurmCluster:
     def wait_for(self, condition: Callable[[], T], *, timeout_s: float = 60, what: str) -> T:
         """Ask until the answer is true; a timeout shows what the cluster was doing."""
         try:
-            return wait_for(condition, timeout_s=timeout_s, what=what)
+            # each squeue takes a hundredth of a second: four in a second leave the cores to the jobs
+            return wait_for(condition, timeout_s=timeout_s, what=what, every_s=0.25)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.overview()}") from None
 

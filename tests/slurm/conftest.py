@@ -1,5 +1,7 @@
 """The cluster of this folder's tests: one for the session, clean for each test, its logs shown when one fails.
 
+With pytest-xdist each process has its own: the tests mostly wait for SLURM.
+
 Where a cluster cannot be started the tests are skipped, or fail if HPO_BATCH_REQUIRE_SLURM=1 (`make test-slurm`).
 """
 
@@ -20,6 +22,17 @@ from .cluster import SLURM_VARIABLES, SlurmCluster, missing
 _TEST_TIMEOUT_S = 600
 """Above the sum of a test's own waits, which say what they waited for."""
 _HERE = Path(__file__).parent
+_LONGEST_FIRST = (
+    "test_walltime",
+    "test_node_failure",
+    "test_network",
+    "test_preemption",
+    "test_ranks",
+    "test_failures",
+)
+"""Files with a test of a minute, which would run last and alone; the others follow in their order."""
+_CLUSTERS_OF_A_FILE = ("strict", "strict_site")
+"""Fixtures whose tests stay in one process of pytest-xdist, so that their cluster is started once."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slurm")
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
+            for name in _CLUSTERS_OF_A_FILE:
+                if name in getattr(item, "fixturenames", ()):
+                    item.add_marker(pytest.mark.xdist_group(name))
+    rank = {name: place for place, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)) if _HERE in item.path.parents else -1)
 
 
 @pytest.fixture(scope="session")

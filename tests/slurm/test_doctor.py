@@ -15,6 +15,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from tests.cli.conftest import SWEEP
+from tests.cli.conftest import few_turns as few_turns  # a fixture
 from tests.helpers import REPOSITORY, write_program
 
 from .cluster import SlurmCluster
@@ -74,6 +75,7 @@ def test_two_nodes_that_have_all(doctor: Doctor) -> None:
     assert "sbatch would take the sweep's job" in found["ok", "slurm"]
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> None:
     code, found = doctor('python = "/nonexistent"')
     assert code == 3
@@ -100,6 +102,7 @@ def test_what_is_wrong_on_the_nodes_is_told(doctor: Doctor, tmp_path: Path) -> N
     assert "two processes of node n1: '.lock' files keep each other out" in found["ok", "locks"]
 
 
+@pytest.mark.usefixtures("few_turns")
 def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmCluster, doctor: Doctor) -> None:
     code, found = doctor("sbatch = { hold = true }", options=("--cluster", "--start-within", "1"))
     assert code == 0
@@ -120,7 +123,10 @@ def test_a_job_that_cannot_start_is_told_and_cancelled(slurm_cluster: SlurmClust
 def test_a_doctor_that_is_ended_cancels_its_job_and_leaves_nothing(
     slurm_cluster: SlurmCluster, sweep, root: Path
 ) -> None:
-    argv = [sys.executable, "-m", "hpo_batch", "doctor", str(sweep("sbatch = { hold = true }")), "--cluster"]
+    # ten minutes, since none may give up before the last one waits, however slow this machine is
+    words = ["doctor", str(sweep("sbatch = { hold = true }")), "--cluster", "--start-within", "600"]
+    # tests that run under nohup ignore SIGHUP, and so would what they start
+    argv = ["env", "--default-signal=HUP", sys.executable, "-m", "hpo_batch", *words]
     env = {**os.environ, "HPO_BATCH_ROOT": str(root)}
     asked = {"cwd": REPOSITORY, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     doctors = {number: subprocess.Popen(argv, **asked) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

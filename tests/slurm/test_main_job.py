@@ -6,15 +6,29 @@ import csv
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import read_submissions
+from tests.cli.conftest import SWEEP
 from tests.helpers import REPOSITORY
 
 from .cluster import SlurmCluster
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Callable[..., Path]:
+    """A sweep whose workers import no torch, where only what SLURM makes of them is asked."""
+
+    def write(function: str, trials: int) -> Path:
+        path = tmp_path / "toy.toml"
+        path.write_text(SWEEP.format(name="toy", trials=trials, function=function).replace('"local"', '"cpu"'))
+        return path
+
+    return write
 
 
 def test_the_quickstart_as_one_array_of_four(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
@@ -82,14 +96,13 @@ def test_an_unknown_partition_fails_in_slurms_words(slurm_cluster: SlurmCluster,
     assert list(root.iterdir()) == []
 
 
-def test_a_second_submission_adds_no_workers(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
-    sweep = REPOSITORY / "configs" / "quickstart.toml"
-    options = ["--set", "job.device=cpu", "--set", "space.epochs=200", "--set", "job.template=cpu"]
-    assert cli("submit", sweep, *options)[0] == 0
-    code, _, err = cli("submit", sweep, *options)
+def test_a_second_submission_adds_no_workers(slurm_cluster: SlurmCluster, cli, root: Path, toy) -> None:
+    sweep = toy("sleeps", 12)
+    assert cli("submit", sweep)[0] == 0
+    code, _, err = cli("submit", sweep)
     assert code == 0
     assert "2 workers are already running; none added" in err
-    (submission,) = read_submissions(home_of(root, "quickstart"))
+    (submission,) = read_submissions(home_of(root, "toy"))
     assert "--gres" not in slurm_cluster.run("scontrol", "show", "job", submission.job_ids[0]).stdout
 
 
@@ -108,26 +121,27 @@ def test_commands_after_two_dashes_go_to_sbatch(slurm_cluster: SlurmCluster, cli
     slurm_cluster.run("scontrol", "release", submission.job_ids[0])
 
 
-def test_waiting_for_an_array_ends_with_its_table(slurm_cluster: SlurmCluster, cli, root: Path) -> None:
-    options = ["--workers", "2", "--set", "job.device=cpu", "--set", "space.epochs=1", "--trials", "6"]
-    code, out, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", "--wait", *options)
+def test_waiting_for_an_array_ends_with_its_table(slurm_cluster: SlurmCluster, cli, root: Path, toy) -> None:
+    code, out, err = cli("submit", toy("quadratic", 6), "--wait", "--workers", "2")
     assert code == 0, err
     assert out.count("COMPLETE") == 6
-    assert "quickstart: 6 of 6 trials finished" in err
-    assert slurm_cluster.run("squeue", "-h").stdout.count("quickstart") <= 2  # at most still leaving
+    assert "toy: 6 of 6 trials finished" in err
+    assert slurm_cluster.run("squeue", "-h").stdout.count("toy") <= 2  # at most still leaving
 
 
 @pytest.mark.parametrize("srun", ["true", "false"])
-def test_a_shared_study_is_its_groups_in_all_files(slurm_cluster: SlurmCluster, cli, root: Path, srun: str) -> None:
+def test_a_shared_study_is_its_groups_in_all_files(
+    slurm_cluster: SlurmCluster, cli, root: Path, toy, srun: str
+) -> None:
     """SLURM hands the umask of sbatch on to the job and its logs; pickles and scripts are submitit's."""
     group = 31001
     os.chown(root, -1, group)
-    options = ["--workers", "2", "--set", "job.template=cpu", "--set", "study.shared=true", "--set", f"job.srun={srun}"]
-    code, _, err = cli("submit", REPOSITORY / "configs" / "quickstart.toml", *options, "--trials", "2")
+    options = ["--workers", "2", "--set", "study.shared=true", "--set", f"job.srun={srun}"]
+    code, _, err = cli("submit", toy("quadratic", 2), *options)
     assert code == 0, err
-    home = home_of(root, "quickstart")
+    home = home_of(root, "toy")
     slurm_cluster.wait_ended(read_submissions(home)[0].job_ids[0])
-    assert "2 of 2 finished" in cli("status", "quickstart")[1]
+    assert "2 of 2 finished" in cli("status", "toy")[1]
     found = [path for path in (home.path, *home.path.rglob("*")) if not path.is_symlink()]
     assert {path.suffix for path in home.slurm.iterdir()} == {".err", ".out", ".pkl", ".sh"}
     wrong = {

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import pytest
 
+from tests import forked
 from tests.conftest import REPOSITORY
 
 LAB = 31001
@@ -76,18 +77,24 @@ class Person:
 
     def start(self, *argv: object, before: Before = ()) -> subprocess.Popen[str]:
         """``hpo-batch`` with these arguments; ``before`` is what calls it."""
-        words = [*before, self.python, "-B", "-m", "hpo_batch", *(str(word) for word in argv)]
+        words = [str(word) for word in argv]
         env = {
+            **forked.AT_START,
             **PYTHON_ENV,
             "HPO_BATCH_ROOT": "" if self.root == Path() else str(self.root),
             "HOME": "/nonexistent",
             "OMP_NUM_THREADS": "1",
         }
-        process = subprocess.Popen(
-            words, cwd=self.home, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, umask=self.umask,
-            **({} if before else {"user": self.uid, "group": self.uid, "extra_groups": self.groups}),
-        )  # fmt: skip
+        common = {
+            "cwd": self.home, "env": env, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE, "text": True, "umask": self.umask,
+        }  # fmt: skip
+        if not before:
+            common |= {"user": self.uid, "group": self.uid, "extra_groups": self.groups}
+        if not before and forked.can_start(env):
+            process: subprocess.Popen[str] = forked.Forked(words, executable=self.python, **common)
+        else:
+            process = subprocess.Popen([*before, self.python, "-B", "-m", "hpo_batch", *words], **common)
         self.started.append(process)
         return process
 

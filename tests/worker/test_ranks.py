@@ -1,4 +1,4 @@
-"""Trials that several processes train together, with gloo: started here as srun starts them."""
+"""Trials that several processes train together, with gloo or sockets: started here as srun starts them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trial(name: str, kind: str, *, steps: int = 6, loss: float = 0.5) -> str:
 
 def test_ranks_train_together_and_a_failed_one_ends_the_attempt_everywhere(project: Build) -> None:
     text = trial("a", "fine", loss=0.25) + trial("b", "killed") + trial("c", "raises") + trial("d", "fine", loss=0.75)
-    here = project("trains_together", study="", rest=text, **of(3))
+    here = project("steps_together", study="", rest=text, **of(3))
     workers = start(here, 3)
     codes = [worker.wait() for worker in workers]
     assert codes == [1, 0, 0], "\n".join(worker.said for worker in workers)
@@ -77,8 +77,21 @@ def test_ranks_train_together_and_a_failed_one_ends_the_attempt_everywhere(proje
     assert list(here.home.slurm.iterdir()) == []
 
 
+def test_ranks_of_torch_go_on_after_one_was_killed(project: Build) -> None:
+    here = project("trains_together", study="", rest=trial("a", "fine", loss=0.25) + trial("b", "killed"), **of(2))
+    workers = start(here, 2)
+    assert [worker.wait() for worker in workers] == [0, 0], "\n".join(worker.said for worker in workers)
+    a, b = [one.record() for one in here.state.trials]
+    assert (a.state, a.values) == (TrialState.COMPLETE, (0.25,))
+    assert here.file("rank-1/stdout") == "rank 1 of 2 local 0 from 0\nsum 3.0 resumed False\n"
+    # killed: the other hung in all_reduce or saw it break
+    assert [attempt.ending for attempt in b.attempts] == ["lost", "complete"], workers[0].said
+    assert "rank 1 on node1: its process was killed by SIGKILL; the other ranks were ended" in workers[0].said
+    assert here.file("stdout", 1, 2).startswith("rank 0 of 2 local 0 from 3\n")
+
+
 def test_each_seed_of_a_trial_has_all_ranks_and_its_own_checkpoint(project: Build) -> None:
-    here = project("trains_together", study="replicates = 2", rest=trial("a", "killed", loss=0.25), **of(2))
+    here = project("steps_together", study="replicates = 2", rest=trial("a", "killed", loss=0.25), **of(2))
     workers = start(here, 2)
     assert [worker.wait() for worker in workers] == [0, 0], workers[0].said
     record = here.state.trials[0].record()
@@ -93,7 +106,7 @@ def test_all_ranks_are_told_to_stop_at_the_same_step(project: Build) -> None:
     pruner = 'name = "median"\nfirst_rung = 1\noptions = { n_startup_trials = 1, n_warmup_steps = 0 }'
     text = trial("good", "fine", loss=0.25) + trial("bad", "long", steps=500, loss=0.75)
     text += trial("cut", "long", steps=100_000, loss=0.125)
-    here = project("trains_together", study="", rest=text, **of(2, pruner=pruner))
+    here = project("steps_together", study="", rest=text, **of(2, pruner=pruner))
     workers = start(here, 2)
     here.until(lambda: len(here.state.trials) > 2 and (here.home.attempt(2, 1) / "metrics.jsonl").exists())
     for worker in workers:
@@ -111,7 +124,7 @@ def test_all_ranks_are_told_to_stop_at_the_same_step(project: Build) -> None:
 
 def test_ranks_that_wait_for_one_that_hangs_are_ended(project: Build) -> None:
     text = trial("a", "hangs") + trial("b", "fine", loss=0.25)
-    here = project("trains_together", study="", rest=text, **of(2, failures='stall = "0:00:12"'))
+    here = project("steps_together", study="", rest=text, **of(2, failures='stall = "0:00:03"'))
     workers = start(here, 2)
     assert [worker.wait() for worker in workers] == [1, 0], workers[0].said
     a, b = [one.record() for one in here.state.trials]
@@ -128,7 +141,7 @@ def test_ranks_that_ask_more_often_than_rank_0_are_told_to_stop_when_it_has_retu
 
 
 def test_a_task_that_is_gone_ends_the_worker_in_order(project: Build) -> None:
-    here = project("trains_together", study="", rest=trial("a", "long", steps=100_000) + trial("b", "fine"), **of(2))
+    here = project("steps_together", study="", rest=trial("a", "long", steps=100_000) + trial("b", "fine"), **of(2))
     workers = start(here, 2)
     here.until(lambda: (here.home.attempt(0, 1) / "metrics.jsonl").exists())
     workers[1].process.kill()
@@ -141,7 +154,7 @@ def test_a_task_that_is_gone_ends_the_worker_in_order(project: Build) -> None:
 
 
 def test_a_rank_0_that_is_killed_takes_the_others_with_it(project: Build) -> None:
-    here = project("trains_together", study="", rest=trial("a", "long", steps=100_000), **of(2))
+    here = project("steps_together", study="", rest=trial("a", "long", steps=100_000), **of(2))
     workers = start(here, 2)
     here.until(lambda: (here.home.attempt(0, 1) / "metrics.jsonl").exists())
     workers[0].process.kill()
