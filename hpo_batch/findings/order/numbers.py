@@ -26,7 +26,7 @@ from hpo_batch.records import Answer, Estimate
 
 FEWEST: Final = 16
 """trials below which order is not tested"""
-MOST: Final = 300
+MOST: Final = 160
 """trials that are compared, evenly over the order; the cost grows with their cube"""
 LEVEL: Final = 0.003
 """p below which the metric is said to have moved"""
