@@ -20,7 +20,5 @@ def small_forests() -> Iterator[None]:
 
 @pytest.fixture
 def no_forest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what takes most of a report's time: fANOVA, and the collection of garbage in each of statsmodels'
-    ``multipletests`` (0.1 s and more)."""
+    """Without what takes most of a report's time."""
     monkeypatch.setattr("hpo_batch.findings.importance.subject.importance", lambda data, seed: None)
-    monkeypatch.setattr("gc.collect", lambda *_: 0)

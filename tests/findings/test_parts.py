@@ -8,6 +8,7 @@ import math
 import numpy as np
 import optuna
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from hpo_batch.expressions import parse
 from hpo_batch.findings.best.numbers import summarise
@@ -38,6 +39,12 @@ class TestStats:
 
     def test_a_share_of_80_has_five_points_of_error(self) -> None:
         assert binomial_se(0.28, 80) == pytest.approx(0.050, abs=0.001)
+
+    def test_holm_is_that_of_statsmodels(self) -> None:
+        random = np.random.default_rng(0)
+        for n in (1, 2, 7, 40):
+            p = (random.random(n) ** 3).tolist()
+            assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist(), abs=1e-12)
 
     @pytest.mark.parametrize(("r", "sds"), [(2, 5.65), (3, 3.07), (4, 2.38), (5, 2.02), (10, 1.32), (17, 0.99)])
     def test_detectable_differences_are_those_of_the_tables(self, r: int, sds: float) -> None:

@@ -17,7 +17,9 @@ from hpo_batch.findings.order.subject import order_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.steps import at_equal_steps, equal_steps
 from hpo_batch.findings.subject import StudyInput, Subject
+from hpo_batch.records import Answer
 
+CONFOUNDED: Final = "it changed with the order of the trials, just where the metric moved: that may be either's doing"
 MOVED: Final = "the move of the metric with the order of the trials is taken out"
 PRUNED: Final = 0.25
 """share of pruned trials from which all are compared at one step"""
@@ -63,7 +65,12 @@ def compared(study: StudyInput) -> Compared:
 
 def _effects(study: StudyInput) -> tuple[Effect, ...]:
     data, step, is_moved = study.once(compared)
-    found = effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
+    order = study.once(order_of)
+    confounded = order.confounded if order is not None and order.answer is Answer.CANNOT_TELL else ()
+    found = tuple(
+        replace(effect, p=None, effect_size=None, why=CONFOUNDED) if effect.parameter in confounded else effect
+        for effect in effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
+    )
     return tuple(replace(effect, method=f"{effect.method}; {MOVED}") for effect in found) if is_moved else found
 
 
