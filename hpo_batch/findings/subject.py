@@ -45,6 +45,7 @@ class Place(IntEnum):
     ALL_NOISE = auto()
     INTERACTION = auto()
     SURVIVORS = auto()
+    SEPARATED = auto()
     EFFECT = auto()
     SURVIVAL = auto()
     EQUAL_STEPS = auto()

@@ -184,3 +184,21 @@ def test_replicates_do_not_make_one_study_fill_the_top() -> None:
     assert found.top.p is not None
     assert found.top.p > 0.5  # one configuration is in the top, ten times
     assert found.top.confounded is Answer.NO
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_all_five_trials_of_one_level_are_the_five_worst(direction: str) -> None:
+    """Fault 4 of a report that drew bad values in: the level that ruins everything is told on the first page."""
+    random = np.random.default_rng(7)
+    sign = 1 if direction == "maximize" else -1
+    rows = [
+        {"encoder": "context" if i < 5 else "cnn", "x": i, "value": sign * float(random.normal() - 20 * (i < 5))}
+        for i in range(84)
+    ]
+    findings = analyse([table(rows, params=["encoder", "x"], directions=(direction,))])
+    told = {finding.key: finding for finding in findings.findings}["separated.encoder.context"]
+    assert "all 5 configurations with encoder = context are the 5 worst of 84 (p < .001" in told.text
+    assert told.do.startswith("leave out encoder = context")
+    rows[70]["value"] = sign * -99.0
+    again = analyse([table(rows, params=["encoder", "x"], directions=(direction,))])
+    assert "separated.encoder.context" not in {finding.key for finding in again.findings}

@@ -35,18 +35,27 @@ def beside(*studies: Data, sd: float | None = 0.01, effects: Sequence[Sequence[E
     return found
 
 
-def test_the_order_needs_more_than_noise() -> None:
-    three = (study([0.5, 0.6], "1M"), study([0.5, 0.8], "10M"), study([0.5, 0.7], "100M"))
+def search(best: float, label: str, spread: float = 0.01) -> Data:
+    """Twelve trials, whose better half lies within ``spread`` of the best."""
+    return study([best - spread * i / 6 for i in range(12)], label)
+
+
+def test_the_order_needs_more_than_luck_and_noise() -> None:
+    three = (search(0.6, "1M"), search(0.8, "10M"), search(0.7, "100M"))
     assert beside(*three, sd=0.01).order is Answer.YES
-    assert beside(*three, sd=0.01).order_text.startswith("10M 0.8000 > 100M 0.7000 > 1M 0.6000")
+    assert beside(*three, sd=0.01).order_text.startswith("10M 0.800 > 100M 0.700 > 1M 0.600")
     wide = beside(*three, sd=0.3)
     assert wide.order is Answer.CANNOT_TELL
     assert "no two of them can be told apart" in wide.order_text
     some = beside(*three, sd=0.045)
     assert some.order is Answer.CANNOT_TELL
-    assert "only 10M > 1M is more than noise" in some.order_text
+    assert "only 10M > 1M is more than luck and noise" in some.order_text
     for sd in (None, 0.0):
-        unknown = beside(*three, sd=sd)
+        # the luck of a search is seen without a noise floor; its value may be chance where nothing was searched
+        assert beside(*three, sd=sd).order is Answer.YES
+        lucky = beside(*(search(best, label, spread=0.3) for best, label in ((0.6, "1M"), (0.8, "10M"))), sd=sd)
+        assert lucky.order is Answer.CANNOT_TELL
+        unknown = beside(study([0.6], "1M"), study([0.8], "10M"), sd=sd)
         assert unknown.order is Answer.CANNOT_TELL
         assert "noise floor is unknown" in unknown.order_text
         assert unknown.rows[0].best.low is None

@@ -388,7 +388,7 @@ def test_000_one_tier_fills_the_top() -> None:
     finding = told(twophase(), "pooled.top")
     assert "'a50' fills 60 of the top 60 with 60% of all trials" in finding.text
     assert finding.p is not None
-    assert finding.p < 1e-6
+    assert finding.p < 1e-3  # of 22 configurations, which fill the top with their repeats
     assert told(twophase(), "budgets.order").answer is Answer.CANNOT_TELL
 
 

@@ -18,9 +18,11 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
-from hpo_batch.findings.model.stats import correlation, holm
+from hpo_batch.findings.model.stats import ALPHA, correlation, holm
 from hpo_batch.records import Value
 
+LEAST_APART = 4
+"""configurations of a value that must stand apart"""
 QUARTER = 0.25
 FEWEST = 4
 MOST_SHARES = 20
@@ -31,11 +33,28 @@ CLOSE = 0.025
 
 @dataclass(frozen=True, kw_only=True)
 class Elites:
-    """The top quarter of the configurations, ties included; one with several trials stands with their mean."""
+    """The top quarter of the configurations, ties included; one with several seeds stands with their mean."""
 
     n: int
     threshold: float
     rows: tuple[EliteRow, ...]
+    separated: tuple[Separated, ...] = ()
+    """values all of whose configurations are the worst ones, or the best ones"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separated:
+    """A value that stands apart: each of its configurations is worse, or each is better, than all others."""
+
+    parameter: str
+    value: str
+    n: int
+    """configurations with it"""
+    n_all: int
+    """configurations in which the parameter is active"""
+    worst: bool
+    p: float
+    """of so many at one end if the values had been dealt out at random; Bonferroni over all values of the study"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +85,7 @@ class EliteRow:
 def elites(data: Data, *, tried: Data | None = None) -> Elites | None:
     """The top quarter, ties included; None for fewer than four configurations, or if all are equal.
 
-    A configuration that was run ten times, or with ten seeds, is one: its value is the mean over its trials.
+    A configuration that was run ten times alike is one, and so is one with ten seeds: its value is their mean.
 
     Args:
         data: the complete trials.
@@ -80,18 +99,48 @@ def elites(data: Data, *, tried: Data | None = None) -> Elites | None:
     best = rows[good >= threshold]
     every = tried if tried is not None else data
     elite_rows = [_row(data, param, best, rows, every) for param in data.varied]
-    return Elites(n=len(best), threshold=data.sign * threshold, rows=_adjusted(elite_rows))
+    return Elites(
+        n=len(best),
+        threshold=data.sign * threshold,
+        rows=_adjusted(elite_rows),
+        separated=_separated(data, rows, good),
+    )
+
+
+def _separated(data: Data, rows: Ints, good: Floats) -> tuple[Separated, ...]:
+    """Of values that enough configurations have, those at one end without exception."""
+    found: list[Separated] = []
+    tested = 0
+    for param in data.varied:
+        if len(param.levels) > MOST_SHARES:
+            continue
+        active = param.active[rows]
+        codes, values = param.codes[rows][active], good[active]
+        for code, n in enumerate(np.bincount(codes, minlength=len(param.levels)).tolist()):
+            if not LEAST_APART <= n <= len(codes) / 2:
+                continue
+            tested += 1
+            inside, others = values[codes == code], values[codes != code]
+            if inside.max() < others.min() or inside.min() > others.max():
+                p = 2.0 / math.comb(len(codes), n)
+                worst = bool(inside.max() < others.min())
+                label = param.label(param.levels[code])
+                found.append(Separated(parameter=param.name, value=label, n=n, n_all=len(codes), worst=worst, p=p))
+    adjusted = (replace(one, p=min(1.0, one.p * tested)) for one in found)
+    return tuple(one for one in adjusted if one.p < ALPHA)
 
 
 def _means(data: Data) -> tuple[Ints, Floats]:
-    """The first trial of each configuration, and the mean over all of its distinct ones."""
-    if len(data.configurations) == len(data.distinct):
-        return data.distinct, data.y[data.distinct]
-    keys = data.keys[data.distinct]
-    first = np.unique(keys, return_index=True)[1]
-    unit = float(np.max(np.abs(data.y))) or 1.0  # sums of huge values overflow
-    means = np.bincount(keys, weights=data.y[data.distinct] / unit) / np.bincount(keys) * unit
-    return data.distinct[first], np.asarray(means, dtype=np.float64)
+    """The first trial of each configuration, and the mean over its seeds. Trials without a seed stand by themselves."""
+    rows = data.distinct
+    seeded = np.array([data.seeds[i] is not None for i in rows.tolist()], dtype=bool)
+    unit = np.where(seeded, data.keys[rows], data.n + np.arange(len(rows)))
+    _, first, place = np.unique(unit, return_index=True, return_inverse=True)
+    if len(first) == len(rows):
+        return rows, data.y[rows]
+    scale = float(np.max(np.abs(data.y))) or 1.0  # sums of huge values overflow
+    means = np.bincount(place, weights=data.y[rows] / scale) / np.bincount(place) * scale
+    return rows[first], np.asarray(means, dtype=np.float64)
 
 
 def _adjusted(rows: Sequence[EliteRow]) -> tuple[EliteRow, ...]:

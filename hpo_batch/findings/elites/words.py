@@ -20,8 +20,32 @@ MOST_FILLING: Final = 4
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
+    yield from _separated(study)
     yield from _edges(study)
     yield from _filling(study)
+
+
+def _separated(study: StudyFindings) -> Iterator[Ranked]:
+    for one in study.elites.separated if study.elites is not None else ():
+        end = "worst" if one.worst else "best"
+        yield Ranked(
+            Place.SEPARATED,
+            Finding(
+                key=f"separated.{one.parameter}.{one.value}",
+                study=study.label,
+                question=f"Does {one.parameter} = {one.value} stand apart?",
+                answer=Answer.YES,
+                text=f"{study.label}: all {one.n} configurations with {one.parameter} = {one.value} are the {one.n} "
+                f"{end} of {one.n_all} ({p_text(one.p)} if the values had been dealt out at random)",
+                actions=(Action(kind=ActionKind.DROP_VALUE, parameter=one.parameter, value=one.value),)
+                if one.worst
+                else (),
+                p=one.p,
+                n=one.n_all,
+                method="share of all choices of as many configurations, two ends, Bonferroni over the values",
+            ),
+            within=one.p,
+        )
 
 
 def _filling(study: StudyFindings) -> Iterator[Ranked]:

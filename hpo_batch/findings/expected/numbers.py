@@ -32,7 +32,7 @@ from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unk
 
 DRAWS = 2000
 SURE = 0.975
-CONFIGURATION = "hpo:configuration"
+CONFIGURATION = "the configuration"
 """a column of frames; no parameter of a condition can be called so"""
 CHOSEN = frozenset({"best", "elites"})
 """groups that were chosen by their values"""
