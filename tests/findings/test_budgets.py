@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpo_batch.findings.budgets.numbers import Budgets, budgets, parameter_counts
+from hpo_batch.findings.budgets.numbers import Budgets, budgets
+from hpo_batch.findings.budgets.sizes import parameter_counts
 from hpo_batch.findings.curves.numbers import fidelity
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.model.frame import Data, prepare

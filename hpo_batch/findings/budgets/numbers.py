@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
+from hpo_batch.findings.budgets.sizes import parameter_counts, size_of
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints, joint
@@ -27,13 +27,6 @@ from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
 from hpo_batch.text.numbers import number, signed
 
-COUNTS: Final = ("n_params", "params_count", "num_params", "n_parameters", "parameter_count")
-_WIDTH: Final = ("d_model", "hidden_size")
-_LAYERS: Final = ("n_layers", "num_layers", "num_encoder_blocks")
-_INNER: Final = ("d_ff", "ffn_dim")
-_RATIO: Final = "d_ff_ratio"
-_OF_WEIGHTS: Final = (*_WIDTH, *_LAYERS, *_INNER, _RATIO)
-_NUMBER: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kKmMbBgG]?)$")
 LEAST_SHARED: Final = 3
 """configurations of two studies that are compared pair by pair"""
 LEAST_SEARCHED: Final = 8
@@ -44,7 +37,6 @@ CHOSEN: Final = 0.01
 """p below which shared configurations count as chosen for their values"""
 GUMBEL: Final = math.pi / math.sqrt(6.0)
 """standard deviation of the largest of many exponential excesses, in parts of their mean"""
-_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,37 +187,6 @@ def _luck(data: Data, noise_sd: float | None) -> float | None:
     return max(GUMBEL * excess, noise_sd or 0.0)
 
 
-def parameter_counts(data: Data) -> tuple[tuple[int, int] | None, str]:
-    """Smallest and largest parameter count of the models tried, and where it comes from."""
-    counts = data.column(*COUNTS)
-    if counts is None:
-        known = next((data.by_name[name] for name in COUNTS if name in data.by_name), None)
-        counts = known.positions if known is not None and known.numeric and not known.log else None
-    if counts is not None and np.isfinite(counts).any():
-        return (int(np.nanmin(counts)), int(np.nanmax(counts))), "recorded"
-    estimated = [_encoder_weights(data.configuration(i)) for i in _different(data, _OF_WEIGHTS)]
-    known_ones = [n for n in estimated if n is not None]
-    if known_ones and len(known_ones) == len(estimated):
-        return (min(known_ones), max(known_ones)), "estimated: weights of the transformer's layers alone"
-    return None, "not recorded"
-
-
-def _encoder_weights(params: Mapping[str, Value]) -> int | None:
-    """Attention and feed-forward matrices of ``n_layers`` transformer layers; None if this is none."""
-    width, layers, inner = (_whole(params, *names) for names in (_WIDTH, _LAYERS, _INNER))
-    ratio = params.get(_RATIO)
-    if inner is None and width is not None and isinstance(ratio, int | float):
-        inner = round(width * ratio)
-    if width is None or layers is None or inner is None:
-        return None
-    return layers * (4 * width * width + 2 * width * inner)
-
-
-def _whole(params: Mapping[str, Value], *names: str) -> int | None:
-    values = (params.get(name) for name in names)
-    return next((int(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
-
-
 def _pairs(names: Sequence[str], studies: Sequence[Data], *, sign: float) -> tuple[PairedDifference, ...]:
     """Every two studies that share enough configurations."""
     found = []
@@ -332,7 +293,7 @@ def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:
         if not any(a[1] < b[0] or b[1] < a[0] for a, b in itertools.combinations(ranges, 2)):
             return None, "the sizes tried do not differ between the studies: their ranges overlap"
     else:
-        sizes = [size for row in rows if (size := _size_of(row.label)) is not None]
+        sizes = [size for row in rows if (size := size_of(row.label)) is not None]
         basis = "the labels' numbers, which are not parameter counts"
     x = np.log10(np.array(sizes, dtype=np.float64))
     if len(x) < len(rows) or np.ptp(x) == 0:
@@ -361,15 +322,6 @@ def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:
         ),
         "",
     )
-
-
-def _size_of(label: str) -> float | None:
-    """``20M`` as a number, also as a word of a longer label."""
-    for word in re.split(r"[\s_/:-]+", label):
-        match = _NUMBER.match(word)
-        if match and match.group(2):
-            return float(match.group(1)) * _UNITS[match.group(2).lower()]
-    return None
 
 
 def _consistency(
@@ -458,16 +410,6 @@ def _means(keys: Ints, y: Floats) -> dict[int, float]:
     ends = np.flatnonzero(np.diff(keys[order])) + 1
     groups = sorted(np.split(order, ends), key=lambda rows: int(rows[0])) if len(keys) else []
     return {int(keys[rows[0]]): float(y[rows].mean()) for rows in groups}
-
-
-def _different(data: Data, names: Sequence[str]) -> list[int]:
-    """A row for each combination of these parameters."""
-    result = np.zeros(data.n, dtype=np.int64)
-    for name in names:
-        if name in data.by_name:
-            result = joint(result, data.by_name[name].codes + 1)
-    rows: list[int] = np.unique(result, return_index=True)[1].tolist()
-    return rows
 
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None, no_slope: str) -> str:
