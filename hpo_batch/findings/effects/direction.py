@@ -67,8 +67,8 @@ def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: flo
     return Direction(
         better=values[best],
         worse=values[worst],
-        better_label=param.label(values[best]),
-        worse_label=param.label(values[worst]),
+        better_label=_label(param, values[best]),
+        worse_label=_label(param, values[worst]),
         probability=probability,
         difference=Estimate(
             value=size, low=size - Z * error, high=size + Z * error, method="same model", n=len(model.rows)
@@ -76,6 +76,11 @@ def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: flo
         gain=max(0.0, float(good[best] - weights @ good)),
         trials_to_tell=_trials_to_tell(size, detectable, n=data.n),
     )
+
+
+def _label(param: ParamInfo, value: Value) -> str:
+    """Of a number with many values three digits: nobody chose the others."""
+    return f"{value:.3g}" if isinstance(value, float) and param.kind == "continuous" else param.label(value)
 
 
 def _values(param: ParamInfo, model: Surrogate) -> tuple[list[Value], Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpo_batch.document.blocks import Cell, Said, Section, Table, Text
 from hpo_batch.document.tables import table
-from hpo_batch.findings.importance.figure import importance_figure
+from hpo_batch.findings.importance.figure import importance_figure, shares_figure
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
@@ -22,11 +22,13 @@ def section(page: Page) -> Section | None:
                 else []
             )
         blocks: Blocks = []
+        name = page.file_names[study.label]
+        add(blocks, shares_figure(study.effects, name=f"shares-{name}", title=f"Main effects: {study.label}"))
         for where, each in (("", importance), *importance.branches):
             blocks += _importances(
                 each,
                 f"{study.label}{', ' if where else ''}{where}",
-                name=f"importance-{page.file_names[study.label]}{_suffix(where, importance)}",
+                name=f"importance-{name}{_suffix(where, importance)}",
             )
         return blocks
 
@@ -37,7 +39,7 @@ def section(page: Page) -> Section | None:
         per_study(page.findings, of),
         "Importance says how much of the variation goes with a parameter, "
         "not which value is good, and not that it matters near the best. "
-        "Bars below the null line are what a parameter reaches that does nothing.",
+        "Trust the shares of main effects before fANOVA, which names the wrong parameter more often.",
     )
 
 
@@ -49,14 +51,12 @@ def _importances(importance: Importance, label: str, *, name: str) -> Blocks:
     blocks: Blocks = []
     if importance.interpretable is not Answer.YES:
         why = importance.why or "the forest predicts too badly"
-        blocks.append(
-            Said(answer=importance.interpretable, text=f"{label}: importances are not to be interpreted: {why}.")
-        )
+        blocks.append(Said(answer=importance.interpretable, text=f"{label}: fANOVA is not to be interpreted: {why}."))
     elif importance.why:
         blocks.append(Text(text=importance.why))
-    add(blocks, importance_figure(importance, name=name, title=f"Importance: {label}"))
+    add(blocks, importance_figure(importance, name=name, title=f"fANOVA, as other tools have it: {label}"))
     if importance.rows:
-        blocks.append(importance_table(importance, caption=f"Importance, {label}"))
+        blocks.append(importance_table(importance, caption=f"fANOVA, {label}"))
     return blocks
 
 

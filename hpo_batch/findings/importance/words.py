@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
-from hpo_batch.records import Answer
+from hpo_batch.records import Answer, Estimate
+
+MOST_NAMED: Final = 4
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    importance = study.importance
-    if importance is None:
+    shares = [(e, e.variance_share) for e in study.effects if e.variance_share is not None]
+    if not shares:
         return
-    if importance.interpretable is not Answer.YES or not importance.rows:
-        text = f"{study.label}: importances cannot be interpreted ({importance.why or 'the model explains too little'})"
-        answer = Answer.CANNOT_TELL
-    else:
-        unclear = {e.parameter for e in study.effects if e.p_holm is None or e.p_holm >= ALPHA}
-        above = [f"{row.parameter} {row.value:.2f}" for row in importance.rows if row.above_null]
-        doubtful = [row.parameter for row in importance.rows if row.above_null and row.parameter in unclear]
-        answer = Answer.YES if len(above) > len(doubtful) else Answer.CANNOT_TELL
-        line = (
-            f" (line of parameters that do nothing: {importance.null_line:.2f})"
-            if importance.null_line is not None
-            else ""
-        )
-        text = f"{study.label}: important beyond the null line: {', '.join(above) or 'none'}{line}"
-        if doubtful:
-            text += f"; the tests of effects, which are more reliable, do not confirm {', '.join(doubtful)}"
+    shares.sort(key=lambda pair: -pair[1].value)
+    shown = [f"{e.parameter} {_percent(share)}" for e, share in shares[:MOST_NAMED]]
+    more = len(shares) - MOST_NAMED
+    confirmed = [e.parameter for e, _ in shares if e.p_holm is not None and e.p_holm < ALPHA]
+    named = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    text = f"{study.label}: of the variance of all main effects, {named}"
+    text += f"; confirmed: {', '.join(confirmed)}" if confirmed else "; none is confirmed"
     yield Ranked(
         Place.IMPORTANCE,
         Finding(
             key="importance",
             study=study.label,
             question="Does a parameter explain the differences between trials?",
-            answer=answer,
+            answer=Answer.YES if confirmed else Answer.CANNOT_TELL,
             text=text,
-            method=importance.method,
-            n=importance.n,
+            method=shares[0][1].method,
+            n=shares[0][1].n,
         ),
     )
+
+
+def _percent(share: Estimate) -> str:
+    low, high = share.low, share.high
+    assert low is not None
+    assert high is not None
+    return f"{100 * share.value:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
