@@ -355,6 +355,7 @@ _FRAGMENTS = [
 
 
 @given(st.one_of(st.text(max_size=600), st.lists(st.sampled_from(_FRAGMENTS), max_size=200).map("".join)))
+@example("𠂀")
 @example("(" * 200)
 @example("-" * 500)
 @example("{" * 500)

@@ -35,7 +35,10 @@ def unmasked(text: str) -> str:
     """The original of a ``masked`` text, or of a part of one."""
 
     def unmask(run: re.Match[str]) -> str:
-        return bytes(ord(character) - _MASK for character in run[0]).decode()
+        try:
+            return bytes(ord(character) - _MASK for character in run[0]).decode()
+        except UnicodeDecodeError:
+            return run[0]  # no mask of ours: somebody wrote these characters
 
     return re.sub(f"[{chr(_MASK)}-{chr(_MASK + 255)}]+", unmask, text)
 

@@ -53,7 +53,7 @@ def shares_figure(effects: Sequence[Effect], *, name: str, title: str) -> Figure
     return Figure(
         name=name,
         title=title,
-        caption=f"Share of the variance that the main effects of all parameters have over the range that was tried, n = "
+        caption=f"Share of the variance of all main effects, over the range that was tried, n = "
         f"{known[0][1].n}. Whiskers: 95 % interval. Grey: not confirmed.",
         panels=(_bars(bars, 680, alt),),
         narrow=(_bars(bars, NARROW, alt),),

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpo_batch.findings.metrics.numbers import PREFIX
 from hpo_batch.findings.model.cells import numbers_in, value_in
+from hpo_batch.findings.model.frame import LARGEST
 from hpo_batch.text.numbers import NONE, duration, label, number
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _spread(table: TrialsTable) -> float | None:
     if "value" not in table.trials:
         return None
     values = numbers_in(table.trials["value"])
-    values = values[np.isfinite(values)]
+    values = values[np.abs(values) < LARGEST]  # the squares of others are infinite
     return float(np.std(values)) / 3 if len(values) > 1 else None
 
 
