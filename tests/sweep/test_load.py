@@ -160,7 +160,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("trial.0.name=A", "trial: must be a list, not a table"),
         ("study.seeds=[-1]", "study.seeds[1]: must be greater than or equal to 0, not -1"),
         ("study.seeds=[1, 1]", "study.seeds: a seed is listed twice"),
-        ("previous.stduy=old", "previous.stduy: unknown key; did you mean 'study'?"),
+        ("previous={study='a', stduy='b'}", "previous.stduy: unknown key; did you mean 'study'?"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),
         ("budget=[]", "budget: budgets cannot be changed with --set"),
         ("space.lr.low=1.0", "space.lr.low: low (1.0) is above high (0.001)"),
