@@ -2,12 +2,12 @@
 
     python -m benchmarks.confirm ../shared/reference/benchmarks --runs 40
 
-Searches of complete tables (benchmarks/studies.py) by Optuna's TPE without repeats. Of the seeds of a table some are for
-the search, two for confirming, and the last one, which neither has seen, is the truth; they change roles from run to run.
-Compared are the best of N trials as it is (raw), and the best of N - 10 after the first 5 configurations were run again
-with two common seeds (confirmed). ``advised`` does what ``hpo-batch confirm`` advises after N - 10 trials: confirm, or go
-on searching; with the noise floor unknown, so that the model's remainder stands for it, or known. Differences are in
-standard deviations of the noise, greater is better, with 95 % intervals over the runs.
+Searches of complete tables (benchmarks/studies.py) by Optuna's TPE without repeats. Of the seeds of a table some are
+for the search, two for confirming, and the last one, which neither has seen, is the truth; they change roles from run
+to run. Compared are the best of N trials as it is (raw), and the best of N - 10 after the first 5 configurations were
+run again with two common seeds (confirmed). ``advised`` does what ``hpo-batch confirm`` advises after N - 10 trials:
+confirm, or go on searching; with the noise floor unknown, so that the model's remainder stands for it, or known.
+Differences are in standard deviations of the noise, greater is better, with 95 % intervals over the runs.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from hpo_batch.findings.model.surrogate import surrogate
 from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.next.parent import (
     Parent,
+    baseline_key,
     best_configurations,
     free_name,
     list_sweep,
@@ -80,9 +81,13 @@ def confirm(
     Raises:
         UserError: there are fewer than two configurations, or one cannot be run any more.
     """
-    finalists = best_configurations(parent, top)
+    baseline = baseline_key(parent.sweep)
+    finalists = best_configurations(parent, top, without=() if baseline is None else (baseline,))
     if len(finalists) < 2:
-        raise UserError(f"{parent.label} has one configuration: there is nothing to choose from")
+        raise UserError(
+            f"{parent.label} has {count(len(finalists), 'configuration')} besides the baseline: there is nothing "
+            "to choose from"
+        )
     names = [f"finalist_{i}" for i in range(1, len(finalists) + 1)]
     sweep = list_sweep(parent.sweep, name=free_name(f"{parent.sweep.study.name}-confirm", root))
     trials = []
@@ -131,6 +136,11 @@ def advise(data: Data, noise: Noise, *, top: int = 5) -> Advice:
     if sd is None:
         sd, source = unexplained(data, top), "what the model of the trials leaves unexplained, noise or not"
     what = f"the {len(best)} best lie within {number(spread)}"
+    if noise.sd is not None and noise.sd.value == 0:
+        return Advice(
+            answer=Answer.NO, spread=spread, noise=0.0,
+            text="not worth it: replicates agree exactly, so new seeds change nothing (or never reach the training)",
+        )  # fmt: skip
     if sd is None:
         return Advice(
             answer=Answer.CANNOT_TELL, spread=spread, noise=None,

@@ -18,6 +18,7 @@ from hpo_batch.records import Configuration, Value
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.parameters import same
 from hpo_batch.store.home import home_of
+from hpo_batch.sweep.planned import Planned, resolve_planned
 from hpo_batch.sweep.schema import Pruner, Sampler, Sweep
 from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, duration
@@ -109,19 +110,35 @@ def own_params(sweep: Sweep, configuration: Configuration) -> dict[str, Value]:
     return {**configuration.searched, **other}
 
 
-def best_configurations(parent: Parent, top: int) -> list[tuple[TopTrial, Configuration]]:
+def best_configurations(
+    parent: Parent, top: int, *, without: Collection[str] = ()
+) -> list[tuple[TopTrial, Configuration]]:
     """The best distinct configurations, best first: with the trial that each is judged by.
+
+    Args:
+        parent: the study.
+        top: how many at most.
+        without: keys of configurations to leave out.
 
     Raises:
         UserError: see ``resolved``.
     """
     found: dict[str, tuple[TopTrial, Configuration]] = {}
-    for trial in top_configurations(parent.data, min(MANY, 2 * top)):
+    for trial in top_configurations(parent.data, MANY):
         configuration = resolved(parent, trial.params, number=trial.number)
-        found.setdefault(configuration.key, (trial, configuration))
+        if configuration.key not in without:
+            found.setdefault(configuration.key, (trial, configuration))
         if len(found) == top:
             break
     return list(found.values())
+
+
+def baseline_key(sweep: Sweep) -> str | None:
+    """Identity of the baseline's configuration; None without one."""
+    for key, planned in resolve_planned(sweep):
+        if key == ("baseline",) and isinstance(planned, Planned):
+            return planned.configuration.key
+    return None
 
 
 def used_seeds(table: TrialsTable) -> frozenset[int]:
