@@ -25,6 +25,16 @@ from hpo_batch.text.numbers import count, duration
 
 LONGEST_NAME: Final = 100
 MANY: Final = 10_000
+SECONDS: Final = (
+    "duration_sec",
+    "duration_s",
+    "duration_seconds",
+    "seconds",
+    "runtime",
+    "time_total_s",
+    "train_seconds",
+)
+"""under which names files tell how long a trial took"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,9 +204,13 @@ def with_workers(sweep: Sweep, n: int) -> Sweep:
 def training_seconds(table: TrialsTable) -> float | None:
     """Median time of one training among the complete trials, each with its number of seeds; None if unknown."""
     frame = table.trials[table.trials["state"] == "COMPLETE"]
-    if "duration" not in frame.columns or not len(frame):
-        return None
-    seconds = frame["duration"].dt.total_seconds()
+    if "duration" in frame.columns and frame["duration"].notna().any():
+        seconds = frame["duration"].dt.total_seconds()
+    else:
+        name = next((name for name in SECONDS if f"user_attrs_{name}" in frame.columns), None)
+        if name is None:
+            return None
+        seconds = frame[f"user_attrs_{name}"].dropna().astype(float)
     if "n_seeds" in frame.columns:
         seconds = seconds / frame["n_seeds"].fillna(1).astype(float)
     seconds = seconds[seconds > 0]
