@@ -25,16 +25,6 @@ from hpo_batch.text.numbers import count, duration
 
 LONGEST_NAME: Final = 100
 MANY: Final = 10_000
-SECONDS: Final = (
-    "duration_sec",
-    "duration_s",
-    "duration_seconds",
-    "seconds",
-    "runtime",
-    "time_total_s",
-    "train_seconds",
-)
-"""under which names files tell how long a trial took"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,11 +196,10 @@ def training_seconds(table: TrialsTable) -> float | None:
     frame = table.trials[table.trials["state"] == "COMPLETE"]
     if "duration" in frame.columns and frame["duration"].notna().any():
         seconds = frame["duration"].dt.total_seconds()
+    elif "seconds_total" in frame.columns:  # what a file tells
+        seconds = frame["seconds_total"].astype(float)
     else:
-        name = next((name for name in SECONDS if f"user_attrs_{name}" in frame.columns), None)
-        if name is None:
-            return None
-        seconds = frame[f"user_attrs_{name}"].dropna().astype(float)
+        return None
     if "n_seeds" in frame.columns:
         seconds = seconds / frame["n_seeds"].fillna(1).astype(float)
     seconds = seconds[seconds > 0]
