@@ -162,6 +162,20 @@ class Expectation(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Previous(Table):
+    """``[previous]``: where this sweep comes from. ``refine`` writes it; nothing that runs depends on it."""
+
+    study: Annotated[
+        tuple[Annotated[str, Limits(min_length=1)], ...], Limits(min_length=1), Through(as_tuple, "before")
+    ]
+    """names of the studies that it continues, the last one first"""
+    share: Annotated[Number, Limits(ge=0, le=1)] = 0.0
+    """share of the trials that run in the earlier space, as [[trial]]s of the set old_space"""
+    space: dict[str, Any] = field(default_factory=dict)
+    """earlier declarations of the parameters that changed; put into [space], they undo the changes"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failures(Table):
     """``[failures]``: for each reason, whether the trial gets another attempt ("retry") or fails ("fail")."""
 
@@ -293,6 +307,7 @@ class Sweep(Table):
     """a configuration to compare with: it runs as a trial, and reports compare the best ones to it"""
     trial: tuple[PlannedTrial, ...] = ()
     expect: dict[str, str | Expectation] = field(default_factory=dict)
+    previous: Previous | None = None
     failures: Failures = Failures()
     job: Job = Job()
     budget: str | None = None

@@ -158,7 +158,7 @@ def test_a_later_override_wins(load_one: LoadOne) -> None:
         ("study=3", "study: must be a table, not 3"),
         ("space.x.low=1", "space.x: 'high' is missing: a range needs both ends"),
         ("trial.0.name=A", "trial: must be a list, not a table"),
-        ("previous.study=old", "previous: this version does not support it yet"),
+        ("previous.stduy=old", "previous.stduy: unknown key; did you mean 'study'?"),
         ("study.import=[3]", "study.import[1]: must be a text in quotes, not 3"),
         ("budget=[]", "budget: budgets cannot be changed with --set"),
         ("space.lr.low=1.0", "space.lr.low: low (1.0) is above high (0.001)"),
