@@ -1,1 +1,1 @@
-"""The next sweep: what the trials of studies justify changing, written as a sweep file to review."""
+"""From what the trials show to the next sweep: plain functions that make a sweep, which one reads before it runs."""

@@ -134,6 +134,7 @@ def refine(
     _pin_baseline(draft, evidence, decisions)
     _prepare(draft, evidence, decisions, name=name)
     draft.set(("previous", "study"), [table.source for table in tables])
+    draft.set(("previous", "by"), "refine")
     notes += _import(draft, tables, sweep, root=root, path=path)
     notes += _drop_expectations(draft, path)
     decisions = _apply(draft, sweep, decisions, path)
