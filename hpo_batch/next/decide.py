@@ -37,6 +37,8 @@ CONTRADICTED: Final = 0.05
 """chance that the best value is at an end, below which the best trial's being there is not enough"""
 LEAST_KEPT: Final = 0.25
 """of the space, after everything that is narrowed or left out"""
+LEAST_SHARE: Final = 0.4
+"""of a range, that stays in any case"""
 WORTH: Final = 0.8
 """of a range: one that keeps more is not narrowed"""
 MARGIN: Final = 0.1
@@ -44,8 +46,9 @@ MARGIN: Final = 0.1
 GRID: Final = 11
 QUOTA: Final = 0.25
 """share of the trials for each value that had too few"""
-UNFAIR: Final = 0.05
-"""chance of so few trials of a value under equal shares, below which the search has neglected it"""
+UNFAIR: Final = 0.025
+"""chance of so few trials of a value under equal shares, below which the search has neglected it, if they are at most
+half of a fair share"""
 MOST_ARMS: Final = 12
 FAILED: Final = 3
 """failed trials at an end, from which it counts as a limit of stability if at least half of the trials there failed"""
@@ -274,12 +277,13 @@ def _expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decisio
         return None
     chances = evidence.edge_chances(info)
     at_best = _ends_of_best(evidence, parameter)
+    leads_to = _end_of_trend(evidence, parameter, info)
     options = []
     for i, side in enumerate(("low", "high")):
         chance = chances[i] if chances is not None else None
         sure = chance is not None and chance >= SURE
         told = side in at_best and not (chance is not None and chance < CONTRADICTED)
-        if sure or told:
+        if sure or told or side == leads_to:
             options.append((chance or 0.0, side, side in at_best))
     if not options:
         return None
@@ -294,8 +298,8 @@ def _expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decisio
         return _keep(evidence, parameter, f"best at the {side} end, but {moved}")
     effect = evidence.effects.get(parameter.name)
     direction = effect.direction if effect is not None else None
-    parts = ["best trial at" if is_best else "optimum at", f"the {side} end"]
-    reason = " ".join(parts) + (f", P(optimum there) = {chance:.2f}" if chances is not None else "")
+    what = "best trial" if is_best else "optimum" if chance >= SURE else "best mean"
+    reason = f"{what} at the {side} end" + (f", P(optimum there) = {chance:.2f}" if chances is not None else "")
     if direction is not None:
         reason += f", {_short(direction.better)} over {_short(direction.worse)} {_interval(direction.difference)}"
     reason += f", n = {evidence.n}" + (f"; {moved.capped}" if moved.capped else "")
@@ -312,6 +316,17 @@ def _expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decisio
         p_holm=effect.p_holm if effect is not None else None,
         would_change_it=f"a best trial inside the range, at {label(moved.end)} or before it",
     )
+
+
+def _end_of_trend(evidence: Evidence, parameter: Searched, info: ParamInfo) -> str:
+    """The end of the space towards which the metric improves all the way, by a test after Holm; empty if none."""
+    effect = evidence.effects.get(parameter.name)
+    if effect is None or effect.trend not in ("increasing", "decreasing") or effect.direction is None:
+        return ""
+    better = info.position(effect.direction.better)
+    low, high = info.ends
+    near = CLOSE * (high - low)
+    return "low" if better <= low + near else "high" if better >= high - near else ""
 
 
 def _ends_of_best(evidence: Evidence, parameter: Searched) -> set[str]:
@@ -448,9 +463,13 @@ def _narrow(evidence: Evidence, parameter: Integer | Real, info: ParamInfo, effe
     margin = MARGIN * (high - low)
     first = low if min(inside) <= places[1] else min(inside) - margin
     last = high if max(inside) >= places[-2] else max(inside) + margin
+    missing = (LEAST_SHARE * (high - low) - (last - first)) / 2
+    if missing > 0:
+        first, last = first - missing, last + missing
+    first, last = max(low, first), min(high, last)
     if (last - first) / (high - low) > WORTH:
         return None
-    narrower = between(parameter, back(max(low, first)), back(min(high, last)))
+    narrower = between(parameter, back(first), back(last))
     if narrower is None or not LEAST_KEPT <= share_kept(parameter, narrower) <= WORTH:
         return None
     assert effect.direction is not None
@@ -505,7 +524,12 @@ def _quota(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
         begun = {_key(value.value): value.n for value in survival.values if value.value is not None}
     counts = {_key(v): begun.get(_key(v), evidence.tried(info, v)) for v in parameter.values}
     n = sum(counts.values())
-    starved = [v for v in parameter.values if _chance_of_at_most(counts[_key(v)], n, 1 / parameter.count) < UNFAIR]
+    fair = 1 / parameter.count
+    starved = [
+        v
+        for v in parameter.values
+        if counts[_key(v)] <= fair * n / 2 and _chance_of_at_most(counts[_key(v)], n, fair) < UNFAIR
+    ]
     if not starved or len(starved) == parameter.count or n < FEWEST_TO_WIDEN:
         return None
     share = min(QUOTA, 1 / parameter.count)

@@ -29,7 +29,7 @@ from hpo_batch.sweep.schema import Sweep
 
 ASKED: Final = ("best", "noise", "health", "survival", "effects", "relations", "baseline", "hours")
 """names of the subjects of a report that decisions rest on"""
-CLOSE: Final = 0.025
+CLOSE: Final = 0.05
 """of the range: what counts as being at its end"""
 SAMPLES: Final = 400
 PLACES: Final = 9

@@ -139,7 +139,7 @@ def write_files(files: Mapping[Path, str]) -> None:
 
 
 def _put(table: Any, key: str, value: Any, comment: str) -> None:
-    old = table.get(key) if key in table else None
+    old = _held(table, key)
     told = ""
     if isinstance(old, Item) and not isinstance(old, Table | AoT):
         told = old.trivia.comment
@@ -152,7 +152,18 @@ def _put(table: Any, key: str, value: Any, comment: str) -> None:
         del table[key]  # a table of its own cannot become a value where it stands
     table[key] = new
     if text and not isinstance(table, InlineTable):
-        table[key].comment(text)
+        held = _held(table, key)
+        assert held is not None
+        held.comment(text)
+
+
+def _held(table: Any, key: str) -> Item | None:
+    """An item with its comment; tables give true and false as Python's."""
+    if key not in table:
+        return None
+    container = table.value if isinstance(table, AbstractTable) else table
+    item: Item = container.item(key)
+    return item
 
 
 def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None:
@@ -166,7 +177,8 @@ def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None
         if text:
             old.comment(text)
     elif comment:
-        first = old[next(iter(value))]
+        first = _held(old, next(iter(value)))
+        assert first is not None
         first.comment(_joined(first.trivia.comment, comment))
 
 
