@@ -132,7 +132,7 @@ def refine(
     decisions = decide(evidence)
     _check_carried(evidence, decisions)
     _pin_baseline(draft, evidence, decisions)
-    _prepare(draft, evidence, decisions, name=name)
+    _prepare(draft, sweep, name=name)
     draft.set(("previous", "study"), [table.source for table in tables])
     draft.set(("previous", "by"), "refine")
     notes += _import(draft, tables, sweep, root=root, path=path)
@@ -344,9 +344,9 @@ def _pin_baseline(draft: Draft, evidence: Evidence, decisions: Sequence[Decision
             draft.set(("baseline", name), value, comment="the middle of the earlier range")
 
 
-def _prepare(draft: Draft, evidence: Evidence, decisions: Sequence[Decision], *, name: str) -> None:
+def _prepare(draft: Draft, sweep: Sweep, *, name: str) -> None:
     """Everything beside the space: name, seed, what has run already."""
-    sampler = evidence.sweep.sampler
+    sampler = sweep.sampler
     draft.set(("study", "name"), name)
     draft.remove("previous")
     draft.remove("trial")
@@ -354,7 +354,6 @@ def _prepare(draft: Draft, evidence: Evidence, decisions: Sequence[Decision], *,
         draft.set(("sampler", "seed"), (sampler.seed + 1) % 2**32, comment="another one: other draws")
     if sampler.extremes:
         draft.remove("sampler", "extremes")
-    del decisions
 
 
 def _import(draft: Draft, tables: Sequence[TrialsTable], sweep: Sweep, *, root: Path, path: Path) -> list[str]:

@@ -147,6 +147,10 @@ def _put(table: Any, key: str, value: Any, comment: str) -> None:
     if isinstance(old, AbstractTable) and isinstance(value, Mapping):
         _update(old, value, text, comment)
         return
+    if isinstance(old, Array) and _edited(old, value):
+        if text and not isinstance(table, InlineTable):
+            old.comment(text)
+        return
     new = _item(value)
     if isinstance(old, AbstractTable) and isinstance(table, Table) and isinstance(old, Table):
         del table[key]  # a table of its own cannot become a value where it stands
@@ -171,7 +175,8 @@ def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None
     for key in [key for key in old if key not in value]:
         del old[key]
     for key, inner in value.items():
-        if key not in old or repr(_plain(old[key])) != repr(inner):
+        held = _held(old, key)
+        if repr(_plain(held)) != repr(inner) and not (isinstance(held, Array) and _edited(held, inner)):
             old[key] = _item(inner)
     if isinstance(old, InlineTable):
         if text:
@@ -180,6 +185,25 @@ def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None
         first = _held(old, next(iter(value)))
         assert first is not None
         first.comment(_joined(first.trivia.comment, comment))
+
+
+def _edited(array: Array, value: Any) -> bool:
+    """Take out and add elements where they stand, so that comments between them stay; False if that is not all."""
+    if not isinstance(value, list | tuple):
+        return False
+    there = [repr(inner) for inner in _plain(array)]
+    wanted = [repr(inner) for inner in value]
+    rest = [inner for inner in there if inner in wanted]
+    front = len(wanted) - len(rest) if wanted[len(wanted) - len(rest) :] == rest else 0
+    if wanted[front : front + len(rest)] != rest or len(set(there)) < len(there):
+        return False
+    for place in reversed([i for i, inner in enumerate(there) if inner not in wanted]):
+        del array[place]
+    for place, inner in enumerate(value[:front]):
+        array.insert(place, _item(inner))
+    for inner in value[front + len(rest) :]:
+        array.append(_item(inner))
+    return [repr(inner) for inner in _plain(array)] == wanted
 
 
 def _joined(told: str, comment: str) -> str:
