@@ -166,8 +166,8 @@ def _held(table: Any, key: str) -> Item | None:
     if key not in table:
         return None
     container = table.value if isinstance(table, AbstractTable) else table
-    item: Item = container.item(key)
-    return item
+    item = container.item(key)
+    return item if isinstance(item, Item) else None
 
 
 def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None:
