@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "compare": "Compare several studies side by side.",
     },
     "Go on": {
+        "refine": "Write the next sweep: what to widen, leave out or fix, with reasons.",
         "confirm": "Write a sweep that trains the best configurations again, with new seeds.",
         "propose": "Write a sweep of supplementary trials around the best one.",
     },
