@@ -17,7 +17,8 @@
     ├── StorageError         4   the study on disk cannot be read or written
     │   ├── JournalCorrupt
     │   └── LockTimeout
-    └── Superseded           4   another attempt has taken over the trial
+    ├── Superseded           4   another attempt has taken over the trial
+    └── Declined             5   the trials do not carry what was asked for
 
 Messages say what happened, where, and what to do. They are caught once, in ``cli.main``.
 """
@@ -37,6 +38,7 @@ class Exit(IntEnum):
     BAD_INPUT = 2
     SLURM = 3
     STORAGE = 4
+    DECLINED = 5
     # EX_SOFTWARE of sysexits.h
     BUG = 70
     # 128 + SIGINT, as in shells
@@ -154,3 +156,9 @@ class LockTimeout(StorageError):
 
 class Superseded(StorageError):
     """Another attempt has taken over the trial: results of this one no longer count."""
+
+
+class Declined(HpoBatchError):
+    """The trials do not carry what was asked for. The message says what would."""
+
+    exit_code = Exit.DECLINED

@@ -42,6 +42,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "report": "Write what the trials show, and how certain it is: html, md, json, figures.",
         "compare": "Compare several studies side by side.",
     },
+    "Go on": {
+        "refine": "Write the next sweep: what to widen, leave out or fix, with reasons.",
+        "confirm": "Write a sweep that trains the best configurations again, with new seeds.",
+        "propose": "Write a sweep of supplementary trials around the best one.",
+    },
     "Keep": {
         "import": "Make a study from existing trials, as history for a sweep.",
         "doctor": "Check a study, its disk and SLURM; rebuild a lost journal.",

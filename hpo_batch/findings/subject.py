@@ -42,6 +42,7 @@ class Place(IntEnum):
     """of a subject without a place of its own"""
 
     # what the trials show
+    CONFIRMED = auto()
     ALL_NOISE = auto()
     INTERACTION = auto()
     SURVIVORS = auto()

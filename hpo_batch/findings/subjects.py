@@ -7,6 +7,7 @@ from typing import Final
 from hpo_batch.findings.baseline.subject import SUBJECT as BASELINE
 from hpo_batch.findings.best.subject import SUBJECT as BEST
 from hpo_batch.findings.budgets.subject import SUBJECT as BUDGETS
+from hpo_batch.findings.confirmed.subject import SUBJECT as CONFIRMED
 from hpo_batch.findings.coverage.subject import SUBJECT as COVERAGE
 from hpo_batch.findings.curves.subject import SUBJECT as CURVES
 from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
@@ -26,6 +27,7 @@ from hpo_batch.findings.trials.subject import SUBJECT as TRIALS
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
     BEST,
+    CONFIRMED,
     TRIALS,
     EFFECTS,
     IMPORTANCE,

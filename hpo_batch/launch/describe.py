@@ -71,7 +71,9 @@ def _trials_line(sweep: Sweep) -> str:
     origins = [f"{count} {kind}" for kind, count in by_origin.items()]
     rest = target(sweep) - len(planned)
     origins += [f"{rest} by {sweep.sampler.name}"] if rest and not sweep.sampler.capabilities.is_list else []
-    seeds = f", each with {sweep.study.replicates} seeds" if sweep.study.replicates > 1 else ""
+    per_trial = sweep.study.seeds_per_trial
+    same = "the same " if sweep.study.seeds else ""
+    seeds = f", each with {same}{per_trial} seeds" if per_trial > 1 else ""
     return line("trials", f"{target(sweep)}: {', '.join(origins)}{seeds}")
 
 
@@ -90,7 +92,7 @@ def footprint_of(sweep: Sweep) -> footprint.Footprint:
     job, shape = sweep.job, shape_of(sweep.job)
     return footprint.planned(
         trials=target(sweep),
-        seeds=sweep.study.replicates,
+        seeds=sweep.study.seeds_per_trial,
         is_command=sweep.objective.command is not None,
         workers=job.workers,
         processes=0 if job.is_local else shape.tasks_for(job.workers) * shape.nodes * shape.tasks_per_node,

@@ -112,7 +112,8 @@ def of_study(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | N
         each = sum(sample) / len(sample)
     else:
         is_command = setting(frozen, "objective", "command", None) is not None
-        each = float(of_trial(seeds=int(setting(frozen, "study", "replicates", 1)), is_command=is_command))
+        seeds = len(setting(frozen, "study", "seeds", ())) or int(setting(frozen, "study", "replicates", 1))
+        each = float(of_trial(seeds=seeds, is_command=is_command))
     fixed = _fixed(home)
     to_begin = max(0, counts.target - counts.finished - counts.running - counts.waiting)
     return Usage(

@@ -108,7 +108,7 @@ def _contradiction(row: Row, configuration: Configuration) -> str | None:
 
 def settled(sweep: Sweep, name: str, *, trials: int) -> Sweep:
     """The sweep of a study that has all its trials: nothing is planned, expected, pruned or imported."""
-    study = replace(sweep.study, name=name, trials=trials, import_=(), replicates=1)
+    study = replace(sweep.study, name=name, trials=trials, import_=(), replicates=1, seeds=())
     # "random" because a list or a grid would report the configurations that it still lacks
     sampler = Sampler(name="random", seed=sweep.sampler.seed, coverage=sweep.sampler.coverage)
     return replace(

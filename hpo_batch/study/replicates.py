@@ -1,6 +1,7 @@
 """Train a configuration several times: several seeds per trial, or trials that repeat an earlier one.
 
-``[study] replicates`` gives each trial several seeds and stores their metrics beside the means. With ``[sampler]
+``[study] replicates`` gives each trial several seeds of its own, ``[study] seeds`` the same to all, and their metrics
+are stored beside the means. With ``[sampler]
 duplicates = "replicate"``, a configuration that the sampler proposes again becomes a new trial with another seed.
 """
 
@@ -17,7 +18,12 @@ from hpo_batch.sweep.schema import Sweep
 
 
 def seeds_of(sweep: Sweep, number: int) -> tuple[int, ...]:
-    """A trial's seeds, from the study's seed and its number; the first is also the seed without replicates."""
+    """A trial's seeds: those of ``[study] seeds``, else from the study's seed and the trial's number.
+
+    Of the latter the first is also the seed without replicates.
+    """
+    if sweep.study.seeds:
+        return sweep.study.seeds
     first = f"{sweep.sampler.seed}:{number}"
     texts = [first, *(f"{first}:{i}" for i in range(1, sweep.study.replicates))]
     return tuple(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") for text in texts)

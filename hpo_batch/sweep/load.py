@@ -28,10 +28,6 @@ from hpo_batch.sweep.validate import checked, known_keys, validate
 from hpo_batch.text.lines import one_line
 from hpo_batch.text.values import shown
 
-LATER: dict[str, str] = {
-    "previous": "what refine remembers",
-}
-"""keys planned for a later version, with their own message"""
 FROZEN = {
     "job.template": "a study keeps its job as submitted; to use another template, pass the sweep's TOML file",
     "study.name": "the name of a study cannot be changed",
@@ -68,6 +64,19 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
         raise UserError(f"{path}: not UTF-8 text: {error}") from error
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
+    return loads(text, path=path, overrides=overrides)
+
+
+def loads(text: str, *, path: Path, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
+    """``load`` for the text of a file that need not exist yet.
+
+    Args:
+        text: TOML.
+        path: what messages call the file; templates are looked for beside it.
+
+    Raises:
+        SweepInvalid: the text has mistakes; contains all of them.
+    """
     try:
         raw = tomli.loads(text)
         lines = key_lines(text)
@@ -316,11 +325,7 @@ def _parse_override(text: str) -> Raw:
 
 def _validated(raw: Raw, problems: list[Problem]) -> Sweep | None:
     """Validate a merged sweep; None if there are problems, which are added to ``problems``."""
-    for dotted, what in LATER.items():
-        if _has(raw, dotted.split(".")):
-            message = f"this version does not support it yet ({what}); remove the key"
-            problems.append(Problem(key=tuple(dotted.split(".")), message=message))
-    raw = _without(raw, {tuple(dotted.split(".")) for dotted in LATER})
+    raw = dict(raw)
     objective = raw.get("objective", {})
     with_n_params = isinstance(objective, Mapping) and "n_params" in objective
     is_table = isinstance(raw.get("space", {}), Mapping)
@@ -342,14 +347,6 @@ def _has(raw: Mapping[str, Any], parts: Sequence[str]) -> bool:
             return False
         node = node[part]
     return True
-
-
-def _without(raw: Mapping[str, Any], keys: set[tuple[str, ...]], path: tuple[str, ...] = ()) -> Raw:
-    return {
-        key: _without(value, keys, (*path, key)) if isinstance(value, Mapping) and len(path) < 1 else value
-        for key, value in raw.items()
-        if (*path, key) not in keys
-    }
 
 
 def infer_space(raw: Mapping[str, Any]) -> dict[str, Any]:

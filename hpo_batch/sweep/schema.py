@@ -58,6 +58,9 @@ class Study(Table):
     replicates: Annotated[int, Limits(ge=1, le=100, strict=True)] = 1
     """number of seeds to train each trial with, one after the other; its value is their mean, and the first seed alone
     decides pruning"""
+    seeds: tuple[Annotated[int, Limits(ge=0, le=2**32 - 1, strict=True)], ...] = ()
+    """the seeds themselves, the same for every trial, which can then be compared in pairs; default: each trial has
+    seeds of its own, as many as replicates"""
     import_: Annotated[tuple[Annotated[str, Limits(min_length=1)], ...], Through(as_tuple, "before")] = ()
     """names or directories of other studies; the sampler learns from their trials, which do not count in this study"""
     max_attempts: Annotated[int, Limits(ge=1, le=100, strict=True)] = 3
@@ -71,6 +74,11 @@ class Study(Table):
     shared: Flag = False
     """let the directory's group run workers, submit and cancel, and so run code as you (files 0660, directories
     2770)"""
+
+    @property
+    def seeds_per_trial(self) -> int:
+        """How often each trial is trained."""
+        return len(self.seeds) or self.replicates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,27 @@ class Expectation(Table):
     """an expression over the names of trials and sets, best, baseline and elites"""
     then: str | None = None
     """what you will do if it is true"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previous(Table):
+    """``[previous]``: where this sweep comes from. The command that wrote it fills it in; nothing that runs depends on
+    it."""
+
+    study: Annotated[
+        tuple[Annotated[str, Limits(min_length=1)], ...], Limits(min_length=1), Through(as_tuple, "before")
+    ]
+    """names of the studies that it continues, the last one first"""
+    share: Annotated[Number, Limits(ge=0, le=1)] = 0.0
+    """share of the trials that run in the earlier space, as [[trial]]s of the set old_space"""
+    space: dict[str, Any] = field(default_factory=dict)
+    """earlier declarations of the parameters that changed; put into [space], they undo the changes"""
+    by: Literal["refine", "propose", "confirm", "transfer"] | None = None
+    """the command that wrote this sweep"""
+    trials: dict[str, Annotated[int, Limits(ge=0, strict=True)]] = field(default_factory=dict)
+    """by name of a [[trial]]: the number of the trial of that study that it repeats"""
+    values: dict[str, Number] = field(default_factory=dict)
+    """by name of a [[trial]]: the metric by which that trial was chosen"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,6 +322,7 @@ class Sweep(Table):
     """a configuration to compare with: it runs as a trial, and reports compare the best ones to it"""
     trial: tuple[PlannedTrial, ...] = ()
     expect: dict[str, str | Expectation] = field(default_factory=dict)
+    previous: Previous | None = None
     failures: Failures = Failures()
     job: Job = Job()
     budget: str | None = None

@@ -193,6 +193,9 @@ def _read(kind: Any, value: Any, at: str) -> Any:
                 raise ValueError(f"{at}: {error}") from error
         return _read(arguments[0], value, at)
     if origin in (Union, UnionType):
+        others = [one for one in arguments if one is not type(None)]
+        if len(others) == 1 and value is not None:
+            return _read(others[0], value, at)  # its errors name the key within a table
         # the first member that fits, in the order of the annotation, like pydantic's left-to-right mode
         for one in arguments:
             try:

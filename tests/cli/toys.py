@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -91,3 +92,11 @@ def dies_after_one(trial: hpo_batch.Trial) -> float:
         os.kill(os.getpid(), signal.SIGKILL)
     os.environ["SECOND"] = "1"
     return float(trial.params["x"])
+
+
+def noisy(trial: hpo_batch.Trial) -> float:
+    """Best at x = 0.3; a seed moves all configurations by much, and each by a little."""
+    x, n = float(trial.params["x"]), int(trial.params["n"])
+    shared = random.Random(trial.seed).gauss(0, 0.3)
+    own = random.Random(f"{trial.seed} {x} {n}").gauss(0, 0.02)
+    return (x - 0.3) ** 2 + 0.1 * n + shared + own

@@ -131,7 +131,10 @@ def test_any_values_given_by_hand(params: dict[str, Any]) -> None:
     assert_survives(checked(Sweep, {**TABLES, "trial": [trial], "baseline": params, "sampler": {"options": params}}))
 
 
-WHOLE = checked(Sweep, {**TABLES, "trial": [{"name": "A"}], "expect": {"e": {"if": "A > 1"}}})
+WHOLE = checked(
+    Sweep,
+    {**TABLES, "trial": [{"name": "A"}], "expect": {"e": {"if": "A > 1"}}, "previous": {"study": "s"}},
+)
 NO_VALUE = [{"neither": ["text", None]}]
 """of no key but those that hold whatever JSON holds"""
 Path_ = tuple[str | int, ...]

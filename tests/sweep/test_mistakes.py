@@ -8,7 +8,7 @@ import pytest
 
 from hpo_batch.errors import SweepInvalid
 from hpo_batch.records import Problem
-from hpo_batch.sweep.load import LATER, load
+from hpo_batch.sweep.load import load
 from hpo_batch.sweep.mistakes import Mistake, Source, dotted, put
 from hpo_batch.text.lines import one_line
 from tests.sweep.conftest import HEAD, SPACE, Told
@@ -96,18 +96,11 @@ def test_an_empty_file_says_what_is_needed(told: Told) -> None:
     ]
 
 
-@pytest.mark.parametrize("key", LATER)
-def test_keys_of_later_versions_are_refused_by_name(told: Told, key: str) -> None:
-    table, _, name = key.partition(".")
-    if not name:
-        text, line = f"{SPACE}[{key}]\nstudy = 'x'\n", 11
-    elif table == "study":
-        text, line = SPACE, 6
-    else:
-        text, line = f"{SPACE}[{table}]\n{name} = 1\n", 12
-    head = HEAD.replace("trials = 5\n", f"trials = 5\n{name} = 1\n") if table == "study" and name else HEAD
-    message = f"this version does not support it yet ({LATER[key]}); remove the key"
-    assert told(text, head=head) == [f"sweep.toml:{line}: {key}: {message}"]
+def test_where_a_sweep_comes_from_is_checked_like_every_table(told: Told) -> None:
+    assert told(SPACE + "[previous]\nstudy = []\nshare = 2\n") == [
+        "sweep.toml:12: previous.study: must not be empty",
+        "sweep.toml:13: previous.share: must be at most 1, not 2",
+    ]
 
 
 @pytest.mark.parametrize(

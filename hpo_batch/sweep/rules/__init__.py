@@ -31,6 +31,7 @@ RULES: Final[tuple[Rule, ...]] = (
     sampler.planned_only,
     sampler.coverage,
     sampler.duplicates,
+    sampler.seeds,
     sampler.runs_here,
     sampler.options,
     sampler.pruner_fits,

@@ -73,6 +73,21 @@ def duplicates(draft: Draft) -> Iterator[Problem]:
         yield Problem(key=("sampler", "duplicates"), message=message)
 
 
+def seeds(draft: Draft) -> Iterator[Problem]:
+    """``study.seeds`` are different, and as many as ``study.replicates`` if that is given too."""
+    study = draft.sweep.study
+    if not draft.is_sound("study.seeds", "study.replicates"):
+        return
+    if len(set(study.seeds)) < len(study.seeds):
+        yield Problem(key=("study", "seeds"), message="a seed is listed twice")
+    if study.seeds and study.replicates not in (1, len(study.seeds)):
+        message = f"there are {len(study.seeds)} in study.seeds, which say it already; remove 'replicates'"
+        yield Problem(key=("study", "replicates"), message=message)
+    if study.seeds and draft.sweep.sampler.duplicates == "replicate":
+        message = "every trial has the same seeds: a configuration that is trained again would give the same"
+        yield Problem(key=("sampler", "duplicates"), message=message)
+
+
 def runs_here(draft: Draft) -> Iterator[Problem]:
     """Known samplers that cannot run this sweep."""
     sweep = draft.sweep

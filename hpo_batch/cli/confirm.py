@@ -1,0 +1,126 @@
+"""``hpo-batch confirm``: write a sweep that trains the best configurations again, with new seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpo_batch.cli.options import hint, logs_root, root_option
+from hpo_batch.cli.report import known_options
+from hpo_batch.cli.sources import column_options, read_sources
+from hpo_batch.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpo_batch.findings.known import Known
+    from hpo_batch.results.table import TrialsTable
+
+
+def next_options(command: Callable[..., int]) -> Callable[..., int]:
+    """``-o --dry-run --unfinished`` and what says where the trials are, for commands that write the next sweep."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--sweep",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="The sweep of a file's trials: how they are run, and their space.",
+            ),
+            click.option(
+                "-o",
+                "--output",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="The new sweep's file [default: its study's name, in the current folder].",
+            ),
+            click.option("-n", "--dry-run", is_flag=True, help="Print the sweep; write nothing."),
+            click.option("--unfinished", is_flag=True, help="Go on from the trials so far, although some are running."),
+            column_options,
+            known_options,
+            root_option,
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command(name="confirm")
+@click.argument("study")
+@click.option("--top", type=click.IntRange(min=2, max=100), default=5, help="Number of configurations [default: 5].")
+@click.option("--seeds", type=click.IntRange(min=1, max=100), default=3, help="New seeds for each [default: 3].")
+@next_options
+def command(
+    study: str,
+    top: int,
+    seeds: int,
+    sweep: Path | None,
+    output: Path | None,
+    dry_run: bool,
+    unfinished: bool,
+    known: Known,
+    seed: int,
+    root: Path | None,
+    **columns: Any,
+) -> int:
+    """Write a sweep that trains the best configurations of STUDY, and its baseline, again with the same new seeds.
+
+    Says whether that is worth it: where the best lie further apart than chance moves them, it is not. After 'submit',
+    'report' compares them seed by seed.
+    """
+    folder, logs = folder_of(output), logs_root(root)
+    table = one_table(study, sweep=sweep, root=logs, **columns)
+
+    from hpo_batch.next.confirm import confirm
+    from hpo_batch.next.parent import parent_of
+
+    made = confirm(parent_of(table, unfinished=unfinished, known=known), top=top, seeds=seeds, root=logs, near=folder)
+    return finish(
+        made.text,
+        path=output if output is not None else Path(f"{made.sweep.study.name}.toml"),
+        dry_run=dry_run,
+        said=[f"advice: {made.advice.text}"],
+        name=made.sweep.study.name,
+    )
+
+
+def folder_of(output: Path | None) -> Path:
+    """The folder of the new file, which must not exist yet."""
+    from hpo_batch.next.sweep_text import check_new
+
+    if output is None:
+        return Path()
+    check_new(output)
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"'{output.parent}' is no folder; -o takes a file in one that exists")
+    if output.suffix != ".toml":
+        raise UserError(f"'{output}' does not end in .toml, by which commands know a sweep's file")
+    return output.parent
+
+
+def one_table(study: str, *, sweep: Path | None, root: Path, **columns: Any) -> TrialsTable:
+    """The trials of STUDY, which must be one study.
+
+    Raises:
+        UserError: it has several budgets.
+    """
+    tables = read_sources(sources=(study,), files=(), sweep=sweep, root=root, reports=True, **columns)
+    if len(tables) > 1:
+        raise UserError(f"'{study}' is several studies: {', '.join(table.source for table in tables)}; name one")
+    return tables[0]
+
+
+def finish(text: str, *, path: Path, dry_run: bool, said: list[str], name: str) -> int:
+    """Write or print the sweep, and say what to do with it."""
+    from hpo_batch.next.sweep_text import write_sweep
+
+    if dry_run:
+        click.echo(text, nl=False)
+    else:
+        write_sweep(path, text)
+        click.echo(path.resolve())
+    for line in said:
+        click.echo(line, err=True)
+    if not dry_run:
+        click.echo(f"next: {hint('submit', str(path))}, then {hint('report', name)}", err=True)
+    return 0

@@ -1,0 +1,1 @@
+"""What the best configurations gave again, with new seeds."""

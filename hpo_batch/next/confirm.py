@@ -1,0 +1,189 @@
+"""Confirm: the best configurations again, with new seeds that are the same for all, and the baseline beside them.
+
+The best of many noisy trials was lucky, too. What a finalist gives with seeds that took no part in its selection is
+what it will give again; with the same seeds for all, what a seed does to all of them cancels in their differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from hpo_batch.errors import UserError
+from hpo_batch.findings.model.frame import Data
+from hpo_batch.findings.model.surrogate import surrogate
+from hpo_batch.findings.noise.numbers import Noise, single_sd
+from hpo_batch.next.parent import (
+    Parent,
+    baseline_key,
+    best_configurations,
+    free_name,
+    list_sweep,
+    new_seeds,
+    own_params,
+    time_text,
+    used_seeds,
+    with_workers,
+)
+from hpo_batch.next.sweep_text import sweep_text
+from hpo_batch.records import Answer
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.schema import PlannedTrial, Previous, Sweep
+from hpo_batch.text.numbers import count, number
+
+FINALISTS: Final = "finalists"
+"""set of the trials to confirm"""
+WORTH: Final = 2.0
+"""spread of the finalists, in noise floors, below which confirming pays. On searches of tables it raised the true value
+of the winner below, and cost trials for nothing above (docs/benchmarks.md)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """Whether confirming is worth its trials."""
+
+    answer: Answer
+    spread: float
+    """of the finalists' values"""
+    noise: float | None
+    """of one trial's value"""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """A sweep that confirms, and what it is for."""
+
+    sweep: Sweep
+    advice: Advice
+    text: str
+    """the file"""
+    trainings: int
+    """trials times seeds"""
+
+
+def confirm(
+    parent: Parent, *, top: int = 5, seeds: int = 3, root: Path = Path("logs"), near: Path = Path()
+) -> Confirmation:
+    """The sweep that trains the best distinct configurations and the baseline again.
+
+    Args:
+        parent: the study.
+        top: number of configurations.
+        seeds: number of new seeds for each.
+        root: the logs directory, for a name that no study has.
+        near: folder that the file is for.
+
+    Raises:
+        UserError: there are fewer than two configurations, or one cannot be run any more.
+    """
+    baseline = baseline_key(parent.sweep)
+    finalists = best_configurations(parent, top, without=() if baseline is None else (baseline,))
+    if len(finalists) < 2:
+        raise UserError(
+            f"{parent.label} has {count(len(finalists), 'configuration')} besides the baseline: there is nothing "
+            "to choose from"
+        )
+    names = [f"finalist_{i}" for i in range(1, len(finalists) + 1)]
+    sweep = list_sweep(parent.sweep, name=free_name(f"{parent.sweep.study.name}-confirm", root))
+    trials = []
+    for name, (trial, configuration) in zip(names, finalists, strict=True):
+        times = f", the best of {trial.count} trials with it" if trial.count > 1 else ""
+        trials.append(
+            PlannedTrial(
+                name=name,
+                set=FINALISTS,
+                params=own_params(sweep, configuration),
+                note=f"trial {trial.number} of {parent.label}: {parent.data.metric} = {trial.value!r}{times}",
+            )
+        )
+    chosen = new_seeds(seeds, used=used_seeds(parent.table), of=sweep.study.name)
+    sweep = replace(
+        sweep,
+        study=replace(sweep.study, seeds=chosen),
+        trial=tuple(trials),
+        previous=Previous(
+            study=(parent.source,),
+            by="confirm",
+            trials={name: trial.number for name, (trial, _) in zip(names, finalists, strict=True)},
+            values={name: trial.value for name, (trial, _) in zip(names, finalists, strict=True)},
+        ),
+    )
+    n = len(planned_trials(sweep))
+    sweep = with_workers(sweep, n)
+    advice = advise(parent.data, parent.noise, top=len(finalists))
+    return Confirmation(
+        sweep=sweep,
+        advice=advice,
+        text=sweep_text(sweep, near=near, header=_header(parent, sweep, advice, n)),
+        trainings=n * seeds,
+    )
+
+
+def advise(data: Data, noise: Noise, *, top: int = 5) -> Advice:
+    """Whether the best configurations lie so close together that chance may have chosen among them.
+
+    Without a noise floor the model of the trials tells what it cannot explain. That holds what it fits badly too, so it
+    is an upper bound.
+    """
+    best = (data.sign * data.y[data.best_of_each[:top]]).tolist()
+    spread = float(best[0] - best[-1])
+    sd, source = single_sd(noise), "the noise"
+    if sd is None:
+        sd, source = unexplained(data, top), "what the model of the trials leaves unexplained, noise or not"
+    what = f"the {len(best)} best lie within {number(spread)}"
+    if noise.sd is not None and noise.sd.value == 0:
+        return Advice(
+            answer=Answer.NO, spread=spread, noise=0.0,
+            text="not worth it: replicates agree exactly, so new seeds change nothing (or never reach the training)",
+        )  # fmt: skip
+    if sd is None:
+        return Advice(
+            answer=Answer.CANNOT_TELL, spread=spread, noise=None,
+            text=f"{what}; the noise floor is unknown, so whether confirming is worth it is too: it measures the noise",
+        )  # fmt: skip
+    if spread < WORTH * sd:
+        text = (
+            f"worth it: {what}, less than {WORTH:g} times {source} ({number(sd)}), so chance may have chosen the first"
+        )
+        return Advice(answer=Answer.YES, spread=spread, noise=sd, text=text)
+    text = (
+        f"not worth it: {what}, {spread / sd:.2g} times {source} ({number(sd)}), so other seeds would hardly change "
+        "the order; further trials are the better use of the time"
+    )
+    return Advice(answer=Answer.NO, spread=spread, noise=sd, text=text)
+
+
+def unexplained(data: Data, top: int) -> float | None:
+    """What the model leaves unexplained among the best configurations, as a standard deviation of the metric; None
+    without a model."""
+    model = surrogate(data, data.distinct)
+    if model is None:
+        return None
+    variance = float(np.mean([process.scales[3] for process in model.draws]))
+    z = np.sort(data.sign * model.scores.z)[::-1][:top] * data.sign
+    slopes = model.scores.expected(z, np.full(len(z), variance))[1]
+    return float(np.sqrt(variance) * np.abs(slopes).mean())
+
+
+def _header(parent: Parent, sweep: Sweep, advice: Advice, n: int) -> Sequence[str]:
+    study = sweep.study
+    what = f"{count(len(sweep.trial), 'configuration')}{' and the baseline' if n > len(sweep.trial) else ''}"
+    trainings = n * len(study.seeds)
+    return [
+        f"Confirms the best of {parent.label} ({count(parent.data.n, 'complete trial')}): {what} again, each with the "
+        f"same {count(len(study.seeds), 'new seed')}.",
+        f"{count(n, 'trial')}, {count(trainings, 'training')}: "
+        f"{time_text(parent.table, trainings=trainings, workers=sweep.job.workers)}.",
+        f"Advice: {advice.text}.",
+        *(
+            ()
+            if sweep.baseline is not None
+            else ("There is no [baseline]: add one to see what the search has gained.",)
+        ),
+        f"Judged by 'hpo-batch report {study.name}': held-out means with intervals, and differences seed by seed.",
+    ]

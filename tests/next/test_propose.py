@@ -1,0 +1,197 @@
+"""``propose``: what it writes is valid, new, counted right, and tells main effects apart."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hpo_batch.errors import Declined
+from hpo_batch.next.confirm import confirm
+from hpo_batch.next.parent import Parent, parent_of
+from hpo_batch.next.propose import REFERENCE, already_run, design, propose, repeated
+from hpo_batch.results.table import TrialsTable
+from hpo_batch.sources.columns import Columns
+from hpo_batch.sources.read import read_tables
+from hpo_batch.space.draw import at_random
+from hpo_batch.sweep.load import load, loads
+from hpo_batch.sweep.planned import planned_trials
+from hpo_batch.sweep.schema import Sweep
+from tests.cli.conftest import SWEEP, Cli, cli
+from tests.findings import simulate
+from tests.helpers import REPOSITORY
+
+__all__ = ["cli"]
+
+HEAD = """
+[study]
+name = "s"
+metric = "score"
+direction = "maximize"
+trials = 40
+
+[objective]
+function = "tests.cli.toys:noisy"
+
+[space]
+"""
+
+
+def sweep_of(space: str) -> Sweep:
+    (sweep,) = loads(HEAD + space, path=Path("s.toml"))
+    return sweep
+
+
+def truth(values: Mapping[str, Any]) -> float:
+    """Something of every kind of value."""
+    height = 0.0
+    for name, value in values.items():
+        if isinstance(value, str | bool):
+            height += 0.1 * len(str(value))
+        else:
+            at = math.log10(value) if isinstance(value, float) and 0 < value < 0.01 else float(value)
+            height -= 0.05 * (at - len(name)) ** 2
+    return height
+
+
+def table_of(sweep: Sweep, n: int, *, seed: int = 0, noise: float = 0.02) -> TrialsTable:
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        configuration = at_random(sweep.space, rng)
+        if sweep.space.why_invalid(configuration) is None:
+            rows.append((dict(configuration.searched), truth(configuration.searched) + rng.gauss(0, noise)))
+    return simulate.table(rows, sweep=sweep, space=sweep.space, label="s")
+
+
+def parent(space: str, n: int = 40, **more: Any) -> Parent:
+    sweep = sweep_of(space)
+    return parent_of(table_of(sweep, n, **more))
+
+
+PLAIN = """
+lr = { low = 1e-5, high = 1e-2, log = true }
+width = [32, 64, 128]
+drop = { low = 0.0, high = 0.5, step = 0.1 }
+act = ["relu", "gelu", "tanh"]
+"""
+SPACES = [
+    PLAIN,
+    "lr = { low = 1e-5, high = 1e-2, log = true }\nkind = { choices = ['a', 'b'], weights = [3, 1] }\n"
+    "extra = { low = 1, high = 9, when = \"kind == 'a'\" }\nflag = [true, false]\n",
+    "d = [8, 16, 24, 32]\nheads = [1, 2, 3, 4]\nlayers = { low = 1, high = 6 }\n[space.constraints]\n"
+    "divides = 'd % heads == 0'\nsmall = 'd * layers <= 96'\n",
+    "x = { low = 0.0, high = 1.0, limits = [0.0, 1.0] }\ny = { low = -3, high = 3, limits = [-3, 3] }\nfixed = 3\n",
+    "".join(f"p{i} = {{ low = 0.0, high = 1.0 }}\n" for i in range(14)),
+    "x = [1, 2, 3, 4, 5, 6, 7, 8]\n",
+]
+
+
+@pytest.mark.parametrize("factors", range(1, 12))
+def test_main_effects_of_the_design_do_not_depend_on_each_other(factors: int) -> None:
+    runs = design(factors)
+    signs = np.where(runs, 1, -1)
+    assert len(runs) <= 12
+    assert not runs[0].any()
+    assert len({tuple(run) for run in runs.tolist()}) == len(runs)
+    assert (signs.sum(axis=0) == 0).all()
+    assert (signs.T @ signs == len(runs) * np.eye(factors)).all()
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(space=st.sampled_from(SPACES), seed=st.integers(0, 10_000), n=st.integers(8, 30), seeds=st.integers(1, 3))
+def test_what_is_proposed_is_valid_new_and_counted_right(space: str, seed: int, n: int, seeds: int) -> None:
+    study = parent(space, n, seed=seed)
+    try:
+        made = propose(study, seeds=seeds)
+    except Declined:
+        return
+    (sweep,) = loads(made.text, path=Path("s.toml"))
+    planned = planned_trials(sweep)
+    keys = [one.configuration.key for one in planned]
+    ran = already_run(study.sweep, [study.table])
+    assert len(set(keys)) == len(keys) == len(sweep.trial) == sum(len(one.trials) for one in made.sets)
+    assert {one.name for one in planned if one.configuration.key in ran} == {REFERENCE}
+    assert repeated(sweep, [study.table]) == [
+        f"{REFERENCE} ran before: trial {study.data.numbers[study.data.best_row]} of s"
+    ]
+    assert re.search(rf"^# Supplementary .*: {len(keys)} trials in {len(made.sets)} sets?, ", made.text)
+    assert made.trainings == len(keys) * seeds == len(keys) * len(sweep.study.seeds)
+    for one in planned:
+        assert sweep.space.why_invalid(one.configuration, bounds=False) is None
+        for parameter in sweep.space.searched:
+            limits = getattr(parameter, "limits", None)
+            if limits is not None:
+                assert limits[0] <= one.configuration.searched[parameter.name] <= limits[1]
+    again = confirm(study, top=5, seeds=seeds)
+    (sweep,) = loads(again.text, path=Path("s.toml"))
+    best = [one.configuration.key for one in planned_trials(sweep)]
+    assert len(set(best)) == len(best) <= 5
+    assert set(best) <= set(ran)
+
+
+def test_values_lie_between_and_beyond_those_tried() -> None:
+    study = parent(PLAIN, 60)
+    made = propose(study)
+    text = made.text
+    assert "(between)" in text or "(beyond)" in text
+    assert all(one.contrasts for one in made.sets)
+    assert set(made.sweep.expect) == {words for one in made.sets for words in one.contrasts}
+
+
+def test_too_few_trials_are_declined_with_what_it_takes() -> None:
+    with pytest.raises(Declined, match="6 with different values are the least"):
+        propose(parent(PLAIN, 4))
+
+
+def test_a_small_space_that_was_tried_whole_is_declined_or_left_beyond() -> None:
+    sweep = sweep_of("kind = ['a', 'b', 'c', 'd', 'e', 'f', 'g']\n")
+    rows = [({"kind": kind}, 0.1 * i) for i, kind in enumerate("abcdefg")]
+    study = parent_of(simulate.table(rows, sweep=sweep, space=sweep.space, label="s"))
+    with pytest.raises(Declined, match="everything around the best trial of s was tried"):
+        propose(study)
+
+
+def test_the_trials_of_document_000_that_ran_before_or_are_listed_twice(shared: Path) -> None:
+    names = ["a50_20m", "a50_2m", "a50_200m", "a100_2m", "a100_20m"]
+    files = [str(shared / "reference" / f"fints_hpo_{name}_twophase.csv") for name in names]
+    own = REPOSITORY / "configs" / "supplementary-trials.toml"
+    columns = Columns(value=("value",), directions=("maximize",), ignore=("forced_extreme", "epochs_run"))
+    tables = read_tables(files, root=shared, sweep=own, columns=columns)
+    (sweep,) = load(own)
+    assert len(sweep.trial) == 29  # the document says 27
+    found = repeated(sweep, tables)
+    assert "F2 has the configuration of C2" in found
+    assert len([line for line in found if "ran before" in line]) == 2
+    made = propose(parent_of(tables[0]), others=tables[1:])
+    assert repeated(made.sweep, tables) == [f"{REFERENCE} ran before: trial 5 of {tables[0].label}"]
+    assert "27 trainings" in made.text or f"{made.trainings} trainings" in made.text
+    assert " with " in made.text.splitlines()[1]  # measured durations
+
+
+def test_propose_submit_and_report_in_a_row(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "toy.toml"
+    path.write_text(SWEEP.format(name="toy", trials=12, function="noisy"))
+    assert cli("submit", path, "--wait").code == 0
+    new = tmp_path / "more.toml"
+    ended = cli("propose", "toy", "-o", new)
+    assert ended.code == 0, ended.err
+    assert cli("propose", "toy", "-o", new).code == 2  # it exists
+    assert cli("check", new).code == 0
+    checked = cli("propose", "toy", "--check", new)
+    assert checked.out.splitlines()[0].startswith("reference ran before: trial ")
+    assert cli("submit", new, "--set-of", "local", "--wait").code in (0, 1)
+    ended = cli("submit", new, "--wait")
+    assert ended.code == 0, ended.err
+    (sweep,) = load(new)
+    assert cli("report", "toy-propose", "-o", tmp_path / "r").code == 0
+    judged = (tmp_path / "r" / "report.md").read_text()
+    assert all(words in judged.replace("\\", "") for words in sweep.expect)
