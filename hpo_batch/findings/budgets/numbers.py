@@ -16,25 +16,19 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
+from hpo_batch.findings.budgets.pairs import PairedDifference, paired_differences, shared_by
 from hpo_batch.findings.budgets.sizes import parameter_counts, size_of
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
-from hpo_batch.findings.model.arrays import Floats, Ints, joint
-from hpo_batch.findings.model.frame import Data, merged
+from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.findings.model.stats import ALPHA, holm
 from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
 from hpo_batch.text.numbers import number, signed
 
-LEAST_SHARED: Final = 3
-"""configurations of two studies that are compared pair by pair"""
 LEAST_SEARCHED: Final = 8
 """configurations from which the luck of a search can be told"""
-ROUNDING: Final = 1e-12
-"""of differences, within which they are alike"""
-CHOSEN: Final = 0.01
-"""p below which shared configurations count as chosen for their values"""
 GUMBEL: Final = math.pi / math.sqrt(6.0)
 """standard deviation of the largest of many exponential excesses, in parts of their mean"""
 
@@ -61,28 +55,6 @@ class Budgets:
     text: str
     pairs: tuple[PairedDifference, ...] = ()
     """of two studies that share configurations: their difference on these"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedDifference:
-    """Two studies on the configurations that both have."""
-
-    a: str
-    b: str
-    n: int
-    """configurations in both; one with several trials stands with its mean"""
-    difference: Estimate
-    """a less b, mean over the configurations"""
-    better: Answer
-    """whether one of them is better there"""
-    p: float | None
-    """t-test of the differences (of a sign test if these are all alike); None if there are none"""
-    p_holm: float | None
-    """adjusted for all pairs of studies"""
-    text: str
-    chosen_in: str = ""
-    """the study in which the shared configurations are better than its others, while in the other one they are not: its
-    values there are partly the luck by which they were chosen"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +89,7 @@ def budgets(
     rows = tuple(_row(name, studies[i], noises[i]) for name, i in zip(names, kept, strict=True))
     sign = studies[kept[0]].sign
     kept_studies = [studies[i] for i in kept]
-    pairs = _pairs(names, kept_studies, sign=sign)
+    pairs = paired_differences(names, kept_studies, sign=sign)
     order, order_text = _order(rows, pairs, sign=sign)
     slope, no_slope = _slope(rows)
     consistency = _consistency(names, [studies[i] for i in kept], [effects[i] for i in kept])
@@ -185,67 +157,6 @@ def _luck(data: Data, noise_sd: float | None) -> float | None:
     half = len(best) // 2
     excess = float((best[:half] - best[half]).mean())
     return max(GUMBEL * excess, noise_sd or 0.0)
-
-
-def _pairs(names: Sequence[str], studies: Sequence[Data], *, sign: float) -> tuple[PairedDifference, ...]:
-    """Every two studies that share enough configurations."""
-    found = []
-    for a, b in itertools.combinations(range(len(studies)), 2):
-        shared = _shared(studies[a], studies[b])
-        if len(shared.x) >= LEAST_SHARED:
-            found.append((names[a], names[b], shared))
-    chances = [_paired_chance(shared.x - shared.y) for *_, shared in found]
-    return tuple(
-        _pair(a, b, shared, p=p, p_holm=p_holm, sign=sign)
-        for (a, b, shared), p, p_holm in zip(found, chances, holm(chances), strict=True)
-    )
-
-
-def _paired_chance(differences: Floats) -> float | None:
-    unit = float(np.max(np.abs(differences)))
-    if unit == 0:
-        return None
-    if np.ptp(differences) <= ROUNDING * unit:
-        return min(1.0, 2.0 * 0.5 ** len(differences))  # alike to the last digit, by rounding: a sign test is left
-    return float(stats.ttest_1samp(differences / unit, 0.0).pvalue)
-
-
-def _pair(a: str, b: str, shared: _Shared, *, p: float | None, p_holm: float | None, sign: float) -> PairedDifference:
-    differences = shared.x - shared.y
-    n, mean = len(differences), float(differences.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n))
-    winner, loser = (a, b) if sign * mean > 0 else (b, a)
-    chosen = (
-        a if shared.chosen_in_a and not shared.chosen_in_b else b if shared.chosen_in_b > shared.chosen_in_a else ""
-    )
-    interval = f"{mean:+.4g} [{mean - half:+.4g}, {mean + half:+.4g}]"
-    seen = f"on the {n} configurations that both have, {a} less {b} is {interval}"
-    if p is None and mean == 0:
-        answer = Answer.NO
-        text = f"{a} and {b} have equal values in all {n} configurations that both have: they are the same trials, or "
-        text += "repeat each other exactly"
-    elif p_holm is None or p_holm >= ALPHA:
-        answer, text = Answer.CANNOT_TELL, f"{seen}: no clear difference"
-    elif winner == chosen:
-        answer = Answer.CANNOT_TELL
-        text = (
-            f"{seen}, but they are among the best of {winner}, where their values are partly luck: no clear difference"
-        )
-    else:
-        answer, text = Answer.YES, f"{seen}: {winner} is better than {loser} there"
-    return PairedDifference(
-        a=a,
-        b=b,
-        n=n,
-        difference=Estimate(
-            value=mean, low=mean - half, high=mean + half, method="t interval of the paired differences", n=n
-        ),
-        better=answer,
-        p=p,
-        p_holm=p_holm,
-        text=text,
-        chosen_in=chosen,
-    )
 
 
 def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign: float) -> tuple[Answer, str]:
@@ -362,54 +273,10 @@ def _offered(data: Data, parameter: str, value: Value | None) -> bool:
     return any(type(level) is type(value) and level == value for level in data.by_name[parameter].levels)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Shared:
-    """Means of the configurations that two studies have."""
-
-    x: Floats
-    """in the first study, shape (n,)"""
-    y: Floats
-    chosen_in_a: bool
-    """whether they are better there than the first study's other configurations"""
-    chosen_in_b: bool
-
-
-def _shared(a: Data, b: Data) -> _Shared:
-    result = np.zeros(a.n + b.n, dtype=np.int64)
-    for name in dict.fromkeys((*a.by_name, *b.by_name)):
-        result = joint(result, merged([a, b], name)[1] + 1)
-    of_a, of_b = _means(result[: a.n], a.y), _means(result[a.n :], b.y)
-    common = [key for key in of_a if key in of_b]
-    return _Shared(
-        x=np.array([of_a[key] for key in common]),
-        y=np.array([of_b[key] for key in common]),
-        chosen_in_a=_is_chosen(of_a, common, sign=a.sign),
-        chosen_in_b=_is_chosen(of_b, common, sign=b.sign),
-    )
-
-
-def _is_chosen(means: Mapping[int, float], common: Sequence[int], *, sign: float) -> bool:
-    """Whether the common configurations are better than the others of a study, by a one-sided rank test."""
-    inside = [sign * means[key] for key in common]
-    shared = set(common)
-    outside = [sign * mean for key, mean in means.items() if key not in shared]
-    if len(inside) < LEAST_SHARED or len(outside) < LEAST_SHARED:
-        return False
-    return bool(stats.mannwhitneyu(inside, outside, alternative="greater").pvalue < CHOSEN)
-
-
 def _transfer(a: Data, b: Data, *, seed: int) -> tuple[Estimate | None, int]:
     """Rank correlation over the configurations that both studies have."""
-    shared = _shared(a, b)
+    shared = shared_by(a, b)
     return rank_correlation(shared.x, shared.y, seed=seed), len(shared.x)
-
-
-def _means(keys: Ints, y: Floats) -> dict[int, float]:
-    """Of the values of each key, in the order of their first ones."""
-    order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.diff(keys[order])) + 1
-    groups = sorted(np.split(order, ends), key=lambda rows: int(rows[0])) if len(keys) else []
-    return {int(keys[rows[0]]): float(y[rows].mean()) for rows in groups}
 
 
 def _text(rows: Sequence[BudgetRow], slope: Estimate | None, no_slope: str) -> str:
