@@ -87,7 +87,7 @@ def _ended(trials: pd.DataFrame) -> Bools:
         broken = (trials["state"] == "COMPLETE").to_numpy(dtype=bool) & ~trials["feasible"].fillna(
             value=False
         ).to_numpy(dtype=bool)
-        ended &= ~broken
+        ended = ended & ~broken  # pandas may give a read-only view
     return ended
 
 

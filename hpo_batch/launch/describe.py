@@ -10,8 +10,7 @@ from pathlib import Path
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.checks import describe_imports, describe_sharing, line
-from hpo_batch.launch.plan import no_machine_named
-from hpo_batch.launch.task_layout import gpus_of, shape_of
+from hpo_batch.launch.task_layout import gpus_of, no_machine_named, shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.records import Value

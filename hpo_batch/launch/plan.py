@@ -10,7 +10,7 @@ from pathlib import Path
 from hpo_batch.errors import UserError
 from hpo_batch.launch.environment import Environment, option_of, sbatch_environment
 from hpo_batch.launch.sbatch import asked_options
-from hpo_batch.launch.task_layout import USUAL_ARRAY_LIMIT, gpus_of, shape_of
+from hpo_batch.launch.task_layout import USUAL_ARRAY_LIMIT, gpus_of, no_machine_named, shape_of
 from hpo_batch.scheduler.gpu_request import speaks_of_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.stopped import Stopped
@@ -250,14 +250,3 @@ def _refuse_gpus_of_the_caller(job: Job, environment: Environment) -> None:
             f"{named[0]}={environment.filled[named[0]]} in your environment requests GPUs, but [job] workers_per_gpu "
             f"counts only those of the sweep: set [job] gres or gpus_per_node, or 'unset {named[0]}'"
         )
-
-
-def no_machine_named(job: Job, *, has_slurm: bool) -> str:
-    """A message if the sweep does not say where to run although SLURM is here: a login node must not train unasked."""
-    if job.template is not None or not has_slurm:
-        return ""
-    return (
-        "SLURM is available, but the sweep names no [job] template. To run in SLURM jobs: "
-        "'hpo-batch submit SWEEP --set job.template=NAME', where NAME is cpu, a100 or a file of ./job_templates; "
-        "to run on this machine: 'hpo-batch submit SWEEP --local'"
-    )

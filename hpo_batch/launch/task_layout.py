@@ -63,3 +63,14 @@ def array_limit() -> int:
         return BATCH.array_limit()
     except HpoBatchError:
         return USUAL_ARRAY_LIMIT
+
+
+def no_machine_named(job: Job, *, has_slurm: bool) -> str:
+    """A message if the sweep does not say where to run although SLURM is here: a login node must not train unasked."""
+    if job.template is not None or not has_slurm:
+        return ""
+    return (
+        "SLURM is available, but the sweep names no [job] template. To run in SLURM jobs: "
+        "'hpo-batch submit SWEEP --set job.template=NAME', where NAME is cpu, a100 or a file of ./job_templates; "
+        "to run on this machine: 'hpo-batch submit SWEEP --local'"
+    )
