@@ -85,14 +85,11 @@ def command(
 
 
 def folder_of(output: Path | None) -> Path:
-    """The folder of the new file, which must not exist yet."""
-    from hpo_batch.next.sweep_text import check_new
-
+    """The folder of the new file, which must not exist yet: nobody should wait for a sweep that cannot be written."""
     if output is None:
         return Path()
-    check_new(output)
-    if not output.absolute().parent.is_dir():
-        raise UserError(f"'{output.parent}' is no folder; -o takes a file in one that exists")
+    if output.exists() or output.is_symlink():
+        raise UserError(f"'{output}' exists already; -o takes another name, or move the file away")
     if output.suffix != ".toml":
         raise UserError(f"'{output}' does not end in .toml, by which commands know a sweep's file")
     return output.parent

@@ -179,11 +179,24 @@ def free_name(name: str, root: Path) -> str:
 
 def list_sweep(sweep: Sweep, *, name: str) -> Sweep:
     """The sweep with nothing to search: its ``[[trial]]``s, which are still to be set, are all that runs."""
-    study = replace(sweep.study, name=name, trials=None, replicates=1, seeds=(), import_=(), max_failed=None)
-    sampler = Sampler(name="list", seed=sweep.sampler.seed)
     return replace(
-        sweep, study=study, sampler=sampler, pruner=Pruner(), expect={}, trial=(), previous=None, budget=None
+        sweep,
+        study=replace(sweep.study, name=name, trials=None, replicates=1, seeds=(), import_=(), max_failed=None),
+        sampler=Sampler(name="list", seed=sweep.sampler.seed),
+        pruner=Pruner(),
+        space_table={name: _without_weights(entry) for name, entry in sweep.space_table.items()},
+        expect={},
+        trial=(),
+        previous=None,
+        budget=None,
     )
+
+
+def _without_weights(entry: object) -> object:
+    """Of a parameter: shares of drawn trials are a mistake where none are drawn."""
+    if isinstance(entry, Mapping) and "choices" in entry:
+        return {key: value for key, value in entry.items() if key != "weights"}
+    return entry
 
 
 def with_workers(sweep: Sweep, n: int) -> Sweep:

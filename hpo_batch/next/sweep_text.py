@@ -7,8 +7,8 @@ from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import Any
 
-from hpo_batch.errors import StorageError, SweepInvalid, UserError
-from hpo_batch.files import write_new
+from hpo_batch.errors import SweepInvalid, UserError
+from hpo_batch.next.write import write_files
 from hpo_batch.space.build import RESERVED
 from hpo_batch.sweep.load import loads
 from hpo_batch.sweep.schema import Job, PlannedTrial, Sweep
@@ -71,27 +71,11 @@ def write_sweep(path: Path, text: str) -> None:
         UserError: the file exists, or the text is no valid sweep; nothing is written.
         StorageError: it cannot be written.
     """
-    check_new(path)
     try:
         loads(text, path=path)
     except SweepInvalid as error:
         raise UserError(f"the sweep would not be valid, and was not written:\n{error}") from error
-    try:
-        write_new(path, text.encode())
-    except FileExistsError as error:
-        raise UserError(_exists(path)) from error
-    except OSError as error:
-        raise StorageError.because(f"cannot write '{path}'", error, do="choose another file with -o") from error
-
-
-def check_new(path: Path) -> None:
-    """Make sure that a file is not there yet, before the work that ends in it; raises UserError."""
-    if path.exists() or path.is_symlink():
-        raise UserError(_exists(path))
-
-
-def _exists(path: Path) -> str:
-    return f"'{path}' exists and was not changed; -o takes another file"
+    write_files({path: text})
 
 
 def _space_lines(table: Mapping[str, Any]) -> Iterator[str]:

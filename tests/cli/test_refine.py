@@ -17,9 +17,9 @@ WriteSweep = Callable[..., Path]
 
 @pytest.fixture
 def toy(cli: Cli, write_sweep: WriteSweep) -> Path:
-    """A study of 24 trials; the best n is its lowest, and limits keep it there."""
+    """A study of 24 trials; the best n is its lowest."""
     path = write_sweep(trials=24, more="# the end\n")
-    path.write_text(path.read_text().replace("n = [1, 2, 3]", "n = { low = 1, high = 4, limits = [0, 9] }  # small"))
+    path.write_text(path.read_text().replace("n = [1, 2, 3]", "n = { low = 3, high = 6, limits = [0, 9] }  # small"))
     assert cli("submit", path, "--wait").code == Exit.OK
     return path
 
@@ -64,7 +64,7 @@ def test_a_study_is_refined_submitted_twice_and_refined_again(cli: Cli, toy: Pat
 
 
 def test_an_edited_file_is_not_what_the_trials_came_from(cli: Cli, toy: Path, tmp_path: Path) -> None:
-    toy.write_text(toy.read_text().replace("high = 4", "high = 5"))
+    toy.write_text(toy.read_text().replace("high = 6", "high = 7"))
     refused = cli("refine", toy, "-o", tmp_path / "second.toml")
     assert refused.code == Exit.BAD_INPUT
     assert "n in [space] of the file is not what the trials of 'toy' were drawn from" in refused.err
