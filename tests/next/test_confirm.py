@@ -16,6 +16,7 @@ from hpo_batch.sources.read import read_tables
 from hpo_batch.sweep.load import load
 from tests.cli.conftest import SWEEP, Cli, cli
 from tests.findings import simulate
+from tests.helpers import Ended, until
 
 __all__ = ["cli"]
 
@@ -106,6 +107,10 @@ def test_a_study_of_failures_has_nothing_to_confirm(cli: Cli, write: Write, func
 def test_a_study_that_runs_is_confirmed_only_when_asked(
     cli: Cli, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def told_running(command: str) -> Ended | None:
+        ended = cli(command, "toy", "--dry-run")
+        return ended if "running" in ended.err else None
+
     monkeypatch.setenv("GO", str(tmp_path / "go"))
     assert cli("submit", write(trials=3, function="waits_or_stops")).code == 0
     try:
@@ -113,10 +118,7 @@ def test_a_study_that_runs_is_confirmed_only_when_asked(
         assert ended.code == 2
         assert "no trial of toy is complete" in ended.err
         for command in ("confirm", "propose"):
-            for _ in range(200):
-                ended = cli(command, "toy", "--dry-run")
-                if "running" in ended.err:
-                    break
+            ended = until(lambda command=command: told_running(command))
             assert ended.code == 2
             assert "wait for its end, cancel it, or use --unfinished" in ended.err
     finally:
