@@ -99,7 +99,7 @@ def test_an_empty_file_says_what_is_needed(told: Told) -> None:
 def test_where_a_sweep_comes_from_is_checked_like_every_table(told: Told) -> None:
     assert told(SPACE + "[previous]\nstudy = []\nshare = 2\n") == [
         "sweep.toml:12: previous.study: must not be empty",
-        "sweep.toml:13: previous.share: must be at most 1, not 2",
+        "sweep.toml:13: previous.share: must be less than or equal to 1, not 2",
     ]
 
 
