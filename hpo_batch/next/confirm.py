@@ -38,8 +38,8 @@ from hpo_batch.text.numbers import count, number
 FINALISTS: Final = "finalists"
 """set of the trials to confirm"""
 WORTH: Final = 2.0
-"""spread of the finalists, in noise floors, below which confirming pays. On searches of tables it raised the true value
-of the winner below, and cost trials for nothing above (docs/benchmarks.md)"""
+"""spread of the finalists, in noise floors, below which confirming pays; benchmarks/confirm.py measures what the advice
+gains and costs on complete tables"""
 
 
 @dataclass(frozen=True, kw_only=True)
