@@ -189,3 +189,22 @@ def test_few_trials_give_a_direction_and_no_test() -> None:
     assert told.better > told.worse  # type: ignore[operator]
     assert 0.5 <= told.probability < 1
     assert surrogate(prepare(table(rows[:5])), np.arange(5)) is None
+
+
+def test_whole_numbers_that_may_be_names_are_tested_one_by_one() -> None:
+    """A curve sees nothing of which fold is bad; numbers with more room are tested by a line and a curve."""
+    random = np.random.default_rng(5)
+    for values in (7, 9):
+        rows = [
+            ({"fold": 1 + i % values, "x": float(random.random())}, (i % values == 3) + 0.3 * float(random.normal()))
+            for i in range(8 * values)
+        ]
+        found = {effect.parameter: effect for effect in effects(prepare(table(rows)))}
+        assert "a column for each value" in found["fold"].method
+        assert found["fold"].p is not None
+        assert found["fold"].p < 0.01
+        assert found["fold"].detectable is not None
+        assert found["fold"].direction is not None
+        assert found["fold"].direction.better == 4
+    (few,) = effects(prepare(table([({"depth": 2 + i % 7}, float(i % 7) + float(random.normal())) for i in range(20)])))
+    assert "line and curve" in few.method

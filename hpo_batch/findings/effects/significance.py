@@ -14,7 +14,13 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.process import Test
 from hpo_batch.findings.model.stats import ALPHA, POWER
-from hpo_batch.findings.model.surrogate import FEWEST, Surrogate, configurations, surrogate
+from hpo_batch.findings.model.surrogate import (
+    FEWEST,
+    Surrogate,
+    configurations,
+    is_tested_by_value,
+    surrogate,
+)
 from hpo_batch.text.numbers import count
 
 FEWEST_APART: Final = 2
@@ -81,7 +87,7 @@ def significance(data: Data, param: ParamInfo, rows: Ints) -> Significance:
 
 
 def _method(model: Surrogate, param: ParamInfo, names: tuple[str, ...]) -> str:
-    what = "a column for each value" if param.kind == "levels" else "line and curve"
+    what = "a column for each value" if _is_by_value(model, param) else "line and curve"
     jointly = f" of {' and '.join(names)} jointly, which always changed together" if len(names) > 1 else ""
     return (
         f"F-test{jointly} ({what}) by generalized least squares on ranks, covariance: a Gaussian process of all other "
@@ -101,10 +107,12 @@ def detectable(model: Surrogate, param: ParamInfo, test: Test, *, family: int) -
     For two values that are tried as often as this parameter's are on the median, or for two of the low, middle and high
     places of a number; at the level of the first step of Holm's method, ``ALPHA / family``.
     """
+    by_value = _is_by_value(model, param)
+    variance = _of_values(test.covariance) if by_value else _of_places(test.covariance)
     noncentrality = noncentrality_found(test.df, test.spare, alpha=ALPHA / max(1, family))
     if noncentrality is None:
         return None
-    return model.scores.unit * math.sqrt(noncentrality * _typical_variance(param, test.covariance))
+    return model.scores.unit * math.sqrt(noncentrality * variance)
 
 
 def noncentrality_found(df: int, spare: int, *, alpha: float) -> float | None:
@@ -119,15 +127,23 @@ def noncentrality_found(df: int, spare: int, *, alpha: float) -> float | None:
     return math.exp(float(optimize.brentq(missing, low, high))) if missing(high) > 0 else None
 
 
-def _typical_variance(param: ParamInfo, covariance: Floats) -> float:
-    """Of the difference between two values, in units of the score."""
-    if param.kind == "continuous":
-        columns = np.column_stack([PLACES, PLACES**2])[:, : len(covariance)]
-        both = columns @ covariance @ columns.T
-        return float(np.max(_between(both)))
+def _is_by_value(model: Surrogate, param: ParamInfo) -> bool:
+    place = model.place(param)
+    assert place is not None
+    first = model.encoders[place].param
+    return is_tested_by_value(first, first.active_among(model.tested_rows))
+
+
+def _of_values(covariance: Floats) -> float:
+    """Variance of the difference between two values, in units of the score: on the median of all pairs."""
     # the most tried value has no column: its coefficient is 0
-    both = np.pad(covariance, ((1, 0), (1, 0)))
-    return float(np.median(_between(both)))
+    return float(np.median(_between(np.pad(covariance, ((1, 0), (1, 0))))))
+
+
+def _of_places(covariance: Floats) -> float:
+    """Variance of the difference between two of the low, middle and high places of a number: the greatest."""
+    columns = np.column_stack([PLACES, PLACES**2])[:, : len(covariance)]
+    return float(np.max(_between(columns @ covariance @ columns.T)))
 
 
 def _between(covariance: Floats) -> Floats:

@@ -179,7 +179,7 @@ def own_columns(param: ParamInfo, rows: Ints) -> Floats:
     inside = rows[active]
     if not len(inside):
         return np.zeros((len(rows), 0))
-    if not _by_value(param, inside):
+    if not is_tested_by_value(param, inside):
         columns = line_and_curve(param, inside)
     else:
         counts = np.bincount(param.codes[inside], minlength=len(param.levels))
@@ -191,8 +191,8 @@ def own_columns(param: ParamInfo, rows: Ints) -> Floats:
     return result
 
 
-def _by_value(param: ParamInfo, rows: Ints) -> bool:
-    """Whether a parameter is tested by a column for each value.
+def is_tested_by_value(param: ParamInfo, rows: Ints) -> bool:
+    """Whether a parameter, active in these trials, is tested by a column for each value, not by a line and a curve.
 
     Few whole numbers that are evenly apart may be names (of a fold, of a template), for which no curve is expected.
     """
