@@ -240,6 +240,10 @@ def _of_study(action: Action, name: str, trials: int | None) -> str:
             return f"hpo-batch status {name}"
         case ActionKind.INSPECT if action.trials:
             return f"hpo-batch logs {name} {action.trials[0]}"
+        case ActionKind.CONFIRM:
+            return f"hpo-batch confirm {name} --seeds {action.seeds or 2}"
+        case ActionKind.EXPAND | ActionKind.NARROW:
+            return f"hpo-batch refine {name}"
         case ActionKind.EXCLUDE_NODE:
             return f"hpo-batch resume {name} --set {shlex.quote(f'job.exclude={action.where}')}"
         case _:

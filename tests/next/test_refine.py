@@ -100,7 +100,7 @@ def assert_can_be_undone(old: Sweep, made: NextSweep) -> None:
 
 
 def test_comments_order_and_everything_else_of_the_file_stay(tmp_path: Path) -> None:
-    text = drawn.sweep_text(2)
+    text = drawn.sweep_text(3)
     sweep = one(text)
     made = refined(text, drawn.table_of(sweep, n=60, seed=2), tmp_path)
     before, after = tomli.loads(text), tomli.loads(made.toml)
