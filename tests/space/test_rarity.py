@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo_batch.records import Configuration
-from hpo_batch.space import rarity
+from hpo_batch.space import draw as space_draw
 from hpo_batch.space.draw import at_random
 from hpo_batch.space.space import Space
 
@@ -24,7 +24,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Configuration]:
         found.append(at_random(space, rng))
         return found[-1]
 
-    monkeypatch.setattr(rarity, "at_random", noted)
+    monkeypatch.setattr(space_draw, "at_random", noted)
     return found
 
 
@@ -34,15 +34,15 @@ def space(rule: str) -> Space:
 
 
 def test_what_is_not_rare_is_known_after_a_few_draws(drawn: list[Configuration]) -> None:
-    assert rarity.rarely_valid(space("x < 0.5")) is None
-    assert rarity.RARE * rarity.DRAWS <= len(drawn) < 0.05 * rarity.DRAWS
+    assert space_draw.rarely_valid(space("x < 0.5")) is None
+    assert space_draw.RARE * space_draw.DRAWS <= len(drawn) < 0.05 * space_draw.DRAWS
 
 
 @pytest.mark.parametrize("share", [0.005, 0.0])
 def test_what_is_rare_is_counted_over_all_draws(drawn: list[Configuration], share: float) -> None:
-    found = rarity.rarely_valid(space(f"x < {share}"))
+    found = space_draw.rarely_valid(space(f"x < {share}"))
     assert found is not None
-    assert len(drawn) == rarity.DRAWS
+    assert len(drawn) == space_draw.DRAWS
     assert found.valid == sum(configuration.searched["x"] < share for configuration in drawn)  # type: ignore[operator]
-    assert found.refused == rarity.DRAWS - found.valid
+    assert found.refused == space_draw.DRAWS - found.valid
     assert found.worst == "small"
