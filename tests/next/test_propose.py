@@ -120,9 +120,10 @@ def test_what_is_proposed_is_valid_new_and_counted_right(space: str, seed: int, 
     ran = already_run(study.sweep, [study.table])
     assert len(set(keys)) == len(keys) == len(sweep.trial) == sum(len(one.trials) for one in made.sets)
     assert {one.name for one in planned if one.configuration.key in ran} == {REFERENCE}
-    assert repeated(sweep, [study.table]) == [
-        f"{REFERENCE} ran before: trial {study.data.numbers[study.data.best_row]} of s"
-    ]
+    # a search that draws at random may have drawn the best configuration more than once
+    best = np.flatnonzero(study.data.keys == study.data.keys[study.data.best_row])
+    (told,) = repeated(sweep, [study.table])
+    assert told in [f"{REFERENCE} ran before: trial {number} of s" for number in study.data.numbers[best]]
     assert re.search(rf"^# Supplementary .*: {len(keys)} trials in {len(made.sets)} sets?, ", made.text)
     assert made.trainings == len(keys) * seeds == len(keys) * len(sweep.study.seeds)
     for one in planned:

@@ -98,6 +98,7 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "collect": ("toy", "--format", "csv"),
         "report": ("toy", "-o", tmp_path / "report"),
         "compare": ("toy", "toy"),
+        **dict.fromkeys(("refine", "confirm", "propose"), ("toy", "--dry-run")),
         "import": (theirs, "--into", sweep),
         "doctor": ("toy",),
     }

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from hpo_batch import Trial
 
@@ -199,12 +200,21 @@ def steps_together(trial: Trial) -> float | None:
             others = [stack.enter_context(_connected(place))]
         files = [stack.enter_context(other.makefile("rw")) for other in others]
 
+        def line(file: TextIO) -> float:
+            text = ""
+            with contextlib.suppress(ConnectionResetError):
+                text = file.readline()
+            if not text:
+                time.sleep(10_000)  # a rank that is gone leaves the others waiting, as collectives do
+            return float(text)
+
         def all_reduce(value: float) -> float:
             if trial.rank == 0:
-                value += sum(float(file.readline()) for file in files)
+                value += sum(line(file) for file in files)
             for file in files:
-                print(value, file=file, flush=True)
-            return value if trial.rank == 0 else float(files[0].readline())
+                with contextlib.suppress(OSError):
+                    print(value, file=file, flush=True)
+            return value if trial.rank == 0 else line(files[0])
 
         return _trained_together(trial, all_reduce)
 
