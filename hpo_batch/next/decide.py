@@ -17,6 +17,7 @@ import numpy as np
 
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.model.parameter import ParamInfo
+from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.survival.numbers import Survival, TriedValue
 from hpo_batch.next.evidence import CLOSE, Evidence
 from hpo_batch.next.ranges import between, only, share_kept, widened
@@ -32,7 +33,6 @@ FEWEST_TO_WIDEN: Final = 10
 PER_VALUE: Final = 5
 """trials of each value that is compared, for a parameter to be fixed"""
 SURE: Final = 0.95
-ALPHA: Final = 0.05
 # On complete tables (338 ends after 50 trials each), where the best value beyond an end was better or worse by a
 # quarter, a half and one noise SD: recall 0.55, 0.70 and 1.0 (of 8), false alarms 0.18, 0.10 and 0.09. "Best trial
 # there, or 0.95" has 0.55, 0.68 and 1.0, and 0.23, 0.13 and 0.11. The two numbers below were chosen on the same ends.

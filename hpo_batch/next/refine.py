@@ -20,9 +20,9 @@ from typing import Final
 from hpo_batch import __version__
 from hpo_batch.errors import Declined, HpoBatchError, SweepInvalid, UserError
 from hpo_batch.findings.known import Known
+from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.next import rationale
 from hpo_batch.next.decide import (
-    ALPHA,
     FEWEST_TO_NARROW,
     FEWEST_TO_WIDEN,
     LEAVES_OUT,

@@ -173,6 +173,11 @@ def test_a_derived_value_is_no_parameter() -> None:
     found = {effect.parameter: effect for effect in effects(prepare(table(rows)))}
     assert found["width"].together == found["ff"].together == ("width", "ff")
     assert found["width"].p == found["ff"].p
+    of_width, of_ff = found["width"].direction, found["ff"].direction
+    assert of_width is not None
+    assert of_ff is not None
+    assert (of_ff.better, of_ff.worse) == (4 * of_width.better, 4 * of_width.worse)  # type: ignore[operator]
+    assert of_ff.probability == pytest.approx(of_width.probability)
 
 
 def test_few_trials_give_a_direction_and_no_test() -> None:

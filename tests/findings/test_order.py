@@ -81,6 +81,29 @@ def test_a_drift_that_a_parameter_went_along_with_is_neither() -> None:
     assert found(quiet, params=["x", "kind", "batch"]).answer is Answer.NO
 
 
+def test_no_effect_is_claimed_of_what_changed_with_a_step() -> None:
+    rows = [{**row, "batch": 32 if i < 30 else 64} for i, row in enumerate(moved(random_study(), at=30, by=0.5))]
+    (study,) = analyse([table(rows, params=["x", "kind", "batch"])]).studies
+    effects = {effect.parameter: effect for effect in study.effects}
+    batch = effects["batch"]
+    assert (batch.p, batch.direction, batch.edge, batch.variance_share) == (None, None, None, None)
+    assert "it changed with the order of the trials" in batch.why
+    assert [row.n for row in batch.rows] == [30, len(rows) - 30]
+    assert effects["x"].direction is not None
+
+
+def test_effects_are_those_without_the_step() -> None:
+    still, stepped = (
+        analyse([table(rows, params=["x", "kind"])]).studies[0].effects[0]
+        for rows in (random_study(), moved(random_study(), at=30, by=0.5))
+    )
+    assert "is taken out" in stepped.method
+    assert "is taken out" not in still.method
+    assert still.direction is not None
+    assert stepped.direction is not None
+    assert stepped.direction.difference.value == pytest.approx(still.direction.difference.value, rel=0.25)
+
+
 def test_what_is_said_of_a_step() -> None:
     findings = analyse([table(moved(random_study(), at=30, by=0.5), params=["x", "kind"])])
     told = {finding.key: finding for finding in findings.findings}["order"]

@@ -19,9 +19,6 @@ MOST_VALUES: Final = 50
 """of a category with more values the most tried ones are compared"""
 PLACES: Final = 9
 """of a number with many values, evenly over the trials from the 5 % to the 95 % quantile: no trial alone is an end"""
-STEEPNESS: Final = 1.0
-"""factor on the distance from an even chance, in standard errors; chosen on the tables that ``model.process`` names, so
-that probabilities are right as often as they say"""
 MOST_TRIALS: Final = 10_000
 
 
@@ -63,7 +60,7 @@ def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: flo
     best, worst = int(np.argmax(good)), int(np.argmin(good))
     size, error = means.difference(best, worst)
     size *= data.sign
-    probability = float(stats.norm.cdf(STEEPNESS * size / error)) if error > 0 else 1.0
+    probability = float(stats.norm.cdf(size / error)) if error > 0 else 1.0
     return Direction(
         better=values[best],
         worse=values[worst],

@@ -160,8 +160,8 @@ def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: s
         rows,
         text=("parameter", "verdict", "plain means alone", "remark"),
         paper=paper,
-        note="Verdict: from the adjusted test after Holm; 'no trend': it moves by less than one trial does by chance, "
-        "or than the band of its curve. Detectable: the smallest difference that would be found with 80 % power. "
+        note="Verdict: from the adjusted test after Holm; 'no trend': which of its values is best is not 95 % certain. "
+        "Detectable: the smallest difference that would be found with 80 % power after the adjustment. "
         "Plain means alone: the trend that they suggest; do not rely on it.",
     )
 

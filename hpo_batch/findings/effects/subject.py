@@ -68,10 +68,28 @@ def _effects(study: StudyInput) -> tuple[Effect, ...]:
     order = study.once(order_of)
     confounded = order.confounded if order is not None and order.answer is Answer.CANNOT_TELL else ()
     found = tuple(
-        replace(effect, p=None, effect_size=None, why=CONFOUNDED) if effect.parameter in confounded else effect
+        _claiming_nothing(effect) if effect.parameter in confounded else effect
         for effect in effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
     )
     return tuple(replace(effect, method=f"{effect.method}; {MOVED}") for effect in found) if is_moved else found
+
+
+def _claiming_nothing(effect: Effect) -> Effect:
+    """Of a parameter that changed just where the metric moved: plain means alone."""
+    rows = tuple(replace(row, adjusted=None) for row in effect.rows)
+    return replace(
+        effect,
+        rows=rows,
+        curve=(),
+        span=None,
+        p=None,
+        effect_size=None,
+        detectable=None,
+        direction=None,
+        variance_share=None,
+        edge=None,
+        why=CONFOUNDED,
+    )
 
 
 SUBJECT = Subject(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from hpo_batch.findings.effects.edges import CLOSE, QUARTER
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints
 from hpo_batch.findings.model.frame import Data
@@ -23,12 +24,9 @@ from hpo_batch.records import Value
 
 LEAST_APART = 4
 """configurations of a value that must stand apart"""
-QUARTER = 0.25
 FEWEST = 4
 MOST_SHARES = 20
 """values of a parameter whose shares are listed, the most frequent among the elites"""
-CLOSE = 0.025
-"""of the range: what counts as being at its end, where there are no listed values"""
 
 
 @dataclass(frozen=True, kw_only=True)

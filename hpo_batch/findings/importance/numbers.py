@@ -118,7 +118,7 @@ def _of(data: Data, params: Sequence[ParamInfo], rows: Ints, *, seed: int) -> Im
         surrogate_r2=r2,
         interpretable=Answer.YES if r2 >= READABLE else Answer.NO,
         method=f"fANOVA, {N_TREES} trees, seed {seed}; null line: 95 % of {2 * N_NULL} dummy parameters; metric "
-        "drawn in to its 10 and 90 % quantiles",
+        "winsorized to its 10 and 90 % quantiles",
         n=len(rows),
         why="" if r2 >= READABLE else f"the forest explains {max(r2, 0.0):.0%} of the variance of held-out trials",
     )
