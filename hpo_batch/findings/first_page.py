@@ -31,6 +31,8 @@ MOST_KNOWN: Final = 60
 MOST_STUDIES: Final = 4
 """whose best configurations the first page has to copy, and whose histories it draws"""
 MOST_FRONT: Final = 6
+MOST_COPIED: Final = 3
+"""configurations of a front that the first page has to copy"""
 
 
 def first_page(page: Page) -> tuple[Card, ...]:
@@ -72,6 +74,8 @@ def _best(page: Page) -> Iterator[Block]:
         if study.front:
             several = f"Trials that no other dominates, {study.label}"
             yield top_table(study.front[:MOST_FRONT], spread=None, caption=several, metric=study.metric)
+            for trial in study.front[:MOST_COPIED]:
+                yield snippet(trial.params, title=f"{study.label}, trial {trial.number}")
         elif study.summary.best is not None:
             named = f"{study.label}, trial {study.summary.best.number}" if len(studies) > 1 else "The configuration"
             yield snippet(study.summary.best.params, title=named)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hpo_batch.findings.model.parameter import value_text
+from hpo_batch.findings.model.stats import Z95
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
 from hpo_batch.text.numbers import label, number
@@ -48,7 +49,7 @@ def fine(study: StudyFindings) -> float | None:
 
 def band(sd: float) -> float:
     """How far two values with this noise (standard deviation) lie apart by chance, in 95 % of cases."""
-    return 1.96 * math.sqrt(2) * sd
+    return Z95 * math.sqrt(2) * sd
 
 
 def metric_title(study: StudyFindings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from hpo_batch.records import Estimate, Value
@@ -48,6 +49,15 @@ def number(value: float | None, spread: float | None = None) -> str:
             return _minus(f"{value:,.{places}f}")
         return _minus(_plain(f"{value:.{min(12, digits) - 1}e}"))
     return _minus(f"{value:.{places}f}")
+
+
+def told_apart(values: Sequence[float]) -> list[str]:
+    """Numbers with four significant digits, or as many as it takes for different ones to look different."""
+    for digits in range(4, 17):
+        texts = [_minus(_plain(f"{value:.{digits}g}")) for value in values]
+        if len(set(texts)) >= len(set(values)):
+            return texts
+    return [repr(value) for value in values]
 
 
 def signed(value: float, spread: float | None = None) -> str:

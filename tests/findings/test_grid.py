@@ -35,6 +35,13 @@ def test_the_number_of_cases_is_read_off_the_values(cases: int) -> None:
         assert cases_by_grid(np.round(values, 4)) == cases
 
 
+@pytest.mark.parametrize(("cases", "decimals"), [(5000, 4), (2500, 4), (1250, 4), (8000, 6), (400, 4), (20, 2)])
+def test_cases_whose_shares_need_no_more_decimals_than_are_written(cases: int, decimals: int) -> None:
+    values = shares(cases, 60)
+    assert np.array_equal(values, np.round(values, decimals))
+    assert cases_by_grid(values) == cases
+
+
 def test_what_is_said_of_it() -> None:
     found = noise(shares(80))
     assert found.source == "grid"

@@ -11,8 +11,10 @@ import optuna
 import pandas as pd
 import pytest
 
+from hpo_batch.document.markdown import markdown
 from hpo_batch.findings.analyse import analyse
 from hpo_batch.findings.coverage.numbers import coverage
+from hpo_batch.findings.documents import report_document
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.steps import at_equal_steps, equal_steps
 from hpo_batch.findings.survival.numbers import Survival, survival
@@ -44,6 +46,19 @@ def pruned_study(n: int = 60, *, completed: int = 15, last: int = 10, pruned_at:
             }
         )
     return table(rows, params=["x"], reports=reports(curves))
+
+
+def test_what_only_trials_without_a_result_tried_was_varied() -> None:
+    """A failed or pruned trial has tried its parameters: "not varied" would be false."""
+    rows = [{"x": i, "act": "relu", "kind": "a", "value": float(i)} for i in range(12)]
+    rows += [{"x": i, "act": "gelu", "kind": "a", "value": None, "state": "FAIL"} for i in range(3)]
+    found = analyse([table(rows, params=["x", "act", "kind"])])
+    told = {f.key: f.text for f in found.findings}
+    assert told["effect.act"].endswith("act cannot be compared: 3 trials with other values have no result")
+    assert told["effect.kind"].endswith("kind was not varied: no statement about it is possible")
+    page = markdown(report_document(found, [], version="1"))
+    assert "act (3 trials with other values have no result)" in page
+    assert "Not varied, so no statement is possible: kind." in page
 
 
 def test_a_study_of_mostly_pruned_trials_is_compared_whole() -> None:

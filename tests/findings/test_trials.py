@@ -154,4 +154,9 @@ def test_several_metrics_have_a_first_page_without_a_best() -> None:
     made = document(table(rows, params=["a"], metrics=("acc", "ms"), directions=("maximize", "minimize")))
     assert made.first[0].title == "No single best: the Pareto front"
     assert isinstance(made.first[0].blocks[0], Table)
+    copied = [block for block in made.first[0].blocks if isinstance(block, Snippet)]
+    shown = made.first[0].blocks[0]
+    front = [row[shown.columns.index("trial")] for row in shown.rows]
+    assert [block.title for block in copied] == [f"study, trial {number}" for number in front[: len(copied)]]
+    assert 1 <= len(copied) <= 3
     assert made.figures[0].name == "front-study"

@@ -20,6 +20,7 @@ from hpo_batch.text.numbers import (
     p_value,
     percent,
     size_range,
+    told_apart,
 )
 
 
@@ -40,6 +41,21 @@ def test_intervals_and_p_values() -> None:
     assert interval(Estimate(value=0.5, low=None, high=None, method="", n=1)) == "0.5"
     assert interval(None) == "\N{EN DASH}"
     assert [p_value(p) for p in (0.0001, 0.0402, 0.35, None)] == ["< 0.001", "0.040", "0.35", "\N{EN DASH}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.712345, 0.7], ["0.7123", "0.7"]),
+        ([0.712345, 0.712349], ["0.712345", "0.712349"]),
+        ([1e9 + 1, 1e9], ["1000000001", "1000000000"]),
+        ([-2e-9, 2e-9], ["\N{MINUS SIGN}2e-9", "2e-9"]),
+        ([0.5, 0.5], ["0.5", "0.5"]),
+        ([], []),
+    ],
+)
+def test_different_numbers_look_different(values: list[float], texts: list[str]) -> None:
+    assert told_apart(values) == texts
 
 
 def test_names() -> None:

@@ -17,6 +17,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.findings.model.arrays import Ints, joint
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo, value_text
+from hpo_batch.findings.model.stats import Z95
 from hpo_batch.records import Estimate, Value
 from hpo_batch.sweep.planned import resolve_planned
 from hpo_batch.text.numbers import number, signed
@@ -92,7 +93,7 @@ def baseline_rows(data: Data) -> Ints:
 
 def _value(own: Sequence[float], value: float | None, noise_sd: float | None) -> tuple[Estimate | None, str]:
     if value is not None:
-        half = None if noise_sd is None else 1.96 * noise_sd
+        half = None if noise_sd is None else Z95 * noise_sd
         low, high = (None, None) if half is None else (value - half, value + half)
         return Estimate(value=value, low=low, high=high, method="given", n=1), ""
     if not own:
@@ -100,7 +101,7 @@ def _value(own: Sequence[float], value: float | None, noise_sd: float | None) ->
     mean = float(np.mean(own))
     if noise_sd is None:
         return Estimate(value=mean, low=None, high=None, method="noise floor unknown", n=len(own)), ""
-    half = 1.96 * noise_sd / math.sqrt(len(own))
+    half = Z95 * noise_sd / math.sqrt(len(own))
     n = len(own)
     method = f"mean of {n} run{'s' if n > 1 else ''}"
     return Estimate(value=mean, low=mean - half, high=mean + half, method=method, n=n), ""
@@ -150,7 +151,7 @@ def _difference(differences: Sequence[float], noise_sd: float | None) -> Estimat
         half = float(stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n))
         method = f"mean of {n} matched pairs, t interval"
     elif noise_sd is not None:
-        half, method = 1.96 * noise_sd * math.sqrt(2), "one matched pair, interval from the noise floor"
+        half, method = Z95 * noise_sd * math.sqrt(2), "one matched pair, interval from the noise floor"
     else:
         return Estimate(value=mean, low=None, high=None, method="one matched pair, noise floor unknown", n=1)
     return Estimate(value=mean, low=mean - half, high=mean + half, method=method, n=n)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpo_batch.findings.actions import Action, ActionKind
+from hpo_batch.findings.phrases import band
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
@@ -41,4 +42,4 @@ def _beats(study: StudyFindings) -> Answer:
     lead = lead if study.direction == "maximize" else -lead
     if lead <= 0:
         return Answer.NO
-    return Answer.YES if lead > 1.96 * 2**0.5 * noise.value else Answer.CANNOT_TELL
+    return Answer.YES if lead > band(noise.value) else Answer.CANNOT_TELL

@@ -22,7 +22,7 @@ from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.ranks import rank_correlation
-from hpo_batch.findings.model.stats import ALPHA, holm
+from hpo_batch.findings.model.stats import ALPHA, Z95, holm
 from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
 from hpo_batch.text.numbers import number, signed
@@ -118,7 +118,7 @@ def _names(studies: Sequence[Data], labels: Sequence[str]) -> list[str]:
 def _row(name: str, data: Data, noise: Noise) -> BudgetRow:
     i, sd = data.best_row, single_sd(noise)
     value = float(data.y[i])
-    half = None if sd is None else 1.96 * sd
+    half = None if sd is None else Z95 * sd
     source = (
         "noise floor unknown" if sd is None else f"best observed value, interval from the noise floor ({noise.source})"
     )
@@ -182,9 +182,10 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
     adjusted = holm([2 * float(stats.norm.sf(distance)) for distance in z])
     differ = [(a, b) for (a, b), p in zip(both, adjusted, strict=True) if p is not None and p < ALPHA]
     widest = max(abs(rows[a].best.value - rows[b].best.value) for a, b in both)
-    apart = 1.96 * math.sqrt(2) * max(luck)
+    apart = Z95 * math.sqrt(2) * max(luck)
     chance = (
-        f"the largest difference is {widest:.4g}; two searches of one problem differ by up to {apart:.4g} (95 %), by "
+        f"the largest difference is {number(widest, apart / 3)}; two searches of one problem differ by up to "
+        f"{number(apart, apart / 3)} (95 %), by "
         "the luck of the search and by noise"
     )
     if len(differ) == len(both):
@@ -215,7 +216,7 @@ def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:
     luck = np.array([row.luck for row in rows if row.luck is not None and row.luck > 0])
     half = None
     if len(luck) == len(rows):
-        half = 1.96 * math.sqrt(float((centred**2) @ luck**2)) / float(centred @ centred)
+        half = Z95 * math.sqrt(float((centred**2) @ luck**2)) / float(centred @ centred)
         how = "interval from the luck of a search and the noise floor"
     elif len(rows) > 2:
         rest = y - y.mean() - slope * centred

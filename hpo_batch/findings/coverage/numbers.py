@@ -21,6 +21,7 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Floats, Ints, joint
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo, value_text
+from hpo_batch.findings.model.stats import Z95
 from hpo_batch.records import Answer, Estimate, Value, is_number
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed
@@ -157,7 +158,7 @@ def random_distinct(cells: int, n: int) -> Estimate:
         method = "exact distribution"
     else:
         variance = _occupancy_variance(cells, n)
-        half = 1.96 * math.sqrt(max(0.0, variance))
+        half = Z95 * math.sqrt(max(0.0, variance))
         low, high = math.floor(expected - half), math.ceil(min(cells, expected + half))
         method = "exact expectation and variance, normal interval"
     return Estimate(

@@ -9,7 +9,7 @@ from hpo_batch.document.tables import table
 from hpo_batch.findings.effects.figure import directed, effects_figure, short_label
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance
+from hpo_batch.findings.effects.words import chance, lost_values
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title
 from hpo_batch.findings.records import StudyFindings
@@ -36,13 +36,13 @@ def section(page: Page) -> Section | None:
         )
         blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
         blocks += _for_papers(study)
-        constant = [e.parameter for e in study.effects if not e.varied]
+        constant = [e.parameter for e in study.effects if not e.varied and not lost_values(e)]
         if constant:
-            blocks.append(
-                Said(
-                    answer=Answer.NOT_MEASURED, text=f"Not varied, so no statement is possible: {', '.join(constant)}."
-                )
-            )
+            text = f"Not varied, so no statement is possible: {', '.join(constant)}."
+            blocks.append(Said(answer=Answer.NOT_MEASURED, text=text))
+        lost = [f"{e.parameter} ({lost_values(e)})" for e in study.effects if lost_values(e)]
+        if lost:
+            blocks.append(Said(answer=Answer.NOT_MEASURED, text=f"One value among the results: {', '.join(lost)}."))
         return blocks
 
     return make_section(
@@ -145,7 +145,7 @@ def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: s
     suspected = any(e.without_outliers is not None for e in effects)
     for e in effects:
         size = number(e.effect_size, 0.05)
-        verdict = e.trend if e.varied else "not varied"
+        verdict = e.trend if e.varied else _unvaried(e)
         if e.varied and e.trend not in TRENDS and e.p_holm is not None and e.p_holm < ALPHA:
             verdict = "matters, no trend"
         row: list[Cell] = [e.parameter, verdict, p_value(e.p), p_value(e.p_holm), size, number(e.detectable, spread)]
@@ -164,6 +164,10 @@ def effects_table(effects: Sequence[Effect], *, spread: float | None, caption: s
         "Detectable: the smallest difference that would be found with 80 % power after the adjustment. "
         "Plain means alone: the trend that they suggest; do not rely on it.",
     )
+
+
+def _unvaried(e: Effect) -> str:
+    return "other values without a result" if lost_values(e) else "not varied"
 
 
 def variance_table(effects: Sequence[Effect], *, caption: str) -> Table:
@@ -206,7 +210,7 @@ def side_by_side_table(all_of_them: Sequence[StudyFindings]) -> Table:
 
 def _verdict(e: Effect) -> str:
     if not e.varied:
-        return "not varied"
+        return _unvaried(e)
     if e.p_holm is None and e.p is None:
         return f"cannot tell: {e.why}" if e.why else "cannot tell"
     means = [(r.adjusted.value, r.label) for r in e.rows if r.adjusted is not None and not r.underpowered]

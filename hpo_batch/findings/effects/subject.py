@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from hpo_batch.findings.effects.numbers import Effect, effects, settled
 from hpo_batch.findings.effects.page import section
 from hpo_batch.findings.effects.words import common_sentences, sentences
@@ -17,10 +19,14 @@ from hpo_batch.findings.order.subject import order_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.steps import at_equal_steps, equal_steps
 from hpo_batch.findings.subject import StudyInput, Subject
+from hpo_batch.findings.tried import tried
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import count
 
 CONFOUNDED: Final = "it changed with the order of the trials, just where the metric moved: that may be either's doing"
 MOVED: Final = "the move of the metric with the order of the trials is taken out"
+NO_RESULT: Final = ("PRUNED", "FAIL")
+"""states of trials that ended without a final value"""
 PRUNED: Final = 0.25
 """share of pruned trials from which all are compared at one step"""
 
@@ -71,7 +77,24 @@ def _effects(study: StudyInput) -> tuple[Effect, ...]:
         _claiming_nothing(effect) if effect.parameter in confounded else effect
         for effect in effects(data, without={suspect.number for suspect in study.once(suspects_of)}, step=step)
     )
-    return tuple(replace(effect, method=f"{effect.method}; {MOVED}") for effect in found) if is_moved else found
+    if is_moved:
+        found = tuple(replace(effect, method=f"{effect.method}; {MOVED}") for effect in found)
+    if all(effect.varied for effect in found):
+        return found
+    ended = tried(study.data, states=(*NO_RESULT, "COMPLETE"))
+    return tuple(effect if effect.varied else _with_lost_values(effect, data, ended) for effect in found)
+
+
+def _with_lost_values(effect: Effect, data: Data, ended: Data) -> Effect:
+    """Of a parameter with one value in the trials compared: other values may have been tried, without a result."""
+    everywhere = {param.name: param for param in ended.params}
+    (kept,) = (param.levels for param in data.params if param.name == effect.parameter)
+    param = everywhere.get(effect.parameter)
+    if param is None or not param.varied:
+        return effect
+    others = sum(param.levels[code] not in kept for code in param.codes[np.flatnonzero(param.active)])
+    trials = count(others, "trial with another value has", "trials with other values have")
+    return replace(effect, why=f"{trials} no result")
 
 
 def _claiming_nothing(effect: Effect) -> Effect:

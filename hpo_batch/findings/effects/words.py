@@ -10,6 +10,7 @@ from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import NO_TREND, Effect, resolved
+from hpo_batch.findings.effects.significance import NOT_VARIED
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import claims, p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
@@ -42,7 +43,8 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
         p_holm=effect.p_holm,
     )
     if not effect.varied:
-        text = f"{name} was not varied: no statement about it is possible"
+        what = "cannot be compared" if lost_values(effect) else "was not varied"
+        text = f"{name} {what}: {lost_values(effect) or 'no statement about it is possible'}"
         return Ranked(Place.NOT_VARIED, replace(finding, answer=Answer.NOT_MEASURED, text=text))
     if effect.p is None:
         return Ranked(Place.UNTESTED_EFFECT, finding)
@@ -52,6 +54,11 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     text = f"{name} {_clear_effect(effect, study, family=family)}"
     narrow = Action(kind=ActionKind.NARROW, parameter=effect.parameter)
     return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, actions=(narrow,)), within=effect.p_holm)
+
+
+def lost_values(effect: Effect) -> str:
+    """How many trials with other values ended without a result, where those with a result have one value alone."""
+    return "" if effect.varied or effect.why in ("", NOT_VARIED) else effect.why
 
 
 def _n(effect: Effect, study: StudyFindings) -> int:

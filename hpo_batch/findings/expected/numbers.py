@@ -29,6 +29,7 @@ from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.records import Answer, Value
 from hpo_batch.results.cells import plain
 from hpo_batch.sweep.expect import Statement, Statistic, read_statement, why_unknown
+from hpo_batch.text.numbers import told_apart
 
 DRAWS = 2000
 SURE = 0.975
@@ -126,7 +127,8 @@ def _judge(
         by_chance = _by_chance(statement, groups, everyone, seed=seed)
     except ExpressionError as error:
         return Answer.CANNOT_TELL, f"it has no result: {error}"
-    numbers = ", ".join(f"{name} = {value:.4g}" for name, value in _told(statement, groups).items())
+    told = _told(statement, groups)
+    numbers = ", ".join(f"{name} = {text}" for name, text in zip(told, told_apart([*told.values()]), strict=True))
     observed = f"observed: {'true' if seen else 'false'}{f' ({numbers})' if numbers else ''}"
     if noise_sd is None and _needs_noise(statement):
         return Answer.CANNOT_TELL, f"{observed}; the noise floor is unknown, so this may be chance"

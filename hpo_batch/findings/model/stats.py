@@ -12,6 +12,8 @@ from hpo_batch.findings.model.arrays import Floats, Ints
 
 ALPHA = 0.05
 POWER = 0.8
+Z95 = 1.96
+"""standard errors to either side in a 95 % interval, where the noise is known"""
 CLIPPED = 0.1
 """share of the values at either end that tests see drawn in: a few diverged trials else own the variance"""
 FENCE = 3.0

@@ -36,6 +36,9 @@ def cases_by_grid(shares: Floats) -> int | None:
     if len(different) > MOST_VALUES:
         different = different[np.linspace(0, len(different) - 1, MOST_VALUES).round().astype(np.int64)]
     decimals = _decimals(different)
+    exact = None if decimals is None else _exact_grid(different, decimals)
+    if exact is not None:
+        return exact
     near = SINGLE if decimals is None else 0.5 * 10.0**-decimals
     fits = np.array([], dtype=np.int64)
     accident = 0.0
@@ -51,6 +54,25 @@ def cases_by_grid(shares: Floats) -> int | None:
         accident += float(chances.sum())
         if accident >= BY_ACCIDENT:
             return None
+    return None
+
+
+def _exact_grid(values: Floats, decimals: int) -> int | None:
+    """The smallest number of cases whose shares need no more than these decimals and that all values are shares of.
+
+    1/5000 is 0.0002: values with four decimals that are all even lie on its grid to the last digit, though rounding to
+    four decimals alone would let half of all numbers look as if they did.
+    """
+    whole = 10**decimals
+    digits = np.round(values * whole).astype(np.int64)
+    accident = 0.0
+    divisors = {2**i * 5**j for i in range(decimals + 1) for j in range(decimals + 1)}
+    for cases in sorted(divisors - {1, whole}):
+        accident += (cases / whole) ** len(values)
+        if cases > MOST_CASES or accident >= BY_ACCIDENT:
+            return None
+        if not (digits % (whole // cases)).any():
+            return None if _is_power_of_ten(cases) else cases
     return None
 
 
