@@ -18,6 +18,7 @@ import click
 from hpo_batch import logs
 from hpo_batch.cli.terminal import print_anything, printing_only
 from hpo_batch.errors import TRANSIENT, Exit, HpoBatchError, JournalCorrupt, StorageError
+from hpo_batch.shipped import shipped
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import did_you_mean
 
@@ -81,6 +82,11 @@ class Commands(click.Group):
         for section, commands in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl(list(commands.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Files that come with it"):
+            for name, folder in (("documentation", "docs"), ("examples", "configs")):
+                formatter.write(f"  {name:13}  {shipped(folder)}\n")  # a path is never broken into lines
 
 
 # as wide as our lines of code: click's default of 80 breaks most of our option texts

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo_batch.errors import UserError
+from hpo_batch.extras import EXTRAS, install, require
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
@@ -28,6 +29,10 @@ from hpo_batch.text.names import did_you_mean
 
 if TYPE_CHECKING:
     from hpo_batch.sweep import schema
+
+
+OURS = "hpo_batch.training."
+"""trainers that ship with hpo-batch, which need torch"""
 
 
 class Objective(Protocol):
@@ -80,7 +85,7 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(_no_module(spec, module_name, folder)) from None
-        raise UserError(f"'{spec}': module '{module_name}' needs '{error.name}', which is not installed") from error
+        raise UserError(_needs(spec, module_name, error.name)) from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script without a guard may call sys.exit() when it is imported
@@ -100,6 +105,12 @@ def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]
     return function
 
 
+def _needs(spec: str, module_name: str, package: str | None) -> str:
+    message = f"'{spec}': module '{module_name}' needs '{package}', which is not installed"
+    is_ours = module_name.startswith(OURS)
+    return f"{message}: {install(package)}" if is_ours and package in EXTRAS else message
+
+
 @contextlib.contextmanager
 def _no_arguments() -> Iterator[None]:
     """Hide our command-line arguments from user code that parses ``sys.argv`` at import."""
@@ -117,9 +128,11 @@ def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:
     Names that only an import could resolve, such as those of a star import, are assumed to exist.
 
     Raises:
-        UserError: there is no such module, or no such name in it.
+        UserError: there is no such module, or no such name in it; or it is a trainer of ours, and torch is missing.
     """
     module_name, name = _split(spec)
+    if module_name.startswith(OURS):
+        require("torch", what=f"'{spec}'")
     folder = str((cwd or Path.cwd()).absolute())
     importlib.invalidate_caches()
     found = _find_module(module_name, folder)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.extras import require
 from hpo_batch.sources.cells import column_of_values
 from hpo_batch.sources.place import Place
 from hpo_batch.sources.source import Source
@@ -22,6 +23,7 @@ MOST_BYTES: Final = 2 << 30
 
 def parse(data: bytes, path: Path, ignored: Collection[str]) -> Parsed:
     """Raises UserError for a file that is damaged or too large."""
+    require("pyarrow", what=f"reading '{path}'")
     try:
         _check_size(data, path)
         frame = pd.read_parquet(io.BytesIO(data))

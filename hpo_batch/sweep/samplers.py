@@ -30,7 +30,7 @@ class Capabilities:
     max_metrics: int | None = None
     """largest number of metrics; None: unlimited"""
     package: str | None = None
-    """optional dependency"""
+    """optional package that it needs, see ``extras``"""
 
     @property
     def is_finite(self) -> bool:
@@ -62,8 +62,12 @@ SAMPLERS: dict[str, Capabilities] = {
         is_sequence=True,
         options={"qmc_type": one_of("sobol", "halton"), "scramble": FLAG},
     ),
+    # Optuna fits its Gaussian process with torch
     "gp": Capabilities(
-        source="hpo_batch.study.samplers.gp:GP", is_model_based=True, options={"deterministic_objective": FLAG}
+        source="hpo_batch.study.samplers.gp:GP",
+        is_model_based=True,
+        package="torch",
+        options={"deterministic_objective": FLAG},
     ),
     # Optuna needs the package cmaes for it, and it optimizes a single objective
     "cmaes": Capabilities(

@@ -11,6 +11,7 @@ from typing import Any
 import tomli
 
 from hpo_batch.errors import UserError
+from hpo_batch.shipped import shipped
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown
 
@@ -38,12 +39,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Raw:
 
 def template_folders(near: Path) -> tuple[Path, ...]:
     """Folders with templates, in order: ``job_templates`` in the working directory, beside the sweep file, and ours."""
-    package = Path(__file__).resolve().parents[1]
     # ours comes last, so that a site or a user can override a template by name
-    ours = package / "job_templates"  # in an installed wheel
-    if not ours.is_dir():
-        ours = package.parent / "job_templates"  # in a checkout
-    return (Path.cwd() / "job_templates", near / "job_templates", ours)
+    return (Path.cwd() / "job_templates", near / "job_templates", shipped("job_templates"))
 
 
 def read_template(name: str, near: Path) -> Template:

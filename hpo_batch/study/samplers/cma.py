@@ -8,7 +8,6 @@ the order of their numbers.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -18,7 +17,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo_batch.errors import UserError
+from hpo_batch.extras import require
 from hpo_batch.records import Value
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Integer, Searched
@@ -181,8 +180,7 @@ class _Axis:
 
 
 def _cmaes(request: ModelRequest) -> optuna.samplers.BaseSampler:
-    if importlib.util.find_spec("cmaes") is None:
-        raise UserError("[sampler] name: 'cmaes' needs the package cmaes; pip install 'hpo-batch[cmaes]'")
+    require("cmaes", what="[sampler] name: 'cmaes'")
     return Cma(always_active(request.space), seed=request.seed, startup=request.startup, **request.options)
 
 

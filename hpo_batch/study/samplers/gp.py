@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from hpo_batch.extras import require
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Searched
 from hpo_batch.study.distributions import distribution_of
@@ -23,6 +24,7 @@ class Gp(ToldSpace, optuna.samplers.GPSampler):
 
 
 def _gp(request: ModelRequest) -> optuna.samplers.BaseSampler:
+    require("torch", what="[sampler] name: 'gp'")
     options = {"warn_independent_sampling": False, **request.options}
     return Gp(always_active(request.space), seed=request.seed, n_startup_trials=request.startup, **options)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 
+from hpo_batch.extras import install, is_installed
 from hpo_batch.records import Problem
 from hpo_batch.sweep.options import ELSEWHERE, PATIENT, PRUNER_OPTIONS, option_problems
 from hpo_batch.sweep.rules.draft import Draft
@@ -100,9 +100,8 @@ def runs_here(draft: Draft) -> Iterator[Problem]:
         message = f"'{name}' takes a single metric; for several use nsga2, tpe or gp"
         yield Problem(key=("sampler", "name"), message=message)
     # with job.python, the nodes use another Python, which may have the package
-    elif can.package and sweep.job.python is None and importlib.util.find_spec(can.package) is None:
-        install = f"pip install 'hpo-batch[{can.package}]'"
-        message = f"'{name}' needs the package {can.package}, which is not installed here: {install}"
+    elif can.package and sweep.job.python is None and not is_installed(can.package):
+        message = f"'{name}' needs the package {can.package}, which is not installed here: {install(can.package)}"
         yield Problem(key=("sampler", "name"), message=message)
     elif optunas:
         yield Problem(key=("sampler", "name"), message=f"Optuna's {optunas[1]} {_OPTUNAS[optunas[1]]}")
