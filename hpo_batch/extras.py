@@ -7,7 +7,7 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 
-EXTRAS: Final = {"torch": "torch", "pyarrow": "parquet", "cmaes": "cmaes"}
+EXTRAS: Final = {"torch": "torch", "pyarrow": "parquet", "cmaes": "cmaes", "pynvml": "gpu"}
 """package -> extra of hpo-batch"""
 
 

@@ -184,12 +184,43 @@ class CommandEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What an attempt used of its machine. None: unknown, which is not 0."""
+
+    cpu_s: float | None = None
+    """CPU seconds of all of its processes"""
+    memory_mb: float | None = None
+    """largest resident memory of its processes together, in sampled moments (1 MB = 1e6 bytes)"""
+    gpu_util: float | None = None
+    """percent of the time in which its GPUs were busy, on average"""
+    gpu_memory_mb: float | None = None
+    """largest memory in use on one of its GPUs, by all processes"""
+    gpu_temp_c: float | None = None
+    """highest temperature"""
+    gpu_power_w: float | None = None
+    """average power of one GPU"""
+    gpu_throttled: float | None = None
+    """share of the samples in which a GPU's clocks were reduced because of heat or power supply"""
+    gpu_ecc_errors: float | None = None
+    """uncorrected memory errors of its GPUs in this time"""
+
+    def known(self) -> dict[str, float]:
+        """The fields that are known."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+USAGE = tuple(Usage.__dataclass_fields__)
+"""names of the fields of ``Usage``"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Complete:
     values: tuple[float, ...]
     metrics: Mapping[str, float]
     replicates: tuple[Mapping[str, float], ...] = ()
     """metrics per seed of a trial with several, in order; ``values`` and ``metrics`` are their means"""
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
+    usage: Usage | None = field(default=None, compare=False, repr=False)
     """for information only, as in the other outcomes"""
 
 
@@ -198,6 +229,7 @@ class Pruned:
     step: int
     metrics: Mapping[str, float]
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
+    usage: Usage | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +239,7 @@ class Failed:
     traceback: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
+    usage: Usage | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +248,7 @@ class GivenBack:
 
     cause: Cause
     command: CommandEnd | None = field(default=None, compare=False, repr=False)
+    usage: Usage | None = field(default=None, compare=False, repr=False)
 
 
 Outcome: TypeAlias = Complete | Pruned | Failed

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hpo_batch.monitor.failures import FailureGroup
     from hpo_batch.monitor.hours import Hours
     from hpo_batch.monitor.status import StudyStatus
+    from hpo_batch.monitor.usage import TrialUsage
     from hpo_batch.monitor.workers import WorkerStatus
     from hpo_batch.store.footprint import Usage
     from hpo_batch.study.stopped import Stopped
@@ -73,6 +74,8 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "hours", _hours(status.hours)
     if status.files is not None:
         yield "files", _files(status.files)
+    if status.usage is not None and (text := _usage(status.usage)):
+        yield "used", text
 
 
 def _troubles(status: StudyStatus) -> Iterator[tuple[str, str]]:
@@ -81,6 +84,8 @@ def _troubles(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "failures" if i == 0 else "", _failures(group)
         for region in group.regions:
             yield "", f"  {region}"
+    if status.usage is not None:
+        yield from _bad_gpus(status.usage)
     for node in status.failing_nodes:
         advice = "; check it, or exclude it with job.exclude" if node.is_to_blame else ""
         yield "node", f"{node}{advice}"
@@ -175,6 +180,36 @@ def _hours(hours: Hours) -> str:
 def _files(files: Usage) -> str:
     to_come = f", about {about(files.expected)} when all trials have finished" if files.to_come else ""
     return f"about {about(files.now)} files and folders{to_come}"
+
+
+def _usage(usage: TrialUsage) -> str:
+    """Per trial: CPUs, memory, and how busy and warm the GPUs were; empty if little is known."""
+    parts = []
+    if usage.cpus is not None:
+        parts.append(f"{usage.cpus:.1f} CPUs")
+    if usage.memory_mb is not None and (usage.cpus is not None or usage.gpu_util is not None):
+        parts.append(f"up to {_megabytes(usage.memory_mb)} of memory")
+    if usage.gpu_util is not None:
+        parts.append(f"GPU {usage.gpu_util:.0f} % busy")
+    if usage.gpu_memory_mb is not None:
+        parts.append(f"up to {_megabytes(usage.gpu_memory_mb)} of GPU memory")
+    if usage.gpu_temp_c is not None:
+        parts.append(f"up to {usage.gpu_temp_c:.0f} °C")
+    return f"per trial {', '.join(parts)}" if parts else ""
+
+
+def _bad_gpus(usage: TrialUsage) -> Iterator[tuple[str, str]]:
+    if usage.throttled:
+        yield (
+            "GPU",
+            f"{_numbers(usage.throttled)}: slowed down by heat or power supply; do not compare times with others",
+        )
+    if usage.memory_errors:
+        yield "GPU", f"{_numbers(usage.memory_errors)}: uncorrected memory errors; do not trust the results"
+
+
+def _megabytes(mb: float) -> str:
+    return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"
 
 
 def _hour(hours: float | None) -> str:

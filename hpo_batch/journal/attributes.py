@@ -126,6 +126,8 @@ class AttemptEnd(msgspec.Struct, frozen=True, gc=False):
     how: str = ""
     time: Moment | None = None
     moved: bool = False
+    usage: dict[str, float] = {}
+    """fields of ``records.Usage`` that are known"""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):

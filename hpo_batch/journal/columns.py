@@ -32,7 +32,7 @@ from hpo_batch.journal.attributes import (
 from hpo_batch.journal.decode import NONSENSE, distribution_facts, distributions_of, loads, why
 from hpo_batch.journal.state import no_collections
 from hpo_batch.journal.trial import FEW_ATTEMPTS, ScannedTrial
-from hpo_batch.records import TrialState
+from hpo_batch.records import USAGE, TrialState
 
 Column = list[Any]
 
@@ -57,8 +57,8 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
 def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     """All attempts, ordered by trial and attempt number.
 
-    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission``; times in seconds since the
-    epoch.
+    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission`` and the fields of
+    ``records.Usage``; times in seconds since the epoch.
 
     Raises:
         JournalCorrupt: an attempt has a malformed attribute.
@@ -98,6 +98,7 @@ def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         "gpu_count": [attempt.gpus_held for _, _, attempt, _ in attempts],
         "job": _shared(attempt.job for _, _, attempt, _ in attempts),
         "submission": _shared(attempt.submission for _, _, attempt, _ in attempts),
+        **{name: [ending.usage.get(name) for _, _, _, ending in attempts] for name in USAGE},
     }
 
 
@@ -147,6 +148,8 @@ class _Runs:
         self.last: list[AttemptFacts | None] = [None] * len(trials)
         self.count = [0] * len(trials)
         self.seconds: list[float | None] = [None] * len(trials)
+        self.usage: list[dict[str, float]] = [{}] * len(trials)
+        """of the last attempt that was measured"""
         for number in _numbers(trials):
             name = attempt_attr(number)
             have, parts = _parts(trials, name)
@@ -159,6 +162,8 @@ class _Runs:
                 ending = times.get(i)
                 if ending is not None and ending.time is not None:
                     self.seconds[i] = (self.seconds[i] or 0) + (ending.time - attempt.started)
+                if ending is not None and ending.usage:
+                    self.usage[i] = ending.usage
 
     def columns(self, trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         local = datetime.datetime.fromtimestamp
@@ -174,6 +179,7 @@ class _Runs:
             "gpus": _shared(None if a is None else ",".join(a.gpus) for a in self.last),
             "job": _shared(None if a is None else a.job for a in self.last),
             "submission": _shared(None if a is None else a.submission for a in self.last),
+            **{name: [used.get(name) for used in self.usage] for name in USAGE if any(name in u for u in self.usage)},
         }
 
 

@@ -27,6 +27,7 @@ from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import Answer, ask_accounts, look_at_queue
 from hpo_batch.monitor.reader import StudyHistory
 from hpo_batch.monitor.snapshot import ANSWERED, NOT_ASKED, UNSEEN, Snapshot, take
+from hpo_batch.monitor.usage import TrialUsage, usage
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
@@ -77,6 +78,8 @@ class StudyStatus:
     submissions: int = 0
     files: Usage | None = None
     """approximate number of files and folders, for quotas"""
+    usage: TrialUsage | None = None
+    """what the newest trials used of their machines; None if no worker has measured it"""
     failing_nodes: tuple[FailingNode, ...] = ()
     """nodes on which trials fail in a row while they succeed elsewhere"""
     front: tuple[int, ...] = ()
@@ -128,6 +131,7 @@ class StudyStatus:
             "failing_nodes": [node.as_json() for node in self.failing_nodes],
             "submissions": self.submissions,
             "files": None if self.files is None else self.files.as_json(),
+            "usage": None if self.usage is None else self.usage.as_json(),
             "markers": list(self.markers),
             "slurm": self.slurm,
             "unseen": list(self.unseen),
@@ -255,6 +259,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         abandoned=snapshot.workers.abandoned,
         is_hidden=snapshot.slurm == ANSWERED and newest is not None and newest.id in snapshot.queue.hidden,
         files=study.files(snapshot.frozen),
+        usage=usage(state.trials),
         failing_nodes=failing_nodes(state),
         submissions=sum(1 for submission in submissions if not submission.refused),
         markers=home.markers(),

@@ -17,6 +17,7 @@ from hpo_batch.journal.columns import trial_columns
 from hpo_batch.journal.pareto import front_of
 from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import StudyTrials
+from hpo_batch.records import USAGE
 
 # as numbered in Optuna's journal: optuna.study.StudyDirection
 _DIRECTIONS = {1: "minimize", 2: "maximize"}
@@ -77,7 +78,7 @@ def _named(
         columns["front"] = front_of(values, found["state"], directions)
     columns |= _replicates(found, objectives)
     columns["seed"] = [seeds[0] if seeds else None for seeds in found["seeds"]]
-    for name in ("attempts", "seconds_total", "node", "gpus", "job", "submission"):
+    for name in ("attempts", "seconds_total", "node", "gpus", "job", "submission", *(n for n in USAGE if n in found)):
         columns[name] = found[name]
     return columns
 

@@ -16,7 +16,7 @@ from hpo_batch.journal.columns import attempt_columns
 from hpo_batch.journal.pareto import front_of as front_of
 from hpo_batch.journal.state import StudyTrials
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.records import Counts, Value
+from hpo_batch.records import USAGE, Counts, Value
 from hpo_batch.results.study_columns import study_columns
 from hpo_batch.space.space import Space
 
@@ -35,6 +35,7 @@ ATTEMPT_COLUMNS = (
     "gpu_count",
     "job",
     "submission",
+    *USAGE,
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
@@ -48,13 +49,14 @@ class TrialsTable:
 
     trials: pd.DataFrame
     """``number value datetime_start datetime_complete duration params_* user_attrs_* state`` as Optuna has them, then
-    ``name set origin reason message seed attempts seconds_total node gpus job submission``; with several metrics
-    ``front``, whether it is on the Pareto front; with several seeds ``n_seeds``, ``value_std`` and, as
-    JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``; with constraints of Optuna's
-    ``constraints_*`` and ``feasible``, whether a trial keeps all of them"""
+    ``name set origin reason message seed attempts seconds_total node gpus job submission``, and the fields of
+    ``records.Usage`` that were measured; with several metrics ``front``, whether it is on the Pareto front; with
+    several seeds ``n_seeds``, ``value_std`` and, as JSON lists, ``seeds`` and ``value_by_seed``; with repeats
+    ``replicate_of``; with constraints of Optuna's ``constraints_*`` and ``feasible``, whether all of them are kept"""
     attempts: pd.DataFrame
-    """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is the
-    GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU shared by k workers"""
+    """``number attempt how started ended seconds node gpus gpu_count job submission``, then the fields of
+    ``records.Usage``; the count is the GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU
+    shared by k workers"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     counts: Counts

@@ -14,7 +14,7 @@ from typing import Any
 from hpo_batch.journal.attributes import FAILURE, REPLICATES, SAMPLER, ended_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState
+from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState, Usage
 from hpo_batch.study import policy
 from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.schema import Sweep
@@ -53,7 +53,9 @@ class EndRecords:
         if noted_by_sampler:
             records.append(write.trial_attr(trial.trial_id, SAMPLER, dict(noted_by_sampler)))
         if isinstance(outcome, Failed):
-            return records + self.failed_attempt(trial, outcome.reason, outcome.message, moved=moved)
+            return records + self.failed_attempt(
+                trial, outcome.reason, outcome.message, moved=moved, usage=outcome.usage
+            )
         if isinstance(outcome, Complete):
             if outcome.replicates:
                 records.append(write.metric(trial.trial_id, REPLICATES, finite(outcome.replicates)))
@@ -62,11 +64,18 @@ class EndRecords:
             how, state = "pruned", TrialState.PRUNED
             value = self._value_of_pruned(trial, outcome, metrics, reported or {})
             values = () if value is None else (value,)
-        records.append(self._ending(trial, {"how": how, "time": self.now if time is None else time}))
+        records.append(self._ending(trial, {"how": how, "time": self.now if time is None else time}, outcome.usage))
         return [*records, write.trial_state(trial.trial_id, state, now=self.now, values=values or None)]
 
     def failed_attempt(
-        self, trial: ScannedTrial, reason: Reason, message: str, *, moved: bool, time: float | None = None
+        self,
+        trial: ScannedTrial,
+        reason: Reason,
+        message: str,
+        *,
+        moved: bool,
+        time: float | None = None,
+        usage: Usage | None = None,
     ) -> list[Record]:
         """Records of a failed attempt: the trial waits for its next attempt, or fails. Every prefix is a valid journal.
 
@@ -74,7 +83,7 @@ class EndRecords:
             time: when it ended, in seconds since the epoch. Default: now.
         """
         ending = {"how": reason.value, "time": self.now if time is None else time, "moved": moved}
-        ended = self._ending(trial, ending)
+        ended = self._ending(trial, ending, usage)
         if policy.retries(self.sweep, trial, reason, moved=moved):
             return [ended, self._waits(trial)]
         times = 1 + sum(1 for n in range(1, trial.attempt) if trial.ending(n).get("how") == reason.value)
@@ -82,13 +91,22 @@ class EndRecords:
             message = f"{reason.value} {times} times; the last time: {message}"
         return [ended, *self.failure(trial, reason, message)]
 
-    def given_back(self, trial: ScannedTrial, cause: Cause, *, moved: bool, had_full_walltime: bool) -> list[Record]:
+    def given_back(
+        self,
+        trial: ScannedTrial,
+        cause: Cause,
+        *,
+        moved: bool,
+        had_full_walltime: bool,
+        usage: Usage | None = None,
+    ) -> list[Record]:
         """Records of an attempt that was given back: the trial waits, or fails if it could never finish."""
         # "now" and "started" are both from this host's clock, so the difference is not affected by clock skew
         seconds = round(self.now - trial.attempt_facts(trial.attempt)["started"], 3)
         ended = self._ending(
             trial,
             {"how": cause.value, "time": self.now, "moved": moved, "whole": had_full_walltime, "seconds": seconds},
+            usage,
         )
         given_up = policy.why_given_up(
             self.sweep, trial, cause, moved=moved, had_full_walltime=had_full_walltime, seconds=seconds
@@ -100,8 +118,9 @@ class EndRecords:
         why = self.writer.trial_attr(trial.trial_id, FAILURE, {"reason": reason.value, "message": message})
         return why, self.writer.trial_state(trial.trial_id, TrialState.FAIL, now=self.now)
 
-    def _ending(self, trial: ScannedTrial, facts: Mapping[str, object]) -> Record:
-        return self.writer.trial_attr(trial.trial_id, ended_attr(trial.attempt), dict(facts))
+    def _ending(self, trial: ScannedTrial, facts: Mapping[str, object], usage: Usage | None) -> Record:
+        used = {} if usage is None or not (known := usage.known()) else {"usage": known}
+        return self.writer.trial_attr(trial.trial_id, ended_attr(trial.attempt), {**facts, **used})
 
     def _waits(self, trial: ScannedTrial) -> Record:
         return self.writer.trial_state(trial.trial_id, TrialState.WAITING, now=self.now)

@@ -14,7 +14,7 @@ from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.file import Transaction
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Outcome, Reason
+from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Outcome, Reason, Usage
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.checkpoints import moved_forward
 from hpo_batch.study.end_records import EndRecords
@@ -64,13 +64,15 @@ class Endings:
         return Ending(claim=claim, records=records)
 
     @raises_storage_errors
-    def of_give_back(self, claim: Claim, cause: Cause, *, had_full_walltime: bool) -> Ending:
+    def of_give_back(
+        self, claim: Claim, cause: Cause, *, had_full_walltime: bool, usage: Usage | None = None
+    ) -> Ending:
         """The same for an attempt that is given back."""
         self.keep(claim, GivenBack(cause=cause))
         moved = moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:
-            return self.records.given_back(trial, cause, moved=moved, had_full_walltime=had_full_walltime)
+            return self.records.given_back(trial, cause, moved=moved, had_full_walltime=had_full_walltime, usage=usage)
 
         return Ending(claim=claim, records=records)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpo_batch.journal.attributes import FAILURE
 from hpo_batch.journal.encode import Writer
-from hpo_batch.records import Cause, Claim, Configuration, GivenBack, Idle, Outcome, Owner, TrialState
+from hpo_batch.records import Cause, Claim, Configuration, GivenBack, Idle, Outcome, Owner, TrialState, Usage
 from hpo_batch.store import attempt_folder, durations, leases, nodes
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
@@ -118,7 +118,9 @@ class Study:
             self._lease.keep()
         return self.claims.tell_and_claim(claim, outcome, fits)
 
-    def give_back(self, claim: Claim, cause: Cause, *, had_full_walltime: bool = False) -> None:
+    def give_back(
+        self, claim: Claim, cause: Cause, *, had_full_walltime: bool = False, usage: Usage | None = None
+    ) -> None:
         """Return an unfinished trial to the queue: it keeps its number and waits for its next attempt.
 
         It fails instead if it could never finish: it needs more than the walltime and saves no checkpoint, or it keeps
@@ -126,12 +128,14 @@ class Study:
 
         Args:
             had_full_walltime: whether the attempt had about all the time that a worker has.
+            usage: what the attempt used.
 
         Raises:
             Superseded: another worker has the trial.
             StorageError: the journal still cannot be written after all retries.
         """
-        self.endings.tell(self.endings.of_give_back(claim, cause, had_full_walltime=had_full_walltime))
+        ending = self.endings.of_give_back(claim, cause, had_full_walltime=had_full_walltime, usage=usage)
+        self.endings.tell(ending)
 
     def announce_give_back(self, claim: Claim, cause: Cause) -> None:
         """Note in the attempt's folder, while it still runs, that it is being given back.

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,9 +67,11 @@ def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
     log.info("trial %s%s: attempt %s, %s", claim.number, name, claim.attempt, params)
     attempt = _Attempt.of(context, claim, folder)
     context.signals.take_over()
+    measuring = context.meter.begin(is_function=isinstance(context.objective, FunctionObjective))
     try:
         with context.signals.telling(attempt.announce):
-            return attempt.run()
+            ended = attempt.run()
+        return replace(ended, usage=context.meter.end(measuring))
     except Superseded:
         raise
     except StorageError as error:

@@ -11,6 +11,7 @@ from hpo_batch.objective.load import Objective
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.tally import Tally
+from hpo_batch.worker.usage import Meter
 from hpo_batch.worker.walltime import NParams
 
 if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
@@ -38,6 +39,8 @@ class WorkerContext:
     """updated after every trial"""
     n_params: NParams | None = None
     """counts a model's parameters, to predict a trial's duration"""
+    meter: Meter = field(default_factory=Meter)
+    """measures what attempts use"""
     is_over: Callable[[], bool] = _never
     """whether the objective cannot run another trial"""
     leave: Callable[[Tally], None] = _just_end

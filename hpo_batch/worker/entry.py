@@ -39,11 +39,13 @@ from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.devices import choose_device
+from hpo_batch.worker.gpu_readings import no_gpus, reader
 from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.tally import Tally
 from hpo_batch.worker.task_exit import Departure, leave
+from hpo_batch.worker.usage import Meter
 
 if TYPE_CHECKING:
     from hpo_batch.worker.ranks import Lead
@@ -237,6 +239,7 @@ def _work(task: _Task) -> Tally:
                 is_over=lambda: lead is not None and lead.is_over,
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
+                meter=Meter(read_gpus=reader(task.allocation.gpus) if task.place.device == "cuda" else no_gpus),
             )
             tally = work(context)
     except BaseException:

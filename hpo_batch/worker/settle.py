@@ -57,7 +57,7 @@ def _give_back(context: WorkerContext, claim: Claim, ended: GivenBack, *, began:
     study, tally, now = context.study, context.tally, time.time()
     had_full_walltime = context.place.was_whole(began, now)
     moved = moved_forward(study.home, claim.number, claim.attempt)
-    study.give_back(claim, ended.cause, had_full_walltime=had_full_walltime)
+    study.give_back(claim, ended.cause, had_full_walltime=had_full_walltime, usage=ended.usage)
     # one trial that used a full walltime without saving may be an exception, if others have finished
     is_exception = had_full_walltime and bool(study.newest_durations())
     has_ended = study.has_ended(claim)

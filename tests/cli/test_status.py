@@ -154,8 +154,28 @@ def test_shares_of_weighted_values_are_shown_beside_their_weights(root: Path, no
     assert "shares    k: 1 75% (weight 75%), 2 25% (weight 25%)" in "\n".join(screen(the_status(home), width=None))
 
 
+def test_gpus_that_were_slowed_down_or_had_memory_errors_are_named(root: Path, no_slurm: None) -> None:
+    from hpo_batch.records import Usage
+
+    home = make(root, study="trials = 4")
+    told = [
+        Usage(gpu_util=90.0, gpu_temp_c=60.0, gpu_throttled=0.0, gpu_ecc_errors=0.0),
+        Usage(gpu_util=70.0, gpu_temp_c=91.0, gpu_throttled=0.5, gpu_ecc_errors=0.0),
+        Usage(gpu_util=80.0, gpu_memory_mb=31_000.0, gpu_throttled=0.05, gpu_ecc_errors=2.0),
+        Usage(),
+    ]
+    with Study.open(home, owner(1)) as study:
+        for usage in told:
+            claim = claimed(study)
+            study.tell(claim, replace(complete(claim), usage=usage))
+    shown = screen(the_status(home), width=None)
+    assert "used      per trial up to 31.0 GB of GPU memory, up to 91 °C" in shown  # too short to tell the load
+    assert "GPU       trial 1: slowed down by heat or power supply; do not compare times with others" in shown
+    assert "GPU       trial 2: uncorrected memory errors; do not trust the results" in shown
+
+
 def test_the_documented_json_is_the_real_one(root: Path, no_slurm: None) -> None:
-    from hpo_batch.records import Failed, Reason
+    from hpo_batch.records import Failed, Reason, Usage
 
     space = 'n = { low = 1, high = 100000 }\nkind = { choices = ["a", "b"], weights = [3, 1] }'
     home = make(root, study="trials = 60", space=space, tables={"failures": "stop_after = 50"})
@@ -167,7 +187,7 @@ def test_the_documented_json_is_the_real_one(root: Path, no_slurm: None) -> None
             study.tell(claim, failed if host == "x" else complete(claim))
     with Study.open(home, owner(99, host="a")) as study:
         claim = claimed(study)
-        study.tell(claim, complete(claim))
+        study.tell(claim, replace(complete(claim), usage=Usage(cpu_s=1.0)))
     with Study.open(home, owner(100, host="far")) as study:
         claimed(study)
         found = the_status(home)

@@ -105,8 +105,8 @@ def test_no_further_seed_is_begun_when_it_is_time_to_go(root: Path) -> None:
 
     with Study.open(home, owner()) as study:
         assert work(WorkerContext(study=study, objective=Toy(objective), place=HERE, signals=signals)).given_back == 1
-    assert state_of(home).trials[0].ending(1) | {"time": 0, "seconds": 0} == {
-        "how": "time_limit", "time": 0, "moved": True, "whole": False, "seconds": 0,
+    assert state_of(home).trials[0].ending(1) | {"time": 0, "seconds": 0, "usage": {}} == {
+        "how": "time_limit", "time": 0, "moved": True, "whole": False, "seconds": 0, "usage": {},
     }  # fmt: skip
     seeds: list[int] = []
     loop(home, lambda trial: (seeds.append(trial.seed), complete(3.0))[1])

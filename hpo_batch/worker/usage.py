@@ -1,0 +1,141 @@
+"""Measures what attempts use: CPU time, memory, and the GPU's load, temperature, power, throttling and memory errors.
+
+A thread takes samples: after half a second, then less and less often, since most of what it reads changes slowly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hpo_batch import processes
+from hpo_batch.records import Usage
+from hpo_batch.worker.gpu_readings import GpuReading, ReadGpus, no_gpus
+
+log = logging.getLogger(__name__)
+
+FIRST_S: Final = 0.5
+MOST_S: Final = 10.0
+"""longest time between two samples: a scan of /proc takes milliseconds on a node with thousands of processes"""
+SLOWER: Final = 1.5
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(kw_only=True)
+class Measuring:
+    """The samples of one attempt."""
+
+    is_function: bool
+    """a function runs in this process, a command in processes of its own"""
+    cpu_s: float
+    """of this process and its children so far, when the attempt began"""
+    due: float
+    """monotonic time of the next sample"""
+    pause_s: float = FIRST_S
+    memory: int | None = None
+    """largest so far, in bytes"""
+    gpus: list[Sequence[GpuReading]] = field(default_factory=list)
+
+
+class Meter:
+    """Measures the attempts of this process, one at a time."""
+
+    def __init__(self, *, read_gpus: ReadGpus = no_gpus, clock: Callable[[], float] = time.monotonic) -> None:
+        self._read_gpus = read_gpus
+        self._clock = clock
+        self._current: Measuring | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ours = processes.descendants(os.getpid())
+        """helpers of the worker itself"""
+
+    def begin(self, *, is_function: bool) -> Measuring:
+        """Start to measure an attempt. The thread finds it at its next look, which costs less than waking it."""
+        measuring = Measuring(is_function=is_function, cpu_s=_cpu_s(is_function), due=self._clock() + FIRST_S)
+        with self._lock:
+            self._current = measuring
+        if self._thread is None or not self._thread.is_alive():  # threads do not survive a fork
+            self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+            self._thread.start()
+        return measuring
+
+    def end(self, measuring: Measuring) -> Usage:
+        """What the attempt has used."""
+        with self._lock:
+            self._current = None
+            if measuring.is_function and measuring.memory is None:
+                measuring.memory = _resident(os.getpid())  # it was over before the first sample
+        memory = measuring.memory
+        return Usage(
+            cpu_s=round(_cpu_s(measuring.is_function) - measuring.cpu_s, 3),
+            memory_mb=None if memory is None else round(memory / 1e6, 1),
+            **_summary(measuring.gpus),
+        )
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(FIRST_S)
+            with self._lock:
+                measuring = self._current
+                if measuring is not None and self._clock() >= measuring.due:
+                    try:
+                        self._sample(measuring)
+                    except Exception:  # measuring must not end an attempt, nor stop for the next one
+                        log.exception("the attempt's use of the machine cannot be measured")
+                    measuring.pause_s = min(MOST_S, measuring.pause_s * SLOWER)
+                    measuring.due = self._clock() + measuring.pause_s
+
+    def _sample(self, measuring: Measuring) -> None:
+        own = os.getpid()
+        pids = (processes.descendants(own) - self._ours) | ({own} if measuring.is_function else set())
+        total = sum(filter(None, map(_resident, pids)))
+        if total:
+            measuring.memory = max(measuring.memory or 0, total)
+        if readings := self._read_gpus():
+            measuring.gpus.append(readings)
+
+
+def _cpu_s(is_function: bool) -> float:
+    """CPU seconds of the processes that have ended, and of this one if it trains."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + (time.process_time() if is_function else 0.0)
+
+
+def _resident(pid: int) -> int | None:
+    """Resident memory of a process in bytes; None if it has ended. See proc_pid_statm(5)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
+    return None
+
+
+def _summary(samples: Sequence[Sequence[GpuReading]]) -> dict[str, float | None]:
+    """Over all samples and GPUs; None for what no GPU has told."""
+
+    def known(name: str) -> list[float]:
+        values = (getattr(reading, name) for sample in samples for reading in sample)
+        return [value for value in values if value is not None]
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else round(value, 3)
+
+    def mean(values: Sequence[float]) -> float | None:
+        return sum(values) / len(values) if values else None
+
+    errors = known("ecc_errors")
+    return {
+        "gpu_util": rounded(mean(known("util"))),
+        "gpu_memory_mb": rounded(max(known("memory_mb"), default=None)),
+        "gpu_temp_c": rounded(max(known("temp_c"), default=None)),
+        "gpu_power_w": rounded(mean(known("power_w"))),
+        "gpu_throttled": rounded(mean(known("throttled"))),
+        # a counter since the driver was loaded
+        "gpu_ecc_errors": max(errors) - min(errors) if errors else None,
+    }

@@ -1,0 +1,51 @@
+/* A driver's library as NVML has it, for nvidia-ml-py: one GPU whose readings stand in the file $NVML_READINGS, a line
+   "name value" each. A name that is missing is a question that the GPU does not support.
+   https://docs.nvidia.com/deploy/nvml-api/ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
+typedef struct { unsigned int gpu, memory; } utilization;
+typedef struct { unsigned long long total, free, used; } memory;
+
+static int reading(const char *name, double *value) {
+    FILE *file = fopen(getenv("NVML_READINGS"), "r");
+    char word[64];
+    double number;
+    int found = NOT_SUPPORTED;
+    while (file && fscanf(file, "%63s %lf", word, &number) == 2)
+        if (!strcmp(word, name)) { *value = number; found = SUCCESS; }
+    if (file) fclose(file);
+    return found;
+}
+
+int nvmlInitWithFlags(unsigned int flags) { double v; return reading("no_driver", &v) == SUCCESS ? 9 : SUCCESS; }
+int nvmlShutdown(void) { return SUCCESS; }
+const char *nvmlErrorString(int code) { return code == 9 ? "Driver Not Loaded" : "an error"; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
+    *device = (void *)1;
+    return index == 0 ? SUCCESS : NOT_FOUND;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+    *device = (void *)1;
+    return !strcmp(uuid, "GPU-1") ? SUCCESS : NOT_FOUND;
+}
+int nvmlDeviceGetUtilizationRates(void *d, utilization *u) {
+    double v; int code = reading("util", &v); if (code == SUCCESS) u->gpu = v; return code;
+}
+int nvmlDeviceGetMemoryInfo(void *d, memory *m) {
+    double v; int code = reading("used", &v); if (code == SUCCESS) m->used = v; return code;
+}
+int nvmlDeviceGetTemperature(void *d, unsigned int sensor, unsigned int *t) {
+    double v; int code = reading("temp", &v); if (code == SUCCESS) *t = v; return code;
+}
+int nvmlDeviceGetPowerUsage(void *d, unsigned int *p) {
+    double v; int code = reading("power", &v); if (code == SUCCESS) *p = v; return code;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *d, unsigned long long *r) {
+    double v; int code = reading("reasons", &v); if (code == SUCCESS) *r = v; return code;
+}
+int nvmlDeviceGetTotalEccErrors(void *d, unsigned int kind, unsigned int counter, unsigned long long *n) {
+    double v; int code = reading("ecc", &v); if (code == SUCCESS) *n = v; return code;
+}
