@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,16 +102,18 @@ def test_a_preempted_task_gives_back_all_trials_and_stops_its_daemon(
 ) -> None:
     monkeypatch.setenv("FAKE_MPS_CODE", code)
     here = project("long", study="trials = 4", tables=job("workers_per_gpu = 2\nmps = true"))
-    worker = here.start(**TASK)
+    worker = here.start(**TASK, SUBMITIT_EXECUTOR="slurm")  # a batch job: no other waits for SLURM's kill
     epochs = [here.home.attempt(number, 1) / "checkpoint" / "epoch" for number in range(2)]
     here.until(lambda: all(epoch.exists() for epoch in epochs))
     worker.process.send_signal(signal.SIGTERM)
     here.until(lambda: len(mps.read_text().splitlines()) == (2 if code == "0" else 1))
     here.until(lambda: [t.ending(1).get("how") for t in here.state.trials] == ["preempted"] * 2)
     here.until(lambda: list(here.home.workers.glob("*.json")) == [])
+    time.sleep(1)
     assert worker.process.poll() is None  # it waits to be requeued, once for all
     worker.process.kill()
     worker.wait()
+    assert "waiting, so that it is requeued if it was preempted" in worker.said
     assert (("exit code 7: no output: workers share the GPU without MPS") in worker.said) == (code == "7")
 
 
@@ -132,7 +135,7 @@ def test_workers_that_cannot_work_fail_the_task(project: Build) -> None:
 
 def test_workers_outlive_no_supervisor(project: Build) -> None:
     here = project("long", study="trials = 4", tables=job("workers_per_gpu = 2"))
-    worker = here.start(**TASK)
+    worker = here.start(**TASK, SUBMITIT_EXECUTOR="slurm")  # a batch job: no other waits for SLURM's kill
     epochs = [here.home.attempt(number, 1) / "checkpoint" / "epoch" for number in range(2)]
     here.until(lambda: all(epoch.exists() for epoch in epochs))
     worker.process.kill()
