@@ -186,7 +186,7 @@ def _usage(usage: TrialUsage) -> str:
     """Per trial: CPUs, memory, and how busy and warm the GPUs were; empty if little is known."""
     parts = []
     if usage.cpus is not None:
-        parts.append(f"{usage.cpus:.1f} CPUs")
+        parts.append(f"{usage.cpus:.2g} CPUs")
     if usage.memory_mb is not None and (usage.cpus is not None or usage.gpu_util is not None):
         parts.append(f"up to {_megabytes(usage.memory_mb)} of memory")
     if usage.gpu_util is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, root_option, study_homes
-from hpo_batch.cli.terminal import steering
 from hpo_batch.errors import Exit
 from hpo_batch.files import shown_json
 
@@ -44,35 +43,17 @@ def command(
             click.echo(f"error: {error}", err=True)
         return next((error.exit_code for error in view.unreadable.values()), Exit.OK)
     try:
-        if sys.stdout.isatty() and not as_json:
-            _redraw(view.watch(accounting=accounting), all_workers=all_workers)
+        if sys.stdout.isatty() and not as_json and os.environ.get("TERM", "dumb") != "dumb":
+            from hpo_batch.cli.live_screen import redraw
+            from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, LOOK_EVERY_S
+
+            every = f"reads the journal every {LOOK_EVERY_S:g} s, asks SLURM every {ASK_SLURM_EVERY_S:g} s"
+            redraw(view.watch(accounting=accounting), all_workers=all_workers, every=every)
         else:
             _print_changes(view.watch(accounting=accounting), as_json=as_json, all_workers=all_workers)
     except KeyboardInterrupt:
         pass  # the way to stop watching
     return Exit.OK
-
-
-def _redraw(looks: Iterable[list[StudyStatus]], *, all_workers: bool) -> None:
-    """Draw each screen over the previous one with a single write, so that nothing flickers.
-
-    Sequences: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html (ED, CUP, EL).
-    """
-    from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, LOOK_EVERY_S
-
-    terminal = steering(sys.stdout)
-    terminal.write("\x1b[2J")
-    for statuses in looks:
-        height = shutil.get_terminal_size().lines
-        lines = _text(statuses, all_workers=all_workers).splitlines()
-        now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
-        last = f"{now}; reads the journal every {LOOK_EVERY_S:g} s, asks SLURM every {ASK_SLURM_EVERY_S:g} s"
-        # a screen that scrolls could not be drawn over: the last line and the cursor need two
-        if len(lines) > height - 2:
-            lines = [*lines[: height - 3], f"  ... {len(lines) - height + 3} more lines"]
-        body = "".join(f"{line}\x1b[K\n" for line in [*lines, last])
-        terminal.write(f"\x1b[H{body}\x1b[J")
-        terminal.flush()
 
 
 def _print_changes(looks: Iterable[list[StudyStatus]], *, as_json: bool, all_workers: bool) -> None:

@@ -20,6 +20,8 @@ from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.pareto import front_trials
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import eta, hours
+from hpo_batch.monitor.course import EndedTrial, best_so_far
+from hpo_batch.monitor.course import newest as newest_ended
 from hpo_batch.monitor.ends import Dead, dead_workers
 from hpo_batch.monitor.eta import Eta
 from hpo_batch.monitor.failures import FailureGroup
@@ -78,6 +80,10 @@ class StudyStatus:
     submissions: int = 0
     files: Usage | None = None
     """approximate number of files and folders, for quotas"""
+    course: tuple[float, ...] = ()
+    """the best value after each complete trial; not all of them if there are many"""
+    newest: tuple[EndedTrial, ...] = ()
+    """the trials that ended last"""
     usage: TrialUsage | None = None
     """what the newest trials used of their machines; None if no worker has measured it"""
     failing_nodes: tuple[FailingNode, ...] = ()
@@ -259,6 +265,8 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         abandoned=snapshot.workers.abandoned,
         is_hidden=snapshot.slurm == ANSWERED and newest is not None and newest.id in snapshot.queue.hidden,
         files=study.files(snapshot.frozen),
+        course=best_so_far(state),
+        newest=newest_ended(state),
         usage=usage(state.trials),
         failing_nodes=failing_nodes(state),
         submissions=sum(1 for submission in submissions if not submission.refused),

@@ -81,11 +81,15 @@ def _measured(trials: Sequence[ScannedTrial]) -> Iterator[tuple[int, dict[str, f
     looked = 0
     for trial in reversed(trials):
         for attempt in range(trial.attempt, 0, -1):
-            ending = trial.typed(ended_attr(attempt), AttemptEnd)
             looked += 1
             if looked > 2 * MOST:
                 return
-            facts = trial.typed(attempt_attr(attempt), AttemptFacts)
+            try:
+                ending = trial.typed(ended_attr(attempt), AttemptEnd)
+                facts = trial.typed(attempt_attr(attempt), AttemptFacts)
+            # `doctor` reports such a journal; a summary must not fail because of one attempt
+            except (ValueError, TypeError, RecursionError):
+                continue
             if ending is not None and ending.usage and facts is not None:
                 seconds = 0.0 if ending.time is None else ending.time - facts.started
                 yield trial.number, ending.usage, seconds
