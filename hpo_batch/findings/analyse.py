@@ -164,7 +164,7 @@ def _warnings(studies: Sequence[StudyInput]) -> Iterator[str]:
     for study in studies:
         given = study.data.table.label or study.data.table.source
         if given != study.label:
-            yield f"several sources are called '{given}': one of them is '{study.label}' here"
+            yield f"several sources are called '{given}': {study.data.table.source} is '{study.label}' here"
     for study in studies:
         yield from (f"{study.label}: {note}" for note in study.data.table.notes)
     for study in studies:

@@ -32,6 +32,8 @@ MOST_KNOWN: Final = 60
 MOST_STUDIES: Final = 4
 """whose best configurations the first page has to copy, and whose histories it draws"""
 MOST_FRONT: Final = 6
+MOST_PAIRS: Final = 2
+"""of studies, whose difference the first page tells"""
 CLAUSE: Final = re.compile(r"(?::(?! \d)|;|\.) ")
 """where the first clause of a warning ends; ``8: 4 of 4 failed`` goes on"""
 FEWEST_LETTERS: Final = 20
@@ -73,6 +75,7 @@ def _best(page: Page) -> Iterator[Block]:
         return
     if len(studies) > 1:
         yield _bests_table(studies)
+        yield from _which_is_better(page.findings)
     elif not studies[0].front:
         yield _headline(studies[0])
     for study in studies[:MOST_STUDIES]:
@@ -156,6 +159,18 @@ def _place(study: StudyFindings, best: TopTrial) -> str:
     near = within_noise(study) - 1
     others = "no other trial is" if near == 0 else f"{count(near, 'other trial is', 'other trials are')}"
     return f"It lies {away}; {others} within noise of it."
+
+
+def _which_is_better(findings: Findings) -> Iterator[Block]:
+    """Whether the table's bests have an order, and what the studies show where both have tried."""
+    beside = findings.budgets
+    if beside is None:
+        return
+    clear = [pair.text for pair in beside.pairs if pair.better is Answer.YES]
+    if clear:
+        yield Said(answer=Answer.YES, text="; ".join(clear[:MOST_PAIRS]))
+    else:
+        yield Said(answer=beside.order, text=_first_words(beside.order_text))
 
 
 def _bests_table(studies: Sequence[StudyFindings]) -> Block:
@@ -279,7 +294,7 @@ def _facts(findings: Findings) -> Iterator[tuple[str, str]]:
         )
 
     rows = [
-        ("Trials", each(states_text)),
+        ("Trials", each(states_text) + (" each" if several and len({states_text(s) for s in studies}) == 1 else "")),
         ("Time", each(_time)),
         ("Coverage", each(lambda study: _coverage(study, short=several))),
         ("Also reported", each(lambda study: _also(study, short=several))),

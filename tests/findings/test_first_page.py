@@ -13,9 +13,10 @@ import pytest
 
 from hpo_batch.document.markdown import markdown
 from hpo_batch.findings.actions import ActionKind
-from hpo_batch.findings.effects.words import more_trials
+from hpo_batch.findings.effects.words import graded, more_trials
 from hpo_batch.findings.first_page import _first_words
-from hpo_batch.findings.report import Report, report
+from hpo_batch.findings.report import Report, compare, report
+from hpo_batch.records import Answer
 from hpo_batch.results.table import TrialsTable
 from tests.findings.tables import table
 from tests.helpers import run
@@ -180,3 +181,42 @@ def test_one_trial_with_another_value_says_nothing_of_the_parameter() -> None:
     page = first_page(told(frame, params=("lr", "depth", "opt", "epochs")))
     assert "- epochs: " not in page
     assert "Nothing is said of epochs (all but 1 configuration have one value of it)." in page
+
+
+def test_bests_that_differ_by_chance_are_no_contradiction_where_the_effects_agree() -> None:
+    several = [trials(search(50, seed=seed), label=f"s{seed}", source=f"s{seed}.csv") for seed in (31, 32, 33)]
+    found = report(several)
+    assert found.findings.budgets is not None
+    answers = {name: (len(set(best.values())), answer) for name, best, answer in found.findings.budgets.consistency}
+    assert answers["depth"][1] is not Answer.NO
+    page = first_page(found)
+    assert "as observed, but no two of them can be told apart" in page
+    assert "no bands" in page
+    assert "50 complete each" in page
+
+
+def test_pruned_trials_are_compared_at_a_step_that_the_first_page_names(tmp_path: Path) -> None:
+    draw = np.random.default_rng(60)
+    rows = []
+    for i, row in search(40).iterrows():
+        last = 12 if int(str(i)) < 10 else 4
+        state = "COMPLETE" if last == 12 else "PRUNED"
+        rows += [
+            {"trial": i, "step": step, "lr": row["lr"], "depth": row["depth"], "state": state}
+            | {"val_acc": row["value"] * (1 - 0.5**step) + draw.normal(0, 0.005)}
+            for step in range(1, last + 1)
+        ]
+    file = tmp_path / "curves.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    page = first_page(report([str(file)]))
+    assert "Of 40 trials, pruned ones too, by val_acc at step 4." in page
+
+
+def test_side_by_side_says_what_the_report_of_each_says() -> None:
+    several = [trials(search(50, seed=seed), label=f"s{seed}", source=f"s{seed}.csv") for seed in (31, 32)]
+    found = compare(several)
+    text = found.text("md")
+    for study in found.findings.studies:
+        for effect in study.effects:
+            assert effect.direction is not None
+            assert graded(effect.direction) in text

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from hpo_batch.document.drawing import MOST_DOTS, NARROW, Figure, clamped, inner_range, trial_key
 from hpo_batch.document.svg import Canvas, Panel, Scale, scale
-from hpo_batch.findings.phrases import band, metric_title, spread_of
+from hpo_batch.findings.phrases import band, fine, metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.trials.rows import Reported
 from hpo_batch.text.numbers import count, number
@@ -38,12 +38,18 @@ def history_figure(studies: Sequence[StudyFindings], file_names: Mapping[str, st
     first = shown[0]
     pruned = any(set(study.curves) - {n for n, _ in study.history} for study in shown)
     dots = f"Dots: {MOST_DOTS:,} of {len(first.history):,} complete trials. " if len(first.history) > MOST_DOTS else ""
-    caption = dots + _caption(first) if one else "Band: within noise of the best."
+    known = any(study.noise.sd is not None for study in shown)
+    bands = "Band: within noise of the best." if known else "The noise floors are unknown: no bands."
+    caption = dots + _caption(first) if one else bands
     return Figure(
         name=name,
         title=f"{first.metric} in the order of the trials",
         caption="Line: best so far. "
-        + ("Hollow: last value of trials that did not complete. " if pruned else "")
+        + (
+            "Hollow: last value of trials that did not complete, a triangle where it lies beyond the axis. "
+            if pruned
+            else ""
+        )
         + caption
         + (" Crosses: suspects." if any(study.suspects for study in shown) else ""),
         panels=panels,
@@ -92,7 +98,7 @@ def _history(study: StudyFindings, key: str, *, width: int, height: int, titled:
     within = "" if sd is None else f"{within_noise(study)} of {len(values)} trials lie in the band"
     alt = (
         f"Value of each of {len(values)} trials of {study.label} by number; the best is "
-        f"{number(best, spread_of(study))}, first reached by trial "
+        f"{number(best, fine(study))}, first reached by trial "
         f"{next(n for n, v in study.history if v == best)}. {within}"
     )
     return canvas.panel(alt)

@@ -50,6 +50,7 @@ def directions_figure(studies: Sequence[StudyFindings], *, name: str) -> Figure 
         title="Which value is better" if one else "Which value is better, by study",
         caption="How likely the first value is better, and by how much (95 % interval), averaged over the settings "
         "that were tried. Blue: confirmed."
+        + "".join(f" {'' if one else f'{study.label}: '}{text}" for study in shown if (text := _at_step(study)))
         + (f" {hidden} more under Effects." if hidden else "")
         + "".join(f" {'' if one else f'{study.label}: '}{text}" for study in shown if (text := not_directed(study))),
         lines=tuple(
@@ -92,6 +93,15 @@ def not_directed(study: StudyFindings) -> str:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MOST_LEFT_OUT
     return listed(names) if more <= 0 else f"{', '.join(names[:MOST_LEFT_OUT])} and {more} more"
+
+
+def _at_step(study: StudyFindings) -> str:
+    """At which step trials are compared, where it is not their end."""
+    steps = {effect.step for effect in study.effects if effect.step is not None}
+    at = study.equal_steps
+    if not steps or at is None:
+        return ""
+    return f"Of {count(at.n, 'trial')}, pruned ones too, by {study.metric} at step {max(steps)}."
 
 
 def joint_name(effect: Effect) -> str:

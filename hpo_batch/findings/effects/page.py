@@ -10,7 +10,7 @@ from hpo_batch.document.tables import table
 from hpo_batch.findings.effects.figure import directed, effects_figure, short_label, short_labels
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance, lost_values, more_trials
+from hpo_batch.findings.effects.words import chance, graded, lost_values, more_trials
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
@@ -217,7 +217,8 @@ def side_by_side_table(all_of_them: Sequence[StudyFindings]) -> Table:
         columns,
         rows,
         text=columns,
-        note="Only what the adjusted test carries after Holm gets a word of direction.",
+        note="Only what the adjusted test carries after Holm is called a trend. Better values stand with their "
+        "probability, and by how much (95 % interval).",
     )
 
 
@@ -226,8 +227,5 @@ def _verdict(e: Effect) -> str:
         return _unvaried(e)
     if e.p_holm is None and e.p is None:
         return f"cannot tell: {e.why}" if e.why else "cannot tell"
-    means = [(r.adjusted.value, r.label) for r in e.rows if r.adjusted is not None and not r.underpowered]
-    shown = f"{e.trend} (p = {p_value(e.p_holm if e.p_holm is not None else e.p)})".replace("= <", "<")
-    return (
-        f"{shown}, means {number(min(means)[0])} to {number(max(means)[0])}" if e.trend in TRENDS and means else shown
-    )
+    p = f"p = {p_value(e.p_holm if e.p_holm is not None else e.p)}".replace("= <", "<")
+    return f"{e.trend} ({p}){f'; {graded(e.direction)}' if e.direction is not None else ''}"
