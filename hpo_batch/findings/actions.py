@@ -18,6 +18,8 @@ from hpo_batch.text.numbers import count as counted
 from hpo_batch.text.numbers import label
 
 FEW: Final = 2
+LEAST_CONFIRMED: Final = 2
+"""configurations that ``confirm`` takes"""
 MOST_NAMED: Final = 6
 """trials or parameters that a sentence names"""
 
@@ -244,7 +246,8 @@ def _of_study(action: Action, name: str, trials: int | None) -> str:
         case ActionKind.INSPECT if action.trials:
             return f"hpo-batch logs {name} {action.trials[0]}"
         case ActionKind.CONFIRM:
-            return f"hpo-batch confirm {name} --seeds {action.seeds or 2}"
+            top = f" --top {max(LEAST_CONFIRMED, len(action.trials))}" if action.trials and not action.where else ""
+            return f"hpo-batch confirm {name}{top} --seeds {action.seeds or 2}"
         case ActionKind.EXPAND | ActionKind.NARROW:
             return f"hpo-batch refine {name}"
         case ActionKind.EXCLUDE_NODE:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hpo_batch.document.markdown import markdown
-from hpo_batch.findings.actions import ActionKind
+from hpo_batch.findings.actions import ActionKind, with_command
 from hpo_batch.findings.effects.words import graded, more_trials
 from hpo_batch.findings.first_page import _first_words
 from hpo_batch.findings.report import Report, compare, report
@@ -220,3 +220,12 @@ def test_side_by_side_says_what_the_report_of_each_says() -> None:
         for effect in study.effects:
             assert effect.direction is not None
             assert graded(effect.direction) in text
+
+
+def test_a_configuration_that_ran_often_is_no_tie_of_many_and_the_command_takes_as_many_as_are_named() -> None:
+    frame = search(20).sort_values("value", ascending=False, ignore_index=True)
+    frame = pd.concat([frame, *[frame.iloc[2:3]] * 8], ignore_index=True)
+    (confirm,) = (a for a in told(frame).findings.actions if a.kind is ActionKind.CONFIRM)
+    assert confirm.trials == (0, 1, 2)
+    known = with_command(confirm, source="mine", is_study=True)
+    assert known.command == "hpo-batch confirm mine --top 3 --seeds 2"

@@ -67,9 +67,10 @@ def _confirm(study: StudyFindings) -> Action:
 
 def _not_tied(chosen: Sequence[TopTrial], study: StudyFindings) -> Sequence[TopTrial]:
     """Without the last ones, where as many others have their value; all if nothing else is left."""
-    known = Counter(trial.value for trial in chosen)
-    every = Counter(value for _, value in study.history)
-    clear = [trial for trial in chosen if every[trial.value] <= MOST or every[trial.value] <= known[trial.value]]
+    others = Counter(value for _, value in study.history)
+    for trial in chosen:
+        others[trial.value] -= trial.count
+    clear = [trial for trial in chosen if others[trial.value] <= MOST]
     return clear or chosen
 
 
