@@ -130,7 +130,12 @@ def pipe_table(table: Table) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return f"{SYMBOLS[cell]} {cell.value}" if isinstance(cell, Answer) else escapes.markdown(cell)
+    return f"{SYMBOLS[cell]} {cell.value}" if isinstance(cell, Answer) else _not_first(escapes.markdown(cell))
+
+
+def _not_first(text: str) -> str:
+    """Within a row ``>`` begins no quotation."""
+    return re.sub(r"^&gt;(?= )", ">", text)
 
 
 def latex(document: Document) -> str:

@@ -18,6 +18,8 @@ from hpo_batch.text.numbers import count as counted
 from hpo_batch.text.numbers import label
 
 FEW: Final = 2
+LEAST_CONFIRMED: Final = 2
+"""configurations that ``confirm`` takes"""
 MOST_NAMED: Final = 6
 """trials or parameters that a sentence names"""
 
@@ -172,11 +174,11 @@ def _repeat_early(action: Action) -> str:
 
 
 def _expand(action: Action) -> str:
+    beside = f", and that of {listed(action.beside)} with it" if action.beside else ""
     if action.value is None:
-        return f"widen the range of {action.parameter} at its {action.where} end"
-    return (
-        f"widen the range of {action.parameter} {'below' if action.where == 'low' else 'above'} {label(action.value)}"
-    )
+        return f"widen the range of {action.parameter} at its {action.where} end{beside}"
+    side = "below" if action.where == "low" else "above"
+    return f"widen the range of {action.parameter} {side} {label(action.value)}{beside}"
 
 
 def _report_n_eval(action: Action) -> str:
@@ -186,7 +188,7 @@ def _report_n_eval(action: Action) -> str:
 
 _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
     ActionKind.EXPAND: _expand,
-    ActionKind.NARROW: lambda a: f"search {listed([a.parameter, *a.beside])} further around the good values",
+    ActionKind.NARROW: lambda a: f"search {listed([a.parameter, *a.beside])} mainly at the good values",
     ActionKind.CONFIRM: _confirm,
     ActionKind.ADD_TRIALS: _add,
     ActionKind.REPLICATE: lambda a: f"run {_trials(a)} again with {_seeds(a)}, to learn what chance does",
@@ -214,7 +216,9 @@ _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
 }
 
 
-def with_command(action: Action, *, source: str, is_study: bool, trials: int | None = None) -> Action:
+def with_command(
+    action: Action, *, source: str, is_study: bool, trials: int | None = None, options: str = ""
+) -> Action:
     """The action with the command that does it today, or begins it.
 
     Args:
@@ -222,13 +226,14 @@ def with_command(action: Action, *, source: str, is_study: bool, trials: int | N
         source: what ``report`` was called with.
         is_study: it is a study of hpo-batch, not a file or a foreign storage.
         trials: how many finished trials it was to have.
+        options: that ``report`` needs to read the source.
     """
     name = shell_word(printable(source))
     command = _of_study(action, name, trials) if is_study else ""
     if action.kind is ActionKind.REPORT_AGAIN:
-        command = f"hpo-batch report {name}"
+        command = f"hpo-batch report {name}{options}"
     if action.kind is ActionKind.REPORT_N_EVAL:
-        command = f"hpo-batch report {name} --n-eval N" + (" --n-pos P" if "n_pos" in action.metrics else "")
+        command = f"hpo-batch report {name}{options} --n-eval N" + (" --n-pos P" if "n_pos" in action.metrics else "")
     return replace(action, command=command)
 
 
@@ -241,7 +246,8 @@ def _of_study(action: Action, name: str, trials: int | None) -> str:
         case ActionKind.INSPECT if action.trials:
             return f"hpo-batch logs {name} {action.trials[0]}"
         case ActionKind.CONFIRM:
-            return f"hpo-batch confirm {name} --seeds {action.seeds or 2}"
+            top = f" --top {max(LEAST_CONFIRMED, len(action.trials))}" if action.trials and not action.where else ""
+            return f"hpo-batch confirm {name}{top} --seeds {action.seeds or 2}"
         case ActionKind.EXPAND | ActionKind.NARROW:
             return f"hpo-batch refine {name}"
         case ActionKind.EXCLUDE_NODE:
@@ -274,18 +280,23 @@ _AGAIN: Final = (ActionKind.CONFIRM, ActionKind.REPLICATE)
 def first_steps(actions: Iterable[Action], most: int) -> tuple[Action, ...]:
     """What to begin with: first what makes the numbers wrong, then what changes the next sweep.
 
-    Of an equal kind those that come first stay first. Narrowing is one step for all parameters of a study, what the
-    first step looks at needs no warning, and metrics that nobody asked for are for those who have little else to do.
+    Of an equal kind those that come first stay first. Narrowing is one step for all parameters of a study, except those
+    whose range is to be widened. What the first step looks at needs no warning, and metrics that nobody asked for are
+    for those who have little else to do.
     """
     ordered = sorted(actions, key=lambda action: _ORDER.index(action.kind))
+    widened = {(action.study, action.parameter) for action in ordered if action.kind is ActionKind.EXPAND}
+    ordered = [a for a in ordered if a.kind is not ActionKind.NARROW or (a.study, a.parameter) not in widened]
     narrow = [action for action in ordered if action.kind is ActionKind.NARROW]
     looked_at = {(action.study, n) for action in ordered if action.kind is ActionKind.INSPECT for n in action.trials}
     chosen: list[Action] = []
     for action in ordered:
         if action.kind is ActionKind.NARROW:
             if not any(known.kind is ActionKind.NARROW and known.study == action.study for known in chosen):
-                same = [other.parameter for other in narrow if other.study == action.study]
-                chosen.append(replace(action, beside=tuple(same[1:])))
+                same = [
+                    name for other in narrow if other.study == action.study for name in (other.parameter, *other.beside)
+                ]
+                chosen.append(replace(action, beside=tuple(dict.fromkeys(same[1:]))))
         elif action.kind is ActionKind.DISTRUST and {(action.study, n) for n in action.trials} <= looked_at:
             continue
         elif action.kind is not ActionKind.REPORT_METRICS or len(chosen) < FEW:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from threadpoolctl import threadpool_limits
 
@@ -20,9 +21,12 @@ from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Ranked, ReportInput, StudyInput, Subject
 from hpo_batch.findings.subjects import SUBJECTS
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.text.lines import printable, shell_word
 from hpo_batch.text.names import unique_names
 
 MOST_TOP = 60
+FILES: Final = frozenset({".csv", ".tsv", ".json", ".jsonl", ".parquet"})
+"""suffixes of files that do not say which column is the metric"""
 
 
 def analyse(
@@ -81,10 +85,21 @@ def _with_actions(finding: Finding, inputs: Sequence[StudyInput]) -> Finding:
         table = tables.get(named.study)
         if table is not None:
             named = with_command(
-                named, source=table.source, is_study=table.home is not None, trials=table.counts.target
+                named,
+                source=table.source,
+                is_study=table.home is not None,
+                trials=table.counts.target,
+                options=_options(table),
             )
         actions.append(named)
     return replace(finding, actions=tuple(actions))
+
+
+def _options(table: TrialsTable) -> str:
+    """What a file does not say of itself; a storage knows its metric."""
+    if table.home is not None or len(table.metrics) != 1 or Path(table.source).suffix.lower() not in FILES:
+        return ""
+    return f" --value {shell_word(printable(table.metrics[0]))} --direction {table.directions[0]}"
 
 
 def _study(study: StudyInput, subjects: Sequence[Subject]) -> StudyFindings:
@@ -149,7 +164,7 @@ def _warnings(studies: Sequence[StudyInput]) -> Iterator[str]:
     for study in studies:
         given = study.data.table.label or study.data.table.source
         if given != study.label:
-            yield f"several sources are called '{given}': one of them is '{study.label}' here"
+            yield f"several sources are called '{given}': {study.data.table.source} is '{study.label}' here"
     for study in studies:
         yield from (f"{study.label}: {note}" for note in study.data.table.notes)
     for study in studies:

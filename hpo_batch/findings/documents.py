@@ -72,7 +72,9 @@ def comparison_document(findings: Findings, *, version: str) -> Document:
             )
         )
     sections.append(coverage.short_section(page))
-    named = " and ".join(s.label for s in studies) if len(studies) < 4 else count(len(studies), "study", "studies")
+    labels = [study.label for study in studies]
+    several = f"{', '.join(labels[:-1])} and {labels[-1]}"
+    named = several if len(studies) < 4 else count(len(studies), "study", "studies")
     common = tuple(said(f, "") for f in findings.findings if not f.study)[:MOST_COMMON]
     return Document(
         title=f"Comparison of {named}",

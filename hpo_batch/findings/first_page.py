@@ -4,6 +4,7 @@ the trials. Everything else is below it."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,13 +12,13 @@ from hpo_batch.document.blocks import Block, Card, Facts, Headline, Said, Snippe
 from hpo_batch.document.tables import table
 from hpo_batch.findings.actions import Action, action_text, first_steps
 from hpo_batch.findings.best.figure import front_figure, history_figure, within_noise
-from hpo_batch.findings.best.numbers import TopTrial
+from hpo_batch.findings.best.numbers import TopTrial, is_constant
 from hpo_batch.findings.best.page import top_table
-from hpo_batch.findings.effects.figure import confirmed, directions_figure
+from hpo_batch.findings.effects.figure import directions_figure, not_directed
 from hpo_batch.findings.metrics.words import named as named_metrics
 from hpo_batch.findings.metrics.words import strong
 from hpo_batch.findings.phrases import fine, some
-from hpo_batch.findings.records import Findings, StudyFindings
+from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Page
 from hpo_batch.records import Answer, Estimate, Value
 from hpo_batch.text.lines import shell_word
@@ -31,6 +32,12 @@ MOST_KNOWN: Final = 60
 MOST_STUDIES: Final = 4
 """whose best configurations the first page has to copy, and whose histories it draws"""
 MOST_FRONT: Final = 6
+MOST_PAIRS: Final = 2
+"""of studies, whose difference the first page tells"""
+CLAUSE: Final = re.compile(r"(?::(?! \d)|;|\.) ")
+"""where the first clause of a warning ends; ``8: 4 of 4 failed`` goes on"""
+FEWEST_LETTERS: Final = 20
+"""of a warning: what is shorter says nothing"""
 MOST_COPIED: Final = 3
 """configurations of a front that the first page has to copy"""
 
@@ -68,6 +75,7 @@ def _best(page: Page) -> Iterator[Block]:
         return
     if len(studies) > 1:
         yield _bests_table(studies)
+        yield from _which_is_better(page.findings)
     elif not studies[0].front:
         yield _headline(studies[0])
     for study in studies[:MOST_STUDIES]:
@@ -76,7 +84,7 @@ def _best(page: Page) -> Iterator[Block]:
             yield top_table(study.front[:MOST_FRONT], spread=None, caption=several, metric=study.metric)
             for trial in study.front[:MOST_COPIED]:
                 yield snippet(trial.params, title=f"{study.label}, trial {trial.number}")
-        elif study.summary.best is not None:
+        elif study.summary.best is not None and not is_constant(study.summary):
             named = f"{study.label}, trial {study.summary.best.number}" if len(studies) > 1 else "The configuration"
             yield snippet(study.summary.best.params, title=named)
 
@@ -92,13 +100,35 @@ def _headline(study: StudyFindings) -> Headline:
     summary, best = study.summary, study.summary.best
     if best is None:
         return Headline(text=study.metric, lines=(states_text(study),))
-    if summary.n > 1 and summary.std == 0:
-        return Headline(text=f"{study.metric} {number(best.value)}", lines=("in all trials alike: none is the best",))
+    if is_constant(summary):
+        same = f"the same in all {summary.n:,} trials: none is the best"
+        return Headline(text=f"{study.metric} {number(best.value)}", lines=(same,))
     good = "higher" if study.direction == "maximize" else "lower"
-    lines = [f"trial {best.number}; {good} is better", again_text(study)]
+    lines = [f"trial {best.number}{_shared(study, best)}; {good} is better", again_text(study)]
+    lines += _better_on_average(study, best)
     if summary.n > 1:
         lines.append(_place(study, best))
     return Headline(text=f"{study.metric} {number(best.value, fine(study))}", lines=tuple(lines))
+
+
+def _shared(study: StudyFindings, best: TopTrial) -> str:
+    alike = sum(value == best.value for _, value in study.history)
+    return f", the first of {alike:,} trials with this value" if alike > 1 else ""
+
+
+def _better_on_average(study: StudyFindings, best: TopTrial) -> Iterator[str]:
+    """Where several seeds of the best trial's configuration are worse than those of another one."""
+    sign = 1 if study.direction == "maximize" else -1
+    repeated = [(sign * sum(one.values) / one.count, one) for one in study.summary.repeated if one.count > 1]
+    own = next((mean for mean, one in repeated if best.number in one.numbers), None)
+    if own is None:
+        return
+    mean, other = max(repeated, key=lambda pair: pair[0])
+    if mean > own:
+        yield (
+            f"On average the configuration of trial {other.numbers[0]} is better: {number(sign * mean, fine(study))} "
+            f"over {other.count} trials; this one has {number(sign * own, fine(study))}."
+        )
 
 
 def expected_again(study: StudyFindings) -> tuple[Estimate, str] | None:
@@ -114,7 +144,7 @@ def expected_again(study: StudyFindings) -> tuple[Estimate, str] | None:
 def again_text(study: StudyFindings) -> str:
     known = expected_again(study)
     if known is None:
-        return "What it would score again is unknown: too few trials for a model."
+        return "What it would score again is unknown: these trials allow no model."
     estimate, source = known
     return f"Again it would score about {interval(estimate, fine(study))} ({source})."
 
@@ -122,12 +152,25 @@ def again_text(study: StudyFindings) -> str:
 def _place(study: StudyFindings, best: TopTrial) -> str:
     summary = study.summary
     assert summary.median is not None
-    away = f"{number(abs(best.value - summary.median), fine(study))} from the median of {summary.n} trials"
+    side = "above" if best.value >= summary.median else "below"
+    away = f"{number(abs(best.value - summary.median), fine(study))} {side} the median of {summary.n:,} trials"
     if study.noise.sd is None:
-        return f"It lies {away}; how many others are as good is unknown, as the noise is."
+        return f"It lies {away}. How many others are as good is unknown, because the noise is."
     near = within_noise(study) - 1
     others = "no other trial is" if near == 0 else f"{count(near, 'other trial is', 'other trials are')}"
     return f"It lies {away}; {others} within noise of it."
+
+
+def _which_is_better(findings: Findings) -> Iterator[Block]:
+    """Whether the table's bests have an order, and what the studies show where both have tried."""
+    beside = findings.budgets
+    if beside is None:
+        return
+    clear = [pair.text for pair in beside.pairs if pair.better is Answer.YES]
+    if clear:
+        yield Said(answer=Answer.YES, text="; ".join(clear[:MOST_PAIRS]))
+    else:
+        yield Said(answer=beside.order, text=_first_words(beside.order_text))
 
 
 def _bests_table(studies: Sequence[StudyFindings]) -> Block:
@@ -199,14 +242,17 @@ def _matters(page: Page) -> Iterator[Block]:
     if all(study.front for study in studies):
         yield Text(text="Several metrics: no effect of a parameter is computed, as that needs one metric.")
         return
-    carried = [
-        f"{study.label + ': ' if len(studies) > 1 else ''}{effect.parameter}"
-        for study in studies
-        for effect in study.effects
-        if confirmed(effect)
-    ]
-    text = f"Confirmed: {', '.join(carried)}." if carried else "No parameter has an effect that these trials confirm."
-    yield Said(answer=Answer.YES if carried else Answer.CANNOT_TELL, text=text)
+    yield Said(
+        answer=Answer.CANNOT_TELL, text=" ".join(_undirected(study, several=len(studies) > 1) for study in studies)
+    )
+
+
+def _undirected(study: StudyFindings, *, several: bool) -> str:
+    """Why no direction of any parameter is shown."""
+    where = f"{study.label}: " if several else ""
+    if not any(effect.varied for effect in study.effects):
+        return f"{where}No parameter was varied."
+    return f"{where}{not_directed(study) or 'No parameter has an effect that these trials confirm.'}"
 
 
 # --- what to do next
@@ -248,7 +294,7 @@ def _facts(findings: Findings) -> Iterator[tuple[str, str]]:
         )
 
     rows = [
-        ("Trials", each(states_text)),
+        ("Trials", each(states_text) + (" each" if several and len({states_text(s) for s in studies}) == 1 else "")),
         ("Time", each(_time)),
         ("Coverage", each(lambda study: _coverage(study, short=several))),
         ("Also reported", each(lambda study: _also(study, short=several))),
@@ -308,13 +354,18 @@ def _warnings(findings: Findings) -> Iterator[str]:
         every = len(unknown) == len(findings.studies)
         yield "the noise floor is unknown" + ("" if every else f" ({', '.join(unknown)})")
     for finding in findings.findings:
-        if _is_grave(finding.key, finding.answer) and not finding.key.startswith("health.trial"):
+        if _is_grave(finding):
             where = f"{finding.study}: " if several and finding.study else ""
             yield where + _first_words(finding.text.removeprefix(f"{finding.study}: "))
 
 
-def _is_grave(key: str, answer: Answer) -> bool:
-    if key == "order" or key.startswith("survival"):
+def _is_grave(finding: Finding) -> bool:
+    """Whether whoever reads no more than the first page has to know."""
+    key, answer = finding.key, finding.answer
+    if key == "order":
+        # also where a parameter may have done it: there is something to do about it
+        return answer is Answer.YES or bool(finding.actions)
+    if key.startswith("survival"):
         return answer is Answer.YES
     if key in ("trials.unfinished", "trials.two_values"):
         return True
@@ -324,9 +375,7 @@ def _is_grave(key: str, answer: Answer) -> bool:
 
 
 def _first_words(text: str) -> str:
-    """The first clause of a sentence: the whole of it stands below."""
-    for end in (": ", "; ", " (", ", "):
-        head, found, _ = text.partition(end)
-        if found and len(head) > 20:
-            return head
-    return text
+    """The first clause of a sentence, without what it has in brackets: the whole of it stands below."""
+    plain = re.sub(r" \([^()]*\)", "", text)
+    end = CLAUSE.search(plain, FEWEST_LETTERS)
+    return plain[: end.start()] if end else plain

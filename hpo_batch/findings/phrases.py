@@ -6,12 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.model.stats import Z95
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
 from hpo_batch.text.numbers import label, number
 
+INNER: Final = 2.56
+"""standard deviations that hold the middle 80 % of a normal distribution"""
+FAR_OUT: Final = 5
+FEWEST_VALUES: Final = 5
 MOST_NUMBERS: Final = 8
 """numbers of trials in a sentence"""
 
@@ -44,7 +50,19 @@ def fixed(value: float | None, spread: float | None = None) -> str:
 
 def fine(study: StudyFindings) -> float | None:
     """To how much of a difference single values and means are rounded: what lies close together must not look tied."""
-    return None if study.summary.std is None else study.summary.std / 3
+    spread = spread_of(study)
+    return None if spread is None else spread / 3
+
+
+def spread_of(study: StudyFindings) -> float | None:
+    """How far the values of a study lie apart, for the digits of numbers: the standard deviation, but for a few values
+    so far out that nothing else would keep a digit."""
+    sd = study.summary.std
+    if sd is None or len(study.history) < FEWEST_VALUES:
+        return sd
+    low, high = np.quantile([value for _, value in study.history], [0.1, 0.9])
+    inner = float(high - low) / INNER
+    return inner if 0 < inner < sd / FAR_OUT else sd
 
 
 def band(sd: float) -> float:

@@ -49,20 +49,28 @@ def merged(told: Sequence[Told]) -> list[Told]:
     """Findings that say the same of several parameters as one, at the first one's place."""
     groups: dict[object, list[Told]] = {}
     for finding, who in told:
-        kind, _, name = finding.key.rpartition(".")
-        is_alike = kind in TOGETHER and name and finding.answer in TOGETHER[kind]
+        kind, name = _kind_and_name(finding.key)
+        is_alike = bool(name) and finding.answer in TOGETHER[kind]
         key = (kind, finding.answer, who) if is_alike else (finding.key, id(finding))
         groups.setdefault(key, []).append((finding, who))
     return [group[0] if len(group) == 1 else (_one_of([f for f, _ in group]), group[0][1]) for group in groups.values()]
 
 
+def _kind_and_name(key: str) -> tuple[str, str]:
+    """Of what is told together its kind, and the parameter, whose name may have dots of its own."""
+    for kind in TOGETHER:
+        if key.startswith(f"{kind}."):
+            return kind, key.removeprefix(f"{kind}.")
+    return key, ""
+
+
 def _one_of(findings: Sequence[Finding]) -> Finding:
     """One finding in place of several alike: it names what each was about, with its p."""
     first = findings[0]
-    kind = first.key.rpartition(".")[0]
+    kind = _kind_and_name(first.key)[0]
     question, text = TOGETHER[kind][first.answer]
     named = [
-        finding.key.rpartition(".")[2] + ("" if finding.p_holm is None else f" ({p_text(finding.p_holm)})")
+        _kind_and_name(finding.key)[1] + ("" if finding.p_holm is None else f" ({p_text(finding.p_holm)})")
         for finding in findings
     ]
     return replace(first, question=question, text=f"{text}: {', '.join(named)}", p=None, p_holm=None, actions=(), do="")

@@ -45,7 +45,7 @@ def markdown(text: object) -> str:
     plain = re.sub(r"^>", "&gt;", plain)
     plain = re.sub(r"([\\`*|~$])", r"\\\1", plain)
     # a link needs one of these; at the start it might be a box to tick, or the definition of a link
-    if re.search(r"\][(\[:]|\[\^|^\[", plain) or plain.count("[") != plain.count("]"):
+    if re.search(r"\][(\[]|\[\^|^\[", plain) or plain.count("[") != plain.count("]"):
         plain = re.sub(r"([\[\]])", r"\\\1", plain)
     # CommonMark: underscores inside a word are literal, elsewhere they may start emphasis
     plain = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)

@@ -11,6 +11,8 @@ from hpo_batch.text.lines import printable
 
 MOST_OF_POWER: Final = 6
 """digits of a number that is written with a power of ten; one that needs more is written in full"""
+LARGE: Final = 1e7
+"""a value, or an uncertainty, from which numbers are written with a power of ten"""
 MOST_PLAIN: Final = 1e15
 NONE: Final = "\N{EN DASH}"
 """shown instead of a missing number"""
@@ -41,8 +43,8 @@ def number(value: float | None, spread: float | None = None) -> str:
     places = decimals(spread)
     if places is None:
         return _minus(_plain(f"{value:.4g}"))
-    if abs(value) >= 1e7 or (value != 0 and places > 6 and abs(value) < 1e-4):
-        assert spread is not None
+    assert spread is not None
+    if (value and max(abs(value), spread) >= LARGE) or (value != 0 and places > 6 and abs(value) < 1e-4):
         # two digits of the spread
         digits = max(1, 2 + math.floor(math.log10(abs(value))) - math.floor(math.log10(spread)))
         if digits > MOST_OF_POWER and abs(value) < MOST_PLAIN:

@@ -130,7 +130,7 @@ def test_what_makes_numbers_wrong_is_done_first_and_narrowing_is_one_step() -> N
     ]
     steps = first_steps(some, 5)
     assert [step.kind for step in steps] == [ActionKind.INSPECT, ActionKind.EXPAND, ActionKind.NARROW]
-    assert action_text(steps[-1]) == "search lr, depth further around the good values"
+    assert action_text(steps[-1]) == "search depth mainly at the good values"
     assert first_steps(some, 1) == (some[-1],)
 
 

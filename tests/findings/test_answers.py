@@ -148,7 +148,7 @@ def test_an_interaction_is_told_with_its_means_and_before_single_parameters() ->
     keys = [finding.key for finding in findings]
     assert keys.index("interaction.a.b") < keys.index("effects.survive")
     text = findings[keys.index("interaction.a.b")].text
-    assert "what a does depends on b: plain mean 0.6" in text
+    assert "what a does depends on b: plain means, a q rather than p: \N{MINUS SIGN}0.09" in text
     assert findings[keys.index("effects.survive")].do == ""
 
 

@@ -66,7 +66,7 @@ def test_compare_and_report_say_the_same_of_pairs() -> None:
     findings = analyse(tables)
     for document in (comparison_document(findings, version="1"), report_document(findings, version="1")):
         text = _text(document)
-        assert "on the 12 configurations that both have, a less b is" in text
+        assert "on the 12 configurations that both have, a minus b is" in text
         assert "b is better than a there" in text
         assert findings.budgets is not None
         assert findings.budgets.order_text in text

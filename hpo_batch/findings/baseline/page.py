@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpo_batch.document.blocks import Said, Section, Table, Text
 from hpo_batch.document.tables import table
 from hpo_batch.findings.baseline.numbers import Baseline
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
@@ -23,14 +24,14 @@ def section(page: Page) -> Section | None:
             n_above, n = baseline.n_above, baseline.n
             above = f"{n_above} of {count(n, 'trial')} ({percent(n_above / n)}) do better." if n else ""
             blocks.append(
-                Text(text=f"Baseline: {interval(baseline.value, study.summary.std)} (n = {baseline.value.n}). {above}")
+                Text(text=f"Baseline: {interval(baseline.value, spread_of(study))} (n = {baseline.value.n}). {above}")
             )
         if baseline.pairs:
-            blocks.append(baseline_table(baseline, spread=study.summary.std))
+            blocks.append(baseline_table(baseline, spread=spread_of(study)))
         if baseline.unexplained is not None:
             blocks.append(
                 Text(
-                    text=f"Of the best trial's lead, {number(baseline.unexplained, study.summary.std)} "
+                    text=f"Of the best trial's lead, {number(baseline.unexplained, spread_of(study))} "
                     "is unexplained by these single changes."
                 )
             )

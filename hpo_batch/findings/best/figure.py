@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from hpo_batch.document.drawing import MOST_DOTS, NARROW, Figure, clamped, inner_range, trial_key
 from hpo_batch.document.svg import Canvas, Panel, Scale, scale
-from hpo_batch.findings.phrases import band, metric_title
+from hpo_batch.findings.phrases import band, fine, metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.trials.rows import Reported
 from hpo_batch.text.numbers import count, number
@@ -38,12 +38,18 @@ def history_figure(studies: Sequence[StudyFindings], file_names: Mapping[str, st
     first = shown[0]
     pruned = any(set(study.curves) - {n for n, _ in study.history} for study in shown)
     dots = f"Dots: {MOST_DOTS:,} of {len(first.history):,} complete trials. " if len(first.history) > MOST_DOTS else ""
-    caption = dots + _caption(first) if one else "Band: within noise of the best."
+    known = any(study.noise.sd is not None for study in shown)
+    bands = "Band: within noise of the best." if known else "The noise floors are unknown: no bands."
+    caption = dots + _caption(first) if one else bands
     return Figure(
         name=name,
         title=f"{first.metric} in the order of the trials",
         caption="Line: best so far. "
-        + ("Hollow: last value of trials that did not complete. " if pruned else "")
+        + (
+            "Hollow: last value of trials that did not complete, a triangle where it lies beyond the axis. "
+            if pruned
+            else ""
+        )
         + caption
         + (" Crosses: suspects." if any(study.suspects for study in shown) else ""),
         panels=panels,
@@ -77,7 +83,7 @@ def _history(study: StudyFindings, key: str, *, width: int, height: int, titled:
         ends = sorted((clamped(y, best), clamped(y, other)))
         canvas.rect(left, ends[0], right - left, ends[1] - ends[0], "band2")
     for n, value in ended_early:
-        told = f"trial {n}: {number(value, study.summary.std)} when it ended"
+        told = f"trial {n}: {number(value, spread_of(study))} when it ended"
         if y.low <= value <= y.high:
             canvas.dot(x(place[n]), y(value), 2.5, "hollow", title=told, trial=trial_key(key, n))
         else:
@@ -92,7 +98,7 @@ def _history(study: StudyFindings, key: str, *, width: int, height: int, titled:
     within = "" if sd is None else f"{within_noise(study)} of {len(values)} trials lie in the band"
     alt = (
         f"Value of each of {len(values)} trials of {study.label} by number; the best is "
-        f"{number(best, study.summary.std)}, first reached by trial "
+        f"{number(best, fine(study))}, first reached by trial "
         f"{next(n for n, v in study.history if v == best)}. {within}"
     )
     return canvas.panel(alt)
@@ -112,7 +118,7 @@ def _dots(
     suspects = {suspect.number: suspect for suspect in study.suspects}
     radius = 3.2 if len(study.history) < 300 else 2
     for n, value in points:
-        text, trial = f"trial {n}: {number(value, study.summary.std)}", trial_key(key, n)
+        text, trial = f"trial {n}: {number(value, spread_of(study))}", trial_key(key, n)
         if not low <= value <= high:
             canvas.triangle(x(n), clamped(y, value), "d2", up=value > high, title=text, trial=trial)
         elif n in suspects:
@@ -128,7 +134,7 @@ def _caption(study: StudyFindings) -> str:
     noise = (
         "The noise floor is unknown: no band."
         if study.noise.sd is None
-        else f"Band: not told from the best by noise ({study.noise.source}); {within_noise(study)} of "
+        else f"Band: within noise of the best ({study.noise.source}); {within_noise(study)} of "
         f"{len(values)} trials lie in it."
     )
     return noise + (f" {count(beyond, 'value')} beyond the axis: triangles." if beyond else "")

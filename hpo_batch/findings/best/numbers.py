@@ -65,6 +65,11 @@ class RepeatedConfiguration:
     values: tuple[float, ...]
 
 
+def is_constant(summary: Summary) -> bool:
+    """Whether all of several trials have one value: none of them is the best."""
+    return summary.n > 1 and summary.std == 0
+
+
 def summarise(data: Data) -> Summary:
     """Counts, moments and the best distinct configurations. Moments are over all complete trials, repeats included."""
     repeated = tuple(

@@ -95,7 +95,7 @@ def top_table(trials: Sequence[TopTrial], *, spread: float | None, caption: str,
         + [str(t.count), *(label(t.params.get(name)) for name in names)]
         for t in trials
     ]
-    alike = f"Alike in all: {configuration_text(constant)}." if constant else ""
+    alike = f"The same in all: {configuration_text(constant)}." if constant else ""
     columns = ["rank", "trial", *(metric.split(", ") if several else [metric]), "ran", *names]
     rows = [row for row in rows if len(row) == len(columns)]
     texts = {name for name in names if any(isinstance(trial.params.get(name), str) for trial in trials)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from hpo_batch.findings.actions import Action, ActionKind
+from hpo_batch.findings.best.numbers import TopTrial, is_constant
 from hpo_batch.findings.phrases import band
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -29,7 +30,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     if not study.summary.n:
         yield Ranked(Place.NO_TRIALS, _nothing(study))
         return
-    if study.summary.n > 1 and study.summary.std == 0:
+    if is_constant(study.summary):
         yield Ranked(Place.CONSTANT_METRIC, _constant(study))
     yield from _two_values(study)
     yield from _repeats(study)
@@ -60,8 +61,17 @@ def _confirm(study: StudyFindings) -> Action:
     if best is not None and noise is not None:
         reach = best.value - band(noise.value) * (1 if better else -1)
         near = tuple(t for t in study.summary.top if (t.value >= reach if better else t.value <= reach))
-    chosen = near[:MOST] if len(near) > 1 else study.summary.top[:2]
+    chosen = _not_tied(near[:MOST] if len(near) > 1 else study.summary.top[:2], study)
     return Action(kind=ActionKind.CONFIRM, trials=tuple(trial.number for trial in chosen), seeds=SEEDS)
+
+
+def _not_tied(chosen: Sequence[TopTrial], study: StudyFindings) -> Sequence[TopTrial]:
+    """Without the last ones, where as many others have their value; all if nothing else is left."""
+    others = Counter(value for _, value in study.history)
+    for trial in chosen:
+        others[trial.value] -= trial.count
+    clear = [trial for trial in chosen if others[trial.value] <= MOST]
+    return clear or chosen
 
 
 def _unfinished(study: StudyFindings) -> Iterator[Ranked]:

@@ -242,10 +242,11 @@ def _consistency(
     """Every parameter of any study: its value in the best trial of each, and whether that says anything.
 
     Bests that agree are told; bests that differ contradict each other only if the parameter has an effect that survives
-    in two studies, which could have chosen each other's value. Else it is the luck of one trial.
+    in two studies, which could have chosen each other's value and each have its own clearly ahead of it. Else it is the
+    luck of one trial.
     """
     parameters = dict.fromkeys(name for data in studies for name in data.by_name)
-    carried = [{e.parameter for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
+    carried = [{e.parameter: e for e in some if e.p_holm is not None and e.p_holm < ALPHA} for some in effects]
     results = []
     for parameter in parameters:
         if not any(parameter in data.by_name and data.by_name[parameter].varied for data in studies):
@@ -261,6 +262,7 @@ def _consistency(
             (type(best[a]), best[a]) != (type(best[b]), best[b])
             and _offered(studies[a], parameter, best[b])
             and _offered(studies[b], parameter, best[a])
+            and _contradict(carried[a][parameter], carried[b][parameter], best[a], best[b], sign=studies[a].sign)
             for a, b in itertools.combinations(sure, 2)
         ):
             answer = Answer.NO
@@ -268,6 +270,29 @@ def _consistency(
             answer = Answer.CANNOT_TELL
         results.append((parameter, dict(zip(names, best, strict=True)), answer))
     return tuple(results)
+
+
+def _contradict(a: Effect, b: Effect, best_a: Value | None, best_b: Value | None, *, sign: float) -> bool:
+    """Whether two effects go different ways, and not only the two best trials."""
+    if a.direction is None and b.direction is None:
+        return True
+    if {a.trend, b.trend} == {"increasing", "decreasing"}:
+        return True
+    return _is_ahead(a, best_a, best_b, sign=sign) and _is_ahead(b, best_b, best_a, sign=sign)
+
+
+def _is_ahead(effect: Effect, one: Value | None, other: Value | None, *, sign: float) -> bool:
+    """Whether the adjusted mean at one value lies beyond that at another, intervals included."""
+
+    def mean(value: Value | None) -> Estimate | None:
+        same = (row for row in effect.rows if type(row.value) is type(value) and row.value == value)
+        return next((row.adjusted for row in same), None)
+
+    good, bad = mean(one), mean(other)
+    if good is None or bad is None:
+        return False
+    near, far = (good.low, bad.high) if sign > 0 else (bad.low, good.high)
+    return near is not None and far is not None and near > far
 
 
 def _offered(data: Data, parameter: str, value: Value | None) -> bool:

@@ -98,7 +98,7 @@ def consistency_table(budgets: Budgets) -> Table:
 def transfer_table(budgets: Budgets) -> Table:
     rows = [[a, b, interval(e), str(n)] for a, b, e, n in budgets.transfer]
     return table(
-        "Do they rank configurations alike?",
+        "Do they rank configurations in the same order?",
         ["of", "with", "rank correlation [95 %]", "configurations in both"],
         rows,
         text=("of", "with"),

@@ -15,6 +15,7 @@ from hpo_batch.findings.model.arrays import Floats, Ints, joint
 from hpo_batch.findings.model.frame import Data, merged
 from hpo_batch.findings.model.stats import ALPHA, holm
 from hpo_batch.records import Answer, Estimate
+from hpo_batch.text.numbers import interval
 
 LEAST_SHARED: Final = 3
 """configurations of two studies that are compared pair by pair"""
@@ -77,8 +78,10 @@ def _pair(a: str, b: str, shared: Shared, *, p: float | None, p_holm: float | No
     chosen = (
         a if shared.chosen_in_a and not shared.chosen_in_b else b if shared.chosen_in_b > shared.chosen_in_a else ""
     )
-    interval = f"{mean:+.4g} [{mean - half:+.4g}, {mean + half:+.4g}]"
-    seen = f"on the {n} configurations that both have, {a} less {b} is {interval}"
+    difference = Estimate(
+        value=mean, low=mean - half, high=mean + half, method="t interval of the paired differences", n=n
+    )
+    seen = f"on the {n} configurations that both have, {a} minus {b} is {interval(difference)}"
     if p is None and mean == 0:
         answer = Answer.NO
         text = f"{a} and {b} have equal values in all {n} configurations that both have: they are the same trials, or "
@@ -96,9 +99,7 @@ def _pair(a: str, b: str, shared: Shared, *, p: float | None, p_holm: float | No
         a=a,
         b=b,
         n=n,
-        difference=Estimate(
-            value=mean, low=mean - half, high=mean + half, method="t interval of the paired differences", n=n
-        ),
+        difference=difference,
         better=answer,
         p=p,
         p_holm=p_holm,

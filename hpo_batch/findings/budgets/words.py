@@ -83,7 +83,7 @@ def _slope(beside: Budgets) -> Ranked:
 def _consistency(beside: Budgets) -> Iterator[Ranked]:
     words = {
         Answer.YES: "the best trials agree",
-        Answer.NO: "the best trials differ, and the parameter matters in two of the studies",
+        Answer.NO: "the best trials differ, and so do the means at their values, in at least two of the studies",
         Answer.NOT_MEASURED: "not all best trials have it",
         Answer.CANNOT_TELL: "the best trials differ, which single trials do by chance",
     }

@@ -9,6 +9,7 @@ from hpo_batch.document.tables import table
 from hpo_batch.findings.best.page import repeated_table
 from hpo_batch.findings.coverage.figure import coverage_figure
 from hpo_batch.findings.coverage.numbers import Coverage
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.text.numbers import NONE, label, percent
@@ -30,7 +31,7 @@ def section(page: Page) -> Section | None:
         if study.summary.repeated:
             blocks.append(
                 repeated_table(
-                    study.summary.repeated, spread=study.summary.std, caption="Configurations that ran more than once"
+                    study.summary.repeated, spread=spread_of(study), caption="Configurations that ran more than once"
                 )
             )
         return blocks

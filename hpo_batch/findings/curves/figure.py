@@ -7,7 +7,7 @@ from typing import Final
 
 from hpo_batch.document.drawing import NARROW, WIDE, Figure, clamped, inner_range, trial_key
 from hpo_batch.document.svg import Canvas, Panel, scale
-from hpo_batch.findings.phrases import metric_title
+from hpo_batch.findings.phrases import metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.text.numbers import count, number
 
@@ -38,7 +38,7 @@ def curves_figure(study: StudyFindings, *, name: str, key: str) -> Figure | None
         canvas.x_axis(x, bottom=bottom, title="step", most=max(3, (width - 80) // 90))
         for n in reversed(curve):
             points = [(x(step), clamped(y, value)) for step, value in curve[n]]
-            text = f"trial {n}: {number(curve[n][-1][1], study.summary.std)} after step {curve[n][-1][0]}"
+            text = f"trial {n}: {number(curve[n][-1][1], spread_of(study))} after step {curve[n][-1][0]}"
             kind = "run best" if n == best else "run" if n in complete else "run dash"
             canvas.path(points, kind, title=text, trial=trial_key(key, n))
         return canvas.panel(f"Learning curves of {count(len(curve), 'trial')}, steps {min(steps)} to {max(steps)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,14 +11,17 @@ from hpo_batch.document.drawing import MOST_LEVELS, MOST_PANELS, NARROW, Figure,
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale
 from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance, graded
-from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.effects.words import chance, confirmed, graded, would_tell
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Estimate
+from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, interval, number
 
 MOST_DIRECTIONS: Final = 10
 """parameters of the picture of directions; of several studies fewer each"""
+MOST_LEFT_OUT: Final = 4
+"""parameters that a caption names"""
 ROW: Final = 46
 """pixels down for each parameter"""
 NARROW_ROW: Final = 62
@@ -44,9 +49,12 @@ def directions_figure(studies: Sequence[StudyFindings], *, name: str) -> Figure 
         name=name,
         title="Which value is better" if one else "Which value is better, by study",
         caption="How likely the first value is better, and by how much (95 % interval), averaged over the settings "
-        "that were tried. Blue: confirmed." + (f" {hidden} more under Effects." if hidden else ""),
+        "that were tried. Blue: confirmed."
+        + "".join(f" {'' if one else f'{study.label}: '}{text}" for study in shown if (text := _at_step(study)))
+        + (f" {hidden} more under Effects." if hidden else "")
+        + "".join(f" {'' if one else f'{study.label}: '}{text}" for study in shown if (text := not_directed(study))),
         lines=tuple(
-            f"{'' if one else f'{study.label}: '}{direction_text(*pair)}"
+            f"{'' if one else f'{study.label}: '}{direction_text(*pair, study)}"
             f"{'' if confirmed(pair[0]) else ' (not confirmed)'}"
             for study in shown
             for pair in directed(study)[:most]
@@ -57,19 +65,55 @@ def directions_figure(studies: Sequence[StudyFindings], *, name: str) -> Figure 
 
 
 def directed(study: StudyFindings) -> list[tuple[Effect, Direction]]:
-    """The parameters that have a direction, what is at stake most first."""
-    known = [(effect, effect.direction) for effect in study.effects if effect.direction is not None]
-    return sorted(known, key=lambda pair: (-pair[1].gain, -pair[1].probability))
+    """The parameters that have a direction, what is at stake most first; one of those that always changed together."""
+    known = {
+        effect.claim: (effect, effect.direction)
+        for effect in reversed(study.effects)
+        if effect.direction is not None and not _hangs_on_one(effect)
+    }
+    return sorted(known.values(), key=lambda pair: (-pair[1].gain, -pair[1].probability))
 
 
-def confirmed(effect: Effect) -> bool:
-    return effect.p_holm is not None and effect.p_holm < ALPHA
+def _hangs_on_one(effect: Effect) -> bool:
+    """Whether a single trial has another value: whatever that one was like would be the parameter's doing."""
+    trials = [row.n for row in effect.rows]
+    return effect.p is None and sum(trials) - max(trials, default=0) <= 1
 
 
-def direction_text(effect: Effect, direction: Direction) -> str:
+def not_directed(study: StudyFindings) -> str:
+    """``Nothing is said of width (computed from depth).``; empty if each parameter that varied has a direction."""
+    left_out: dict[str, list[str]] = {}
+    for effect in study.effects:
+        if effect.varied and effect.why and (effect.direction is None or _hangs_on_one(effect)):
+            left_out.setdefault(re.split("[:,]", effect.why)[0], []).append(effect.parameter)
+    parts = [f"{_some(names)} ({why})" for why, names in left_out.items()]
+    return f"Nothing is said of {listed(parts)}." if parts else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_LEFT_OUT
+    return listed(names) if more <= 0 else f"{', '.join(names[:MOST_LEFT_OUT])} and {more} more"
+
+
+def _at_step(study: StudyFindings) -> str:
+    """At which step trials are compared, where it is not their end."""
+    steps = {effect.step for effect in study.effects if effect.step is not None}
+    at = study.equal_steps
+    if not steps or at is None:
+        return ""
+    return f"Of {count(at.n, 'trial')}, pruned ones too, by {study.metric} at step {max(steps)}."
+
+
+def joint_name(effect: Effect) -> str:
+    """A parameter with those that always changed together with it, which share its test."""
+    others = [name for name in effect.together if name != effect.parameter]
+    return f"{effect.parameter} (with {listed(others)})" if others else effect.parameter
+
+
+def direction_text(effect: Effect, direction: Direction, study: StudyFindings) -> str:
     """``depth: 8 rather than 32: 97 %, about 0.07 [0.03, 0.11] better``."""
-    more = _more(effect, direction)
-    return f"{effect.parameter}: {graded(direction)}{f'; {more} would tell' if more else ''}"
+    more = would_tell(effect, study)
+    return f"{joint_name(effect)}: {graded(direction)}{f'; {more}' if more else ''}"
 
 
 def _directions(study: StudyFindings, *, width: int, most: int, titled: bool) -> Panel:
@@ -84,38 +128,37 @@ def _directions(study: StudyFindings, *, width: int, most: int, titled: bool) ->
     low, high = inner_range(ends)
     x = scale([min(low, 0.0), max(high, 0.0)], start=left, end=right)
     bottom = top + row * len(rows)
-    spread = study.summary.std
     canvas.x_axis(x, bottom=bottom, most=max(3, int((right - left) / 70)))
     for i, (effect, direction) in enumerate(rows):
         y = top + row * i
         sure = confirmed(effect)
-        (_words_beside if wide else _words_above)(canvas, effect, direction, y=y, spread=spread)
+        (_words_beside if wide else _words_above)(canvas, effect, direction, y=y, study=study)
         middle = y + (22 if wide else 44)
         canvas.line(x(0.0), middle - (row / 2 if wide else 9), x(0.0), middle + (row / 2 if wide else 9), "axis")
-        told = direction_text(effect, direction)
+        told = direction_text(effect, direction, study)
         difference = direction.difference
         if difference.low is not None and difference.high is not None:
             canvas.line(clamped(x, difference.low), middle, clamped(x, difference.high), middle, "l1" if sure else "lq")
         canvas.dot(clamped(x, difference.value), middle, 5, "d1" if sure else "dq", title=told)
-    return canvas.panel(". ".join(direction_text(effect, direction) for effect, direction in rows))
+    return canvas.panel(". ".join(direction_text(effect, direction, study) for effect, direction in rows))
 
 
-def _words_beside(canvas: Canvas, effect: Effect, direction: Direction, *, y: float, spread: float | None) -> None:
+def _words_beside(canvas: Canvas, effect: Effect, direction: Direction, *, y: float, study: StudyFindings) -> None:
     kind = "t" if confirmed(effect) else "t m"
-    canvas.text(4, y + 18, effect.parameter, f"{kind} b", most=38)
+    canvas.text(4, y + 18, joint_name(effect), f"{kind} b", most=38)
     canvas.text(4, y + 34, _values(direction), kind, most=42)
-    more = _more(effect, direction)
+    more = would_tell(effect, study)
     canvas.text(618, y + (18 if more else 26), chance(direction.probability), f"{kind} b")
-    canvas.text(674, y + (18 if more else 26), _size(direction, spread), kind, most=30)
-    canvas.text(618, y + 34, f"{more} would tell" if more else "", "t m", most=40)
+    canvas.text(674, y + (18 if more else 26), _size(direction, spread_of(study)), kind, most=30)
+    canvas.text(618, y + 34, more, "t m", most=40)
 
 
-def _words_above(canvas: Canvas, effect: Effect, direction: Direction, *, y: float, spread: float | None) -> None:
+def _words_above(canvas: Canvas, effect: Effect, direction: Direction, *, y: float, study: StudyFindings) -> None:
     kind, right = "t" if confirmed(effect) else "t m", canvas.width - 4
     letters = int(canvas.width / CHARACTER)
-    more, size = _more(effect, direction), _size(direction, spread)
+    more, size = would_tell(effect, study), _size(direction, spread_of(study))
     above = f"{chance(direction.probability)}{f'; {more}' if more else ''}"
-    canvas.text(4, y + 13, effect.parameter, f"{kind} b", most=letters - len(above) - 6)
+    canvas.text(4, y + 13, joint_name(effect), f"{kind} b", most=letters - len(above) - 6)
     canvas.text(right, y + 13, above, kind, anchor="end")
     canvas.text(4, y + 29, _values(direction), kind, most=letters - len(size) - 4)
     canvas.text(right, y + 29, size, kind, anchor="end")
@@ -130,17 +173,25 @@ def _size(direction: Direction, spread: float | None) -> str:
     return f"{sign}{interval(direction.difference, spread)}"
 
 
-def _more(effect: Effect, direction: Direction) -> str:
-    known = direction.trials_to_tell is not None and not confirmed(effect)
-    return f"{direction.trials_to_tell:,} more trials" if known else ""
-
-
 def short_label(text: str) -> str:
     """``0.00092`` for a number with all of its digits."""
     try:
         return f"{float(text):.2g}" if len(text) > MOST_DIGITS else text
     except ValueError:
         return text
+
+
+def short_labels(texts: Sequence[str]) -> list[str]:
+    """Three digits of each number, if all of them can still be told apart; else the labels as they are."""
+    shortened = [f"{float(text):.3g}" if len(text) > MOST_DIGITS and _is_number(text) else text for text in texts]
+    return shortened if len(set(shortened)) == len(set(texts)) else list(texts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def effects_figure(
@@ -156,7 +207,7 @@ def effects_figure(
     return Figure(
         name=name,
         title=title,
-        caption="Filled: mean with the other parameters held alike, 95 % interval. Hollow: plain mean of the trials, "
+        caption="Filled: mean with the other parameters held equal, 95 % interval. Hollow: plain mean of the trials, "
         "which the sampler's choices bias. Grey numbers: trials. All panels share one scale."
         + (f" {more} further parameters are in the table only." if more else ""),
         panels=panels,
@@ -187,7 +238,10 @@ def _effect(effect: Effect, *, low: float, high: float, metric: str, spread: flo
             canvas.text(x, bottom + 43, f"{row.n}", "t m", anchor="middle", most=6)
     if not effect.curve and len(effect.rows) > len(rows):
         canvas.text(right, 31, f"first {len(rows)} of {len(effect.rows)} values", "t m", anchor="end")
-    means = ", ".join(f"{row.label}: {number(_best_mean(row.adjusted, row.mean), spread)}" for row in rows[:8])
+    names = short_labels([row.label for row in rows[:8]])
+    means = ", ".join(
+        f"{name}: {number(_best_mean(row.adjusted, row.mean), spread)}" for name, row in zip(names, rows, strict=False)
+    )
     return canvas.panel(f"Effect of {effect.parameter} on {metric}: {effect.trend}. {means}")
 
 

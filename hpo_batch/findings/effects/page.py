@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from hpo_batch.document.blocks import Block, Cell, Said, Section, Table
 from hpo_batch.document.tables import table
-from hpo_batch.findings.effects.figure import directed, effects_figure, short_label
+from hpo_batch.findings.effects.figure import directed, effects_figure, short_label, short_labels
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance, lost_values
+from hpo_batch.findings.effects.words import chance, graded, lost_values, more_trials
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.phrases import metric_title
+from hpo_batch.findings.phrases import metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import NONE, interval, number, p_value, percent
+
+FEW_VALUES: Final = 6
 
 
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         if not study.effects:
             return []
-        spread = study.summary.std
+        spread = spread_of(study)
         blocks: Blocks = [short_table(study)]
         add(
             blocks,
@@ -34,7 +37,7 @@ def section(page: Page) -> Section | None:
                 title=f"Effect of each parameter on {metric_title(study)}: {study.label}",
             ),
         )
-        blocks += [_effect_table(e, spread) for e in study.effects if e.varied and e.rows]
+        blocks += [_effect_table(e, spread) for e in study.effects if e.varied and _tells(e.rows)]
         blocks += _for_papers(study)
         constant = [e.parameter for e in study.effects if not e.varied and not lost_values(e)]
         if constant:
@@ -48,7 +51,7 @@ def section(page: Page) -> Section | None:
     return make_section(
         "effects",
         "Effects",
-        "What does each parameter do to the metric, the others held alike?",
+        "What does each parameter do to the metric, with the others held equal?",
         per_study(page.findings, of),
         "Effects are averages over the settings of the other parameters that were tried, not the effect at the best "
         "configuration. What is not confirmed may still be there.",
@@ -57,7 +60,7 @@ def section(page: Page) -> Section | None:
 
 def _for_papers(study: StudyFindings) -> Blocks:
     """Every number of the effects, for an appendix."""
-    spread = study.summary.std
+    spread = spread_of(study)
     blocks: Blocks = [
         effects_table(study.effects, spread=spread, caption=f"Effects on {study.metric}, {study.label}", paper=True)
     ]
@@ -79,8 +82,9 @@ def short_table(study: StudyFindings) -> Table:
     for e in (*first, *rest):
         d = e.direction
         better = NONE if d is None else f"{short_label(d.better_label)} rather than {short_label(d.worse_label)}"
-        by = NONE if d is None else interval(d.difference, study.summary.std)
-        tell = NONE if d is None or d.trials_to_tell is None else f"{d.trials_to_tell:,}"
+        by = NONE if d is None else interval(d.difference, spread_of(study))
+        more = more_trials(e, study)
+        tell = NONE if more is None else f"{more:,}"
         rows.append(
             [e.parameter, better, NONE if d is None else chance(d.probability), by, p_value(e.p_holm), tell, e.why]
         )
@@ -95,12 +99,12 @@ def short_table(study: StudyFindings) -> Table:
         rows,
         text=("parameter", "better", "remark"),
         note="Likely: the probability that the first value is better than the second. Trials to tell: how many more "
-        "would confirm a difference as large as this.",
+        "would confirm a difference as large as this, where these trials are enough to say.",
     )
 
 
 def _table_of_trends(study: StudyFindings, effects: Sequence[Effect]) -> Table:
-    rows = [[e.parameter, e.trend, p_value(e.p_holm), number(e.detectable, study.summary.std), e.why] for e in effects]
+    rows = [[e.parameter, e.trend, p_value(e.p_holm), number(e.detectable, spread_of(study)), e.why] for e in effects]
     return table(
         f"What each parameter does to {study.metric}, {study.label}",
         ["parameter", "verdict", "p after Holm", "detectable", "remark"],
@@ -110,9 +114,18 @@ def _table_of_trends(study: StudyFindings, effects: Sequence[Effect]) -> Table:
     )
 
 
+def _tells(rows: Sequence[ValueRow]) -> bool:
+    """Whether there is more to see than one trial a value: that is the table of all trials."""
+    return any(not row.underpowered for row in rows) or 0 < len(rows) <= FEW_VALUES
+
+
 def _effect_table(effect: Effect, spread: float | None) -> Block:
     """Each value with its mean, for a look at one parameter."""
-    rows = [[row.label, str(row.n), number(row.mean, spread), _adjusted(row)] for row in effect.rows]
+    names = short_labels([row.label for row in effect.rows])
+    rows = [
+        [name, str(row.n), number(row.mean, spread), _adjusted(row)]
+        for name, row in zip(names, effect.rows, strict=True)
+    ]
     columns = ["value", "n", "plain mean", "adjusted mean [95 %]"]
     return table(f"Values of {effect.parameter}", columns, rows, text=("value",), secondary=True)
 
@@ -204,7 +217,8 @@ def side_by_side_table(all_of_them: Sequence[StudyFindings]) -> Table:
         columns,
         rows,
         text=columns,
-        note="Only what the adjusted test carries after Holm gets a word of direction.",
+        note="Only what the adjusted test carries after Holm is called a trend. Better values stand with their "
+        "probability, and by how much (95 % interval).",
     )
 
 
@@ -213,8 +227,5 @@ def _verdict(e: Effect) -> str:
         return _unvaried(e)
     if e.p_holm is None and e.p is None:
         return f"cannot tell: {e.why}" if e.why else "cannot tell"
-    means = [(r.adjusted.value, r.label) for r in e.rows if r.adjusted is not None and not r.underpowered]
-    shown = f"{e.trend} (p = {p_value(e.p_holm if e.p_holm is not None else e.p)})".replace("= <", "<")
-    return (
-        f"{shown}, means {number(min(means)[0])} to {number(max(means)[0])}" if e.trend in TRENDS and means else shown
-    )
+    p = f"p = {p_value(e.p_holm if e.p_holm is not None else e.p)}".replace("= <", "<")
+    return f"{e.trend} ({p}){f'; {graded(e.direction)}' if e.direction is not None else ''}"

@@ -18,6 +18,7 @@ from hpo_batch.findings.model.surrogate import (
     FEWEST,
     Surrogate,
     configurations,
+    hangs_on_one,
     is_tested_by_value,
     surrogate,
 )
@@ -64,6 +65,8 @@ def significance(data: Data, param: ParamInfo, rows: Ints) -> Significance:
         return Significance(p=None, why=f"only {count(len(first), 'configuration')} with it: no test")
     if np.ptp(y) == 0:
         return Significance(p=None, why="the metric is the same in all of these trials")
+    if hangs_on_one(y):
+        return Significance(p=None, why="the metric is the same in all configurations but one")
     apart = len(first) - int(values.max())
     if apart < FEWEST_APART:
         return Significance(p=None, why="all but 1 configuration have one value of it")

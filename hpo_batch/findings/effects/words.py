@@ -16,9 +16,11 @@ from hpo_batch.findings.phrases import claims, p_text
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
-from hpo_batch.text.numbers import interval
+from hpo_batch.text.numbers import count, interval
 
 MOST_CERTAIN: Final = 0.995
+WORTHWHILE: Final = 10
+"""times the trials of a study, up to which it is said how many would tell: a number from further away is a guess"""
 LIKELY: Final = 0.9
 """probability of a direction from which a trend of the plain means is not called unsupported"""
 
@@ -49,10 +51,11 @@ def _effect(effect: Effect, study: StudyFindings, *, family: int) -> Ranked:
     if effect.p is None:
         return Ranked(Place.UNTESTED_EFFECT, finding)
     if effect.p_holm is None or effect.p_holm >= ALPHA:
-        text = f"{name}: {_no_clear_effect(effect, family=family)}{_without_suspects(effect, study)}"
+        text = f"{name}: {_no_clear_effect(effect, study, family=family)}{_without_suspects(effect, study)}"
         return Ranked(Place.NO_CLEAR_EFFECT, replace(finding, text=text))
     text = f"{name} {_clear_effect(effect, study, family=family)}"
-    narrow = Action(kind=ActionKind.NARROW, parameter=effect.parameter)
+    beside = tuple(other for other in effect.together if other != effect.parameter)
+    narrow = Action(kind=ActionKind.NARROW, parameter=effect.parameter, beside=beside)
     return Ranked(Place.EFFECT, replace(finding, answer=Answer.YES, text=text, actions=(narrow,)), within=effect.p_holm)
 
 
@@ -82,10 +85,30 @@ def chance(probability: float) -> str:
     return "> 99 %" if probability > MOST_CERTAIN else f"{100 * probability:.0f} %"
 
 
-def _no_clear_effect(effect: Effect, *, family: int) -> str:
-    guess = f"best guess {graded(effect.direction)}, which is not confirmed" if effect.direction else "no clear effect"
+def confirmed(effect: Effect) -> bool:
+    return effect.p_holm is not None and effect.p_holm < ALPHA
+
+
+def more_trials(effect: Effect, study: StudyFindings) -> int | None:
+    """How many further trials would tell, in two digits; None if it is told already, or if that is not known from
+    so few."""
     more = effect.direction.trials_to_tell if effect.direction is not None else None
-    would = f"; about {more:,} more trials would tell" if more is not None else ""
+    if more is None or confirmed(effect) or more > WORTHWHILE * _n(effect, study):
+        return None
+    unit = int(10 ** max(0, len(str(more)) - 2))
+    return -(-more // unit) * unit
+
+
+def would_tell(effect: Effect, study: StudyFindings) -> str:
+    """``120 more trials would tell``; empty where that is not known."""
+    more = more_trials(effect, study)
+    return "" if more is None else f"{count(more, 'more trial')} would tell"
+
+
+def _no_clear_effect(effect: Effect, study: StudyFindings, *, family: int) -> str:
+    guess = f"best guess {graded(effect.direction)}, which is not confirmed" if effect.direction else "no clear effect"
+    would = would_tell(effect, study)
+    would = f"; about {would}" if would else ""
     text = f"{guess} ({p_text(effect.p_holm)} after Holm over {claims(family)}, {p_text(effect.p)} by itself){would}"
     is_likely = effect.direction is not None and effect.direction.probability >= LIKELY
     if effect.naive_trend not in ("", "flat") and not is_likely:
@@ -143,8 +166,7 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
 
 def _further(study: StudyFindings) -> Action:
     """Trials that would tell what is nearest to being told."""
-    open_ = [(e.direction.trials_to_tell, e.parameter) for e in study.effects if e.direction is not None]
-    known = sorted((n, name) for n, name in open_ if n is not None)
+    known = sorted((n, e.parameter) for e in study.effects if (n := more_trials(e, study)) is not None)
     if not known:
         return Action(kind=ActionKind.ADD_TRIALS, study=study.label)
     return Action(kind=ActionKind.ADD_TRIALS, study=study.label, count=known[0][0], parameter=known[0][1])

@@ -8,6 +8,7 @@ from hpo_batch.document.blocks import Section, Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.elites.figure import parallel_figure, slices_figure
 from hpo_batch.findings.elites.numbers import Elites
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, add, make_section, per_study
 from hpo_batch.text.numbers import NONE, count, label, number
@@ -20,10 +21,10 @@ def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
         blocks: Blocks = []
         if study.elites is not None and study.elites.rows:
-            blocks.append(elites_table(study.elites, spread=study.summary.std))
+            blocks.append(elites_table(study.elites, spread=spread_of(study)))
         drawn = page.plotted.get(study.label)
         if drawn is not None:
-            spread, name = study.summary.std, page.file_names[study.label]
+            spread, name = spread_of(study), page.file_names[study.label]
             add(
                 blocks,
                 parallel_figure(

@@ -90,12 +90,12 @@ def _edges(study: StudyFindings) -> Iterator[Ranked]:
     best = study.summary.best
     likely = {e.parameter: e.edge for e in study.effects if e.edge is not None}
     at_end: list[tuple[str, str, Value | None]] = []
+    together = {e.parameter: e.together for e in study.effects}
     for row in study.elites.rows if study.elites is not None else ():
         model, value = likely.get(row.parameter), None if best is None else best.params.get(row.parameter)
         side = row.at_edge if model is None else model.side
         end = value if model is None else model.value
-        # most things that may be zero may not be less
-        if side and not (side == "low" and not isinstance(end, str | bool) and end == 0):
+        if side and not (side == "low" and _is_least(end)):
             at_end.append((row.parameter, side, value))
     if not at_end or study.elites is None:
         return
@@ -115,12 +115,25 @@ def _edges(study: StudyFindings) -> Iterator[Ranked]:
             text=f"{study.label}: the best trial, or the best place by the model, lies at an end of the range of "
             f"{named}{doubt}",
             actions=tuple(
-                Action(kind=ActionKind.EXPAND, parameter=name, where=side, value=likely[name].value)
+                Action(
+                    kind=ActionKind.EXPAND,
+                    parameter=name,
+                    where=side,
+                    value=likely[name].value,
+                    beside=tuple(other for other in together[name] if other != name),
+                )
                 for name, side in carried
+                # those that always changed together are widened together
+                if not together[name] or together[name][0] == name
             ),
             method="best trial at the edge, or the model's best place with a probability of 80 % or more",
         ),
     )
+
+
+def _is_least(end: Value | None) -> bool:
+    """Most things that may be zero may not be less; most of those that are counted from one may not be zero."""
+    return not isinstance(end, str | bool) and (end == 0 or (isinstance(end, int) and end == 1))
 
 
 def _chance(edge: Edge | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hpo_batch.document.blocks import Table
 from hpo_batch.document.tables import table
 from hpo_batch.findings.health.numbers import Suspect, Without
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.text.numbers import number
 
@@ -21,7 +22,7 @@ def without_table(study: StudyFindings, without: Without) -> Table:
     rows = []
     for name, s in (("all", study.summary), (f"without {', '.join(map(str, without.numbers[:8]))}", without.summary)):
         best = None if s.best is None else s.best.value
-        rows.append([name, str(s.n), *(number(v, study.summary.std) for v in (best, s.mean, s.median, s.std))])
+        rows.append([name, str(s.n), *(number(v, spread_of(study)) for v in (best, s.mean, s.median, s.std))])
     return table(
         "With and without the suspect trials", ["trials", "n", "best", "mean", "median", "sd"], rows, text=("trials",)
     )

@@ -10,7 +10,7 @@ from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.health.numbers import Suspect
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.findings.phrases import fixed, some
+from hpo_batch.findings.phrases import fixed, some, spread_of
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
@@ -83,7 +83,7 @@ def _influence(study: StudyFindings) -> Finding | None:
     """What the differences between values become without the suspect trials."""
     if study.without is None:
         return None
-    parts, changed, sd = [], False, study.summary.std
+    parts, changed, sd = [], False, spread_of(study)
     for effect in study.effects:
         before, after = _spread(effect.rows), _spread(effect.rows_without)
         if before is None or after is None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from hpo_batch.document.drawing import MOST_LEVELS, NARROW, Figure
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale
+from hpo_batch.findings.effects.figure import joint_name
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.model.stats import ALPHA
-from hpo_batch.records import Answer
+from hpo_batch.records import Answer, Estimate
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count, number
 
@@ -28,14 +29,20 @@ class Bar:
     """behind the value, where one points at the bar"""
 
 
+def shares_of(effects: Sequence[Effect]) -> list[tuple[Effect, Estimate]]:
+    """Shares that add up to one: parameters that always changed together have one, which stands with the first."""
+    known = {e.claim: (e, e.variance_share) for e in reversed(effects) if e.variance_share is not None}
+    return list(reversed(known.values()))
+
+
 def shares_figure(effects: Sequence[Effect], *, name: str, title: str) -> Figure | None:
     """Shares of the main effects; in colour what the test of effects confirms."""
-    known = [(e, e.variance_share) for e in effects if e.variance_share is not None]
+    known = shares_of(effects)
     if not known:
         return None
     bars = [
         Bar(
-            parameter=e.parameter,
+            parameter=joint_name(e),
             value=share.value,
             low=share.low,
             high=share.high,

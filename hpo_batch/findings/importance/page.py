@@ -51,7 +51,7 @@ def _importances(importance: Importance, label: str, *, name: str) -> Blocks:
     blocks: Blocks = []
     if importance.interpretable is not Answer.YES:
         why = importance.why or "the forest predicts too badly"
-        blocks.append(Said(answer=importance.interpretable, text=f"{label}: fANOVA is not to be interpreted: {why}."))
+        blocks.append(Said(answer=importance.interpretable, text=f"{label}: fANOVA cannot be interpreted: {why}."))
     elif importance.why:
         blocks.append(Text(text=importance.why))
     add(blocks, importance_figure(importance, name=name, title=f"fANOVA, as other tools have it: {label}"))

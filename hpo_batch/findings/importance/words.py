@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from hpo_batch.findings.effects.figure import joint_name
+from hpo_batch.findings.importance.figure import shares_of
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
@@ -14,13 +16,13 @@ MOST_NAMED: Final = 4
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    shares = [(e, e.variance_share) for e in study.effects if e.variance_share is not None]
+    shares = list(shares_of(study.effects))
     if not shares:
         return
     shares.sort(key=lambda pair: -pair[1].value)
-    shown = [f"{e.parameter} {_percent(share)}" for e, share in shares[:MOST_NAMED]]
+    shown = [f"{joint_name(e)} {_percent(share)}" for e, share in shares[:MOST_NAMED]]
     more = len(shares) - MOST_NAMED
-    confirmed = [e.parameter for e, _ in shares if e.p_holm is not None and e.p_holm < ALPHA]
+    confirmed = [joint_name(e) for e, _ in shares if e.p_holm is not None and e.p_holm < ALPHA]
     named = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
     text = f"{study.label}: of the variance of all main effects, {named}"
     text += f"; confirmed: {', '.join(confirmed)}" if confirmed else "; none is confirmed"

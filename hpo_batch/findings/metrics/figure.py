@@ -8,6 +8,7 @@ from typing import Final
 from hpo_batch.document.drawing import Figure, clamped, inner_range, trial_key
 from hpo_batch.document.svg import Canvas, Panel, scale
 from hpo_batch.findings.metrics.numbers import OtherMetric
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.trials.rows import Reported
 from hpo_batch.text.numbers import number
@@ -53,6 +54,6 @@ def _panel(study: StudyFindings, one: OtherMetric, points: list[tuple[int, float
     canvas.y_axis(y, left=left, right=right)
     canvas.x_axis(x, bottom=bottom, most=4)
     for n, at, value in points:
-        text = f"trial {n}: {one.name} {number(at)}, {study.metric} {number(value, study.summary.std)}"
+        text = f"trial {n}: {one.name} {number(at)}, {study.metric} {number(value, spread_of(study))}"
         canvas.dot(clamped(x, at), clamped(y, value), 2.6, "d1 faint", title=text, trial=trial_key(key, n))
     return canvas.panel(f"{study.metric} by {one.name}, rank correlation {told}{wide}, {len(points)} trials")

@@ -223,7 +223,7 @@ def surrogate(data: Data, rows: Ints) -> Surrogate | None:
 
 def _fit(data: Data, rows: Ints) -> Surrogate | None:
     first, y, repeats = configurations(data, rows)
-    if len(first) < FEWEST or np.ptp(y) == 0:
+    if len(first) < FEWEST or hangs_on_one(y):
         return None
     groups = alike(data, first)
     if not groups:
@@ -246,6 +246,11 @@ def _fit(data: Data, rows: Ints) -> Surrogate | None:
         else _problem(encoders, first[more], scores(y[more]).z, repeats[more]),
         plain=replace(problem, z=drawn_in(y[chosen])),
     )
+
+
+def hangs_on_one(y: Floats) -> bool:
+    """Whether these values are all alike, or all but one: then that one would decide whatever is said."""
+    return bool(np.unique(y, return_counts=True)[1].max(initial=0) >= len(y) - 1)
 
 
 def _problem(encoders: Sequence[Encoder], rows: Ints, z: Floats, repeats: Floats) -> Problem:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from hpo_batch.findings.model.arrays import Floats
+from hpo_batch.findings.model.arrays import Floats, Ints
 
 MOST_CASES: Final = 20_000
 LEAST_VALUES: Final = 5
@@ -45,8 +45,11 @@ def cases_by_grid(shares: Floats) -> int | None:
     for start in range(2, MOST_CASES + 1, 1000):
         cases = np.arange(start, min(start + 1000, MOST_CASES + 1), dtype=np.float64)
         chances = np.minimum(1.0, 4 * near * cases) ** len(different)
-        away = np.abs(different[:, None] * cases - np.round(different[:, None] * cases))
-        fits = np.flatnonzero((away <= near * cases * (1 + 1e-6) + 1e-9).all(axis=0))
+        places = np.round(different[:, None] * cases)
+        away = np.abs(different[:, None] * cases - places)
+        # values between 0 and 1 that lie at an end, or all at a few places, are close together and on no grid
+        apart = (places > 0).all(axis=0) & (places < cases).all(axis=0) & (_count_different(places) >= LEAST_VALUES)
+        fits = np.flatnonzero((away <= near * cases * (1 + 1e-6) + 1e-9).all(axis=0) & apart)
         if len(fits):
             accident += float(chances[: fits[0] + 1].sum())
             found = int(cases[fits[0]])
@@ -55,6 +58,11 @@ def cases_by_grid(shares: Floats) -> int | None:
         if accident >= BY_ACCIDENT:
             return None
     return None
+
+
+def _count_different(places: Floats) -> Ints:
+    """How many different numbers each column has; the rows are sorted."""
+    return np.asarray(1 + np.count_nonzero(np.diff(places, axis=0), axis=0), dtype=np.int64)
 
 
 def _exact_grid(values: Floats, decimals: int) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpo_batch.document.blocks import Said, Section
 from hpo_batch.findings.best.page import repeated_table
 from hpo_batch.findings.health.page import suspects_table, without_table
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.records import Answer
@@ -18,12 +19,12 @@ def section(page: Page) -> Section | None:
             blocks.append(
                 repeated_table(
                     study.noise.alarms,
-                    spread=study.summary.std,
+                    spread=spread_of(study),
                     caption="One configuration, no seeds that differ, different values",
                 )
             )
         if study.suspects:
-            blocks.append(suspects_table(study.suspects, spread=study.summary.std))
+            blocks.append(suspects_table(study.suspects, spread=spread_of(study)))
             if study.without is not None:
                 blocks.append(without_table(study, study.without))
         return blocks

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hpo_batch.findings.actions import Action, ActionKind
-from hpo_batch.findings.best.numbers import RepeatedConfiguration
+from hpo_batch.findings.best.numbers import RepeatedConfiguration, is_constant
 from hpo_batch.findings.noise.numbers import RANKING, SHARES
-from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some
+from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some, spread_of
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
@@ -27,7 +27,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
     if _is_all_noise(study):
         yield Ranked(Place.ALL_NOISE, _all_noise(study))
     text = study.noise.text or ("noise floor unknown, so no ranking can be tested" if not known else "")
-    actions = () if known else (_measure(study),)
+    actions = () if known or is_constant(study.summary) else (_measure(study),)
     yield Ranked(
         Place.NOISE_FLOOR,
         Finding(
@@ -80,7 +80,7 @@ def _all_noise(study: StudyFindings) -> Finding:
 
 def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfiguration]) -> Finding:
     widest = max(alarms, key=lambda alarm: max(alarm.values) - min(alarm.values))
-    trials, values = some(widest.numbers), ", ".join(fixed(v, study.summary.std) for v in widest.values[:MOST_NUMBERS])
+    trials, values = some(widest.numbers), ", ".join(fixed(v, spread_of(study)) for v in widest.values[:MOST_NUMBERS])
     values += ", ..." if len(widest.values) > MOST_NUMBERS else ""
     one = f"trials {trials} have one configuration and no seeds that differ, but {values}"
     many = (

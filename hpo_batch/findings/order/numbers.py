@@ -52,7 +52,7 @@ class Order:
     since: int | None
     """number of the first trial after the step"""
     size: Estimate | None
-    """of a step: later less earlier trials; of a drift: last less first trial; with the parameters alike, on the
+    """of a step: later less earlier trials; of a drift: last less first trial; at equal parameters, on the
     metric's scale"""
     p: float | None
     """with normal scores"""

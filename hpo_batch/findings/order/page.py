@@ -22,6 +22,6 @@ def section(page: Page) -> Section | None:
         "Order",
         "Did the metric move while the search went on?",
         per_study(page.findings, of),
-        "What parameters did at the same time cannot be told from a drift; one far below the spread of the trials "
-        "stays unseen.",
+        "A parameter that changed at the same time cannot be told from a drift. A drift far below the spread of the "
+        "trials goes unseen.",
     )

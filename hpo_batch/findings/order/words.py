@@ -36,12 +36,15 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
         yield Ranked(Place.NO_DRIFT, _with(finding, f"{study.label}: {found.why}"))
     elif found.confounded:
         names = " and ".join(found.confounded[:3])
-        text = f"{study.label}: {_moved(study, found)}, but {names} changed there too: it may be the one or the other"
+        text = (
+            f"{study.label}: {study.metric} moved with time or with {names}: {_moved(study, found)}, and {names} "
+            "changed there too. Which of them did it cannot be told"
+        )
         again = Action(kind=ActionKind.REPEAT_EARLY, count=found.since, beside=tuple(found.confounded[:3]))
         yield Ranked(Place.DRIFT, _with(finding, text, again))
     else:
         text = (
-            f"{study.label}: {_moved(study, found)}, with the parameters alike ({p_text(found.p)}). Trials from before "
+            f"{study.label}: {_moved(study, found)}, at equal parameters ({p_text(found.p)}). Trials from before "
             "and after cannot be compared as they are"
         )
         yield Ranked(Place.DRIFT, _with(finding, text, Action(kind=ActionKind.REPEAT_EARLY, count=found.since)))

@@ -10,6 +10,7 @@ from hpo_batch.document.drawing import NARROW, Figure, trial_key
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale
 from hpo_batch.findings.effects.figure import directed
 from hpo_batch.findings.elites.plotted import Axis, PlottedTrials
+from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.text.numbers import count, number
 
@@ -73,16 +74,16 @@ def _cells(study: StudyFindings, trials: PlottedTrials, across: Axis, down: Axis
             if values is None:
                 canvas.rect(left + size * c + 2, y + 2, size - 4, 52, "none", title="nobody tried this")
                 continue
-            told = f"mean {number(means[c, r], study.summary.std)} of {count(len(values), 'trial')}"
+            told = f"mean {number(means[c, r], spread_of(study))} of {count(len(values), 'trial')}"
             canvas.rect(left + size * c, y, size, 56, f"cell k{shade[c, r]}", title=told)
     _dots(canvas, study, trials, both, columns, rows, key, left=left, size=size)
     for (c, r), values in cells.items():
         at, y = left + size * (c + 0.5), 42 + 56 * r
-        canvas.text(at, y + 50, f"{number(means[c, r], study.summary.std)} ({len(values)})", "t halo", anchor="middle",
+        canvas.text(at, y + 50, f"{number(means[c, r], spread_of(study))} ({len(values)})", "t halo", anchor="middle",
                     most=max(5, int(size / CHARACTER)))  # fmt: skip
     best = ranked[-1]
     return canvas.panel(
-        f"Mean {study.metric} over {across.name} and {down.name}: best, {number(means[best], study.summary.std)}, at "
+        f"Mean {study.metric} over {across.name} and {down.name}: best, {number(means[best], spread_of(study))}, at "
         f"{across.name} {columns.names[best[0]]} with {down.name} {rows.names[best[1]]}; {len(cells)} of "
         f"{columns.n * rows.n} cells tried"
     )
@@ -105,7 +106,7 @@ def _dots(
         n = trials.numbers[i]
         x = Scale(low=0.0, high=1.0, start=left + size * columns.of(i) + 6, end=left + size * (columns.of(i) + 1) - 6)
         y = Scale(low=0.0, high=1.0, start=42 + 56 * rows.of(i) + 6, end=42 + 56 * rows.of(i) + 36)
-        told = f"trial {n}: {number(trials.values[i], study.summary.std)}"
+        told = f"trial {n}: {number(trials.values[i], spread_of(study))}"
         kind, radius = ("d2", 4.2) if n == best else ("d1 faint", 2.6)
         canvas.dot(x(columns.inside(i)), y(rows.inside(i)), radius, kind, title=told, trial=trial_key(key, n))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from typing import Final
 
 from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.effects.means import POWERED
@@ -12,7 +14,10 @@ from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.relations.interactions import Interaction
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
-from hpo_batch.text.numbers import number
+from hpo_batch.text.numbers import signed
+
+MOST_COMPARED: Final = 12
+"""values of a parameter of which all pairs are compared"""
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
@@ -22,13 +27,7 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
 
 
 def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
-    best = study.direction == "maximize"
-    text = sorted(
-        (mean, f"{number(mean, fine(study))} at {pair.a} {_place(a)} with {pair.b} {_place(b)}")
-        for a, b, n, mean in pair.cells
-        if mean is not None and n >= POWERED
-    )
-    ends = f": plain mean {text[-1 if best else 0][1]}, {text[0 if best else -1][1]}" if len(text) > 1 else ""
+    ends = _contrast(pair, study)
     return Finding(
         key=f"interaction.{pair.a}.{pair.b}",
         study=study.label,
@@ -41,6 +40,26 @@ def _interaction(pair: Interaction, study: StudyFindings) -> Finding:
         p_holm=pair.p_holm,
         n=pair.n,
         method="F-test of the product",
+    )
+
+
+def _contrast(pair: Interaction, study: StudyFindings) -> str:
+    """The two values of each that make the greatest difference to what the other one does: ``lr 0.1 rather than 0.01:
+    +0.03 with depth 2, −0.01 with depth 8``."""
+    means = {(a, b): mean for a, b, n, mean in pair.cells if mean is not None and n >= POWERED}
+    values = [list(dict.fromkeys(cell[i] for cell in means)) for i in (0, 1)]
+    squares = [
+        (means[high, one] - means[low, one], means[high, other] - means[low, other], low, high, one, other)
+        for low, high in itertools.combinations(values[0][:MOST_COMPARED], 2)
+        for one, other in itertools.combinations(values[1][:MOST_COMPARED], 2)
+        if {(low, one), (low, other), (high, one), (high, other)} <= means.keys()
+    ]
+    if not squares:
+        return ""
+    first, second, low, high, one, other = max(squares, key=lambda square: abs(square[0] - square[1]))
+    return (
+        f": plain means, {pair.a} {_place(high)} rather than {_place(low)}: {signed(first, fine(study))} with {pair.b} "
+        f"{_place(one)}, {signed(second, fine(study))} with {pair.b} {_place(other)}"
     )
 
 

@@ -88,7 +88,7 @@ def survival(data: Data, tried: Data) -> tuple[Survival, ...]:
         Survival(
             parameter=param.name,
             values=tuple(_counted(label, value, group, outcomes) for label, value, group in some),
-            only_one_completed=param.name in data.by_name and not data.by_name[param.name].varied,
+            only_one_completed=data.n > 0 and param.name in data.by_name and not data.by_name[param.name].varied,
         )
         for param, some in groups
     ]

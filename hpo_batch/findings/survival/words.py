@@ -15,6 +15,8 @@ from hpo_batch.records import Answer
 
 OUTCOMES: Final = ("pruned", "failed")
 METHOD: Final = "Fisher's exact test of each value against the others within thirds of the order, Holm over all values"
+MOST_VALUES: Final = 2
+"""with which trials end alike, that get an action each"""
 KINDS: Final = {"failed": ActionKind.FIX_FAILURES, "pruned": ActionKind.DROP_VALUE}
 
 
@@ -34,7 +36,7 @@ def _outcome(parameter: Survival, outcome: str, where: str) -> Iterator[Ranked]:
     told = worse or clear
     if not told:
         return
-    most = max(told, key=lambda value: _share(value, outcome))
+    most = max(_share(value, outcome) for value in told)
     parts = [f"{v.label}: {_hits(v, outcome)} of {_ended(v, outcome)} {outcome}" for v in told]
     others = [v for v in values if v not in told]
     hits, ended = sum(_hits(v, outcome) for v in others), sum(_ended(v, outcome) for v in others)
@@ -48,9 +50,11 @@ def _outcome(parameter: Survival, outcome: str, where: str) -> Iterator[Ranked]:
             question=f"Are some values of {parameter.parameter} {outcome} more often?",
             answer=Answer.YES,
             text=f"{where}: {parameter.parameter} {', '.join(parts)} ({p_text(p)} after Holm)",
-            actions=(Action(kind=KINDS[outcome], parameter=parameter.parameter, value=most.value),)
-            if worse and most.value is not None
-            else (),
+            actions=tuple(
+                Action(kind=KINDS[outcome], parameter=parameter.parameter, value=v.value)
+                for v in worse
+                if v.value is not None and _share(v, outcome) == most
+            )[:MOST_VALUES],
             p=min(p for v in told if (p := _p(v, outcome)) is not None),
             p_holm=p,
             n=sum(v.n for v in values),
