@@ -11,7 +11,7 @@ TESTS_AT_ONCE := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 5 ] && ech
 # Each starts a cluster of its own, and waits for it. Two beside `make test` are what two cores can do in time.
 CLUSTERS_AT_ONCE := 2
 
-.PHONY: help quickstart test test-slurm check format clean
+.PHONY: help quickstart test test-slurm check docs format clean
 
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ check: $(STAMP)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## build the documentation: build/docs/index.html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
 
 format: $(STAMP)  ## put the code into its format
 	$(BIN)/ruff format .

@@ -73,18 +73,18 @@ class TrialContext:
 class Trial:
     """One configuration to train: the argument of your function.
 
-    ```python
-    def train(trial: hpo_batch.Trial) -> float | dict[str, float] | None:
-        model = Model(trial.params["d_model"]).to(trial.device)
-        start = load(trial.checkpoint, model) if trial.resumes else 0
-        for epoch in range(start, trial.params["epochs"]):
-            auc = run_epoch(model)
-            trial.report(epoch, val_auc=auc)
-            if trial.should_stop():
-                save(trial.checkpoint, model, epoch + 1)
-                return None
-        return auc
-    ```
+    For example::
+
+        def train(trial: hpo_batch.Trial) -> float | dict[str, float] | None:
+            model = Model(trial.params["d_model"]).to(trial.device)
+            start = load(trial.checkpoint, model) if trial.resumes else 0
+            for epoch in range(start, trial.params["epochs"]):
+                auc = run_epoch(model)
+                trial.report(epoch, val_auc=auc)
+                if trial.should_stop():
+                    save(trial.checkpoint, model, epoch + 1)
+                    return None
+            return auc
 
     What you return decides how the attempt ends:
 

@@ -6,9 +6,12 @@ import re
 import shlex
 import types
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import tomli
+import tomlkit
 
 from hpo_batch.cli.main import SECTIONS, cli
 from hpo_batch.objective.function import FunctionObjective
@@ -146,3 +149,38 @@ def test_environment_variables_of_a_command_are_documented() -> None:
 
 def source_of(name: str) -> str:
     return (REPOSITORY / "hpo_batch" / "cli" / f"{name}.py").read_text()
+
+
+def how_to_blocks() -> list[tuple[str, str]]:
+    """Headings of docs/how-to.md, each with a TOML block below it."""
+    text = (REPOSITORY / "docs" / "how-to.md").read_text()
+    found = []
+    for section in text.split("\n## ")[1:]:
+        heading = section.partition("\n")[0]
+        found += [(heading, block) for block in blocks(section, "toml")]
+    return found
+
+
+@pytest.mark.parametrize(("heading", "block"), how_to_blocks(), ids=[heading for heading, _ in how_to_blocks()])
+def test_lines_of_the_how_to_page_are_valid(
+    heading: str, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merged into a small sweep, or used as a job template, by the loader."""
+    monkeypatch.chdir(tmp_path)
+    templates = tmp_path / "job_templates"
+    templates.mkdir()
+    lab = next(block for _, block in how_to_blocks() if "job_templates/lab.toml" in block)
+    (templates / "lab.toml").write_text(lab)
+    given = {} if "job_templates/lab.toml" in block else tomli.loads(block)
+    sweep: dict[str, Any] = {
+        "study": {"name": "s", "metric": "loss", "direction": "minimize", "trials": 3},
+        "objective": {} if "command" in given.get("objective", {}) else {"command": "python train.py {args}"},
+        "space": {"x": {"low": 0.0, "high": 1.0}, "epochs": 2},
+        "job": {"template": "lab"},
+    }
+    for table, content in given.items():
+        sweep[table] = {**sweep[table], **content} if table in sweep else content
+    path = tmp_path / "s.toml"
+    path.write_text(tomlkit.dumps(sweep))
+    loaded = load(path)
+    assert len(loaded) == len(given.get("budget", [0]))

@@ -1,0 +1,98 @@
+"""Builds the documentation with Sphinx: ``make docs``, then open build/docs/index.html."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = "hpo-batch"
+author = "the hpo-batch developers"
+release = re.findall(r'__version__ = "(.+)"', (ROOT / "hpo_batch" / "__init__.py").read_text())[0]
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "hpo-batch"
+# headings can be linked to, as on GitHub
+myst_heading_anchors = 3
+# text of docstrings is Markdown's double backticks and plain words
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_use_ivar = True
+
+
+# pages made of files that lie elsewhere in the repository, where GitHub shows them
+COPIED = {"README.md": "first-steps.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
+
+
+def write_pages(app: Any) -> None:
+    """Write the pages that are made of other files, and that of all commands from their ``--help``."""
+    folder = Path(app.srcdir)
+    for source, page in COPIED.items():
+        _write_if_changed(folder / page, _relinked((ROOT / source).read_text(), at=ROOT))
+    _write_if_changed(folder / "commands.md", _commands())
+
+
+def relink(app: Any, docname: str, source: list[str]) -> None:
+    """Links out of the documentation lead to the copies in it."""
+    source[0] = _relinked(source[0], at=ROOT / "docs" / Path(docname).parent)
+
+
+def _relinked(text: str, *, at: Path) -> str:
+    """The text with its links to files of the repository as links between pages; a file without a page has none.
+
+    Args:
+        text: of a document.
+        at: the folder that its links start from.
+    """
+    docs = ROOT / "docs"
+
+    def link(match: re.Match[str]) -> str:
+        label, path, anchor = match[1], match[2], match[3] or ""
+        file = (at / path).resolve()
+        if not file.exists():
+            return match[0]
+        if file.parent == ROOT and file.name in COPIED:
+            file = docs / COPIED[file.name]
+        elif file.is_dir() and (file / "index.md").exists():
+            file = file / "index.md"
+        elif not file.is_relative_to(docs) or file.is_dir():
+            return label
+        start = at if at.is_relative_to(docs) else docs
+        return f"[{label}]({os.path.relpath(file, start)}{anchor})"
+
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)", link, text)
+
+
+def _commands() -> str:
+    from hpo_batch.cli.main import SECTIONS, cli
+
+    lines = ["# Commands", "", "`hpo-batch --help` lists them, `hpo-batch COMMAND --help` prints what stands here.", ""]
+    with click.Context(cli, info_name="hpo-batch") as context:
+        for section, commands in SECTIONS.items():
+            lines += [f"## {section}", ""]
+            for name in commands:
+                command = cli.get_command(context, name)
+                assert command is not None
+                with click.Context(command, info_name=name, parent=context, max_content_width=100) as inner:
+                    text = command.get_help(inner)
+                lines += [f"### {name}", "", "```text", text, "```", ""]
+    return "\n".join(lines)
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", write_pages)
+    app.connect("source-read", relink)

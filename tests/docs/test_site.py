@@ -1,0 +1,62 @@
+"""The documentation builds without a warning, has every page, and its links hold."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from hpo_batch.cli.main import SECTIONS
+from tests.helpers import REPOSITORY
+
+IGNORED = shutil.ignore_patterns(".*", "__pycache__", "build", "logs")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages; built in a copy, since the build writes pages beside the sources."""
+    pytest.importorskip("sphinx")
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("site")
+    shutil.copytree(REPOSITORY, copy, ignore=IGNORED, dirs_exist_ok=True)
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(copy / "docs"), str(out)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False, cwd=copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    return out
+
+
+def test_every_document_has_a_page(site: Path) -> None:
+    for path in (REPOSITORY / "docs").rglob("*.md"):
+        assert (site / path.relative_to(REPOSITORY / "docs")).with_suffix(".html").exists(), path
+
+
+def test_every_command_is_on_the_page_of_commands(site: Path) -> None:
+    text = (site / "commands.html").read_text()
+    for commands in SECTIONS.values():
+        for name in commands:
+            assert f'id="{name}"' in text
+            assert f"Usage: hpo-batch {name} " in text
+
+
+@pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Trials", "Trial.report", "Trial.should_stop"])
+def test_the_python_reference_has_the_public_names(site: Path, name: str) -> None:
+    assert re.search(rf'id="hpo_batch\.[\w.]*{re.escape(name)}"', (site / "python-reference.html").read_text())
+
+
+def test_links_between_pages_hold(site: Path) -> None:
+    ids = {path: set(re.findall(r'id="([^"]+)"', path.read_text())) for path in site.rglob("*.html")}
+    broken = []
+    for path in ids:
+        for link in re.findall(r'href="([^"]+)"', path.read_text()):
+            target, _, anchor = unquote(html.unescape(link)).partition("#")
+            if target.startswith(("http:", "https:", "mailto:", "data:", "javascript:")):
+                continue
+            file = (path.parent / target.partition("?")[0]).resolve() if target else path
+            if not file.exists() or (anchor and file in ids and anchor not in ids[file]):
+                broken.append(f"{path.name}: {link}")
+    assert broken == []
