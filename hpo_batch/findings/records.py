@@ -31,6 +31,7 @@ from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.findings.relations.interactions import Interaction
 from hpo_batch.findings.steps import EqualSteps
 from hpo_batch.findings.survival.numbers import Survival
+from hpo_batch.findings.transfer.numbers import Matrix
 from hpo_batch.records import Answer, Estimate
 
 
@@ -122,6 +123,8 @@ class Findings:
     """how many claims Holm's adjustment was made for"""
     budgets: Budgets | None = None
     pooled: Pooled | None = None
+    transfer: tuple[Matrix, ...] = ()
+    """one for each sweep of ``hpo-batch transfer`` in the report"""
     warnings: tuple[str, ...] = ()
     """what could not be read or had to be left out"""
     more: Mapping[str, Any] = field(default_factory=dict)

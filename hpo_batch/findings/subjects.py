@@ -23,11 +23,13 @@ from hpo_batch.findings.pooled.subject import SUBJECT as POOLED
 from hpo_batch.findings.relations.subject import SUBJECT as RELATIONS
 from hpo_batch.findings.subject import Subject
 from hpo_batch.findings.survival.subject import SUBJECT as SURVIVAL
+from hpo_batch.findings.transfer.subject import SUBJECT as TRANSFER
 from hpo_batch.findings.trials.subject import SUBJECT as TRIALS
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
     BEST,
     CONFIRMED,
+    TRANSFER,
     TRIALS,
     EFFECTS,
     IMPORTANCE,
