@@ -23,6 +23,7 @@ from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.lineage.numbers import Ancestor
 from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.order.numbers import Order
@@ -106,6 +107,8 @@ class StudyFindings:
     """whether the metric moved with the order of the trials; None where there is nothing to compare"""
     survival: tuple[Survival, ...] = ()
     """what became of the trials with each value, of the parameters that were tried with several"""
+    lineage: tuple[Ancestor, ...] = ()
+    """the studies that it comes from, the first one first, and itself; empty if it continues none"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
 
