@@ -29,6 +29,7 @@ from hpo_batch.next.parent import (
 from hpo_batch.next.sweep_text import budgets_text
 from hpo_batch.records import Configuration, Value, is_number
 from hpo_batch.space.parameters import Integer, Real, same
+from hpo_batch.space.space import N_PARAMS
 from hpo_batch.sweep.factors import Factor, alike, factor_text, factors, settings_differ, travelling
 from hpo_batch.sweep.schema import PlannedTrial, Previous, Sampler, Sweep
 from hpo_batch.text.names import listed
@@ -131,6 +132,7 @@ def transfer(
     above = {
         budget.label: [
             f"{budget.label}: {time_text(budget.parent.table, trainings=n, workers=sweep.job.workers)}",
+            *_unchecked(budget),
             *_outside(budget, candidates, placed),
             *(f"Left out: {one.text}" for one in left_out if one.budget == budget.label),
         ]
@@ -142,7 +144,7 @@ def transfer(
         sweeps=sweeps,
         factors=what,
         left_out=tuple(left_out),
-        notes=tuple(notes),
+        notes=(*notes, *(f"{budget.label}: {line}" for budget in budgets for line in _unchecked(budget))),
         text=budgets_text(sweeps, near=near, header=header, above=above),
         trainings=sum(runs),
     )
@@ -338,6 +340,14 @@ def _runs(budget: _Budget, candidates: Sequence[_Candidate], placed: Placed) -> 
     """Different configurations in a budget: two trials with the same one are trained once."""
     keys = (placed.get((candidate.name, budget.label)) for candidate in candidates)
     return len({one.key for one in keys if one is not None})
+
+
+def _unchecked(budget: _Budget) -> list[str]:
+    return [
+        f"constraint '{name}' is not checked here, as {N_PARAMS} takes your code: {constraint.text}"
+        for name, constraint in budget.sweep.space.constraints.items()
+        if N_PARAMS in constraint.names
+    ]
 
 
 def _outside(budget: _Budget, candidates: Sequence[_Candidate], placed: Placed) -> list[str]:

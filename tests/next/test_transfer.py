@@ -22,6 +22,7 @@ from hpo_batch.sweep.load import load, loads
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
 from tests.cli.conftest import Cli, cli
+from tests.helpers import REPOSITORY
 from tests.next import drawn
 
 __all__ = ["cli"]
@@ -113,7 +114,7 @@ def test_the_whole_loop_from_two_budgets_to_their_matrix(cli: Cli, write: Write,
     first = few.trials.set_index("number").loc[matrix["configurations"][0]["before"]]
     assert raw["from_few_1"] == first["value"]
     page = (tmp_path / "report" / "report.md").read_text()
-    assert "epochs (few: 10, many: 50) varies" in page
+    assert "epochs (few: 10, many: 50)" in page
 
 
 def test_budgets_of_one_file_keep_their_names(cli: Cli, write: Write) -> None:
@@ -328,6 +329,58 @@ def another_budget(sweep: Sweep, rng: random.Random, path: Path) -> Sweep:
             continue
         return found
     raise AssertionError("no other budget was drawn")
+
+
+def documents(tmp_path: Path, *, epochs: tuple[int, ...] = (50, 50, 50)) -> Parents:
+    """The budgets of documents 001 and 002, with trials drawn at random."""
+    parents = []
+    for sweep, n in zip(load(REPOSITORY / "configs" / "patchtst-budgets.toml"), epochs, strict=True):
+        longer = replace(
+            sweep, space_table={**sweep.space_table, "epochs": n}, objective=replace(sweep.objective, n_params=None)
+        )
+        table = drawn.table_of(longer, n=12, seed=n, source=f"patchtst-budgets/{sweep.budget}")
+        parents.append(parent_of(table))
+    return parents
+
+
+def test_the_budgets_of_the_documents_vary_nothing(tmp_path: Path) -> None:
+    """2M, 20M and 200M are labels over spaces: the same configuration is the same training in each."""
+    with pytest.raises(Declined, match=r"vary nothing.*patchtst-budgets/2M patchtst-budgets/20M") as declined:
+        transfer(documents(tmp_path), root=tmp_path)
+    assert "(d_model, n_heads, n_layers)" in str(declined.value)
+
+
+def test_three_budgets_that_do_vary_make_nine_cells(tmp_path: Path) -> None:
+    made = transfer(documents(tmp_path, epochs=(10, 50, 100)), top=2, root=tmp_path, near=tmp_path)
+    assert [(one.name, one.values) for one in made.factors] == [("epochs", (10, 50, 100))]
+    assert [sweep.budget for sweep in made.sweeps] == ["2M", "20M", "200M"]
+    assert made.name == "patchtst-budgets-transfer"
+    assert made.left_out == ()  # widths beyond a budget's own are what is to be found out
+    assert made.trainings == 3 * 6 * 3
+    assert all([trial.set for trial in sweep.trial] == ["2M"] * 2 + ["20M"] * 2 + ["200M"] * 2 for sweep in made.sweeps)
+    sweeps = loads(made.text, path=tmp_path / "new.toml")
+    assert [to_raw(sweep) for sweep in sweeps] == [to_raw(sweep) for sweep in made.sweeps]
+    assert all(sweep.job.workers == 6 for sweep in sweeps)
+
+
+def test_a_configuration_that_is_best_in_two_budgets_is_trained_once_in_each(tmp_path: Path) -> None:
+    space = "[space]\nepochs = {n}\nlr = [0.1, 0.2]\n"
+    rows: list[dict[str, object]] = [{"lr": 0.1}, {"lr": 0.2}]
+    made = transfer(
+        made_of(tmp_path, space.format(n=10), space.format(n=50), rows, rows[::-1]), root=tmp_path, near=tmp_path
+    )
+    assert [len(sweep.trial) for sweep in made.sweeps] == [4, 4]
+    assert made.trainings == 2 * 2 * 3
+    assert [sweep.job.workers for sweep in made.sweeps] == [1, 1]
+
+
+def test_constraints_that_need_the_users_code_are_said_to_be_unchecked(tmp_path: Path) -> None:
+    head = HEAD + 'n_params = "tests.cli.toys:count"\n'
+    space = "[space]\nepochs = {n}\nlr = [0.1, 0.2]\n[space.constraints]\nsmall = 'n_params < {n}e6'\n"
+    parents = [parent(tmp_path, f"s{n}", head + space.format(n=n), [{"lr": 0.1}, {"lr": 0.2}]) for n in (2, 20)]
+    made = transfer(parents, root=tmp_path, near=tmp_path)
+    assert made.notes[0] == "s2: constraint 'small' is not checked here, as n_params takes your code: n_params < 2e6"
+    assert f"# {made.notes[0].removeprefix('s2: ')}" in made.text
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -27,7 +27,7 @@ def section(page: Page) -> Section | None:
 def _blocks(matrix: Matrix, metric: str) -> Blocks:
     answer, text = gap_text(matrix, metric)
     return [
-        Said(answer=Answer.YES if matrix.varied else Answer.NO, question=VARIED, text=f"{varied_text(matrix)} varies"),
+        Said(answer=Answer.YES if matrix.varied else Answer.NO, question=VARIED, text=varied_text(matrix)),
         Said(answer=answer, question=OWN, text=text, detail="" if matrix.gap is None else matrix.gap.method),
         _means(matrix, metric),
         _configurations(matrix, metric),
@@ -36,13 +36,15 @@ def _blocks(matrix: Matrix, metric: str) -> Blocks:
 
 def _means(matrix: Matrix, metric: str) -> Table:
     budgets = [f"on {budget}" for budget in matrix.budgets]
+    means = [cell.mean.value for row in matrix.rows for cell in row.cells if cell.mean is not None]
+    spread = (max(means) - min(means)) / 4 if means else None  # so fine that means of different cells look different
     rows = [
         [
             row.budget,
             *(
                 NONE
                 if cell.mean is None
-                else f"{interval(cell.mean)}{' (own)' if cell.trained_on == row.budget else ''}"
+                else f"{interval(cell.mean, spread)}{' (own)' if cell.trained_on == row.budget else ''}"
                 for cell in row.cells
             ),
             ", ".join(str(n) for n in dict.fromkeys(cell.n for cell in row.cells)),

@@ -14,7 +14,7 @@ from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, interval, number
 
 OWN: Final = "Does a budget need configurations of its own?"
-VARIED: Final = "What varies between the budgets?"
+VARIED: Final = "Does anything vary between the budgets?"
 
 
 def common_sentences(findings: Findings) -> Iterator[Ranked]:
@@ -68,4 +68,7 @@ def gap_text(matrix: Matrix, metric: str) -> tuple[Answer, str]:
 
 def varied_text(matrix: Matrix) -> str:
     """``epochs (2M: 12, 20M: 50)``, for each factor."""
-    return listed(factor_text(one.name, one.values) for one in matrix.varied) or "nothing"
+    return (
+        listed(factor_text(one.name, one.values) for one in matrix.varied)
+        or "nothing: the matrix is of one budget under several names"
+    )
