@@ -29,10 +29,11 @@ def command(
 ) -> int:
     """Write a sweep that trains the best configurations of each STUDY in all of them, with the same new seeds.
 
-    Each STUDY is a budget: what it fixes differently from the others, in its space or objective. A name of several
-    budgets stands for all of them. If nothing varies between two studies, the exit code is 5.
+    Each STUDY stands for a budget: the fixed parameters and the settings of the objective in which the studies differ.
+    A name of several budgets stands for all of them. Nothing is overwritten. If nothing varies between two
+    studies, nothing is written, and the exit code is 5.
 
-    After 'submit', 'report' shows a matrix, and what a configuration loses on another budget.
+    After 'submit', 'report' shows a matrix, and what a budget loses with configurations of another.
     """
     folder, logs = folder_of(output), logs_root(root)
     tables = read_sources(

@@ -141,6 +141,25 @@ def test_effects_of_budgets_configurations_and_seeds_cancel_in_the_gap() -> None
     assert "their own is better for them" in text
 
 
+def test_a_loss_is_about_one_direction_and_the_gap_about_both() -> None:
+    """The configurations of b0 are better in both budgets: b1 gains with them, and b0 loses with those of b1."""
+    levels = {(0, 0): 3.0, (0, 1): 3.0, (1, 0): 1.0, (1, 1): 2.0}
+    random = np.random.default_rng(0)
+    found = matrix_of(
+        tables(lambda own, k, on: (levels[own, on] + 0.1 * random.normal() + random.normal(0, 0.01, 3)).tolist())
+    )
+    loss = {(one.trained_on, one.budget): one.difference for one in found.losses}
+    assert set(loss) == {("b0", "b1"), ("b1", "b0")}
+    assert loss["b0", "b1"].value == pytest.approx(2.0, abs=0.3)
+    assert loss["b0", "b1"].low is not None
+    assert loss["b0", "b1"].low > 1
+    assert loss["b1", "b0"].value == pytest.approx(-1.0, abs=0.3)
+    assert loss["b1", "b0"].high is not None
+    assert loss["b1", "b0"].high < 0
+    assert found.gap is not None
+    assert found.gap.value == pytest.approx(0.5, abs=0.2)
+
+
 def test_where_less_is_better_the_gap_keeps_its_meaning() -> None:
     value = noisy(np.random.default_rng(1), gap=-1.0, budgets=2, top=4, seeds=2)
     found = matrix_of(tables(value, top=4, seeds=2, direction="minimize"))
@@ -218,6 +237,7 @@ def test_values_that_agree_exactly_have_no_interval() -> None:
     assert found.gap is not None
     assert (found.gap.value, found.gap.low) == (1.0, None)
     assert "agree exactly" in gap_text(found, "score")[1]
+    assert [(one.difference.value, one.difference.low) for one in found.losses] == [(1.0, None)] * 2
     alone = matrix_of(tables(noisy(np.random.default_rng(6), gap=1.0, budgets=2, top=1, seeds=1), top=1, seeds=1))
     assert alone.gap is not None
     assert alone.gap.low is None

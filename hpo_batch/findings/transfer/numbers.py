@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,6 +76,17 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What a budget loses if it is trained with configurations of another one instead of its own."""
+
+    trained_on: str
+    budget: str
+    """that the other configurations come from"""
+    difference: Estimate
+    """mean of its own less mean of the others there, above 0 where its own are better"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """The best configurations of each budget in all of them."""
 
@@ -96,6 +107,8 @@ class Matrix:
     gap: Estimate | None
     """what the budget of its own is worth to a configuration, above 0 where it is better; None if no two budgets can be
     compared"""
+    losses: tuple[Loss, ...]
+    """of each budget with the configurations of each other one, as far as they are complete"""
     mean_raw: float | None
     """of the values by which the compared configurations were chosen"""
     missing: tuple[str, ...]
@@ -158,6 +171,7 @@ def _matrix(study: str, columns: Sequence[_Column]) -> Matrix:
         diagonal=_overall(sources, compared, own),
         elsewhere=_overall(sources, compared, others),
         gap=gap,
+        losses=tuple(_losses(sign, budgets, sources, found)),
         mean_raw=float(np.mean(known)) if known and len(known) == len(raws) else None,
         missing=tuple(
             f"{trial.name} on {column.budget}"
@@ -208,6 +222,36 @@ def _cell(budget: str, values: Sequence[Floats]) -> Cell:
         low, high = mean - half, mean + half
     method = f"mean over {count(n, 'configuration')} and {count(len(values[0]), 'seed')}"
     return Cell(trained_on=budget, mean=Estimate(value=mean, low=low, high=high, method=method, n=n), n=n)
+
+
+def _losses(
+    sign: float, budgets: Sequence[str], sources: Mapping[str, str], found: Mapping[str, Mapping[str, Floats]]
+) -> Iterator[Loss]:
+    for budget, source in itertools.product(budgets, dict.fromkeys(sources.values())):
+        own, others = (_of(each, sources, found[budget]) for each in (budget, source))
+        if source != budget and own and others:
+            yield Loss(trained_on=budget, budget=source, difference=_loss(sign, own, others))
+
+
+def _loss(sign: float, own: Sequence[Floats], others: Sequence[Floats]) -> Estimate:
+    """Welch's interval over the configurations; with one of each, the t interval over the seeds, which are paired."""
+    by_seed = sign * (np.mean(own, axis=0) - np.mean(others, axis=0))
+    value, n = float(by_seed.mean()), len(own) + len(others)
+    sampled = [np.mean(each, axis=1) for each in (own, others)]
+    if min(map(len, sampled)) > 1:
+        parts = [float(each.var(ddof=1)) / len(each) for each in sampled]
+        variance, method = sum(parts), "Welch's interval over the configurations"
+        shares = [(part / variance) ** 2 / (len(each) - 1) for part, each in zip(parts, sampled, strict=True) if part]
+        df = 1 / sum(shares) if shares else 0.0
+    elif n == 2 and len(by_seed) > 1:
+        variance, method = float(by_seed.var(ddof=1)) / len(by_seed), f"t interval over {len(by_seed)} seeds, paired"
+        df = len(by_seed) - 1
+    else:
+        variance, df, method = 0.0, 0.0, ""
+    if math.sqrt(variance) <= ROUNDING * max(float(np.abs(each).max()) for each in (*own, *others)):
+        return Estimate(value=value, low=None, high=None, method="no interval: too few, or they agree exactly", n=n)
+    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * math.sqrt(variance)
+    return Estimate(value=value, low=value - half, high=value + half, method=method, n=n)
 
 
 def _in_all(name: str, budgets: Sequence[str], found: Mapping[str, Mapping[str, Floats]]) -> bool:

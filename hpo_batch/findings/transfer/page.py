@@ -30,6 +30,7 @@ def _blocks(matrix: Matrix, metric: str) -> Blocks:
         Said(answer=Answer.YES if matrix.varied else Answer.NO, question=VARIED, text=varied_text(matrix)),
         Said(answer=answer, question=OWN, text=text, detail="" if matrix.gap is None else matrix.gap.method),
         _means(matrix, metric),
+        _losses(matrix, metric),
         _configurations(matrix, metric),
     ]
 
@@ -57,6 +58,19 @@ def _means(matrix: Matrix, metric: str) -> Table:
         rows,
         text=("configurations of",),
         note=f"[95 %] from the configurations, over {matrix.seeds} new seeds. n: configurations that are complete.",
+    )
+
+
+def _losses(matrix: Matrix, metric: str) -> Table:
+    found = {(loss.budget, loss.trained_on): interval(loss.difference) for loss in matrix.losses}
+    rows = [[row.budget, *(found.get((row.budget, budget), NONE) for budget in matrix.budgets)] for row in matrix.rows]
+    return table(
+        f"What a budget (columns) loses with configurations of another (rows), in {metric}",
+        ["configurations of", *(f"on {budget}" for budget in matrix.budgets)],
+        rows,
+        text=("configurations of",),
+        note="Its own configurations against those there, above 0 where its own are better. The 95 % intervals are not "
+        "adjusted for how many there are.",
     )
 
 
