@@ -136,14 +136,17 @@ def tree(homes: Sequence[StudyHome]) -> Iterator[Branch]:
             yield from below(name, 0)
     for name in every:  # what is left names itself, through others or at once
         if name not in shown:
-            around = [name]
-            while (older := parent[around[-1]]) is not None and older.home.name not in around:
-                around.append(older.home.name)
-            assert older is not None
-            every[name] = _with(
-                every[name], problem=_circle([*around[around.index(older.home.name) :], older.home.name])
-            )
+            every[name] = _with(every[name], problem=_circle(_around(name, parent)))
             yield from below(name, 0)
+
+
+def _around(name: str, parent: Mapping[str, _Read | None]) -> list[str]:
+    """The studies of the circle that one belongs to, or comes from."""
+    met = [name]
+    while (older := parent[met[-1]]) is not None and older.home.name not in met:
+        met.append(older.home.name)
+    assert older is not None
+    return [*met[met.index(older.home.name) :], older.home.name]
 
 
 def _read(home: StudyHome) -> _Read:

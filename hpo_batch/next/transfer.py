@@ -95,6 +95,16 @@ class _Candidate:
         return f"trial {self.trial.number} of {self.source.parent.label}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is trained where."""
+
+    budgets: Sequence[_Budget]
+    candidates: Sequence[_Candidate]
+    placed: Placed
+    left_out: Sequence[LeftOut]
+
+
 def transfer(
     parents: Sequence[Parent], *, top: int = 3, seeds: int = 3, root: Path = Path("logs"), near: Path = Path()
 ) -> Transfer:
@@ -112,42 +122,43 @@ def transfer(
         Declined: nothing varies between two of them, or no configuration can run in another budget.
     """
     _check(parents)
-    first = parents[0].sweep.study.name
-    name = free_name(f"{first}-transfer", root)
-    sampler = Sampler(name="list", seed=parents[0].sweep.sampler.seed)
-    budgets = [
-        _Budget(label=tag, parent=parent, sweep=replace(list_sweep(parent.sweep, name=name), sampler=sampler))
-        for tag, parent in zip(_labels(parents), parents, strict=True)
-    ]
+    budgets = _budgets(parents, root)
     what = factors([budget.sweep for budget in budgets])
     names = travelling([budget.sweep for budget in budgets])
     candidates, notes = _candidates(budgets, top, names)
     placed, left_out = _place_all(candidates, budgets)
     _decline_if_nothing_varies(budgets, candidates, placed)
-    if not any(tag != candidate.source.label for candidate in candidates for tag in _tags(candidate, budgets, placed)):
+    if all(candidate.source.label == tag for candidate in candidates for tag in _tags(candidate, budgets, placed)):
         raise Declined(f"no configuration can run in another budget: {listed((o.text for o in left_out), most=4)}")
+    plan = _Plan(budgets=budgets, candidates=candidates, placed=placed, left_out=left_out)
+    name = budgets[0].sweep.study.name
     chosen = new_seeds(seeds, used=frozenset().union(*(used_seeds(parent.table) for parent in parents)), of=name)
-    sweeps = tuple(_sweep(budget, budgets, candidates, placed, chosen, left_out) for budget in budgets)
-    runs = [_runs(budget, candidates, placed) * seeds for budget in budgets]
-    above = {
-        budget.label: [
-            f"{budget.label}: {time_text(budget.parent.table, trainings=n, workers=sweep.job.workers)}",
-            *_unchecked(budget),
-            *_outside(budget, candidates, placed),
-            *(f"Left out: {one.text}" for one in left_out if one.budget == budget.label),
-        ]
-        for budget, sweep, n in zip(budgets, sweeps, runs, strict=True)
-    }
-    header = _header(budgets, what, sweeps[0], sum(runs))
+    sweeps = tuple(_sweep(budget, plan, chosen) for budget in budgets)
+    trainings = sum(_runs(budget, plan) * seeds for budget in budgets)
     return Transfer(
         name=name,
         sweeps=sweeps,
         factors=what,
         left_out=tuple(left_out),
         notes=(*notes, *(f"{budget.label}: {line}" for budget in budgets for line in _unchecked(budget))),
-        text=budgets_text(sweeps, near=near, header=header, above=above),
-        trainings=sum(runs),
+        text=budgets_text(
+            sweeps,
+            near=near,
+            header=_header(budgets, what, sweeps[0], trainings),
+            above={budget.label: _above(budget, plan, sweep) for budget, sweep in zip(budgets, sweeps, strict=True)},
+        ),
+        trainings=trainings,
     )
+
+
+def _budgets(parents: Sequence[Parent], root: Path) -> list[_Budget]:
+    first = parents[0].sweep
+    name = free_name(f"{first.study.name}-transfer", root)
+    sampler = Sampler(name="list", seed=first.sampler.seed)
+    return [
+        _Budget(label=tag, parent=parent, sweep=replace(list_sweep(parent.sweep, name=name), sampler=sampler))
+        for tag, parent in zip(_labels(parents), parents, strict=True)
+    ]
 
 
 def _check(parents: Sequence[Parent]) -> None:
@@ -302,17 +313,10 @@ def _nothing_varies(a: _Budget, b: _Budget, *, several: bool) -> str:
     )
 
 
-def _sweep(
-    budget: _Budget,
-    budgets: Sequence[_Budget],
-    candidates: Sequence[_Candidate],
-    placed: Placed,
-    seeds: tuple[int, ...],
-    left_out: Sequence[LeftOut],
-) -> Sweep:
+def _sweep(budget: _Budget, plan: _Plan, seeds: tuple[int, ...]) -> Sweep:
     trials = []
-    for candidate in candidates:
-        configuration = placed.get((candidate.name, budget.label))
+    for candidate in plan.candidates:
+        configuration = plan.placed.get((candidate.name, budget.label))
         if configuration is not None:
             own = {**configuration.searched, **configuration.fixed}
             times = f", the best of {candidate.trial.count} trials with it" if candidate.trial.count > 1 else ""
@@ -326,20 +330,30 @@ def _sweep(
         trial=tuple(trials),
         budget=budget.label,
         previous=Previous(
-            study=tuple(one.parent.source for one in budgets),
+            study=tuple(one.parent.source for one in plan.budgets),
             by="transfer",
-            trials={one.name: one.trial.number for one in candidates},
-            values={one.name: one.trial.value for one in candidates},
-            left_out={one.name: one.reason for one in left_out if one.budget == budget.label},
+            trials={one.name: one.trial.number for one in plan.candidates},
+            values={one.name: one.trial.value for one in plan.candidates},
+            left_out={one.name: one.reason for one in plan.left_out if one.budget == budget.label},
         ),
     )
-    return with_workers(sweep, _runs(budget, candidates, placed))
+    return with_workers(sweep, _runs(budget, plan))
 
 
-def _runs(budget: _Budget, candidates: Sequence[_Candidate], placed: Placed) -> int:
+def _runs(budget: _Budget, plan: _Plan) -> int:
     """Different configurations in a budget: two trials with the same one are trained once."""
-    keys = (placed.get((candidate.name, budget.label)) for candidate in candidates)
-    return len({one.key for one in keys if one is not None})
+    return len({one.key for (_, tag), one in plan.placed.items() if tag == budget.label})
+
+
+def _above(budget: _Budget, plan: _Plan, sweep: Sweep) -> list[str]:
+    """The comment above a budget."""
+    n = _runs(budget, plan) * len(sweep.study.seeds)
+    return [
+        f"{budget.label}: {time_text(budget.parent.table, trainings=n, workers=sweep.job.workers)}",
+        *_unchecked(budget),
+        *_outside(budget, plan),
+        *(f"Left out: {one.text}" for one in plan.left_out if one.budget == budget.label),
+    ]
 
 
 def _unchecked(budget: _Budget) -> list[str]:
@@ -350,11 +364,11 @@ def _unchecked(budget: _Budget) -> list[str]:
     ]
 
 
-def _outside(budget: _Budget, candidates: Sequence[_Candidate], placed: Placed) -> list[str]:
+def _outside(budget: _Budget, plan: _Plan) -> list[str]:
     """What a reader of the file should know: values that the budget's own search could not try, or does not use."""
     lines = []
-    for candidate in candidates:
-        configuration = placed.get((candidate.name, budget.label))
+    for candidate in plan.candidates:
+        configuration = plan.placed.get((candidate.name, budget.label))
         if configuration is None or candidate.source is budget:
             continue
         values = {**configuration.searched, **configuration.fixed}

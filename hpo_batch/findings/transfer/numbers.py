@@ -159,10 +159,7 @@ def _matrix(study: str, columns: Sequence[_Column]) -> Matrix:
     return Matrix(
         study=study,
         budgets=budgets,
-        varied=tuple(
-            Varied(name=factor.name, values=dict(zip(budgets, factor.values, strict=True)))
-            for factor in factors([column.sweep for column in columns])
-        ),
+        varied=_varied(columns),
         seeds=seeds,
         rows=rows,
         configurations=moved,
@@ -179,6 +176,14 @@ def _matrix(study: str, columns: Sequence[_Column]) -> Matrix:
             for trial in column.sweep.trial
             if trial.name not in found[column.budget]
         ),
+    )
+
+
+def _varied(columns: Sequence[_Column]) -> tuple[Varied, ...]:
+    budgets = [column.budget for column in columns]
+    return tuple(
+        Varied(name=factor.name, values=dict(zip(budgets, factor.values, strict=True)))
+        for factor in factors([column.sweep for column in columns])
     )
 
 
