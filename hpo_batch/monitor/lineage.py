@@ -97,7 +97,9 @@ def line_of(path: Path, *, budget: str | None) -> tuple[Link, ...]:
             break
         line[0] = _with(newer, changes=_changes(older, newer))
         if any(older.home == one.home for one in line):
-            line[0] = _with(line[0], problem=_circle([*[one.link.study for one in line], older.link.study]))
+            newest_first = [one.home.name for one in reversed(line)]
+            around = newest_first[newest_first.index(older.home.name) :]
+            line[0] = _with(line[0], problem=_circle([*around, older.home.name]))
             break
         line.insert(0, older)
     return tuple(one.link for one in line)

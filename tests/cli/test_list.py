@@ -57,7 +57,7 @@ def test_the_line_from_a_search_over_its_refinement_to_its_confirmation(
     assert shown.code == Exit.OK
     assert "not in this logs directory: 'toy'" in shown.out
     assert cli("report", "toy-v2", "-o", tmp_path / "again").code == Exit.OK
-    assert "Comes from: a study that is not here" in (tmp_path / "again" / "report.md").read_text()
+    assert "Comes from: a study that cannot be found" in (tmp_path / "again" / "report.md").read_text()
 
 
 def test_studies_that_continue_none_are_listed_flat_and_an_unreadable_one_does_not_hide_them(

@@ -105,7 +105,9 @@ def test_a_circle_is_told_and_every_study_is_still_shown(circle: tuple[str, ...]
     for home in homes:
         links = line_of(home.path, budget=None)
         assert links[-1].study == home.name
-        assert "in a circle" in links[0].problem
+        around = links[0].problem.partition("in a circle: ")[2].split(", ")
+        assert sorted(around[:-1]) == sorted(circle)
+        assert around[0] == around[-1]
 
 
 def test_an_unreadable_parent_stands_in_the_line_with_the_reason(tmp_path: Path) -> None:

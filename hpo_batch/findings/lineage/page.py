@@ -60,6 +60,6 @@ def line_text(line: Sequence[Ancestor]) -> str:
     shown = [f"{one.study}{'' if one.best is None else f' (best {number(one.best)})'}" for one in line[:-1]]
     if len(shown) > MOST_ON_A_LINE:
         shown = [shown[0], f"{len(shown) - MOST_ON_A_LINE + 1} more", *shown[-MOST_ON_A_LINE + 2 :]]
-    if any(one.problem for one in line):
-        shown = [*shown, "not all are readable here"] if shown else ["a study that is not here"]
+    if line and line[0].problem:
+        shown = ["...", *shown] if shown else ["a study that cannot be found"]
     return " -> ".join(shown)
