@@ -24,10 +24,11 @@ from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_folder import last_sign
 from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.read import read_revision
+from hpo_batch.sweep.factors import OBJECTIVE, factors
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed
-from hpo_batch.text.numbers import count
+from hpo_batch.text.numbers import count, label
 
 MOST_CHANGES: Final = 8
 """parameters named of one change"""
@@ -271,9 +272,30 @@ def _changes(older: _Read | None, newer: _Read) -> tuple[str, ...]:
             told.append(f"{count(len(change.lines) - len(lines), 'other parameter')} changed")
         if lines and not is_list:
             told.append(change.text)
+        told += _expressions(before, sweep.space)
+    if older is not None and older.sweep is not None:
+        told += _settings(older.sweep, sweep)
     if older is not None and older.link.metric and older.link.metric != newer.link.metric:
         told.append(f"metric: {older.link.metric} -> {newer.link.metric}")
     return tuple(told) or ("the same space",)
+
+
+def _expressions(before: Space, after: Space) -> Iterator[str]:
+    for kind, old, new in (
+        ("derived", before.derived, after.derived),
+        ("constraint", before.constraints, after.constraints),
+    ):
+        for name in dict.fromkeys((*old, *new)):
+            texts = [one[name].text if name in one else "not there" for one in (old, new)]
+            if texts[0] != texts[1]:
+                yield f"{kind} {name}: {texts[0]} -> {texts[1]}"
+
+
+def _settings(older: Sweep, newer: Sweep) -> Iterator[str]:
+    for factor in factors((older, newer)):
+        if factor.name.startswith(OBJECTIVE):
+            a, b = ("not set" if value is None else label(value) for value in factor.values)
+            yield f"{factor.name}: {a} -> {b}"
 
 
 def _space_before(sweep: Sweep) -> Space | None:

@@ -72,6 +72,20 @@ def test_a_line_goes_from_the_first_study_to_the_named_one(tmp_path: Path) -> No
     assert [one.link.changes for one in shown(tmp_path)] == [(), second.changes, third.changes]
 
 
+def test_constraints_and_the_objective_are_part_of_what_changed(tmp_path: Path) -> None:
+    make(tmp_path, "toy")
+    text = SWEEP.format(name="toy-v2", high=0.1).replace("toys:quadratic", "toys:by_seed")
+    text = (
+        text.replace("[sampler]", "[space.constraints]\nlow = 'lr < 0.01'\n[sampler]") + '[previous]\nstudy = "toy"\n'
+    )
+    (sweep,) = loads(text, path=tmp_path / "toy-v2.toml")
+    create(home_of(tmp_path, "toy-v2"), sweep, toml=text, now=time.time())
+    assert of(tmp_path, "toy-v2").changes == (
+        "constraint low: not there -> lr < 0.01",
+        "[objective] function: tests.cli.toys:quadratic -> tests.cli.toys:by_seed",
+    )
+
+
 def test_two_children_stand_below_their_parent(tmp_path: Path) -> None:
     for name, parent in (("toy", ()), ("a", ("toy",)), ("b", ("toy",)), ("c", ("a",)), ("other", ())):
         make(tmp_path, name, *parent)

@@ -383,6 +383,21 @@ def test_constraints_that_need_the_users_code_are_said_to_be_unchecked(tmp_path:
     assert f"# {made.notes[0].removeprefix('s2: ')}" in made.text
 
 
+def test_every_budget_keeps_the_job_of_its_study(tmp_path: Path) -> None:
+    jobs = (
+        "[job]\ntemplate = 'cpu'\nworkers = 2\nwalltime = '1:00:00'\nsbatch = { comment = 'x' }\n",
+        "[job]\ntemplate = 'a100'\nworkers = 8\nwalltime = '8:00:00'\ncpus = 4\n[failures]\nnan = 'retry'\n",
+    )
+    parents = [
+        parent(tmp_path, f"s{n}", f"{HEAD}[space]\nepochs = {n}\nlr = [0.1, 0.2]\n{job}", [{"lr": 0.1}, {"lr": 0.2}])
+        for n, job in zip((10, 50), jobs, strict=True)
+    ]
+    sweeps, _ = loaded(parents, tmp_path)
+    assert [(one.job.template, one.job.walltime) for one in sweeps.values()] == [("cpu", 3600.0), ("a100", 28800.0)]
+    assert [one.job.sbatch for one in sweeps.values()] == [one.sweep.job.sbatch for one in parents]
+    assert [one.failures.nan for one in sweeps.values()] == ["fail", "retry"]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_is_written_is_a_valid_sweep(seed: int, tmp_path: Path) -> None:
     text = drawn.sweep_text(seed, name="one").replace('"minimize"', '"maximize"')
