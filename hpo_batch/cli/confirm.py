@@ -19,15 +19,10 @@ if TYPE_CHECKING:
     from hpo_batch.results.table import TrialsTable
 
 
-def next_options(command: Callable[..., int]) -> Callable[..., int]:
-    """``-o --dry-run --unfinished`` and what says where the trials are, for commands that write the next sweep."""
+def output_options(command: Callable[..., int]) -> Callable[..., int]:
+    """``-o --dry-run --unfinished``, for commands that write the next sweep."""
     for decorate in reversed(
         (
-            click.option(
-                "--sweep",
-                type=click.Path(path_type=Path, dir_okay=False),
-                help="The sweep of a file's trials: how they are run, and their space.",
-            ),
             click.option(
                 "-o",
                 "--output",
@@ -36,6 +31,22 @@ def next_options(command: Callable[..., int]) -> Callable[..., int]:
             ),
             click.option("-n", "--dry-run", is_flag=True, help="Print the sweep; write nothing."),
             click.option("--unfinished", is_flag=True, help="Go on from the trials so far, although some are running."),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def next_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The same, and what says where the trials are, which may be in a file."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--sweep",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="The sweep of a file's trials: how they are run, and their space.",
+            ),
+            output_options,
             column_options,
             known_options,
             root_option,

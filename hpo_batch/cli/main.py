@@ -46,6 +46,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Go on": {
         "refine": "Write the next sweep: what to widen, leave out or fix, with reasons.",
         "confirm": "Write a sweep that trains the best configurations again, with new seeds.",
+        "transfer": "Write a sweep that trains the best of each budget on all of them.",
         "propose": "Write a sweep of supplementary trials around the best one.",
     },
     "Keep": {

@@ -21,6 +21,7 @@ SAID_THERE: Final = {
     "health.": "noise",
     "metrics": "metrics",
     "order": "order",
+    "transfer.": "transfer",
 }
 """by key of a finding, or by its beginning with a point: the section that says the same in full"""
 NOT_THERE: Final = ("health.collapse", "health.influence")

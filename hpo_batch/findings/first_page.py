@@ -15,6 +15,7 @@ from hpo_batch.findings.best.figure import front_figure, history_figure, within_
 from hpo_batch.findings.best.numbers import TopTrial, is_constant
 from hpo_batch.findings.best.page import top_table
 from hpo_batch.findings.effects.figure import directions_figure, not_directed
+from hpo_batch.findings.lineage.page import line_text
 from hpo_batch.findings.metrics.words import named as named_metrics
 from hpo_batch.findings.metrics.words import strong
 from hpo_batch.findings.phrases import fine, some
@@ -297,6 +298,7 @@ def _facts(findings: Findings) -> Iterator[tuple[str, str]]:
         ("Trials", each(states_text) + (" each" if several and len({states_text(s) for s in studies}) == 1 else "")),
         ("Time", each(_time)),
         ("Coverage", each(lambda study: _coverage(study, short=several))),
+        ("Comes from", each(lambda study: line_text(study.lineage)) if len(studies) <= MOST_STUDIES else ""),
         ("Also reported", each(lambda study: _also(study, short=several))),
     ]
     warnings = list(_warnings(findings))

@@ -23,6 +23,7 @@ from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.lineage.numbers import Ancestor
 from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.order.numbers import Order
@@ -31,6 +32,7 @@ from hpo_batch.findings.relations.correlations import Correlation
 from hpo_batch.findings.relations.interactions import Interaction
 from hpo_batch.findings.steps import EqualSteps
 from hpo_batch.findings.survival.numbers import Survival
+from hpo_batch.findings.transfer.numbers import Matrix
 from hpo_batch.records import Answer, Estimate
 
 
@@ -105,6 +107,8 @@ class StudyFindings:
     """whether the metric moved with the order of the trials; None where there is nothing to compare"""
     survival: tuple[Survival, ...] = ()
     """what became of the trials with each value, of the parameters that were tried with several"""
+    lineage: tuple[Ancestor, ...] = ()
+    """the studies that it comes from, the first one first, and itself; empty if it continues none"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
 
@@ -122,6 +126,8 @@ class Findings:
     """how many claims Holm's adjustment was made for"""
     budgets: Budgets | None = None
     pooled: Pooled | None = None
+    transfer: tuple[Matrix, ...] = ()
+    """one for each sweep of ``hpo-batch transfer`` in the report"""
     warnings: tuple[str, ...] = ()
     """what could not be read or had to be left out"""
     more: Mapping[str, Any] = field(default_factory=dict)

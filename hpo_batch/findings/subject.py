@@ -43,6 +43,7 @@ class Place(IntEnum):
 
     # what the trials show
     CONFIRMED = auto()
+    MATRIX = auto()
     ALL_NOISE = auto()
     INTERACTION = auto()
     SURVIVORS = auto()

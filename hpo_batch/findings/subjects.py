@@ -16,6 +16,7 @@ from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
+from hpo_batch.findings.lineage.subject import SUBJECT as LINEAGE
 from hpo_batch.findings.metrics.subject import SUBJECT as METRICS
 from hpo_batch.findings.noise.subject import SUBJECT as NOISE
 from hpo_batch.findings.order.subject import SUBJECT as ORDER
@@ -23,11 +24,13 @@ from hpo_batch.findings.pooled.subject import SUBJECT as POOLED
 from hpo_batch.findings.relations.subject import SUBJECT as RELATIONS
 from hpo_batch.findings.subject import Subject
 from hpo_batch.findings.survival.subject import SUBJECT as SURVIVAL
+from hpo_batch.findings.transfer.subject import SUBJECT as TRANSFER
 from hpo_batch.findings.trials.subject import SUBJECT as TRIALS
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
     BEST,
     CONFIRMED,
+    TRANSFER,
     TRIALS,
     EFFECTS,
     IMPORTANCE,
@@ -44,5 +47,6 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     POOLED,
     BASELINE,
     HOURS,
+    LINEAGE,
     EXPECTED,
 )

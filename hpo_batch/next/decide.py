@@ -20,9 +20,9 @@ from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.survival.numbers import Survival, TriedValue
 from hpo_batch.next.evidence import CLOSE, Evidence
-from hpo_batch.next.ranges import between, only, share_kept, widened
-from hpo_batch.next.spaces import described
+from hpo_batch.next.ranges import between, only, widened
 from hpo_batch.records import Estimate, Value, is_number
+from hpo_batch.space.changes import described, share_kept
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched, same
 from hpo_batch.text.numbers import count, label, number, p_value, percent
 

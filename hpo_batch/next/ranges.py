@@ -203,17 +203,3 @@ def _outwards(value: float, *, down: bool) -> float:
     digit = 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 0.0
     moved = float(f"{short - digit if down else short + digit:.2g}")
     return moved if (moved <= value) == down or moved == value else value
-
-
-def share_kept(old: Parameter, new: Parameter) -> float:
-    """How much of a parameter's values, or of its range on its own scale, the new declaration keeps or adds."""
-    if isinstance(old, Fixed) or old.count == 1:
-        return 1.0
-    if isinstance(old, Choices):
-        return new.count / old.count if isinstance(new, Fixed | Choices) and new.count else 1.0
-    if isinstance(new, Integer) and old.count is not None and new.count is not None:
-        return new.count / old.count
-    if isinstance(new, Integer | Real):
-        scale = math.log if old.log else float
-        return (scale(new.high) - scale(new.low)) / (scale(old.high) - scale(old.low))
-    return 1.0

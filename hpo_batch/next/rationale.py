@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hpo_batch import __version__
 from hpo_batch.files import dump_json
 from hpo_batch.next.decide import ACTIONS, Decision, summary
-from hpo_batch.next.spaces import described
 from hpo_batch.records import Estimate
+from hpo_batch.space.changes import described
 from hpo_batch.sweep.size import target
 from hpo_batch.text.lines import printable
 from hpo_batch.text.numbers import count, duration, hours, interval, label, number

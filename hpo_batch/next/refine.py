@@ -33,11 +33,11 @@ from hpo_batch.next.decide import (
 )
 from hpo_batch.next.evidence import Evidence, gather
 from hpo_batch.next.ranges import declared
-from hpo_batch.next.spaces import SpaceChange, compared
 from hpo_batch.next.write import Draft, checked, write_files
 from hpo_batch.records import Value
 from hpo_batch.results.stacked import stacked
 from hpo_batch.results.table import TrialsTable
+from hpo_batch.space.changes import SpaceChange, compared
 from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices
 from hpo_batch.space.space import N_PARAMS, Space

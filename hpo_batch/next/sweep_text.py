@@ -11,7 +11,7 @@ from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.next.write import write_files
 from hpo_batch.space.build import RESERVED
 from hpo_batch.sweep.load import loads
-from hpo_batch.sweep.schema import Job, PlannedTrial, Sweep
+from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import Table, keys_of, to_raw
 from hpo_batch.sweep.templates import read_template
 from hpo_batch.text.lines import printable
@@ -39,29 +39,114 @@ def sweep_text(
     Raises:
         UserError: the template of the sweep's job is not to be found.
     """
+    raw = _written(sweep, near)
+    trials = raw.pop("trial", [])
     above = above or {}
-    raw = to_raw(replace(sweep, budget=None))
     blocks = [_comment(header)] if header else []
-    for key in keys_of(Sweep):
-        table = raw.get(key.name)
-        if key.name == "trial" or not table:
-            continue
-        if key.name == "space":
-            lines = list(_space_lines(table))
-        elif key.name == "job":
-            lines = _table_lines("job", _of_job(sweep.job, near))
-        elif isinstance(getattr(sweep, key.attribute), Table):
-            lines = _table_lines(key.name, _changed(getattr(sweep, key.attribute)))
-        else:
-            lines = _table_lines(key.name, table)
-        if lines:
-            blocks.append("\n".join([*_comment_lines(above.get(key.name, ())), *lines]))
+    blocks += _tables(raw, above)
     met: set[str | None] = set()
-    for trial in sweep.trial:
-        comment = above.get(trial.set or "", ()) if trial.set not in met else ()
-        met.add(trial.set)
+    for trial in trials:
+        group = trial.get("set")
+        comment = above.get(group or "", ()) if group not in met else ()
+        met.add(group)
         blocks.append("\n".join([*_comment_lines(comment), *_trial_lines(trial)]))
     return "\n\n".join(blocks) + "\n"
+
+
+def budgets_text(
+    sweeps: Sequence[Sweep],
+    *,
+    near: Path,
+    header: Sequence[str] = (),
+    above: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The TOML of several sweeps as the ``[[budget]]``s of one file: what they have in common stands above them.
+
+    Args:
+        sweeps: frozen, each with the label of its budget.
+        near: as in ``sweep_text``.
+        header: as in ``sweep_text``.
+        above: comments above a ``[[budget]]``, by its label.
+
+    Raises:
+        UserError: the template of a sweep's job is not to be found.
+    """
+    above = above or {}
+    written = [_written(sweep, near) for sweep in sweeps]
+    common = _common(written)
+    blocks = [_comment(header)] if header else []
+    blocks += _tables({key: table for key, table in common.items() if key != "trial"}, {})
+    blocks += ["\n".join(_trial_lines(trial)) for trial in common.get("trial", [])]
+    for sweep, raw in zip(sweeps, written, strict=True):
+        own = _rest(raw, common)
+        assert sweep.budget is not None
+        head = [*_comment_lines(above.get(sweep.budget, ())), "[[budget]]", toml_line("name", sweep.budget)]
+        blocks.append("\n".join(head))
+        trials = own.pop("trial", [])
+        blocks += _tables(own, {}, prefix="budget.")
+        blocks += ["\n".join(_trial_lines(trial, prefix="budget.")) for trial in trials]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _written(sweep: Sweep, near: Path) -> dict[str, Any]:
+    """What a file says of a sweep, by table; what is the default is left out."""
+    raw = to_raw(replace(sweep, budget=None))
+    written: dict[str, Any] = {}
+    for key in keys_of(Sweep):
+        if key.name == "job":
+            table: Any = _of_job(sweep.job, near)
+        elif key.name == "trial":
+            table = [_changed(trial) for trial in sweep.trial]
+        elif isinstance(getattr(sweep, key.attribute), Table):
+            table = _changed(getattr(sweep, key.attribute))
+        else:
+            table = raw.get(key.name)
+        if table:
+            written[key.name] = table
+    return written
+
+
+def _common(written: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is the same in all sweeps: whole lists, and tables key by key."""
+    first = written[0]
+    common: dict[str, Any] = {}
+    for name, table in first.items():
+        others = [raw.get(name, {}) for raw in written[1:]]
+        if isinstance(table, list):
+            if all(repr(other) == repr(table) for other in others):
+                common[name] = table
+        elif kept := {
+            key: value
+            for key, value in table.items()
+            if all(key in other and repr(other[key]) == repr(value) for other in others)
+        }:
+            common[name] = kept
+    return common
+
+
+def _rest(raw: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """What a budget says beside the common part, over which it is merged."""
+    rest = {}
+    for name, table in raw.items():
+        if isinstance(table, list):
+            own: Any = [] if name in common else table
+        else:
+            own = {key: value for key, value in table.items() if key not in common.get(name, {})}
+        if own:
+            rest[name] = own
+    return rest
+
+
+def _tables(raw: Mapping[str, Any], above: Mapping[str, Sequence[str]], *, prefix: str = "") -> list[str]:
+    return [
+        "\n".join(
+            [
+                *_comment_lines(above.get(name, ())),
+                *(_space_lines(table, prefix) if name == "space" else _table_lines(f"{prefix}{name}", table)),
+            ]
+        )
+        for name, table in raw.items()
+    ]
 
 
 def write_sweep(path: Path, text: str) -> None:
@@ -78,23 +163,22 @@ def write_sweep(path: Path, text: str) -> None:
     write_files({path: text})
 
 
-def _space_lines(table: Mapping[str, Any]) -> Iterator[str]:
-    yield "[space]"
+def _space_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    yield f"[{prefix}space]"
     yield from (toml_line(name, value) for name, value in table.items() if name not in RESERVED)
     for name in RESERVED:
         if table.get(name):
             yield ""
-            yield f"[space.{name}]"
+            yield f"[{prefix}space.{name}]"
             yield from (toml_line(key, value) for key, value in table[name].items())
 
 
-def _trial_lines(trial: PlannedTrial) -> list[str]:
-    changed = _changed(trial)
-    return ["[[trial]]", *(toml_line(key, value) for key, value in changed.items())]
+def _trial_lines(trial: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    return [f"[[{prefix}trial]]", *(toml_line(key, value) for key, value in trial.items())]
 
 
 def _table_lines(name: str, values: Mapping[str, Any]) -> list[str]:
-    return [f"[{name}]", *(toml_line(key, value) for key, value in values.items())] if values else []
+    return [f"[{name}]", *(toml_line(key, value) for key, value in values.items())]
 
 
 def _changed(table: Table, base: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -188,6 +188,8 @@ class Previous(Table):
     """by name of a [[trial]]: the number of the trial of that study that it repeats"""
     values: dict[str, Number] = field(default_factory=dict)
     """by name of a [[trial]]: the metric by which that trial was chosen"""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """by name of a [[trial]] of another budget: why it cannot run in this one"""
 
 
 @dataclass(frozen=True, kw_only=True)

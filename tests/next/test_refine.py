@@ -14,10 +14,10 @@ from hpo_batch.errors import Declined, Exit, UserError
 from hpo_batch.launch.check import check
 from hpo_batch.next.decide import FEWEST_TO_NARROW, LEAVES_OUT, most_changes
 from hpo_batch.next.refine import NextSweep, refine, write
-from hpo_batch.next.spaces import compared
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.build import build
+from hpo_batch.space.changes import compared
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Real
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.load import loads

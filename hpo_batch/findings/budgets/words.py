@@ -17,7 +17,7 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
     if beside is None:
         return
     yield from _paired(beside)
-    yield _order(beside)
+    yield _order(beside, is_retrained=bool(findings.transfer))
     yield _slope(beside)
     yield from _consistency(beside)
     yield from _transfer(beside)
@@ -42,7 +42,7 @@ def _paired(beside: Budgets) -> Iterator[Ranked]:
         )
 
 
-def _order(beside: Budgets) -> Ranked:
+def _order(beside: Budgets, *, is_retrained: bool) -> Ranked:
     return Ranked(
         Place.ORDER_OF_BESTS,
         Finding(
@@ -54,7 +54,7 @@ def _order(beside: Budgets) -> Ranked:
             n=len(beside.rows),
             method="differences of the bests against the luck of a search and the noise floor, Holm",
             actions=()
-            if beside.order is Answer.YES
+            if beside.order is Answer.YES or is_retrained  # with common new seeds: there is nothing left to confirm
             else (Action(kind=ActionKind.CONFIRM, where="bests of all studies"),),
         ),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy import stats
@@ -18,13 +17,9 @@ from scipy import stats
 from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import ALPHA
+from hpo_batch.findings.planned import BASELINE, ROUNDING, mean_over_seeds, rows_by_name, values_by_seed
 from hpo_batch.records import Estimate
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.text.numbers import count
-
-BASELINE: Final = "baseline"
-ROUNDING: Final = 1e-12
-"""of the values, below which a spread is none: every seed gave the same"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +64,8 @@ def confirmed(data: Data) -> Confirmed | None:
     if sweep is None or sweep.previous is None or sweep.previous.by != "confirm":
         return None
     seeds, previous = sweep.study.seeds_per_trial, sweep.previous
-    rows = _rows(data)
-    values = {name: _values(data, row) for name, row in rows.items()}
+    rows = rows_by_name(data)
+    values = {name: values_by_seed(data, row) for name, row in rows.items()}
     done = {name: each for name, each in values.items() if len(each) == seeds}
     planned = planned_trials(sweep)
     names = [trial.name for trial in sweep.trial if trial.name in done]
@@ -84,7 +79,7 @@ def confirmed(data: Data) -> Confirmed | None:
             number=int(data.numbers[rows[name]]),
             before=previous.trials.get(name),
             raw=previous.values.get(name),
-            held_out=_mean(done[name]),
+            held_out=mean_over_seeds(done[name]),
             over_baseline=spread.difference(data.sign, done[name], done.get(BASELINE)),
             over_raw_best=spread.difference(data.sign, done[name], done[raw_best]) if name != raw_best else None,
         )
@@ -95,41 +90,11 @@ def confirmed(data: Data) -> Confirmed | None:
         finalists=finalists,
         raw_best=raw_best,
         seeds=seeds,
-        mean=_mean(np.mean([done[name] for name in names], axis=0), of=f"of {len(names)} finalists "),
+        mean=mean_over_seeds(np.mean([done[name] for name in names], axis=0), of=f"of {len(names)} finalists "),
         mean_raw=float(np.mean(raws)) if len(raws) == len(finalists) else None,
-        baseline=_mean(done[BASELINE]) if BASELINE in done else None,
+        baseline=mean_over_seeds(done[BASELINE]) if BASELINE in done else None,
         missing=tuple(name for one in planned if (name := one.name or BASELINE) not in done),
     )
-
-
-def _rows(data: Data) -> dict[str, int]:
-    """Row of each trial by its name, and of the baseline."""
-    frame = data.table.trials
-    if "name" not in frame.columns or "origin" not in frame.columns:
-        return {}
-    names, origins = frame["name"].tolist(), frame["origin"].tolist()
-    found = {}
-    for row, place in enumerate(data.places.tolist()):
-        if isinstance(names[place], str):
-            found[names[place]] = row
-        elif origins[place] == BASELINE:
-            found[BASELINE] = row
-    return found
-
-
-def _values(data: Data, row: int) -> Floats:
-    """The metric under each seed, in the order of the seeds, which is the same for all trials."""
-    each = data.seed_values[row]
-    return np.array(each if each else [data.y[row]], dtype=np.float64)
-
-
-def _mean(values: Floats, *, of: str = "") -> Estimate:
-    n = len(values)
-    mean = float(values.mean())
-    if n < 2 or np.ptp(values) <= ROUNDING * float(np.abs(values).max()):
-        return Estimate(value=mean, low=None, high=None, method=f"mean {of}over {count(n, 'new seed')}", n=n)
-    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return Estimate(value=mean, low=mean - half, high=mean + half, method=f"mean {of}over {n} new seeds", n=n)
 
 
 @dataclass(frozen=True, kw_only=True)

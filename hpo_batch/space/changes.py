@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from hpo_batch.next.ranges import share_kept
 from hpo_batch.space.cells import size
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
@@ -82,6 +81,20 @@ def _ratio(old: Space, new: Space) -> float | None:
         if isinstance(before, Real) and isinstance(after, Real) and before.count is None:
             ratio *= share_kept(before, after)
     return ratio
+
+
+def share_kept(old: Parameter, new: Parameter) -> float:
+    """How much of a parameter's values, or of its range on its own scale, the new declaration keeps or adds."""
+    if isinstance(old, Fixed) or old.count == 1:
+        return 1.0
+    if isinstance(old, Choices):
+        return new.count / old.count if isinstance(new, Fixed | Choices) and new.count else 1.0
+    if isinstance(new, Integer) and old.count is not None and new.count is not None:
+        return new.count / old.count
+    if isinstance(new, Integer | Real):
+        scale = math.log if old.log else float
+        return (scale(new.high) - scale(new.low)) / (scale(old.high) - scale(old.low))
+    return 1.0
 
 
 def _cells(space: Space) -> int | None:

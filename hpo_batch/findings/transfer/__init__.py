@@ -1,0 +1,1 @@
+"""What the best configurations of each budget are worth in the others."""
