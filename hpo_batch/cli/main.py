@@ -42,6 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "collect": "Make a table of the trials: csv, json, md, latex, parquet.",
         "report": "Write what the trials show, and how certain it is: html, md, json, figures.",
         "compare": "Compare several studies side by side.",
+        "dashboard": "Show the report in a browser; new trials appear by themselves.",
     },
     "Go on": {
         "refine": "Write the next sweep: what to widen, leave out or fix, with reasons.",

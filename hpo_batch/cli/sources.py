@@ -115,7 +115,7 @@ class SourceOptions(ColumnOptions):
 
 
 def read_sources(
-    *, root: Path, parts: Parts | None = None, reports: bool = True, **options: Any
+    *, root: Path, parts: Parts | None = None, reports: bool = True, tell: bool = True, **options: Any
 ) -> tuple[TrialsTable, ...]:
     """Read the tables that ``source_options`` names; prints assumptions and errors to stderr.
 
@@ -123,6 +123,7 @@ def read_sources(
         root: the logs directory.
         parts: what to read.
         reports: read the reported values of each step, unless ``parts`` decides.
+        tell: print; not where the same is read again.
         options: the values of ``source_options``.
 
     Raises:
@@ -141,7 +142,7 @@ def read_sources(
         columns_of=columns_of,
         parts=parts or Parts(reports=reports),
     )
-    for table in tables:
+    for table in tables if tell else ():
         for error in table.left_out:
             click.echo(f"error: {printable(error)}", err=True)
         for note in table.notes:

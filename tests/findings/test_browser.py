@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,34 @@ def test_without_scripts_everything_is_there_and_it_prints(browser: Any, tmp_pat
     assert page.locator("th button").count() == 0
     assert page.pdf(format="A4").startswith(b"%PDF")
     context.close()
+
+
+def test_the_dashboard_loads_the_new_page_and_stays_where_it_was(browser: Any, tmp_path: Path) -> None:
+    """Its policy lets it ask its own server, and nothing else."""
+    from hpo_batch.findings.live_report import LiveReport, server
+    from hpo_batch.findings.report import report
+
+    path, over = tmp_path / "runs.csv", threading.Event()
+    path.write_text("x,value\n" + "".join(f"{i},{i % 5}\n" for i in range(12)))
+    live = LiveReport(lambda: report([str(path)]), (path,))
+    with server(live, secret="s", port=0) as serving:
+        threads = [
+            threading.Thread(target=serving.serve_forever),
+            threading.Thread(target=live.watch, args=(over,)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            page = browser.new_page(viewport={"width": 800, "height": 500})
+            page.goto(f"http://127.0.0.1:{serving.server_address[1]}/s/")
+            page.evaluate("document.querySelectorAll('details')[1].open = true; window.scrollTo(0, 200)")
+            path.write_text(path.read_text() + "99,7\n")
+            page.wait_for_selector("text=13 complete", timeout=60_000, state="attached")
+            assert page.evaluate("document.querySelectorAll('details')[1].open")
+            assert page.evaluate("window.scrollY") == 200
+            page.close()
+        finally:
+            over.set()
+            serving.shutdown()
+            for thread in threads:
+                thread.join()
