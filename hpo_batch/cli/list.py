@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,56 +22,69 @@ MOST_INDENTED: Final = 20
 
 @click.command(name="list")
 @click.option("--tree", is_flag=True, help="Each study below the one that it continues, with what changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/status-json.md.")
 @root_option
-def command(tree: bool, root: Path | None) -> int:
+def command(tree: bool, as_json: bool, root: Path | None) -> int:
     """List the studies with their trials and best values.
 
     With --tree: from the first study to today, with best values, hours, and what changed from one to the next.
     """
-    from hpo_batch.errors import Exit, HpoBatchError
-    from hpo_batch.journal.decode import isolated
-    from hpo_batch.monitor.reader import load_state
-    from hpo_batch.monitor.status import best_trial
     from hpo_batch.store.home import all_homes, closed_folders
 
     folder = logs_root(root)
     click.echo(f"studies in {folder}", err=True)
-    if tree:
-        code: int = _print_tree(list(all_homes(folder)))
-        _tell_closed(closed_folders(folder))
-        return code
-    code = Exit.OK
-    for home in all_homes(folder):
-        # one unreadable study must not hide the others
-        try:
-            with isolated(home.name):
-                state = load_state(home)
-                counts, best = state.counts(), best_trial(state)
-                value = f"best {best.values[0]:.6g}" if best is not None and best.values else ""
-        except HpoBatchError as error:
-            click.echo(f"{one_line(home.name):<32}  {one_line(f'unreadable: {error}')}")
-            code = error.exit_code
-            continue
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        of = f"of {counts.target:<6}" if counts.target else " " * 9
-        click.echo(f"{one_line(home.name):<32}  {counts.finished:>6} {of} finished{failed}  {value}".rstrip())
-    _tell_closed(closed_folders(folder))
+    code = (_list_tree if tree else _list)(list(all_homes(folder)), as_json=as_json)
+    closed = closed_folders(folder)
+    if closed:
+        click.echo(f"no permission to look into {', '.join(one_line(path.name) for path in closed)}", err=True)
     return code
 
 
-def _tell_closed(closed: Sequence[Path]) -> None:
-    if closed:
-        click.echo(f"no permission to look into {', '.join(one_line(path.name) for path in closed)}", err=True)
+def _list(homes: Sequence[StudyHome], *, as_json: bool) -> int:
+    from hpo_batch.errors import Exit, HpoBatchError
+    from hpo_batch.files import shown_json
+    from hpo_batch.journal.decode import isolated
+    from hpo_batch.monitor.listed import listed, unreadable
+    from hpo_batch.monitor.reader import load_state
+
+    code: int = Exit.OK
+    rows: list[dict[str, Any]] = []
+    for home in homes:
+        # one unreadable study must not hide the others
+        try:
+            with isolated(home.name):
+                row = listed(home, load_state(home))
+        except HpoBatchError as error:
+            rows.append(unreadable(home, error))
+            code = error.exit_code
+            if not as_json:
+                click.echo(f"{one_line(home.name):<32}  {one_line(f'unreadable: {error}')}")
+            continue
+        rows.append(row.as_json())
+        if not as_json:
+            failed = f", {row.counts.failed} failed" if row.counts.failed else ""
+            of = f"of {row.counts.target:<6}" if row.counts.target else " " * 9
+            value = "" if row.best is None or not row.best.values else f"best {row.best.values[0]:.6g}"
+            line = f"{one_line(home.name):<32}  {row.counts.finished:>6} {of} finished{failed}  {value}"
+            click.echo(line.rstrip())
+    if as_json:
+        click.echo(shown_json(rows, indent=2))
+    return code
 
 
-def _print_tree(homes: Sequence[StudyHome]) -> int:
+def _list_tree(homes: Sequence[StudyHome], *, as_json: bool) -> int:
     """Each study on a line, what it does otherwise than the one above it on lines of their own."""
     from hpo_batch.errors import Exit
+    from hpo_batch.files import shown_json
     from hpo_batch.monitor.lineage import tree
     from hpo_batch.text.numbers import count, duration
 
-    code = Exit.OK
-    for branch in tree(homes):
+    branches = list(tree(homes))
+    code: int = Exit.STORAGE if any(branch.link.unreadable for branch in branches) else Exit.OK
+    if as_json:
+        click.echo(shown_json([branch.as_json() for branch in branches], indent=2))
+        return code
+    for branch in branches:
         link, indent = branch.link, "  " * min(branch.depth, MOST_INDENTED)
         parts = [f"{indent}{one_line(link.study)}".ljust(WIDTH)]
         if link.by is not None:
@@ -85,6 +98,4 @@ def _print_tree(homes: Sequence[StudyHome]) -> int:
         click.echo("  ".join(parts).rstrip())
         for line in (*link.changes, *([link.problem] if link.problem else [])):
             click.echo(f"{indent}    {one_line(line)}")
-        if link.unreadable:
-            code = Exit.STORAGE
     return code

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.attempt_intervals import Span, spans
 from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import hours
+from hpo_batch.monitor.listed import SCHEMA_VERSION
 from hpo_batch.monitor.reader import load_state
 from hpo_batch.monitor.status import best_trial
 from hpo_batch.space.build import build
@@ -68,6 +69,16 @@ class Branch:
     link: Link
     depth: int
     """0: it comes from no study that is there"""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self.link),
+            "previous": list(self.link.previous),
+            "changes": list(self.link.changes),
+            "problem": self.link.problem or None,
+            "depth": self.depth,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpo_batch.errors import Exit
 from tests.cli.conftest import Cli
+from tests.helpers import REPOSITORY
 
 WriteSweep = Callable[..., Path]
 
@@ -73,3 +74,20 @@ def test_studies_that_continue_none_are_listed_flat_and_an_unreadable_one_does_n
     assert shown.code == Exit.STORAGE
     assert "unreadable: " in shown.out
     assert "two" in shown.out
+
+
+def test_the_list_as_json_says_what_the_lines_say(cli: Cli, write_sweep: WriteSweep, root: Path) -> None:
+    assert cli("submit", write_sweep(trials=4), "--wait").code == Exit.OK
+    shutil.copytree(root / "toy", root / "broken")
+    (root / "broken" / "journal.jsonl").write_text("nonsense\n")
+    listed = cli("list", "--json")
+    assert listed.code == Exit.STORAGE
+    broken, toy = json.loads(listed.out)
+    assert (toy["study"], toy["trials"]["finished"], toy["unreadable"]) == ("toy", 4, None)
+    assert f"best {toy['best']['value']:.6g}" in cli("list").out
+    assert set(broken) == {"schema_version", "study", "path", "unreadable"}
+    text = (REPOSITORY / "docs" / "status-json.md").read_text().partition("## list")[2]
+    lines = cli("list", "--tree", "--json")
+    assert lines.code == Exit.STORAGE
+    for keys in (toy, *json.loads(lines.out)):
+        assert [key for key in keys if f"`{key}`" not in text] == []
