@@ -46,6 +46,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "refine": "Write the next sweep: what to widen, leave out or fix, with reasons.",
         "confirm": "Write a sweep that trains the best configurations again, with new seeds.",
         "propose": "Write a sweep of supplementary trials around the best one.",
+        "ledger": "Show how good past advice was: what was predicted, and what came.",
     },
     "Keep": {
         "import": "Make a study from existing trials, as history for a sweep.",

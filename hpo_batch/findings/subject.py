@@ -57,6 +57,7 @@ class Place(IntEnum):
     OUTLIER = auto()
     NO_INFLUENCE = auto()
     EXPECTED = NO_INFLUENCE  # one place for both: they are listed study by study
+    PREDICTED = auto()
     OPTIMISM = auto()
     BASELINE = auto()
     NOISE_FLOOR = auto()

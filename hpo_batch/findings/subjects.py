@@ -16,6 +16,7 @@ from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
+from hpo_batch.findings.ledger.subject import SUBJECT as LEDGER
 from hpo_batch.findings.metrics.subject import SUBJECT as METRICS
 from hpo_batch.findings.noise.subject import SUBJECT as NOISE
 from hpo_batch.findings.order.subject import SUBJECT as ORDER
@@ -45,4 +46,5 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     BASELINE,
     HOURS,
     EXPECTED,
+    LEDGER,
 )

@@ -29,6 +29,7 @@ from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store.home import StudyHome, check_enterable, home_of
+from hpo_batch.store.predictions import find_beside
 from hpo_batch.store.sharing import check_ours
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import what_changes
@@ -53,6 +54,8 @@ class Request:
     """text of its file, stored in the study for people to read"""
     workdir: Path = field(default_factory=Path.cwd)
     """working directory of its workers, from which the user's code is imported"""
+    folder: Path | None = None
+    """of its file, where the predictions lie that its [previous] names; None for a study's stored sweep"""
 
 
 def requests_of_file(
@@ -77,7 +80,7 @@ def requests_of_file(
     """
     sweeps = part_of(load(path, overrides=overrides), start_from=start_from, only=only, set_of=set_of)
     text = path.read_text(encoding="utf-8")
-    return [Request(sweep=sweep, home=home_of(root, sweep.path), toml=text) for sweep in sweeps]
+    return [Request(sweep=sweep, home=home_of(root, sweep.path), toml=text, folder=path.parent) for sweep in sweeps]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ def submit_sweeps(
         if isinstance(resumes, NotResumed):
             tell(resumes)
             return Result(plans=plans)
-        return _carry_out_all(plans, [one.toml for one in requests], there, tell, resumes=resumes)
+        return _carry_out_all(plans, requests, there, tell, resumes=resumes)
 
 
 def plan_for(request: Request, live_workers: Live | None) -> Plan:
@@ -191,6 +194,16 @@ def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: boo
             what_changes(one.home, one.sweep, read_state(one.home))  # fails before locking if it cannot be read
     for one in requests:
         _tell_all(tell, *describe_imports(one.sweep, one.home))
+        if doubt := predictions_of(one)[1]:
+            tell(Warned(text=doubt))
+
+
+def predictions_of(request: Request) -> tuple[bytes | None, str]:
+    """What was predicted of a new study, as it lies beside its sweep, and why it cannot be kept, if so."""
+    previous = request.sweep.previous
+    if previous is None or request.folder is None or request.home.decisions.exists():
+        return None, ""
+    return find_beside(request.folder, name=previous.decisions, digest=previous.digest)
 
 
 def _tell_all(tell: Tell, notes: Collection[str], doubts: Collection[str]) -> None:
@@ -262,16 +275,19 @@ def _next_resume(made: Plan, after: str, live_workers: Live) -> int | NotResumed
 
 
 def _carry_out_all(
-    plans: Sequence[Plan], tomls: Sequence[str], there: Mapping[str, Live], tell: Tell, *, resumes: int
+    plans: Sequence[Plan], requests: Sequence[Request], there: Mapping[str, Live], tell: Tell, *, resumes: int
 ) -> Result:
     """Carry out the plan of each budget; if one fails, the others are still submitted."""
     failure: HpoBatchError | None = None
     started: list[Plan] = []
-    for made, toml in zip(plans, tomls, strict=True):
+    for made, request in zip(plans, requests, strict=True):
         tell(Planned(plan=made))
+        predicted, _ = predictions_of(request)
         try:
             with contextlib.chdir(made.workdir):  # a sampler of the user's, ./job_templates/collector.toml
-                submission = carry_out(made, toml=toml, environ=os.environ, resumes=resumes)
+                submission = carry_out(
+                    made, toml=request.toml, predicted=predicted, environ=os.environ, resumes=resumes
+                )
         except HpoBatchError as error:
             if len(plans) == 1:
                 raise

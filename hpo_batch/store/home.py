@@ -50,6 +50,11 @@ class StudyHome:
     def sweep_toml(self) -> Path:
         return self.path / "sweep.toml"
 
+    @property
+    def decisions(self) -> Path:
+        """What the command that wrote the sweep predicted, as it was when the study was made."""
+        return self.path / "decisions.json"
+
     def revision(self, number: int) -> Path:
         return self.path / f"sweep.{number}.json"
 
