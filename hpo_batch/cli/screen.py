@@ -19,6 +19,7 @@ from hpo_batch.text.lines import one_line, printable
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
     from hpo_batch.monitor.failures import FailureGroup
+    from hpo_batch.monitor.gain import Outlook
     from hpo_batch.monitor.hours import Hours
     from hpo_batch.monitor.status import StudyStatus
     from hpo_batch.monitor.workers import WorkerStatus
@@ -71,6 +72,8 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "eta", _eta(status.eta)
     if status.hours.used >= LEAST_HOURS:
         yield "hours", _hours(status.hours)
+    if status.further is not None:
+        yield "further", _further(status.further, status)
     if status.files is not None:
         yield "files", _files(status.files)
 
@@ -170,6 +173,19 @@ def _hours(hours: Hours) -> str:
     texts += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
     texts += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
     return ", ".join(texts)
+
+
+def _further(further: Outlook, status: StudyStatus) -> str:
+    """What further trials would gain: a suggestion, from the values alone."""
+    gain = further.gain
+    one = "trial" if gain.trials == 1 else "trials"
+    trials = f"the {gain.trials} {one} left" if further.planned else f"{gain.trials} more {one}"
+    cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
+    report = hint("report", status.name)
+    return (
+        f"{trials} would improve {status.metric} by {gain.expected:.2g} on average and by at most {gain.high:.2g} in 9 "
+        f"of 10 cases; chance of no gain {1 - gain.chance:.0%}{cost} (from the values alone; {report} adds the noise)"
+    )
 
 
 def _files(files: Usage) -> str:

@@ -69,6 +69,7 @@ class Place(IntEnum):
     WASTED_REPEATS = auto()
     COLLAPSE_NOT_MEASURED = auto()
     EDGES_THAT_MATTER = auto()
+    FURTHER = auto()
     ADVICE = auto()
     """of a subject without a place of its own"""
 

@@ -13,6 +13,7 @@ from hpo_batch.findings.curves.subject import SUBJECT as CURVES
 from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
 from hpo_batch.findings.elites.subject import SUBJECT as ELITES
 from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
+from hpo_batch.findings.further.subject import SUBJECT as FURTHER
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
@@ -45,6 +46,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     POOLED,
     BASELINE,
     HOURS,
+    FURTHER,
     EXPECTED,
     LEDGER,
 )
