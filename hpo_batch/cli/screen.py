@@ -177,15 +177,11 @@ def _hours(hours: Hours) -> str:
 
 def _further(further: Outlook, status: StudyStatus) -> str:
     """What further trials would gain: a suggestion, from the values alone."""
-    gain = further.gain
-    one = "trial" if gain.trials == 1 else "trials"
-    trials = f"the {gain.trials} {one} left" if further.planned else f"{gain.trials} more {one}"
+    from hpo_batch.monitor.gain import gain_text
+
     cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
-    report = hint("report", status.name)
-    return (
-        f"{trials} would improve {status.metric} by {gain.expected:.2g} on average and by at most {gain.high:.2g} in 9 "
-        f"of 10 cases; chance of no gain {1 - gain.chance:.0%}{cost} (from the values alone; {report} adds the noise)"
-    )
+    told = gain_text(further.gain, status.metric, planned=further.planned)
+    return f"{told}{cost}; from the values alone, {hint('report', status.name)} adds the noise"
 
 
 def _files(files: Usage) -> str:

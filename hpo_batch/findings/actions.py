@@ -199,7 +199,9 @@ _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
         f"leave out {_value(a)}, or let the pruner begin later if such trials start slowly"
     ),
     ActionKind.REPEAT_EARLY: _repeat_early,
-    ActionKind.STOP: lambda _: "stop here, or confirm the best: more trials of this space would gain less than noise",
+    ActionKind.STOP: lambda _: (
+        "run no more trials of this space, which would gain less than noise: confirm the best, or change the space"
+    ),
     ActionKind.REPORT_AGAIN: lambda _: "write the report again when the study has ended",
     ActionKind.USE_FINER_METRIC: lambda _: "check the metric, or use a finer one (a loss, a score over more cases)",
     ActionKind.FIX_OBJECTIVE: lambda _: "look at the objective, the loss and the class balance before tuning anything",

@@ -20,13 +20,14 @@ from statistics import NormalDist
 from typing import Any, Final
 
 from hpo_batch.records import Counts
+from hpo_batch.text.numbers import number
 
 LEVEL: Final = 0.8
 """of the interval, as of ``eta``: it should hold in 8 of 10 cases"""
 FEWEST: Final = 15
 """complete trials below which nothing is said"""
 LEAST_MORE: Final = 10
-"""further trials to speak of where none are left"""
+"""further trials to speak of, if no fewer ones are on their way"""
 NODES: Final = 15
 """widths of the tail that are averaged over"""
 HALVINGS: Final = 60
@@ -74,6 +75,20 @@ class Gain:
     best_high: float
 
 
+def gain_text(gain: Gain, metric: str, *, planned: bool) -> str:
+    """The gain as the beginning of a sentence."""
+    one = "trial" if gain.trials == 1 else "trials"
+    which = f"the {gain.trials} {one} left" if planned else f"{gain.trials} more {one}"
+    none = f"{1 - gain.chance:.0%}"
+    if not gain.high:
+        return f"{which} would not improve {metric} in 9 of 10 cases (chance of no gain {none})"
+    mean, high = number(gain.expected, gain.high), number(gain.high, gain.high)
+    return (
+        f"{which} would improve {metric} by {mean} on average and by at most {high} in 9 of 10 cases (chance of no "
+        f"gain {none})"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """What ``status`` says of further trials."""
@@ -107,8 +122,11 @@ def outlook(values: Sequence[float], counts: Counts, *, maximize: bool, used: fl
 
 
 def how_many(counts: Counts) -> tuple[int, bool]:
-    """How many more trials to speak of: those that are left, else half as many again; and whether they are left."""
-    if counts.remaining:
+    """How many more trials to speak of: those that are left, if they are some, else half as many again; which of both.
+
+    What is left of a study where nothing runs is often a trial that failed.
+    """
+    if counts.remaining and (counts.running or counts.remaining >= LEAST_MORE):
         return counts.remaining, True
     return max(LEAST_MORE, round(counts.finished / 2)), False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.monitor.gain import LEVEL, expected_gain, how_many
+from hpo_batch.monitor.gain import LEVEL, Gain, expected_gain, how_many
 from hpo_batch.records import Answer, Estimate
 
 
@@ -18,14 +18,9 @@ from hpo_batch.records import Answer, Estimate
 class Further:
     """More trials of the same search."""
 
-    trials: int
-    """how many more"""
+    gain: Gain
     planned: bool
     """whether these are the trials that the study still has to finish"""
-    gain: Estimate
-    """of the best value, above 0 is better; its interval should hold in 8 of 10 cases"""
-    chance: float
-    """that any of them is better than the best so far"""
     noise: float | None
     """standard deviation of one trial's value; None if unknown"""
     hours: float | None
@@ -34,6 +29,17 @@ class Further:
     """``GPU`` or ``worker`` hours"""
     worth: Answer
     """yes if the expected gain is above the noise, no if the whole interval is below"""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(
+            value=self.gain.expected,
+            low=self.gain.low,
+            high=self.gain.high,
+            level=LEVEL,
+            method="tail of the values so far, no model of the parameters",
+            n=self.gain.n,
+        )
 
 
 def further(data: Data, efficiency: Efficiency, *, noise: float | None) -> Further | None:
@@ -46,31 +52,24 @@ def further(data: Data, efficiency: Efficiency, *, noise: float | None) -> Furth
     """
     counts = data.table.counts
     more, planned = how_many(counts)
-    told = expected_gain(data.y.tolist(), more, maximize=data.sign > 0)
-    if told is None:
+    gain = expected_gain(data.y.tolist(), more, maximize=data.sign > 0)
+    if gain is None:
         return None
     used = efficiency.hours if efficiency.gpu_hours is None else efficiency.gpu_hours
     finished = counts.finished or data.n
     return Further(
-        trials=more,
+        gain=gain,
         planned=planned,
-        gain=Estimate(
-            value=told.expected,
-            low=told.low,
-            high=told.high,
-            level=LEVEL,
-            method="tail of the newest values, no model of the parameters",
-            n=told.n,
-        ),
-        chance=told.chance,
         noise=noise,
         hours=None if used is None else used / finished * more,
         unit="worker" if efficiency.gpu_hours is None else "GPU",
-        worth=Answer.CANNOT_TELL
-        if noise is None
-        else Answer.NO
-        if told.high < noise
-        else Answer.YES
-        if told.expected > noise
-        else Answer.CANNOT_TELL,
+        worth=_worth(gain, noise),
     )
+
+
+def _worth(gain: Gain, noise: float | None) -> Answer:
+    if noise is None:
+        return Answer.CANNOT_TELL
+    if gain.high < noise:
+        return Answer.NO
+    return Answer.YES if gain.expected > noise else Answer.CANNOT_TELL

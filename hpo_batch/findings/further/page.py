@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hpo_batch.document.blocks import Said, Section
 from hpo_batch.findings.actions import Action, ActionKind, action_text
-from hpo_batch.findings.further.numbers import Further
 from hpo_batch.findings.further.words import QUESTION, further_text
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
@@ -13,7 +12,7 @@ from hpo_batch.records import Answer
 
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
-        found: Further | None = study.more.get("further")
+        found = study.further
         if found is None:
             return []
         stop = action_text(Action(kind=ActionKind.STOP)) if found.worth is Answer.NO else ""

@@ -8,6 +8,7 @@ from hpo_batch.findings.actions import Action, ActionKind
 from hpo_batch.findings.further.numbers import Further
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
+from hpo_batch.monitor.gain import gain_text
 from hpo_batch.records import Answer
 from hpo_batch.text.numbers import hours, number
 
@@ -15,7 +16,7 @@ QUESTION = "Would further trials gain more than noise?"
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    found: Further | None = study.more.get("further")
+    found = study.further
     if found is None:
         return
     stop = found.worth is Answer.NO
@@ -27,22 +28,16 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
             question=QUESTION,
             answer=found.worth,
             text=f"{study.label}: {further_text(found, study.metric)}",
-            actions=(Action(kind=ActionKind.STOP, count=found.trials),) if stop else (),
-            estimate=found.gain,
+            actions=(Action(kind=ActionKind.STOP, count=found.gain.trials),) if stop else (),
+            estimate=found.estimate,
             n=found.gain.n,
-            method=found.gain.method,
+            method=found.estimate.method,
         ),
     )
 
 
 def further_text(found: Further, metric: str) -> str:
     """One sentence without its full stop."""
-    one = "trial" if found.trials == 1 else "trials"
-    which = f"the {found.trials} {one} left" if found.planned else f"{found.trials} more {one}"
     noise = "noise floor unknown" if found.noise is None else f"noise of one trial {number(found.noise)}"
     cost = "" if found.hours is None else f"; {hours(found.hours)} of {'GPUs' if found.unit == 'GPU' else 'workers'}"
-    spread = found.gain.high
-    return (
-        f"{which} would improve {metric} by {number(found.gain.value, spread)} on average and by at most "
-        f"{number(found.gain.high, spread)} in 9 of 10 cases; chance of no gain {1 - found.chance:.0%}; {noise}{cost}"
-    )
+    return f"{gain_text(found.gain, metric, planned=found.planned)}; {noise}{cost}"

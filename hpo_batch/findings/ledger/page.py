@@ -30,7 +30,7 @@ def rows_of(ledger: Ledger) -> list[list[str]]:
 
 def section(page: Page) -> Section | None:
     def of(study: StudyFindings) -> Blocks:
-        ledger: Ledger | None = study.more.get("ledger")
+        ledger = study.ledger
         if ledger is None:
             return []
         blocks: Blocks = [Text(text=printable(f"{study_text(ledger)}."))]

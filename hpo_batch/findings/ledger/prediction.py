@@ -16,11 +16,6 @@ LEDGER: Final = "ledger"
 """key of a decisions file"""
 
 Outcome: TypeAlias = Literal["best", "beyond", "mean", "difference", "first"]
-"""``best``: of the first ``trials`` finished trials, the baseline left out; likely above ``than``, or in ``interval``
-``beyond``: whether the best of these has a value of ``parameter`` beyond ``end``, at the side ``side``
-``mean``: of the values of the trials ``names``
-``difference``: mean of ``names`` less mean of ``others``, above 0 where ``names`` is better
-``first``: whether the first of ``names`` is the best of them"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +27,10 @@ class Prediction:
     statement: str
     """what is predicted, in words"""
     outcome: Outcome
-    """what of the trials decides"""
+    """what of the trials decides. ``best``: the best of the first ``trials`` finished ones, the baseline left out,
+    against ``than`` or ``interval``; ``beyond``: whether its ``parameter`` lies beyond ``end`` at that ``side``;
+    ``mean``: of ``names``; ``difference``: mean of ``names`` less that of ``others``, above 0 where it is better;
+    ``first``: whether the first of ``names`` is the best of them"""
     probability: float | None = None
     """that the statement is true"""
     base_rate: float | None = None
@@ -42,12 +40,17 @@ class Prediction:
     interval: Estimate | None = None
     """where the number will lie, with the level at which it should"""
     trials: int | None = None
+    """finished trials that it speaks of: it waits for them"""
     than: float | None = None
+    """the value to beat"""
     parameter: str = ""
     side: Literal["", "low", "high"] = ""
     end: float | None = None
+    """earlier end of its range"""
     names: tuple[str, ...] = ()
+    """of ``[[trial]]``s, and ``baseline``"""
     others: tuple[str, ...] = ()
+    """that they are compared with"""
     method: str = ""
     """how it was predicted"""
 

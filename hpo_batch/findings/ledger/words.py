@@ -17,7 +17,7 @@ QUESTION = "Was what was predicted of this sweep right?"
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
-    ledger: Ledger | None = study.more.get("ledger")
+    ledger = study.ledger
     if ledger is None:
         return
     made = summary([ledger])
