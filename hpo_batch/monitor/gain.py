@@ -61,9 +61,13 @@ class Gain:
     """What so many more trials would gain on the best so far, in the metric's unit; above 0 is better."""
 
     trials: int
+    """how many more"""
     expected: float
+    """mean gain; 0 where none is better counts as well"""
     low: float
+    """below it in a tenth of all cases: mostly 0, as often no trial is better"""
     high: float
+    """above it in a tenth"""
     chance: float
     """that any of them is better than the best so far"""
     n: int

@@ -134,7 +134,7 @@ def overview_document(made: Overview) -> Document:
 def _of_study(entry: Entry) -> Iterator[Block]:
     yield Text(text=printable(f"{study_text(entry.ledger)}."))
     if entry.ledger.predictions:
-        yield table("", list(COLUMNS), rows_of(entry.ledger), text=COLUMNS[:3])
+        yield table("What was predicted, and what came", list(COLUMNS), rows_of(entry.ledger), text=COLUMNS[:3])
     for note in entry.notes:
         yield Text(text=printable(f"Note: {note}."))
 

@@ -11,7 +11,7 @@ from hpo_batch.findings.subject import Blocks, Page, make_section, per_study
 from hpo_batch.text.lines import printable
 from hpo_batch.text.numbers import NONE, number
 
-COLUMNS = ("prediction", "said", "came", "Brier", "of the base rate")
+COLUMNS = ("prediction", "said", "came", "Brier", "base")
 
 
 def rows_of(ledger: Ledger) -> list[list[str]]:
@@ -41,7 +41,7 @@ def section(page: Page) -> Section | None:
                     list(COLUMNS),
                     rows_of(ledger),
                     text=("prediction", "said", "came"),
-                    note="Brier score: (probability - outcome)²; smaller is better.",
+                    note="Brier score: (probability - outcome)², smaller is better; base: that of the base rate.",
                 )
             )
         return blocks

@@ -59,9 +59,7 @@ def summary_text(made: Summary) -> str:
         parts.append(f"{count(made.n, 'probability', 'probabilities')} with a Brier score of {made.brier:.3f}{base}")
     if made.intervals and made.coverage is not None and made.level is not None:
         held = round(made.coverage.value * made.intervals)
-        parts.append(
-            f"{held} of {count(made.intervals, 'interval')} held what came, where {made.level:.0%} of them should"
-        )
+        parts.append(f"{held} of {count(made.intervals, 'interval')} held what came ({made.level:.0%} should)")
     return "; ".join(parts) if parts else "nothing was scored"
 
 
