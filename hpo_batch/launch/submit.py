@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.launch.carry_out import carry_out, note_found
-from hpo_batch.launch.checks import describe_imports, describe_sharing, refusals
+from hpo_batch.launch.checks import describe_imports, describe_sharing, predictions_beside, refusals
 from hpo_batch.launch.collector import why_not
 from hpo_batch.launch.facts import Fact, Note, NotResumed, Planned, PutAside, Refused, Submitted, Tell, Warned
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
@@ -29,7 +29,6 @@ from hpo_batch.objective.mistakes import doubts as objective_doubts
 from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store.home import StudyHome, check_enterable, home_of
-from hpo_batch.store.predictions import find_beside
 from hpo_batch.store.sharing import check_ours
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import what_changes
@@ -194,16 +193,8 @@ def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: boo
             what_changes(one.home, one.sweep, read_state(one.home))  # fails before locking if it cannot be read
     for one in requests:
         _tell_all(tell, *describe_imports(one.sweep, one.home))
-        if doubt := predictions_of(one)[1]:
+        if doubt := predictions_beside(one.sweep, one.home, one.folder)[1]:
             tell(Warned(text=doubt))
-
-
-def predictions_of(request: Request) -> tuple[bytes | None, str]:
-    """What was predicted of a new study, as it lies beside its sweep, and why it cannot be kept, if so."""
-    previous = request.sweep.previous
-    if previous is None or request.folder is None or request.home.decisions.exists():
-        return None, ""
-    return find_beside(request.folder, name=previous.decisions, digest=previous.digest)
 
 
 def _tell_all(tell: Tell, notes: Collection[str], doubts: Collection[str]) -> None:
@@ -282,7 +273,7 @@ def _carry_out_all(
     started: list[Plan] = []
     for made, request in zip(plans, requests, strict=True):
         tell(Planned(plan=made))
-        predicted, _ = predictions_of(request)
+        predicted, _ = predictions_beside(request.sweep, request.home, request.folder)
         try:
             with contextlib.chdir(made.workdir):  # a sampler of the user's, ./job_templates/collector.toml
                 submission = carry_out(

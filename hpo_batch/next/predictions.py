@@ -16,6 +16,7 @@ import numpy as np
 
 from hpo_batch import __version__
 from hpo_batch.files import dump_json
+from hpo_batch.findings.ledger.numbers import BASELINE
 from hpo_batch.findings.ledger.prediction import LEDGER, Prediction, as_rows
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.surrogate import Surrogate
@@ -91,12 +92,13 @@ def of_refine(evidence: Evidence, sweep: Sweep, decisions: Sequence[Decision]) -
 
 
 def _gain(evidence: Evidence, n: int, best: float) -> Iterator[Prediction]:
-    data, metric, sign = evidence.data, evidence.study.metric, evidence.sign
-    told = expected_gain(data.y.tolist(), n, maximize=sign > 0)
+    metric, maximize = evidence.study.metric, evidence.sign > 0
+    # the values of complete trials: where many were pruned, the model's are those of an earlier step
+    told = expected_gain([value for _, value in evidence.study.history], n, maximize=maximize)
     if told is None:
         return
     method = f"the tail of the values so far (n = {told.n}), as if the search went on; monitor/gain.py"
-    better, trials = "above" if sign > 0 else "below", f"the first {count(n, 'new trial')}"
+    better, trials = "above" if maximize else "below", f"the first {count(n, 'new trial')}"
     yield Prediction(
         key="gain",
         statement=f"the best of {trials} has {metric} {better} {number(best)}, the best before",
@@ -182,38 +184,41 @@ def of_confirm(
     told = np.array([model.at(row) for row in rows.values()])
     means, errors = data.sign * told[:, 0], told[:, 1]
     noise = sd / math.sqrt(seeds)
-    mean, error = float(means.mean()), math.hypot(float(errors.mean()), noise / math.sqrt(len(names)))
-    ends = sorted((data.sign * (mean - Z * error), data.sign * (mean + Z * error)))
-    drawn = np.random.default_rng(0).normal(means, np.hypot(errors, noise), size=(DRAWS, len(names)))
     method = f"Gaussian process of {data.n} trials, with the noise of {count(seeds, 'seed')}"
-    made = [
-        Prediction(
-            key="finalists.mean",
-            statement=f"mean {data.metric} of the {len(names)} finalists over {count(seeds, 'new seed')}",
-            outcome="mean",
-            names=names,
-            interval=Estimate(value=data.sign * mean, low=ends[0], high=ends[1], level=LEVEL, method=method, n=data.n),
-            method=method,
-        ),
-        Prediction(
-            key="finalists.first",
-            statement=f"{names[0]}, the best before, is the best of the finalists again",
-            outcome="first",
-            names=names,
-            probability=float((drawn.argmax(axis=1) == 0).mean()),
-            base_rate=1 / len(names),
-            base=f"one of {len(names)}",
-            method=method,
-        ),
-    ]
+    drawn = np.random.default_rng(0).normal(means, np.hypot(errors, noise), size=(DRAWS, len(names)))
+    first = Prediction(
+        key="finalists.first",
+        statement=f"{names[0]}, the best before, is the best of the finalists again",
+        outcome="first",
+        names=names,
+        probability=float((drawn.argmax(axis=1) == 0).mean()),
+        base_rate=1 / len(names),
+        base=f"one of {len(names)}",
+        method=method,
+    )
+    # errors of neighbours go together: as if they were the same for all
+    error = math.hypot(float(errors.mean()), noise / math.sqrt(len(names)))
+    made = [_mean_of(data, names, float(means.mean()), error, count(seeds, "new seed"), method), first]
     if baseline is not None:
         at, own_error = model.at(baseline)
         gain = float(means[0]) - data.sign * at
-        contrast = Contrast(names=names[:1], others=("baseline",), gain=gain, error=math.hypot(errors[0], own_error))
-        made.append(
-            _of_contrast("finalists.baseline", f"{names[0]} is better than the baseline", contrast, noise, method)
-        )
+        contrast = Contrast(names=names[:1], others=(BASELINE,), gain=gain, error=math.hypot(errors[0], own_error))
+        words = f"{names[0]} is better than the baseline"
+        made.append(_of_contrast("finalists.baseline", words, contrast, math.sqrt(2) * noise, method))
     return tuple(made)
+
+
+def _mean_of(data: Data, names: tuple[str, ...], mean: float, error: float, seeds: str, method: str) -> Prediction:
+    """The mean of the finalists; ``mean`` is greater where it is better."""
+    low, high = sorted((data.sign * (mean - Z * error), data.sign * (mean + Z * error)))
+    return Prediction(
+        key="finalists.mean",
+        statement=f"mean {data.metric} of the {len(names)} finalists over {seeds}",
+        outcome="mean",
+        names=names,
+        interval=Estimate(value=data.sign * mean, low=low, high=high, level=LEVEL, method=method, n=data.n),
+        method=method,
+    )
 
 
 # propose

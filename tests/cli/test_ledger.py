@@ -83,6 +83,9 @@ def test_a_decisions_file_that_was_edited_or_lost_before_submission_is_said(cli:
     edited = cli("submit", second, "--dry-run")
     assert edited.code == Exit.OK
     assert "was changed after it was written" in edited.err
+    checked = cli("check", second)
+    assert checked.code == Exit.OK
+    assert "was changed after it was written" in " ".join((checked.out + checked.err).split())
     decisions.unlink()
     lost = cli("submit", second, "--wait", "--set", "study.trials=2")
     assert lost.code == Exit.OK

@@ -160,7 +160,7 @@ def test_refine_predicts_the_next_best_and_names_the_file_with_its_digest(
         key for key in by_key if key.startswith("expand.")
     }
     gain, interval = by_key["gain"], by_key["best"].interval
-    assert gain.base_rate == pytest.approx((gain.trials or 0) / ((gain.trials or 0) + made.evidence.data.n))
+    assert gain.base_rate == pytest.approx((gain.trials or 0) / ((gain.trials or 0) + len(made.evidence.study.history)))
     assert interval is not None
     assert interval.low is not None
     assert interval.high is not None
