@@ -36,7 +36,7 @@ def steps() -> list[tuple[str, list[str]]]:
 def words_of(text: str) -> list[str]:
     """Lines without numbers, with single spaces: the same on every machine."""
     lines = (" ".join(line.split()) for line in text.splitlines())
-    return [line for line in lines if line and not re.search(r"\d", line)]
+    return [line for line in lines if re.search("[a-z]", line) and not re.search(r"\d", line)]
 
 
 @pytest.mark.timeout(900)  # 35 small trainings by real workers, one after the other
@@ -57,7 +57,7 @@ def test_the_whole_loop_as_the_tutorial_types_it(
         captured = capsys.readouterr()
         assert code == Exit.OK, (command, captured.err)
         printed = words_of((captured.out + captured.err).replace(str(tmp_path), "/home/me"))
-        missing = [line for line in words_of("\n".join(shown)) if line not in printed and line != "..."]
+        missing = [line for line in words_of("\n".join(shown)) if line not in printed]
         assert missing == [], command
     check_files(tmp_path)
 

@@ -12,7 +12,9 @@ import pytest
 from hpo_batch.findings.ledger.numbers import Ledger, Scored, score
 from hpo_batch.findings.ledger.prediction import Prediction, as_rows, predictions_in
 from hpo_batch.findings.ledger.summary import FEWEST_FOR_TENTHS, summary
-from hpo_batch.next.predictions import Contrast, of_contrasts, with_digest
+from hpo_batch.findings.model.frame import prepare
+from hpo_batch.findings.model.surrogate import surrogate
+from hpo_batch.next.predictions import Contrast, of_confirm, of_contrasts, with_digest
 from hpo_batch.next.refine import NextSweep, refine
 from hpo_batch.records import Counts, Estimate
 from hpo_batch.results.table import TrialsTable
@@ -202,3 +204,31 @@ def test_contrasts_are_predicted_as_they_will_be_observed() -> None:
     assert noisy.interval.high is not None
     assert noisy.interval.low < 0 < noisy.interval.high
     assert of_contrasts({"x": contrast}, sd=None, seeds=1, n=20) == []
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_confirm_predicts_the_finalists_and_their_lead_over_the_baseline(direction: str) -> None:
+    rng, sign = random.Random(2), 1 if direction == "maximize" else -1
+    rows = [
+        {"x": (x := rng.random()), "z": rng.random(), "value": sign * (3 * x + rng.gauss(0, 0.05))} for _ in range(40)
+    ]
+    data = prepare(table(rows, params=("x", "z"), directions=(direction,)))
+    order = sorted(range(40), key=lambda row: -sign * rows[row]["value"])
+    finalists = {f"finalist_{i + 1}": order[i] for i in range(3)}
+    made = {
+        one.key: one
+        for one in of_confirm(data, surrogate(data, data.distinct), finalists, baseline=order[-1], sd=0.05, seeds=3)
+    }
+    assert set(made) == {"finalists.mean", "finalists.first", "finalists.baseline"}
+    interval = made["finalists.mean"].interval
+    assert interval is not None
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low < sign * 2.8 < interval.high + 0.3
+    assert interval.low < interval.value < interval.high
+    lead = made["finalists.baseline"]
+    assert lead.probability is not None
+    assert lead.probability > 0.99
+    assert lead.interval is not None
+    assert lead.interval.value == pytest.approx(2.7, abs=0.5)
+    assert of_confirm(data, None, finalists, baseline=None, sd=0.05, seeds=3) == ()
