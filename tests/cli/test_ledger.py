@@ -119,7 +119,7 @@ def test_a_ledger_over_nothing_says_so(cli: Cli, write_sweep: WriteSweep, root: 
     ended = cli("ledger")
     assert ended.code == Exit.OK
     assert ended.out == ""
-    assert "no study was predicted" in ended.err
+    assert "nothing was predicted of toy: only sweeps that refine" in ended.err
     assert told(cli)["without"] == ["toy"]
     unknown = cli("ledger", "tyo")
     assert unknown.code == Exit.BAD_INPUT

@@ -22,6 +22,7 @@ from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count
 
+MOST_NAMED: Final = 10
 FORMAT: Final = 1
 """raised when a key of the JSON changes its meaning or goes"""
 
@@ -50,12 +51,11 @@ class Overview:
     def text(self) -> str:
         """What is not in the tables, in one sentence each."""
         lines = [*self.unreadable]
-        if not self.entries:
-            lines.append(
-                "no study was predicted: the sweeps that refine, propose and confirm write carry their predictions"
-            )
-        elif self.without:
-            lines.append(f"nothing was predicted of {listed(self.without)}")
+        if self.without:
+            many = len(self.without) > MOST_NAMED
+            named = count(len(self.without), "study", "studies") if many else listed(self.without)
+            only = "" if self.entries else ": only sweeps that refine, propose and confirm write carry predictions"
+            lines.append(f"nothing was predicted of {named}{only}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
