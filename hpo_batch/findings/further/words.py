@@ -38,6 +38,6 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
 
 def further_text(found: Further, metric: str) -> str:
     """One sentence without its full stop."""
-    noise = "noise floor unknown" if found.noise is None else f"noise of one trial {number(found.noise)}"
+    noise = "noise floor unknown" if found.noise is None else f"noise of one trial {number(found.noise, found.noise)}"
     cost = "" if found.hours is None else f"; {hours(found.hours)} of {'GPUs' if found.unit == 'GPU' else 'workers'}"
     return f"{gain_text(found.gain, metric, planned=found.planned)}; {noise}{cost}"
