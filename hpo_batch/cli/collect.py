@@ -14,11 +14,12 @@ from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.sources.place import existing_file, is_url
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import DECISIONS, StudyHome
 from hpo_batch.text.lines import printable
 
 if TYPE_CHECKING:
     from hpo_batch.records import Counts
+    from hpo_batch.results.table import TrialsTable
 
 
 @click.command(name="collect")
@@ -122,6 +123,7 @@ def _chosen(
     tables = read_sources(**options, root=root, parts=parts)
     for table in tables:
         click.echo(_summary(table.label, table.counts), err=True)
+    _say_predictions(tables)
     frame, notes = choose(tables, Choice(**choices, attempts=attempts, for_people=FORMATS[format].for_people))
     for note in notes:
         click.echo(note, err=True)
@@ -154,6 +156,20 @@ def print_overview(homes: Sequence[StudyHome]) -> None:
 
     tables = (read_study(home, attempts=False, frozen=False) for home in homes)
     click.echo(f"\n{render(overview(tables), 'table').decode()}", nl=False)
+
+
+def _say_predictions(tables: Sequence[TrialsTable]) -> None:
+    """Of each study that was predicted: how good that was, so far."""
+    for table in tables:
+        if table.home is None or not (table.home / DECISIONS).exists():
+            continue  # the usual case, which needs no findings
+        from hpo_batch.findings.ledger.numbers import ledger_of
+        from hpo_batch.findings.ledger.words import study_text
+
+        ledger = ledger_of(table)
+        if ledger is not None:
+            more = hint("ledger", table.source)
+            click.echo(printable(f"{table.label}: {study_text(ledger)} ({more})"), err=True)
 
 
 def _summary(label: str, counts: Counts) -> str:

@@ -88,6 +88,7 @@ def command(
     made = confirm(parent_of(table, unfinished=unfinished, known=known), top=top, seeds=seeds, root=logs, near=folder)
     return finish(
         made.text,
+        decisions=made.decisions_json,
         path=output if output is not None else Path(f"{made.sweep.study.name}.toml"),
         dry_run=dry_run,
         said=[f"advice: {made.advice.text}"],
@@ -118,14 +119,16 @@ def one_table(study: str, *, sweep: Path | None, root: Path, **columns: Any) -> 
     return tables[0]
 
 
-def finish(text: str, *, path: Path, dry_run: bool, said: list[str], name: str) -> int:
-    """Write or print the sweep, and say what to do with it."""
+def finish(text: str, *, path: Path, dry_run: bool, said: list[str], name: str, decisions: str = "") -> int:
+    """Write or print the sweep, with its decisions file beside it if there is one, and say what to do with it."""
+    from hpo_batch.next.predictions import with_digest
     from hpo_batch.next.sweep_text import write_sweep
 
+    text, files = with_digest(text, path, decisions) if decisions else (text, {path: text})
     if dry_run:
         click.echo(text, nl=False)
     else:
-        write_sweep(path, text)
+        write_sweep(path, files)
         click.echo(path.resolve())
     for line in said:
         click.echo(line, err=True)

@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "confirm": "Write a sweep that trains the best configurations again, with new seeds.",
         "transfer": "Write a sweep that trains the best of each budget on all of them.",
         "propose": "Write a sweep of supplementary trials around the best one.",
+        "ledger": "Show how good past advice was: what was predicted, and what came.",
     },
     "Keep": {
         "import": "Make a study from existing trials, as history for a sweep.",

@@ -70,6 +70,7 @@ def command(
     )
     return finish(
         made.text,
+        decisions=made.decisions_json,
         path=output if output is not None else Path(f"{made.sweep.study.name}.toml"),
         dry_run=dry_run,
         said=[f"{one.name}: {count(len(one.trials), 'trial')}. {one.lines[-1]}" for one in made.sets],

@@ -19,6 +19,7 @@ from hpo_batch.text.lines import one_line, printable
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
     from hpo_batch.monitor.failures import FailureGroup
+    from hpo_batch.monitor.gain import Outlook
     from hpo_batch.monitor.hours import Hours
     from hpo_batch.monitor.status import StudyStatus
     from hpo_batch.monitor.usage import TrialUsage
@@ -72,6 +73,8 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "eta", _eta(status.eta)
     if status.hours.used >= LEAST_HOURS:
         yield "hours", _hours(status.hours)
+    if status.further is not None:
+        yield "further", _further(status.further, status)
     if status.files is not None:
         yield "files", _files(status.files)
     if status.usage is not None and (text := _usage(status.usage)):
@@ -175,6 +178,15 @@ def _hours(hours: Hours) -> str:
     texts += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
     texts += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
     return ", ".join(texts)
+
+
+def _further(further: Outlook, status: StudyStatus) -> str:
+    """What further trials would gain: a suggestion, from the values alone."""
+    from hpo_batch.monitor.gain import gain_text
+
+    cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
+    told = gain_text(further.gain, status.metric, planned=further.planned)
+    return f"{told}{cost}; from the values alone, {hint('report', status.name)} adds the noise"
 
 
 def _files(files: Usage) -> str:

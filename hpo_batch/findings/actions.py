@@ -70,6 +70,8 @@ class ActionKind(Enum):
     REPEAT_EARLY = "repeat_early"
     """run configurations from before trial ``count`` again: the metric moved there (null: in the course of the search);
     with the earlier values of ``beside``, parameters that changed with it"""
+    STOP = "stop"
+    """run no further trials of this space: ``count`` more would gain less than the noise"""
     REPORT_AGAIN = "report_again"
     """write the report again when the study has ended"""
     USE_FINER_METRIC = "use_finer_metric"
@@ -199,6 +201,9 @@ _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
         f"leave out {_value(a)}, or let the pruner begin later if such trials start slowly"
     ),
     ActionKind.REPEAT_EARLY: _repeat_early,
+    ActionKind.STOP: lambda _: (
+        "run no more trials of this space, which would gain less than noise: confirm the best, or change the space"
+    ),
     ActionKind.REPORT_AGAIN: lambda _: "write the report again when the study has ended",
     ActionKind.USE_FINER_METRIC: lambda _: "check the metric, or use a finer one (a loss, a score over more cases)",
     ActionKind.FIX_OBJECTIVE: lambda _: "look at the objective, the loss and the class balance before tuning anything",
@@ -316,6 +321,7 @@ _ORDER: Final = (
     ActionKind.EXPAND,
     ActionKind.CONFIRM,
     ActionKind.REPLICATE,
+    ActionKind.STOP,
     ActionKind.FOLLOW,
     ActionKind.ADD_TRIALS,
     ActionKind.REPORT_N_EVAL,

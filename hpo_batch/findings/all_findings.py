@@ -14,6 +14,8 @@ from hpo_batch.text.numbers import NONE, count
 
 SAID_THERE: Final = {
     "expect.": "expected",
+    "further": "further",
+    "ledger": "ledger",
     "budgets.order": "budgets",
     "pooled.top": "pooled",
     "coverage.": "coverage",

@@ -19,10 +19,12 @@ from hpo_batch.findings.coverage.numbers import Coverage
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.expected.numbers import Expected
+from hpo_batch.findings.further.numbers import Further
 from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
 from hpo_batch.findings.json_keys import json_keys
+from hpo_batch.findings.ledger.numbers import Ledger
 from hpo_batch.findings.lineage.numbers import Ancestor
 from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.noise.numbers import Noise
@@ -109,6 +111,10 @@ class StudyFindings:
     """what became of the trials with each value, of the parameters that were tried with several"""
     lineage: tuple[Ancestor, ...] = ()
     """the studies that it comes from, the first one first, and itself; empty if it continues none"""
+    further: Further | None = None
+    """what further trials would gain; None for too few trials"""
+    ledger: Ledger | None = None
+    """what the command that wrote the sweep predicted, and what came; None if nothing was predicted"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
 

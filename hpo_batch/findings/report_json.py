@@ -117,6 +117,8 @@ def _type(hint: Any, names: tuple[str, ...] | None) -> str:
         kept = [a for a in arguments if a is not type(None)]
         whole = "value" if set(kept) == {bool, int, float, str} else " or ".join(_type(a, names) for a in kept)
         return f"{whole} or null" if type(None) in arguments else whole
+    if origin is typing.Literal:
+        return " or ".join(f"`{each}`" if each else "empty" for each in arguments)
     if (origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis) or origin is Sequence:
         return f"list of {_type(arguments[0], names)}"
     if origin is tuple:

@@ -58,6 +58,7 @@ class Place(IntEnum):
     OUTLIER = auto()
     NO_INFLUENCE = auto()
     EXPECTED = NO_INFLUENCE  # one place for both: they are listed study by study
+    PREDICTED = auto()
     OPTIMISM = auto()
     BASELINE = auto()
     NOISE_FLOOR = auto()
@@ -69,6 +70,7 @@ class Place(IntEnum):
     WASTED_REPEATS = auto()
     COLLAPSE_NOT_MEASURED = auto()
     EDGES_THAT_MATTER = auto()
+    FURTHER = auto()
     ADVICE = auto()
     """of a subject without a place of its own"""
 

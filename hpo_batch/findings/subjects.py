@@ -13,9 +13,11 @@ from hpo_batch.findings.curves.subject import SUBJECT as CURVES
 from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
 from hpo_batch.findings.elites.subject import SUBJECT as ELITES
 from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
+from hpo_batch.findings.further.subject import SUBJECT as FURTHER
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
+from hpo_batch.findings.ledger.subject import SUBJECT as LEDGER
 from hpo_batch.findings.lineage.subject import SUBJECT as LINEAGE
 from hpo_batch.findings.metrics.subject import SUBJECT as METRICS
 from hpo_batch.findings.noise.subject import SUBJECT as NOISE
@@ -48,5 +50,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     BASELINE,
     HOURS,
     LINEAGE,
+    FURTHER,
     EXPECTED,
+    LEDGER,
 )

@@ -34,13 +34,16 @@ from hpo_batch.sweep.schema import Job
 log = logging.getLogger(__name__)
 
 
-def carry_out(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0) -> Submission | None:
+def carry_out(
+    plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int = 0, predicted: bytes | None = None
+) -> Submission | None:
     """Create or revise the study and start the plan's workers; None if the plan has no workers.
 
     If SLURM rejects the workers of a new study, the study is removed again.
 
     Args:
         resumes: number of submissions in a row made by collectors, including this one; those keep the markers.
+        predicted: the decisions file of the sweep, which a new study keeps.
 
     Raises:
         Irreconcilable, StorageError: see ``study.create``.
@@ -49,7 +52,7 @@ def carry_out(plan: Plan, *, toml: str, environ: Mapping[str, str], resumes: int
     # random rather than counted: unique without a lock, also when a study was copied
     id = secrets.token_hex(6)
     before = None if plan.home.exists else look_before(plan.home)
-    _create(plan, toml)
+    _create(plan, toml, predicted)
     try:
         # jobs get the umask of sbatch, and local workers inherit it, so that the group can read their logs
         with sharing.umask_for(shared=plan.sweep.study.shared):
@@ -68,14 +71,14 @@ def note_found(home: StudyHome, queue: Queue) -> None:
             write_submission(home, replace(submission, job_ids=ids, is_open=False))
 
 
-def _create(plan: Plan, toml: str) -> None:
+def _create(plan: Plan, toml: str, predicted: bytes | None) -> None:
     try:
-        create(plan.home, plan.sweep, toml=toml, now=time.time())
+        create(plan.home, plan.sweep, toml=toml, now=time.time(), predicted=predicted)
     except StorageError:
         if plan.home.path.exists():
             raise
         # another submission was rejected at this moment and has removed the study that it had created
-        create(plan.home, plan.sweep, toml=toml, now=time.time())
+        create(plan.home, plan.sweep, toml=toml, now=time.time(), predicted=predicted)
 
 
 def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Submission | None:

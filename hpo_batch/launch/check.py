@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo_batch.launch.checks import refusals
+from hpo_batch.launch.checks import predictions_beside, refusals
 from hpo_batch.launch.describe import describe_sweep
 from hpo_batch.store.home import home_of
 from hpo_batch.sweep.load import load
@@ -38,4 +38,6 @@ def check(path: Path, *, root: Path, overrides: Sequence[str] = (), import_code:
     for sweep in load(path, overrides=overrides):
         lines, warnings = describe_sweep(sweep, home=home_of(root, sweep.path), import_code=import_code)
         errors, missing = refusals(sweep)
-        yield Checked(lines=tuple(lines), warnings=tuple(dict.fromkeys((*warnings, *missing))), errors=tuple(errors))
+        doubt = predictions_beside(sweep, home_of(root, sweep.path), path.parent)[1]
+        warnings = [*warnings, *missing, *([doubt] if doubt else [])]
+        yield Checked(lines=tuple(lines), warnings=tuple(dict.fromkeys(warnings)), errors=tuple(errors))

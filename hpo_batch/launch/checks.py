@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.objective.load import find_function, missing_files
 from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome, who_may_replace
+from hpo_batch.store.predictions import find_beside
 from hpo_batch.study.imported import gather, is_frozen
 from hpo_batch.study.read import read_state
 from hpo_batch.sweep.schema import Sweep
@@ -74,3 +77,17 @@ def refusals(sweep: Sweep) -> tuple[list[str], list[str]]:
     if sweep.job.python is None and not sweep.job.setup:
         return [*wrong, *missing], []
     return wrong, missing
+
+
+def predictions_beside(sweep: Sweep, home: StudyHome, folder: Path | None) -> tuple[bytes | None, str]:
+    """What was predicted of a new study, as it lies beside its sweep, and why it cannot be kept, if so.
+
+    Args:
+        sweep: whose ``[previous]`` names the file.
+        home: of the study; one that has predictions keeps them.
+        folder: of the sweep's file; None if there is none.
+    """
+    previous = sweep.previous
+    if previous is None or folder is None or home.decisions.exists():
+        return None, ""
+    return find_beside(folder, name=previous.decisions, digest=previous.digest)

@@ -18,13 +18,13 @@ from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular
 from hpo_batch.journal.attributes import ARMED
 from hpo_batch.journal.file import Journal
-from hpo_batch.store.home import JOURNAL, Marker, StudyHome
+from hpo_batch.store.home import DECISIONS, JOURNAL, Marker, StudyHome
 from hpo_batch.store.submissions import read_submissions
 
 # folders of a study without trials and workers
 FOLDERS = ("trials", "workers", "slurm", "code", "local")
 # files that a submission writes or replaces
-FILES = ("sweep.toml", "sweep.1.json", "imported.1.jsonl", "submissions.jsonl")
+FILES = ("sweep.toml", "sweep.1.json", "imported.1.jsonl", DECISIONS, "submissions.jsonl")
 OF_JOURNAL = (JOURNAL, f"{JOURNAL}.flock", f"{JOURNAL}.lock", "submit.flock", "submit.lock")
 # prefixes of the files that name a lock's holder (``journal.locks``)
 CARDS = (f".{JOURNAL}.lock.", ".submit.lock.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.launch.carry_out import carry_out, note_found
-from hpo_batch.launch.checks import describe_imports, describe_sharing, refusals
+from hpo_batch.launch.checks import describe_imports, describe_sharing, predictions_beside, refusals
 from hpo_batch.launch.collector import why_not
 from hpo_batch.launch.facts import Fact, Note, NotResumed, Planned, PutAside, Refused, Submitted, Tell, Warned
 from hpo_batch.launch.plan import Plan, Site, Standing, plan
@@ -53,6 +53,8 @@ class Request:
     """text of its file, stored in the study for people to read"""
     workdir: Path = field(default_factory=Path.cwd)
     """working directory of its workers, from which the user's code is imported"""
+    folder: Path | None = None
+    """of its file, where the predictions lie that its [previous] names; None for a study's stored sweep"""
 
 
 def requests_of_file(
@@ -77,7 +79,7 @@ def requests_of_file(
     """
     sweeps = part_of(load(path, overrides=overrides), start_from=start_from, only=only, set_of=set_of)
     text = path.read_text(encoding="utf-8")
-    return [Request(sweep=sweep, home=home_of(root, sweep.path), toml=text) for sweep in sweeps]
+    return [Request(sweep=sweep, home=home_of(root, sweep.path), toml=text, folder=path.parent) for sweep in sweeps]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ def submit_sweeps(
         if isinstance(resumes, NotResumed):
             tell(resumes)
             return Result(plans=plans)
-        return _carry_out_all(plans, [one.toml for one in requests], there, tell, resumes=resumes)
+        return _carry_out_all(plans, requests, there, tell, resumes=resumes)
 
 
 def plan_for(request: Request, live_workers: Live | None) -> Plan:
@@ -191,6 +193,8 @@ def _check(requests: Sequence[Request], tell: Tell, *, dry_run: bool, fresh: boo
             what_changes(one.home, one.sweep, read_state(one.home))  # fails before locking if it cannot be read
     for one in requests:
         _tell_all(tell, *describe_imports(one.sweep, one.home))
+        if doubt := predictions_beside(one.sweep, one.home, one.folder)[1]:
+            tell(Warned(text=doubt))
 
 
 def _tell_all(tell: Tell, notes: Collection[str], doubts: Collection[str]) -> None:
@@ -262,16 +266,19 @@ def _next_resume(made: Plan, after: str, live_workers: Live) -> int | NotResumed
 
 
 def _carry_out_all(
-    plans: Sequence[Plan], tomls: Sequence[str], there: Mapping[str, Live], tell: Tell, *, resumes: int
+    plans: Sequence[Plan], requests: Sequence[Request], there: Mapping[str, Live], tell: Tell, *, resumes: int
 ) -> Result:
     """Carry out the plan of each budget; if one fails, the others are still submitted."""
     failure: HpoBatchError | None = None
     started: list[Plan] = []
-    for made, toml in zip(plans, tomls, strict=True):
+    for made, request in zip(plans, requests, strict=True):
         tell(Planned(plan=made))
+        predicted, _ = predictions_beside(request.sweep, request.home, request.folder)
         try:
             with contextlib.chdir(made.workdir):  # a sampler of the user's, ./job_templates/collector.toml
-                submission = carry_out(made, toml=toml, environ=os.environ, resumes=resumes)
+                submission = carry_out(
+                    made, toml=request.toml, predicted=predicted, environ=os.environ, resumes=resumes
+                )
         except HpoBatchError as error:
             if len(plans) == 1:
                 raise

@@ -25,6 +25,7 @@ from hpo_batch.monitor.course import newest as newest_ended
 from hpo_batch.monitor.ends import Dead, dead_workers
 from hpo_batch.monitor.eta import Eta
 from hpo_batch.monitor.failures import FailureGroup
+from hpo_batch.monitor.gain import Outlook, outlook
 from hpo_batch.monitor.hours import Hours
 from hpo_batch.monitor.queue import Answer, ask_accounts, look_at_queue
 from hpo_batch.monitor.reader import StudyHistory
@@ -98,6 +99,8 @@ class StudyStatus:
     """``answered``, ``unseen``, or ``not asked`` where no array was submitted"""
     unseen: tuple[str, ...] = ()
     """what could not be checked, and why; empty if everything was"""
+    further: Outlook | None = None
+    """what further trials would gain; None for too few trials, or with several metrics"""
     stopped: Stopped | None = None
     """why trials are left but no workers run; None if some run, none are needed, or it is unknown"""
 
@@ -129,6 +132,7 @@ class StudyStatus:
             "shares": [share.as_json() for share in self.shares],
             "eta": self.eta.as_json(),
             "hours": self.hours.as_json(),
+            "further": None if self.further is None else self.further.as_json(),
             "failures": dict(self.failures),
             "failure_groups": [group.as_json() for group in self.failure_groups],
             "workers": [worker.as_json() for worker in self.workers],
@@ -248,6 +252,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
     newest = next((s for s in reversed(submissions) if s.is_batch and not s.refused), None)
     remaining_time = _eta(state, study, snapshot.live)
     groups = study.failures(snapshot.spans)
+    used = _hours(snapshot, remaining_time, charged)
     return StudyStatus(
         name=home.name,
         path=str(home.path),
@@ -258,7 +263,8 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         front=tuple(front_trials(state)) if len(state.directions) > 1 else (),
         shares=_shares(state, snapshot.frozen),
         eta=remaining_time,
-        hours=_hours(snapshot, remaining_time, charged),
+        hours=used,
+        further=_further(state, used),
         failures={group.reason: group.trials for group in groups if group.trials},
         failure_groups=groups,
         workers=snapshot.workers.there,
@@ -289,6 +295,19 @@ def best_trial(state: JournalState) -> TrialRecord | None:
     values = ((trial.values[0], trial.number) for trial in done if trial.values)
     best = min(((sign * value, number) for value, number in values if math.isfinite(value)), default=None)
     return None if best is None else state.trials[best[1]].record()
+
+
+def _further(state: JournalState, used: Hours) -> Outlook | None:
+    if len(state.directions) != 1:
+        return None
+    done = sorted(state.by_state[TrialState.COMPLETE])
+    values = [trial.values[0] for trial in map(state.trials.__getitem__, done) if trial.values]
+    return outlook(
+        [value for value in values if math.isfinite(value)],
+        state.counts(),
+        maximize=state.directions[0] == DIRECTION_MAXIMIZE,
+        used=used.complete + used.pruned + used.failed + used.lost,
+    )
 
 
 def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Share, ...]:

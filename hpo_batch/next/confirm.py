@@ -6,14 +6,18 @@ what it will give again; with the same seeds for all, what a seed does to all of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hpo_batch.errors import UserError
+from hpo_batch.findings.baseline.numbers import baseline_rows
+from hpo_batch.findings.best.numbers import TopTrial
+from hpo_batch.findings.ledger.prediction import Prediction
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.surrogate import surrogate
 from hpo_batch.findings.noise.numbers import Noise, single_sd
@@ -29,6 +33,7 @@ from hpo_batch.next.parent import (
     used_seeds,
     with_workers,
 )
+from hpo_batch.next.predictions import document, of_confirm
 from hpo_batch.next.sweep_text import sweep_text
 from hpo_batch.records import Answer
 from hpo_batch.sweep.planned import planned_trials
@@ -64,6 +69,8 @@ class Confirmation:
     """the file"""
     trainings: int
     """trials times seeds"""
+    decisions_json: str
+    """the file beside it: what is predicted"""
 
 
 def confirm(
@@ -116,12 +123,29 @@ def confirm(
     n = len(planned_trials(sweep))
     sweep = with_workers(sweep, n)
     advice = advise(parent.data, parent.noise, top=len(finalists))
+    predictions = _predictions(parent, {name: trial for name, (trial, _) in zip(names, finalists, strict=True)}, seeds)
     return Confirmation(
         sweep=sweep,
         advice=advice,
         text=sweep_text(sweep, near=near, header=_header(parent, sweep, advice, n)),
         trainings=n * seeds,
+        decisions_json=document(sweep, predictions, parent.data),
     )
+
+
+def _predictions(parent: Parent, finalists: Mapping[str, TopTrial], seeds: int) -> Sequence[Prediction]:
+    data = parent.data
+    places = {int(number_): row for row, number_ in enumerate(data.numbers.tolist())}
+    with threadpool_limits(limits=1, user_api="blas"):
+        baseline = baseline_rows(data)
+        return of_confirm(
+            data,
+            surrogate(data, data.distinct),
+            {name: places[trial.number] for name, trial in finalists.items()},
+            baseline=int(baseline[0]) if len(baseline) else None,
+            sd=single_sd(parent.noise) or unexplained(data, len(finalists)),
+            seeds=seeds,
+        )
 
 
 def advise(data: Data, noise: Noise, *, top: int = 5) -> Advice:

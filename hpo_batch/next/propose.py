@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,7 @@ from hpo_batch.next.parent import (
     used_seeds,
     with_workers,
 )
+from hpo_batch.next.predictions import Contrast, document, of_contrasts
 from hpo_batch.next.sweep_text import sweep_text
 from hpo_batch.records import Configuration, Value
 from hpo_batch.results.table import TrialsTable
@@ -79,6 +80,8 @@ class TrialSet:
     trials: tuple[PlannedTrial, ...]
     moves: tuple[str, ...] = ()
     """each change with its prediction"""
+    expected: Mapping[str, Contrast] = field(default_factory=dict)
+    """by the words of ``contrasts``: what the model expects, where it expects anything"""
 
     @property
     def lines(self) -> Sequence[str]:
@@ -105,6 +108,8 @@ class Proposal:
     """parameters without trials, and why"""
     trainings: int
     text: str
+    decisions_json: str
+    """the file beside it: what is predicted"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,13 +322,14 @@ def _local_set(local: _Local, reference: PlannedTrial, taken: dict[str, str], se
         trials.append(
             PlannedTrial(name=name, set=LOCAL, from_=REFERENCE, params=_own(configuration, values), note=_note(values))
         )
-    contrasts = {}
+    contrasts, expected = {}, {}
     for j, move in enumerate(chosen):
         with_it = [of_run[i] for i in range(len(runs)) if runs[i, j]]
         without = [of_run[i] for i in range(len(runs)) if not runs[i, j]]
-        contrasts[f"{move.text} is better than {_text(local.best.searched[move.parameter])}"] = _better(
-            local, f"mean({', '.join(with_it)})", f"mean({', '.join(without)})"
-        )
+        words = f"{move.text} is better than {_text(local.best.searched[move.parameter])}"
+        contrasts[words] = _better(local, f"mean({', '.join(with_it)})", f"mean({', '.join(without)})")
+        if move.gain is not None:
+            expected[words] = Contrast(names=tuple(with_it), others=tuple(without), gain=move.gain, error=move.error)
     gains = [move.gain for move in chosen if move.gain is not None]
     return TrialSet(
         name=LOCAL,
@@ -333,6 +339,7 @@ def _local_set(local: _Local, reference: PlannedTrial, taken: dict[str, str], se
         predicted=max(gains, default=None),
         detectable=local.detectable(len(runs), seeds),
         trials=tuple(trials),
+        expected=expected,
     )
 
 
@@ -377,6 +384,7 @@ def _single_set(
             f"and one against one tells {number(limit)}; the local set compares it in all its runs"
         )
     trials: list[PlannedTrial] = []
+    contrasts, expected = {}, {}
     letter = ""
     for move in worth:
         configuration = changed(local.space, local.best, {name: move.value})
@@ -389,18 +397,18 @@ def _single_set(
             PlannedTrial(name=trial, set=letter, from_=REFERENCE, params=_own(configuration, {name: move.value}),
                          note=f"{move.text}, {move.where} tried values")
         )  # fmt: skip
+        words = f"{trial}: {move.value!r} is better than {local.best.searched[name]!r}"
+        contrasts[words] = _better(local, trial, REFERENCE)
+        assert move.gain is not None
+        expected[words] = Contrast(names=(trial,), others=(REFERENCE,), gain=move.gain, error=move.error)
     if not trials:
         return None
     gains = [move.gain for move in worth if move.gain is not None]
     return TrialSet(
         name=letter,
         hypothesis=f"{name}: is another value better than {_text(local.best.searched[name])}?",
-        contrasts={
-            f"{trial.name}: {trial.params[name]!r} is better than {local.best.searched[name]!r}": _better(
-                local, trial.name, REFERENCE
-            )
-            for trial in trials
-        },
+        contrasts=contrasts,
+        expected=expected,
         moves=tuple(_told(local, move) for move in worth),
         predicted=max(gains, default=None),
         detectable=limit,
@@ -413,7 +421,7 @@ def _combined_set(local: _Local, taken: dict[str, str], seeds: int) -> TrialSet 
     first = [each[0] for each in local.moves.values() if each[0].chance >= LIKELY and (each[0].gain or 0) > 0]
     first.sort(key=lambda move: -move.chance)
     trials: list[PlannedTrial] = []
-    predicted: list[float] = []
+    expected: dict[str, Contrast] = {}
     for n in dict.fromkeys((len(first), min(2, len(first)))):
         if n < 2:
             continue
@@ -428,16 +436,20 @@ def _combined_set(local: _Local, taken: dict[str, str], seeds: int) -> TrialSet 
                 name=name, set=COMBINED, from_=REFERENCE, params=_own(configuration, values), note=_note(values)
             )
         )
-        predicted.append(sum(move.gain or 0.0 for move in first[:n]))
+        expected[f"{name} is better than the best so far"] = Contrast(
+            names=(name,),
+            others=(REFERENCE,),
+            gain=sum(move.gain or 0.0 for move in first[:n]),
+            error=math.hypot(*(move.error for move in first[:n])),
+        )
     if not trials:
         return None
     return TrialSet(
         name=COMBINED,
         hypothesis="the changes that are probably better, together: do their gains add up?",
-        contrasts={
-            f"{trial.name} is better than the best so far": _better(local, trial.name, REFERENCE) for trial in trials
-        },
-        predicted=max(predicted),
+        contrasts={words: _better(local, *contrast.names, *contrast.others) for words, contrast in expected.items()},
+        expected=expected,
+        predicted=max(contrast.gain for contrast in expected.values()),
         detectable=local.detectable(2, seeds),
         trials=tuple(trials),
     )
@@ -514,6 +526,8 @@ def _made(
     n = len(planned_trials(sweep))
     assert n == len({trial.name for trial in trials}) == len(trials)
     sweep = with_workers(sweep, n)
+    expected = {words: contrast for one in sets for words, contrast in one.expected.items()}
+    predictions = of_contrasts(expected, sd=local.sd, seeds=seeds, n=local.data.n)
     trainings = n * seeds
     header = [
         f"Supplementary trials around the best of {parent.label} (trial {number_of_best}): {count(n, 'trial')} in "
@@ -525,4 +539,11 @@ def _made(
         "[expect].",
     ]
     text = sweep_text(sweep, near=near, header=header, above={one.name: one.lines for one in sets})
-    return Proposal(sweep=sweep, sets=tuple(sets), left_out=tuple(left_out), trainings=trainings, text=text)
+    return Proposal(
+        sweep=sweep,
+        sets=tuple(sets),
+        left_out=tuple(left_out),
+        trainings=trainings,
+        text=text,
+        decisions_json=document(sweep, predictions, local.data),
+    )

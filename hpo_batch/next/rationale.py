@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hpo_batch import __version__
 from hpo_batch.files import dump_json
+from hpo_batch.findings.ledger.prediction import LEDGER, as_rows
+from hpo_batch.findings.ledger.words import predicted_text
 from hpo_batch.next.decide import ACTIONS, Decision, summary
 from hpo_batch.records import Estimate
 from hpo_batch.space.changes import described
@@ -44,6 +46,7 @@ def as_json(next_sweep: NextSweep) -> str:
             "trials": {"target": target(sweep), "old_space": sum(trial.set == "old_space" for trial in sweep.trial)},
             "suspects": [{"trial": s.number, "value": s.value, "why": s.why} for s in evidence.study.suspects],
             "predictions": _predictions(evidence),
+            LEDGER: as_rows(next_sweep.predictions),
             "notes": list(next_sweep.notes),
         }
     )
@@ -133,6 +136,13 @@ def _lines(next_sweep: NextSweep) -> Iterator[str]:
             yield f"- {name}: {printable(decision.reason)}.{more}"
         yield ""
     yield from _look_at(evidence)
+    if next_sweep.predictions:
+        yield "## Predictions"
+        yield ""
+        yield f"Judged by `hpo-batch ledger {sweep.study.name}` when the trials have run."
+        yield ""
+        yield from (f"- {printable(predicted_text(one))}" for one in next_sweep.predictions)
+        yield ""
     if next_sweep.notes:
         yield "## Notes"
         yield ""

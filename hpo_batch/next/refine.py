@@ -20,6 +20,7 @@ from typing import Final
 from hpo_batch import __version__
 from hpo_batch.errors import Declined, HpoBatchError, SweepInvalid, UserError
 from hpo_batch.findings.known import Known
+from hpo_batch.findings.ledger.prediction import Prediction
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.next import rationale
 from hpo_batch.next.decide import (
@@ -32,6 +33,7 @@ from hpo_batch.next.decide import (
     kept,
 )
 from hpo_batch.next.evidence import Evidence, gather
+from hpo_batch.next.predictions import decisions_path, name_in, of_refine
 from hpo_batch.next.ranges import declared
 from hpo_batch.next.write import Draft, checked, write_files
 from hpo_batch.records import Value
@@ -70,6 +72,8 @@ class NextSweep:
     evidence: Evidence
     notes: tuple[str, ...]
     """what else is different, or could not be done"""
+    predictions: tuple[Prediction, ...] = ()
+    """what the ledger will judge"""
 
     @property
     def rationale(self) -> str:
@@ -85,7 +89,7 @@ class NextSweep:
         return {
             self.path: self.toml,
             self.path.with_suffix(".rationale.md"): self.rationale,
-            self.path.with_suffix(".decisions.json"): self.decisions_json,
+            decisions_path(self.path): self.decisions_json,
         }
 
 
@@ -147,7 +151,7 @@ def refine(
         draft.set(("previous", "space", parameter), raw)
     draft.head(_head(tables, evidence, path))
     result = checked(draft, path)
-    return NextSweep(
+    made = NextSweep(
         path=path,
         toml=draft.text,
         before=before,
@@ -156,7 +160,10 @@ def refine(
         change=compared(sweep.space, result.space),
         evidence=evidence,
         notes=tuple(notes),
+        predictions=of_refine(evidence, result, ordered),
     )
+    name_in(draft, path, made.decisions_json)
+    return replace(made, toml=draft.text, sweep=checked(draft, path))
 
 
 # what may be refined

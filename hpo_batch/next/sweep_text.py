@@ -149,18 +149,22 @@ def _tables(raw: Mapping[str, Any], above: Mapping[str, Sequence[str]], *, prefi
     ]
 
 
-def write_sweep(path: Path, text: str) -> None:
-    """Write a new sweep file, if it is valid.
+def write_sweep(path: Path, files: Mapping[Path, str]) -> None:
+    """Write a new sweep file and what belongs beside it, if the sweep is valid.
+
+    Args:
+        path: of the sweep.
+        files: texts of all files, the sweep's among them.
 
     Raises:
-        UserError: the file exists, or the text is no valid sweep; nothing is written.
-        StorageError: it cannot be written.
+        UserError: a file exists, or the text is no valid sweep; nothing is written.
+        StorageError: they cannot be written.
     """
     try:
-        loads(text, path=path)
+        loads(files[path], path=path)
     except SweepInvalid as error:
         raise UserError(f"the sweep would not be valid, and was not written:\n{error}") from error
-    write_files({path: text})
+    write_files(files)
 
 
 def _space_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:

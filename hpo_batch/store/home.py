@@ -20,6 +20,7 @@ from hpo_batch.errors import StorageError, StudyNotFound, UserError
 from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
+DECISIONS = "decisions.json"
 TRIALS_PER_FOLDER = 1000
 MOST_DIGITS = 9
 """of the number of a trial, an attempt or a revision"""
@@ -49,6 +50,11 @@ class StudyHome:
     @property
     def sweep_toml(self) -> Path:
         return self.path / "sweep.toml"
+
+    @property
+    def decisions(self) -> Path:
+        """What the command that wrote the sweep predicted, as it was when the study was made."""
+        return self.path / DECISIONS
 
     def revision(self, number: int) -> Path:
         return self.path / f"sweep.{number}.json"

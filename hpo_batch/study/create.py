@@ -19,6 +19,7 @@ from hpo_batch.space.space import Space
 from hpo_batch.store import sharing
 from hpo_batch.store.attempt_archive import kept_trials
 from hpo_batch.store.home import StudyHome
+from hpo_batch.store.predictions import keep
 from hpo_batch.study.imported import attribute, encoded, gather, is_frozen
 from hpo_batch.study.read import read_revision
 from hpo_batch.study.translate import target_with_history, translate_trial
@@ -28,8 +29,13 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.secrets import assigns_secret, looks_secret, masked_words
 
 
-def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
+def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float, predicted: bytes | None = None) -> Change:
     """Create the study, or a new revision of it if the sweep changed. Failures before this call stop counting.
+
+    Args:
+        toml: text of the sweep's file.
+        now: seconds since the epoch.
+        predicted: the decisions file that came with the sweep; kept as it is, and never replaced.
 
     Raises:
         Irreconcilable: a study of this name exists, and its trials do not fit the sweep.
@@ -45,6 +51,8 @@ def create(home: StudyHome, sweep: Sweep, *, toml: str, now: float) -> Change:
     else:
         home.make()
     with sharing.umask_for(shared=sweep.study.shared):
+        if predicted is not None:
+            keep(home, predicted)
         change = _record(home, sweep, toml=toml, now=now)
     if sweep.study.shared and not is_new:
         sharing.make(home)  # an existing study becomes shared only once its new sweep is accepted

@@ -190,6 +190,10 @@ class Previous(Table):
     """by name of a [[trial]]: the metric by which that trial was chosen"""
     left_out: dict[str, str] = field(default_factory=dict)
     """by name of a [[trial]] of another budget: why it cannot run in this one"""
+    decisions: Annotated[str, Limits(pattern=r"^[^/\\]+\.json$")] | None = None
+    """name of the file beside this one with what was predicted of these trials; ``hpo-batch ledger`` scores it"""
+    digest: Annotated[str, Limits(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of that file: a prediction that is changed later is not scored"""
 
 
 @dataclass(frozen=True, kw_only=True)

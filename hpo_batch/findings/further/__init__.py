@@ -1,0 +1,1 @@
+"""What further trials of the search would gain, and cost."""

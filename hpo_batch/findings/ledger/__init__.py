@@ -1,0 +1,1 @@
+"""How good past advice was: what refine, propose and confirm predicted, beside what came."""
