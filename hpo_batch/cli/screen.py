@@ -186,7 +186,7 @@ def _further(further: Outlook, status: StudyStatus) -> str:
 
     cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
     told = gain_text(further.gain, status.metric, planned=further.planned)
-    return f"{told}{cost}; from the values alone, {hint('report', status.name)} adds the noise"
+    return f"{told}{cost}; {hint('report', status.name)} says whether that is more than noise"
 
 
 def _files(files: Usage) -> str:

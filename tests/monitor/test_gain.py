@@ -86,7 +86,7 @@ def test_it_speaks_of_the_trials_that_are_left_or_of_half_as_many_again() -> Non
     assert told is not None
     assert told.hours == pytest.approx(4.0)
     assert told.as_json()["trials"] == 20
-    assert "20 more trials would improve auc by" in gain_text(told.gain, "auc", planned=False)
+    assert "20 more trials would improve auc with a chance of" in gain_text(told.gain, "auc", planned=False)
 
 
 def test_it_takes_no_time_that_status_would_notice() -> None:
