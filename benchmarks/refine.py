@@ -21,7 +21,8 @@ import numpy as np
 import optuna
 
 from benchmarks.studies import STARTUP, Table
-from hpo_batch.next.decide import LEAVES_OUT, Decision, decide
+from hpo_batch.next.decide import decide
+from hpo_batch.next.decision import LEAVES_OUT, Decision
 from hpo_batch.next.evidence import gather
 from hpo_batch.space.parameters import Choices, Fixed
 from hpo_batch.sweep.load import loads

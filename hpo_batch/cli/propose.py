@@ -49,7 +49,8 @@ def command(
     tables = [one_table(one, sweep=sweep, root=logs, **columns) for one in (study, *others)]
 
     from hpo_batch.next.parent import parent_of
-    from hpo_batch.next.propose import propose, repeated
+    from hpo_batch.next.propose import propose
+    from hpo_batch.next.ran import repeated
     from hpo_batch.text.numbers import count
 
     if checked is not None:

@@ -41,6 +41,11 @@ class Move:
         return f"{self.parameter} = {value_text(self.value)}"
 
     @property
+    def place(self) -> str:
+        """Where it lies, in words."""
+        return "a value that was tried" if self.where == "tried" else f"{self.where} the values that were tried"
+
+    @property
     def chance(self) -> float:
         """That it is better, as the model sees it."""
         if self.gain is None:

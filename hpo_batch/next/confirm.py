@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from hpo_batch.errors import UserError
+from hpo_batch.findings.best.numbers import TopTrial
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.surrogate import surrogate
 from hpo_batch.findings.noise.numbers import Noise, single_sd
@@ -30,7 +31,7 @@ from hpo_batch.next.parent import (
     with_workers,
 )
 from hpo_batch.next.sweep_text import sweep_text
-from hpo_batch.records import Answer
+from hpo_batch.records import Answer, Configuration
 from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import PlannedTrial, Previous, Sweep
 from hpo_batch.text.numbers import count, number
@@ -88,6 +89,19 @@ def confirm(
             f"{parent.label} has {count(len(finalists), 'configuration')} besides the baseline: there is nothing "
             "to choose from"
         )
+    sweep = _sweep(parent, finalists, seeds=seeds, root=root)
+    n = len(planned_trials(sweep))
+    sweep = with_workers(sweep, n)
+    advice = advise(parent.data, parent.noise, top=len(finalists))
+    return Confirmation(
+        sweep=sweep,
+        advice=advice,
+        text=sweep_text(sweep, near=near, header=_header(parent, sweep, advice, n)),
+        trainings=n * seeds,
+    )
+
+
+def _sweep(parent: Parent, finalists: Sequence[tuple[TopTrial, Configuration]], *, seeds: int, root: Path) -> Sweep:
     names = [f"finalist_{i}" for i in range(1, len(finalists) + 1)]
     sweep = list_sweep(parent.sweep, name=free_name(f"{parent.sweep.study.name}-confirm", root))
     trials = []
@@ -101,10 +115,9 @@ def confirm(
                 note=f"trial {trial.number} of {parent.label}: {parent.data.metric} = {trial.value!r}{times}",
             )
         )
-    chosen = new_seeds(seeds, used=used_seeds(parent.table), of=sweep.study.name)
-    sweep = replace(
+    return replace(
         sweep,
-        study=replace(sweep.study, seeds=chosen),
+        study=replace(sweep.study, seeds=new_seeds(seeds, used=used_seeds(parent.table), of=sweep.study.name)),
         trial=tuple(trials),
         previous=Previous(
             study=(parent.source,),
@@ -112,15 +125,6 @@ def confirm(
             trials={name: trial.number for name, (trial, _) in zip(names, finalists, strict=True)},
             values={name: trial.value for name, (trial, _) in zip(names, finalists, strict=True)},
         ),
-    )
-    n = len(planned_trials(sweep))
-    sweep = with_workers(sweep, n)
-    advice = advise(parent.data, parent.noise, top=len(finalists))
-    return Confirmation(
-        sweep=sweep,
-        advice=advice,
-        text=sweep_text(sweep, near=near, header=_header(parent, sweep, advice, n)),
-        trainings=n * seeds,
     )
 
 

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from hpo_batch.errors import Declined
 from hpo_batch.next.confirm import confirm
+from hpo_batch.next.design import design
 from hpo_batch.next.parent import Parent, parent_of
-from hpo_batch.next.propose import REFERENCE, already_run, design, propose, repeated
+from hpo_batch.next.propose import propose
+from hpo_batch.next.ran import already_run, repeated
+from hpo_batch.next.trial_sets import REFERENCE
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sources.columns import Columns
 from hpo_batch.sources.read import read_tables

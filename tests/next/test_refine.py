@@ -12,8 +12,10 @@ import tomli
 
 from hpo_batch.errors import Declined, Exit, UserError
 from hpo_batch.launch.check import check
-from hpo_batch.next.decide import FEWEST_TO_NARROW, LEAVES_OUT, most_changes
+from hpo_batch.next.decide import most_changes
+from hpo_batch.next.decision import LEAVES_OUT
 from hpo_batch.next.refine import NextSweep, refine, write
+from hpo_batch.next.rules.enough import FEWEST_TO_NARROW
 from hpo_batch.next.spaces import compared
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
