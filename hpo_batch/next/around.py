@@ -164,10 +164,17 @@ def _at(info: ParamInfo, parameter: Choices | Integer | Real, now: Value, positi
         return
     if not whole and min(levels) >= 0 and max(levels) <= 1 and float(near) >= 1:
         return  # a share
-    limits = None if isinstance(parameter, Choices) else parameter.limits
-    if limits is not None and not limits[0] <= float(near) <= limits[1]:
+    if not _is_within_limits(parameter, near):
         return
     yield near
+
+
+def _is_within_limits(parameter: Choices | Integer | Real, value: Value) -> bool:
+    if parameter.limits is None:
+        return True
+    if isinstance(parameter, Choices):
+        return value in parameter.limits
+    return parameter.limits[0] <= float(value) <= parameter.limits[1]
 
 
 def _gain(

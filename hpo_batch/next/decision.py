@@ -33,7 +33,7 @@ class Decision:
     confidence: str = ""
     """``high`` or ``moderate``; empty for ``keep``"""
     probability: float | None = None
-    """that the change is right: the best value at the end, or the better value better"""
+    """that the change is right: the best value lies beyond the end, or the better value is better"""
     interval: Estimate | None = None
     """of the difference that was measured, on the metric's scale; above 0 is better"""
     p_holm: float | None = None

@@ -99,7 +99,7 @@ class Evidence:
 
         As ``findings.effects.edges`` computes it, which tells only what is likely. None where the model cannot tell.
         """
-        if self.model is None or not info.ordered or len(info.levels) < 3:
+        if self.model is None or not info.ordered or len(info.levels) < 2:
             return None
         column = self.model.place(info)
         if column is None:
@@ -109,7 +109,7 @@ class Evidence:
         if len(tried) > PLACES:
             tried = np.unique(np.quantile(tried, np.linspace(0, 1, PLACES), method="nearest"))
         values = [info.levels[i] for i in tried.astype(np.int64).tolist()]
-        if len(values) < 3:
+        if len(values) < 2:
             return None
         means = self.model.means(info, values, self._good_settings(column))
         assert means is not None

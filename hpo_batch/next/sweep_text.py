@@ -12,7 +12,7 @@ from hpo_batch.next.write import write_files
 from hpo_batch.space.build import RESERVED
 from hpo_batch.sweep.load import loads
 from hpo_batch.sweep.schema import Job, PlannedTrial, Sweep
-from hpo_batch.sweep.tables import Table, TableKey, keys_of, to_raw
+from hpo_batch.sweep.tables import Table, keys_of, to_raw
 from hpo_batch.sweep.templates import read_template
 from hpo_batch.text.lines import printable
 from hpo_batch.text.values import toml_line
@@ -46,7 +46,14 @@ def sweep_text(
         table = raw.get(key.name)
         if key.name == "trial" or not table:
             continue
-        lines = _lines_of(sweep, key, table, near)
+        if key.name == "space":
+            lines = list(_space_lines(table))
+        elif key.name == "job":
+            lines = _table_lines("job", _of_job(sweep.job, near))
+        elif isinstance(getattr(sweep, key.attribute), Table):
+            lines = _table_lines(key.name, _changed(getattr(sweep, key.attribute)))
+        else:
+            lines = _table_lines(key.name, table)
         if lines:
             blocks.append("\n".join([*_comment_lines(above.get(key.name, ())), *lines]))
     met: set[str | None] = set()
@@ -55,16 +62,6 @@ def sweep_text(
         met.add(trial.set)
         blocks.append("\n".join([*_comment_lines(comment), *_trial_lines(trial)]))
     return "\n\n".join(blocks) + "\n"
-
-
-def _lines_of(sweep: Sweep, key: TableKey, table: Any, near: Path) -> list[str]:
-    """One table of the file; empty if everything in it is a default."""
-    if key.name == "space":
-        return list(_space_lines(table))
-    if key.name == "job":
-        return _table_lines("job", _of_job(sweep.job, near))
-    held = getattr(sweep, key.attribute)
-    return _table_lines(key.name, _changed(held) if isinstance(held, Table) else table)
 
 
 def write_sweep(path: Path, text: str) -> None:
