@@ -12,6 +12,8 @@ FEWEST_TO_NARROW: Final = 20
 PER_PARAMETER: Final = 10
 """trials for each searched parameter, without which no value is left out"""
 FEWEST_TO_WIDEN: Final = 10
+PER_VALUE: Final = 5
+"""trials of each value that is compared, where one is fixed or one of two is widened"""
 SURE: Final = 0.95
 LEAST_KEPT: Final = 0.25
 """of the space, after everything that is narrowed or left out"""

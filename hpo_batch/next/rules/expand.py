@@ -11,7 +11,7 @@ from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import CLOSE, Evidence
 from hpo_batch.next.phrases import by_how_much, short
 from hpo_batch.next.ranges import widened
-from hpo_batch.next.rules.enough import FEWEST_TO_WIDEN, SURE
+from hpo_batch.next.rules.enough import FEWEST_TO_WIDEN, PER_VALUE, SURE
 from hpo_batch.next.rules.keep import keep
 from hpo_batch.records import is_number
 from hpo_batch.space.parameters import Choices, Searched
@@ -37,7 +37,7 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
     """An optimum that the model puts at an end, the best trial there if no model can tell, or a trend towards it."""
     if evidence.n < FEWEST_TO_WIDEN or not info.ordered or not info.varied:
         return None
-    if parameter.count == 1:
+    if parameter.count == 1 or _are_hardly_compared(evidence, info):
         return None
     chances = evidence.edge_chances(info)
     option = _end_to_move(evidence, parameter, info, chances)
@@ -74,6 +74,11 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
         p_holm=effect.p_holm if effect is not None else None,
         would_change_it=f"a best trial inside the range, at {label(moved.end)} or before it",
     )
+
+
+def _are_hardly_compared(evidence: Evidence, info: ParamInfo) -> bool:
+    """Whether there are two values, one of which had too few trials to tell which is better."""
+    return len(info.levels) == 2 and any(evidence.tried(info, level) < PER_VALUE for level in info.levels)
 
 
 def _end_to_move(

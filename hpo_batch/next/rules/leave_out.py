@@ -14,13 +14,11 @@ from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import Evidence
 from hpo_batch.next.phrases import measured
 from hpo_batch.next.ranges import between, only, share_kept
-from hpo_batch.next.rules.enough import FEWEST_TO_NARROW, LEAST_KEPT, SURE, may_go, to_leave_out
+from hpo_batch.next.rules.enough import FEWEST_TO_NARROW, LEAST_KEPT, PER_VALUE, SURE, may_go, to_leave_out
 from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Choices, Integer, Real, Searched, same
 from hpo_batch.text.numbers import label, percent
 
-PER_VALUE: Final = 5
-"""trials of each value that is compared, for a parameter to be fixed"""
 LEAST_SHARE: Final = 0.4
 """of a range, that stays in any case"""
 WORTH: Final = 0.8
