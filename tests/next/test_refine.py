@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from hpo_batch.next.decide import most_changes
 from hpo_batch.next.decision import LEAVES_OUT
 from hpo_batch.next.refine import NextSweep, refine, write
 from hpo_batch.next.rules.enough import FEWEST_TO_NARROW
-from hpo_batch.next.spaces import compared
 from hpo_batch.records import Value
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.build import build
@@ -27,8 +25,6 @@ from hpo_batch.sweep.schema import Sweep
 from tests.findings import simulate
 from tests.helpers import REPOSITORY
 from tests.next import drawn
-
-REFERENCE = REPOSITORY.parent.parent / "shared" / "reference"
 
 
 def one(text: str) -> Sweep:
@@ -216,85 +212,6 @@ def test_noise_alone_is_refused_with_the_trials_that_would_lift_it(tmp_path: Pat
         refined(text, table(rows, text), tmp_path)
     assert refused.value.exit_code == Exit.DECLINED
     assert not list(tmp_path.glob("next*"))
-
-
-# documents
-
-
-def arc_space(version: str) -> dict[str, Any]:
-    spaces = json.loads((REFERENCE / "arc_search_spaces.json").read_text())
-    table: dict[str, Any] = {}
-    for name, raw in spaces[version]["param_ranges"].items():
-        when = {}
-        if "condition" in raw:
-            ((parent, value),) = raw["condition"]["equals"].items()
-            when = {"when": f"{parent} == {value!r}" if isinstance(value, str) else parent}
-        if raw["type"] == "categorical":
-            table[name] = {"choices": list(dict.fromkeys(raw["choices"])), **when}
-        else:
-            log = {"log": True} if raw.get("log") else {}
-            table[name] = {"low": raw["low"], "high": raw["high"], **log, **when}
-    return table
-
-
-needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"needs the reference data in {REFERENCE}")
-
-
-@needs_reference
-def test_document_003s_changes_are_19_to_17_parameters_and_4_2_times_smaller() -> None:
-    old, new = (build(arc_space(version), with_n_params=False)[0] for version in ("v2", "v3"))
-    assert compared(old, new).text == "19 searched parameters -> 17; the space is 4.2 times smaller"
-
-
-@needs_reference
-@pytest.mark.parametrize("seed", range(3))
-def test_document_003s_twenty_trials_leave_nothing_out_and_say_what_it_would_take(seed: int, tmp_path: Path) -> None:
-    from hpo_batch.text.values import toml_line
-
-    text = toml("\n".join(toml_line(name, raw) for name, raw in arc_space("v2").items()))
-    rows = drawn.table_of(one(text), n=20, seed=seed, noise=1.0)
-    made = refined_or_refused(text, rows, tmp_path)
-    if isinstance(made, str):
-        assert "more trial" in made
-        return
-    assert not {d.action for d in made.decisions} & set(LEAVES_OUT)
-    assert len([d for d in made.decisions if d.changes]) <= 9
-    assert "170 more trials (then 190: 10 for each parameter)" in made.rationale
-
-
-@needs_reference
-def test_document_004_puts_first_what_was_not_varied_and_the_ends_that_were_hit(tmp_path: Path) -> None:
-    from hpo_batch.sources.columns import Columns
-    from hpo_batch.sources.read import read_tables
-
-    space = """
-learning_rate = { low = 1e-5, high = 1e-3, log = true }
-d_model = [128, 256, 512]
-n_heads = [4, 8]
-d_ff = [512, 768, 1024, 1536]
-dropout = { low = 0.1, high = 0.3, step = 0.05 }
-num_encoder_blocks = [4, 6, 8]
-[baseline]
-learning_rate = 1e-4
-d_model = 256
-n_heads = 4
-d_ff = 1024
-dropout = 0.1
-num_encoder_blocks = 4
-"""
-    path = tmp_path / "v1.toml"
-    path.write_text(toml(space).replace('"score"', '"test_auc"'))
-    names = tuple(one(path.read_text()).parameter_names)
-    file = str(REFERENCE / "gainakt4_phase1_26_experiments.csv")
-    columns = Columns(value=("test_auc",), directions=("maximize",), params=names)
-    tables = read_tables([file], root=tmp_path, sweep=path, columns=columns)
-    made = refined(path.read_text(), tables[0], tmp_path)
-    assert made.decisions[0].parameter == "learning_rate"
-    assert made.decisions[0].reason.startswith("not varied")
-    hits = [d.parameter for d in made.decisions if "end" in d.reason]
-    assert set(hits) >= {"num_encoder_blocks", "dropout", "d_ff"}
-    assert "631733" in made.rationale or "trial 0" in made.rationale
-    assert "no two trials differ in it alone" in made.rationale or "baseline" in made.rationale
 
 
 # bad input
