@@ -136,12 +136,36 @@ def box_of(table: Table, space: Space) -> dict[str, list[Any]]:
     return box
 
 
+def weights_of(space: Space) -> dict[str, list[float]]:
+    """Weights in the order of ``box_of``, for which values of the table stand in their own order."""
+    found = {}
+    for parameter in space.searched:
+        if isinstance(parameter, Choices) and parameter.weights is not None:
+            found[parameter.name] = list(parameter.weights)
+    return found
+
+
 def is_inside(box: Box, params: Mapping[str, Any]) -> bool:
     return all(params[name] in values for name, values in box.items())
 
 
-def search(table: Table, box: Box, n: int, *, seed: int, history: Rows = []) -> Rows:  # noqa: B006
-    """Optuna's TPE over the places of the values, with what is known of the box; one seed of the table is seen."""
+Weights: TypeAlias = Mapping[str, Sequence[float]]
+"""shares of the trials for each value of a box, of parameters with a quota"""
+
+
+def search(
+    table: Table,
+    box: Box,
+    n: int,
+    *,
+    seed: int,
+    history: Rows = [],  # noqa: B006
+    weights: Weights = {},  # noqa: B006
+) -> Rows:
+    """Optuna's TPE over the places of the values, with what is known of the box; one seed of the table is seen.
+
+    A parameter with weights gets its value by them, and TPE proposes the others, as our samplers do it.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(multivariate=True, seed=seed, n_startup_trials=STARTUP)
     study = optuna.create_study(direction=table.direction, sampler=sampler)
@@ -153,6 +177,8 @@ def search(table: Table, box: Box, n: int, *, seed: int, history: Rows = []) -> 
     random = np.random.default_rng([seed, 11, len(history)])
     rows: Rows = []
     for _ in range(n):
+        drawn = {key: int(random.choice(len(w), p=np.array(w) / sum(w))) for key, w in weights.items()}
+        study.sampler = optuna.samplers.PartialFixedSampler(drawn, sampler) if drawn else sampler
         trial = study.ask(distributions)
         params = {name: values[trial.params[name]] for name, values in box.items()}
         rows.append((params, observed(table, params, random)))

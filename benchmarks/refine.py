@@ -26,7 +26,20 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.boxes import Box, Problem, Rows, box_of, full, is_inside, observed, problems, search, sweep_of, toml_of
+from benchmarks.boxes import (
+    Box,
+    Problem,
+    Rows,
+    box_of,
+    full,
+    is_inside,
+    observed,
+    problems,
+    search,
+    sweep_of,
+    toml_of,
+    weights_of,
+)
 from benchmarks.search import interval
 from hpo_batch.errors import Declined
 from hpo_batch.next.decide import decide
@@ -147,7 +160,8 @@ def played(table: Problem, box: Box, *, seed: int) -> Round:
         escapes = [(params, observed(table, params, random)) for params in planned]
         new = box_of(table, made.sweep.space)
         known = rows + escapes
-        after = known + search(table, new, SECOND - len(escapes), seed=seed + 500, history=known)
+        weights = weights_of(made.sweep.space)
+        after = known + search(table, new, SECOND - len(escapes), seed=seed + 500, history=known, weights=weights)
     boxed = rows + search(table, naive(table, box, rows), SECOND, seed=seed + 500, history=rows)
     shares = kept_shares(table, box, new)
     return Round(
