@@ -80,6 +80,7 @@ def test_000s_proposal_counts_what_it_lists_and_repeats_nothing(folder: Path) ->
     assert len(planned) == len(made.sweep.trial) == sum(len(group.trials) for group in made.sets)
     assert f": {len(planned)} trials in {len(made.sets)} sets, " in made.text.splitlines()[0]
     assert f"{len(planned) * len(made.sweep.study.seeds)} trainings" in made.text.splitlines()[1]
+    assert " workers (" in made.text.splitlines()[1]  # measured durations
     (told,) = repeated(made.sweep, tables)
     assert told.startswith(f"{BEST} ran before: trial ")
     assert all(group.hypothesis and group.detectable is not None for group in made.sets)

@@ -23,8 +23,6 @@ from hpo_batch.next.propose import propose
 from hpo_batch.next.ran import already_run, repeated
 from hpo_batch.next.trial_sets import REFERENCE
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.sources.columns import Columns
-from hpo_batch.sources.read import read_tables
 from hpo_batch.space.draw import at_random
 from hpo_batch.sweep.load import load, loads
 from hpo_batch.sweep.part import part_of
@@ -32,7 +30,6 @@ from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import PlannedTrial, Sweep
 from tests.cli.conftest import SWEEP, Cli, cli
 from tests.findings import simulate
-from tests.helpers import REPOSITORY
 
 __all__ = ["cli"]
 
@@ -164,23 +161,6 @@ def test_a_small_space_that_was_tried_whole_is_declined_or_left_beyond() -> None
     study = parent_of(simulate.table(rows, sweep=sweep, space=sweep.space, label="s"))
     with pytest.raises(Declined, match="everything around the best trial of s was tried"):
         propose(study)
-
-
-def test_the_trials_of_document_000_that_ran_before_or_are_listed_twice(shared: Path) -> None:
-    names = ["a50_20m", "a50_2m", "a50_200m", "a100_2m", "a100_20m"]
-    files = [str(shared / "reference" / f"fints_hpo_{name}_twophase.csv") for name in names]
-    own = REPOSITORY / "configs" / "supplementary-trials.toml"
-    columns = Columns(value=("value",), directions=("maximize",), ignore=("forced_extreme", "epochs_run"))
-    tables = read_tables(files, root=shared, sweep=own, columns=columns)
-    (sweep,) = load(own)
-    assert len(sweep.trial) == 29  # the document says 27
-    found = repeated(sweep, tables)
-    assert "F2 has the configuration of C2" in found
-    assert len([line for line in found if "ran before" in line]) == 2
-    made = propose(parent_of(tables[0]), others=tables[1:])
-    assert repeated(made.sweep, tables) == [f"{REFERENCE} ran before: trial 5 of {tables[0].label}"]
-    assert "27 trainings" in made.text or f"{made.trainings} trainings" in made.text
-    assert " with " in made.text.splitlines()[1]  # measured durations
 
 
 def test_a_set_runs_with_the_trial_that_it_is_compared_with(tmp_path: Path) -> None:

@@ -154,6 +154,46 @@ def test_a_range_whose_best_lies_at_its_end_is_widened_and_limits_hold(tmp_path:
     assert "limits" in decision.reason
 
 
+def test_choices_go_on_within_their_limits(tmp_path: Path) -> None:
+    text = toml(
+        'size = { choices = ["s", "m"], ordered = true, limits = ["xs", "s", "m", "l", "xl"] }\n'
+        "width = { choices = [64, 32, 16, 8], limits = [4, 8, 16, 32, 64, 96, 128, 256] }\n"
+        "depth = { choices = [1, 2, 3], limits = [1, 2, 3] }\nx = { low = 0.0, high = 1.0 }"
+    )
+    values: dict[str, list[Any]] = {"size": ["s", "m"], "width": [64, 32, 16, 8], "depth": [1, 2, 3], "x": [0.5, 0.6]}
+    rows = rows_of(values, lambda p: 2.0 * (p["size"] == "m") + p["width"] / 16 + p["depth"], n=60)
+    made = refined(text, table(rows, text), tmp_path)
+    width, size = made.sweep.space.by_name["width"], made.sweep.space.by_name["size"]
+    assert isinstance(width, Choices)
+    # half as many as there were
+    assert width.values == (128, 96, 64, 32, 16, 8)
+    assert width.limits == (4, 8, 16, 32, 64, 96, 128, 256)
+    assert isinstance(size, Choices)
+    assert size.values == ("s", "m", "l")
+    reasons = {decision.parameter: decision.reason for decision in made.decisions}
+    assert "best at the high end, but there is no value above 3 in its limits" in reasons["depth"]
+
+
+def test_of_two_values_one_that_is_hardly_tried_widens_nothing(tmp_path: Path) -> None:
+    text = toml('drop = [0.3, 0.6]\nx = { low = 0.0, high = 1.0 }\nkind = ["a", "b"]')
+    values: dict[str, list[Any]] = {"drop": [0.3, 0.6], "x": [i / 30 for i in range(31)], "kind": ["a", "b"]}
+
+    def score(params: dict[str, Any]) -> float:
+        return -3 * params["drop"] - (params["x"] - 0.5) ** 2
+
+    made = refined(text, table(rows_of(values, score, n=40), text), tmp_path)
+    drop = made.sweep.space.by_name["drop"]
+    assert isinstance(drop, Choices)
+    assert drop.values == (0.15, 0.3, 0.6)
+    hardly = [
+        (params | {"drop": 0.3 if i > 3 else 0.6}, 0.0) for i, (params, _) in enumerate(rows_of(values, score, n=40))
+    ]
+    rows = [(params, score(params)) for params, _ in hardly]
+    again = refined_or_refused(text, table(rows, text), tmp_path)
+    if not isinstance(again, str):
+        assert {d.parameter: d.action for d in again.decisions}["drop"] != "expand"
+
+
 def test_a_value_that_is_certainly_worse_is_fixed_away_and_a_tenth_of_the_trials_go_back_to_it(tmp_path: Path) -> None:
     text = toml('opt = ["adam", "sgd"]\nx = { low = 0.0, high = 1.0 }')
     values = {"opt": ["adam", "sgd"], "x": [i / 30 for i in range(31)]}
