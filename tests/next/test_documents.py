@@ -176,6 +176,7 @@ def test_003s_numbers_of_its_own_space_are_wrong_and_the_right_ones_are_computed
     assert exist == [20_800, 14_640]
     rate = math.log(3e-4 / 5e-5) / math.log(1e-2 / 5e-5)
     change = compared(*(built(table) for table in (old, new)))
+    assert change.size_ratio is not None
     assert change.size_ratio == pytest.approx(exist[1] / exist[0] * rate)
     assert 1 / change.size_ratio == pytest.approx(4.2, abs=0.01)
     assert change.text == (
