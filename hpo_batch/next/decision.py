@@ -61,7 +61,16 @@ class Decision:
 
 def kept(decision: Decision, reason: str) -> Decision:
     """The decision not to change a parameter after all."""
-    return replace(decision, action="keep", reason=reason, new=decision.old, confidence="", left_out=(), extremes=False)
+    return replace(
+        decision,
+        action="keep",
+        reason=reason,
+        new=decision.old,
+        confidence="",
+        left_out=(),
+        would_change_it="",
+        extremes=False,
+    )
 
 
 def summary(decisions: Sequence[Decision]) -> Mapping[str, Any]:

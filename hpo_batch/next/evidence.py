@@ -30,12 +30,14 @@ from hpo_batch.sweep.schema import Sweep
 ASKED: Final = ("best", "noise", "health", "survival", "effects", "relations", "baseline", "hours")
 """names of the subjects of a report that decisions rest on"""
 CLOSE: Final = 0.05
-"""of the range: what counts as being at its end"""
+"""of the range: what counts as being at its end. A convention for ranges with many values; tables have none, and the
+rates of docs/benchmarks.md do not depend on it"""
 SAMPLES: Final = 400
 PLACES: Final = 9
 KAPPA: Final = 1.0
 """standard errors that a bound lies above a mean; the measured rule has one"""
 MOST_SETTINGS: Final = 24
+"""settings of the other parameters at which a bound is asked; what is left out must be bad at all of them"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

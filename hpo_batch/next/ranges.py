@@ -14,7 +14,7 @@ from hpo_batch.space.declaration import LARGEST_INTEGER
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched, same
 
 HALF: Final = 0.5
-"""of the old range, on its own scale: how far an end moves"""
+"""of the old range, on its own scale: how far an end moves; a convention"""
 Raw = Mapping[str, Any]
 
 

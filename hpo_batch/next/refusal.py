@@ -100,5 +100,9 @@ def cheapest(evidence: Evidence) -> str:
     if not options:
         return "the space is right as far as these trials tell: continue with more trials, or confirm the best ones"
     needed, what = min(options)
-    command = f": hpo-batch resume {evidence.table.source} --set study.trials={trials + needed}" if trials else ""
+    command = ""
+    if trials is not None and evidence.table.home is not None:
+        command = f": hpo-batch resume {evidence.table.source} --set study.trials={trials + needed}"
+    elif trials is not None:  # trials of a file, which cannot be resumed
+        command = f": hpo-batch submit SWEEP --set study.trials={needed}"
     return f"{count(needed, 'more trial')} {what}{command}"

@@ -22,7 +22,7 @@ COMBINED: Final = "combined"
 MOST_SINGLE: Final = 3
 """parameters that get a set of their own"""
 LIKELY: Final = 0.6
-"""chance of being better from which a move is part of the combined trial"""
+"""chance of being better from which a move is part of the combined trial; a convention"""
 
 
 @dataclass(frozen=True, kw_only=True)

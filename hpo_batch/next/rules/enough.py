@@ -8,15 +8,19 @@ from hpo_batch.next.evidence import Evidence
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Searched, same
 
+# Conventions: the two bounds on leaving out are those that reviewers of a sweep ask for, and far above what the tests
+# need. What the best thousandth survives with them is in docs/benchmarks.md (``benchmarks/refine.py``, survival).
 FEWEST_TO_NARROW: Final = 20
 PER_PARAMETER: Final = 10
 """trials for each searched parameter, without which no value is left out"""
 FEWEST_TO_WIDEN: Final = 10
+"""a convention: the model has no say below 6, and its first searches are random draws"""
 PER_VALUE: Final = 5
 """trials of each value that is compared, where one is fixed or one of two is widened"""
 SURE: Final = 0.95
+"""chance from which a direction is certain, as in the report; and an expansion has high confidence"""
 LEAST_KEPT: Final = 0.25
-"""of the space, after everything that is narrowed or left out"""
+"""of the space, after everything that is narrowed or left out; a convention, so that one round cannot undo a search"""
 
 
 def to_leave_out(searched: int) -> int:

@@ -19,13 +19,16 @@ from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Choices, Integer, Real, Searched, same
 from hpo_batch.text.numbers import label, percent
 
+# Conventions, not measured one by one: the bound alone decides what is good, these keep it from being believed too far.
+# Survival of the best thousandth was measured with all of them.
 LEAST_SHARE: Final = 0.4
 """of a range, that stays in any case"""
 WORTH: Final = 0.8
-"""of a range: one that keeps more is not narrowed"""
+"""of a range: one that keeps more is not narrowed, as a tenth of the trials goes to what was left out"""
 MARGIN: Final = 0.1
-"""of a range, kept beyond the good part at either side"""
+"""of a range, kept beyond the good part at either side: as far apart as two places of ``GRID``"""
 GRID: Final = 11
+"""places of a range at which the bound is asked"""
 
 
 def leave_out(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision | None:

@@ -16,13 +16,17 @@ from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Choices, Searched
 from hpo_batch.text.numbers import count, label, p_value
 
+# Conventions. That quotas cost nothing that could be seen, and gain nothing either, is measured with these numbers only
+# (docs/benchmarks.md, rounds of whole tables): they are there to judge a value, not to find the best sooner.
 QUOTA: Final = 0.25
-"""share of the trials for each value that had too few"""
+"""share of the trials for each value that had too few: document 003's, of which its search gave 2 %"""
 UNFAIR: Final = 0.025
 """chance of so few trials of a value under equal shares, below which the search has neglected it, if they are at most
-half of a fair share"""
+half of a fair share; one side of the usual 5 %"""
 MOST_ARMS: Final = 12
+"""combinations of weighted values, each of which needs trials"""
 MOST_VALUES: Final = 4
+"""of a parameter with a quota: 25 % each leave nothing for a fifth"""
 
 
 def quota(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision | None:

@@ -15,8 +15,8 @@ from hpo_batch.space.parameters import Choices, Searched, same
 from hpo_batch.text.numbers import count, label
 
 FAILED: Final = 3
-"""failed trials without which a value is not taken out; a convention: Fisher's test after Holm asks for more in most
-studies"""
+"""failed trials without which a value is not taken out. A convention: fewer may be one bad node, whatever a test
+says"""
 
 
 def repair(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision | None:
