@@ -32,7 +32,7 @@ def plan_old_space(
     total = sweep.study.trials
     if not left or total is None or sweep.sampler.capabilities.is_grid:
         draft.set(("previous", "share"), 0.0)
-        return []
+        return ["no trials in the earlier space: a grid runs its own cells only"] if left else []
     wanted = max(1, round(ESCAPE * total))
     if any(N_PARAMS in constraint.names for constraint in sweep.space.constraints.values()):
         draft.set(("previous", "share"), 0.0)
