@@ -186,7 +186,7 @@ def test_of_two_values_one_that_is_hardly_tried_widens_nothing(tmp_path: Path) -
     assert isinstance(drop, Choices)
     assert drop.values == (0.15, 0.3, 0.6)
     hardly = [
-        (params | {"drop": 0.3 if i > 3 else 0.6}, 0.0) for i, (params, _) in enumerate(rows_of(values, score, n=40))
+        (params | {"drop": 0.3 if i > 1 else 0.6}, 0.0) for i, (params, _) in enumerate(rows_of(values, score, n=40))
     ]
     rows = [(params, score(params)) for params, _ in hardly]
     again = refined_or_refused(text, table(rows, text), tmp_path)

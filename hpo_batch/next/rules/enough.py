@@ -16,7 +16,7 @@ PER_PARAMETER: Final = 10
 FEWEST_TO_WIDEN: Final = 10
 """a convention: the model has no say below 6, and its first searches are random draws"""
 PER_VALUE: Final = 5
-"""trials of each value that is compared, where one is fixed or one of two is widened"""
+"""trials of each value that is compared, for a parameter to be fixed"""
 SURE: Final = 0.95
 """chance from which a direction is certain, as in the report; and an expansion has high confidence"""
 LEAST_KEPT: Final = 0.25
