@@ -48,9 +48,8 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
     chance, side, is_best = option
     unstable = _unstable(evidence.survival.get(parameter.name), side)
     if unstable:
-        return keep(
-            evidence, parameter, f"best at the {side} end, where {unstable}: a limit of stability, not of the range"
-        )
+        why = f"where {unstable}: a limit of stability, not of the range"
+        return keep(evidence, parameter, f"best at the {side} end, {why}")
     moved = widened(parameter, side)
     if isinstance(moved, str):
         return keep(evidence, parameter, f"best at the {side} end, but {moved}")
