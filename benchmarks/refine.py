@@ -1,223 +1,267 @@
 """Does refine do good, and what does it lose? Searches of complete tables, whose truth is known.
 
-    python -m benchmarks.refine ../shared/reference/benchmarks --seeds 15
+    python -m benchmarks.refine ../shared/reference/benchmarks --tables blood naval additive interacting
 
-``edges``: a parameter may take some neighbouring values of its table's only. Where the best value beyond an end beats
-the best inside by a share of the noise SD or more, refine should widen it there (recall); where it is worse by as much,
-it should not (false alarms). ``rounds``: 50 trials, refine, 50 more, against 50 more of the same study and against a
-box around the best 5 trials; figures are the truth of the best trial as the share of the table that is better.
+``edges``: a parameter may take some neighbouring values of its table only. Where what can be reached beyond an end
+beats what can be reached inside by a share of the noise SD, refine should widen it there (recall); where it is worse by
+as much, it should not (false alarms).
+
+``rounds``: 50 trials, refine, 50 more, against 50 more of the same study and against a box around the five best trials;
+of the whole table (``whole``), and of one half of the values of two parameters, which leaves out their best (``boxed``;
+``limits`` have the others). Figures are regrets, 0 for the best configuration of the table and 1 for the median one: of
+the best that was tried, and of the one whose trial looks best.
+
 ``survival``: after 120 trials, whether something of the true best thousandth is still in the space.
+
+Constants were chosen on hpobench_australian and hpolib_parkinsons. docs/benchmarks.md reports the others.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
-import optuna
 
-from benchmarks.studies import STARTUP, Table
-from hpo_batch.next.decide import LEAVES_OUT, Decision, decide
+from benchmarks.boxes import (
+    Box,
+    Problem,
+    Rows,
+    box_of,
+    full,
+    is_inside,
+    observed,
+    problems,
+    search,
+    sweep_of,
+    toml_of,
+    weights_of,
+)
+from benchmarks.search import interval
+from hpo_batch.errors import Declined
+from hpo_batch.next.decide import decide
+from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import gather
-from hpo_batch.space.parameters import Choices, Fixed
-from hpo_batch.sweep.load import loads
-from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.values import toml_line
+from hpo_batch.next.refine import NextSweep, refine
 from tests.next.drawn import as_table
 
-MARGIN = 0.5
 FIRST, SECOND, LONG = 50, 50, 120
-ESCAPE = 0.1
-Space: TypeAlias = Mapping[str, Sequence[Any]]
-Rows: TypeAlias = list[tuple[dict[str, Any], float]]
+MARGINS: Final = (0.25, 0.5, 1.0)
+"""noise SD by which an end is better or worse than the inside, to be counted"""
+TOP: Final = 0.001
+PARTS: Final = ("edges", "whole", "boxed", "survival")
 
 
-def sweep_of(table: Table, space: Space) -> Sweep:
-    lines = [toml_line(name, list(values)) for name, values in space.items()]
-    text = f"""
-[study]
-name = "t"
-metric = "score"
-direction = "{table.direction}"
-trials = {FIRST}
-[objective]
-function = "tests.cli.toys:quadratic"
-[space]
-{chr(10).join(lines)}
-"""
-    (sweep,) = loads(text, path=Path("t.toml"))
-    return sweep
-
-
-def study_of(table: Table, space: Space, history: Rows, *, seed: int) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler = optuna.samplers.TPESampler(multivariate=True, seed=seed, n_startup_trials=STARTUP)
-    study = optuna.create_study(direction=table.direction, sampler=sampler)
-    for params, value in history:
-        if all(params[name] in values for name, values in space.items()):
-            found = {name: space[name].index(params[name]) for name in space}
-            distributions = {name: optuna.distributions.IntDistribution(0, len(v) - 1) for name, v in space.items()}
-            study.add_trial(optuna.trial.create_trial(params=found, distributions=distributions, value=value))
-    return study
-
-
-def search(table: Table, space: Space, n: int, *, seed: int, history: Rows = []) -> Rows:  # noqa: B006
-    """TPE over the places of values; one seed of the table is seen."""
-    study = study_of(table, space, history, seed=seed)
-    random = np.random.default_rng([seed, 11, len(history)])
-    rows: Rows = []
-    for _ in range(n):
-        trial = study.ask()
-        params = {name: values[trial.suggest_int(name, 0, len(values) - 1)] for name, values in space.items()}
-        seeds = table.values[table.place(params)]
-        rows.append((params, float(seeds[random.integers(len(seeds))])))
-        study.tell(trial, rows[-1][1])
-    return rows
-
-
-def decisions_of(table: Table, space: Space, rows: Rows) -> tuple[Decision, ...]:
-    sweep = sweep_of(table, space)
+def decisions_of(table: Problem, box: Box, rows: Rows) -> tuple[Decision, ...]:
+    sweep = sweep_of(table, box)
     return decide(gather(as_table(rows, sweep), sweep))
 
 
-def full(table: Table) -> dict[str, list[Any]]:
-    return {name: list(table.space[name]) for name in table.params}
+def refined(table: Problem, box: Box, rows: Rows, *, trials: int) -> NextSweep | None:
+    """What refine writes; None if it declines."""
+    name = "t"
+    sweep = sweep_of(table, box, name=name, trials=trials)
+    text = toml_of(table, box, name=name, trials=trials)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return refine([as_table(rows, sweep)], root=Path(folder), text=text, path=Path(folder) / "next.toml")
+        except Declined:
+            return None
+
+
+# edges
 
 
 class Edge(NamedTuple):
     widened: bool
-    should: bool
+    beyond: float
+    """noise SD by which the values beyond it reach more"""
+    chance: float | None
+    """stated: that it is better beyond; of what was widened"""
 
 
-def edges(table: Table, *, seeds: int) -> Iterator[Edge]:
-    noise = float(np.sqrt(table.values.var(axis=-1, ddof=1).mean()))
-    for name in table.params:
-        values, profile = table.space[name], table.profile[name]
-        if isinstance(values[0], str) or len(values) < 4:
-            continue
-        width = max(3, round(0.6 * len(values)))
+def edges(table: Problem, *, seeds: Sequence[int]) -> Iterator[Edge]:
+    for name in table.ordered:
+        values = table.space[name]
+        width = max(2, round(0.5 * len(values)))
         for start in range(len(values) - width + 1):
-            inside = max(profile[start : start + width])
-            beyond = {"low": profile[:start], "high": profile[start + width :]}
-            labels = {
-                side: max(others) > inside
-                for side, others in beyond.items()
-                if others and abs(max(others) - inside) > MARGIN * noise
-            }
-            for seed in range(seeds) if labels else ():
-                space = {**full(table), name: values[start : start + width]}
-                made = decisions_of(table, space, search(table, space, FIRST, seed=seed))
-                (own,) = [d for d in made if d.parameter == name]
-                for side, should in labels.items():
-                    yield Edge(f"the {side} end" in own.reason and "expand" in own.comment, should)
+            beyond = {side: by for side, by in table.beyond(name, start, width).items() if abs(by) > min(MARGINS)}
+            for seed in seeds if beyond else ():
+                box = {**full(table), name: values[start : start + width]}
+                made = decisions_of(table, box, search(table, box, FIRST, seed=seed))
+                (own,) = [decision for decision in made if decision.parameter == name]
+                for side, by in beyond.items():
+                    is_there = f"the {side} end" in own.reason and "expand" in own.comment
+                    yield Edge(is_there, by, own.probability if is_there else None)
 
 
-def after(space: Space, decisions: Sequence[Decision]) -> dict[str, list[Any]]:
-    result = {name: list(values) for name, values in space.items()}
-    for decision in decisions:
-        if decision.action in (*LEAVES_OUT, "repair") and isinstance(decision.new, Choices | Fixed):
-            result[decision.parameter] = list(decision.new.cells)
-    return result
+def edge_lines(found: Sequence[Edge]) -> Iterator[str]:
+    for margin in MARGINS:
+        should = [edge.widened for edge in found if edge.beyond > margin]
+        should_not = [edge.widened for edge in found if edge.beyond < -margin]
+        yield (
+            f"  {margin} noise SD: recall {np.mean(should or [np.nan]):.2f} of {len(should)}, false alarms "
+            f"{np.mean(should_not or [np.nan]):.2f} of {len(should_not)}"
+        )
+    stated = [(edge.chance, edge.beyond > 0) for edge in found if edge.chance is not None]
+    yield from calibration_lines("better beyond", stated)
 
 
-def naive(table: Table, space: Space, rows: Rows) -> dict[str, list[Any]]:
-    best = sorted(rows, key=lambda row: row[1], reverse=table.direction == "maximize")[:5]
-    box = {}
-    for name, values in space.items():
-        places = [values.index(params[name]) for params, _ in best]
-        kept = sorted(set(places)) if isinstance(values[0], str) else range(min(places), max(places) + 1)
-        box[name] = [values[i] for i in kept]
+def calibration_lines(what: str, stated: Sequence[tuple[float, bool]]) -> Iterator[str]:
+    for low, high in ((0.0, 0.5), (0.5, 0.65), (0.65, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        inside = [(chance, is_right) for chance, is_right in stated if low <= chance < high]
+        if inside:
+            chance, right = np.mean(np.array(inside, dtype=float), axis=0)
+            yield f"  P({what}) stated {chance:.2f}, right {right:.2f} of {len(inside)}"
+
+
+# rounds
+
+
+class Round(NamedTuple):
+    """Regrets after the second part."""
+
+    going_on: tuple[float, float]
+    """of the best that was tried, and of the one that looks best"""
+    refined: tuple[float, float]
+    naive: tuple[float, float]
+    changed: bool
+    kept_best: bool
+    """whether something of the best thousandth of the box is in the refined one"""
+    left_out: bool
+
+
+def half_box(table: Problem, *, seed: int) -> dict[str, list[object]]:
+    """The table without the better half of the values of two parameters."""
+    random = np.random.default_rng([seed, 23])
+    box = full(table)
+    for name in random.choice(table.ordered, size=2, replace=False).tolist():
+        values, best = table.space[name], int(np.argmax(table.reached[name]))
+        width = -(-len(values) // 2)
+        starts = [start for start in range(len(values) - width + 1) if not start <= best < start + width]
+        if starts:
+            start = int(random.choice(starts))
+            box[name] = values[start : start + width]
     return box
 
 
-def share_better(table: Table, rows: Rows) -> float:
-    """Of the table, that is truly better than the best trial."""
-    good = table.means if table.direction == "maximize" else -table.means
+def played(table: Problem, box: Box, *, seed: int) -> Round:
+    rows = search(table, box, FIRST, seed=seed)
+    going_on = rows + search(table, box, SECOND, seed=seed + 500, history=rows)
+    made = refined(table, box, rows, trials=SECOND)
+    after = going_on
+    new: Box = box
+    if made is not None:
+        random = np.random.default_rng([seed, 12])
+        planned = [dict(trial.params) for trial in made.sweep.trial]
+        escapes = [(params, observed(table, params, random)) for params in planned]
+        new = box_of(table, made.sweep.space)
+        known = rows + escapes
+        weights = weights_of(made.sweep.space)
+        after = known + search(table, new, SECOND - len(escapes), seed=seed + 500, history=known, weights=weights)
+    boxed = rows + search(table, naive(table, box, rows), SECOND, seed=seed + 500, history=rows)
+    shares = kept_shares(table, box, new)
+    return Round(
+        ends(table, going_on), ends(table, after), ends(table, boxed), made is not None, shares[1] > 0, shares[0] < 1
+    )
+
+
+def naive(table: Problem, box: Box, rows: Rows) -> dict[str, list[object]]:
+    best = sorted(rows, key=lambda row: row[1], reverse=table.direction == "maximize")[:5]
+    result = {}
+    for name, values in box.items():
+        places = [list(values).index(params[name]) for params, _ in best]
+        kept = sorted(set(places)) if isinstance(values[0], str) else range(min(places), max(places) + 1)
+        result[name] = [values[i] for i in kept]
+    return result
+
+
+def ends(table: Problem, rows: Rows) -> tuple[float, float]:
     best = (max if table.direction == "maximize" else min)(rows, key=lambda row: row[1])[0]
-    return float((good > good[table.place(best)]).mean())
+    return min(table.regret(params) for params, _ in rows), table.regret(best)
 
 
-def rounds(table: Table, *, seed: int) -> tuple[float, float, float, bool]:
-    """Continue, refine, naive; and whether refine left anything out."""
-    space = full(table)
-    rows = search(table, space, FIRST, seed=seed)
-    going_on = rows + search(table, space, SECOND, seed=seed + 500, history=rows)
-    box = after(space, decisions_of(table, space, rows))
-    if box == space:
-        refined = going_on
-    else:
-        escapes = search(table, space, round(ESCAPE * SECOND), seed=seed + 900)
-        refined = rows + escapes + search(table, box, SECOND - len(escapes), seed=seed + 500, history=rows + escapes)
-    boxed = rows + search(table, naive(table, space, rows), SECOND, seed=seed + 500, history=rows)
-    return share_better(table, going_on), share_better(table, refined), share_better(table, boxed), box != space
+def round_lines(played_: Sequence[Round]) -> Iterator[str]:
+    for i, what in enumerate(("best tried", "looks best")):
+        of = {name: np.array([getattr(one, name)[i] for one in played_]) for name in ("going_on", "refined", "naive")}
+        yield (
+            f"  regret, {what}: going on {of['going_on'].mean():.4f}, refined {of['refined'].mean():.4f}, naive box "
+            f"{of['naive'].mean():.4f}; refined less going on {difference(of['refined'] - of['going_on'])}, less naive "
+            f"{difference(of['refined'] - of['naive'])}"
+        )
+    narrowed = [one for one in played_ if one.left_out]
+    yield (
+        f"  changed in {sum(one.changed for one in played_)} of {len(played_)}, something left out in {len(narrowed)}, "
+        f"of the best thousandth something stayed in {sum(one.kept_best for one in narrowed)} of these"
+    )
 
 
-def survival(table: Table, *, seed: int) -> tuple[float, float] | None:
-    """Shares of the table and of its best thousandth that stay; None if all stays."""
-    space = full(table)
-    box = after(space, decisions_of(table, space, search(table, space, LONG, seed=seed)))
-    if box == space:
-        return None
-    good = table.means if table.direction == "maximize" else -table.means
-    best = good >= np.quantile(good, 0.999)
-    inside = np.ones(good.shape, dtype=bool)
+def difference(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
+    low, high = interval(values.tolist())
+    return f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+# survival
+
+
+def kept_shares(table: Problem, before: Box, after: Box) -> tuple[float, float]:
+    """Shares of a box, and of its best thousandth, that stay."""
+    inside, kept = _mask(table, before), _mask(table, after)
+    best = inside & (table.good >= np.quantile(table.good[inside], 1 - TOP))
+    return float((inside & kept).sum() / inside.sum()), float((best & kept).sum() / best.sum())
+
+
+def _mask(table: Problem, box: Box) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    mask = np.ones(table.good.shape, dtype=bool)
     for axis, name in enumerate(table.params):
-        kept = np.array([value in box[name] for value in space[name]])
-        inside &= kept.reshape([-1 if i == axis else 1 for i in range(good.ndim)])
-    return float(inside.mean()), float((best & inside).sum() / best.sum())
+        kept = np.array([is_inside({name: box[name]}, {name: value}) for value in table.space[name]])
+        mask &= kept.reshape([-1 if i == axis else 1 for i in range(mask.ndim)])
+    return mask
+
+
+def survival(table: Problem, *, seed: int) -> tuple[float, float] | None:
+    """Shares of the table and of its best thousandth that stay; None if all stays."""
+    box = full(table)
+    made = refined(table, box, search(table, box, LONG, seed=seed), trials=FIRST)
+    shares = kept_shares(table, box, box if made is None else box_of(table, made.sweep.space))
+    return None if shares[0] == 1 else shares
+
+
+def survival_lines(kept: Sequence[tuple[float, float] | None]) -> Iterator[str]:
+    narrowed = [one for one in kept if one is not None]
+    yield (
+        f"  left something out in {len(narrowed)} of {len(kept)}; something of the best thousandth stays in "
+        f"{sum(one[1] > 0 for one in narrowed)}; stays of it {np.mean([o[1] for o in narrowed] or [1]):.0%}, of the "
+        f"table {np.mean([o[0] for o in narrowed] or [1]):.0%}"
+    )
+
+
+def part_lines(part: str, table: Problem, seeds: Sequence[int]) -> Iterator[str]:
+    if part == "edges":
+        yield from edge_lines(list(edges(table, seeds=seeds)))
+    elif part == "survival":
+        yield from survival_lines([survival(table, seed=seed) for seed in seeds])
+    else:
+        boxes = {seed: half_box(table, seed=seed) if part == "boxed" else full(table) for seed in seeds}
+        yield from round_lines([played(table, box, seed=seed) for seed, box in boxes.items()])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the tables (.npz)")
+    parser.add_argument("--tables", nargs="*", default=["blood", "naval", "additive", "interacting"])
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
     parser.add_argument("--seeds", type=int, default=15)
-    parser.add_argument("--edge-seeds", type=int, default=4)
-    parser.add_argument("--parts", nargs="*", default=["edges", "rounds", "survival"])
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     given = parser.parse_args()
-    tables = [Table(path) for path in sorted(given.folder.glob("*.npz"))]
-    if "edges" in given.parts:
-        every = []
-        for table in tables:
-            found = list(edges(table, seeds=given.edge_seeds))
-            every += found
-            print(table.name, told(found), flush=True)
-        print("all tables", told(every), flush=True)
-    for part, table in itertools.product(("rounds", "survival"), tables):
-        if part not in given.parts:
-            continue
-        if part == "rounds":
-            runs = np.array([rounds(table, seed=seed) for seed in range(given.seeds)])
-            gains = runs[:, 1] - runs[:, 0]
-            error = gains.std(ddof=1) / np.sqrt(len(gains))
-            print(
-                f"{table.name}: better share after continue {runs[:, 0].mean():.5f}, refine {runs[:, 1].mean():.5f}, "
-                f"naive {runs[:, 2].mean():.5f}; refine - continue {gains.mean():+.5f} +- {1.96 * error:.5f}; "
-                f"changed {runs[:, 3].mean():.0%}",
-                flush=True,
-            )
-        else:
-            kept = [survival(table, seed=seed) for seed in range(given.seeds)]
-            narrowed = [one for one in kept if one is not None]
-            print(
-                f"{table.name}: left something out in {len(narrowed)} of {len(kept)}; something of the best thousandth "
-                f"stays in {sum(one[1] > 0 for one in narrowed)}; stays of it "
-                f"{np.mean([o[1] for o in narrowed] or [1]):.0%}, of the table "
-                f"{np.mean([o[0] for o in narrowed] or [1]):.0%}",
-                flush=True,
-            )
-
-
-def told(found: Sequence[Edge]) -> str:
-    should = [edge.widened for edge in found if edge.should]
-    should_not = [edge.widened for edge in found if not edge.should]
-    return (
-        f"recall {np.mean(should or [0]):.2f} of {len(should)}, false alarms {np.mean(should_not or [0]):.2f} "
-        f"of {len(should_not)}"
-    )
+    for table in problems(given.folder, given.tables):
+        for part in given.parts:
+            print(f"{table.name}, {part}:", flush=True)
+            for line in part_lines(part, table, range(given.first, given.first + given.seeds)):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,36 @@ from hpo_batch.cli.sources import column_options, read_sources
 from hpo_batch.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hpo_batch.findings.known import Known
     from hpo_batch.results.table import TrialsTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextOptions:
+    """The values of ``next_options``."""
+
+    sweep: Path | None
+    output: Path | None
+    dry_run: bool
+    unfinished: bool
+    known: Known
+    root: Path
+    columns: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the new file is for; see ``folder_of``."""
+        return folder_of(self.output)
+
+    def table(self, study: str) -> TrialsTable:
+        """The trials of one study; see ``one_table``."""
+        return one_table(study, sweep=self.sweep, root=self.root, **self.columns)
+
+    def path(self, name: str) -> Path:
+        """Where the sweep of a study of this name is written."""
+        return self.output if self.output is not None else Path(f"{name}.toml")
 
 
 def output_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -38,7 +66,23 @@ def output_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def next_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The same, and what says where the trials are, which may be in a file."""
+    """``-o --dry-run --unfinished`` and what says where the trials are, for commands that write the next sweep.
+
+    The command gets them as ``options``, a ``NextOptions``.
+    """
+    own = ("sweep", "output", "dry_run", "unfinished", "known")
+    columns = ("maps", "value", "direction", "params", "ignore")
+
+    @functools.wraps(command)
+    def with_options(*, root: Path | None, seed: int, **arguments: Any) -> int:  # known_options has a seed too
+        options = NextOptions(
+            root=logs_root(root),
+            columns={name: arguments.pop(name) for name in columns},
+            **{name: arguments.pop(name) for name in own},
+        )
+        return command(options=options, **arguments)
+
+    decorated: Callable[..., int] = with_options
     for decorate in reversed(
         (
             click.option(
@@ -52,8 +96,8 @@ def next_options(command: Callable[..., int]) -> Callable[..., int]:
             root_option,
         )
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
 @click.command(name="confirm")
@@ -61,38 +105,29 @@ def next_options(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--top", type=click.IntRange(min=2, max=100), default=5, help="Number of configurations [default: 5].")
 @click.option("--seeds", type=click.IntRange(min=1, max=100), default=3, help="New seeds for each [default: 3].")
 @next_options
-def command(
-    study: str,
-    top: int,
-    seeds: int,
-    sweep: Path | None,
-    output: Path | None,
-    dry_run: bool,
-    unfinished: bool,
-    known: Known,
-    seed: int,
-    root: Path | None,
-    **columns: Any,
-) -> int:
+def command(study: str, top: int, seeds: int, options: NextOptions) -> int:
     """Write a sweep that trains the best configurations of STUDY, and its baseline, again with the same new seeds.
 
     Says whether that is worth it: where the best lie further apart than chance moves them, it is not. After 'submit',
     'report' compares them seed by seed.
     """
-    folder, logs = folder_of(output), logs_root(root)
-    table = one_table(study, sweep=sweep, root=logs, **columns)
+    folder = options.folder
+    table = options.table(study)
 
     from hpo_batch.next.confirm import confirm
     from hpo_batch.next.parent import parent_of
 
-    made = confirm(parent_of(table, unfinished=unfinished, known=known), top=top, seeds=seeds, root=logs, near=folder)
+    parent = parent_of(table, unfinished=options.unfinished, known=options.known)
+    made = confirm(parent, top=top, seeds=seeds, root=options.root, near=folder)
+    name = made.sweep.study.name
+    said = [f"advice: {made.advice.text}"]
     return finish(
         made.text,
         decisions=made.decisions_json,
-        path=output if output is not None else Path(f"{made.sweep.study.name}.toml"),
-        dry_run=dry_run,
-        said=[f"advice: {made.advice.text}"],
-        name=made.sweep.study.name,
+        path=options.path(name),
+        dry_run=options.dry_run,
+        said=said,
+        name=name,
     )
 
 

@@ -118,6 +118,11 @@ class StudyFindings:
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
 
+    @property
+    def confirms(self) -> bool:
+        """Whether its trials are finalists that were trained with new seeds: there is nothing left to confirm."""
+        return self.more.get("confirmed") is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:

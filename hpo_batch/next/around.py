@@ -16,10 +16,11 @@ from hpo_batch.records import Configuration, Value, is_number
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.space import Space
 
+# conventions: a step is half a quarter of the range, and a value has as many digits as people write
 STEP: Final = 1 / 8
 """of a range with many values: how far a step leads"""
 CLOSE: Final = 0.025
-"""of a range: what counts as being at its end"""
+"""of a range: what counts as being at its end, as in the report's ``effects.edges``"""
 DIGITS: Final = 2
 
 
@@ -39,6 +40,11 @@ class Move:
     @property
     def text(self) -> str:
         return f"{self.parameter} = {value_text(self.value)}"
+
+    @property
+    def place(self) -> str:
+        """Where it lies, in words."""
+        return "a value that was tried" if self.where == "tried" else f"{self.where} the values that were tried"
 
     @property
     def chance(self) -> float:
@@ -119,7 +125,9 @@ def _values(info: ParamInfo, parameter: Choices | Integer | Real, now: Value) ->
         nearest = min(beside, key=lambda at: abs(at - here)) if beside else None
         step = STEP * (high - low)
         at_end = direction * ((low if direction < 0 else high) - here) <= CLOSE * (high - low)
-        if at_end or nearest is None:
+        if (at_end or nearest is None) and isinstance(parameter, Choices) and parameter.limits is not None:
+            yield from ((value, "beyond") for value in _next_listed(parameter, now, direction))
+        elif at_end or nearest is None:
             width = step
             if not dense and len(tried) > 1:
                 width = min(abs(at - here) for at in tried if at != here) if nearest is None else step
@@ -133,6 +141,14 @@ def _values(info: ParamInfo, parameter: Choices | Integer | Real, now: Value) ->
                 yield value, "between"
             for value in _at(info, parameter, now, nearest):
                 yield value, "tried"
+
+
+def _next_listed(parameter: Choices, now: Value, direction: int) -> Iterator[Value]:
+    """The value beside one in the limits of choices, if there is one."""
+    assert parameter.limits is not None
+    listed = parameter.limits[::direction]
+    if now in listed:
+        yield from listed[listed.index(now) + 1 :][:1]
 
 
 def _at(info: ParamInfo, parameter: Choices | Integer | Real, now: Value, position: float) -> Iterator[Value]:
@@ -159,10 +175,17 @@ def _at(info: ParamInfo, parameter: Choices | Integer | Real, now: Value, positi
         return
     if not whole and min(levels) >= 0 and max(levels) <= 1 and float(near) >= 1:
         return  # a share
-    limits = None if isinstance(parameter, Choices) else parameter.limits
-    if limits is not None and not limits[0] <= float(near) <= limits[1]:
+    if not _is_within_limits(parameter, near):
         return
     yield near
+
+
+def _is_within_limits(parameter: Choices | Integer | Real, value: Value) -> bool:
+    if parameter.limits is None:
+        return True
+    if isinstance(parameter, Choices):
+        return value in parameter.limits
+    return parameter.limits[0] <= float(value) <= parameter.limits[1]
 
 
 def _gain(

@@ -30,12 +30,14 @@ from hpo_batch.sweep.schema import Sweep
 ASKED: Final = ("best", "noise", "health", "survival", "effects", "relations", "baseline", "hours")
 """names of the subjects of a report that decisions rest on"""
 CLOSE: Final = 0.05
-"""of the range: what counts as being at its end"""
+"""of the range: what counts as being at its end. A convention for ranges with many values; tables have none, and the
+rates of docs/benchmarks.md do not depend on it"""
 SAMPLES: Final = 400
 PLACES: Final = 9
 KAPPA: Final = 1.0
 """standard errors that a bound lies above a mean; the measured rule has one"""
 MOST_SETTINGS: Final = 24
+"""settings of the other parameters at which a bound is asked; what is left out must be bad at all of them"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +101,7 @@ class Evidence:
 
         As ``findings.effects.edges`` computes it, which tells only what is likely. None where the model cannot tell.
         """
-        if self.model is None or not info.ordered or len(info.levels) < 3:
+        if self.model is None or not info.ordered or len(info.levels) < 2:
             return None
         column = self.model.place(info)
         if column is None:
@@ -109,7 +111,7 @@ class Evidence:
         if len(tried) > PLACES:
             tried = np.unique(np.quantile(tried, np.linspace(0, 1, PLACES), method="nearest"))
         values = [info.levels[i] for i in tried.astype(np.int64).tolist()]
-        if len(values) < 3:
+        if len(values) < 2:
             return None
         means = self.model.means(info, values, self._good_settings(column))
         assert means is not None

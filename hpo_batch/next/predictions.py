@@ -21,7 +21,7 @@ from hpo_batch.findings.ledger.prediction import LEDGER, Prediction, as_rows
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.surrogate import Surrogate
 from hpo_batch.monitor.gain import LEVEL, expected_gain
-from hpo_batch.next.decide import Decision
+from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import Evidence
 from hpo_batch.next.write import Draft
 from hpo_batch.records import Estimate, is_number

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
 from hpo_batch.records import Value, is_number
 from hpo_batch.space.declaration import LARGEST_INTEGER
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched, same
 
 HALF: Final = 0.5
-"""of the old range, on its own scale: how far an end moves"""
+"""of the old range, on its own scale: how far an end moves; a convention"""
 Raw = Mapping[str, Any]
 
 
@@ -130,11 +130,39 @@ def _with(parameter: Integer | Real, low: Value, high: Value) -> Searched:
 
 
 def _more_choices(parameter: Choices, side: str) -> Widened | str:
-    """A further number in the pattern of the last two: by the same factor where all have one, else by the same step."""
+    """Further values beyond an end: of ``limits`` half as many as there are now, else the next one of the pattern."""
+    capped = ""
+    if parameter.limits is not None:
+        listed = parameter.limits if side == "high" else parameter.limits[::-1]
+        end = parameter.high if side == "high" else parameter.low
+        beyond = listed[[same(value, end) for value in listed].index(True) + 1 :]
+        more = list(beyond[: max(1, int(HALF * parameter.count))])
+        if not more:
+            return f"there is no value {'below' if side == 'low' else 'above'} {end!r} in its limits"
+    else:
+        found = _next_of_pattern(parameter, side)
+        if isinstance(found, str):
+            return found
+        value, capped = found
+        more = [value]
+    descending = parameter.count > 1 and parameter.values[0] == parameter.high
+    at_front = (side == "low") != descending
+    weights = None
+    if parameter.weights is not None:
+        own = parameter.weights[parameter.values.index(parameter.low if side == "low" else parameter.high)]
+        rest = (own,) * len(more)
+        weights = (*rest, *parameter.weights) if at_front else (*parameter.weights, *rest)
+    values = (*reversed(more), *parameter.values) if at_front else (*parameter.values, *more)
+    return Widened(parameter=replace(parameter, values=values, weights=weights), end=more[-1], capped=capped)
+
+
+def _next_of_pattern(parameter: Choices, side: str) -> tuple[Value, str] | str:
+    """The number after the last two: by the same factor where all have one, else by the same step; and what capped
+    it."""
     if not all(is_number(value) for value in parameter.values):
-        return "its values are no numbers: name further ones by hand"
+        return "its values are no numbers: limits can list further ones"
     if parameter.count < 2:
-        return "it has one choice: name further ones by hand"
+        return "it has one choice: limits can list further ones"
     values = [float(value) for value in parameter.in_order]
     end, inner = (values[0], values[1]) if side == "low" else (values[-1], values[-2])
     steps = [b - a for a, b in itertools.pairwise(values)]
@@ -151,19 +179,7 @@ def _more_choices(parameter: Choices, side: str) -> Widened | str:
     new: Value = round(wanted) if whole else float(f"{wanted:.4g}")
     if new in parameter.values or abs(wanted) > LARGEST_INTEGER:
         return f"there is no next value {'below' if side == 'low' else 'above'} {end:g}"
-    in_file_order = list(parameter.values)
-    descending = in_file_order[0] == parameter.high
-    at_front = (side == "low") != descending
-    weights = None
-    if parameter.weights is not None:
-        own = parameter.weights[in_file_order.index(parameter.low if side == "low" else parameter.high)]
-        weights = (own, *parameter.weights) if at_front else (*parameter.weights, own)
-    values_now = (new, *in_file_order) if at_front else (*in_file_order, new)
-    choices = Choices(
-        name=parameter.name, values=tuple(values_now), ordered=parameter.ordered, weights=weights,
-        when=parameter.when, before=parameter.before,
-    )  # fmt: skip
-    return Widened(parameter=choices, end=new, capped=capped)
+    return new, capped
 
 
 def only(parameter: Choices, kept: Sequence[Value]) -> Parameter:
@@ -172,10 +188,11 @@ def only(parameter: Choices, kept: Sequence[Value]) -> Parameter:
         return Fixed(name=parameter.name, value=kept[0], when=parameter.when, before=parameter.before)
     places = [i for i, value in enumerate(parameter.values) if value in kept]
     weights = None if parameter.weights is None else tuple(parameter.weights[i] for i in places)
-    return Choices(
-        name=parameter.name, values=tuple(parameter.values[i] for i in places), ordered=parameter.ordered,
-        weights=weights if weights is None or sum(weights) > 0 else None, when=parameter.when, before=parameter.before,
-    )  # fmt: skip
+    return replace(
+        parameter,
+        values=tuple(parameter.values[i] for i in places),
+        weights=weights if weights is None or sum(weights) > 0 else None,
+    )
 
 
 def between(parameter: Integer | Real, low: float, high: float) -> Searched | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpo_batch import __version__
 from hpo_batch.files import dump_json
 from hpo_batch.findings.ledger.prediction import LEDGER, as_rows
 from hpo_batch.findings.ledger.words import predicted_text
-from hpo_batch.next.decide import ACTIONS, Decision, summary
+from hpo_batch.next.decision import Decision, summary
 from hpo_batch.records import Estimate
 from hpo_batch.space.changes import described
 from hpo_batch.sweep.size import target
@@ -19,13 +19,6 @@ from hpo_batch.text.numbers import count, duration, hours, interval, label, numb
 if TYPE_CHECKING:
     from hpo_batch.next.evidence import Evidence
     from hpo_batch.next.refine import NextSweep
-
-
-def in_order(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
-    """The most urgent change first, what is kept last."""
-    return tuple(
-        sorted(decisions, key=lambda d: (ACTIONS.index(d.action), -(d.probability or 0.0) if d.changes else 0.0))
-    )
 
 
 def as_json(next_sweep: NextSweep) -> str:
@@ -102,23 +95,8 @@ def markdown(next_sweep: NextSweep) -> str:
 
 
 def _lines(next_sweep: NextSweep) -> Iterator[str]:
-    evidence, sweep, decisions = next_sweep.evidence, next_sweep.sweep, next_sweep.decisions
-    source = ", ".join(sweep.previous.study) if sweep.previous is not None else ""
-    yield f"# {sweep.study.name}: why it searches what it searches"
-    yield ""
-    counts = ", ".join(f"{n} {action}" for action, n in summary(decisions).items())
-    goal = f"{evidence.study.direction} {evidence.study.metric}"
-    yield f"From {source}: {count(evidence.n, 'trial')} (n), {goal}. {counts}."
-    yield f"{next_sweep.change.text[0].upper()}{next_sweep.change.text[1:]}."
-    best = evidence.study.summary.best
-    if best is not None:
-        yield f"Best so far: trial {best.number}, {number(best.value)}; the highest of many values, and so optimistic."
-    noise = evidence.study.noise
-    yield (
-        f"Noise of one trial: {interval(noise.sd)} ({noise.source})."
-        if noise.sd is not None
-        else "Noise of one trial: unknown; replicates (`study.replicates`) or `n_eval` would tell."
-    )
+    evidence, decisions = next_sweep.evidence, next_sweep.decisions
+    yield from _summary(next_sweep)
     yield from _trials(next_sweep)
     yield ""
     yield "## Changes"
@@ -139,7 +117,7 @@ def _lines(next_sweep: NextSweep) -> Iterator[str]:
     if next_sweep.predictions:
         yield "## Predictions"
         yield ""
-        yield f"Judged by `hpo-batch ledger {sweep.study.name}` when the trials have run."
+        yield f"Judged by `hpo-batch ledger {next_sweep.sweep.study.name}` when the trials have run."
         yield ""
         yield from (f"- {printable(predicted_text(one))}" for one in next_sweep.predictions)
         yield ""
@@ -151,6 +129,26 @@ def _lines(next_sweep: NextSweep) -> Iterator[str]:
     yield "## To undo it"
     yield ""
     yield "Put the declarations of `[previous] space` back into `[space]`; each is the earlier one of its parameter."
+
+
+def _summary(next_sweep: NextSweep) -> Iterator[str]:
+    evidence, sweep = next_sweep.evidence, next_sweep.sweep
+    source = ", ".join(sweep.previous.study) if sweep.previous is not None else ""
+    yield f"# {sweep.study.name}: why it searches what it searches"
+    yield ""
+    counts = ", ".join(f"{n} {action}" for action, n in summary(next_sweep.decisions).items())
+    goal = f"{evidence.study.direction} {evidence.study.metric}"
+    yield f"From {source}: {count(evidence.n, 'trial')} (n), {goal}. {counts}."
+    yield f"{next_sweep.change.text[0].upper()}{next_sweep.change.text[1:]}."
+    best = evidence.study.summary.best
+    if best is not None:
+        yield f"Best so far: trial {best.number}, {number(best.value)}; the best of many values, and so optimistic."
+    noise = evidence.study.noise
+    yield (
+        f"Noise of one trial: {interval(noise.sd)} ({noise.source})."
+        if noise.sd is not None
+        else "Noise of one trial: unknown; replicates (`study.replicates`) or `n_eval` would tell."
+    )
 
 
 def _trials(next_sweep: NextSweep) -> Iterator[str]:

@@ -189,8 +189,8 @@ def _update(old: Any, value: Mapping[str, Any], text: str, comment: str) -> None
 
 def _edited(array: Array, value: Any) -> bool:
     """Take out and add elements where they stand, so that comments between them stay; False if that is not all."""
-    if not isinstance(value, list | tuple):
-        return False
+    if not isinstance(value, list | tuple) or "\n" not in array.as_string():
+        return False  # nothing stands between elements on one line, and tomlkit adds them without a space
     there = [repr(inner) for inner in _plain(array)]
     wanted = [repr(inner) for inner in value]
     rest = [inner for inner in there if inner in wanted]

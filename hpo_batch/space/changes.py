@@ -9,6 +9,7 @@ from hpo_batch.space.cells import size
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
+from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import label
 
 
@@ -20,8 +21,10 @@ class SpaceChange:
     """number of searched parameters, before and after"""
     size_ratio: float | None
     """size of the new space over that of the old one: valid combinations of the parameters with a finite number of
-    values, times the lengths (on their own scale) of the ranges that are always active in both. Ranges under a
-    condition are not in it. None if there are too many combinations to count"""
+    values, times the lengths (on their own scale) of the ranges that are always active in both. None if there are too
+    many combinations to count"""
+    not_counted: tuple[str, ...]
+    """ranges that changed but are not in ``size_ratio``: under a condition, or in one of the spaces only"""
     lines: tuple[str, ...]
     """one for each parameter that changed"""
 
@@ -35,16 +38,19 @@ class SpaceChange:
             return f"{counts}; the space is as large as before"
         times = self.size_ratio if self.size_ratio > 1 else 1 / self.size_ratio
         how = f"{times:.2g} times {'larger' if self.size_ratio > 1 else 'smaller'}"
-        return f"{counts}; the space is {how}"
+        without = f" (not counted: {listed(self.not_counted)})" if self.not_counted else ""
+        return f"{counts}; the space is {how}{without}"
 
 
 def compared(old: Space, new: Space) -> SpaceChange:
     """The change from one space to another."""
     names = list(dict.fromkeys([*old.by_name, *new.by_name]))
     pairs = [(name, old.by_name.get(name), new.by_name.get(name)) for name in names]
+    counted = _always_in_both(old, new)
     return SpaceChange(
         searched=(len(old.searched), len(new.searched)),
         size_ratio=_ratio(old, new),
+        not_counted=tuple(name for name, a, b in pairs if _differ(a, b) and _is_range(a, b) and name not in counted),
         lines=tuple(f"{name}: {described(a)} -> {described(b)}" for name, a, b in pairs if _differ(a, b)),
     )
 
@@ -75,8 +81,7 @@ def _ratio(old: Space, new: Space) -> float | None:
     if cells[0] is None or cells[1] is None or not cells[0]:
         return None
     ratio = cells[1] / cells[0]
-    always = {p.name for p in always_active(old)} & {p.name for p in always_active(new)}
-    for name in always:
+    for name in _always_in_both(old, new):
         before, after = old.by_name[name], new.by_name[name]
         if isinstance(before, Real) and isinstance(after, Real) and before.count is None:
             ratio *= share_kept(before, after)
@@ -95,6 +100,14 @@ def share_kept(old: Parameter, new: Parameter) -> float:
         scale = math.log if old.log else float
         return (scale(new.high) - scale(new.low)) / (scale(old.high) - scale(old.low))
     return 1.0
+
+
+def _always_in_both(old: Space, new: Space) -> set[str]:
+    return {p.name for p in always_active(old)} & {p.name for p in always_active(new)}
+
+
+def _is_range(*parameters: Parameter | None) -> bool:
+    return any(isinstance(p, Real | Integer) and p.count is None for p in parameters)
 
 
 def _cells(space: Space) -> int | None:

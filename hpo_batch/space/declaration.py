@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import Expression, parse
 from hpo_batch.records import Problem, Value, is_finite, is_number
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, steps_between
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, same, steps_between
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown
 
@@ -21,7 +21,7 @@ LARGEST_INTEGER: Final = 2**53
 TOO_LARGE: Final = "an integer of more than 53 bits is not exact in Optuna, which stores doubles"
 KEYS: Final = {
     "range": ("low", "high", "log", "step", "when", "limits", "before"),
-    "choices": ("choices", "weights", "ordered", "when", "before"),
+    "choices": ("choices", "weights", "ordered", "when", "limits", "before"),
     "value": ("value", "when", "before"),
 }
 SYNONYMS: Final = {
@@ -153,8 +153,34 @@ class _Declaration:
         ordered = self.raw.get("ordered", all(is_number(value) for value in values))
         if not isinstance(ordered, bool):
             self.refuse("ordered must be true or false", "ordered")
+        limits = self._listed_limits(values, ordered=bool(ordered))
         when = self._when()
-        return Choices(name=self.name, values=tuple(values), ordered=bool(ordered), weights=weights, when=when)
+        return Choices(
+            name=self.name, values=tuple(values), ordered=bool(ordered), weights=weights, limits=limits, when=when
+        )
+
+    def _listed_limits(self, values: Sequence[Value], *, ordered: bool) -> tuple[Value, ...] | None:
+        """All values that ``refine`` may list, in their order."""
+        limits = self.raw.get("limits")
+        if limits is None:
+            return None
+        if not ordered:
+            self.refuse("limits of choices without an order mean nothing: ordered = true declares one", "limits")
+        elif reason := _why_no_choices(limits):
+            self.refuse(f"limits: {reason}", "limits")
+        elif missing := [value for value in values if not any(same(value, other) for other in limits)]:
+            self.refuse(
+                f"limits {shown(limits)} do not contain the choice {shown(missing[0])}: they list all values that may "
+                "be chosen from",
+                "limits",
+            )
+        else:
+            numbers = all(is_number(value) for value in limits)
+            found = tuple(sorted(limits, key=float)) if numbers else tuple(limits)
+            if numbers or [value for value in found if value in values] == list(values):
+                return found
+            self.refuse("limits and choices are not in the same order", "limits")
+        return None
 
     def _weights(self, count: int) -> tuple[float, ...] | None:
         weights = self.raw.get("weights")

@@ -84,6 +84,8 @@ class Choices(_Named):
     """whether the values have an order: numbers do, others if the sweep declares it"""
     weights: tuple[float, ...] | None = None
     """relative share of trials per choice"""
+    limits: tuple[Value, ...] | None = None
+    """all values that ``refine`` may list, in their order; None: it goes on as the last two values do"""
 
     @property
     def count(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpo_batch.errors import UserError
+from hpo_batch.errors import ExpressionError, UserError
+from hpo_batch.sweep.expect import read_statement
 from hpo_batch.sweep.planned import complete_params
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.names import did_you_mean, listed
@@ -51,6 +52,7 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
             raise UserError(f"--only: no [[trial]] is called '{unknown}'{_suggestion(unknown, trials)}")
     else:
         names = [trial.name for trial in sweep.trial if trial.set == set_of]
+        names += _compared_with(sweep, names)
     if not names:
         sets = sorted({trial.set for trial in sweep.trial if trial.set is not None})
         raise UserError(f"{option}: no [[trial]] belongs to it{_suggestion(set_of or '', sets)}")
@@ -64,6 +66,22 @@ def _some_trials(sweep: Sweep, *, only: str | None, set_of: str | None) -> Sweep
         chosen.append(trial)
     # without the target, which was for the whole list
     return replace(sweep, trial=tuple(chosen), study=replace(sweep.study, trials=None))
+
+
+def _compared_with(sweep: Sweep, names: Sequence[str]) -> list[str]:
+    """Trials that these take their values from (``from``) and that an ``[expect]`` compares them with: without them
+    the set could not be judged."""
+    origins = {trial.from_ for trial in sweep.trial if trial.name in names and trial.from_ is not None}
+    named: set[str] = set()
+    for expectation in sweep.expect.values():
+        text = expectation if isinstance(expectation, str) else expectation.if_
+        try:
+            found = read_statement(text).names
+        except ExpressionError:  # said by the sweep's own check
+            continue
+        if found & set(names):
+            named |= found
+    return [trial.name for trial in sweep.trial if trial.name in (origins & named) - set(names)]
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:

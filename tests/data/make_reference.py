@@ -44,6 +44,11 @@ HEAD = (
 )
 GRID = {"d_ff": (1024, 1536), "dropout": (0.1, 0.15, 0.2, 0.3), "num_encoder_blocks": (4, 6, 8)}
 SMOKE, TWIN = 631733, 145993
+RAN_BEFORE = {
+    "D3": (96, 3, 8, 2, 0.0005, 0.5, 1e-05),
+    "F6": (96, 2, 8, 2, 0.0001, 0.5, 0.001),
+}
+"""of the 29 trials of document 000, those that had run before: values of ``PARAMS``"""
 
 Config = dict[str, float]
 
@@ -127,11 +132,25 @@ def top_models(folder: Path) -> None:
     )
 
 
+def ran_before(folder: Path) -> None:
+    """The trials of a search, two of which were later proposed again."""
+    space = {name: (*SPACES["2m"].get(name, CELLS.get(name, ())),) for name in PARAMS}
+    rng = random.Random("ran before")
+    rows: list[list[object]] = []
+    configs = [{name: rng.choice(values) for name, values in space.items()} for _ in range(10)]
+    for at, own in zip((3, 7), RAN_BEFORE.values(), strict=True):
+        configs[at] = dict(zip(PARAMS, own, strict=True))
+    for n, config in enumerate(configs):
+        rows.append([n, "COMPLETE", auc(config, "a100", "2m"), *config.values(), "params", 0, "", 50, 20.0 + n])
+    write(folder / "fints_ran_before.csv", HEAD, rows)
+
+
 def make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     searches(folder)
     grid(folder)
     top_models(folder)
+    ran_before(folder)
 
 
 if __name__ == "__main__":

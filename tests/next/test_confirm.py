@@ -74,6 +74,10 @@ def test_the_whole_loop_from_a_search_to_its_confirmed_winner(cli: Cli, write: W
     assert means == sorted(means)
     keys = {finding["key"]: finding for finding in told["findings"]}
     assert keys["confirmed.baseline"]["answer"] == "yes"
+    # nothing is left to confirm
+    assert not [action for action in told["actions"] if action["kind"] == "confirm"]
+    assert not keys["best.optimism"]["actions"]
+    assert not keys["baseline"]["actions"]
     assert "raw best" in keys["confirmed.best"]["text"]
     assert "raw best" in (tmp_path / "second" / "report.md").read_text()
 

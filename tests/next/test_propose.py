@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,19 @@ from hypothesis import strategies as st
 
 from hpo_batch.errors import Declined
 from hpo_batch.next.confirm import confirm
+from hpo_batch.next.design import design
 from hpo_batch.next.parent import Parent, parent_of
-from hpo_batch.next.propose import REFERENCE, already_run, design, propose, repeated
+from hpo_batch.next.propose import propose
+from hpo_batch.next.ran import already_run, repeated
+from hpo_batch.next.trial_sets import REFERENCE
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.sources.columns import Columns
-from hpo_batch.sources.read import read_tables
 from hpo_batch.space.draw import at_random
 from hpo_batch.sweep.load import load, loads
+from hpo_batch.sweep.part import part_of
 from hpo_batch.sweep.planned import planned_trials
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.schema import PlannedTrial, Sweep
 from tests.cli.conftest import SWEEP, Cli, cli
 from tests.findings import simulate
-from tests.helpers import REPOSITORY
 
 __all__ = ["cli"]
 
@@ -161,21 +163,19 @@ def test_a_small_space_that_was_tried_whole_is_declined_or_left_beyond() -> None
         propose(study)
 
 
-def test_the_trials_of_document_000_that_ran_before_or_are_listed_twice(shared: Path) -> None:
-    names = ["a50_20m", "a50_2m", "a50_200m", "a100_2m", "a100_20m"]
-    files = [str(shared / "reference" / f"fints_hpo_{name}_twophase.csv") for name in names]
-    own = REPOSITORY / "configs" / "supplementary-trials.toml"
-    columns = Columns(value=("value",), directions=("maximize",), ignore=("forced_extreme", "epochs_run"))
-    tables = read_tables(files, root=shared, sweep=own, columns=columns)
-    (sweep,) = load(own)
-    assert len(sweep.trial) == 29  # the document says 27
-    found = repeated(sweep, tables)
-    assert "F2 has the configuration of C2" in found
-    assert len([line for line in found if "ran before" in line]) == 2
-    made = propose(parent_of(tables[0]), others=tables[1:])
-    assert repeated(made.sweep, tables) == [f"{REFERENCE} ran before: trial 5 of {tables[0].label}"]
-    assert "27 trainings" in made.text or f"{made.trainings} trainings" in made.text
-    assert " with " in made.text.splitlines()[1]  # measured durations
+def test_a_set_runs_with_the_trial_that_it_is_compared_with(tmp_path: Path) -> None:
+    study = parent(PLAIN, 60)
+    sweep = propose(study).sweep
+    reference = PlannedTrial(name=REFERENCE, set="local", params=sweep.trial[0].params)
+    own = PlannedTrial(name="A1", set="A", from_=REFERENCE, params={"lr": 3e-4})
+    alone = PlannedTrial(name="B1", set="B", from_=REFERENCE, params={"lr": 4e-4})
+    sweep = replace(sweep, trial=(reference, own, alone), expect={"better": f"A1 > {REFERENCE}", "good": "B1 > 0.5"})
+    assert [trial.name for trial in part_of([sweep], set_of="A")[0].trial] == [REFERENCE, "A1"]
+    (only_b,) = part_of([sweep], set_of="B")
+    assert [trial.name for trial in only_b.trial] == ["B1"]
+    assert only_b.trial[0].params["lr"] == 4e-4
+    assert only_b.trial[0].params["act"] == reference.params["act"]
+    assert [trial.name for trial in part_of([sweep], only="A1")[0].trial] == ["A1"]
 
 
 def test_propose_submit_and_report_in_a_row(cli: Cli, tmp_path: Path) -> None:

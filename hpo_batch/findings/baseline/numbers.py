@@ -57,13 +57,16 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     params = baseline_configuration(data)
     if params is None and value is None:
         return None
-    own = data.y[baseline_rows(data)].tolist()
+    own_rows = baseline_rows(data)
+    own = data.y[own_rows].tolist()
     estimate, why = _value(own, value, noise_sd)
-    compared = data.n - (len(own) if value is None else 0)
+    # the best of several trials of the baseline is above their mean: it is not compared with itself
+    others = data.y if value is not None else np.delete(data.y, own_rows)
+    compared = len(others)
     pairs = _pairs(data, params or {}, noise_sd)
     if estimate is None:
         return Baseline(value=None, n_above=0, n=compared, pairs=pairs, unexplained=None, text=why, why=why)
-    above = int(np.count_nonzero(data.sign * data.y > data.sign * estimate.value))
+    above = int(np.count_nonzero(data.sign * others > data.sign * estimate.value))
     spread = float(np.std(data.y)) / 3 if data.n > 1 else None
     at = f"{number(estimate.value, spread)}, {estimate.method}"
     text = f"{above} of {compared} trials are better than the baseline ({at})"

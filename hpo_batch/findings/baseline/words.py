@@ -21,7 +21,9 @@ def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
                 question="Is anything better than the baseline?",
                 answer=_beats(study),
                 text=f"{study.label}: {study.baseline.text}",
-                actions=(Action(kind=ActionKind.CONFIRM, where="baseline", trials=_best(study), seeds=2),),
+                actions=()
+                if study.confirms
+                else (Action(kind=ActionKind.CONFIRM, where="baseline", trials=_best(study), seeds=2),),
                 estimate=study.baseline.value,
                 n=study.baseline.n,
                 method="matched pairs",

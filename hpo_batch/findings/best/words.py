@@ -47,7 +47,7 @@ def _optimism(study: StudyFindings) -> Iterator[Ranked]:
                 question="Is it known how good the best really is?",
                 answer=Answer.YES if study.curse.held_out is not None else Answer.CANNOT_TELL,
                 text=f"{study.label}: {study.curse.text}",
-                actions=() if study.curse.held_out is not None else (_confirm(study),),
+                actions=() if study.curse.held_out is not None or study.confirms else (_confirm(study),),
                 estimate=study.curse.held_out or study.curse.shrunken,
                 n=study.summary.n,
             ),
