@@ -25,9 +25,8 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from benchmarks.studies import Problem, Study, Table, made_up, searched
-from hpo_batch.findings.effects.numbers import Effect, effects
+from hpo_batch.findings.effects.numbers import Effect, effects, most_important
 from hpo_batch.findings.model.stats import holm
-from hpo_batch.findings.order.numbers import order, without_move
 from hpo_batch.findings.relations.interactions import interactions
 
 TUNED_ON: Final = ("hpobench_australian", "hpolib_parkinsons_telemonitoring")
@@ -46,7 +45,7 @@ class Tally:
 
 def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interactions: bool) -> None:
     problem = study.problem
-    data = without_move(study.data, order(study.data))  # as a report does
+    data = study.data
     sign = 1.0 if problem.direction == "maximize" else -1.0
     found = effects(data)
     p_holm = holm([effect.p for effect in found])
@@ -59,7 +58,7 @@ def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interaction
             **group,
             "parameter": name,
             "idle": is_idle,
-            "share": 0.0 if is_idle else problem.shares.get(name, np.nan),
+            "share": 0.0 if is_idle else study.shares.get(name, np.nan),
             "p": effect.p,
             "p_holm": adjusted,
             "probability": np.nan,
@@ -82,7 +81,7 @@ def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interaction
         if not is_idle and name not in problem.derived:
             tally.intervals += [{**group, **kept} for kept in _held(effect, study)]
     shares = {e.parameter: e.variance_share.value for e in found if e.variance_share is not None}
-    top = max(problem.shares, key=lambda name: problem.shares[name])
+    top = max(study.shares, key=lambda name: study.shares[name])
     named = max(shares, key=lambda name: shares[name]) if shares else ""
     false_pairs = 0
     if with_interactions:
@@ -90,7 +89,21 @@ def judge(tally: Tally, study: Study, group: dict[str, Any], *, with_interaction
         for pair, adjusted in zip(pairs, holm([pair.p for pair in pairs]), strict=True):
             is_false = pair.a in problem.idle or pair.b in problem.idle
             false_pairs += bool(is_false and adjusted is not None and adjusted < 0.05)
-    tally.studies.append({**group, "idle_survives": idle_survives, "top": named == top, "false_pair": false_pairs > 0})
+    likely = [effect.parameter for effect in most_important(found)]
+    tally.studies.append(
+        {
+            **group,
+            "idle_survives": idle_survives,
+            "top": named == top,
+            "among": top in likely,
+            "alone": named == top if len(likely) == 1 else np.nan,
+            "largest": max((e.top_probability for e in found if e.top_probability is not None), default=np.nan),
+            "likeliest": bool(likely) and likely[0] == top,
+            "false_pair": false_pairs > 0,
+            "pruned": study.pruned,
+            "step": study.compared.step,
+        }
+    )
 
 
 def _held(effect: Effect, study: Study) -> Iterator[dict[str, Any]]:
@@ -139,6 +152,16 @@ def report(tally: Tally, by: list[str]) -> None:
         chosen = intervals[intervals.kind == kind]
         add(f"95 % interval of a {kind} holds", chosen, chosen.holds.astype(float))
     add("most important parameter named", studies, studies.top)
+    if studies.pruned.any():
+        for key, part in studies.groupby(by):
+            steps = sorted({int(step) for step in part.step.dropna()})
+            told = f"{part.pruned.mean():.2f}" + (f", compared at step {', '.join(map(str, steps))}" if steps else "")
+            table.setdefault("pruned trials", {})[" ".join(map(str, key))] = told
+    add("it is among those named at 80 %", studies, studies.among)
+    add("where one alone is named, it is that", studies, studies.alone.astype(float))
+    for low, high in ((0.0, 0.6), (0.6, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        chosen = studies[(studies.largest >= low) & (studies.largest < high)]
+        add(f"likeliest right, at {low:.0%} to {min(high, 1):.0%}", chosen, chosen.likeliest)
     if tally.edges:
         named = pd.DataFrame(tally.edges)
         add("end that is named has the true optimum", named, named.right.astype(float))

@@ -15,17 +15,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import optuna
+import pandas as pd
 from numpy.typing import NDArray
 
+from hpo_batch.findings.effects.subject import Compared, compared
 from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.findings.subject import StudyInput
+from hpo_batch.results.table import REPORT_COLUMNS, TrialsTable
 from tests.findings import simulate
 
 IDLE: Final = ("idle_few", "idle_real")
 STARTUP: Final = 10
+STEPS: Final = 10
+"""of a learning curve"""
+JITTER: Final = 0.1
+"""by which a run's distance from its truth differs from step to step, in parts of it"""
 
 Params = dict[str, Any]
 Suggest = Callable[[optuna.Trial], Params]
@@ -58,6 +66,8 @@ class Problem:
     """the truth is known at ``values`` only"""
     again: int = 0
     """of the best configurations that are run again at the end"""
+    learning: Callable[[Mapping[str, Any], int], float] | None = None
+    """the metric without noise after each of ``STEPS`` steps, ``truth`` after the last; trials are pruned by it"""
 
     def known(self, name: str, at: float) -> float | None:
         """The value at which the truth is known that stands for ``at``; None if none is near."""
@@ -67,21 +77,58 @@ class Problem:
         return near if np.isclose(near, at, rtol=0.05) else None
 
 
-class Study(NamedTuple):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
     problem: Problem
     rows: list[tuple[Params, float]]
+    curves: list[list[float]] = field(default_factory=list)
+    """what each trial reported, step by step; of a pruned one fewer than ``STEPS`` values. Empty: none did"""
+
+    @cached_property
+    def compared(self) -> Compared:
+        """The trials that a report compares: all of them at one step, if many were pruned."""
+        return compared(StudyInput(data=prepare(self._table), label="study"))
 
     @property
     def data(self) -> Data:
-        return prepare(simulate.table(self.rows, direction=self.problem.direction))
+        return self.compared.data
+
+    @property
+    def _table(self) -> TrialsTable:
+        if not self.curves:
+            return simulate.table(self.rows, direction=self.problem.direction)
+        reports = [(i, step + 1, value) for i, curve in enumerate(self.curves) for step, value in enumerate(curve)]
+        return simulate.table(
+            self.rows,
+            direction=self.problem.direction,
+            states=["COMPLETE" if len(curve) == STEPS else "PRUNED" for curve in self.curves],
+            reports=pd.DataFrame(reports, columns=list(REPORT_COLUMNS)),
+        )
+
+    @property
+    def pruned(self) -> float:
+        """Share of the trials."""
+        return float(np.mean([len(curve) < STEPS for curve in self.curves])) if self.curves else 0.0
 
     def first(self, n: int) -> Study:
-        return Study(self.problem, self.rows[:n])
+        return replace(self, rows=self.rows[:n], curves=self.curves[:n])
+
+    def truth(self, params: Mapping[str, Any]) -> float:
+        """Of what is compared: the metric at the end, or after the step at which trials are compared."""
+        step, learning = self.compared.step, self.problem.learning
+        return self.problem.truth(params) if step is None or learning is None else learning(params, step)
+
+    @cached_property
+    def shares(self) -> Mapping[str, float]:
+        """Of the variance of ``truth`` over the space, by parameter: main effects."""
+        if self.compared.step is None:
+            return self.problem.shares
+        return main_effects(self.problem.values, self.truth)
 
     def mean(self, name: str, value: Any) -> float:
-        """The truth with one parameter set to a value, averaged over the settings of the others that were tried."""
-        tried = [params for params, _ in self.rows if name in params]
-        return float(np.mean([self.problem.truth({**params, name: value}) for params in tried]))
+        """The truth with one parameter set to a value, averaged over the settings of the others that were compared."""
+        tried = [params for params, _ in (self.rows[i] for i in self.data.numbers.tolist()) if name in params]
+        return float(np.mean([self.truth({**params, name: value}) for params in tried]))
 
 
 def searched(problem: Problem, *, sampler: str, seed: int, n: int) -> Study:
@@ -93,14 +140,12 @@ def searched(problem: Problem, *, sampler: str, seed: int, n: int) -> Study:
     }
     study = optuna.create_study(direction=problem.direction, sampler=samplers[sampler]())
     random = np.random.default_rng([seed, 7])
+    if problem.learning is not None:
+        return _pruned(problem, sampler=samplers[sampler](), random=random, n=n)
     rows: list[tuple[Params, float]] = []
     while len(rows) < n - problem.again:
         trial = study.ask()
-        params = {
-            **problem.suggest(trial),
-            "idle_few": trial.suggest_categorical("idle_few", [8, 16, 32, 64]),
-            "idle_real": trial.suggest_float("idle_real", 0.0, 1.0),
-        }
+        params = _suggested(problem, trial)
         params |= {name: compute(params) for name, compute in problem.derived.items()}
         values = []
         for replicate in range(problem.replicates):
@@ -111,7 +156,43 @@ def searched(problem: Problem, *, sampler: str, seed: int, n: int) -> Study:
         study.tell(trial, float(np.mean(values)))
     best = sorted(rows, key=lambda row: row[1], reverse=problem.direction == "maximize")[: problem.again]
     rows += [({**params, "seed": 1}, problem.observe(params, random)) for params, _ in best]
-    return Study(problem, rows[:n])
+    return Study(problem=problem, rows=rows[:n])
+
+
+def _suggested(problem: Problem, trial: optuna.Trial) -> Params:
+    return {
+        **problem.suggest(trial),
+        "idle_few": trial.suggest_categorical("idle_few", [8, 16, 32, 64]),
+        "idle_real": trial.suggest_float("idle_real", 0.0, 1.0),
+    }
+
+
+def _pruned(problem: Problem, *, sampler: optuna.samplers.BaseSampler, random: np.random.Generator, n: int) -> Study:
+    """A search in which a trial goes on only while it is among the best quarter at each step after the second.
+
+    A run is better or worse than its truth all along, and a little noisy at each step.
+    """
+    assert problem.learning is not None
+    pruner = optuna.pruners.PercentilePruner(25.0, n_startup_trials=5, n_warmup_steps=2)
+    study = optuna.create_study(direction=problem.direction, sampler=sampler, pruner=pruner)
+    rows: list[tuple[Params, float]] = []
+    curves: list[list[float]] = []
+    for _ in range(n):
+        trial = study.ask()
+        params = _suggested(problem, trial)
+        away = problem.observe(params, random) - problem.truth(params)
+        curve: list[float] = []
+        while len(curve) < STEPS and not (curve and trial.should_prune()):
+            step = len(curve) + 1
+            curve.append(problem.learning(params, step) + away * (1 + JITTER * float(random.normal())))
+            trial.report(curve[-1], step)
+        if len(curve) == STEPS:
+            study.tell(trial, curve[-1])
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        rows.append((params, curve[-1]))
+        curves.append(curve)
+    return Study(problem=problem, rows=rows, curves=curves)
 
 
 class Table:
@@ -204,12 +285,6 @@ def made(
                 params[key] = trial.suggest_categorical(key, values)
         return params
 
-    grid = [dict(zip(space, cell, strict=True)) for cell in itertools.product(*space.values())]
-    heights = np.array([truth(cell) for cell in grid])
-    shares = {}
-    for key in space:
-        means = [heights[[cell[key] == value for cell in grid]].mean() for value in space[key]]
-        shares[key] = float(np.var(means) / heights.var())
     return Problem(
         name=name,
         direction="maximize",
@@ -217,9 +292,22 @@ def made(
         truth=truth,
         observe=lambda params, random: truth(params) + noise * float(random.normal()),
         values=space,
-        shares=shares,
+        shares=main_effects(space, truth),
         **more,
     )
+
+
+def main_effects(
+    space: Mapping[str, Sequence[Any]], truth: Callable[[Mapping[str, Any]], float]
+) -> Mapping[str, float]:
+    """Share of the variance over a grid that the main effect of each parameter has."""
+    grid = [dict(zip(space, cell, strict=True)) for cell in itertools.product(*space.values())]
+    heights = np.array([truth(cell) for cell in grid])
+    shares = {}
+    for key in space:
+        means = [heights[[cell[key] == value for cell in grid]].mean() for value in space[key]]
+        shares[key] = float(np.var(means) / heights.var())
+    return shares
 
 
 SPACE: Final[Mapping[str, Sequence[Any]]] = {
@@ -264,6 +352,16 @@ def conditional_problem() -> Problem:
     return replace(problem, suggest=suggest)
 
 
+def learning(truth: Callable[[Mapping[str, Any]], float]) -> Callable[[Mapping[str, Any], int], float]:
+    """Curves that rise to ``truth``, with a small rate late: early steps favour large rates."""
+
+    def height(params: Mapping[str, Any], step: int) -> float:
+        steps = 1.0 - 0.75 * (math.log10(params["rate"]) + 1)  # 1 at the largest rate, 4 at the smallest
+        return truth(params) - 0.8 * (math.exp(-step / steps) - math.exp(-STEPS / steps))
+
+    return height
+
+
 def made_up() -> list[Problem]:
     """The problems that were not looked at while the method was chosen."""
     return [
@@ -273,5 +371,6 @@ def made_up() -> list[Problem]:
         made("3 seeds each", SPACE, additive, noise=0.3, replicates=3),
         made("the best 10 again", SPACE, additive, noise=0.3, again=10),
         conditional_problem(),
+        made("pruned", SPACE, additive, noise=0.3, learning=learning(additive)),
         made("derived value", SPACE, additive, noise=0.3, derived={"twice": lambda params: params["width"] * 2}),
     ]

@@ -300,3 +300,31 @@ def test_learning_curves_come_in_order() -> None:
     assert [(step, n) for step, _, n in study.fidelity] == [(1, 12), (2, 12)]
     assert study.fidelity[0][1] is not None
     assert study.fidelity[0][1].value == pytest.approx(1.0)
+
+
+def importance_of(weights: tuple[float, float], *, seed: int = 0) -> tuple[dict[str, float], str]:
+    random = np.random.default_rng(seed)
+    pairs = random.random((20, 2)).tolist()
+    # mirrored, so that neither has a wider range
+    rows = [
+        {"a": a, "b": b, "value": weights[0] * a + weights[1] * b + 0.05 * random.normal()}
+        for a, b in [*pairs, *((b, a) for a, b in pairs)]
+    ]
+    findings = analyse([table(rows, params=["a", "b"])])
+    told = next(finding.text for finding in findings.findings if finding.key == "importance")
+    chances = {effect.parameter: effect.top_probability or 0.0 for effect in findings.studies[0].effects}
+    return chances, told
+
+
+def test_the_most_important_parameter_is_named_with_its_probability() -> None:
+    chances, told = importance_of((1.0, 0.2))
+    assert chances["a"] > 0.95
+    assert sum(chances.values()) == pytest.approx(1.0)
+    assert "; a has the largest share (> 99 %)" in told
+
+
+def test_where_two_may_be_the_most_important_both_are_named() -> None:
+    chances, told = importance_of((1.0, 1.0))
+    first, second = sorted(chances, key=lambda name: -chances[name])
+    assert chances[first] < 0.8
+    assert f"the largest share is that of {first} ({100 * chances[first]:.0f} %) or {second} (" in told

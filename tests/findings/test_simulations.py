@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.analysis import Tally, judge
-from benchmarks.studies import SPACE, additive, conditional_problem, interacting, made, searched
+from benchmarks.studies import SPACE, STEPS, additive, conditional_problem, interacting, learning, made, searched
 from hpo_batch.findings.effects.numbers import effects
 
 STUDIES = 8
@@ -71,3 +71,20 @@ def test_a_condition_is_told_from_what_it_switches_on() -> None:
     assert (parent.direction.better, parent.direction.worse) == ("adam", "sgd")
     assert child.p is not None
     assert child.direction is not None
+
+
+def test_pruned_trials_are_judged_at_the_step_at_which_they_are_compared() -> None:
+    problem = made("pruned", SPACE, additive, noise=0.3, learning=learning(additive))
+    tally = Tally()
+    for seed in range(3):
+        study = searched(problem, sampler="tpe", seed=seed, n=60)
+        assert study.pruned >= 0.5
+        assert study.compared.step is not None
+        assert study.compared.step < STEPS
+        assert study.data.n == 60
+        assert study.truth(study.rows[0][0]) != problem.truth(study.rows[0][0])
+        judge(tally, study, {}, with_interactions=False)
+    assert sum(claim["p"] < 0.05 for claim in tally.claims if claim["idle"]) <= 1
+    held = [one["holds"] for one in tally.intervals if one["kind"] in ("value", "band")]
+    assert sum(held) >= 0.85 * len(held)
+    assert sum(one["top"] for one in tally.studies) == 3

@@ -17,7 +17,7 @@ import numpy as np
 from hpo_batch.findings.effects.direction import Direction, direction
 from hpo_batch.findings.effects.edges import Edge, edge
 from hpo_batch.findings.effects.means import ValueRow, naive_trend, value_rows
-from hpo_batch.findings.effects.shares import main_effect_shares
+from hpo_batch.findings.effects.shares import Share, main_effect_shares
 from hpo_batch.findings.effects.significance import detectable, significance
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Ints
@@ -33,6 +33,8 @@ AGAINST = 0.25
 
 CERTAIN = 0.95
 """probability from which a direction is called a trend"""
+NAMED: Final = 0.8
+"""probability with which the parameter that matters most is among those named"""
 NO_TREND = "no clear trend"
 TRENDS: Final = ("increasing", "decreasing", "peaked", "differs")
 """what is said of an effect only where the adjusted test finds it"""
@@ -76,6 +78,8 @@ class Effect:
     """which value is better than which; None if not even a guess is possible"""
     variance_share: Estimate | None = None
     """of the variance that the main effects of all parameters have over the space; parameters are ranked by it"""
+    top_probability: float | None = None
+    """probability that no other parameter has a larger ``variance_share``"""
     step: int | None = None
     """at which all trials, pruned ones among them, are compared; None: complete trials, by their final values"""
     edge: Edge | None = None
@@ -126,9 +130,19 @@ def resolved(effect: Effect) -> bool:
     return effect.direction is not None and effect.direction.probability >= CERTAIN
 
 
-def _effect(
-    data: Data, param: ParamInfo, rows: Ints, model: Surrogate | None, shares: Mapping[str, Estimate]
-) -> Effect:
+def most_important(found: Sequence[Effect], *, level: float = NAMED) -> list[Effect]:
+    """The fewest parameters among which the one with the largest main effect is with this probability, the likeliest
+    first; of those that always changed together one. Empty where no shares are known."""
+    ranked = sorted((e for e in found if e.top_probability is not None), key=lambda e: -(e.top_probability or 0.0))
+    named: dict[str, Effect] = {}
+    for effect in ranked:
+        if sum(one.top_probability or 0.0 for one in named.values()) >= level:
+            break
+        named.setdefault(effect.claim, effect)
+    return list(named.values())
+
+
+def _effect(data: Data, param: ParamInfo, rows: Ints, model: Surrogate | None, shares: Mapping[str, Share]) -> Effect:
     result = significance(data, param, rows)
     table, points = value_rows(data, param, rows)
     told = [row for row in table if row.adjusted is not None]
@@ -139,6 +153,7 @@ def _effect(
     limit = None
     if model is not None and result.test is not None:
         limit = detectable(model, param, result.test, family=len(model.together))
+    share = shares.get(param.name)
     return Effect(
         parameter=param.name,
         kind=param.kind,
@@ -157,7 +172,8 @@ def _effect(
         eta_squared=eta,
         seed_formula=None if eta is None else eta * (len(all_active) - 1) / len(all_active),
         direction=direction(data, param, model, detectable=limit) if model is not None else None,
-        variance_share=shares.get(param.name),
+        variance_share=share.estimate if share is not None else None,
+        top_probability=share.largest if share is not None else None,
         edge=edge(data, param, model) if model is not None else None,
         together=result.together,
         method=result.method,

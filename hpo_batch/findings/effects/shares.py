@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,16 @@ DRAWS: Final = 400
 MOST_VALUES: Final = 50
 
 
-def main_effect_shares(model: Surrogate) -> Mapping[str, Estimate]:
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one parameter has of the variance of all main effects."""
+
+    estimate: Estimate
+    largest: float
+    """probability that no other parameter has more"""
+
+
+def main_effect_shares(model: Surrogate) -> Mapping[str, Share]:
     """Share of each parameter, by name; those that always change together have one.
 
     The values of a parameter count alike, however often the search tried them: the question is what moving it over its
@@ -31,22 +41,19 @@ def main_effect_shares(model: Surrogate) -> Mapping[str, Estimate]:
         middles.append(float(means.mean.var()))
     total = np.sum(variances, axis=0)
     all_of_them = sum(middles) or 1.0
+    first = np.bincount(np.argmax(variances, axis=0), minlength=len(variances)) / DRAWS
     results = {}
-    for names, drawn, middle in zip(model.together, variances, middles, strict=True):
+    for names, drawn, middle, largest in zip(model.together, variances, middles, first.tolist(), strict=True):
         low, high = np.quantile(drawn / np.maximum(total, 1e-300), [0.025, 0.975])
         value = middle / all_of_them
-        results.update(
-            dict.fromkeys(
-                names,
-                Estimate(
-                    value=value,
-                    low=min(float(low), value),
-                    high=max(float(high), value),
-                    method="variance of the model's main effect over the range that was tried",
-                    n=len(model.rows),
-                ),
-            )
+        estimate = Estimate(
+            value=value,
+            low=min(float(low), value),
+            high=max(float(high), value),
+            method="variance of the model's main effect over the range that was tried",
+            n=len(model.rows),
         )
+        results.update(dict.fromkeys(names, Share(estimate=estimate, largest=largest)))
     return results
 
 

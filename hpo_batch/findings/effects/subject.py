@@ -110,6 +110,7 @@ def _claiming_nothing(effect: Effect) -> Effect:
         detectable=None,
         direction=None,
         variance_share=None,
+        top_probability=None,
         edge=None,
         why=CONFOUNDED,
     )
