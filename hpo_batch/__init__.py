@@ -5,18 +5,25 @@ The names a training script needs are exported here lazily: importing ``hpo_batc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # of typing, whose import takes longer than all of this
 if TYPE_CHECKING:
     from hpo_batch.objective.trial import Trial as Trial
+    from hpo_batch.script import checkpoint_dir as checkpoint_dir
+    from hpo_batch.script import report as report
+    from hpo_batch.script import should_stop as should_stop
 
-__all__ = ["Trial", "__version__"]
+__all__ = ["Trial", "__version__", "checkpoint_dir", "report", "should_stop"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Trial": "hpo_batch.objective.trial",
+    **dict.fromkeys(("checkpoint_dir", "report", "should_stop"), "hpo_batch.script"),
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "Trial":
-        from hpo_batch.objective.trial import Trial
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")
+    import importlib
 
-        return Trial
-    raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
