@@ -59,7 +59,7 @@ def _reported(tree: ast.AST, text: str) -> Iterator[str]:
     if "hpo_batch" in text:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and called(node) == "report":
-                yield from (k.arg for k in node.keywords if k.arg not in (None, "step", "metrics"))  # type: ignore[misc]
+                yield from (str(k.arg) for k in node.keywords if k.arg not in (None, "step", "metrics"))
                 yield from _keys(node)
     if "HuggingFaceCallback" in names:
         yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))

@@ -19,6 +19,7 @@ from typing import Final
 
 from hpo_batch import __version__
 from hpo_batch.errors import Declined, HpoBatchError, SweepInvalid, UserError
+from hpo_batch.files import write_files
 from hpo_batch.findings.known import Known
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.next import rationale
@@ -34,7 +35,7 @@ from hpo_batch.next.decide import (
 from hpo_batch.next.evidence import Evidence, gather
 from hpo_batch.next.ranges import declared
 from hpo_batch.next.spaces import SpaceChange, compared
-from hpo_batch.next.write import Draft, checked, write_files
+from hpo_batch.next.write import Draft, checked
 from hpo_batch.records import Value
 from hpo_batch.results.stacked import stacked
 from hpo_batch.results.table import TrialsTable
