@@ -8,17 +8,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from hpo_batch.errors import UserError
+from hpo_batch.init.fields import MISSING, dataclasses_in, fields_of
 from hpo_batch.init.option import Kind, Option, as_value, kind_of
 from hpo_batch.init.source import called, read_text
-
-MISSING: Final = "???"
-"""Hydra's mark for a value that must be given"""
-_KINDS: Final = {"int": Kind.INTEGER, "float": Kind.REAL, "bool": Kind.BOOLEAN, "str": Kind.TEXT, "Path": Kind.PATH}
 
 
 def read_options(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], tuple[str, ...]]:
@@ -38,10 +35,10 @@ def read_options(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], tupl
         if file is not None:
             values = _composed(folder, file, notes)
             return tuple(_options(values)), tuple(notes)
-    classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    classes = dataclasses_in(tree)
     stored = _stored(tree)
     name = stored.get(config_name or "") or next(iter(stored.values()), "")
-    return tuple(_fields(classes, name)), tuple(notes)
+    return tuple(fields_of(classes, name)), tuple(notes)
 
 
 def _main(tree: ast.Module) -> tuple[str | None, str | None] | None:
@@ -144,21 +141,3 @@ def _stored(tree: ast.Module) -> dict[str, str]:
             if isinstance(name, ast.Constant) and kind is not None and "group" not in given:
                 found[str(name.value)] = called(kind)
     return found
-
-
-def _fields(classes: Mapping[str, ast.ClassDef], name: str, prefix: str = "") -> Iterator[Option]:
-    """The fields of a dataclass, and of those in it."""
-    if name not in classes or prefix.count(".") > 8:
-        return
-    for node in classes[name].body:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-            continue
-        kind, flag = ast.unparse(node.annotation), f"{prefix}{node.target.id}"
-        if kind in classes:
-            yield from _fields(classes, kind, f"{flag}.")
-            continue
-        default = node.value.value if isinstance(node.value, ast.Constant) else None
-        is_missing = node.value is None or default == MISSING or called(node.value) == "MISSING"
-        plain = default if isinstance(default, bool | int | float | str) and default != MISSING else None
-        known = _KINDS.get(kind.removeprefix("Optional[").removesuffix("]").removesuffix(" | None"))
-        yield Option(flag=flag, kind=known or kind_of(plain), default=plain, is_required=is_missing)

@@ -43,11 +43,6 @@ def guess(tree: ast.AST, text: str) -> Metric | None:
     return Metric(name=name, direction=direction_of(name), is_reported=False)
 
 
-def reports(text: str) -> bool:
-    """Whether a script mentions any way in which hpo-batch gets a result."""
-    return any(word in text for word in ("RESULT:", "HPO_BATCH_METRICS_FILE", "hpo_batch"))
-
-
 def _preference(name: str) -> tuple[bool, bool, bool]:
     """Validation before test before training; a name that tells its direction before others."""
     parts = set(tokens(name))

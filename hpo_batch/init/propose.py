@@ -31,8 +31,10 @@ _SETTINGS: Final = words(
     "threads gpus gpu devices device nodes rank port host local world backend accelerator strategy precision amp fp16 "
     "bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict dry "
     "profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
-    "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show"
+    "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
+    "tqdm dataloader hub multiprocessing only"
 )
+_NOT_TRAINED: Final = words("eval test val valid validation predict")
 _SHORT_FLAG = re.compile(r"-[^-]")
 
 
@@ -125,7 +127,11 @@ def _searched(option: Option) -> Searched | str:
     parts = set(option.words.split("_"))
     if is_log_rate(option):
         return searched(option) or ""
-    if option.words in _SEEDS or parts & _SETTINGS or (option.kind is Kind.PATH or parts & _PATHS):
+    # per_device_train_batch_size is no setting of devices; --trainer.* of LightningCLI says how to train
+    is_setting = parts & _SETTINGS and not ({"batch", "size"} <= parts and not parts & _NOT_TRAINED)
+    if option.words in _SEEDS or is_setting or option.kind is Kind.PATH or parts & _PATHS:
+        return ""
+    if parts & _NOT_TRAINED or option.name.startswith("trainer."):
         return ""
     if isinstance(option.default, int | float) and option.kind is Kind.TEXT and not option.choices:
         return "a text to the script, since it has no type: add type=float or type=int"

@@ -60,7 +60,7 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
         answer = ask([*argv, name], limit_s=limit_s)
     if isinstance(answer, Help):
         known = {option.flag: option for option in (*source.options, *source.of_subcommands.get(name, ()))}
-        options = [_completed(option, known) for option in answer.options]
+        options = [_completed(option, known.get(option.flag), source.fields) for option in answer.options]
         return _script(path, text, tuple(options), name, ())
     assert isinstance(answer, NoHelp)
     if not source.options and not source.of_subcommands:
@@ -81,9 +81,15 @@ def _script(path: Path, text: str, options: tuple[Option, ...], name: str, notes
     return Script(path=path, text=text, options=unique, subcommand=name, notes=notes)
 
 
-def _completed(option: Option, known: Mapping[str, Option]) -> Option:
+def _completed(option: Option, read: Option | None, fields: Mapping[str, Option]) -> Option:
     """An option of the help message, with what the source alone says: types and defaults are often not shown."""
-    read = known.get(option.flag)
+    field = fields.get(option.name.replace("-", "_"))
+    if read is None and field is not None and not option.is_flag:
+        return replace(
+            option,
+            kind=field.kind if option.kind is Kind.UNKNOWN else option.kind,
+            default=field.default if option.default is None else option.default,
+        )
     if read is None:
         return option
     return replace(

@@ -34,7 +34,8 @@ def site_template(environ: Mapping[str, str]) -> tuple[SiteTemplate | None, str]
         kinds = BATCH.node_kinds()
         cluster = BATCH.cluster(environ)
     except (SlurmError, CommandMissing) as error:
-        return None, f"no job template: {error}"
+        why = str(error).split("; ")[0]  # SLURM says in several lines that its controller is not there
+        return None, f"no job template, since SLURM does not tell which nodes there are: {why}"
     kind = _chosen(kinds)
     if kind is None:
         return None, "no job template: sinfo shows no partition that is up"

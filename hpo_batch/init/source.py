@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
+from hpo_batch.init.fields import dataclasses_in, fields_of
 from hpo_batch.init.option import Kind, Option, kind_of
 from hpo_batch.records import Value
 
@@ -57,6 +58,8 @@ class Source:
     """the names of ``PARSERS`` in it"""
     options: tuple[Option, ...] = ()
     of_subcommands: dict[str, tuple[Option, ...]]
+    fields: dict[str, Option]
+    """of dataclasses, which some parsers make options of, by name"""
     is_whole: bool
     """whether everything in it was understood, so that the script need not be asked"""
 
@@ -94,7 +97,13 @@ def read_source(path: Path, text: str) -> Source:
     for one in trees:
         found.read(one)
     is_whole = bool(parsers) and parsers <= {"argparse", "click"} and found.is_whole and bool(found.by_receiver)
-    return Source(parsers=parsers, options=found.main, of_subcommands=found.of_subcommands, is_whole=is_whole)
+    return Source(
+        parsers=parsers,
+        options=found.main,
+        of_subcommands=found.of_subcommands,
+        fields=_fields(trees),
+        is_whole=is_whole,
+    )
 
 
 def parsed(path: Path, text: str) -> ast.Module:
@@ -124,6 +133,16 @@ def _names(tree: ast.AST) -> set[str]:
                 found |= {module.partition(".")[0]} | {alias.name for alias in names}
             case ast.Attribute(attr=name) if name in PARSERS:
                 found.add(name)
+    return found
+
+
+def _fields(trees: Sequence[ast.AST]) -> dict[str, Option]:
+    found: dict[str, Option] = {}
+    for tree in trees:
+        classes = dataclasses_in(tree)
+        for name in classes:
+            for option in fields_of(classes, name):
+                found.setdefault(option.flag, option)
     return found
 
 

@@ -15,8 +15,6 @@ from hpo_batch.text.lines import printable
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
-_MOST_LISTED: Final = 40
-"""left out options that get a line of their own"""
 _COLUMNS: Final = 110
 
 
@@ -46,6 +44,11 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         "[sampler]",
         'name = "tpe"                       # or random, grid, qmc, gp, cmaes, list',
         "seed = 1                           # the same seed proposes the same first trials",
+        "",
+        "# [pruner]                         # remove the # once the script reports each epoch and asks "
+        "hpo_batch.should_stop()",
+        '# name = "median"                  # ends trials that are worse than half of the others at the same step',
+        "# first_rung = 2                   # steps before it decides",
         "",
         "[job]",
         job_template(template),
@@ -114,19 +117,20 @@ def _space(proposal: Proposal) -> Iterator[str]:
     if not proposal.parameters:
         yield from _commented("FILL IN: no option tells between which values to search, such as")
         yield "# lr = { low = 1e-4, high = 1e-1, log = true }"
-    rows = [(toml_line(name, one.value), one.comment) for name, one in proposal.parameters.items()]
+    lines = [toml_line(name, one.value).partition(" = ") for name, one in proposal.parameters.items()]
+    longest = max((len(name) for name, _, _ in lines), default=0)
+    comments = [one.comment for one in proposal.parameters.values()]
+    rows = [(f"{name:<{longest}} = {value}", said) for (name, _, value), said in zip(lines, comments, strict=True)]
     width = max((len(row) for row, _ in rows if len(row) < 60), default=0)
     for row, comment in rows:
         yield f"{row:<{width}}   # {printable(comment)}" if comment else row
-    told = [f"{flag}: {printable(why)}" for flag, why in proposal.left if why]
-    plain = [flag for flag, why in proposal.left if not why]
     if proposal.left:
         yield "# Not passed, so the script's defaults hold; to search one, write a line for it above:"
-        for line in told[:_MOST_LISTED]:
-            yield from _commented(line, indent="  ")
-        rest = [*plain, *(line.partition(":")[0] for line in told[_MOST_LISTED:])]
-        if rest:
-            yield from _commented(", ".join(printable(flag) for flag in rest), indent="  ")
+    why_left: dict[str, list[str]] = {}
+    for flag, why in proposal.left:
+        why_left.setdefault(printable(why), []).append(printable(flag))
+    for why, flags in sorted(why_left.items(), key=lambda one: one[0] == ""):  # those without a reason last
+        yield from _commented(", ".join(flags) + (f": {why}" if why else ""), indent="  ")
 
 
 def _constraints(proposal: Proposal) -> Iterator[str]:
