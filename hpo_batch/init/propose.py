@@ -69,7 +69,7 @@ def propose(script: Script, *, python: str) -> Proposal:
         if words_of:
             prefix += words_of
             continue
-        one = _searched(option)
+        one = _searched(option, is_hydra=script.is_hydra)
         if isinstance(one, Searched):
             found[option] = one
         elif option.is_required:
@@ -118,7 +118,7 @@ def _as_words(option: Option, value: str, *, is_hydra: bool) -> list[str]:
     return [f"{option.flag}={value}"] if is_hydra else [option.flag, value]
 
 
-def _searched(option: Option) -> Searched | str:
+def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     """How to search an option, or why not; empty if its name says it."""
     if option.is_positional:
         return "" if not option.choices else f"one of {', '.join(map(str, option.choices))}"
@@ -139,7 +139,10 @@ def _searched(option: Option) -> Searched | str:
         return f"{len(option.choices)} choices"
     if why_bad_name(_plain(option.name)) or _plain(option.name) in RESERVED:
         return "a name that sweeps reserve"
-    return searched(option) or ""
+    one = searched(option)
+    if is_hydra and one is not None and option.kind is Kind.BOOLEAN:
+        return replace(one, value=[True, False])  # {overrides} writes name=true and name=false
+    return one or ""
 
 
 def _plain(name: str) -> str:

@@ -53,8 +53,9 @@ def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LI
 def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: str, limit_s: float) -> Script:
     """Run the script with ``--help``; where that fails, what the source says has to do."""
     argv = [python, str(path)]
-    answer = ask([*argv, *subcommand.split()], limit_s=limit_s)
-    name = subcommand
+    # its own help lists subcommands, of which fit has the options; asking twice would import torch twice
+    name = subcommand or ("fit" if "LightningCLI" in source.parsers else "")
+    answer = ask([*argv, *name.split()], limit_s=limit_s)
     if isinstance(answer, Help) and answer.subcommands and not subcommand:
         name = _chosen(path, answer.subcommands, subcommand)
         answer = ask([*argv, name], limit_s=limit_s)
