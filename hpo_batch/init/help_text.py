@@ -237,7 +237,8 @@ def _positional(lines: Sequence[str]) -> Iterator[Option]:
         found = re.match(r"\s{1,6}(\*)?\s*([A-Za-z_][\w-]*)(?:\s|$)", line)
         if found and not re.match(r"\s{12,}", line):
             name = found[2]
-            is_required = name not in optional and "default" not in line.lower()
+            has_default = "default" in line.lower() and not _REQUIRED.search(line)
+            is_required = name not in optional and not has_default
             yield Option(flag=name.lower(), is_positional=True, is_required=is_required, kind=Kind.UNKNOWN)
 
 

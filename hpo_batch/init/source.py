@@ -295,6 +295,8 @@ def _as_argparse(option: Option, given: dict[str, ast.expr]) -> Option:
     elif action not in (None, "store"):
         # count, version, help, and actions of the script's own
         return replace(option, kind=Kind.LIST, is_required=False)
+    if "type" in given and called(given["type"]) == "bool":
+        option = replace(option, kind=Kind.LIST)  # bool("false") is true
     if option.is_positional:
         optional = "nargs" in given and _literal(given["nargs"]) in ("?", "*")
         option = replace(option, is_required=not optional)
