@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.site import NodeKind
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import printable
+from hpo_batch.text.names import plain_name
 from hpo_batch.text.values import toml_line
 
 _WALLTIME_S: Final = 4 * 3600.0
@@ -39,7 +39,7 @@ def site_template(environ: Mapping[str, str]) -> tuple[SiteTemplate | None, str]
     kind = _chosen(kinds)
     if kind is None:
         return None, "no job template: sinfo shows no partition that is up"
-    name = re.sub(r"[^a-z0-9._-]+", "-", cluster.lower()).strip("-.") or "site"
+    name = plain_name(cluster) or "site"
     name = f"{name}-slurm" if name in _TAKEN else name
     text = _text(kind, kinds, name)
     return SiteTemplate(name=name, text=text), f"job_templates/{name}.toml is for {_described(kind)}, by sinfo"

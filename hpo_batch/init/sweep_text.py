@@ -12,6 +12,7 @@ from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.text.lines import printable
+from hpo_batch.text.names import plain_name
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
@@ -66,10 +67,10 @@ def job_template(template: str | None) -> str:
 
 def study_name(folder: Path, script: Path | None) -> str:
     """A study's name from that of a script, or of its folder where scripts have no names."""
-    stem = script.stem.lower() if script is not None else ""
+    stem = script.stem if script is not None else ""
     words = [stem] if stem not in ("", "train", "main", "run", "training") else []
-    for text in [*words, folder.absolute().name.lower(), stem]:
-        name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text).strip("-._")[:60]
+    for text in [*words, folder.absolute().name, stem]:
+        name = plain_name(text)
         if name and not name.isdigit():
             return name
     return "first-sweep"
