@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from hpo_batch.init.metric import Metric
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
 from hpo_batch.sweep.rules.fill_in import FILL_IN
+from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import plain_name
 from hpo_batch.text.values import toml_line
@@ -70,9 +72,8 @@ def study_name(folder: Path, script: Path | None) -> str:
     stem = script.stem if script is not None else ""
     words = [stem] if stem not in ("", "train", "main", "run", "training") else []
     for text in [*words, folder.absolute().name, stem]:
-        name = plain_name(text)
-        if name and not name.isdigit():
-            return name
+        with contextlib.suppress(ValueError):  # such as 2026-11, which would mean trials
+            return checked_name(plain_name(text))
     return "first-sweep"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from hpo_batch.init.option import Kind, Option, Script
 from hpo_batch.init.propose import MOST_SEARCHED, Proposal, propose
+from hpo_batch.init.sweep_text import study_name
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 
 
@@ -156,3 +157,19 @@ def test_hydra_takes_overrides_and_a_folder() -> None:
 def test_a_path_is_one_word_of_the_command() -> None:
     script = Script(path=Path("my {code}/it's.py"), text="", options=(real("--lr", 0.1),), subcommand="fit")
     assert propose(script, python="python").command == "python 'my {{code}}/it'\"'\"'s.py' fit {args}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "script", "name"),
+    [
+        ("/a/Project X", None, "project-x"),
+        ("/a/2026-11", "train.py", "train"),
+        ("/a/2026-11", None, "first-sweep"),
+        ("/a/mnist", "train.py", "mnist"),
+        ("/a/mnist", "vit_base.py", "vit_base"),
+        ("/a/x.toml", None, "first-sweep"),
+        ("/", None, "first-sweep"),
+    ],
+)
+def test_the_study_is_called_as_the_script_or_its_folder(folder: str, script: str | None, name: str) -> None:
+    assert study_name(Path(folder), Path(script) if script else None) == name
