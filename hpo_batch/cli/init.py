@@ -45,6 +45,8 @@ def command(folder: Path | None, output: Path | None, script: str | None, kind: 
 
     if output is not None and folder is not None:
         raise click.UsageError("-o names the sweep's file, and DIR its folder: give one of them")
+    if folder is not None and folder.suffix == ".toml":
+        raise click.UsageError(f"DIR is a folder; -o {folder} names the sweep's file")
     if script is not None and kind is not None:
         raise click.UsageError(f"--from takes your own script, and --{kind} writes one: give one of them")
     sweep = output if output is not None else (folder or Path()) / SWEEP

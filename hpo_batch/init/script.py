@@ -40,7 +40,7 @@ def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LI
             return Script(path=path, text=text, options=options, is_hydra=True, notes=notes)
     if not source.parsers:
         raise UserError(
-            f"'{path}' reads no options ({_KNOWN}), and a sweep needs something to set; "
+            f"'{path}' reads no options that init knows ({_KNOWN}), and a sweep needs something to set; "
             "'hpo-batch init --command' writes a script that has some"
         )
     if source.is_whole:

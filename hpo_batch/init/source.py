@@ -108,6 +108,8 @@ def read_source(path: Path, text: str) -> Source:
 
 def parsed(path: Path, text: str) -> ast.Module:
     """The syntax tree of a script; raises UserError if it is not valid Python."""
+    if path.suffix not in (".py", ""):
+        raise UserError(f"'{path}' is not a Python script; docs/objective.md says how a sweep runs other commands")
     try:
         return ast.parse(text, filename=str(path))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -124,15 +124,18 @@ def test_a_dry_run_prints_the_sweep_and_writes_nothing(cli: Cli, bare: Path) -> 
         (("--from", ""), "error: "),
         (("--from", "train.py", "--hf"), "--from takes your own script, and --hf writes one"),
         (("there", "-o", "a.toml"), "-o names the sweep's file, and DIR its folder"),
+        (("there.toml",), "DIR is a folder; -o there.toml names the sweep's file"),
+        (("--from", "train.sh"), "error: 'train.sh' is not a Python script"),
         (("-o", "sweep.yaml"), "error: -o names a TOML file, not 'sweep.yaml'"),
         (("--from", "'"), "error: no script"),
     ],
 )
 def test_wrong_words(cli: Cli, bare: Path, argv: tuple[str, ...], message: str) -> None:
+    (bare / "train.sh").write_text("echo hello")
     made = cli("init", *argv)
     assert made.code == 2
     assert message in made.err
-    assert files(bare) == {}
+    assert set(files(bare)) == {"train.sh"}
 
 
 def test_where_slurm_does_not_answer_the_sweep_is_written_all_the_same(

@@ -29,7 +29,7 @@ def refused(folder: Path, text: str, **given: object) -> str:
 
 def test_a_script_without_options_is_not_run(folder: Path) -> None:
     message = refused(folder, "open('ran', 'w')\n")
-    assert "reads no options" in message
+    assert "reads no options that init knows (argparse, click" in message
     assert "hpo-batch init --command" in message
     assert not (folder / "ran").exists()
 
