@@ -40,7 +40,7 @@ def report(step: int | None = None, metrics: Mapping[str, float] | None = None, 
     Without a step they are the result of the trial: ``hpo_batch.report(val_auc=0.71)``. If there is no such call, the
     last value reported of a metric counts. A name that is not an identifier goes into a mapping:
     ``hpo_batch.report(epoch, {"val/auc": 0.71})``. Values are real numbers: Python's, NumPy's, or tensors with one
-    element. Of several processes that train one trial together, only the first reports. Outside a sweep, the arguments
+    element. Of several processes that torchrun has started, only the first reports. Outside a sweep, the arguments
     are checked and nothing else happens.
 
     Raises:
@@ -109,8 +109,11 @@ class running:  # noqa: N801  # a context manager; contextlib would double the t
 
 
 def _is_first() -> bool:
-    """Whether this is rank 0, by torchrun or by srun, whose processes all inherit the same metrics file."""
-    return (os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0") == "0"
+    """Whether this is rank 0 of torchrun, whose processes all inherit the same metrics file.
+
+    Not by SLURM_PROCID, which counts workers where several are started by hand: ``srun -n 4 hpo-batch worker``.
+    """
+    return os.environ.get("RANK", "0") in ("", "0")
 
 
 def _append(path: str, line: dict[str, float]) -> None:

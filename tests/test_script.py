@@ -20,6 +20,7 @@ from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Verdict
 from hpo_batch.script import running
 from tests.cli.test_light import HEAVY
+from tests.helpers import run, write_program
 
 
 @pytest.fixture
@@ -89,14 +90,19 @@ def test_checkpoints_lie_in_the_folder_of_the_trial(metrics_file: Path) -> None:
     assert metrics_file.with_name("checkpoint").is_dir()
 
 
-@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID"])
-def test_only_the_first_of_several_processes_reports(
-    metrics_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
+def test_only_the_first_process_of_torchrun_reports(metrics_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rank in ("1", "0"):
-        monkeypatch.setenv(variable, rank)
+        monkeypatch.setenv("RANK", rank)
         hpo_batch.report(0, loss=float(rank))
     assert lines(metrics_file) == [{"step": 0, "loss": 0.0}]
+
+
+def test_each_of_several_workers_that_srun_has_started_reports(
+    metrics_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    hpo_batch.report(0, loss=1.0)
+    assert lines(metrics_file) == [{"step": 0, "loss": 1.0}]
 
 
 def test_a_file_that_cannot_be_written_is_told_once_and_does_not_end_the_training(
@@ -153,3 +159,48 @@ def test_a_script_pays_less_than_30_ms_for_it_and_loads_nothing_heavy(metrics_fi
     assert done.stdout.strip() == "[]"
     assert lines(metrics_file) == [{"step": 0, "loss": 0.5}]
     assert cpu_ms(SCRIPT) - cpu_ms("pass") < 30
+
+
+WAITS = """
+import sys, time
+import hpo_batch
+folder = hpo_batch.checkpoint_dir()
+for epoch in range(600):
+    hpo_batch.report(epoch, score=float(sys.argv[2]))
+    if hpo_batch.should_stop():
+        (folder / "saved").touch()
+        break
+    if float(sys.argv[2]) < 1:
+        break
+    time.sleep(0.1)
+"""
+SWEEP = """
+[study]
+name = "waits"
+metric = "score"
+direction = "minimize"
+trials = 2
+[objective]
+command = ["{python}", "{script}", "--x", "{{x}}"]
+[space]
+x = [0.5, 5.0]
+[sampler]
+name = "grid"
+[pruner]
+name = "threshold"
+options = {{ upper = 1.0 }}
+"""
+
+
+def test_in_a_sweep_a_bad_trial_is_pruned_and_the_last_report_of_a_good_one_is_its_result(
+    tmp_path: Path, root: Path
+) -> None:
+    script = write_program(tmp_path / "waits.py", WAITS)
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(SWEEP.format(python=sys.executable, script=script))
+    done = run("submit", sweep, "--local", "--wait", env={"HPO_BATCH_ROOT": str(root)})
+    assert done.code == 0
+    shown = run("collect", "waits", "--format", "json", env={"HPO_BATCH_ROOT": str(root)})
+    found = {trial["params_x"]: (trial["state"], trial["value"]) for trial in json.loads(shown.out)}
+    assert found[0.5] == ("COMPLETE", 0.5)
+    assert found[5.0][0] == "PRUNED"
