@@ -13,7 +13,8 @@ from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
 _BARE = re.compile(r"RESULT:\s*\{([A-Za-z_][\w.]*)")
-_NAMED = re.compile(r"([A-Za-z_][\w/.-]*(?: [A-Za-z_]\w*)?)\s*[:=]\s*\{")
+_NAMED = re.compile(r"([A-Za-z_][\w/.-]{0,60}(?: [A-Za-z_]\w{0,60})?)\s{0,4}[:=]\s{0,4}\{")
+_LAST = re.compile(r"([A-Za-z_][\w/]{0,60}(?: [A-Za-z_]\w{0,60})?)\s{0,4}[:=]?\s{0,4}$")
 _PRINTS: Final = frozenset({"print", "info", "write", "echo", "debug", "log", "secho"})
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
@@ -106,7 +107,7 @@ def _printed(tree: ast.AST) -> Iterator[str]:
                     yield re.sub(r"[\s-]+", "_", found[1].strip())
             for argument in node.args:  # print("val_loss:", loss) and print("val loss", loss)
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    last = re.search(r"([A-Za-z_][\w/]*(?: [A-Za-z_]\w*)?)\s*[:=]?\s*$", argument.value)
+                    last = _LAST.search(argument.value)
                     if last and len(node.args) > 1:
                         yield re.sub(r"\s+", "_", last[1])
 

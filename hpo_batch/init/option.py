@@ -74,7 +74,7 @@ def as_value(text: str) -> Value | None:
         return text.lower() == "true"
     if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", text):
+    if re.fullmatch(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", text):
         return float(text)
     return text
 
