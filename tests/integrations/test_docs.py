@@ -16,7 +16,6 @@ import hpo_batch
 from tests.helpers import REPOSITORY
 from tests.integrations.conftest import Command
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
 pytestmark = pytest.mark.filterwarnings("ignore")
 X = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
 
@@ -36,10 +35,11 @@ def steps(command: Command, title: str, **names: Any) -> list[float]:
 
 def test_lightning(command: Command) -> None:
     pytest.importorskip("lightning.pytorch")
-    from tests.integrations.test_lightning import LightningCallback, Line, data, trainer
+    from hpo_batch.integrations import LightningCallback
+    from tests.integrations.test_lightning import data, new_model, trainer
 
     loader = data()
-    model = Line(command)
+    model = new_model(command)
     model.val_dataloader = data
     pl = types.SimpleNamespace(Trainer=lambda callbacks: trainer(callbacks[0], max_epochs=2))
     assert steps(command, "Lightning", LightningCallback=LightningCallback, pl=pl, model=model, data=loader) == [0, 1]
@@ -48,7 +48,8 @@ def test_lightning(command: Command) -> None:
 def test_hugging_face(command: Command) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    from tests.integrations.test_hugging_face import HuggingFaceCallback, Line
+    from hpo_batch.integrations import HuggingFaceCallback
+    from tests.integrations.test_hugging_face import Line
 
     rows = [{"x": torch.tensor([float(x)]), "labels": torch.tensor([2.0 * float(x)])} for x in X[:, 0]]
     names = {
@@ -62,6 +63,7 @@ def test_hugging_face(command: Command) -> None:
 
 
 def test_keras(command: Command) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     from hpo_batch.integrations import KerasCallback
 

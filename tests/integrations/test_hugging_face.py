@@ -9,11 +9,20 @@ import torch
 
 from tests.integrations.conftest import Command
 
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
-from hpo_batch.integrations.hugging_face import HuggingFaceCallback  # noqa: E402
-
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _library() -> None:
+    """Imported when a test runs: the other tests need not wait for it."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+
+
+def new_callback() -> Any:
+    from hpo_batch.integrations import HuggingFaceCallback
+
+    return HuggingFaceCallback()
 
 
 class Line(torch.nn.Module):
@@ -32,6 +41,8 @@ class Line(torch.nn.Module):
 
 
 def trainer(model: Line, callback: Any, command: Command, **options: Any) -> Any:
+    import transformers
+
     values = torch.linspace(-1, 1, 32)
     rows = [{"x": value[None], "labels": 2 * value[None]} for value in values]
     given = {"num_train_epochs": 3, "eval_strategy": "epoch", "save_strategy": "no", **options}
@@ -45,25 +56,25 @@ def trainer(model: Line, callback: Any, command: Command, **options: Any) -> Any
 
 
 def test_each_evaluation_is_a_report(command: Command) -> None:
-    trainer(Line(command), HuggingFaceCallback(), command).train()
+    trainer(Line(command), new_callback(), command).train()
     assert command.steps == [1, 2, 3]
     assert command.reports[2]["eval_loss"] < command.reports[0]["eval_loss"]
     assert "epoch" not in command.reports[0]
 
 
 def test_by_steps_they_are_the_steps(command: Command) -> None:
-    trainer(Line(command), HuggingFaceCallback(), command, eval_strategy="steps", eval_steps=4).train()
+    trainer(Line(command), new_callback(), command, eval_strategy="steps", eval_steps=4).train()
     assert command.steps == [4, 8, 12]
 
 
 def test_a_stop_saves_and_the_next_attempt_goes_on(command: Command) -> None:
-    callback = HuggingFaceCallback()
+    callback = new_callback()
     assert callback.resume_from is None
     trainer(Line(command, stop_after=6), callback, command).train()
     assert callback.resume_from == str(command.checkpoint / "checkpoint-6")
     command.go_on()
     model = Line(command)
-    again = trainer(model, HuggingFaceCallback(), command)
+    again = trainer(model, new_callback(), command)
     again.train(resume_from_checkpoint=callback.resume_from)
     assert (again.state.global_step, model.steps) == (12, 6)
     assert command.steps == [1, 2, 3] or command.steps == [1, 2, 2, 3]
