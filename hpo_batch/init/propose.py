@@ -123,7 +123,7 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     if option.is_positional:
         return "" if not option.choices else f"one of {', '.join(map(str, option.choices))}"
     if option.kind is Kind.LIST:
-        return "a list, or a form of its own: fix it in the command if need be"
+        return "a list, or a form of its own; write it into the command if you need it"
     parts = set(option.words.split("_"))
     if is_log_rate(option):
         return searched(option) or ""
@@ -134,7 +134,7 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     if parts & _NOT_TRAINED or option.name.startswith("trainer."):
         return ""
     if isinstance(option.default, int | float) and option.kind is Kind.TEXT and not option.choices:
-        return "a text to the script, since it has no type: add type=float or type=int"
+        return "reaches the script as text, since it has no type: add type=float or type=int"
     if len(option.choices) > MOST_CHOICES:
         return f"{len(option.choices)} choices"
     if why_bad_name(_plain(option.name)) or _plain(option.name) in RESERVED:

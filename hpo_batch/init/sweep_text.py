@@ -112,7 +112,7 @@ def _comments(proposal: Proposal) -> Iterator[str]:
         "{overrides}": "{overrides} is name=value for each parameter",
     }
     told = [text for placeholder, text in placeholders.items() if f" {placeholder}" in proposal.command]
-    yield from _commented("; ".join(["no shell runs it", *told, *proposal.comments]))
+    yield from _commented("; ".join(["it runs without a shell", *told, *proposal.comments]))
 
 
 def _space(proposal: Proposal) -> Iterator[str]:
@@ -151,10 +151,12 @@ def _commented(text: str, indent: str = "") -> list[str]:
 
 def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
     """What is left to do before the sweep can run, one sentence each."""
-    steps = [f"fill in {mark} in the command" for mark in proposal.marks]
+    steps = [f"replace {mark} in the command" for mark in proposal.marks]
     name = script.path.name
     if metric is None:
-        steps.append(f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and write its name")
+        steps.append(
+            f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        )
     elif not metric.is_reported:
         steps.append(
             f"{name} prints {metric.name} and does not report it: add 'import hpo_batch' and, after each epoch, "

@@ -90,7 +90,7 @@ def test_a_sweep_of_a_script_leaves_the_script_alone(cli: Cli, bare: Path) -> No
     assert made.code == 0
     assert made.out == "first.toml\n"
     assert files(bare) == {"my train.py": SCRIPT, "first.toml": (bare / "first.toml").read_text()}
-    assert "to do: fill in FILL_IN_data in the command" in made.err
+    assert "to do: replace FILL_IN_data in the command" in made.err
     assert "to do: my train.py names no metric" in made.err
     again = cli("init", "--from", "my train.py", "-o", "first.toml")
     assert (again.code, "first.toml' exists already" in again.err) == (2, True)
