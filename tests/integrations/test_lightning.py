@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 
+from tests.helpers import REPOSITORY
 from tests.integrations.conftest import Command
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -103,3 +107,36 @@ def test_a_stop_ends_the_epoch_and_the_next_attempt_goes_on(command: Command) ->
 def test_validate_alone_reports_nothing(command: Command) -> None:
     trainer(new_callback()).validate(new_model(command), data(), verbose=False)
     assert command.reports == []
+
+
+SEVERAL = """
+import os, pathlib, sys
+# each process has a stop file of its own here: only the second is asked
+os.environ["HPO_BATCH_STOP_FILE"] = f"STOP{os.environ.get('LOCAL_RANK', '0')}"
+import lightning.pytorch as pl
+from hpo_batch.integrations import LightningCallback
+from tests.integrations.conftest import Command
+from tests.integrations.test_lightning import data, new_model
+
+class Ask(pl.Callback):
+    def on_train_epoch_start(self, trainer, module):
+        if (trainer.current_epoch, trainer.global_rank) == (1, 1):
+            pathlib.Path("STOP1").touch()
+
+quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+several = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+trainer = pl.Trainer(max_epochs=6, callbacks=[Ask(), LightningCallback()], **several, **quiet)
+trainer.fit(new_model(Command(folder=pathlib.Path())), data(), data())
+pathlib.Path(f"ended{trainer.global_rank}").write_text(str(trainer.current_epoch))
+"""
+
+
+def test_several_processes_stop_together_and_the_first_reports(command: Command) -> None:
+    script = command.folder / "several.py"
+    script.write_text(SEVERAL)
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [(command.folder / f"ended{rank}").read_text() for rank in range(2)] == ["2", "2"]
+    assert command.steps == [0, 1]
+    assert (command.checkpoint / "last.ckpt").is_file()
