@@ -225,7 +225,7 @@ def main() -> int:
     for module in pkgutil.walk_packages(
         hpo_batch.__path__, "hpo_batch."
     ):  # import once here, rather than in every forked round
-        if not module.name.startswith(("hpo_batch.training", "hpo_batch.__main__")):
+        if not module.name.startswith(("hpo_batch.training", "hpo_batch.integrations", "hpo_batch.__main__")):
             importlib.import_module(module.name)
     out = given.out.absolute()
     out.mkdir(parents=True, exist_ok=True)

@@ -5,26 +5,30 @@ The names a training script needs are exported here lazily: importing ``hpo_batc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # of typing, whose import takes longer than all of this
 if TYPE_CHECKING:
     from hpo_batch.api import load as load
     from hpo_batch.api import load_all as load_all
     from hpo_batch.api import submit as submit
     from hpo_batch.api import wait as wait
     from hpo_batch.objective.trial import Trial as Trial
+    from hpo_batch.script import checkpoint_dir as checkpoint_dir
+    from hpo_batch.script import report as report
+    from hpo_batch.script import should_stop as should_stop
 
-__all__ = ["Trial", "__version__", "load", "load_all", "submit", "wait"]
+__all__ = ["Trial", "__version__", "checkpoint_dir", "load", "load_all", "report", "should_stop", "submit", "wait"]
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Trial": "hpo_batch.objective.trial",
+    **dict.fromkeys(("checkpoint_dir", "report", "should_stop"), "hpo_batch.script"),
+    **dict.fromkeys(("load", "load_all", "submit", "wait"), "hpo_batch.api"),
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "Trial":
-        from hpo_batch.objective.trial import Trial
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")
+    import importlib
 
-        return Trial
-    if name in __all__:
-        from hpo_batch import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

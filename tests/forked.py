@@ -127,7 +127,7 @@ def _import_the_package() -> None:
     """What commands and workers import, but for ``_STATISTICS``, which take as long as all of this."""
     import hpo_batch
 
-    left_out = ("hpo_batch.training", "hpo_batch.findings", "hpo_batch.document")
+    left_out = ("hpo_batch.training", "hpo_batch.integrations", "hpo_batch.findings", "hpo_batch.document")
     for module in pkgutil.walk_packages(hpo_batch.__path__, "hpo_batch.", onerror=lambda name: None):
         if not module.name.startswith(left_out) and not module.name.endswith("__main__"):
             importlib.import_module(module.name)

@@ -25,7 +25,10 @@ from hpo_batch.text.names import did_you_mean
 # command -> what `hpo-batch --help` says of it; the module of the same name below hpo_batch.cli holds it, with a _
 # behind it where Python keeps the name for itself
 SECTIONS: dict[str, dict[str, str]] = {
-    "Make": {"check": "Explain a sweep file and list its mistakes."},
+    "Make": {
+        "init": "Write a first sweep, from nothing or from your script's options.",
+        "check": "Explain a sweep file and list its mistakes.",
+    },
     "Run": {
         "submit": "Start or continue a sweep: as a SLURM array, or on this machine.",
         "status": "Show trials, workers and the best so far.",

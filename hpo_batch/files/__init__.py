@@ -11,6 +11,7 @@ from hpo_batch.files.json_text import dump_json as dump_json
 from hpo_batch.files.json_text import loads as loads
 from hpo_batch.files.json_text import read_json_lines as read_json_lines
 from hpo_batch.files.json_text import shown_json as shown_json
+from hpo_batch.files.new_files import write_files as write_files
 from hpo_batch.files.regular import DOCUMENT_BYTES as DOCUMENT_BYTES
 from hpo_batch.files.regular import LINES_BYTES as LINES_BYTES
 from hpo_batch.files.regular import OddFile as OddFile

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo_batch import __version__
+from hpo_batch.files import write_files
 from hpo_batch.findings.known import Known
 from hpo_batch.findings.ledger.prediction import Prediction
 from hpo_batch.next import rationale
@@ -26,7 +27,7 @@ from hpo_batch.next.old_space import plan_old_space
 from hpo_batch.next.origin import draft_of, next_name
 from hpo_batch.next.predictions import decisions_path, name_in, of_refine
 from hpo_batch.next.refusal import check_carried, may_be_refined, same_objective
-from hpo_batch.next.write import Draft, checked, write_files
+from hpo_batch.next.write import Draft, checked
 from hpo_batch.results.stacked import stacked
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.changes import SpaceChange, compared

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo_batch.errors import SweepInvalid, UserError
-from hpo_batch.next.write import write_files
+from hpo_batch.files import write_files
 from hpo_batch.space.build import RESERVED
 from hpo_batch.sweep.load import loads
 from hpo_batch.sweep.schema import Job, Sweep

@@ -11,8 +11,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable, AoT, Array, InlineTable, Item, Table
 
-from hpo_batch.errors import StorageError, UserError
-from hpo_batch.files import write_new
+from hpo_batch.errors import UserError
 from hpo_batch.sweep.load import loads
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.text.lines import printable
@@ -112,30 +111,6 @@ def checked(draft: Draft, path: Path) -> Sweep:
     """
     (sweep,) = loads(draft.text, path=path)
     return sweep
-
-
-def write_files(files: Mapping[Path, str]) -> None:
-    """Write new files, all or none.
-
-    Raises:
-        UserError: one of them is there already; nothing is written.
-        StorageError: one cannot be written.
-    """
-    for path in files:
-        if path.exists() or path.is_symlink():
-            raise UserError(f"'{path}' exists already; -o takes another name, or move the file away")
-    written: list[Path] = []
-    try:
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_new(path, text.encode())
-            written.append(path)
-    except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            raise UserError(f"'{error.filename}' exists already; -o takes another name") from error
-        raise StorageError.because("cannot write the next sweep", error, do="-o takes another folder") from error
 
 
 def _put(table: Any, key: str, value: Any, comment: str) -> None:

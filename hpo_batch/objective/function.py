@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo_batch import script
 from hpo_batch.errors import StorageError
 from hpo_batch.files import open_regular, unlink_if_empty
 from hpo_batch.objective.metrics import Wanted
@@ -37,7 +38,7 @@ class FunctionObjective:
             StorageError: the attempt's folder cannot be written, or a report cannot be stored.
             Superseded: another attempt has taken over the trial.
         """
-        with captured(trial.dir):
+        with captured(trial.dir), script.running(trial):
             try:
                 returned = self.function(trial)
             except (KeyboardInterrupt, StorageError):

@@ -8,45 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import Expression, parse
-
-
-def as_number(value: object) -> float:
-    """Convert a number to float, including NumPy and torch values with one element.
-
-    Raises:
-        TypeError: it is not a real number. The message says what it is: ``a text ('0.7')``.
-    """
-    if not isinstance(value, int | float):
-        value = _item(value)
-    # bool is a subclass of int, but true is hardly meant as the metric 1.0
-    if isinstance(value, bool):
-        raise TypeError(f"{'true' if value else 'false'}, not a number")
-    if isinstance(value, str | bytes):
-        raise TypeError(f"a text ({value[:40]!r})")
-    if value is None:
-        raise TypeError("None")
-    if not hasattr(value, "__float__") and not hasattr(value, "__index__"):
-        raise TypeError(f"a {type(value).__name__}")
-    try:
-        return float(value)  # type: ignore[arg-type]  # checked in the lines above
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"a {type(value).__name__} that is not a real number ({error})") from None
-
-
-def _item(value: object) -> object:
-    """The element of an array or tensor with one; other values unchanged."""
-    item = getattr(value, "item", None)
-    if not callable(item):
-        return value
-    try:
-        return item()
-    except (TypeError, ValueError):
-        pass
-    except RuntimeError as error:
-        # other RuntimeErrors of torch are pending CUDA errors, which must not be hidden
-        if "cannot be converted to Scalar" not in str(error):
-            raise
-    raise TypeError(f"a {type(value).__name__} with other than one element")
+from hpo_batch.reported import as_number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,6 +143,7 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
     yield from _hydra_doubts(words, used, script, text, objective.cwd)
     yield from _hyphen_doubts(sweep, used, script, text)
     yield from _unused_doubts(sweep, used, text)
+    yield from _report_doubts(used, script, text)
     for i, word in enumerate(words):
         if i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]):
             continue
@@ -194,6 +195,16 @@ def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
     if unused:
         some = ", ".join(f"'{name}'" for name in unused[:8])
         yield f"command: it does not get {some}, unless it reads $HPO_BATCH_PARAMS"
+
+
+def _report_doubts(used: set[str], script: str, text: str) -> Iterator[str]:
+    """A script that looks as if no result came from it, as before anybody has told it of hpo-batch."""
+    ways = ("RESULT", "hpo_batch", "METRICS_FILE")
+    if script.endswith(".py") and text and "metrics_file" not in used and not any(way in text for way in ways):
+        yield (
+            f"command: {script} reports no result, unless a module that it imports does: call hpo_batch.report, or "
+            "print a line 'RESULT: name=value'"
+        )
 
 
 def _program(words: Sequence[str]) -> str:

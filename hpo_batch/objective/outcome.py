@@ -17,10 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from hpo_batch import reported, script
 from hpo_batch.errors import Superseded
-from hpo_batch.objective.metrics import Wanted, as_number
+from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Progress
 from hpo_batch.records import Cause, Complete, Failed, GivenBack, Outcome, Pruned, Reason, Stopping
+from hpo_batch.reported import as_number
 from hpo_batch.text.names import did_you_mean, listed
 
 CONTINUE_LATER: Final = 75
@@ -32,7 +34,9 @@ SIGNALLED: Final = (Stopping.PREEMPTED, Stopping.CANCELLED)
 RACE_S: Final = 2.0
 """time for our worker to notice a signal that SLURM sent to all processes of a step"""
 log = logging.getLogger(__name__)
-_HERE: Final = os.path.dirname(__file__)  # noqa: PTH120  # compared with the names of frames, which are no paths
+# whose frames are no business of the user's: a report passes through them. Texts, as the names of frames are
+_HERE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_OURS: Final = (_HERE, reported.__file__, script.__file__)
 # longest message, in characters
 _MOST: Final = 400
 
@@ -237,7 +241,7 @@ def format_traceback(error: BaseException) -> str:
     """The traceback as printed by Python, without frames of this package."""
     try:
         shown = traceback.TracebackException.from_exception(error)
-        shown.stack[:] = [frame for frame in shown.stack if not frame.filename.startswith(f"{_HERE}{os.sep}")]
+        shown.stack[:] = [frame for frame in shown.stack if not frame.filename.startswith(_OURS)]
         return "".join(shown.format())
     except Exception:
         # the exception's own __str__ or __repr__ may raise

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from hpo_batch import script
 from hpo_batch.objective.load import import_function
 from hpo_batch.objective.trial import Trial, TrialContext, end
 from hpo_batch.records import Stopping, Value, Verdict
@@ -67,7 +68,8 @@ def by_hand(
     )
     trial = Trial(context, _Engine())
     try:
-        returned = import_function(function)(trial)
+        with script.running(trial):
+            returned = import_function(function)(trial)
     finally:
         end(trial)
     sys.stdout.write(f"returned {returned!r}\n")

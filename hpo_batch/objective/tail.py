@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch.objective.metrics import as_number
+from hpo_batch.reported import as_number
 
 CHUNK: Final = 1 << 20
 MOST_AT_ONCE: Final = 16 * CHUNK

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import operator
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from typing import Any, Literal, Protocol
 from hpo_batch.errors import StorageError
 from hpo_batch.files import JsonLines, make_real_folder
 from hpo_batch.mounts import is_local
-from hpo_batch.objective.metrics import as_number
 from hpo_batch.records import Stopping, Verdict
+from hpo_batch.reported import as_metrics, as_step
 from hpo_batch.store.attempt_folder import METRICS_FILE
 
 log = logging.getLogger(__name__)
@@ -179,8 +178,8 @@ class Trial:
             TypeError: a step or a value has the wrong type, or nothing was reported.
             ValueError: the step is negative.
         """
-        values = _validated({**_mapping(metrics), **named})
-        self._step = _as_step(step)
+        values = as_metrics(metrics, named)
+        self._step = as_step(step)
         self._metrics.update(values)
         self._write(values)
         verdict = self._engine.take_report(self._step, values)
@@ -256,37 +255,3 @@ def end(trial: Trial) -> None:
         trial._close()
     except OSError as error:  # a network file system may report a full disk only now
         log.warning("trial %d: its last reports may be missing from its folder: %s", trial.number, error)
-
-
-def _mapping(metrics: object) -> Mapping[str, object]:
-    if metrics is None:
-        return {}
-    if not isinstance(metrics, Mapping):
-        raise TypeError(f"report takes names: report(step, metric=value), not a {type(metrics).__name__} by position")
-    return metrics
-
-
-def _as_step(step: object) -> int:
-    try:
-        if isinstance(step, bool):
-            raise TypeError
-        number = operator.index(step)  # type: ignore[arg-type]  # raises TypeError if it is not an integer
-    except TypeError:
-        raise TypeError(f"the step of a report is an integer, not {step!r}") from None
-    if number < 0:
-        raise ValueError(f"the step of a report is not negative, but {number} was reported")
-    return number
-
-
-def _validated(metrics: Mapping[str, object]) -> dict[str, float]:
-    if not metrics:
-        raise TypeError("report was called without a metric; write report(step, metric=value)")
-    values = {}
-    for name, value in metrics.items():
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a metric is a text, not {name!r}")
-        try:
-            values[name] = as_number(value)
-        except TypeError as error:
-            raise TypeError(f"metric '{name}' is {error}; report real numbers") from None
-    return values

@@ -13,7 +13,7 @@ from hpo_batch.errors import SlurmRefused
 from hpo_batch.scheduler import allocation
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.scheduler import ANSWER_S, JobCommand
-from hpo_batch.scheduler.site import SiteFacts
+from hpo_batch.scheduler.site import NodeKind, SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, TaskState, WaitReason
 
 
@@ -78,6 +78,9 @@ class Local:
 
     def site(self, user: str) -> SiteFacts | None:
         return None
+
+    def node_kinds(self) -> tuple[NodeKind, ...]:
+        return ()
 
     def cluster(self, environ: Mapping[str, str]) -> str:
         return ""

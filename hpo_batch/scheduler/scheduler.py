@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from hpo_batch.scheduler.allocation import Allocation
-from hpo_batch.scheduler.site import SiteFacts
+from hpo_batch.scheduler.site import NodeKind, SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason
 
 ANSWER_S: Final = 60.0
@@ -99,6 +99,9 @@ class Scheduler(Protocol):
 
     def site(self, user: str) -> SiteFacts | None:
         """What the site allows this user; None where there is nothing to allow. Several calls, for ``doctor`` alone."""
+
+    def node_kinds(self) -> tuple[NodeKind, ...]:
+        """The kinds of nodes in each partition, for ``init``; none without partitions."""
 
     def cluster(self, environ: Mapping[str, str]) -> str:
         """Name of the cluster; empty if unknown."""

@@ -89,3 +89,22 @@ class SiteFacts:
     """None where limits are not enforced, or the scheduler does not show them"""
     limits_error: str = ""
     """why the limits could not be read"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeKind:
+    """Nodes of a partition that are alike."""
+
+    partition: str
+    is_default: bool
+    """whether the partition is"""
+    is_up: bool
+    max_time_s: float | None
+    """of the partition; None without a limit"""
+    nodes: int
+    cpus: int
+    """of each node, as memory and GPUs"""
+    mem_gb: float | None
+    gpu: str
+    """type of its GPUs as SLURM spells it; empty if there is none, or they have no type"""
+    gpus: int

@@ -13,6 +13,8 @@ from typing import Any, Final
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.text.metric_names import MEASURES, SPLITS, tokens, words
+from hpo_batch.text.metric_names import direction_of as direction_of
 from hpo_batch.text.names import did_you_mean
 
 
@@ -62,10 +64,6 @@ class Roles:
     """measurements and notes, which become ``user_attrs_*``"""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # prefixes of parameters: Optuna and hpo-batch, MLflow, Weights & Biases, Ray Tune, Aim
 PREFIXES: Final = ("params_", "params.", "config.", "config/", "hparams/", "hparams.", "hyperparameters.")
 ATTR_PREFIXES: Final = ("user_attrs_", "metrics.", "summary.", "tags.")
@@ -102,7 +100,7 @@ _OURS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 # columns that name the study of a row, in files with several studies
 GROUPS: Final = ("study", "budget")
-_BOOKKEEPING: Final = _words(
+_BOOKKEEPING: Final = words(
     "trial trial_id trial_number run run_id exp_id experiment_id config_id "  # if another one is the trial's number
     "rank index row unnamed source path file filename dir directory url user epochs_run epochs_trained "
     "checkpoint_epoch best_epoch last_epoch stopped_early early_stopped timestamp date time wall_time walltime "
@@ -111,46 +109,14 @@ _BOOKKEEPING: Final = _words(
     "config_source done node_ip logdir trial_dir experiment_tag created updated heartbeat sweep group job_type tags "
     "runtime project entity id uuid notes hostname gpu_count gpu_type cpu_count os python host run_url"
 )
-_MEASURES: Final = _words(
-    "acc accuracy auc auroc auprc aupr roc ap map ndcg f1 fbeta precision recall sensitivity specificity kappa "
-    "mcc iou dice r2 bleu rouge meteor score reward return fitness loss error err rmse mse mae mape nll logloss "
-    "crossentropy perplexity ppl bpb bpc wer cer fid pred tp tn fp fn hits correct regret objective metric"
-)
-_SPLITS: Final = _words("train training val valid validation test eval evaluation dev holdout heldout")
-_SETTINGS: Final = _words(
+_SETTINGS: Final = words(
     "weight weights coef coefficient alpha beta gamma lambda scale factor smoothing fn function type name kind "
     "mode size batch split ratio fraction frac lr rate steps every epochs seed threshold temperature margin "
     "reduction"
 )
-_MAXIMIZE: Final = _words(
-    "acc accuracy auc auroc auprc aupr roc ap map ndcg f1 fbeta precision recall sensitivity specificity kappa "
-    "mcc iou dice r2 bleu rouge meteor score reward return fitness hits correct"
-)
-_MINIMIZE: Final = _words(
-    "loss error err rmse mse mae mape nll logloss crossentropy perplexity ppl bpb bpc wer cer fid regret time "
-    "seconds latency cost"
-)
-
 
 # words in names of measurements of uncertainty or time, which are no objectives
-_SECONDARY: Final = _words("std stderr sem var rank time seconds ci low high lower upper")
-
-
-def tokens(name: str) -> list[str]:
-    """The words of a column's name: ``valAUC_mean`` is ``val``, ``auc``, ``mean``."""
-    parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)  # split camelCase, but not AUC
-    return [part for part in re.split(r"[^0-9a-zA-Z]+", parts.lower()) if part]
-
-
-def direction_of(name: str) -> str | None:
-    """``maximize`` or ``minimize`` if a metric's name implies it, else None."""
-    words = tokens(name)
-    negated = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
-    up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
-    if negated is not None and set(words[negated:]) & _MINIMIZE:  # scikit-learn: neg_mean_squared_error
-        up, down = True, False
-    # neither word, or words for both, as in loss_accuracy: the name does not decide
-    return None if up == down else "maximize" if up else "minimize"
+_SECONDARY: Final = words("std stderr sem var rank time seconds ci low high lower upper")
 
 
 def is_measure(name: str, column: pd.Series[Any]) -> bool:
@@ -158,12 +124,12 @@ def is_measure(name: str, column: pd.Series[Any]) -> bool:
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
     words = tokens(name)
-    if not words or (words[-1] in _SETTINGS and not (words[-1] == "fn" and words[0] in _SPLITS)):
+    if not words or (words[-1] in _SETTINGS and not (words[-1] == "fn" and words[0] in SPLITS)):
         return False
     if len(words) == 1 and words[0] == "precision":
         # a classifier's precision is at most 1; floating-point precision is 16 or 32
         return bool((column.dropna() <= 1).all())
-    return bool(_MEASURES & set(words)) or (len(words) > 1 and words[0] in _SPLITS and _is_real(column))
+    return bool(MEASURES & set(words)) or (len(words) > 1 and words[0] in SPLITS and _is_real(column))
 
 
 def _is_real(column: pd.Series[Any]) -> bool:
@@ -259,7 +225,7 @@ def is_parameter(name: str, column: pd.Series[Any]) -> bool:
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         return True
     words = tokens(name)
-    if words and words[0] in _SPLITS and _MEASURES & set(words):
+    if words and words[0] in SPLITS and MEASURES & set(words):
         return False  # text about a measurement, such as the file it comes from
     different = there.astype(str).nunique()
     return 1 < different <= max(10, len(there) // 2)  # constant text, or text that hardly repeats, is a remark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from hpo_batch.text.lines import LONGEST
@@ -36,6 +37,11 @@ def did_you_mean(name: str, known: Collection[str], *, otherwise: str = "") -> s
     """``; did you mean 'lr'?`` if a known name is similar, else ``otherwise``."""
     guess = nearest(name, known)
     return f"; did you mean '{guess}'?" if guess else otherwise
+
+
+def plain_name(text: str) -> str:
+    """A text as a name of files and studies: lower case, a-z 0-9 . _ -; empty if nothing is left."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:60]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

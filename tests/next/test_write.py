@@ -8,7 +8,8 @@ import pytest
 import tomli
 
 from hpo_batch.errors import UserError
-from hpo_batch.next.write import Draft, write_files
+from hpo_batch.files import write_files
+from hpo_batch.next.write import Draft
 
 TEXT = """\
 # top

@@ -25,7 +25,7 @@ MOST = 8_000
 TOO_MUCH = 2.9
 BRIEF_S = 0.02
 """what takes less is no danger at these lengths, and too little to be measured"""
-USERS_OWN = ("hpo_batch.training",)
+USERS_OWN = ("hpo_batch.training", "hpo_batch.integrations")
 
 
 def patterns() -> Iterator[tuple[str, re.Pattern[str], str]]:

@@ -10,8 +10,8 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.scheduler import allocation
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.scheduler import ANSWER_S, JobCommand
-from hpo_batch.scheduler.site import Limits, SiteFacts
-from hpo_batch.scheduler.slurm import accounts, control, jobs, options, queue, reasons, sbatch_errors
+from hpo_batch.scheduler.site import Limits, NodeKind, SiteFacts
+from hpo_batch.scheduler.slurm import accounts, control, jobs, options, queue, reasons, sbatch_errors, sinfo
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason
 
 
@@ -78,6 +78,9 @@ class Slurm:
         except HpoBatchError as error:  # many sites let users not see them: the rest is known all the same
             return SiteFacts(config=config, partitions=partitions, limits_error=str(error))
         return SiteFacts(config=config, partitions=partitions, limits=Limits(associations=associations, qos=qos))
+
+    def node_kinds(self) -> tuple[NodeKind, ...]:
+        return sinfo.node_kinds()
 
     def cluster(self, environ: Mapping[str, str]) -> str:
         return control.cluster_name(environ)

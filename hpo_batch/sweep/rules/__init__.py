@@ -12,7 +12,7 @@ from typing import Final
 from hpo_batch.records import Problem
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.controls import control_problems
-from hpo_batch.sweep.rules import expect, job, metrics, sampler, space, trials
+from hpo_batch.sweep.rules import expect, fill_in, job, metrics, sampler, space, trials
 from hpo_batch.sweep.rules.draft import Draft, Rule
 from hpo_batch.sweep.schema import Sweep
 
@@ -25,6 +25,7 @@ def control_characters(draft: Draft) -> Iterator[Problem]:
 
 RULES: Final[tuple[Rule, ...]] = (
     control_characters,
+    fill_in.filled_in,
     job.one_objective,
     sampler.known_name,
     sampler.target,

@@ -1,0 +1,1 @@
+"""``hpo-batch init``: a first sweep, from nothing or from the options of a script."""

@@ -1,0 +1,199 @@
+"""Proposes a space for the options of a script: what to search and how, and how the command passes it on. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from hpo_batch.init.option import Kind, Option, Script
+from hpo_batch.init.ranges import Searched, is_log_rate, searched
+from hpo_batch.space.build import RESERVED, why_bad_name
+from hpo_batch.sweep.rules.fill_in import FILL_IN
+from hpo_batch.text.metric_names import words
+
+MOST_SEARCHED: Final = 8
+"""parameters: more than twenty trials tell apart, if a script has many options"""
+MOST_CHOICES: Final = 10
+_SEEDS: Final = words("seed random_seed random_state rng_seed manual_seed")
+_OUTPUTS: Final = words(
+    "out output out_dir outdir output_dir output_path save_dir savedir save_path log_dir logdir results_dir result_dir "
+    "run_dir work_dir workdir exp_dir"
+)
+_CHECKPOINTS: Final = words("checkpoint_dir checkpoints_dir checkpoints ckpt_dir ckpts")
+_PATHS: Final = words(
+    "path dir file folder root checkpoint ckpt resume config cfg data dataset url csv json yaml pretrained"
+)
+# words in names of options that say how a training runs, and not what it trains
+_SETTINGS: Final = words(
+    "epochs epoch steps step iterations iters iter max every interval freq frequency limit timeout workers worker "
+    "threads gpus gpu devices device nodes rank port host local world backend accelerator strategy precision amp fp16 "
+    "bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict dry "
+    "profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
+    "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
+    "tqdm dataloader hub multiprocessing only"
+)
+_NOT_TRAINED: Final = words("eval test val valid validation predict")
+_SHORT_FLAG = re.compile(r"-[^-]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What goes into the sweep."""
+
+    command: str
+    parameters: Mapping[str, Searched]
+    """by name, in the order of the script's options"""
+    constraints: Mapping[str, str]
+    left: tuple[tuple[str, str], ...]
+    """options that are not passed, each with the reason, or with its default if there is nothing to say"""
+    marks: tuple[str, ...]
+    """what the user has to fill in"""
+    comments: tuple[str, ...]
+    """on the command"""
+
+
+def propose(script: Script, *, python: str) -> Proposal:
+    """A command and a space for a script.
+
+    Args:
+        script: with its options.
+        python: the command that runs it.
+    """
+    prefix, marks, comments = list[str](), list[str](), list[str]()
+    left: list[tuple[str, str]] = []
+    found: dict[Option, Searched] = {}
+    for option in script.options:
+        words_of = _given(option, is_hydra=script.is_hydra)
+        if words_of:
+            prefix += words_of
+            continue
+        one = _searched(option, is_hydra=script.is_hydra)
+        if isinstance(one, Searched):
+            found[option] = one
+        elif option.is_required:
+            mark = f"{FILL_IN}_{re.sub(r'[^A-Za-z0-9]+', '_', option.name)}"
+            prefix += _as_words(option, mark, is_hydra=script.is_hydra)
+            marks.append(mark)
+        else:
+            left.append((option.flag, one))
+    kept = _most_important(found)
+    left += [(option.flag, "") for option in found if option not in kept]
+    names, placeholder, dropped = _names(kept, is_hydra=script.is_hydra)
+    left += dropped
+    parameters = {names[option]: kept[option] for option in names}
+    words_all = [python, _quoted(str(script.path)), *([script.subcommand] if script.subcommand else []), *prefix]
+    words_all += [placeholder] if parameters else []
+    words_all += ["hydra.run.dir={trial_dir}"] if script.is_hydra else []
+    if "{trial_seed}" in " ".join(prefix):
+        comments.append("each trial has its own seed, the same in every attempt")
+    return Proposal(
+        command=" ".join(words_all),
+        parameters=parameters,
+        constraints=_constraints(parameters),
+        left=tuple(left),
+        marks=tuple(marks),
+        comments=tuple(comments),
+    )
+
+
+def _given(option: Option, *, is_hydra: bool) -> list[str]:
+    """The words of the command for an option that hpo-batch knows: seeds and folders of the trial."""
+    if option.is_flag or option.kind in (Kind.LIST, Kind.BOOLEAN, Kind.REAL):
+        return []
+    if option.words in _SEEDS and option.kind in (Kind.INTEGER, Kind.UNKNOWN):
+        return _as_words(option, "{trial_seed}", is_hydra=is_hydra)
+    is_file = isinstance(option.default, str) and re.search(r"\.\w{1,5}$", option.default) is not None
+    if is_hydra or is_file or option.kind is Kind.INTEGER:
+        return []  # Hydra's own folder is set, and what is written lies in it
+    if option.words in _CHECKPOINTS:
+        return _as_words(option, "{checkpoint_dir}", is_hydra=False)
+    return _as_words(option, "{trial_dir}", is_hydra=False) if option.words in _OUTPUTS else []
+
+
+def _as_words(option: Option, value: str, *, is_hydra: bool) -> list[str]:
+    if option.is_positional:
+        return [value]
+    return [f"{option.flag}={value}"] if is_hydra else [option.flag, value]
+
+
+def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
+    """How to search an option, or why not; empty if its name says it."""
+    if option.is_positional:
+        return "" if not option.choices else f"one of {', '.join(map(str, option.choices))}"
+    if option.kind is Kind.LIST:
+        return "a list, or a form of its own; write it into the command if you need it"
+    parts = set(option.words.split("_"))
+    if is_log_rate(option):
+        return searched(option) or ""
+    # per_device_train_batch_size is no setting of devices; --trainer.* of LightningCLI says how to train
+    is_setting = parts & _SETTINGS and not ({"batch", "size"} <= parts and not parts & _NOT_TRAINED)
+    if option.words in _SEEDS or is_setting or option.kind is Kind.PATH or parts & _PATHS:
+        return ""
+    if parts & _NOT_TRAINED or option.name.startswith("trainer."):
+        return ""
+    if isinstance(option.default, int | float) and option.kind is Kind.TEXT and not option.choices:
+        return "reaches the script as text, since it has no type: add type=float or type=int"
+    if len(option.choices) > MOST_CHOICES:
+        return f"{len(option.choices)} choices"
+    if why_bad_name(_plain(option.name)) or _plain(option.name) in RESERVED:
+        return "a name that sweeps reserve"
+    one = searched(option)
+    if is_hydra and one is not None and option.kind is Kind.BOOLEAN:
+        return replace(one, value=[True, False])  # {overrides} writes name=true and name=false
+    return one or ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _most_important(found: Mapping[Option, Searched]) -> dict[Option, Searched]:
+    """The parameters that matter most as a rule, in the order of the script."""
+    ranked = sorted(found, key=lambda option: found[option].rank)[:MOST_SEARCHED]
+    return {option: one for option, one in found.items() if option in ranked}
+
+
+def _names(kept: Mapping[Option, Searched], *, is_hydra: bool) -> tuple[dict[Option, str], str, list[tuple[str, str]]]:
+    """The names of parameters, what passes them on in the command, and what cannot be passed beside the others."""
+    if is_hydra:
+        return {option: option.name for option in kept}, "{overrides}", []
+    flags = {option: (option.off if kept[option].is_off else option.flag) for option in kept}
+    if any(_SHORT_FLAG.match(flag) for flag in flags.values()):
+        # {args} writes two dashes; a flag without a value cannot be written with a placeholder
+        valued = {option: flag.lstrip("-") for option, flag in flags.items() if not option.is_flag}
+        dropped = [(option.flag, "a flag beside options with one dash") for option in kept if option.is_flag]
+        return valued, " ".join(f"{flags[option]} {{{name}}}" for option, name in valued.items()), dropped
+    names = {option: flag.removeprefix("--") for option, flag in flags.items()}
+    if any("-" in name for name in names.values()) and not any("_" in name for name in names.values()):
+        return {option: _plain(name) for option, name in names.items()}, "{hyphen_args}", []
+    return names, "{args}", []
+
+
+def _constraints(parameters: Mapping[str, Searched]) -> dict[str, str]:
+    """What almost every model with attention heads demands of them."""
+    heads = [name for name in parameters if re.fullmatch(r"(?:n|num)_?heads?", _plain(name).rpartition(".")[2])]
+    widths = [
+        name
+        for name in parameters
+        if re.fullmatch(r"d_model|hidden_size|embed_dim|n_embd|hidden_dim", _plain(name).rpartition(".")[2])
+    ]
+    if len(heads) == len(widths) == 1 and not set("-") & set(heads[0] + widths[0]):
+        return {"heads_divide": f"{widths[0]} % {heads[0]} == 0"}
+    return {}
+
+
+def _quoted(path: str) -> str:
+    text = path.replace("{", "{{").replace("}", "}}")
+    return text if re.fullmatch(r"[\w@%+=:,./{}-]+", text) else "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def without_duplicates(options: Sequence[Option]) -> Iterator[Option]:
+    """Options of one name once, and each name once under either spelling."""
+    seen: set[str] = set()
+    for option in options:
+        name = _plain(option.name)
+        if name not in seen:
+            seen.add(name)
+            yield replace(option)

@@ -1,0 +1,127 @@
+"""The values to search for an option, from its name, type and default. Pure.
+
+Learning rates and other small numbers on a logarithmic scale around the default, powers of two as choices, booleans and
+choices as they are. A default of a script is the best guess of its author: ranges have it in the middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hpo_batch.init.option import Kind, Option
+from hpo_batch.records import is_number
+from hpo_batch.text.metric_names import words
+
+_NOT_RATES: Final = words("scheduler schedule step steps decay gamma warmup factor policy mult patience")
+_DECAYS: Final = words("weight_decay wd l1 l2 reg l2_reg lambda reg_lambda reg_alpha weight_decay_rate")
+_WIDTHS: Final = words(
+    "batch dim dims hidden width units channels filters embed embedding features heads head size d n bs neurons leaves"
+)
+_SMALL: Final = 0.01
+"""up to here a positive number is searched on a logarithmic scale"""
+_UNSPECIFIC: Final = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A parameter of ``[space]``."""
+
+    value: Any
+    """a list of choices, or a table with low and high"""
+    comment: str = ""
+    rank: int = _UNSPECIFIC
+    """the lower, the more it matters as a rule"""
+    is_off: bool = False
+    """whether it is the flag that switches the option off"""
+
+
+def is_log_rate(option: Option) -> bool:
+    """Whether an option is a learning rate."""
+    parts = option.words.split("_")
+    is_rate = "lr" in parts or "learning_rate" in option.words or option.words == "learningrate"
+    takes_number = option.kind in (Kind.REAL, Kind.UNKNOWN) and not option.choices
+    return is_rate and takes_number and not set(parts) & _NOT_RATES
+
+
+def searched(option: Option) -> Searched | None:
+    """How to search an option; None if nothing says between which values."""
+    if option.choices and not all(isinstance(choice, bool) for choice in option.choices):
+        return _choices(option)
+    if option.kind is Kind.BOOLEAN:
+        return _boolean(option)
+    if is_log_rate(option):
+        return _rate(option)
+    if option.kind is Kind.INTEGER:
+        return _integer(option)
+    if option.kind is Kind.REAL:
+        return _real(option)
+    return None
+
+
+def _choices(option: Option) -> Searched | None:
+    values = list(dict.fromkeys(option.choices))
+    default = "" if option.default is None else f"the script's default is {option.default}"
+    return Searched(value=values, comment=default, rank=5) if len(values) > 1 else None
+
+
+def _boolean(option: Option) -> Searched:
+    if not option.is_flag:  # takes a value: true and false as texts
+        return Searched(value=["true", "false"], rank=7)
+    if option.off and option.default is True:
+        return Searched(value=[True, False], comment=f"true passes {option.off}", rank=7, is_off=True)
+    return Searched(value=[True, False], comment=f"true passes {option.flag}", rank=7)
+
+
+def _rate(option: Option) -> Searched:
+    default = option.default
+    if is_number(default) and isinstance(default, int | float) and default > 0:
+        comment = f"log, around the script's default {default:g}"
+        return Searched(value=_log(float(default)), comment=comment, rank=0)
+    return Searched(value={"low": 1e-5, "high": 1e-1, "log": True}, comment="the script names no default", rank=0)
+
+
+def _integer(option: Option) -> Searched | None:
+    default = option.default
+    if not isinstance(default, int) or isinstance(default, bool) or not 1 <= default < 10**9:
+        return None
+    parts = set(option.words.split("_"))
+    is_width = bool(parts & _WIDTHS)
+    rank = 1 if {"batch", "bs"} & parts else 3 if is_width else 4 if parts & words("layers layer depth blocks") else 8
+    comment = f"the script's default is {default}"
+    is_power = default & (default - 1) == 0
+    if (is_power and default >= 8) or (is_width and default >= 2):
+        values = sorted({max(1, default // 2), default, default * 2})
+        return Searched(value=values, comment=comment, rank=rank)
+    return Searched(value={"low": max(1, default // 2), "high": max(2, default * 2)}, comment=comment, rank=rank)
+
+
+def _real(option: Option) -> Searched | None:
+    default, name = option.default, option.words
+    if not isinstance(default, int | float) or isinstance(default, bool):
+        # a decay that is off by default
+        return Searched(value={"low": 1e-6, "high": 1e-2, "log": True}, rank=2) if name in _DECAYS else None
+    default = float(default)
+    comment = f"the script's default is {default:g}"
+    if any(part.startswith("drop") for part in name.split("_")) and 0 <= default < 1:
+        return Searched(value={"low": 0.0, "high": 0.5 if default <= 0.5 else 0.9}, comment=comment, rank=2)
+    if name in _DECAYS:
+        value = _log(default) if default > 0 else {"low": 1e-6, "high": 1e-2, "log": True}
+        return Searched(value=value, comment=f"log; {comment}", rank=2)
+    if name == "momentum" and 0 < default < 1:
+        return Searched(value={"low": 0.8 if default >= 0.8 else 0.0, "high": 0.99}, comment=comment, rank=3)
+    if default <= 0 or default > 1e12 or set(name.split("_")) & words("eps epsilon beta beta1 beta2 betas"):
+        return None
+    if default <= _SMALL:
+        return Searched(value=_log(default), comment=f"log; {comment}", rank=6)
+    high = min(1.0, 2 * default) if default < 1 else 2 * default
+    return Searched(value={"low": _short(default / 2), "high": _short(high)}, comment=comment, rank=6)
+
+
+def _log(default: float) -> dict[str, Any]:
+    return {"low": _short(default / 10), "high": _short(default * 10), "log": True}
+
+
+def _short(value: float) -> float:
+    """Three digits: 0.00030000000000000003 is nobody's number."""
+    return float(f"{value:.3g}")

@@ -1,0 +1,169 @@
+"""The text of a sweep for a script: commented, with what was found, what was left out, and what is to be filled in."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from hpo_batch.init.metric import Metric
+from hpo_batch.init.option import Script
+from hpo_batch.init.propose import Proposal
+from hpo_batch.sweep.rules.fill_in import FILL_IN
+from hpo_batch.sweep.values import study_name as checked_name
+from hpo_batch.text.lines import printable
+from hpo_batch.text.names import plain_name
+from hpo_batch.text.values import toml_line
+
+TRIALS: Final = 20
+_COLUMNS: Final = 110
+
+
+def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, study: str, template: str | None) -> str:
+    """The TOML of a sweep that runs a script.
+
+    Args:
+        script: with its options.
+        proposal: for them.
+        metric: that the script reports or prints; None if it names none.
+        study: its name.
+        template: of the job; None: this machine.
+    """
+    lines = [
+        f"# A sweep of {printable(script.path.name)}, proposed from its options: look at each line. "
+        "Every key: hpo-batch check --schema",
+        *_study(script, metric, study),
+        "",
+        "[objective]",
+        *_comments(proposal),
+        toml_line("command", proposal.command),
+        "",
+        "[space]",
+        *_space(proposal),
+        *_constraints(proposal),
+        "",
+        "[sampler]",
+        'name = "tpe"                       # or random, grid, qmc, gp, cmaes, list',
+        "seed = 1                           # the same seed proposes the same first trials",
+        "",
+        "# [pruner]                         # remove the # once the script reports each epoch and asks "
+        "hpo_batch.should_stop()",
+        '# name = "median"                  # ends trials that are worse than half of the others at the same step',
+        "# first_rung = 2                   # steps before it decides",
+        "",
+        "[job]",
+        job_template(template),
+        "workers = 2                        # processes that train one trial after the other",
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def job_template(template: str | None) -> str:
+    """The line of ``[job] template``, which is a comment on this machine."""
+    if template is None:
+        return '# template = "a100"                # for SLURM: a file in job_templates; without it, this machine'
+    return f"{toml_line('template', template)}   # job_templates/{template}.toml; submit --local runs on this machine"
+
+
+def study_name(folder: Path, script: Path | None) -> str:
+    """A study's name from that of a script, or of its folder where scripts have no names."""
+    stem = script.stem if script is not None else ""
+    words = [stem] if stem not in ("", "train", "main", "run", "training") else []
+    for text in [*words, folder.absolute().name, stem]:
+        with contextlib.suppress(ValueError):  # such as 2026-11, which would mean trials
+            return checked_name(plain_name(text))
+    return "first-sweep"
+
+
+def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
+    yield "[study]"
+    yield toml_line("name", study)
+    if metric is None:
+        yield from _commented(
+            f"FILL IN: the metric that {script.path.name} reports, with hpo_batch.report(val_loss=...) or a line "
+            "'RESULT: val_loss=0.3', and its direction"
+        )
+        yield toml_line("metric", FILL_IN)
+        yield 'direction = "minimize"             # or "maximize"'
+    else:
+        if not metric.is_reported:
+            yield from _commented(
+                f"{script.path.name} prints it, and does not report it yet: after each epoch, "
+                f"hpo_batch.report(epoch, {_argument(metric.name)})"
+            )
+        yield toml_line("metric", metric.name)
+        sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
+        yield toml_line("direction", metric.direction or "minimize") + sure
+    yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
+
+
+def _argument(name: str) -> str:
+    return f"{name}={name}" if name.isidentifier() else f'{{"{name}": ...}}'
+
+
+def _comments(proposal: Proposal) -> Iterator[str]:
+    if proposal.marks:
+        yield from _commented(f"FILL IN: {', '.join(proposal.marks)}")
+    placeholders = {
+        "{hyphen_args}": "{hyphen_args} is --name value for each parameter, with hyphens",
+        "{args}": "{args} is --name value for each parameter",
+        "{overrides}": "{overrides} is name=value for each parameter",
+    }
+    told = [text for placeholder, text in placeholders.items() if f" {placeholder}" in proposal.command]
+    yield from _commented("; ".join(["it runs without a shell", *told, *proposal.comments]))
+
+
+def _space(proposal: Proposal) -> Iterator[str]:
+    if not proposal.parameters:
+        yield from _commented("FILL IN: no option tells between which values to search, such as")
+        yield "# lr = { low = 1e-4, high = 1e-1, log = true }"
+    lines = [toml_line(name, one.value).partition(" = ") for name, one in proposal.parameters.items()]
+    longest = max((len(name) for name, _, _ in lines), default=0)
+    comments = [one.comment for one in proposal.parameters.values()]
+    rows = [(f"{name:<{longest}} = {value}", said) for (name, _, value), said in zip(lines, comments, strict=True)]
+    width = max((len(row) for row, _ in rows if len(row) < 60), default=0)
+    for row, comment in rows:
+        yield f"{row:<{width}}   # {printable(comment)}" if comment else row
+    if proposal.left:
+        yield "# Not passed, so the script's defaults hold; to search one, write a line for it above:"
+    why_left: dict[str, list[str]] = {}
+    for flag, why in proposal.left:
+        why_left.setdefault(printable(why), []).append(printable(flag))
+    for why, flags in sorted(why_left.items(), key=lambda one: one[0] == ""):  # those without a reason last
+        yield from _commented(", ".join(flags) + (f": {why}" if why else ""), indent="  ")
+
+
+def _constraints(proposal: Proposal) -> Iterator[str]:
+    if proposal.constraints:
+        yield ""
+        yield "[space.constraints]"
+        for name, text in proposal.constraints.items():
+            yield f"{toml_line(name, text)}   # checked before a trial exists"
+
+
+def _commented(text: str, indent: str = "") -> list[str]:
+    start = f"# {indent}"
+    lines = textwrap.wrap(printable(text), _COLUMNS, break_long_words=False, break_on_hyphens=False)
+    return [f"{start}{line}" for line in lines]
+
+
+def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
+    """What is left to do before the sweep can run, one sentence each."""
+    steps = [f"replace {mark} in the command" for mark in proposal.marks]
+    name = script.path.name
+    if metric is None:
+        steps.append(
+            f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        )
+    elif not metric.is_reported:
+        steps.append(
+            f"{name} prints {metric.name} and does not report it: add 'import hpo_batch' and, after each epoch, "
+            f"'hpo_batch.report(epoch, {_argument(metric.name)})'"
+        )
+    if metric is not None and metric.direction is None:
+        steps.append(f"say whether {metric.name} is to be minimized or maximized")
+    if not proposal.parameters:
+        steps.append("say in [space] what to search: no option tells between which values")
+    return steps

@@ -1,0 +1,122 @@
+"""``hpo-batch init``: writes a first sweep, from a starter or from a script's options, and asks nothing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hpo_batch import processes
+from hpo_batch.errors import UserError
+from hpo_batch.files import write_files
+from hpo_batch.init.metric import guess
+from hpo_batch.init.propose import propose
+from hpo_batch.init.script import read_script
+from hpo_batch.init.site import site_template
+from hpo_batch.init.source import parsed
+from hpo_batch.init.sweep_text import job_template, next_steps, study_name, sweep_text
+from hpo_batch.shipped import shipped
+
+STARTERS: Final[Mapping[str, str]] = {
+    "function": "a Python function",
+    "command": "a script with argparse",
+    "hydra": "a Hydra application",
+    "lightning": "a training with PyTorch Lightning",
+    "hf": "a training with the Trainer of Hugging Face",
+    "sklearn": "a model of scikit-learn",
+}
+"""folders of ``starters/``"""
+SWEEP: Final = "sweep.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """What init has made, before it is written."""
+
+    sweep: Path
+    files: Mapping[Path, str]
+    notes: tuple[str, ...]
+    steps: tuple[str, ...]
+    """what is left to do before the sweep runs"""
+
+    def write(self) -> None:
+        """Write all files, or none.
+
+        Raises:
+            UserError: one of them is there already.
+            StorageError: one cannot be written.
+        """
+        write_files(self.files, what="the sweep")
+
+
+def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:
+    """A sweep, a training script and a job template to begin with.
+
+    Args:
+        kind: one of ``STARTERS``.
+        sweep: the sweep's path; everything else goes beside it.
+        environ: variables of this process.
+    """
+    folder, beside = shipped("starters") / kind, sweep.parent
+    template, note = site_template(environ)
+    files: dict[Path, str] = {}
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if not path.is_file() or "__pycache__" in relative.parts:
+            continue
+        text = path.read_text(encoding="utf-8")
+        if str(relative) != SWEEP:
+            files[beside / relative] = text
+            continue
+        text = text.replace("NAME", study_name(beside, None), 1).replace("PYTHON ", f"{interpreter()} ", 1)
+        files[sweep] = text.replace("# TEMPLATE", job_template(template.name if template else None), 1)
+    if template is not None:
+        files[beside / "job_templates" / f"{template.name}.toml"] = template.text
+    return Started(sweep=sweep, files=files, notes=(note,), steps=())
+
+
+def from_script(named: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:
+    """A sweep of a script, and a job template.
+
+    Args:
+        named: the script's path, with a subcommand behind it if it has several.
+        sweep: the sweep's path.
+        environ: variables of this process.
+
+    Raises:
+        UserError: there is no such script, or its options cannot be found.
+    """
+    path, subcommand = _split(named)
+    python = interpreter()
+    script = read_script(path, subcommand=subcommand, python=python)
+    metric = guess(parsed(path, script.text), script.text)
+    proposal = propose(script, python=python)
+    template, note = site_template(environ)
+    study = study_name(path.absolute().parent, path)
+    name = template.name if template else None
+    files = {sweep: sweep_text(script, proposal, metric, study=study, template=name)}
+    if template is not None:
+        files[sweep.parent / "job_templates" / f"{template.name}.toml"] = template.text
+    steps = tuple(next_steps(script, metric, proposal))
+    return Started(sweep=sweep, files=files, notes=(*script.notes, note), steps=steps)
+
+
+def interpreter() -> str:
+    """How commands start Python: by its usual name, where that is on PATH."""
+    return next((name for name in ("python", "python3") if processes.exists(name)), sys.executable)
+
+
+def _split(named: str) -> tuple[Path, str]:
+    """``train.py fit`` as the script and its subcommand; a file of that name is a script."""
+    if Path(named).exists():
+        return Path(named), ""
+    try:
+        words: Sequence[str] = shlex.split(named)
+    except ValueError:
+        words = [named]
+    if not words:
+        raise UserError("--from names a script")
+    return Path(words[0]), " ".join(words[1:])
