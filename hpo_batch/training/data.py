@@ -36,6 +36,8 @@ class Dataset:
     y_train: Tensor  # (N,) float32, 0 or 1
     x_val: Tensor  # (M, T, F)
     y_val: Tensor  # (M,)
+    x_test: Tensor | None = None  # (K, T, F)
+    y_test: Tensor | None = None  # (K,)
 
 
 def _read_split(value: object) -> float | str:
@@ -77,6 +79,8 @@ class DataOptions:
     threshold: float = real(0.01, above=-1.0)
     split: float | str = parameter(0.8, _read_split)
     """First date of the validation period, or the share of rows before it."""
+    test_split: float | str | None = parameter(None, _read_split)
+    """First date of the test period, or the share of rows before it; left out: there is none."""
     date_column: str = text("date")
     target: str = text("high")
     reference: str = text("close")
@@ -137,27 +141,25 @@ def _rows(options: DataOptions, device: str) -> Dataset:
     # A row is used when its window and its label lie inside the data; a training row only when its label also ends
     # before the validation period. Validation windows may reach back over the split: their inputs were known by then.
     context, horizon = options.context, options.horizon
-    first_val = _first_validation_row(frame, options)
+    first_val = _first_row(frame, options, options.split)
+    first_test = len(rows) if options.test_split is None else _first_row(frame, options, options.test_split)
     train_rows = range(context - 1, first_val - horizon)
-    val_rows = range(max(first_val, context - 1), len(rows) - horizon)
-    if not train_rows or not val_rows:
-        raise ValueError(
-            f"too few rows in '{_path(options)}': {first_val} before the split and {len(rows) - first_val} after it "
-            f"give {len(train_rows)} training and {len(val_rows)} validation windows with context = {context} and "
-            f"horizon = {horizon}; use more rows, a shorter context or another split than {options.split}"
-        )
+    val_rows = range(max(first_val, context - 1), first_test - horizon)
+    test_rows = range(max(first_test, context - 1), len(rows) - horizon)
+    if not train_rows or not val_rows or (options.test_split is not None and not test_rows):
+        raise ValueError(_too_few(options, first_val, first_test, len(rows), (train_rows, val_rows, test_rows)))
 
     highest = np.lib.stride_tricks.sliding_window_view(table[options.target][1:], horizon).max(axis=1)
     needed = (1 + options.threshold) * table[options.reference][: len(highest)]
     # A price at the threshold counts, but 1.1 * 100 is 110.00000000000001.
     labels = highest >= needed - 1e-12 * abs(needed)  # (R - horizon,)
-    for period, used in (("training", train_rows), ("validation", val_rows)):
+    for period, used in (("training", train_rows), ("validation", val_rows), ("test", test_rows)):
         positives = int(labels[used.start : used.stop].sum())
-        if positives in (0, len(used)):
+        if used and positives in (0, len(used)):
             raise ValueError(
                 f"all {len(used)} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn "
                 f"or be judged on one class; change threshold = {options.threshold}, horizon = {horizon} or "
-                f"split = {options.split}"
+                f"{'test_split' if period == 'test' else f'split = {options.split}'}"
             )
 
     seen = rows[: train_rows.stop]
@@ -175,13 +177,27 @@ def _rows(options: DataOptions, device: str) -> Dataset:
         y_train=y[train_rows.start : train_rows.stop],
         x_val=windows(val_rows),
         y_val=y[val_rows.start : val_rows.stop],
+        x_test=windows(test_rows) if test_rows else None,
+        y_test=y[test_rows.start : test_rows.stop] if test_rows else None,
     )
 
 
-def _first_validation_row(frame: pd.DataFrame, options: DataOptions) -> int:
-    if isinstance(options.split, float):
-        return int(len(frame) * options.split)
-    return int((frame[options.date_column] < options.split).sum())
+def _first_row(frame: pd.DataFrame, options: DataOptions, split: float | str) -> int:
+    if isinstance(split, float):
+        return int(len(frame) * split)
+    return int((frame[options.date_column] < split).sum())
+
+
+def _too_few(options: DataOptions, first_val: int, first_test: int, n_rows: int, windows: tuple[range, ...]) -> str:
+    has_test = options.test_split is not None
+    test = f", {n_rows - first_test} in the test period" if has_test else ""
+    tests = f" and {len(windows[2])} test" if has_test else ""
+    return (
+        f"too few rows in '{_path(options)}': {first_val} before the split and {first_test - first_val} after it{test} "
+        f"give {len(windows[0])} training and {len(windows[1])} validation{tests} windows with "
+        f"context = {options.context} and horizon = {options.horizon}; use more rows, a shorter context or another "
+        f"split than {options.split}{f' and {options.test_split}' if has_test else ''}"
+    )
 
 
 def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> NDArray[np.float64]:

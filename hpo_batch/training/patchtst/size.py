@@ -1,6 +1,6 @@
-"""Parameter count of the PatchTST model without torch, for `[objective] n_params` and constraints on it.
+"""Parameters and floating point operations of the PatchTST model without torch, for `[objective] n_params` and metrics.
 
-Equal to the built model's, which a test holds against it. Does not judge whether the model can be built.
+Equal to those of the built model, which a test holds against it. Does not judge whether the model can be built.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ def count(settings: Settings, *, n_features: int) -> int:
     block = attention + feed_forward + 2 * norm
     head = norm + _linear(settings.n_patches * d, 1)
     return embedding + settings.n_layers * block + head
+
+
+def forward_flop(settings: Settings, *, n_features: int) -> int:
+    """Of one window, a multiplication and an addition counted apart: matrix products only, as torch's counter does."""
+    d, tokens = settings.d_model, settings.n_patches
+    embedding = settings.patch_len * n_features * d
+    attention = 4 * d * d + 2 * tokens * d  # query, key, value and output; scores and their sums
+    feed_forward = 2 * d * settings.d_ff
+    return 2 * tokens * (embedding + settings.n_layers * (attention + feed_forward) + d)
 
 
 def _linear(inputs: int, outputs: int) -> int:
