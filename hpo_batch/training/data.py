@@ -8,13 +8,14 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch.training.parameters import parameter, real, text, whole
+from hpo_batch.training.tables import quoted, read_table, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,17 +207,17 @@ def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> ND
 
     where = f"'{_path(options)}'"
     if missing := [name for name in columns if name not in frame.columns]:
-        raise ValueError(f"{where} has no column {_quoted(missing)}; it has {_quoted(frame.columns)}")
+        raise ValueError(f"{where} has no column {quoted(missing)}; it has {quoted(frame.columns)}")
     used = frame[columns]
     if other := [name for name in columns if name not in used.select_dtypes(include=["number", "bool"]).columns]:
-        raise ValueError(f"column {_quoted(other)} of {where} is not numeric; clean it or leave it out of 'features'")
+        raise ValueError(f"column {quoted(other)} of {where} is not numeric; clean it or leave it out of 'features'")
     values: NDArray[np.float64] = used.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         bad_columns = [name for i, name in enumerate(columns) if bad[:, i].any()]
         first = frame[options.date_column].iloc[int(bad.any(axis=1).argmax())]
         raise ValueError(
-            f"{where} has {bad.sum()} values that are empty or not finite in column {_quoted(bad_columns)}, "
+            f"{where} has {bad.sum()} values that are empty or not finite in column {quoted(bad_columns)}, "
             f"the first on {first:%Y-%m-%d}; fill them, drop those rows, or name other columns in 'features'"
         )
     return values
@@ -229,28 +230,18 @@ def _path(options: DataOptions) -> Path:
 def _frame(options: DataOptions) -> pd.DataFrame:
     """The file's rows sorted by date, read once per process and version of the file."""
     path = _path(options)
-    if not path.is_file():
-        raise ValueError(f"no data file '{path}': 'data' is \"{DIGITS}\" or the path of a .csv or .parquet file")
-    stat = path.stat()
-    return _read(path, options.date_column, _version=(stat.st_mtime_ns, stat.st_size))
+    return _read(path, options.date_column, _version=version(path, f"'data' is \"{DIGITS}\" or"))
 
 
 @lru_cache(maxsize=2)
 def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.DataFrame:
     import pandas as pd
 
-    if not {".csv", ".parquet", ".pq"} & set(path.suffixes):
-        raise ValueError(f"cannot tell the format of '{path}': its name must end in .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if ".csv" in path.suffixes else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"cannot read '{path}': {error}") from error
+    frame = read_table(path)
     if date_column == frame.index.name:
         frame = frame.reset_index()
     if date_column not in frame.columns:
-        raise ValueError(
-            f"'{path}' has no column '{date_column}': set 'date_column' to one of {_quoted(frame.columns)}"
-        )
+        raise ValueError(f"'{path}' has no column '{date_column}': set 'date_column' to one of {quoted(frame.columns)}")
 
     dates = frame[date_column]
     try:
@@ -268,7 +259,3 @@ def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.Data
             f"{dates[dates.duplicated()].iloc[0]}; keep one row per date and one series per file"
         )
     return frame.assign(**{date_column: dates}).sort_values(date_column, ignore_index=True)
-
-
-def _quoted(names: Iterable[object]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
