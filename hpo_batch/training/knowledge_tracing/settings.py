@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpo_batch.training.knowledge_tracing.data import SIMULATED, SIMULATED_ONLY, TABLE_ONLY, DataOptions
 from hpo_batch.training.parameters import flag, one_of, read, real, whole
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,13 @@ class Settings(DataOptions):
 
     @classmethod
     def from_params(cls, params: Mapping[str, object]) -> Settings:
-        is_simulated = params.get("data", SIMULATED) == SIMULATED
-        useless = sorted((TABLE_ONLY if is_simulated else SIMULATED_ONLY) & set(params))
-        if useless and is_simulated:
-            raise ValueError(f"{', '.join(useless)}: for tables only; leave out, or set 'data' to a file")
-        if useless:
-            raise ValueError(f"{', '.join(useless)}: of the simulator; leave out, or set 'data' to \"{SIMULATED}\"")
         settings = read(cls, params)
+        is_simulated = settings.data == SIMULATED
+        if not is_simulated and (useless := sorted(SIMULATED_ONLY & set(params))):
+            raise ValueError(f"{', '.join(useless)}: of the simulator; leave out, or set 'data' to \"{SIMULATED}\"")
+        # No mistake: with one option a sweep over a table becomes a first run without any.
+        if is_simulated and (useless := sorted(TABLE_ONLY & set(params))):
+            log.info("simulated responses have no columns: %s not used", ", ".join(useless))
         if settings.lambda_bce > 1:
             raise ValueError(f"lambda_bce = {settings.lambda_bce:g} is above 1: the mastery head has the rest to 1")
         if settings.val_ratio + settings.test_ratio >= 1:

@@ -68,6 +68,8 @@ class Settings(DataOptions):
     def from_params(cls, params: Mapping[str, object]) -> Settings:
         settings = read(cls, params)
         is_simulated = settings.data_dir == SIMULATED
+        if not is_simulated and "n_tasks" in params:
+            raise ValueError(f"n_tasks: of the simulator; leave out, or set 'data_dir' to \"{SIMULATED}\"")
         # No mistake: with one option a sweep over files becomes a first run without any.
         if is_simulated and (useless := [name for name in FILES_ONLY if name in params]):
             log.info("simulated tasks have their own categories: %s not used", ", ".join(useless))
