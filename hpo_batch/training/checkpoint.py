@@ -167,8 +167,12 @@ def _rng() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
     numpy: dict[str, Any] = np.random.get_state(legacy=False)
     return {
-        "python": [version, list(internal), gauss],
-        "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+        # As tensors: pickling 1,249 numbers one by one takes as long as a small model.
+        "python": [version, torch.tensor(internal), gauss],
+        "numpy": {
+            **numpy,
+            "state": {**numpy["state"], "key": torch.from_numpy(numpy["state"]["key"].astype(np.int64))},
+        },
         "torch": torch.get_rng_state(),
         # A GPU that nobody has used has no state to speak of, and asking for it would start CUDA.
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,  # type: ignore[no-untyped-call]
@@ -177,9 +181,9 @@ def _rng() -> dict[str, Any]:
 
 def _restore_rng(state: Mapping[str, Any]) -> None:
     version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    random.setstate((version, tuple(internal.tolist()), gauss))
     numpy = state["numpy"]
-    np.random.set_state({**numpy, "state": {**numpy["state"], "key": np.array(numpy["state"]["key"], dtype=np.uint32)}})
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].numpy().astype(np.uint32)}})
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

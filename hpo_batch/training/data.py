@@ -113,9 +113,8 @@ def _digits(device: str) -> Dataset:
     """Handwritten digits as 8 steps (lines) of 8 values; label: 5 or more. The last quarter of each digit validates."""
     import numpy as np
     import torch
-    from sklearn.datasets import load_digits
 
-    images, digits = load_digits(return_X_y=True)
+    images, digits = _images()
     is_val = np.zeros(len(digits), dtype=bool)
     for digit in range(10):
         of_digit = np.flatnonzero(digits == digit)
@@ -125,6 +124,25 @@ def _digits(device: str) -> Dataset:
     y = torch.tensor(digits >= 5, dtype=torch.float32, device=device)
     val = torch.tensor(is_val, device=device)
     return Dataset(features=DIGITS_FEATURES, x_train=x[~val], y_train=y[~val], x_val=x[val], y_val=y[val])
+
+
+@lru_cache(maxsize=1)
+def _images() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """scikit-learn's digits, (images, 64) and (images,), from its file: its import alone takes a second."""
+    import importlib.util
+
+    import numpy as np
+
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # a version that keeps it elsewhere
+
+    images, digits = load_digits(return_X_y=True)
+    return images, digits
 
 
 def _rows(options: DataOptions, device: str) -> Dataset:
