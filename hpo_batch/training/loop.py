@@ -133,7 +133,8 @@ def fit(
         schedule: when to end.
         parts: everything with a state (`Checkpoint`); `"model"` is the module whose best weights are kept.
         train: trains the epoch of this number, from 1, and returns its mean loss.
-        validate: the metrics of the validation set after an epoch; one of them is `schedule.metric`.
+        validate: the metrics of the validation set after an epoch; one of them is `schedule.metric`. The model is in
+            evaluation mode then, and no gradients are recorded, as in `test`.
         test: the metrics of the test set, if there is one. Called once, at the end, with the weights of the best
             epoch in the model; its argument are the validation metrics of that epoch.
 
@@ -160,7 +161,9 @@ def fit(
     while not progress.is_finished(schedule):
         progress.epoch += 1
         train_loss = train(progress.epoch)
-        metrics = dict(validate(progress.epoch))
+        model.eval()
+        with torch.no_grad():
+            metrics = dict(validate(progress.epoch))
         _take(metrics, progress, schedule, model)
         _log_epoch(metrics, train_loss, progress, schedule)
         trial.report(progress.epoch, **_reported(metrics), train_loss=train_loss)
@@ -219,7 +222,9 @@ def _result(
         )  # fmt: skip
     if test is not None:
         model.load_state_dict(progress.best_model)
-        best.update(test(progress.best))
+        model.eval()
+        with torch.no_grad():
+            best.update(test(progress.best))
     return {
         **best,
         "epochs_run": progress.epoch,
