@@ -12,6 +12,7 @@ from hpo_batch.training.data import Dataset, load
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
+from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.patchtst.model import PatchTST
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.patchtst.size import forward_flop
@@ -56,14 +57,14 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
     return {**result, "flop": training_flop(forward, n_train=n_train, n_val=n_val, epochs=epochs)}
 
 
-def make_optimizer(model: PatchTST, settings: Settings) -> torch.optim.AdamW:
+def make_optimizer(model: PatchTST, settings: Settings) -> AdamW:
     matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and name != "position"]
     others = [p for name, p in model.named_parameters() if p.ndim < 2 or name == "position"]
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    return AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def train_epoch(
