@@ -152,6 +152,8 @@ def fit(
     checkpoint = Checkpoint(trial.checkpoint, {**trial.params, "seed": trial.seed}, parts)
     saved = checkpoint.restore() if trial.resumes else None
     progress = _Progress(**(saved or {"best": {}, "best_model": {}}))
+    if saved is not None:
+        log.info("continuing after epoch %d", progress.epoch)
 
     def save() -> None:
         values = {**vars(progress), "seconds": time.perf_counter() - started}
