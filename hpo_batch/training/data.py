@@ -173,13 +173,8 @@ def _rows(options: DataOptions, device: str) -> Dataset:
     # A price at the threshold counts, but 1.1 * 100 is 110.00000000000001.
     labels = highest >= needed - 1e-12 * abs(needed)  # (R - horizon,)
     for period, used in (("training", train_rows), ("validation", val_rows), ("test", test_rows)):
-        positives = int(labels[used.start : used.stop].sum())
-        if used and positives in (0, len(used)):
-            raise ValueError(
-                f"all {len(used)} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn "
-                f"or be judged on one class; change threshold = {options.threshold}, horizon = {horizon} or "
-                f"{'test_split' if period == 'test' else f'split = {options.split}'}"
-            )
+        if used:
+            _check_classes(options, int(labels[used.start : used.stop].sum()), len(used), period)
 
     seen = rows[: train_rows.stop]
     spread = seen.std(axis=0)
@@ -199,6 +194,15 @@ def _rows(options: DataOptions, device: str) -> Dataset:
         x_test=windows(test_rows) if test_rows else None,
         y_test=y[test_rows.start : test_rows.stop] if test_rows else None,
     )
+
+
+def _check_classes(options: DataOptions, positives: int, n: int, period: str) -> None:
+    if positives in (0, n):
+        raise ValueError(
+            f"all {n} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn or be judged on "
+            f"one class; change threshold = {options.threshold}, horizon = {options.horizon} or "
+            f"{'test_split' if period == 'test' else f'split = {options.split}'}"
+        )
 
 
 def _first_row(frame: pd.DataFrame, options: DataOptions, split: float | str) -> int:
