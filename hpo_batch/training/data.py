@@ -199,8 +199,8 @@ def _rows(options: DataOptions, device: str) -> Dataset:
 def _check_classes(options: DataOptions, positives: int, n: int, period: str) -> None:
     if positives in (0, n):
         raise ValueError(
-            f"all {n} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn or be judged on "
-            f"one class; change threshold = {options.threshold}, horizon = {options.horizon} or "
+            f"all {n} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn or be judged "
+            f"on one class; change threshold = {options.threshold}, horizon = {options.horizon} or "
             f"{'test_split' if period == 'test' else f'split = {options.split}'}"
         )
 
