@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from hpo_batch.training.attention import Attention
 from hpo_batch.training.patchtst.settings import Settings
 
 
@@ -18,17 +18,18 @@ class Block(nn.Module):
         super().__init__()
         d_model = settings.d_model
         self.n_heads = settings.n_heads
-        self.dropout = settings.dropout
         self.attention_norm = nn.LayerNorm(d_model)
         self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.attention = Attention(settings.dropout)
         self.out = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(settings.dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(d_model),
             nn.Linear(d_model, settings.d_ff),
             nn.GELU(),
-            nn.Dropout(self.dropout),
+            nn.Dropout(settings.dropout),
             nn.Linear(settings.d_ff, d_model),
-            nn.Dropout(self.dropout),
+            nn.Dropout(settings.dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, P, D)
@@ -39,9 +40,9 @@ class Block(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, self.n_heads, -1))  # (B, P, 3, H, D / H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, P, D / H) each
-        x = functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        x = self.out(x.transpose(1, 2).flatten(2))  # (B, P, D)
-        return functional.dropout(x, self.dropout, self.training)
+        x = self.out(self.attention(q, k, v).transpose(1, 2).flatten(2))  # (B, P, D)
+        result: Tensor = self.dropout(x)
+        return result
 
 
 class PatchTST(nn.Module):

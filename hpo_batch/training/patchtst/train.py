@@ -21,7 +21,10 @@ from torch.nn import functional
 
 from hpo_batch.training import checkpoint
 from hpo_batch.training.data import Dataset, load
+from hpo_batch.training.fused.many import train_trials
+from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.metrics import binary_metrics
+from hpo_batch.training.patchtst.many import SHAPE, recipe
 from hpo_batch.training.patchtst.model import PatchTST
 from hpo_batch.training.patchtst.settings import Settings
 
@@ -141,6 +144,16 @@ def train(trial: Trial) -> dict[str, float] | None:
         "peak_memory_mb": peak_memory_mb(device),
         "seconds": time.perf_counter() - started,
     }
+
+
+def train_many(trials: Trials) -> None:
+    """The same for trials of one shape at once, as one model; `trials` is an `hpo_batch.Trials`."""
+    device, autocast = choose_device(trials.device)
+    torch.set_num_threads(trials.cpus)
+    train_trials(trials, lambda trial: recipe(trial, device=device, autocast=autocast), device=device)
+
+
+train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
 
 
 def choose_device(name: str) -> tuple[torch.device, bool]:

@@ -1,0 +1,218 @@
+"""Train K models of one shape in lockstep: every step is one forward pass, one backward pass and one AdamW for all.
+
+On a GPU the whole step is one CUDA graph: launching kernels is what small models wait for. Nothing in a step depends on
+the host, so that a slot can be handed another trial without a new capture: batches, learning rates and whatever else
+differs lie in tensors that are written before an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hpo_batch.training.fused.masks import epoch_seed
+from hpo_batch.training.fused.stack import Decays, Stack
+
+BETAS = 0.9, 0.999
+EPS = 1e-8
+# inputs evaluated at once, over all models: bounds the memory, not the result
+EVAL_INPUTS = 4096
+# runs of a step before it is captured, as https://pytorch.org/docs/stable/notes/cuda.html asks for
+WARM_UP = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a block trains, apart from the models: data and loss, the same for all of its slots."""
+
+    n_train: int
+    batch_size: int
+    batch: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """indices (N,) of training samples -> inputs (N, ...), targets (N, ...)"""
+    loss: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+    """outputs (K, B, ...), targets (K, B, ...), the slots' loss parameters, each (K, 1) -> losses (K, B)"""
+    decays: Decays
+    """whether weight decay applies to a parameter"""
+    autocast: bool = False
+    """whether to compute in bfloat16"""
+
+    @property
+    def n_steps(self) -> int:
+        return -(-self.n_train // self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What a slot does in one epoch."""
+
+    order: Tensor
+    """(n_train,): the training samples in the order of this epoch"""
+    learning_rates: Sequence[float]
+    """one for each step"""
+    seed: int
+    """of the trial"""
+    number: int
+    weight_decay: float = 0.0
+    grad_clip: float = 0.0
+    """largest norm of a slot's gradient; 0: not clipped"""
+    loss: Mapping[str, float] | None = None
+    """parameters of the loss"""
+
+
+class Block:
+    """K slots; a slot without a trial computes along and changes nothing.
+
+    Args:
+        task: of all slots.
+        model: any model of the block's shape.
+        k: number of slots.
+        device: to train on.
+        loss_names: parameters of the loss.
+    """
+
+    def __init__(
+        self, task: Task, model: nn.Module, k: int, *, device: torch.device, loss_names: Sequence[str] = ()
+    ) -> None:
+        self.task = task
+        self.k = k
+        self.device = device
+        self.stack = Stack(model, k, device=device, decays=task.decays)
+        steps, size = task.n_steps, task.batch_size
+        self._order = torch.zeros(k, steps * size, dtype=torch.long, device=device)
+        # the last batch is filled up to the size of the others with samples that do not count
+        counted = torch.arange(steps * size, device=device).view(steps, size) < task.n_train
+        self._share = counted / counted.sum(1, keepdim=True)
+        self._losses = torch.zeros(steps, k, device=device)
+        self._rates = torch.zeros(k, steps, device=device)
+        self._cursor = torch.zeros(1, dtype=torch.long, device=device)
+        self._done, self._decay, self._clip = (torch.zeros(k, 1, device=device) for _ in range(3))
+        self._of_loss = {name: torch.zeros(k, 1, device=device) for name in loss_names}
+        self._clips = False
+        self._graph: tuple[tuple[bool, bool], Callable[[], None]] | None = None
+        self.stack.measure(task.batch(self._batch())[0])
+
+    def train(self, epochs: Sequence[Epoch | None], done: Sequence[int]) -> Tensor:
+        """One epoch of every slot; the mean losses of its steps, (K, steps) on the CPU, NaN where they are.
+
+        Args:
+            epochs: for each slot; None: the slot is free.
+            done: steps of AdamW that each slot's trial has done so far.
+        """
+        self._prepare(epochs, done)
+        self.stack.train()
+        step = self._ready()
+        for _ in range(self.task.n_steps):
+            self.stack.masks.advance()
+            step()
+        return self._losses.T.cpu().clone()  # .cpu() of a CPU tensor is the tensor itself
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The outputs of all models, (K, N, ...), for inputs (N, ...)."""
+        self.stack.eval()
+        size = max(1, EVAL_INPUTS // self.k)
+        parts = []
+        with self._autocast():
+            for start in range(0, len(inputs), size):
+                part = inputs[start : start + size]
+                parts.append(self._apart(self.stack(part.expand(self.k, *part.shape).flatten(0, 1))))
+        return torch.cat(parts, dim=1)
+
+    def _prepare(self, epochs: Sequence[Epoch | None], done: Sequence[int]) -> None:
+        order = torch.zeros(self._order.shape, dtype=torch.long)
+        rates = torch.zeros(self._rates.shape)  # a free slot learns nothing
+        numbers = torch.zeros(3, self.k, 1)
+        for slot, epoch in enumerate(epochs):
+            if epoch is None:
+                self.stack.masks.set_rates(slot, ())
+                continue
+            order[slot, : self.task.n_train] = epoch.order
+            rates[slot] = torch.tensor(epoch.learning_rates)
+            numbers[:, slot, 0] = torch.tensor([done[slot], epoch.weight_decay, epoch.grad_clip or float("inf")])
+        self._order.copy_(order)
+        self._rates.copy_(rates)
+        for name, tensor in self._of_loss.items():
+            values = [(epoch.loss or {})[name] if epoch is not None else 0.0 for epoch in epochs]
+            tensor.copy_(torch.tensor(values).unsqueeze(1))
+        for tensor, values in zip((self._done, self._decay, self._clip), numbers, strict=True):
+            tensor.copy_(values)
+        self._clips = any(epoch is not None and epoch.grad_clip for epoch in epochs)
+        self._cursor.zero_()
+        self.stack.masks.begin_epoch([0 if epoch is None else epoch_seed(epoch.seed, epoch.number) for epoch in epochs])
+
+    def _batch(self) -> Tensor:
+        """Indices of the current step's samples, (K * B,), model by model."""
+        order = self._order.view(self.k, self.task.n_steps, self.task.batch_size)
+        return order.index_select(1, self._cursor).flatten()
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """(K * B, ...) -> (K, B, ...)"""
+        return x.view(self.k, -1, *x.shape[1:])
+
+    def _step(self) -> None:
+        inputs, targets = self.task.batch(self._batch())
+        with self._autocast():
+            outputs = self.stack(inputs)
+        each = self.task.loss(self._apart(outputs), self._apart(targets), self._of_loss)
+        losses = (each * self._share.index_select(0, self._cursor)).sum(1)
+        self.stack.backward(losses)
+        with torch.no_grad():
+            self._losses.index_copy_(0, self._cursor, losses.detach().unsqueeze(0))
+            self._clip_gradient()
+            self._adamw()
+            self._cursor += 1
+
+    def _clip_gradient(self) -> None:
+        if self._clips:  # as nn.utils.clip_grad_norm_
+            norm = self.stack.gradient.norm(dim=1, keepdim=True)
+            self.stack.gradient.mul_((self._clip / (norm + 1e-6)).clamp(max=1.0))
+
+    def _adamw(self) -> None:
+        """AdamW as in torch.optim.AdamW, with a learning rate, weight decay and step count for each row."""
+        stack, (b1, b2) = self.stack, BETAS
+        rate = self._rates.index_select(1, self._cursor)
+        self._done += 1
+        stack.rows[:, : stack.n_decayed].mul_(1 - rate * self._decay)
+        stack.mean.lerp_(stack.gradient, 1 - b1)
+        stack.square.mul_(b2).addcmul_(stack.gradient, stack.gradient, value=1 - b2)
+        root = stack.square.sqrt().mul_((1 - b2**self._done).rsqrt()).add_(EPS)
+        stack.rows.sub_((stack.mean / root).mul_(rate / (1 - b1**self._done)))
+
+    def _autocast(self) -> torch.autocast:
+        # without its cache, which would keep the weights of the first step in a captured graph
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.autocast, cache_enabled=False)
+
+    def _ready(self) -> Callable[[], None]:
+        """The step; on a GPU, captured once for as long as the same operations are needed."""
+        if self.device.type != "cuda":
+            return self._step
+        needs = self.stack.masks.is_on, self._clips
+        if self._graph is None or self._graph[0] != needs:
+            self._graph = None  # frees the memory of the old one first
+            self._graph = needs, self._captured()
+        return self._graph[1]
+
+    def _captured(self) -> Callable[[], None]:
+        """The whole step as one CUDA graph; the runs that a capture needs leave no trace in the state."""
+        state = [
+            self.stack.rows, self.stack.mean, self.stack.square, self._done, self._cursor, self._losses,
+        ]  # fmt: skip
+        before = [tensor.clone() for tensor in state]
+        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._step()
+                self._cursor.zero_()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        with torch.no_grad():
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
+        replay: Callable[[], None] = graph.replay
+        return replay
