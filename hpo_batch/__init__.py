@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo_batch.objective.trial import Trial as Trial
+    from hpo_batch.objective.trials import Trials as Trials
 
-__all__ = ["Trial", "__version__"]
+__all__ = ["Trial", "Trials", "__version__"]
 __version__ = "0.1.0"
 
 
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> object:
         from hpo_batch.objective.trial import Trial
 
         return Trial
+    if name == "Trials":
+        from hpo_batch.objective.trials import Trials
+
+        return Trials
     raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")

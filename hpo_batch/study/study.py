@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hpo_batch.journal.attributes import FAILURE
@@ -19,7 +19,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
 from hpo_batch.study.alike import Alike
 from hpo_batch.study.claims import Claims
-from hpo_batch.study.endings import Endings
+from hpo_batch.study.endings import Ending, Endings
 from hpo_batch.study.lost_attempts import LostAttempts
 from hpo_batch.study.patience import raises_storage_errors
 from hpo_batch.study.reports import Reports
@@ -108,6 +108,21 @@ class Study:
             StorageError: the journal still cannot be written after all retries; the result is in the folder.
         """
         self.endings.tell(self.endings.of_outcome(claim, outcome))
+
+    def keep(self, claim: Claim, outcome: Outcome) -> Ending:
+        """The first half of ``tell``: the result lies in the attempt's folder, and ``tell_all`` records it."""
+        return self.endings.of_outcome(claim, outcome)
+
+    def tell_all(self, endings: Sequence[Ending]) -> list[Ending]:
+        """The second half of ``tell`` for several trials, in one transaction.
+
+        Returns:
+            Those whose trials another worker has; their outcomes do not count.
+
+        Raises:
+            StorageError: the journal still cannot be written after all retries; the results are in the folders.
+        """
+        return self.endings.tell_all(endings)
 
     def tell_and_claim(
         self, claim: Claim, outcome: Outcome, *, fits: Callable[[Configuration], bool] = always
