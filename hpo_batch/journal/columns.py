@@ -57,8 +57,8 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
 def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     """All attempts, ordered by trial and attempt number.
 
-    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission``; times in seconds since the
-    epoch.
+    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission fused``; times in seconds
+    since the epoch.
 
     Raises:
         JournalCorrupt: an attempt has a malformed attribute.
@@ -98,6 +98,7 @@ def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         "gpu_count": [attempt.gpus_held for _, _, attempt, _ in attempts],
         "job": _shared(attempt.job for _, _, attempt, _ in attempts),
         "submission": _shared(attempt.submission for _, _, attempt, _ in attempts),
+        "fused": [attempt.fused for _, _, attempt, _ in attempts],
     }
 
 

@@ -35,6 +35,7 @@ ATTEMPT_COLUMNS = (
     "gpu_count",
     "job",
     "submission",
+    "fused",
 )
 REPORT_COLUMNS = ("number", "step", "value")
 
@@ -53,8 +54,9 @@ class TrialsTable:
     JSON lists, ``seeds`` and ``value_by_seed``; with repeats ``replicate_of``; with constraints of Optuna's
     ``constraints_*`` and ``feasible``, whether a trial keeps all of them"""
     attempts: pd.DataFrame
-    """``number attempt how started ended seconds node gpus gpu_count job submission``; the count is the
-    GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU shared by k workers"""
+    """``number attempt how started ended seconds node gpus gpu_count job submission fused``; the count is the
+    GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU shared by k workers, or by k trials
+    that one worker trained together, which is also in ``fused``"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     counts: Counts
