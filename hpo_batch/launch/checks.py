@@ -60,7 +60,7 @@ def objective_warnings(sweep: Sweep) -> list[str]:
             find_function(objective.function)
         except UserError as error:
             missing.append(f"objective.function: {error}")
-        if isinstance(sweep.job.fuse, int):
+        if sweep.job.fuse != "auto" and sweep.job.fused > 1:
             try:
                 find_function(many_of(objective.function))
             except UserError as error:

@@ -32,6 +32,7 @@ from hpo_batch.sweep.values import (
     Seconds,
     as_tuple,
     command_words,
+    fused_trials,
     study_name,
     trial_name,
 )
@@ -244,7 +245,7 @@ class Job(Table):
     says otherwise"""
     workers_per_gpu: Annotated[int, Limits(ge=1, le=64, strict=True)] | None = None
     """number of workers that share each GPU of an array task; default: one worker per array task, with all its GPUs"""
-    fuse: Literal["auto"] | Annotated[int, Limits(ge=1, le=1024, strict=True)] | None = None
+    fuse: Annotated[Literal["auto"] | int | None, Through(fused_trials, "before")] = None
     """number of trials of one shape that a worker trains together, by the objective's train_many; "auto": 16 if it has
     one; default: one at a time"""
     mps: Flag = False

@@ -318,7 +318,7 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
         if missing := missing_files(here):
             return Failed(reason=Reason.INVALID, message="; ".join(missing))
-        if sweep.job.fuse is not None and isinstance(objective, FunctionObjective):
+        if sweep.job.fused > 1 and isinstance(objective, FunctionObjective):
             assert here.function is not None
             return replace(objective, many=import_many(here.function, must=sweep.job.fuse != "auto"))
         if isinstance(objective, CommandObjective):

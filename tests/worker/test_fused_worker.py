@@ -102,6 +102,18 @@ def test_a_module_without_train_many_is_refused_before_and_at_the_start(project:
     assert not one.state.trials
 
 
+def test_submit_refuses_a_module_without_train_many(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def train(trial):\n    return 0.5\n")
+    text = (
+        '[study]\nname = "s"\nmetric = "m"\ndirection = "minimize"\ntrials = 2\n[objective]\nfunction = "mine:train"\n'
+    )
+    (tmp_path / "sweep.toml").write_text(f"{text}[space]\nx = [1, 2]\n[job]\nfuse = 4\n")
+    said = run("submit", "sweep.toml", "--local", cwd=tmp_path)
+    assert said.code == 2
+    assert "job.fuse: 'mine:train_many': module 'mine' has no 'train_many'" in said.err
+    assert run("submit", "sweep.toml", "--local", "--wait", "--set", "job.fuse=auto", cwd=tmp_path).code == 0
+
+
 def test_auto_fuses_only_where_it_can(project: MakeProject) -> None:
     one = fused(project, "fine", fuse='"auto"')
     (one.path / "toys.py").write_text("def fine(trial):\n    return 0.5\n")

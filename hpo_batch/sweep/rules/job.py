@@ -34,7 +34,7 @@ def imports(draft: Draft) -> Iterator[Problem]:
 def fused(draft: Draft) -> Iterator[Problem]:
     """Trials trained together are those of a function, each with one seed, in one process."""
     sweep = draft.sweep
-    if sweep.job.fuse is None or not draft.is_sound("job", "objective", "study"):
+    if sweep.job.fused == 1 or not draft.is_sound("job", "objective", "study"):
         return
     key = ("job", "fuse")
     if sweep.objective.command is not None:
