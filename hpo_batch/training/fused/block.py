@@ -101,13 +101,22 @@ class Block:
             epochs: for each slot; None: the slot is free.
             done: steps of AdamW that each slot's trial has done so far.
         """
-        self._prepare(epochs, done)
-        self.stack.train()
-        step = self._ready()
+        step = self.stepper(epochs, done)
         for _ in range(self.task.n_steps):
-            self.stack.masks.advance()
             step()
         return self._losses.T.cpu().clone()  # .cpu() of a CPU tensor is the tensor itself
+
+    def stepper(self, epochs: Sequence[Epoch | None], done: Sequence[int] | None = None) -> Callable[[], None]:
+        """A function that does one step of every slot; to be called once for each step of an epoch (`train`)."""
+        self._prepare(epochs, done or [0] * self.k)
+        self.stack.train()
+        run = self._ready()
+
+        def step() -> None:
+            self.stack.masks.advance()
+            run()
+
+        return step
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
