@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 @click.option(
     "--group", metavar="COLUMN", help="One row per value: budget, study, n_layers; with --top, the best of each."
 )
+@click.option(
+    "--pivot", nargs=2, metavar="ROWS COLUMNS", help="A table of two parameters: means of the metric, or of --cell."
+)
+@click.option("--cell", metavar="METRIC", help="With --pivot: the metric in the cells: precision, seconds.")
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
 @click.option("--accounting", is_flag=True, help="With --attempts: add SLURM's accounting, with one sacct.")
 @root_option
@@ -54,11 +58,8 @@ def command(
 
     # first, so that a wrong suffix is an error before minutes of reading
     format = format_of(output, format_)
-    choices = {name: options.pop(name) for name in ("top", "best", "where", "group")}
-    if attempts and (choices["top"] is not None or choices["best"] or choices["group"]):
-        raise UserError("--attempts lists attempts; --top, --best and --group apply to trials")
-    if accounting and not attempts:
-        raise UserError("--accounting needs --attempts")
+    choices = {name: options.pop(name) for name in ("top", "best", "where", "group", "pivot", "cell")}
+    _check_choices(choices, attempts=attempts, accounting=accounting)
     folder = logs_root(root)
     if not options["sources"] and not options["files"]:
         options["sources"] = tuple(str(home.path) for home in study_homes(None, folder))
@@ -80,6 +81,18 @@ def command(
         write_output(output, content)
         click.echo(f"wrote {output.resolve()}", err=True)
     return code
+
+
+def _check_choices(choices: dict[str, Any], *, attempts: bool, accounting: bool) -> None:
+    of_trials = choices["top"] is not None or choices["best"] or choices["group"]
+    if attempts and (of_trials or choices["pivot"]):
+        raise UserError("--attempts lists attempts; --top, --best, --group and --pivot apply to trials")
+    if accounting and not attempts:
+        raise UserError("--accounting needs --attempts")
+    if choices["pivot"] and of_trials:
+        raise UserError("--pivot shows all trials, without --top, --best and --group; --filter selects among them")
+    if choices["cell"] and not choices["pivot"]:
+        raise UserError("--cell needs --pivot")
 
 
 def _only_study(options: SourceOptions, root: Path) -> StudyHome | None:

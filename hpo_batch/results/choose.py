@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from hpo_batch.errors import UserError
+from hpo_batch.results import pivot
 from hpo_batch.results.select import check_alike, distinct, filtered, for_people, joined
 from hpo_batch.results.table import TrialsTable
-from hpo_batch.results.top import group_column, grouped, top_configurations
+from hpo_batch.results.top import column_named, grouped, top_configurations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,10 @@ class Choice:
     """only the best one; with several metrics the Pareto front"""
     group: str | None = None
     """one row for each value of this column; with ``top`` the best of each"""
+    pivot: tuple[str, str] | None = None
+    """one row for each value of the first column, one column for each of the second"""
+    cell: str | None = None
+    """with ``pivot``, the metric in the cells; None for that of the study"""
     attempts: bool = False
     """one row for each attempt"""
     for_people: bool = False
@@ -38,10 +43,23 @@ def choose(tables: Sequence[TrialsTable], choice: Choice) -> tuple[pd.DataFrame,
         UserError: the filter or the group cannot be used, or studies that cannot be compared would be.
     """
     notes: list[str] = []
+    if choice.pivot is not None:
+        return _pivot(tables, choice.pivot, choice, notes), notes
     if choice.group is not None:
         return _groups(tables, choice.group, choice, notes), notes
     frames = [rows_of(table, choice, notes) for table in tables]
     return frames[0] if len(frames) == 1 else joined(tables, frames), notes
+
+
+def _pivot(tables: Sequence[TrialsTable], names: tuple[str, str], choice: Choice, notes: list[str]) -> pd.DataFrame:
+    """The trials of all tables by two parameters."""
+    check_alike(tables, "--pivot")
+    frame = joined(tables, [table.trials for table in tables])
+    if choice.where is not None:
+        frame = filtered(frame, choice.where)
+    result = pivot.pivoted(tables[0], frame, names, choice.cell)
+    notes.append(pivot.note(tables[0], frame, result, choice.cell))
+    return result
 
 
 def _groups(tables: Sequence[TrialsTable], group: str, choice: Choice, notes: list[str]) -> pd.DataFrame:
@@ -57,7 +75,7 @@ def _groups(tables: Sequence[TrialsTable], group: str, choice: Choice, notes: li
     table = replace(tables[0], trials=frame)
     best = Choice(top=top, for_people=choice.for_people)
     frames = []
-    for value, part in frame.groupby(group_column(frame, group), sort=True, dropna=False):
+    for value, part in frame.groupby(column_named(frame, group, "--group"), sort=True, dropna=False):
         rows = rows_of(replace(table, trials=part), best, notes)
         # it comes first below, under the name that was asked for
         rows = rows.drop(columns=group, errors="ignore")

@@ -77,16 +77,16 @@ def top_configurations(table: TrialsTable, frame: pd.DataFrame, k: int) -> tuple
     return best, int(ranking.ranks[last] - 1 + ranking.ties[last]) - len(best) if len(best) else 0
 
 
-def group_column(frame: pd.DataFrame, by: str) -> str:
-    """The column for a name, with or without its prefix.
+def column_named(frame: pd.DataFrame, name: str, option: str) -> str:
+    """The column for a name, with or without its prefix; `option` is where it was written.
 
     Raises:
         UserError: there is no such column.
     """
-    column = next((c for c in (by, f"params_{by}", f"user_attrs_{by}") if c in frame.columns), None)
+    column = next((c for c in (name, f"params_{name}", f"user_attrs_{name}") if c in frame.columns), None)
     if column is None:
         known = sorted({str(c).removeprefix("params_").removeprefix("user_attrs_") for c in frame.columns})
-        raise UserError(f"--group: '{by}' is not a column, a parameter or a metric; there are {listed(known)}")
+        raise UserError(f"{option}: '{name}' is not a column, a parameter or a metric; there are {listed(known)}")
     return column
 
 
@@ -99,7 +99,7 @@ def grouped(table: TrialsTable, frame: pd.DataFrame, by: str) -> pd.DataFrame:
     Raises:
         UserError: there is no such column.
     """
-    column = group_column(frame, by)
+    column = column_named(frame, by, "--group")
     if len(table.metrics) > 1:
         raise UserError("--group requires a single metric, and there are several")
     largest = table.directions[0] == "maximize"

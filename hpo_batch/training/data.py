@@ -8,13 +8,14 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo_batch.training.parameters import parameter, real, text, whole
+from hpo_batch.training.tables import quoted, read_table, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,8 @@ class Dataset:
     y_train: Tensor  # (N,) float32, 0 or 1
     x_val: Tensor  # (M, T, F)
     y_val: Tensor  # (M,)
+    x_test: Tensor | None = None  # (K, T, F)
+    y_test: Tensor | None = None  # (K,)
 
 
 def _read_split(value: object) -> float | str:
@@ -77,6 +80,8 @@ class DataOptions:
     threshold: float = real(0.01, above=-1.0)
     split: float | str = parameter(0.8, _read_split)
     """First date of the validation period, or the share of rows before it."""
+    test_split: float | str | None = parameter(None, _read_split)
+    """First date of the test period, or the share of rows before it; left out: there is none."""
     date_column: str = text("date")
     target: str = text("high")
     reference: str = text("close")
@@ -108,9 +113,8 @@ def _digits(device: str) -> Dataset:
     """Handwritten digits as 8 steps (lines) of 8 values; label: 5 or more. The last quarter of each digit validates."""
     import numpy as np
     import torch
-    from sklearn.datasets import load_digits
 
-    images, digits = load_digits(return_X_y=True)
+    images, digits = _images()
     is_val = np.zeros(len(digits), dtype=bool)
     for digit in range(10):
         of_digit = np.flatnonzero(digits == digit)
@@ -120,6 +124,25 @@ def _digits(device: str) -> Dataset:
     y = torch.tensor(digits >= 5, dtype=torch.float32, device=device)
     val = torch.tensor(is_val, device=device)
     return Dataset(features=DIGITS_FEATURES, x_train=x[~val], y_train=y[~val], x_val=x[val], y_val=y[val])
+
+
+@lru_cache(maxsize=1)
+def _images() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """scikit-learn's digits, (images, 64) and (images,), from its file: its import alone takes a second."""
+    import importlib.util
+
+    import numpy as np
+
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # a version that keeps it elsewhere
+
+    images, digits = load_digits(return_X_y=True)
+    return images, digits
 
 
 def _rows(options: DataOptions, device: str) -> Dataset:
@@ -137,27 +160,25 @@ def _rows(options: DataOptions, device: str) -> Dataset:
     # A row is used when its window and its label lie inside the data; a training row only when its label also ends
     # before the validation period. Validation windows may reach back over the split: their inputs were known by then.
     context, horizon = options.context, options.horizon
-    first_val = _first_validation_row(frame, options)
+    first_val = _first_row(frame, options, options.split)
+    first_test = len(rows) if options.test_split is None else _first_row(frame, options, options.test_split)
     train_rows = range(context - 1, first_val - horizon)
-    val_rows = range(max(first_val, context - 1), len(rows) - horizon)
-    if not train_rows or not val_rows:
-        raise ValueError(
-            f"too few rows in '{_path(options)}': {first_val} before the split and {len(rows) - first_val} after it "
-            f"give {len(train_rows)} training and {len(val_rows)} validation windows with context = {context} and "
-            f"horizon = {horizon}; use more rows, a shorter context or another split than {options.split}"
-        )
+    val_rows = range(max(first_val, context - 1), first_test - horizon)
+    test_rows = range(max(first_test, context - 1), len(rows) - horizon)
+    if not train_rows or not val_rows or (options.test_split is not None and not test_rows):
+        raise ValueError(_too_few(options, first_val, first_test, len(rows), (train_rows, val_rows, test_rows)))
 
     highest = np.lib.stride_tricks.sliding_window_view(table[options.target][1:], horizon).max(axis=1)
     needed = (1 + options.threshold) * table[options.reference][: len(highest)]
     # A price at the threshold counts, but 1.1 * 100 is 110.00000000000001.
     labels = highest >= needed - 1e-12 * abs(needed)  # (R - horizon,)
-    for period, used in (("training", train_rows), ("validation", val_rows)):
+    for period, used in (("training", train_rows), ("validation", val_rows), ("test", test_rows)):
         positives = int(labels[used.start : used.stop].sum())
-        if positives in (0, len(used)):
+        if used and positives in (0, len(used)):
             raise ValueError(
                 f"all {len(used)} {period} labels of '{_path(options)}' are {int(positives > 0)}: no model can learn "
                 f"or be judged on one class; change threshold = {options.threshold}, horizon = {horizon} or "
-                f"split = {options.split}"
+                f"{'test_split' if period == 'test' else f'split = {options.split}'}"
             )
 
     seen = rows[: train_rows.stop]
@@ -175,13 +196,27 @@ def _rows(options: DataOptions, device: str) -> Dataset:
         y_train=y[train_rows.start : train_rows.stop],
         x_val=windows(val_rows),
         y_val=y[val_rows.start : val_rows.stop],
+        x_test=windows(test_rows) if test_rows else None,
+        y_test=y[test_rows.start : test_rows.stop] if test_rows else None,
     )
 
 
-def _first_validation_row(frame: pd.DataFrame, options: DataOptions) -> int:
-    if isinstance(options.split, float):
-        return int(len(frame) * options.split)
-    return int((frame[options.date_column] < options.split).sum())
+def _first_row(frame: pd.DataFrame, options: DataOptions, split: float | str) -> int:
+    if isinstance(split, float):
+        return int(len(frame) * split)
+    return int((frame[options.date_column] < split).sum())
+
+
+def _too_few(options: DataOptions, first_val: int, first_test: int, n_rows: int, windows: tuple[range, ...]) -> str:
+    has_test = options.test_split is not None
+    test = f", {n_rows - first_test} in the test period" if has_test else ""
+    tests = f" and {len(windows[2])} test" if has_test else ""
+    return (
+        f"too few rows in '{_path(options)}': {first_val} before the split and {first_test - first_val} after it{test} "
+        f"give {len(windows[0])} training and {len(windows[1])} validation{tests} windows with "
+        f"context = {options.context} and horizon = {options.horizon}; use more rows, a shorter context or another "
+        f"split than {options.split}{f' and {options.test_split}' if has_test else ''}"
+    )
 
 
 def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> NDArray[np.float64]:
@@ -190,17 +225,17 @@ def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> ND
 
     where = f"'{_path(options)}'"
     if missing := [name for name in columns if name not in frame.columns]:
-        raise ValueError(f"{where} has no column {_quoted(missing)}; it has {_quoted(frame.columns)}")
+        raise ValueError(f"{where} has no column {quoted(missing)}; it has {quoted(frame.columns)}")
     used = frame[columns]
     if other := [name for name in columns if name not in used.select_dtypes(include=["number", "bool"]).columns]:
-        raise ValueError(f"column {_quoted(other)} of {where} is not numeric; clean it or leave it out of 'features'")
+        raise ValueError(f"column {quoted(other)} of {where} is not numeric; clean it or leave it out of 'features'")
     values: NDArray[np.float64] = used.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         bad_columns = [name for i, name in enumerate(columns) if bad[:, i].any()]
         first = frame[options.date_column].iloc[int(bad.any(axis=1).argmax())]
         raise ValueError(
-            f"{where} has {bad.sum()} values that are empty or not finite in column {_quoted(bad_columns)}, "
+            f"{where} has {bad.sum()} values that are empty or not finite in column {quoted(bad_columns)}, "
             f"the first on {first:%Y-%m-%d}; fill them, drop those rows, or name other columns in 'features'"
         )
     return values
@@ -213,28 +248,18 @@ def _path(options: DataOptions) -> Path:
 def _frame(options: DataOptions) -> pd.DataFrame:
     """The file's rows sorted by date, read once per process and version of the file."""
     path = _path(options)
-    if not path.is_file():
-        raise ValueError(f"no data file '{path}': 'data' is \"{DIGITS}\" or the path of a .csv or .parquet file")
-    stat = path.stat()
-    return _read(path, options.date_column, _version=(stat.st_mtime_ns, stat.st_size))
+    return _read(path, options.date_column, _version=version(path, f"'data' is \"{DIGITS}\" or"))
 
 
 @lru_cache(maxsize=2)
 def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.DataFrame:
     import pandas as pd
 
-    if not {".csv", ".parquet", ".pq"} & set(path.suffixes):
-        raise ValueError(f"cannot tell the format of '{path}': its name must end in .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if ".csv" in path.suffixes else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"cannot read '{path}': {error}") from error
+    frame = read_table(path)
     if date_column == frame.index.name:
         frame = frame.reset_index()
     if date_column not in frame.columns:
-        raise ValueError(
-            f"'{path}' has no column '{date_column}': set 'date_column' to one of {_quoted(frame.columns)}"
-        )
+        raise ValueError(f"'{path}' has no column '{date_column}': set 'date_column' to one of {quoted(frame.columns)}")
 
     dates = frame[date_column]
     try:
@@ -252,7 +277,3 @@ def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.Data
             f"{dates[dates.duplicated()].iloc[0]}; keep one row per date and one series per file"
         )
     return frame.assign(**{date_column: dates}).sort_values(date_column, ignore_index=True)
-
-
-def _quoted(names: Iterable[object]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

@@ -39,6 +39,14 @@ def text(default: str) -> str:
     return parameter(default, _read_text)
 
 
+def one_of(default: str, *choices: str) -> str:
+    return parameter(default, partial(_read_choice, choices=(default, *choices)))
+
+
+def flag(default: bool) -> bool:
+    return parameter(default, _read_flag)
+
+
 def read(cls: type[D], params: Mapping[str, object]) -> D:
     """`cls` filled from `params`; a ValueError names every mistake at once."""
     readers = {f.name: f.metadata["read"] for f in fields(cls)}
@@ -79,4 +87,16 @@ def _read_real(value: object, *, at_least: float, above: float, below: float) ->
 def _read_text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text that is not empty")
+    return value
+
+
+def _read_choice(value: object, *, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"must be one of {', '.join(choices)}")
+    return str(value)
+
+
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
-from hpo_batch.training.data import DataOptions, Dataset, feature_names, load
+from hpo_batch.training.data import DataOptions, Dataset, _images, feature_names, load
 
 Write = Callable[..., str]
 
@@ -206,3 +209,18 @@ def test_digits_are_eight_steps_of_eight_values_with_both_classes_balanced() -> 
     assert 0.49 < data.y_train.mean() < 0.51
     assert 0.49 < data.y_val.mean() < 0.51
     assert feature_names(DataOptions()) == data.features
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    images, digits = _images()
+    theirs, labels = load_digits(return_X_y=True)
+    assert np.array_equal(images, theirs)
+    assert np.array_equal(digits, labels)
+
+
+def test_digits_load_no_scikit_learn() -> None:
+    code = (
+        "import sys; from hpo_batch.training.data import DataOptions, load; load(DataOptions());"
+        "assert 'sklearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -30,7 +30,7 @@ def test_whole_numbers_may_come_as_floats_and_reals_as_integers() -> None:
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     with pytest.raises(ValueError, match=r"unknown parameter 'learning_rat'; did you mean 'learning_rate'\?"):
         Settings.from_params({"learning_rat": 1e-3})
-    with pytest.raises(ValueError, match=r"unknown parameter 'zzz'; known are batch_size, checkpoint_every"):
+    with pytest.raises(ValueError, match=r"unknown parameter 'zzz'; known are alpha, batch_size, checkpoint_every"):
         Settings.from_params({"zzz": 1})
 
 

@@ -26,7 +26,7 @@ from hpo_batch.training.patchtst.train import train
 from .conftest import KilledError, RecordingTrial
 
 MakeTrial = Callable[..., RecordingTrial]
-MEASURED = {"seconds", "peak_memory_mb"}
+MEASURED = {"seconds", "seconds_per_epoch", "peak_memory_mb"}
 
 
 def numbers(result: dict[str, float] | None) -> dict[str, float]:
@@ -51,7 +51,8 @@ def test_a_small_model_learns_the_digits(make_trial: MakeTrial) -> None:
     assert result is not None
     assert set(result) == {
         *("val_auc", "val_loss", "precision", "recall", "pred_min", "pred_max", "pred_range", "n_eval", "n_pos"),
-        *("best_epoch", "epochs_run", "n_params", "peak_memory_mb", "seconds"),
+        *("val_acc", "f1", "f1_best", "f1_threshold", "collapsed"),
+        *("best_epoch", "epochs_run", "n_params", "flop", "peak_memory_mb", "seconds", "seconds_per_epoch"),
     }
     assert result["val_auc"] > 0.85
     assert result["n_params"] == n_params(trial.params)
@@ -59,7 +60,7 @@ def test_a_small_model_learns_the_digits(make_trial: MakeTrial) -> None:
     assert result["seconds"] > 0
     assert result["peak_memory_mb"] > 0
     assert [step for step, _ in trial.reports] == [1, 2, 3, 4, 5]
-    assert set(trial.reports[0][1]) == {"val_auc", "val_loss", "train_loss"}
+    assert set(trial.reports[0][1]) == {"val_auc", "val_loss", "val_acc", "precision", "recall", "train_loss"}
     assert trial.reports[-1][1]["train_loss"] < trial.reports[0][1]["train_loss"]
 
 

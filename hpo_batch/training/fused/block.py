@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +25,30 @@ EVAL_INPUTS = 4096
 WARM_UP = 3
 
 
+Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
+
+
+def several(x: Any) -> tuple[Any, ...]:
+    """One tensor or several as a tuple."""
+    return x if isinstance(x, tuple) else (x,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a block trains, apart from the models: data and loss, the same for all of its slots."""
 
     n_train: int
     batch_size: int
-    batch: Callable[[Tensor], tuple[Tensor, Tensor]]
-    """indices (N,) of training samples -> inputs (N, ...), targets (N, ...)"""
-    loss: Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+    batch: Callable[[Tensor], tuple[Tensors, Tensors]]
+    """indices (N,) of training samples -> inputs (N, ...) and targets (N, ...)"""
+    loss: Callable[[Any, Any, Mapping[str, Tensor]], Tensor]
     """outputs (K, B, ...), targets (K, B, ...), the slots' loss parameters, each (K, 1) -> losses (K, B)"""
     decays: Decays
     """whether weight decay applies to a parameter"""
+    counts: Tensor | None = None
+    """(n_train,): how many losses of a sample are summed in its loss; the loss of a step is their mean. Default: 1"""
+    is_adam: bool = False
+    """whether weight decay is part of the gradient, as in torch.optim.Adam, and not AdamW's"""
     autocast: bool = False
     """whether to compute in bfloat16"""
 
@@ -83,8 +96,11 @@ class Block:
         steps, size = task.n_steps, task.batch_size
         self._order = torch.zeros(k, steps * size, dtype=torch.long, device=device)
         # the last batch is filled up to the size of the others with samples that do not count
-        counted = torch.arange(steps * size, device=device).view(steps, size) < task.n_train
-        self._share = counted / counted.sum(1, keepdim=True)
+        self._is_real = (torch.arange(steps * size, device=device) < task.n_train).float().view(steps, size)
+        self._counts = (
+            torch.ones(task.n_train, device=device) if task.counts is None else task.counts.to(device).float()
+        )
+        self._weights = torch.zeros(steps, k, device=device)
         self._losses = torch.zeros(steps, k, device=device)
         self._rates = torch.zeros(k, steps, device=device)
         self._cursor = torch.zeros(1, dtype=torch.long, device=device)
@@ -92,7 +108,7 @@ class Block:
         self._of_loss = {name: torch.zeros(k, 1, device=device) for name in loss_names}
         self._clips = False
         self._graph: tuple[tuple[bool, bool], Callable[[], None]] | None = None
-        self.stack.measure(task.batch(self._batch())[0])
+        self.stack.measure(*several(task.batch(self._batch())[0]))
 
     def train(self, epochs: Sequence[Epoch | None], done: Sequence[int]) -> Tensor:
         """One epoch of every slot; the mean losses of its steps, (K, steps) on the CPU, NaN where they are.
@@ -119,16 +135,23 @@ class Block:
         return step
 
     @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Tensor:
-        """The outputs of all models, (K, N, ...), for inputs (N, ...)."""
+    def predict(self, inputs: Tensors) -> Tensor:
+        """The outputs of all models, (K, N, ...), for inputs (N, ...); the first, if a model has several."""
         self.stack.eval()
         size = max(1, EVAL_INPUTS // self.k)
+        whole = several(inputs)
         parts = []
         with self._autocast():
-            for start in range(0, len(inputs), size):
-                part = inputs[start : start + size]
-                parts.append(self._apart(self.stack(part.expand(self.k, *part.shape).flatten(0, 1))))
+            for start in range(0, len(whole[0]), size):
+                part = [x[start : start + size] for x in whole]
+                outputs = self.stack(*(x.expand(self.k, *x.shape).flatten(0, 1) for x in part))
+                parts.append(self._apart(several(outputs)[0]))
         return torch.cat(parts, dim=1)
+
+    @property
+    def weights(self) -> Tensor:
+        """How many losses each step of the last epoch was the mean of, (K, steps)."""
+        return self._weights.T.cpu().clone()
 
     def _prepare(self, epochs: Sequence[Epoch | None], done: Sequence[int]) -> None:
         order = torch.zeros(self._order.shape, dtype=torch.long)
@@ -157,19 +180,25 @@ class Block:
         order = self._order.view(self.k, self.task.n_steps, self.task.batch_size)
         return order.index_select(1, self._cursor).flatten()
 
-    def _apart(self, x: Tensor) -> Tensor:
-        """(K * B, ...) -> (K, B, ...)"""
-        return x.view(self.k, -1, *x.shape[1:])
+    def _apart(self, x: Any) -> Any:
+        """(K * B, ...) -> (K, B, ...), for every tensor of a tuple"""
+        if isinstance(x, tuple):
+            return tuple(self._apart(one) for one in x)
+        return None if x is None else x.reshape(self.k, -1, *x.shape[1:])
 
     def _step(self) -> None:
-        inputs, targets = self.task.batch(self._batch())
+        index = self._batch()
+        inputs, targets = self.task.batch(index)
         with self._autocast():
-            outputs = self.stack(inputs)
+            outputs = self.stack(*several(inputs))
         each = self.task.loss(self._apart(outputs), self._apart(targets), self._of_loss)
-        losses = (each * self._share.index_select(0, self._cursor)).sum(1)
+        is_real = self._is_real.index_select(0, self._cursor)
+        weights = (self._apart(self._counts[index]) * is_real).sum(1)
+        losses = (each * is_real).sum(1) / weights
         self.stack.backward(losses)
         with torch.no_grad():
             self._losses.index_copy_(0, self._cursor, losses.detach().unsqueeze(0))
+            self._weights.index_copy_(0, self._cursor, weights.unsqueeze(0))
             self._clip_gradient()
             self._adamw()
             self._cursor += 1
@@ -180,11 +209,15 @@ class Block:
             self.stack.gradient.mul_((self._clip / (norm + 1e-6)).clamp(max=1.0))
 
     def _adamw(self) -> None:
-        """AdamW as in torch.optim.AdamW, with a learning rate, weight decay and step count for each row."""
+        """As torch.optim.AdamW (or Adam), with a learning rate, weight decay and step count for each row."""
         stack, (b1, b2) = self.stack, BETAS
         rate = self._rates.index_select(1, self._cursor)
         self._done += 1
-        stack.rows[:, : stack.n_decayed].mul_(1 - rate * self._decay)
+        decayed = stack.rows[:, : stack.n_decayed]
+        if self.task.is_adam:
+            stack.gradient[:, : stack.n_decayed].addcmul_(decayed, self._decay)
+        else:
+            decayed.mul_(1 - rate * self._decay)
         stack.mean.lerp_(stack.gradient, 1 - b1)
         stack.square.mul_(b2).addcmul_(stack.gradient, stack.gradient, value=1 - b2)
         root = stack.square.sqrt().mul_((1 - b2**self._done).rsqrt()).add_(EPS)
@@ -207,7 +240,7 @@ class Block:
     def _captured(self) -> Callable[[], None]:
         """The whole step as one CUDA graph; the runs that a capture needs leave no trace in the state."""
         state = [
-            self.stack.rows, self.stack.mean, self.stack.square, self._done, self._cursor, self._losses,
+            self.stack.rows, self.stack.mean, self.stack.square, self._done, self._cursor, self._losses, self._weights,
         ]  # fmt: skip
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

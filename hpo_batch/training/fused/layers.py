@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from hpo_batch.training.attention import Attention
 from hpo_batch.training.fused.masks import Masks
+from hpo_batch.training.transformer import Position
 
 
 class Stacked(nn.Module):
@@ -134,13 +135,24 @@ class Dropout2d(Stacked):
         return x * self.masks.next(x[..., :1, :1]) if self.training and self.masks.is_on else x
 
 
+class StackedPosition(Stacked):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.view(self.k, -1, *x.shape[1:]) + self.weight[:, None, : x.shape[1]]).view(x.shape)
+
+
 class StackedAttention(Stacked):
+    def read(self, layer: Attention) -> None:
+        self.is_causal = layer.is_causal
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         if not (self.training and self.masks.is_on):
-            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.is_causal)
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype is torch.bool else scores + mask
+        if self.is_causal:
+            ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(ahead, float("-inf"))
         weights = scores.softmax(-1)
         y: Tensor = (weights * self.masks.next(weights)) @ v
         return y
@@ -157,6 +169,7 @@ LAYERS: dict[type[nn.Module], Callable[[nn.Module, int, Masks], Stacked]] = {
     nn.Dropout: Dropout,
     nn.Dropout2d: Dropout2d,
     Attention: StackedAttention,
+    Position: StackedPosition,
 }
 """the layers that can be stacked; modules without parameters of their own need no entry"""
 

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpo_batch.training import checkpoint
+from hpo_batch.training import checkpoint, loop
+from hpo_batch.training.device import peak_memory_mb
 from hpo_batch.training.fused.block import Block, Epoch
 from hpo_batch.training.fused.recipe import Recipe, Trial, Trials
 
@@ -57,7 +58,8 @@ class _Slot:
 
     @property
     def is_finished(self) -> bool:
-        return self.epoch >= self.recipe.epochs or 0 < self.recipe.patience <= self.stale_epochs
+        schedule = self.recipe.schedule
+        return self.epoch >= schedule.epochs or 0 < schedule.patience <= self.stale_epochs
 
     @property
     def identity(self) -> dict[str, object]:
@@ -69,7 +71,7 @@ class _Slot:
         self.epoch += 1
         return Epoch(
             order=torch.randperm(recipe.task.n_train, generator=self.order),
-            learning_rates=[recipe.rate(step) for step in range(first, first + n_steps)],
+            learning_rates=[recipe.rate.at(step) for step in range(first, first + n_steps)],
             seed=self.trial.seed,
             number=self.epoch,
             weight_decay=recipe.weight_decay,
@@ -181,7 +183,7 @@ class _Run:
                 "of a trial that was trained alone", trial.number, trial.checkpoint,
             )  # fmt: skip
         if slot.is_finished:  # killed between its last checkpoint and its end
-            self._trials.end(trial, self._result(slot))
+            self._trials.end(trial, self._result(i, slot))
             return
         self._slots[i] = slot
 
@@ -189,11 +191,14 @@ class _Run:
         """Whether a trial is over, and its result."""
         assert self._block is not None
         recipe, trial, epoch = slot.recipe, slot.trial, slot.epoch
-        train_loss = _mean(losses, recipe, epoch=epoch)
+        train_loss = loop.mean_loss(losses.tolist(), self._block.weights[i].tolist(), epoch=epoch)
         if not outputs.isfinite().all():
             raise FloatingPointError(f"a prediction on the validation set is not finite after epoch {epoch}")
         metrics = recipe.validate(outputs)
-        if not slot.best or metrics[recipe.metric] > slot.best[recipe.metric]:
+        name, value = recipe.schedule.metric, metrics[recipe.schedule.metric]
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value} after epoch {epoch}")
+        if not slot.best or value > slot.best[name]:
             slot.best = {**metrics, "best_epoch": epoch}
             slot.best_row = self._block.stack.rows[i].cpu().clone()
             slot.stale_epochs = 0
@@ -201,23 +206,42 @@ class _Run:
             slot.stale_epochs += 1
         log.info(
             "trial %d, epoch %d of %d: train_loss %.4f, %s %.4f (best %.4f in epoch %d)",
-            trial.number, epoch, recipe.epochs, train_loss, recipe.metric, metrics[recipe.metric],
-            slot.best[recipe.metric], slot.best["best_epoch"],
+            trial.number, epoch, recipe.schedule.epochs, train_loss, name, value, slot.best[name],
+            slot.best["best_epoch"],
         )  # fmt: skip
-        reported = {name: value for name, value in metrics.items() if name.startswith("val_")}
-        trial.report(epoch, **reported, train_loss=train_loss)
-        is_due = slot.is_finished or epoch % recipe.checkpoint_every == 0
+        trial.report(epoch, **loop.reported(metrics), train_loss=train_loss)
+        is_due = slot.is_finished or epoch % recipe.schedule.checkpoint_every == 0
         is_stopped = not slot.is_finished and trial.should_stop()
         if is_due or is_stopped:
             checkpoint.save(trial.checkpoint, epoch, slot.state(self._block.stack.state(i)))
         if is_stopped:
             return True, None
-        return (True, self._result(slot)) if slot.is_finished else (False, None)
+        return (True, self._result(i, slot)) if slot.is_finished else (False, None)
 
-    def _result(self, slot: _Slot) -> dict[str, float]:
+    def _result(self, i: int, slot: _Slot) -> dict[str, float]:
         assert self._block is not None
-        n_params = self._block.stack.rows.shape[1]
-        return {**slot.best, "epochs_run": slot.epoch, "n_params": n_params, "seconds": slot.seconds}
+        return {
+            **slot.best,
+            **self._test(i, slot),
+            "epochs_run": slot.epoch,
+            "n_params": self._block.stack.rows.shape[1],
+            # of all that the process trains together
+            "peak_memory_mb": peak_memory_mb(self._device),
+            "seconds": slot.seconds,
+            "seconds_per_epoch": slot.seconds / slot.epoch,
+            "flop": slot.recipe.flop(slot.epoch),
+        }
+
+    def _test(self, i: int, slot: _Slot) -> dict[str, float]:
+        """Metrics of the test set, with the weights of the best epoch."""
+        recipe, block = slot.recipe, self._block
+        if recipe.test is None or recipe.test_inputs is None or block is None or slot.best_row is None:
+            return {}
+        last = block.stack.rows[i].clone()
+        block.stack.rows[i].copy_(slot.best_row)
+        outputs = block.predict(recipe.test_inputs)[i]
+        block.stack.rows[i].copy_(last)
+        return recipe.test(outputs, slot.best)
 
     def _shrink(self) -> None:
         """Move to a smaller block once at most half of the slots are in use: no trial came for the others."""
@@ -232,14 +256,3 @@ class _Run:
             block.stack.rate(new, slot.recipe.model())
             block.stack.set_state(new, old.stack.state(i))
         self._block, self._slots = block, [slot for _, slot in live]
-
-
-def _mean(losses: Tensor, recipe: Recipe, *, epoch: int) -> float:
-    """The mean loss of all samples from that of each step."""
-    n_steps, size = recipe.task.n_steps, recipe.task.batch_size
-    total = 0.0
-    for step, loss in enumerate(losses.tolist(), start=1):
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss is {loss} in epoch {epoch}, step {step} of {n_steps}")
-        total += loss * (size if step < n_steps else recipe.task.n_train - size * (n_steps - 1))
-    return total / recipe.task.n_train

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from hpo_batch.training.fused.block import Task
+from hpo_batch.training import loop
+from hpo_batch.training.fused.block import Task, Tensors
 
 
-class Trial(Protocol):
+class Trial(loop.Trial, Protocol):
     """What is used of `hpo_batch.Trial`."""
 
     @property
     def number(self) -> int: ...
-    @property
-    def params(self) -> Mapping[str, Any]: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def checkpoint(self) -> Path: ...
-    @property
-    def resumes(self) -> bool: ...
-    @property
-    def cpus(self) -> int: ...
-    @property
-    def device(self) -> str: ...
-    def report(self, step: int, **metrics: float) -> None: ...
-    def should_stop(self) -> bool: ...
 
 
 class Trials(Protocol):
@@ -53,19 +39,20 @@ class Recipe:
     model: Callable[[], nn.Module]
     """a new model, drawn from torch's global generator"""
     task: Task
-    val_inputs: Tensor
+    val_inputs: Tensors
     """(N, ...)"""
     validate: Callable[[Tensor], dict[str, float]]
     """outputs (N, ...) -> metrics of the validation set"""
-    metric: str
-    """of the validation set; the best epoch has the highest"""
-    rate: Callable[[int], float]
-    """optimizer step, from 1 -> learning rate"""
-    epochs: int
+    schedule: loop.Schedule
+    rate: loop.Rate
+    flop: Callable[[int], float]
+    """of a training of so many epochs"""
+    test_inputs: Tensors | None = None
+    """None: there is no test set"""
+    test: Callable[[Tensor, Mapping[str, float]], dict[str, float]] | None = None
+    """outputs and the validation metrics of the best epoch -> metrics of the test set"""
     weight_decay: float = 0.0
     grad_clip: float = 0.0
-    patience: int = 0
-    checkpoint_every: int = 1
     loss: Mapping[str, float] = field(default_factory=dict)
     """parameters of the loss"""
     identity: Mapping[str, object] = field(default_factory=dict)

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,15 +61,14 @@ class Stack(nn.Module):
         self.model = self._stacked(copy.deepcopy(model)).to(device)
         self._loose = self._bind()
 
-    def forward(self, x: Tensor) -> Tensor:
-        size = x.shape[0] // self.k
+    def forward(self, *inputs: Tensor) -> Any:
+        size = inputs[0].shape[0] // self.k
         for module, name, parameter in self._loose:
             # a parameter that a model's own code adds to (B, ...): as many copies as it has samples
             shape = (self.k, size, *parameter.shape[1:])
             setattr(module, name, parameter.unsqueeze(1).expand(shape).flatten(0, 1))
         self.masks.begin()
-        y: Tensor = self.model(x)
-        return y
+        return self.model(*inputs)
 
     def backward(self, losses: Tensor) -> None:
         """Fill `gradient` from the models' losses (K,); they share nothing, so each gets the gradient of its own."""
@@ -101,7 +101,7 @@ class Stack(nn.Module):
         """A row as the `state_dict` of a single model, as far as it consists of parameters."""
         return {place.name: row[place.start : place.end].view(place.shape) for place in self.places}
 
-    def measure(self, x: Tensor) -> None:
+    def measure(self, *inputs: Tensor) -> None:
         """Find out which masks a forward pass needs, from one with inputs of the size of a batch."""
         was_on, self.masks.is_on = self.masks.is_on, True
         self._called = []
@@ -112,7 +112,7 @@ class Stack(nn.Module):
         ]
         self.train()
         with torch.no_grad():
-            self(x)
+            self(*inputs)
         for hook in hooks:
             hook.remove()
         self.masks.allocate()

@@ -9,56 +9,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hpo_batch.training.attention import Attention
 from hpo_batch.training.patchtst.settings import Settings
-
-
-class Block(nn.Module):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        d_model = settings.d_model
-        self.n_heads = settings.n_heads
-        self.attention_norm = nn.LayerNorm(d_model)
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.attention = Attention(settings.dropout)
-        self.out = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(d_model),
-            nn.Linear(d_model, settings.d_ff),
-            nn.GELU(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(settings.d_ff, d_model),
-            nn.Dropout(settings.dropout),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, P, D)
-        x = x + self.attend(self.attention_norm(x))
-        result: Tensor = x + self.feed_forward(x)
-        return result
-
-    def attend(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(x).unflatten(2, (3, self.n_heads, -1))  # (B, P, 3, H, D / H)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, P, D / H) each
-        x = self.out(self.attention(q, k, v).transpose(1, 2).flatten(2))  # (B, P, D)
-        result: Tensor = self.dropout(x)
-        return result
+from hpo_batch.training.transformer import Block, check_heads
 
 
 class PatchTST(nn.Module):
     def __init__(self, settings: Settings, *, n_features: int) -> None:
         super().__init__()
         d_model, n_heads, n_patches = settings.d_model, settings.n_heads, settings.n_patches
-        if d_model % n_heads:
-            raise ValueError(
-                f"d_model = {d_model} cannot be divided among n_heads = {n_heads}; "
-                'add a constraint to the sweep: heads_divide = "d_model % n_heads == 0"'
-            )
+        check_heads(d_model=d_model, n_heads=n_heads)
         self.patch_len, self.stride = settings.patch_len, settings.stride
         self.embedding = nn.Linear(settings.patch_len * n_features, d_model)
         self.position = nn.Parameter(torch.empty(n_patches, d_model))
         self.dropout = nn.Dropout(settings.dropout)
-        self.blocks = nn.Sequential(*(Block(settings) for _ in range(settings.n_layers)))
+        self.blocks = nn.Sequential(
+            *(
+                Block(d_model=d_model, n_heads=n_heads, d_ff=settings.d_ff, dropout=settings.dropout)
+                for _ in range(settings.n_layers)
+            )
+        )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(n_patches * d_model, 1)
         nn.init.normal_(self.position, std=0.02)

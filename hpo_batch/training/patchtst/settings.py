@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hpo_batch.training.data import DIGITS, DIGITS_STEPS, ROWS_ONLY, DataOptions
-from hpo_batch.training.parameters import read, real, whole
+from hpo_batch.training.parameters import flag, read, real, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,12 @@ class Settings(DataOptions):
     """Optimizer steps over which the learning rate rises linearly to its value."""
     grad_clip: float = real(0.0, at_least=0.0)
     """Largest norm of the gradient; 0: not clipped."""
+    gamma: float = real(0.0, at_least=0.0)
+    """Of the focal loss: how much well classified windows count less; 0: cross entropy."""
+    alpha: float = real(0.5, above=0.0, below=1.0)
+    """Weight of positive windows in the loss, 1 - alpha that of negative ones; 0.5: not weighted."""
+    deterministic: bool = flag(False)
+    """On a GPU: the same bits in each run, which is slower. A CPU gives them anyway."""
     checkpoint_every: int = whole(1, at_least=1)
     """Epochs from one checkpoint to the next. Part of what a kill costs, not of the result."""
 

@@ -1,6 +1,6 @@
-"""Parameter count of the PatchTST model without torch, for `[objective] n_params` and constraints on it.
+"""Parameters and floating point operations of the PatchTST model without torch, for `[objective] n_params` and metrics.
 
-Equal to the built model's, which a test holds against it. Does not judge whether the model can be built.
+Equal to those of the built model, which a test holds against it. Does not judge whether the model can be built.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from hpo_batch.training.data import feature_names
 from hpo_batch.training.patchtst.settings import Settings
+from hpo_batch.training.sizes import block, block_flop, linear
 
 
 def n_params(params: Mapping[str, object]) -> int:
@@ -18,15 +19,14 @@ def n_params(params: Mapping[str, object]) -> int:
 
 
 def count(settings: Settings, *, n_features: int) -> int:
-    d, d_ff = settings.d_model, settings.d_ff
-    embedding = _linear(settings.patch_len * n_features, d) + settings.n_patches * d
-    attention = _linear(d, 3 * d) + _linear(d, d)
-    feed_forward = _linear(d, d_ff) + _linear(d_ff, d)
-    norm = 2 * d
-    block = attention + feed_forward + 2 * norm
-    head = norm + _linear(settings.n_patches * d, 1)
-    return embedding + settings.n_layers * block + head
+    d = settings.d_model
+    embedding = linear(settings.patch_len * n_features, d) + settings.n_patches * d
+    head = 2 * d + linear(settings.n_patches * d, 1)
+    return embedding + settings.n_layers * block(d, settings.d_ff) + head
 
 
-def _linear(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
+def forward_flop(settings: Settings, *, n_features: int) -> int:
+    """Floating point operations of one window: matrix products only, as torch's counter has them."""
+    d, tokens = settings.d_model, settings.n_patches
+    embedding_and_head = 2 * tokens * (settings.patch_len * n_features * d + d)
+    return embedding_and_head + settings.n_layers * block_flop(tokens, d, settings.d_ff)
