@@ -19,6 +19,7 @@ from hpo_batch.training.fused.masks import Masks
 from hpo_batch.training.patchtst.model import PatchTST
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.transformer import Position
+from hpo_batch.training.visual.model import Cells, Prototypes
 
 CPU = torch.device("cpu")
 RATES = (1e-4, 5e-4, 1e-3, 3e-3)
@@ -315,7 +316,10 @@ def test_a_step_takes_as_many_operations_for_many_models_as_for_two(name: str) -
 def test_what_cannot_be_fused_is_said() -> None:
     task = task_for("patchtst")
     for layer, why in (
-        (nn.BatchNorm2d(3), r"layer '1' \(BatchNorm2d\) cannot be fused: it keeps running statistics"),
+        (
+            nn.BatchNorm2d(3, track_running_stats=False),
+            r"layer '1' \(BatchNorm2d\) cannot be fused: it has no running statistics",
+        ),
         (nn.LSTM(4, 4), r"layer '1' \(LSTM\) cannot be fused; those that can: Linear, LayerNorm"),
         (nn.Conv2d(3, 3, 3, padding_mode="circular"), "padding_mode = 'circular'"),
         (nn.Embedding(3, 3, max_norm=1.0), "max_norm"),
@@ -326,7 +330,8 @@ def test_what_cannot_be_fused_is_said() -> None:
 
 def test_every_layer_that_can_be_fused_is_in_a_model_here() -> None:
     used = {type(layer) for model in MODELS.values() for layer in model().modules()}
-    assert set(LAYERS) - {nn.BatchNorm1d, nn.BatchNorm2d} <= used
+    used |= {nn.BatchNorm2d, Cells, Prototypes}  # in test_fused_visual.py
+    assert set(LAYERS) - {nn.BatchNorm1d} == used & set(LAYERS)
 
 
 @pytest.mark.gpu

@@ -8,7 +8,7 @@ differs lie in tensors that are written before an epoch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -19,7 +19,7 @@ from hpo_batch.training.fused.stack import Decays, Stack
 
 BETAS = 0.9, 0.999
 EPS = 1e-8
-# inputs evaluated at once, over all models: bounds the memory, not the result
+# by default, inputs evaluated at once, over all models: bounds the memory, not the result
 EVAL_INPUTS = 4096
 # runs of a step before it is captured, as https://pytorch.org/docs/stable/notes/cuda.html asks for
 WARM_UP = 3
@@ -39,16 +39,21 @@ class Task:
 
     n_train: int
     batch_size: int
-    batch: Callable[[Tensor], tuple[Tensors, Tensors]]
+    batch: Callable[..., tuple[Tensors, Tensors]]
     """indices (N,) of training samples -> inputs (N, ...) and targets (N, ...)"""
     loss: Callable[[Any, Any, Mapping[str, Tensor]], Tensor]
     """outputs (K, B, ...), targets (K, B, ...), the slots' loss parameters, each (K, 1) -> losses (K, B)"""
     decays: Decays
     """whether weight decay applies to a parameter"""
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    """what a trial draws anew for each sample of an epoch, by name: one value of it, for its shape and type. `batch`
+    then gets the values of its samples, (N, ...), as a second argument"""
     counts: Tensor | None = None
     """(n_train,): how many losses of a sample are summed in its loss; the loss of a step is their mean. Default: 1"""
     is_adam: bool = False
     """whether weight decay is part of the gradient, as in torch.optim.Adam, and not AdamW's"""
+    eval_inputs: int = EVAL_INPUTS
+    """inputs evaluated at once"""
     autocast: bool = False
     """whether to compute in bfloat16"""
 
@@ -73,6 +78,8 @@ class Epoch:
     """largest norm of a slot's gradient; 0: not clipped"""
     loss: Mapping[str, float] | None = None
     """parameters of the loss"""
+    drawn: Mapping[str, Tensor] = field(default_factory=dict)
+    """see `Task.drawn`: (n_train, ...) each, in the order of this epoch"""
 
 
 class Block:
@@ -95,6 +102,10 @@ class Block:
         self.stack = Stack(model, k, device=device, decays=task.decays)
         steps, size = task.n_steps, task.batch_size
         self._order = torch.zeros(k, steps * size, dtype=torch.long, device=device)
+        self._drawn = {
+            name: torch.zeros(k, steps * size, *one.shape, dtype=one.dtype, device=device)
+            for name, one in task.drawn.items()
+        }
         # the last batch is filled up to the size of the others with samples that do not count
         self._is_real = (torch.arange(steps * size, device=device) < task.n_train).float().view(steps, size)
         self._counts = (
@@ -108,7 +119,7 @@ class Block:
         self._of_loss = {name: torch.zeros(k, 1, device=device) for name in loss_names}
         self._clips = False
         self._graph: tuple[tuple[bool, bool], Callable[[], None]] | None = None
-        self.stack.measure(*several(task.batch(self._batch())[0]))
+        self.stack.measure(*several(task.batch(*self._batch())[0]))
 
     def train(self, epochs: Sequence[Epoch | None], done: Sequence[int]) -> Tensor:
         """One epoch of every slot; the mean losses of its steps, (K, steps) on the CPU, NaN where they are.
@@ -138,7 +149,7 @@ class Block:
     def predict(self, inputs: Tensors) -> Tensor:
         """The outputs of all models, (K, N, ...), for inputs (N, ...); the first, if a model has several."""
         self.stack.eval()
-        size = max(1, EVAL_INPUTS // self.k)
+        size = max(1, self.task.eval_inputs // self.k)
         whole = several(inputs)
         parts = []
         with self._autocast():
@@ -162,6 +173,8 @@ class Block:
                 self.stack.masks.set_rates(slot, ())
                 continue
             order[slot, : self.task.n_train] = epoch.order
+            for name, drawn in epoch.drawn.items():
+                self._drawn[name][slot, : self.task.n_train].copy_(drawn)
             rates[slot] = torch.tensor(epoch.learning_rates)
             numbers[:, slot, 0] = torch.tensor([done[slot], epoch.weight_decay, epoch.grad_clip or float("inf")])
         self._order.copy_(order)
@@ -175,10 +188,15 @@ class Block:
         self._cursor.zero_()
         self.stack.masks.begin_epoch([0 if epoch is None else epoch_seed(epoch.seed, epoch.number) for epoch in epochs])
 
-    def _batch(self) -> Tensor:
-        """Indices of the current step's samples, (K * B,), model by model."""
-        order = self._order.view(self.k, self.task.n_steps, self.task.batch_size)
-        return order.index_select(1, self._cursor).flatten()
+    def _batch(self) -> tuple[Any, ...]:
+        """Indices of the current step's samples, (K * B,), model by model, and what was drawn for them, if anything."""
+        index = self._now(self._order)
+        return (index, {name: self._now(values) for name, values in self._drawn.items()}) if self._drawn else (index,)
+
+    def _now(self, values: Tensor) -> Tensor:
+        """The current step's part (K * B, ...) of values (K, steps * B, ...)."""
+        steps = values.view(self.k, self.task.n_steps, self.task.batch_size, *values.shape[2:])
+        return steps.index_select(1, self._cursor).flatten(0, 2)
 
     def _apart(self, x: Any) -> Any:
         """(K * B, ...) -> (K, B, ...), for every tensor of a tuple"""
@@ -187,12 +205,13 @@ class Block:
         return None if x is None else x.reshape(self.k, -1, *x.shape[1:])
 
     def _step(self) -> None:
-        index = self._batch()
-        inputs, targets = self.task.batch(index)
+        index, *drawn = self._batch()
+        inputs, targets = self.task.batch(index, *drawn)
+        is_real = self._is_real.index_select(0, self._cursor)
+        self.stack.masks.is_real = is_real.flatten()
         with self._autocast():
             outputs = self.stack(*several(inputs))
         each = self.task.loss(self._apart(outputs), self._apart(targets), self._of_loss)
-        is_real = self._is_real.index_select(0, self._cursor)
         weights = (self._apart(self._counts[index]) * is_real).sum(1)
         losses = (each * is_real).sum(1) / weights
         self.stack.backward(losses)
@@ -241,6 +260,7 @@ class Block:
         """The whole step as one CUDA graph; the runs that a capture needs leave no trace in the state."""
         state = [
             self.stack.rows, self.stack.mean, self.stack.square, self._done, self._cursor, self._losses, self._weights,
+            self.stack.statistics,
         ]  # fmt: skip
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

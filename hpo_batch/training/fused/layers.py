@@ -74,10 +74,38 @@ class GroupNorm(Stacked):
 
 
 class BatchNorm(Stacked):
-    """Statistics of each model's own batch, also when it is evaluated: running ones are not kept."""
+    """Statistics of each model's own batch, without the samples that only fill it up."""
 
-    def check(self, layer: Any) -> None:
-        raise ValueError("keeps running statistics, which are not stacked; use GroupNorm or LayerNorm")
+    running_mean: Tensor
+    running_var: Tensor
+
+    def check(self, layer: nn.BatchNorm2d) -> None:
+        if layer.running_mean is None or layer.momentum is None or not layer.affine:
+            raise ValueError("has no running statistics, momentum or weights")
+
+    def read(self, layer: nn.BatchNorm2d) -> None:
+        self.eps, self.momentum = layer.eps, layer.momentum
+
+    def forward(self, x: Tensor) -> Tensor:  # (K * N, C, ...), N a multiple of B
+        assert self.momentum is not None
+        assert self.bias is not None
+        rows = x.float().view(self.k, -1, *x.shape[1:])
+        every = (1, *range(3, rows.dim()))
+        shape = (self.k, 1, -1) + (1,) * (rows.dim() - 3)
+        if self.training:
+            real = self.masks.is_real
+            real = torch.ones(rows.shape[1], device=x.device) if real is None else real
+            real = real.repeat_interleave(rows.shape[1] // len(real)).view(1, -1, *shape[3:], 1)
+            count = real.sum() * rows[0, 0, 0].numel()
+            mean = (rows * real).sum(every) / count
+            var = ((rows - mean.view(shape)).square() * real).sum(every) / count
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        else:
+            mean, var = self.running_mean, self.running_var
+        scale = self.weight * (var + self.eps).rsqrt()
+        return torch.addcmul((self.bias - mean * scale).view(shape), rows, scale.view(shape)).view(x.shape).to(x.dtype)
 
 
 class Embedding(Stacked):

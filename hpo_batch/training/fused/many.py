@@ -69,8 +69,10 @@ class _Slot:
         recipe, n_steps = self.recipe, self.recipe.task.n_steps
         first = self.epoch * n_steps + 1
         self.epoch += 1
+        order = torch.randperm(recipe.task.n_train, generator=self.order)
         return Epoch(
-            order=torch.randperm(recipe.task.n_train, generator=self.order),
+            order=order,
+            drawn={} if recipe.draw is None else recipe.draw(order, self.order),
             learning_rates=[recipe.rate.at(step) for step in range(first, first + n_steps)],
             seed=self.trial.seed,
             number=self.epoch,
@@ -200,7 +202,7 @@ class _Run:
             raise FloatingPointError(f"{name} is {value} after epoch {epoch}")
         if not slot.best or value > slot.best[name]:
             slot.best = {**metrics, "best_epoch": epoch}
-            slot.best_row = self._block.stack.rows[i].cpu().clone()
+            slot.best_row = self._block.stack.weights(i)
             slot.stale_epochs = 0
         else:
             slot.stale_epochs += 1
@@ -237,10 +239,10 @@ class _Run:
         recipe, block = slot.recipe, self._block
         if recipe.test is None or recipe.test_inputs is None or block is None or slot.best_row is None:
             return {}
-        last = block.stack.rows[i].clone()
-        block.stack.rows[i].copy_(slot.best_row)
+        last = block.stack.weights(i)
+        block.stack.set_weights(i, slot.best_row)
         outputs = block.predict(recipe.test_inputs)[i]
-        block.stack.rows[i].copy_(last)
+        block.stack.set_weights(i, last)
         return recipe.test(outputs, slot.best)
 
     def _shrink(self) -> None:

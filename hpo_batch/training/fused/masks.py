@@ -33,6 +33,8 @@ class Masks:
         self.k = k
         self.is_on = False
         """whether any model has a rate above 0; without one there are no masks"""
+        self.is_real: Tensor | None = None
+        """(B,): 1 for the samples of the current batch, 0 for those that fill it up; None: all are"""
         self._device = device
         self._sizes: list[int] = []
         self._site = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from hpo_batch.training import loop
@@ -51,6 +52,8 @@ class Recipe:
     """None: there is no test set"""
     test: Callable[[Tensor, Mapping[str, float]], dict[str, float]] | None = None
     """outputs and the validation metrics of the best epoch -> metrics of the test set"""
+    draw: Callable[[Tensor, torch.Generator], Mapping[str, Tensor]] | None = None
+    """the order of an epoch's samples and the trial's generator -> `Task.drawn` of each, in this order"""
     weight_decay: float = 0.0
     grad_clip: float = 0.0
     loss: Mapping[str, float] = field(default_factory=dict)

@@ -18,6 +18,10 @@ Decays = Callable[[str, Tensor], bool]
 """whether weight decay applies to a parameter, by its name and value"""
 
 
+STATE = ("rows", "mean", "square", "statistics")
+"""attributes of a `Stack` that are a trial's state, a row for each"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a parameter lies in a row."""
@@ -53,6 +57,9 @@ class Stack(nn.Module):
         self.rows = torch.zeros(k, length, device=device)
         self.gradient, self.mean, self.square = (torch.zeros_like(self.rows) for _ in range(3))
         """AdamW's moments, besides the gradient, in the layout of `rows`"""
+        self._buffers_of = _statistics(model)
+        self.statistics = torch.zeros(k, sum(math.prod(p.shape) for p in self._buffers_of), device=device)
+        """running statistics, a row for each model"""
         self._sites = [name for name, layer in model.named_modules() if rate_of(layer) is not None]
         self._called: list[str] = []
         """names of the layers with dropout, in the order of their calls"""
@@ -80,6 +87,9 @@ class Stack(nn.Module):
         found = dict(model.named_parameters())
         row = torch.cat([found[place.name].detach().flatten() for place in self.places])
         self.rows[slot].copy_(row)
+        buffers = dict(model.named_buffers())
+        if self._buffers_of:
+            self.statistics[slot].copy_(torch.cat([buffers[place.name].flatten() for place in self._buffers_of]))
         for buffer in (self.mean, self.square):
             buffer[slot].zero_()
         self.rate(slot, model)
@@ -91,11 +101,20 @@ class Stack(nn.Module):
 
     def state(self, slot: int) -> dict[str, Tensor]:
         """A copy of a slot's weights and moments, on the CPU."""
-        return {name: getattr(self, name)[slot].cpu().clone() for name in ("rows", "mean", "square")}
+        return {name: getattr(self, name)[slot].cpu().clone() for name in STATE}
 
     def set_state(self, slot: int, state: dict[str, Tensor]) -> None:
-        for name in ("rows", "mean", "square"):
+        for name in STATE:
             getattr(self, name)[slot].copy_(state[name])
+
+    def weights(self, slot: int) -> Tensor:
+        """A copy of what a slot predicts with: its row and its statistics, on the CPU."""
+        return torch.cat([self.rows[slot], self.statistics[slot]]).cpu().clone()
+
+    def set_weights(self, slot: int, weights: Tensor) -> None:
+        length = self.rows.shape[1]
+        self.rows[slot].copy_(weights[:length])
+        self.statistics[slot].copy_(weights[length:])
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
         """A row as the `state_dict` of a single model, as far as it consists of parameters."""
@@ -146,6 +165,9 @@ class Stack(nn.Module):
             else:
                 delattr(module, name)
                 loose.append((module, name, parameter))
+        for place in self._buffers_of:
+            owner, _, name = place.name.rpartition(".")
+            setattr(modules[owner], name, self._view(self.statistics, place))
         for module in self.model.modules():
             if isinstance(module, Stacked) and not hasattr(module, "bias"):
                 module.bias = None
@@ -153,6 +175,18 @@ class Stack(nn.Module):
 
     def _view(self, rows: Tensor, place: Place) -> Tensor:
         return rows[:, place.start : place.end].view(self.k, *place.shape)
+
+
+def _statistics(model: nn.Module) -> list[Place]:
+    """The places of all running statistics."""
+    modules = dict(model.named_modules())
+    places: list[Place] = []
+    for name, buffer in model.named_buffers():
+        owner, _, short = name.rpartition(".")
+        if isinstance(modules[owner], nn.BatchNorm1d | nn.BatchNorm2d) and short.startswith("running_"):
+            start = places[-1].end if places else 0
+            places.append(Place(name=name, shape=tuple(buffer.shape), start=start))
+    return places
 
 
 def _layout(model: nn.Module, decays: Decays) -> tuple[list[Place], int]:
