@@ -58,6 +58,19 @@ def test_the_grid_has_72_cells() -> None:
     assert [cell.searched["num_encoder_blocks"] for cell in cells[:4]] == [4, 6, 8, 4]
 
 
+def test_the_loss_sweep_has_120_cells() -> None:
+    sweep = the("loss-sweep")
+    assert target(sweep) == size(sweep.space).valid == 120
+    shape = {p.name: len(p.cells or ()) for p in sweep.space.searched}
+    assert shape == {"gamma": 4, "alpha": 10, "dropout": 3}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_sweep_runs_with_a_trainer_that_ships(path: Path) -> None:
+    for sweep in load(path):
+        assert (sweep.objective.function or "").startswith("hpo_batch.training.")
+
+
 def test_the_budgets_have_75_50_and_40_architectures() -> None:
     sweeps = load(CONFIGS / "patchtst-budgets.toml")
     sizes = {sweep.path: architecture_size(sweep) for sweep in sweeps}

@@ -224,3 +224,42 @@ def test_digits_load_no_scikit_learn() -> None:
         "assert 'sklearn' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_test_period_is_behind_the_validation_period(prices: pd.DataFrame, write: Write) -> None:
+    data = load(options(write(prices), split=0.5, test_split=0.75, horizon=2))
+    assert data.x_test is not None
+    assert data.y_test is not None
+    whole = load(options(write(prices), split=0.5, horizon=2))
+    assert same(data.x_train, whole.x_train)
+    # validation labels end before the first test row; test labels with the file
+    assert len(data.y_val) == 100 - 2
+    assert len(data.y_test) == 100 - 2
+    assert same(data.y_val, whole.y_val[:98])
+    assert same(data.x_test[0], whole.x_val[100])
+    assert same(data.y_test, whole.y_val[100:])
+
+
+def test_no_test_period_unless_asked(prices: pd.DataFrame, write: Write) -> None:
+    assert load(options(write(prices))).x_test is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (
+            {"test_split": "2030-01-01"},
+            "and 100 after it, 0 in the test period give .* and 0 test",
+        ),
+        ({"split": 0.8, "test_split": 0.7}, "use more rows, a shorter context or another split than 0.8 and 0.7"),
+    ],
+)
+def test_a_bad_test_period_is_told(prices: pd.DataFrame, write: Write, wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(options(write(prices), **wanted))
+
+
+def test_a_test_period_of_one_class_is_told(prices: pd.DataFrame, write: Write) -> None:
+    prices.loc[350:, "high"] = 0.0
+    with pytest.raises(ValueError, match=r"all 49 test labels .* change threshold = 0.01, horizon = 1 or test_split"):
+        load(options(write(prices), test_split=0.875))

@@ -62,6 +62,8 @@ class KnowledgeTracing(nn.Module):
     def mastery(self, x: Tensor, now: Tensor) -> Tensor | None:
         if self.gain is None or self.difficulty is None:
             return None
-        levels = functional.softplus(self.gain(x)).cumsum(1)  # (B, T - 1, skills), never falling
+        # Sums over the past as a product: the cumsum of CUDA is not deterministic.
+        past = x.new_ones(x.shape[1], x.shape[1]).tril()
+        levels = past @ functional.softplus(self.gain(x))  # (B, T - 1, skills), never falling
         result: Tensor = levels.gather(2, now[:, :, None]).squeeze(2).log1p() - self.difficulty(now).squeeze(2)
         return result

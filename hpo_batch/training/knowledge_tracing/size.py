@@ -30,5 +30,6 @@ def count(settings: Settings, *, n_skills: int) -> int:
 def forward_flop(settings: Settings, *, n_skills: int, n_tokens: int) -> int:
     """Floating point operations of one sequence of which `n_tokens` responses are predicted."""
     d = settings.d_model
-    heads = 2 * n_tokens * (2 * d * d + d + (d * n_skills if settings.has_mastery else 0))
+    mastery = (d + n_tokens) * n_skills if settings.has_mastery else 0  # gains, and their sums over the past
+    heads = 2 * n_tokens * (2 * d * d + d + mastery)
     return heads + settings.num_encoder_blocks * block_flop(n_tokens, d, settings.d_ff)

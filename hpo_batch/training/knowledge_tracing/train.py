@@ -18,6 +18,7 @@ from hpo_batch.training.knowledge_tracing.settings import Settings
 from hpo_batch.training.knowledge_tracing.size import forward_flop
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
+from hpo_batch.training.optimizers import Adam, AdamW
 
 # Sequences evaluated at once: bounds the memory, not the result.
 EVAL_BATCH = 256
@@ -68,7 +69,7 @@ train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must 
 
 
 def make_optimizer(model: KnowledgeTracing, settings: Settings) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if settings.optimizer == "Adam" else torch.optim.AdamW
+    kind = Adam if settings.optimizer == "Adam" else AdamW
     return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 

@@ -101,10 +101,10 @@ FILES_ONLY = ("labels", "categories", "centroids")
 
 
 def count_classes(options: DataOptions) -> int:
-    """Reads the labels only if the options do not say."""
+    """Looks into the labels and the folder only if the options do not say."""
     if options.data_dir == SIMULATED:
         return len(RULES)
-    return options.n_classes or len(options.categories) or len(set(_labels(options).values()))
+    return options.n_classes or len(options.categories) or len(set(_files(options).values()))
 
 
 def count_centroid_dim(options: DataOptions) -> int:
@@ -141,16 +141,22 @@ def _tasks(options: DataOptions) -> tuple[Sequence[Pairs], Sequence[str]]:
     """Every task that has a category, and its category."""
     if options.data_dir == SIMULATED:
         return simulate(seed=options.seed, n_tasks=options.n_tasks)
+    found = _files(options)
+    version = tuple((path, path.stat().st_mtime_ns) for path in found)
+    return _read_tasks(version), list(found.values())
+
+
+def _files(options: DataOptions) -> Mapping[Path, str]:
+    """The files of tasks that have a category, and their categories."""
     folder = Path(options.data_dir).expanduser().absolute()
     if not folder.is_dir():
         raise ValueError(f"no folder '{folder}': 'data_dir' is \"{SIMULATED}\" or a folder with a .json file per task")
     of_task = _labels(options)
     paths = sorted(folder.glob("*.json"))
-    found = [path for path in paths if path.stem in of_task]
+    found = {path: of_task[path.stem] for path in paths if path.stem in of_task}
     if not found:
         raise ValueError(f"none of the {len(paths)} .json files in '{folder}' has a category in '{options.labels}'")
-    version = tuple((path, path.stat().st_mtime_ns) for path in found)
-    return _read_tasks(version), [of_task[path.stem] for path in found]
+    return found
 
 
 @lru_cache(maxsize=2)
